@@ -1,0 +1,165 @@
+//! CIFAR-100 in its binary version (Krizhevsky, 2009,
+//! <https://www.cs.toronto.edu/~kriz/cifar.html>), or a part of it in the same layout.
+//!
+//! `train.bin` and `test.bin` are records of a coarse label, a fine label and 3 × 32 × 32 pixels;
+//! `fine_label_names.txt` has a class name a line, in the order of the fine labels.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::{DataError, Dataset, Normalization};
+
+const SHAPE: [usize; 3] = [3, 32, 32];
+const LABELS: usize = 2;
+const RECORD: usize = LABELS + 3 * 32 * 32;
+
+/// Mean and standard deviation that the seed code and most of the literature normalise with.
+pub const NORMALIZATION: Normalization = Normalization {
+    mean: [125.3 / 255.0, 123.0 / 255.0, 113.9 / 255.0],
+    std: [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0],
+};
+
+/// Part of the data set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Split {
+    /// `train.bin`.
+    Train,
+    /// `test.bin`.
+    Test,
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        })
+    }
+}
+
+/// The folder with the files: `root` itself, or `cifar-100-binary` in it, as the archive unpacks.
+fn folder(root: &Path) -> Option<PathBuf> {
+    [root.to_owned(), root.join("cifar-100-binary")]
+        .into_iter()
+        .find(|folder| folder.join("train.bin").is_file() || folder.join("test.bin").is_file())
+}
+
+/// Reads one split into memory.
+///
+/// # Errors
+/// If a file is absent, cut off, empty or has a label without a name.
+pub fn load(root: &Path, split: Split) -> Result<Dataset, DataError> {
+    let folder = folder(root).ok_or_else(|| DataError::NotFound(root.to_owned()))?;
+    let names = folder.join("fine_label_names.txt");
+    let names = fs::read_to_string(&names).map_err(|error| DataError::Io { path: names, error })?;
+    let class_names: Vec<String> = names
+        .lines()
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+
+    let path = folder.join(format!("{split}.bin"));
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) => return Err(DataError::Io { path, error }),
+    };
+    if bytes.is_empty() {
+        return Err(DataError::Empty(path));
+    }
+    if !bytes.len().is_multiple_of(RECORD) {
+        return Err(DataError::Truncated {
+            path,
+            length: bytes.len(),
+            record: RECORD,
+        });
+    }
+
+    let count = bytes.len() / RECORD;
+    let mut pixels = Vec::with_capacity(count * (RECORD - LABELS));
+    let mut labels = Vec::with_capacity(count);
+    for (record, bytes) in bytes.chunks_exact(RECORD).enumerate() {
+        let label = bytes[1];
+        if usize::from(label) >= class_names.len() {
+            return Err(DataError::Label {
+                path,
+                record,
+                label,
+                classes: class_names.len(),
+            });
+        }
+        labels.push(i64::from(label));
+        pixels.extend_from_slice(&bytes[LABELS..]);
+    }
+    Ok(Dataset {
+        class_names,
+        shape: SHAPE,
+        pixels,
+        labels,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/cifar100-sample")
+    }
+
+    #[test]
+    fn reads_the_sample() {
+        let train = load(&sample(), Split::Train).unwrap();
+        let test = load(&sample(), Split::Test).unwrap();
+        assert_eq!((train.len(), test.len()), (3440, 2000));
+        assert_eq!(train.class_names.len(), 20);
+        assert_eq!(train.class_names[17], "castle");
+        for label in 0..20 {
+            assert_eq!(train.labels.iter().filter(|&&l| l == label).count(), 172);
+            assert_eq!(test.labels.iter().filter(|&&l| l == label).count(), 100);
+        }
+        let raw = fs::read(sample().join("test.bin")).unwrap();
+        assert_eq!(test.labels[7], i64::from(raw[7 * RECORD + 1]));
+        assert_eq!(test.image(7), &raw[7 * RECORD + 2..8 * RECORD]);
+    }
+
+    fn write(train: &[u8]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("cifar-100-binary");
+        fs::create_dir(&inner).unwrap();
+        fs::write(inner.join("fine_label_names.txt"), "a\nb\n").unwrap();
+        fs::write(inner.join("train.bin"), train).unwrap();
+        dir
+    }
+
+    fn error(train: &[u8]) -> String {
+        load(write(train).path(), Split::Train)
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn finds_the_folder_that_the_archive_unpacks_to() {
+        let dir = write(&[0; RECORD]);
+        assert_eq!(load(dir.path(), Split::Train).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn bad_files_are_named() {
+        assert!(error(&[]).ends_with("train.bin is empty"));
+        assert!(error(&[0; RECORD + 5]).contains("train.bin: 3079 bytes"));
+        assert!(error(&[0; RECORD + 5]).contains("record 1 is cut off"));
+        let mut record = [0; 2 * RECORD];
+        record[RECORD + 1] = 2;
+        assert!(error(&record).contains("record 1 has label 2, but there are 2 classes"));
+
+        let dir = write(&[0; RECORD]);
+        let missing = load(dir.path(), Split::Test).unwrap_err().to_string();
+        assert!(missing.contains("test.bin"), "{missing}");
+        let none = load(Path::new("/nowhere"), Split::Test)
+            .unwrap_err()
+            .to_string();
+        assert!(none.starts_with("/nowhere holds no CIFAR-100"), "{none}");
+    }
+}

@@ -1,0 +1,120 @@
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Mean and standard deviation per channel (red, green, blue), in units of pixels divided by 255.
+///
+/// A pixel p becomes (p / 255 − mean) / std, each step rounded to `f32`: what torchvision's `ToTensor`
+/// and `Normalize` compute.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Normalization {
+    /// Subtracted from p / 255.
+    pub mean: [f32; 3],
+    /// Divides the difference.
+    pub std: [f32; 3],
+}
+
+/// A mean or standard deviation that cannot be used.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[error("mean {:?} and std {:?} must be finite and each std above 0, in units of pixels / 255", .0.mean, .0.std)]
+pub struct NormalizationError(Normalization);
+
+impl Normalization {
+    /// Checks that the numbers can be computed with.
+    ///
+    /// # Errors
+    /// If one is not finite, or a standard deviation is not above 0.
+    pub fn check(self) -> Result<Self, NormalizationError> {
+        let finite = self
+            .mean
+            .iter()
+            .chain(&self.std)
+            .all(|value| value.is_finite());
+        if finite && self.std.iter().all(|&std| std > 0.0) {
+            Ok(self)
+        } else {
+            Err(NormalizationError(self))
+        }
+    }
+
+    /// Prepares for many pixels.
+    pub fn table(&self) -> NormalizationTable {
+        NormalizationTable(std::array::from_fn(|channel| {
+            std::array::from_fn(|pixel| {
+                (pixel as f32 / 255.0 - self.mean[channel]) / self.std[channel]
+            })
+        }))
+    }
+}
+
+/// The normalised value of every pixel of every channel.
+#[derive(Clone, Debug)]
+pub struct NormalizationTable([[f32; 256]; 3]);
+
+impl NormalizationTable {
+    /// The values of one channel: 0 red, 1 green, 2 blue.
+    ///
+    /// # Panics
+    /// If there is no such channel.
+    pub fn channel(&self, channel: usize) -> &[f32; 256] {
+        &self.0[channel]
+    }
+
+    /// Normalises one CHW image of three channels.
+    ///
+    /// # Panics
+    /// If the lengths of `pixels` and `out` differ or are no multiple of three.
+    pub fn normalize(&self, pixels: &[u8], out: &mut [f32]) {
+        assert_eq!(pixels.len(), out.len());
+        assert!(pixels.len().is_multiple_of(3));
+        let plane = pixels.len() / 3;
+        let planes = pixels.chunks(plane).zip(out.chunks_mut(plane));
+        for (table, (pixels, out)) in self.0.iter().zip(planes) {
+            for (out, &pixel) in out.iter_mut().zip(pixels) {
+                *out = table[usize::from(pixel)];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_channel_has_its_own_mean_and_std() {
+        let normalization = Normalization {
+            mean: [0.0, 0.5, 1.0],
+            std: [1.0, 0.5, 0.25],
+        };
+        let mut out = [f32::NAN; 6];
+        normalization
+            .table()
+            .normalize(&[0, 255, 0, 255, 0, 255], &mut out);
+        assert_eq!(out, [0.0, 1.0, -1.0, 1.0, -4.0, 0.0]);
+    }
+
+    #[test]
+    fn unusable_numbers_are_refused() {
+        let good = Normalization {
+            mean: [0.5; 3],
+            std: [0.2; 3],
+        };
+        assert_eq!(good.check(), Ok(good));
+        assert!(
+            Normalization {
+                std: [0.2, 0.0, 0.2],
+                ..good
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            Normalization {
+                mean: [f32::NAN; 3],
+                ..good
+            }
+            .check()
+            .is_err()
+        );
+    }
+}

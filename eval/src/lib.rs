@@ -1,0 +1,1 @@
+//! Measures top-1 and top-k accuracy of ONNX classifiers.

@@ -1,0 +1,18 @@
+//! Network architectures, each defined once as data.
+//!
+//! From an [`Architecture`] are made the network that trains ([`Network`], through tch) and the one
+//! that is served ([`onnx_model`]), so that the two cannot drift apart. Weights go between them as a
+//! [`Checkpoint`], a safetensors file under PyTorch's parameter names.
+
+mod architecture;
+mod basic;
+mod checkpoint;
+mod export;
+mod network;
+
+pub use architecture::{
+    Architecture, ArchitectureError, Init, Op, Parameter, Shape, Step, architecture,
+};
+pub use checkpoint::{Checkpoint, CheckpointError, Weight};
+pub use export::{ExportError, INPUT, LOGITS, export, onnx_model};
+pub use network::{Mode, Network};

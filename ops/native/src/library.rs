@@ -1,0 +1,58 @@
+//! The only place where shared libraries are opened.
+
+use std::error::Error as _;
+use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
+
+use libloading::AsFilename;
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use thiserror::Error;
+
+/// A shared library cannot be loaded; the dynamic linker's own words.
+#[derive(Debug, Error)]
+#[error("{}", .0.source().map_or_else(|| .0.to_string(), ToString::to_string))]
+pub struct LoadError(#[from] libloading::Error);
+
+/// Loads a library for the rest of the process, its symbols visible to all later ones.
+///
+/// A plain file name is searched for as the dynamic linker does, including the run path of the
+/// running program.
+pub(crate) fn load_global(file: impl AsFilename) -> Result<(), LoadError> {
+    // SAFETY: only ever called for libtorch's and CUDA's libraries, whose initialisers do no more
+    // than register themselves; they are never unloaded, since `forget` leaves the handle open.
+    let library = unsafe { Library::open(Some(file), RTLD_NOW | RTLD_GLOBAL) }?;
+    std::mem::forget(library);
+    Ok(())
+}
+
+/// Calls `cuDriverGetVersion` of CUDA's driver library: 1000 × major + 10 × minor.
+pub(crate) fn cuda_driver_version() -> Result<c_int, LoadError> {
+    let mut version = 0;
+    // SAFETY: the function may be called at any time, also before `cuInit`; its signature is
+    // `CUresult cuDriverGetVersion(int *)`, and `version` outlives the call.
+    unsafe {
+        let library = Library::open(Some("libcuda.so.1"), RTLD_NOW)?;
+        let get: libloading::os::unix::Symbol<unsafe extern "C" fn(*mut c_int) -> c_int> =
+            library.get(b"cuDriverGetVersion\0")?;
+        get(&raw mut version);
+    }
+    Ok(version)
+}
+
+/// Loads ONNX Runtime and asks it for its version, such as `1.31.1`.
+pub(crate) fn onnxruntime_version(file: &OsStr) -> Result<String, LoadError> {
+    #[repr(C)]
+    struct OrtApiBase {
+        get_api: unsafe extern "C" fn(u32) -> *const c_void,
+        get_version_string: unsafe extern "C" fn() -> *const c_char,
+    }
+    // SAFETY: `OrtGetApiBase` takes nothing and returns a pointer to a static of this layout, which
+    // ONNX Runtime promises never to change; the version is a static NUL-terminated string, copied
+    // before the library is closed.
+    unsafe {
+        let library = Library::open(Some(file), RTLD_NOW)?;
+        let base: libloading::os::unix::Symbol<unsafe extern "C" fn() -> *const OrtApiBase> =
+            library.get(b"OrtGetApiBase\0")?;
+        let version = ((*base()).get_version_string)();
+        Ok(CStr::from_ptr(version).to_string_lossy().into_owned())
+    }
+}

@@ -1,0 +1,129 @@
+use crate::proto::{
+    AttributeProto, DataType, DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto,
+    OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto,
+    TypeProto, ValueInfoProto,
+};
+
+/// Version of the file format that is written: ONNX 1.10 of 2021, and all runtimes since.
+pub const IR_VERSION: i64 = 8;
+
+/// Version of ONNX's operators that is written: ONNX 1.12 of 2022.
+pub const OPSET: i64 = 17;
+
+/// A dimension of an input or output.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Dim<'a> {
+    /// A size fixed in the file.
+    Fixed(usize),
+    /// A size that each call chooses, by its name.
+    Dynamic(&'a str),
+}
+
+/// Builds a graph node by node.
+#[derive(Debug)]
+pub struct GraphBuilder {
+    graph: GraphProto,
+}
+
+impl GraphBuilder {
+    /// An empty graph.
+    pub fn new(name: &str) -> Self {
+        Self {
+            graph: GraphProto {
+                name: name.to_owned(),
+                ..Default::default()
+            },
+        }
+    }
+
+    /// Adds an input of `f32`.
+    pub fn input(&mut self, name: &str, dims: &[Dim], doc: &str) {
+        self.graph.input.push(value_info(name, dims, doc));
+    }
+
+    /// Declares the value `name`, made by a node, an output of `f32`.
+    pub fn output(&mut self, name: &str, dims: &[Dim], doc: &str) {
+        self.graph.output.push(value_info(name, dims, doc));
+    }
+
+    /// Adds a constant of `f32`.
+    pub fn initializer(&mut self, name: &str, shape: &[usize], values: &[f32]) {
+        self.graph.initializer.push(TensorProto {
+            dims: shape.iter().map(|&dim| dim as i64).collect(),
+            data_type: DataType::Float.into(),
+            name: name.to_owned(),
+            raw_data: values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect(),
+        });
+    }
+
+    /// Adds a node of one output, which takes the node's name.
+    pub fn node(
+        &mut self,
+        op_type: &str,
+        name: &str,
+        inputs: &[&str],
+        attributes: impl Into<Vec<AttributeProto>>,
+    ) {
+        self.graph.node.push(NodeProto {
+            input: inputs.iter().map(|&input| input.to_owned()).collect(),
+            output: vec![name.to_owned()],
+            name: name.to_owned(),
+            op_type: op_type.to_owned(),
+            attribute: attributes.into(),
+            domain: String::new(),
+        });
+    }
+
+    /// The graph.
+    pub fn finish(self) -> GraphProto {
+        self.graph
+    }
+}
+
+/// A file with this graph and metadata.
+pub fn model(
+    graph: GraphProto,
+    doc: &str,
+    metadata: impl IntoIterator<Item = (String, String)>,
+) -> ModelProto {
+    ModelProto {
+        ir_version: IR_VERSION,
+        producer_name: "topk".to_owned(),
+        producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+        doc_string: doc.to_owned(),
+        graph: Some(graph),
+        opset_import: vec![OperatorSetIdProto {
+            domain: String::new(),
+            version: OPSET,
+        }],
+        metadata_props: metadata
+            .into_iter()
+            .map(|(key, value)| StringStringEntryProto { key, value })
+            .collect(),
+    }
+}
+
+fn value_info(name: &str, dims: &[Dim], doc: &str) -> ValueInfoProto {
+    let dim = dims
+        .iter()
+        .map(|dim| DimensionProto {
+            value: Some(match *dim {
+                Dim::Fixed(size) => DimensionValue::DimValue(size as i64),
+                Dim::Dynamic(name) => DimensionValue::DimParam(name.to_owned()),
+            }),
+        })
+        .collect();
+    ValueInfoProto {
+        name: name.to_owned(),
+        r#type: Some(TypeProto {
+            tensor_type: Some(TensorTypeProto {
+                elem_type: DataType::Float.into(),
+                shape: Some(TensorShapeProto { dim }),
+            }),
+        }),
+        doc_string: doc.to_owned(),
+    }
+}

@@ -1,0 +1,200 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+
+/// What a classifier says of itself: how to feed it, what its outputs mean, where it comes from.
+///
+/// In ONNX files it is metadata of one key a field, `topk.` and the field's name: texts stand as they
+/// are, numbers and lists are JSON, and fields that do not apply have no key.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelCard {
+    /// Version of this list of keys: 1.
+    pub format: u32,
+    /// Name of the network, such as `basic-32`.
+    pub architecture: String,
+    /// Names of the classes, in the order of the scores.
+    pub class_names: Vec<String>,
+    /// Channels, height and width of an input image.
+    pub input_size: [usize; 3],
+    /// Mean per channel of pixels / 255, red first.
+    pub mean: [f32; 3],
+    /// Standard deviation per channel of pixels / 255.
+    pub std: [f32; 3],
+    /// Data set that the network was trained on.
+    pub dataset: String,
+    /// Probability that a training label was replaced by a random one of its group.
+    pub noise: f64,
+    /// Loss that it was trained with: `svm` (smooth top-k SVM) or `ce` (cross-entropy).
+    pub loss: String,
+    /// The k of top-k: that of the loss, and of `val_topk`.
+    pub k: usize,
+    /// Temperature of the loss, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tau: Option<f64>,
+    /// Margin of the loss, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// Seed of initialisation, noise, order and augmentation.
+    pub seed: u64,
+    /// Epoch after which these weights were saved; the first is 1.
+    pub epoch: usize,
+    /// Top-1 accuracy on the validation images, 0 to 1.
+    pub val_top1: f64,
+    /// Top-k accuracy on the validation images, 0 to 1.
+    pub val_topk: f64,
+}
+
+/// The keys are there, but not as they should be.
+#[derive(Debug, Error)]
+pub enum CardError {
+    /// A value is not the JSON that it should be.
+    #[error("metadata key {PREFIX}{key} is not valid JSON: {value}")]
+    Json {
+        /// Name of the field.
+        key: String,
+        /// The text found.
+        value: String,
+    },
+    /// A key is missing, unknown, or of the wrong type.
+    #[error("the metadata under {PREFIX}* is not that of a classifier: {0}")]
+    Fields(serde_json::Error),
+    /// The metadata is from a later version of these tools.
+    #[error("metadata of format {0} is newer than this program, which knows format {FORMAT}")]
+    Format(u32),
+}
+
+const PREFIX: &str = "topk.";
+
+/// Fields that stand as they are, not as JSON.
+const TEXTS: [&str; 3] = ["architecture", "dataset", "loss"];
+
+const FORMAT: u32 = 1;
+
+impl ModelCard {
+    /// The `format` that is written.
+    pub const FORMAT: u32 = FORMAT;
+
+    /// The card as metadata keys and values, in a fixed order.
+    pub fn to_metadata(&self) -> BTreeMap<String, String> {
+        let Ok(Value::Object(fields)) = serde_json::to_value(self) else {
+            unreachable!("a struct of plain fields is a JSON object")
+        };
+        let text = |value| match value {
+            Value::String(text) => text,
+            value => value.to_string(),
+        };
+        fields
+            .into_iter()
+            .map(|(key, value)| (format!("{PREFIX}{key}"), text(value)))
+            .collect()
+    }
+
+    /// Reads the card back from all of a model's metadata; `None` if it has none.
+    ///
+    /// # Errors
+    /// If there are keys of a card, but not all, or with values that do not fit.
+    pub fn from_metadata<'a>(
+        metadata: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Option<Self>, CardError> {
+        let mut fields = serde_json::Map::new();
+        for (key, value) in metadata {
+            let Some(key) = key.strip_prefix(PREFIX) else {
+                continue;
+            };
+            let value = if TEXTS.contains(&key) {
+                Value::String(value.to_owned())
+            } else {
+                serde_json::from_str(value).map_err(|_| CardError::Json {
+                    key: key.to_owned(),
+                    value: value.to_owned(),
+                })?
+            };
+            fields.insert(key.to_owned(), value);
+        }
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        if let Some(format) = fields.get("format").and_then(Value::as_u64)
+            && format > u64::from(FORMAT)
+        {
+            return Err(CardError::Format(format as u32));
+        }
+        serde_json::from_value(Value::Object(fields))
+            .map(Some)
+            .map_err(CardError::Fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card() -> ModelCard {
+        ModelCard {
+            format: ModelCard::FORMAT,
+            architecture: "basic-32".into(),
+            class_names: vec!["apple".into(), "no \"bear\"".into()],
+            input_size: [3, 32, 32],
+            mean: [0.4914, 0.4824, 0.4467],
+            std: [0.247, 0.2435, 0.2616],
+            dataset: "123".into(),
+            noise: 0.6,
+            loss: "svm".into(),
+            k: 5,
+            tau: Some(0.1),
+            alpha: None,
+            seed: u64::MAX,
+            epoch: 7,
+            val_top1: 1.0 / 3.0,
+            val_topk: 0.75,
+        }
+    }
+
+    fn read(metadata: &BTreeMap<String, String>) -> Result<Option<ModelCard>, CardError> {
+        ModelCard::from_metadata(metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())))
+    }
+
+    #[test]
+    fn survives_the_way_through_metadata() {
+        let mut metadata = card().to_metadata();
+        assert_eq!(metadata["topk.architecture"], "basic-32");
+        assert_eq!(metadata["topk.input_size"], "[3,32,32]");
+        assert!(!metadata.contains_key("topk.alpha"));
+        metadata.insert("author".into(), "somebody".into());
+        assert_eq!(read(&metadata).unwrap(), Some(card()));
+    }
+
+    #[test]
+    fn no_card_is_not_a_fault() {
+        assert_eq!(
+            ModelCard::from_metadata([("author", "somebody")]).unwrap(),
+            None
+        );
+    }
+
+    #[test]
+    fn a_broken_card_is_named() {
+        let mut metadata = card().to_metadata();
+        metadata.remove("topk.k");
+        assert!(
+            read(&metadata)
+                .unwrap_err()
+                .to_string()
+                .contains("missing field `k`")
+        );
+        metadata.insert("topk.k".into(), "five".into());
+        let error = read(&metadata).unwrap_err().to_string();
+        assert_eq!(error, "metadata key topk.k is not valid JSON: five");
+        metadata.insert("topk.format".into(), "2".into());
+        metadata.insert("topk.k".into(), "5".into());
+        assert!(
+            read(&metadata)
+                .unwrap_err()
+                .to_string()
+                .contains("format 2 is newer")
+        );
+    }
+}

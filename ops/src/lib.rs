@@ -1,0 +1,43 @@
+//! Losses and metrics for training and judging classifiers by their top-k accuracy.
+//!
+//! A classifier gives `n` scores (logits) for a sample of class `y`. It is right in the top-k sense
+//! if `y` is among the `k` highest scores. This crate holds the losses that are trained for that and
+//! the metric itself, over plain slices: no tensor library, nothing native.
+//!
+//! | item | what it is |
+//! | --- | --- |
+//! | [`SmoothTopkSvm`] | the smooth top-k SVM of Berrada, Zisserman and Kumar, [ICLR 2018](https://arxiv.org/abs/1802.07595) |
+//! | [`CrossEntropy`] | softmax cross-entropy, to compare with |
+//! | [`Loss`] | what the losses have in common: values and gradients of a batch |
+//! | [`accuracy`] | rank of the label and top-k accuracy |
+//!
+//! Each value is a loss of one sample and each gradient row is its derivative with respect to that
+//! sample's scores; averaging over a batch is left to the caller, who knows how samples are weighted.
+//!
+//! ```
+//! use topk_ops::{Loss, SmoothTopkSvm};
+//!
+//! // Two samples, four classes.
+//! let scores: [f32; 8] = [2.0, 0.5, -1.0, 0.3, 0.1, 0.2, 0.0, 1.5];
+//! let labels = [0, 2];
+//! let loss = SmoothTopkSvm::new(2, 1.0, 1.0)?;
+//!
+//! let mut values = [0.0; 2];
+//! let mut grad = [0.0; 8];
+//! loss.forward_backward(&scores, &labels, &mut values, &mut grad)?;
+//!
+//! assert!(values[0] < values[1]); // the first sample's label has the highest score
+//! assert!(grad[0] < 0.0); // raising the label's score lowers the loss
+//! assert!(grad[..4].iter().sum::<f32>().abs() < 1e-6);
+//! # Ok::<(), topk_ops::LossError>(())
+//! ```
+
+pub mod accuracy;
+mod cross_entropy;
+mod loss;
+mod smooth_topk_svm;
+mod subset_sizes;
+
+pub use cross_entropy::CrossEntropy;
+pub use loss::{Loss, LossError, Score};
+pub use smooth_topk_svm::SmoothTopkSvm;

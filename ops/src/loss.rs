@@ -1,0 +1,239 @@
+use std::fmt::Debug;
+
+use thiserror::Error;
+
+/// Why a loss cannot be made or computed. Every message names the offending value.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum LossError {
+    /// `k` is zero.
+    #[error("k must be at least 1, got 0")]
+    ZeroK,
+    /// The temperature is not a positive finite number.
+    #[error("tau (temperature) must be a finite number above 0, got {0}")]
+    Tau(f64),
+    /// The margin is negative or not finite.
+    #[error("alpha (margin) must be a finite number of at least 0, got {0}")]
+    Alpha(f64),
+    /// There are not enough classes for `k` of them to be wrong.
+    #[error("a top-{k} loss needs at least {} classes, got {classes}", k + 1)]
+    TooFewClasses {
+        /// The `k` of the loss.
+        k: usize,
+        /// Scores per sample.
+        classes: usize,
+    },
+    /// The scores do not divide into one row a label.
+    #[error("{scores} scores for {labels} labels: expected labels × classes of them")]
+    Shape {
+        /// Length of the scores.
+        scores: usize,
+        /// Length of the labels.
+        labels: usize,
+    },
+    /// An output slice has the wrong length.
+    #[error("the {output} slice holds {found} entries, expected {expected}")]
+    Output {
+        /// `values` or `grad`.
+        output: &'static str,
+        /// Its length.
+        found: usize,
+        /// The length that the inputs call for.
+        expected: usize,
+    },
+    /// A label is not the index of a class.
+    #[error("label {label} of sample {sample} is not in 0..{classes}")]
+    Label {
+        /// Index in the batch.
+        sample: usize,
+        /// The label found.
+        label: i64,
+        /// Scores per sample.
+        classes: usize,
+    },
+    /// A score is NaN or infinite.
+    #[error("score {score} of sample {sample}, class {class} is not finite")]
+    NotFinite {
+        /// Index in the batch.
+        sample: usize,
+        /// Index of the class.
+        class: usize,
+        /// The score found.
+        score: f64,
+    },
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+/// The floating-point types of scores: `f32` and `f64`. Arithmetic within a sample is done in `f64`
+/// for both.
+pub trait Score: Copy + Debug + Into<f64> + PartialOrd + Send + Sync + sealed::Sealed {
+    /// Rounds to this type.
+    fn from_f64(value: f64) -> Self;
+}
+
+impl Score for f32 {
+    fn from_f64(value: f64) -> Self {
+        value as f32
+    }
+}
+
+impl Score for f64 {
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+}
+
+/// A classification loss: a value for each sample and its gradient with respect to the scores.
+///
+/// Scores are row-major, one row of `classes` entries for each label, so `classes` is
+/// `scores.len() / labels.len()`. An empty batch gives empty outputs.
+pub trait Loss {
+    /// Loss of every sample.
+    ///
+    /// # Errors
+    /// [`LossError`] if a shape, label or score is not usable. What `values` holds then is
+    /// unspecified.
+    fn forward<T: Score>(
+        &self,
+        scores: &[T],
+        labels: &[i64],
+        values: &mut [T],
+    ) -> Result<(), LossError>;
+
+    /// Loss of every sample, and its derivative with respect to each score of that sample.
+    ///
+    /// `grad` has the shape of `scores`.
+    ///
+    /// # Errors
+    /// [`LossError`] if a shape, label or score is not usable. What `values` and `grad` hold then
+    /// is unspecified.
+    fn forward_backward<T: Score>(
+        &self,
+        scores: &[T],
+        labels: &[i64],
+        values: &mut [T],
+        grad: &mut [T],
+    ) -> Result<(), LossError>;
+}
+
+/// A loss of one sample; the batch around it is the same for all losses.
+pub(crate) trait SampleLoss {
+    /// Buffers that live as long as a batch.
+    type Workspace: Default;
+
+    /// Fails if there are too few classes.
+    fn check_classes(&self, classes: usize) -> Result<(), LossError>;
+
+    /// Loss at finite `scores`; with `grad`, also its derivatives.
+    fn sample<T: Score>(
+        &self,
+        workspace: &mut Self::Workspace,
+        scores: &[T],
+        label: usize,
+        grad: Option<&mut [T]>,
+    ) -> f64;
+}
+
+impl<L: SampleLoss> Loss for L {
+    fn forward<T: Score>(
+        &self,
+        scores: &[T],
+        labels: &[i64],
+        values: &mut [T],
+    ) -> Result<(), LossError> {
+        let Some(classes) = check_batch(self, scores, labels, values)? else {
+            return Ok(());
+        };
+        let mut workspace = L::Workspace::default();
+        let rows = scores.chunks_exact(classes);
+        for (sample, ((row, &label), value)) in rows.zip(labels).zip(values).enumerate() {
+            let label = check_sample(sample, row, label)?;
+            *value = T::from_f64(self.sample(&mut workspace, row, label, None));
+        }
+        Ok(())
+    }
+
+    fn forward_backward<T: Score>(
+        &self,
+        scores: &[T],
+        labels: &[i64],
+        values: &mut [T],
+        grad: &mut [T],
+    ) -> Result<(), LossError> {
+        if grad.len() != scores.len() {
+            return Err(LossError::Output {
+                output: "grad",
+                found: grad.len(),
+                expected: scores.len(),
+            });
+        }
+        let Some(classes) = check_batch(self, scores, labels, values)? else {
+            return Ok(());
+        };
+        let mut workspace = L::Workspace::default();
+        let rows = scores
+            .chunks_exact(classes)
+            .zip(grad.chunks_exact_mut(classes));
+        for (sample, (((row, grad), &label), value)) in rows.zip(labels).zip(values).enumerate() {
+            let label = check_sample(sample, row, label)?;
+            *value = T::from_f64(self.sample(&mut workspace, row, label, Some(grad)));
+        }
+        Ok(())
+    }
+}
+
+/// Number of classes, or `None` for an empty batch.
+fn check_batch<L: SampleLoss, T: Score>(
+    loss: &L,
+    scores: &[T],
+    labels: &[i64],
+    values: &[T],
+) -> Result<Option<usize>, LossError> {
+    if values.len() != labels.len() {
+        return Err(LossError::Output {
+            output: "values",
+            found: values.len(),
+            expected: labels.len(),
+        });
+    }
+    let shape = LossError::Shape {
+        scores: scores.len(),
+        labels: labels.len(),
+    };
+    if labels.is_empty() {
+        return if scores.is_empty() {
+            Ok(None)
+        } else {
+            Err(shape)
+        };
+    }
+    if !scores.len().is_multiple_of(labels.len()) {
+        return Err(shape);
+    }
+    let classes = scores.len() / labels.len();
+    loss.check_classes(classes)?;
+    Ok(Some(classes))
+}
+
+fn check_sample<T: Score>(sample: usize, row: &[T], label: i64) -> Result<usize, LossError> {
+    if let Some(class) = row.iter().position(|&s| !s.into().is_finite()) {
+        return Err(LossError::NotFinite {
+            sample,
+            class,
+            score: row[class].into(),
+        });
+    }
+    usize::try_from(label)
+        .ok()
+        .filter(|&label| label < row.len())
+        .ok_or(LossError::Label {
+            sample,
+            label,
+            classes: row.len(),
+        })
+}

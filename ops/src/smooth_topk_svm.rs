@@ -1,0 +1,264 @@
+use crate::loss::{LossError, SampleLoss, Score};
+use crate::subset_sizes::SubsetSizes;
+
+/// The smooth top-k SVM: the loss of Berrada, Zisserman and Kumar, "Smooth Loss Functions for Deep
+/// Top-k Classification", ICLR 2018 ([arXiv 1802.07595](https://arxiv.org/abs/1802.07595)).
+///
+/// For scores s ∈ Rⁿ, label y, temperature τ > 0 and margin α ≥ 0, with z_i = s_i / (kτ) and σ_j the
+/// j-th elementary symmetric polynomial of {exp z_i : i ≠ y},
+///
+/// ```text
+/// u = α/τ + ln σ_k − ln σ_{k−1} − z_y
+/// loss = τ ln(1 + exp u)
+/// ```
+///
+/// which is the log-sum-exp, at temperature τ, over all sets of k classes of the paper's top-k
+/// hinge. With p = 1/(1 + exp −u), and π⁽ʲ⁾_i = ∂ ln σ_j / ∂z_i,
+///
+/// ```text
+/// ∂loss/∂s_y = −p/k
+/// ∂loss/∂s_i = (p/k) (π⁽ᵏ⁾_i − π⁽ᵏ⁻¹⁾_i),   i ≠ y
+/// ```
+///
+/// The gradient sums to zero and its entries are between −1/k and 1/k. As τ → 0 the loss tends to
+/// max(0, α + (s_[k] − s_y)/k), where s_[k] is the k-th largest score of the wrong classes; k = 1 is
+/// the smooth multi-class SVM. At least k + 1 classes are needed.
+///
+/// The polynomials are computed as probabilities, exactly at every temperature and spread of the
+/// scores: time and memory O(n·k) for a sample, memory reused over a batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SmoothTopkSvm {
+    k: usize,
+    tau: f64,
+    alpha: f64,
+}
+
+impl SmoothTopkSvm {
+    /// A loss for top-`k` accuracy with temperature `tau` and margin `alpha`, both in units of the
+    /// scores. The paper uses `alpha` = 1 and `tau` = 1 (CIFAR-100) or 0.1 (ImageNet).
+    ///
+    /// # Errors
+    /// If `k` is 0, `tau` is not a positive finite number, or `alpha` is negative or not finite.
+    pub fn new(k: usize, tau: f64, alpha: f64) -> Result<Self, LossError> {
+        if k == 0 {
+            return Err(LossError::ZeroK);
+        }
+        if !(tau > 0.0 && tau.is_finite()) {
+            return Err(LossError::Tau(tau));
+        }
+        if !(alpha >= 0.0 && alpha.is_finite()) {
+            return Err(LossError::Alpha(alpha));
+        }
+        Ok(Self { k, tau, alpha })
+    }
+
+    /// Number of classes among which the label should be.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Temperature.
+    pub fn tau(&self) -> f64 {
+        self.tau
+    }
+
+    /// Margin.
+    pub fn alpha(&self) -> f64 {
+        self.alpha
+    }
+}
+
+/// Buffers for one sample.
+#[derive(Debug, Default)]
+pub(crate) struct Workspace {
+    wrong: Vec<f64>,
+    sizes: SubsetSizes,
+}
+
+impl SampleLoss for SmoothTopkSvm {
+    type Workspace = Workspace;
+
+    fn check_classes(&self, classes: usize) -> Result<(), LossError> {
+        if classes <= self.k {
+            return Err(LossError::TooFewClasses { k: self.k, classes });
+        }
+        Ok(())
+    }
+
+    fn sample<T: Score>(
+        &self,
+        Workspace { wrong, sizes }: &mut Workspace,
+        scores: &[T],
+        label: usize,
+        grad: Option<&mut [T]>,
+    ) -> f64 {
+        let k = self.k as f64;
+        let wrong_scores = || {
+            let (before, after) = (&scores[..label], &scores[label + 1..]);
+            before.iter().chain(after).map(|&s| s.into())
+        };
+        wrong.clear();
+        wrong.extend(wrong_scores());
+        let (_, &mut kth, _) = wrong.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a));
+
+        // Differences are taken before the division: near the hinge u is a small difference of
+        // large numbers. The division by kτ may overflow to infinity, which SubsetSizes expects.
+        sizes.set(
+            self.k,
+            wrong_scores().map(|s: f64| (s - kth) / k / self.tau),
+        );
+        let label_score: f64 = scores[label].into();
+        let hinge = self.alpha + (kth - label_score) / k + self.tau * sizes.log_ratio();
+        let u = hinge / self.tau;
+
+        if let Some(grad) = grad {
+            let scale = 1.0 / (1.0 + (-u).exp()) / k;
+            sizes.marginal_differences(|i, difference| {
+                let class = if i < label { i } else { i + 1 };
+                grad[class] = T::from_f64(scale * difference);
+            });
+            grad[label] = T::from_f64(-scale);
+        }
+        // τ ln(1 + exp u), for u of any size.
+        hinge.max(0.0) + self.tau * (-u.abs()).exp().ln_1p()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Loss;
+
+    fn loss(loss: SmoothTopkSvm, scores: &[f64], label: i64) -> (f64, Vec<f64>) {
+        let mut value = [0.0];
+        let mut grad = vec![0.0; scores.len()];
+        loss.forward_backward(scores, &[label], &mut value, &mut grad)
+            .unwrap();
+        let mut forward = [0.0];
+        loss.forward(scores, &[label], &mut forward).unwrap();
+        assert_eq!(forward, value);
+        (value[0], grad)
+    }
+
+    #[test]
+    fn equals_the_definition_over_all_sets() {
+        // The paper's eq. 9 written out: log-sum-exp over all k-sets of the classes.
+        let scores = [0.3, -1.2, 0.8, 2.0, 0.1, -0.4];
+        let (label, k, tau, alpha) = (4, 3, 0.7, 0.9);
+        let (mut all, mut with_label) = (0.0, 0.0);
+        for set in 0u32..1 << scores.len() {
+            if set.count_ones() as usize == k {
+                let sum: f64 = (0..scores.len())
+                    .filter(|i| set >> i & 1 == 1)
+                    .map(|i| scores[i])
+                    .sum();
+                let contains = set >> label & 1 == 1;
+                let margin = if contains { 0.0 } else { alpha };
+                all += ((margin + sum / k as f64) / tau).exp();
+                if contains {
+                    with_label += (sum / k as f64 / tau).exp();
+                }
+            }
+        }
+        let expected = tau * (f64::ln(all) - f64::ln(with_label));
+        let svm = SmoothTopkSvm::new(k, tau, alpha).unwrap();
+        let (found, _) = loss(svm, &scores, label as i64);
+        assert!((found - expected).abs() < 1e-14, "{found} {expected}");
+    }
+
+    #[test]
+    fn gradient_is_the_derivative() {
+        let scores = [0.3, -1.2, 0.8, 2.0, 0.1, -0.4, 1.9];
+        for k in 1..=6 {
+            for tau in [0.05, 0.5, 5.0] {
+                let svm = SmoothTopkSvm::new(k, tau, 1.0).unwrap();
+                let (_, grad) = loss(svm, &scores, 2);
+                assert!(grad.iter().sum::<f64>().abs() < 1e-15);
+                for i in 0..scores.len() {
+                    let h = 1e-6;
+                    let (mut above, mut below) = (scores, scores);
+                    above[i] += h;
+                    below[i] -= h;
+                    let slope = (loss(svm, &above, 2).0 - loss(svm, &below, 2).0) / (2.0 * h);
+                    assert!((grad[i] - slope).abs() < 1e-8, "k={k} tau={tau} i={i}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tends_to_the_hard_loss() {
+        let scores = [0.3, -1.2, 0.8, 2.0, 0.1, -0.4];
+        let svm = SmoothTopkSvm::new(2, 1e-12, 1.0).unwrap();
+        let (value, grad) = loss(svm, &scores, 4);
+        assert!((value - (1.0 + (0.8 - 0.1) / 2.0)).abs() < 1e-11);
+        assert_eq!(grad, [0.0, 0.0, 0.5, 0.0, -0.5, 0.0]);
+    }
+
+    #[test]
+    fn finite_at_any_scale_and_temperature() {
+        for exponent in -30..=30 {
+            let scale = 10f64.powi(exponent);
+            let scores: Vec<f64> = (0..40).map(|i| scale * f64::cos(i as f64)).collect();
+            for tau in [1e-30, 1e-3, 1.0, 1e30] {
+                for k in [1, 5, 39] {
+                    let (value, grad) = loss(SmoothTopkSvm::new(k, tau, 1.0).unwrap(), &scores, 3);
+                    assert!(value.is_finite() && value >= 0.0);
+                    assert!(grad.iter().all(|g| g.abs() <= 1.0 / k as f64 + 1e-15));
+                    assert!(grad.iter().sum::<f64>().abs() < 1e-12);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bad_parameters_are_named() {
+        assert_eq!(SmoothTopkSvm::new(0, 1.0, 1.0), Err(LossError::ZeroK));
+        for tau in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(matches!(
+                SmoothTopkSvm::new(1, tau, 1.0),
+                Err(LossError::Tau(_))
+            ));
+        }
+        assert_eq!(
+            SmoothTopkSvm::new(1, 1.0, -0.5),
+            Err(LossError::Alpha(-0.5))
+        );
+    }
+
+    #[test]
+    fn bad_batches_are_named() {
+        let svm = SmoothTopkSvm::new(2, 1.0, 1.0).unwrap();
+        let forward = |scores: &[f32], labels: &[i64]| {
+            svm.forward(scores, labels, &mut vec![0.0; labels.len()])
+        };
+        assert_eq!(
+            forward(&[0.0, 1.0], &[0]).unwrap_err().to_string(),
+            "a top-2 loss needs at least 3 classes, got 2"
+        );
+        assert_eq!(
+            forward(&[0.0, 1.0, f32::NAN], &[0])
+                .unwrap_err()
+                .to_string(),
+            "score NaN of sample 0, class 2 is not finite"
+        );
+        for label in [-1, 3] {
+            assert_eq!(
+                forward(&[0.0, 1.0, 2.0], &[label]),
+                Err(LossError::Label {
+                    sample: 0,
+                    label,
+                    classes: 3
+                })
+            );
+        }
+        assert_eq!(
+            forward(&[0.0; 7], &[0, 1]),
+            Err(LossError::Shape {
+                scores: 7,
+                labels: 2
+            })
+        );
+        assert_eq!(forward(&[], &[]), Ok(()));
+    }
+}

@@ -1,0 +1,227 @@
+//! Elementary symmetric polynomials of exponentials, as the distribution of a random subset's size.
+//!
+//! For log-weights z ∈ Rⁿ the polynomials σ_j = e_j(exp z_1, …, exp z_n) overflow and underflow every
+//! floating-point type. But let each element belong to a random subset independently of the others,
+//! element i with probability
+//!
+//! ```text
+//! p_i = x_i / (1 + x_i),    x_i = exp(z_i − t)
+//! ```
+//!
+//! The subset has j elements with probability P_j = e_j(x) ∏ 1/(1 + x_i), so that for every shift t
+//!
+//! ```text
+//! ln σ_j − ln σ_{j−1} = t + ln P_j − ln P_{j−1}
+//! ```
+//!
+//! The shift tilts the distribution and leaves the polynomials' ratio as it is. With t such that the
+//! expected size is near k − ½, P_{k−1} and P_k are the largest probabilities there are, of order
+//! 1/√k or more. The recursion for P only adds products of numbers in [0, 1]: it neither cancels nor
+//! overflows at any n, k or spread of z, and what underflows is a probability below 1e-308.
+//!
+//! Given that the subset has j elements, it contains i with probability
+//! π⁽ʲ⁾_i = ∂ ln σ_j / ∂z_i = p_i P_{j−1}(without i) / P_j. This is conditional Bernoulli sampling: Chen
+//! and Liu, "Statistical applications of the Poisson-binomial and conditional Bernoulli
+//! distributions", Statistica Sinica 7 (1997). P(without i) is the convolution of the sizes among the
+//! elements before i and among those after it, again a sum of positive terms.
+
+/// Sizes of random subsets of weighted elements. Keeps its buffers from one use to the next.
+#[derive(Debug, Default)]
+pub(crate) struct SubsetSizes {
+    k: usize,
+    /// The shift t.
+    shift: f64,
+    /// p_i and 1 − p_i, each to full relative precision.
+    odds: Vec<(f64, f64)>,
+    /// P_0, …, P_k among the first i elements, for i = 0, …, n: n + 1 rows of k + 1.
+    before: Vec<f64>,
+    /// P_0, …, P_k among the elements after the current one.
+    after: Vec<f64>,
+}
+
+impl SubsetSizes {
+    /// Prepares for subsets of `k` and `k − 1` elements, where 1 ≤ `k` ≤ number of elements.
+    ///
+    /// `offsets` are the log-weights z less the k-th largest of them, so that the caller can
+    /// subtract before scaling and lose no digits. ±∞ stands for a difference beyond the range of
+    /// `f64`.
+    pub(crate) fn set(&mut self, k: usize, offsets: impl IntoIterator<Item = f64>) {
+        self.k = k;
+        // exp(−z_i) until the shift is known, then the odds.
+        self.odds.clear();
+        self.odds
+            .extend(offsets.into_iter().map(|z| ((-z).exp(), 0.0)));
+        debug_assert!((1..=self.odds.len()).contains(&k));
+
+        self.shift = self.balanced_shift();
+        let tilt = self.shift.exp();
+        for odds in &mut self.odds {
+            let x = odds.0 * tilt;
+            *odds = (1.0 / (1.0 + x), 1.0 / (1.0 + 1.0 / x));
+        }
+
+        self.before.clear();
+        self.before.resize((self.odds.len() + 1) * (k + 1), 0.0);
+        self.before[0] = 1.0;
+        let mut rows = self.before.chunks_exact_mut(k + 1);
+        let mut row = rows.next().expect("there is a row for no elements");
+        for (&(p, q), next) in self.odds.iter().zip(rows) {
+            next[0] = q * row[0];
+            for (next, pair) in next[1..].iter_mut().zip(row.windows(2)) {
+                *next = q * pair[1] + p * pair[0];
+            }
+            row = next;
+        }
+    }
+
+    /// ln σ_k − ln σ_{k−1}, less the k-th largest log-weight.
+    pub(crate) fn log_ratio(&self) -> f64 {
+        let [km1, k] = self.probabilities();
+        self.shift + (k / km1).ln()
+    }
+
+    /// Calls `visit` with i and π⁽ᵏ⁾_i − π⁽ᵏ⁻¹⁾_i for each element i, the last one first.
+    pub(crate) fn marginal_differences(&mut self, mut visit: impl FnMut(usize, f64)) {
+        let k = self.k;
+        let [p_km1, p_k] = self.probabilities();
+        self.after.clear();
+        self.after.resize(k + 1, 0.0);
+        self.after[0] = 1.0;
+        let rows = self.before.chunks_exact(k + 1);
+        for (i, (&(p, q), before)) in self.odds.iter().zip(rows).enumerate().rev() {
+            // Sizes k − 1 and k − 2 without element i.
+            let mut without_km1 = before[k - 1] * self.after[0];
+            let mut without_km2 = 0.0;
+            for (before, after) in before[..k - 1].iter().zip(self.after[..k].windows(2).rev()) {
+                without_km1 += before * after[1];
+                without_km2 += before * after[0];
+            }
+            visit(i, p * (without_km1 / p_k - without_km2 / p_km1));
+            for j in (1..=k).rev() {
+                self.after[j] = q * self.after[j] + p * self.after[j - 1];
+            }
+            self.after[0] *= q;
+        }
+    }
+
+    /// P_{k−1} and P_k among all elements.
+    fn probabilities(&self) -> [f64; 2] {
+        let all = &self.before[self.before.len() - 2..];
+        [all[0], all[1]]
+    }
+
+    /// A shift that brings the expected size Σ p_i to within 0.2 of k − ½, relative to the k-th
+    /// largest log-weight.
+    ///
+    /// Newton's method, kept in a bracket: the k largest elements alone are expected k − ½ times
+    /// at the lower end, and the others share ½ at the upper end.
+    fn balanced_shift(&self) -> f64 {
+        let k = self.k as f64;
+        let tail = (self.odds.len() - self.k) as f64;
+        let mut low = -(2.0 * k - 1.0).ln();
+        let mut high = (2.0 * tail + 1.0).ln();
+        let mut shift = 0.0;
+        loop {
+            let tilt = f64::exp(shift);
+            let (mut mean, mut variance) = (0.0, 0.0);
+            for &(reciprocal, _) in &self.odds {
+                let p = 1.0 / (1.0 + reciprocal * tilt);
+                mean += p;
+                variance += p * (1.0 - p);
+            }
+            let excess = mean - (k - 0.5);
+            // The width guards against rounding in a mean over very many elements.
+            if excess.abs() <= 0.2 || high - low < 1e-9 {
+                return shift;
+            }
+            if excess > 0.0 {
+                low = shift;
+            } else {
+                high = shift;
+            }
+            let newton = shift + excess / variance;
+            shift = if low < newton && newton < high {
+                newton
+            } else {
+                0.5 * (low + high)
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// e_0, …, e_k by summation over all subsets, for a few elements.
+    fn by_enumeration(weights: &[f64], k: usize) -> Vec<f64> {
+        let mut e = vec![0.0; k + 1];
+        for subset in 0u32..1 << weights.len() {
+            let size = subset.count_ones() as usize;
+            if size <= k {
+                e[size] += weights
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, _)| subset >> i & 1 == 1)
+                    .map(|(_, w)| w)
+                    .product::<f64>();
+            }
+        }
+        e
+    }
+
+    #[test]
+    fn ratio_and_marginals_agree_with_enumeration() {
+        let mut sizes = SubsetSizes::default();
+        for n in 1..=9 {
+            let z: Vec<f64> = (0..n).map(|i| 3.0 * f64::sin(7.1 * i as f64)).collect();
+            for k in 1..=n {
+                let mut sorted = z.clone();
+                sorted.sort_by(|a, b| b.total_cmp(a));
+                let kth = sorted[k - 1];
+                sizes.set(k, z.iter().map(|z| z - kth));
+
+                let weights: Vec<f64> = z.iter().map(|z| z.exp()).collect();
+                let e = by_enumeration(&weights, k);
+                let expected = (e[k] / e[k - 1]).ln();
+                assert!(
+                    (sizes.log_ratio() + kth - expected).abs() < 1e-13,
+                    "n={n} k={k}"
+                );
+
+                sizes.marginal_differences(|i, difference| {
+                    let mut others = weights.clone();
+                    let w = others.remove(i);
+                    let without = by_enumeration(&others, k);
+                    let below = if k > 1 {
+                        w * without[k - 2] / e[k - 1]
+                    } else {
+                        0.0
+                    };
+                    let expected = w * without[k - 1] / e[k] - below;
+                    assert!((difference - expected).abs() < 1e-13, "n={n} k={k} i={i}");
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn extreme_offsets_pick_the_kth_element() {
+        let mut sizes = SubsetSizes::default();
+        sizes.set(2, [f64::INFINITY, 0.0, -1e300, f64::NEG_INFINITY]);
+        assert!(sizes.log_ratio().abs() < 1e-15);
+        let mut found = [f64::NAN; 4];
+        sizes.marginal_differences(|i, difference| found[i] = difference);
+        assert_eq!(found, [0.0, 1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn very_many_equal_elements_at_large_k() {
+        // e_k / e_{k−1} = (n − k + 1) / k for n equal weights.
+        let (n, k) = (4000, 1500);
+        let mut sizes = SubsetSizes::default();
+        sizes.set(k, vec![0.0; n]);
+        let expected = ((n - k + 1) as f64 / k as f64).ln();
+        assert!((sizes.log_ratio() - expected).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,1 @@
+//! Trains image classifiers for top-k accuracy.

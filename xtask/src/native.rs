@@ -1,0 +1,230 @@
+//! The native libraries: which they are, and their set-up in `.native`.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cargo;
+use crate::wheel::Wheel;
+
+/// Where the libraries go; `.cargo/config.toml` points there.
+pub(crate) fn dir() -> PathBuf {
+    cargo::root().join(".native")
+}
+
+/// libtorch's CPU part, with what it loads from CUDA's runtime even without a GPU.
+const LIBTORCH: [Wheel; 3] = [
+    Wheel {
+        file: "torch-2.11.0-cp312-cp312-manylinux_2_28_x86_64.whl",
+        sha256: "0f68f4ac6d95d12e896c3b7a912b5871619542ec54d3649cf48cc1edd4dd2756",
+        wanted: |path| libtorch(path) && !libtorch_cuda(path),
+        part: "",
+    },
+    Wheel {
+        file: "nvidia_cuda_runtime-13.0.96-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+        sha256: "7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548",
+        wanted: library,
+        part: "",
+    },
+    Wheel {
+        file: "nvidia_cuda_cupti-13.0.85-py3-none-manylinux_2_25_x86_64.whl",
+        sha256: "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8",
+        wanted: library,
+        part: "",
+    },
+];
+
+const ONNXRUNTIME: [Wheel; 1] = [Wheel {
+    file: "onnxruntime-1.31.1-cp312-cp312-manylinux_2_28_x86_64.whl",
+    sha256: "1f3dea47f2f0e5117c2404cea7d21fd253ae7836a3bf167a501cdfbb2600d536",
+    wanted: onnxruntime,
+    part: "",
+}];
+
+/// libtorch's CUDA part, and the libraries of CUDA that it names as its requirements.
+const LIBTORCH_CUDA: [Wheel; 14] = [
+    Wheel {
+        wanted: |path| libtorch(path) && libtorch_cuda(path),
+        part: "cuda",
+        ..LIBTORCH[0]
+    },
+    Wheel {
+        file: "nvidia_cublas-13.1.0.3-py3-none-manylinux_2_27_x86_64.whl",
+        sha256: "ee8722c1f0145ab246bccb9e452153b5e0515fd094c3678df50b2a0888b8b171",
+        wanted: library,
+        part: "",
+    },
+    Wheel {
+        file: "nvidia_cuda_nvrtc-13.0.88-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl",
+        sha256: "ad9b6d2ead2435f11cbb6868809d2adeeee302e9bb94bcf0539c7a40d80e8575",
+        wanted: library,
+        part: "",
+    },
+    Wheel {
+        file: "nvidia_cudnn_cu13-9.19.0.56-py3-none-manylinux_2_27_x86_64.whl",
+        sha256: "d20e1734305e9d68889a96e3f35094d733ff1f83932ebe462753973e53a572bf",
+        wanted: library,
+        part: "",
+    },
+    Wheel {
+        file: "nvidia_cufft-12.0.0.61-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+        sha256: "6c44f692dce8fd5ffd3e3df134b6cdb9c2f72d99cf40b62c32dde45eea9ddad3",
+        wanted: library,
+        part: "",
+    },
+    Wheel {
+        file: "nvidia_cufile-1.15.1.6-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+        sha256: "08a3ecefae5a01c7f5117351c64f17c7c62efa5fffdbe24fc7d298da19cd0b44",
+        wanted: library,
+        part: "",
+    },
+    Wheel {
+        file: "nvidia_curand-10.4.0.35-py3-none-manylinux_2_27_x86_64.whl",
+        sha256: "1aee33a5da6e1db083fe2b90082def8915f30f3248d5896bcec36a579d941bfc",
+        wanted: library,
+        part: "",
+    },
+    Wheel {
+        file: "nvidia_cusolver-12.0.4.66-py3-none-manylinux_2_27_x86_64.whl",
+        sha256: "0a759da5dea5c0ea10fd307de75cdeb59e7ea4fcb8add0924859b944babf1112",
+        wanted: library,
+        part: "",
+    },
+    Wheel {
+        file: "nvidia_cusparse-12.6.3.3-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+        sha256: "2b3c89c88d01ee0e477cb7f82ef60a11a4bcd57b6b87c33f789350b59759360b",
+        wanted: library,
+        part: "",
+    },
+    Wheel {
+        file: "nvidia_cusparselt_cu13-0.8.0-py3-none-manylinux2014_x86_64.whl",
+        sha256: "25e30a8a7323935d4ad0340b95a0b69926eee755767e8e0b1cf8dd85b197d3fd",
+        wanted: library,
+        part: "",
+    },
+    Wheel {
+        file: "nvidia_nccl_cu13-2.28.9-py3-none-manylinux_2_18_x86_64.whl",
+        sha256: "e4553a30f34195f3fa1da02a6da3d6337d28f2003943aa0a3d247bbc25fefc42",
+        wanted: library,
+        part: "",
+    },
+    Wheel {
+        file: "nvidia_nvjitlink-13.0.88-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl",
+        sha256: "13a74f429e23b921c1109976abefacc69835f2f433ebd323d3946e11d804e47b",
+        wanted: library,
+        part: "",
+    },
+    Wheel {
+        file: "nvidia_nvshmem_cu13-3.4.5-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+        sha256: "290f0a2ee94c9f3687a02502f3b9299a9f9fe826e6d0287ee18482e78d495b80",
+        wanted: library,
+        part: "",
+    },
+    Wheel {
+        file: "nvidia_nvtx-13.0.85-py3-none-manylinux1_x86_64.manylinux_2_5_x86_64.whl",
+        sha256: "4936d1d6780fbe68db454f5e72a42ff64d1fd6397df9f363ae786930fd5c1cd4",
+        wanted: library,
+        part: "",
+    },
+];
+
+const ONNXRUNTIME_GPU: [Wheel; 1] = [Wheel {
+    file: "onnxruntime_gpu-1.31.1-cp312-cp312-manylinux_2_28_x86_64.whl",
+    sha256: "05d548956197b9d01f59b625de740e0d6be3593f874e241a12dc0362650ecdf7",
+    wanted: onnxruntime,
+    part: "",
+}];
+
+fn library(path: &str) -> bool {
+    path.contains("/lib/") && path.contains(".so")
+}
+
+fn libtorch(path: &str) -> bool {
+    path.starts_with("torch/include/")
+        || (path.starts_with("torch/lib/") && library(path) && !path.contains("python"))
+}
+
+fn libtorch_cuda(path: &str) -> bool {
+    library(path)
+        && ["_cuda", "nvrtc", "nvshmem"]
+            .iter()
+            .any(|part| path.contains(part))
+}
+
+fn onnxruntime(path: &str) -> bool {
+    path.starts_with("onnxruntime/capi/libonnxruntime") && !path.contains("tensorrt")
+}
+
+/// Makes sure that the libraries are there. Those that the user's environment names are left alone.
+pub(crate) fn set_up(cuda: bool) -> Result<()> {
+    let dir = dir();
+    // Once fetched, the CUDA libraries stay in use: the two kinds of ONNX Runtime share a file name.
+    let cuda = cuda || ONNXRUNTIME_GPU[0].is_installed(&dir);
+    let mut wheels: Vec<&Wheel> = Vec::new();
+    if let Some(name) = chosen_by_user("LIBTORCH", &dir).or_else(|| set("LIBTORCH_USE_PYTORCH")) {
+        println!("libtorch: taken from {name}");
+    } else {
+        wheels.extend(&LIBTORCH);
+        wheels.extend(LIBTORCH_CUDA.iter().filter(|_| cuda));
+    }
+    if let Some(name) = chosen_by_user("ORT_DYLIB_PATH", &dir) {
+        println!("ONNX Runtime: taken from {name}");
+    } else {
+        wheels.extend(if cuda { &ONNXRUNTIME_GPU } else { &ONNXRUNTIME });
+    }
+    if !wheels.is_empty() && !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        bail!(
+            "the libraries are fetched for Linux on x86-64 only. Elsewhere, set LIBTORCH to a \
+             folder with libtorch {} and ORT_DYLIB_PATH to the library file of ONNX Runtime {}",
+            topk_native::torch::VERSION,
+            topk_native::onnxruntime::VERSION
+        );
+    }
+    for wheel in wheels {
+        wheel.install(&dir)?;
+    }
+    Ok(())
+}
+
+/// The variable and its value, if it is set to something other than what cargo's configuration in
+/// this repository says.
+fn chosen_by_user(variable: &str, dir: &Path) -> Option<String> {
+    let value = env::var_os(variable)?;
+    (!Path::new(&value).starts_with(dir)).then(|| format!("{variable}={}", value.display()))
+}
+
+fn set(variable: &str) -> Option<String> {
+    env::var_os(variable).map(|value| format!("{variable}={}", value.display()))
+}
+
+/// Python's `onnx` package and ONNX Runtime's, which the tests of exported files check against.
+const PYTHON_PACKAGES: [&str; 2] = ["onnx==1.23.2", "numpy>=1.26,<3"];
+
+/// Makes sure that the Python packages of the tests are in `.native/python`.
+pub(crate) fn set_up_python() -> Result<()> {
+    let dir = dir().join("python");
+    let stamp = dir.join("installed");
+    let wanted = PYTHON_PACKAGES.join("\n");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    println!("fetching {}", PYTHON_PACKAGES.join(", "));
+    cargo::run(
+        Command::new("python3")
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--disable-pip-version-check",
+                "--quiet",
+                "--upgrade",
+            ])
+            .args(["--only-binary=:all:", "--target"])
+            .arg(&dir)
+            .args(PYTHON_PACKAGES),
+    )
+    .context("cannot fetch the Python packages that the tests check exported files with")?;
+    std::fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
+}
