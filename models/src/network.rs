@@ -99,7 +99,11 @@ impl Network {
             ),
             Op::Relu => x.relu(),
             Op::MaxPool2d { kernel } => x.max_pool2d_default(kernel as i64),
-            Op::AvgPool2d { kernel } => x.avg_pool2d_default(kernel as i64),
+            Op::AvgPool2d { kernel } => {
+                // `avg_pool2d_default` would divide by 1, not by the number of values.
+                let sides = [kernel as i64; 2];
+                x.avg_pool2d(sides, sides, [0, 0], false, true, None)
+            }
             Op::Flatten => x.flatten(1, -1),
             Op::Linear { .. } => x.linear(tensor("weight"), Some(tensor("bias"))),
         }

@@ -93,6 +93,12 @@ impl Score for f64 {
 /// Scores are row-major, one row of `classes` entries for each label, so `classes` is
 /// `scores.len() / labels.len()`. An empty batch gives empty outputs.
 pub trait Loss {
+    /// Whether the loss can be computed with this number of classes.
+    ///
+    /// # Errors
+    /// [`LossError::TooFewClasses`] if not.
+    fn check_classes(&self, classes: usize) -> Result<(), LossError>;
+
     /// Loss of every sample.
     ///
     /// # Errors
@@ -140,6 +146,10 @@ pub(crate) trait SampleLoss {
 }
 
 impl<L: SampleLoss> Loss for L {
+    fn check_classes(&self, classes: usize) -> Result<(), LossError> {
+        SampleLoss::check_classes(self, classes)
+    }
+
     fn forward<T: Score>(
         &self,
         scores: &[T],
@@ -216,7 +226,7 @@ fn check_batch<L: SampleLoss, T: Score>(
         return Err(shape);
     }
     let classes = scores.len() / labels.len();
-    loss.check_classes(classes)?;
+    SampleLoss::check_classes(loss, classes)?;
     Ok(Some(classes))
 }
 

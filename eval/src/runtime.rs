@@ -1,0 +1,71 @@
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+use thiserror::Error;
+use topk_native::onnxruntime;
+
+/// ONNX Runtime cannot be used.
+#[derive(Clone, Debug, Error)]
+#[error("{0}")]
+pub struct RuntimeError(String);
+
+/// ONNX Runtime, loaded into the process.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    environment: Environment,
+    path: PathBuf,
+    version: String,
+}
+
+impl Runtime {
+    /// Loads the library that [`onnxruntime::locate`] finds; once a process.
+    ///
+    /// # Errors
+    /// If it is not found, cannot be loaded, or is too old.
+    pub fn load() -> Result<Self, RuntimeError> {
+        static RUNTIME: OnceLock<Result<Runtime, RuntimeError>> = OnceLock::new();
+        RUNTIME.get_or_init(Self::load_now).clone()
+    }
+
+    fn load_now() -> Result<Self, RuntimeError> {
+        let path = onnxruntime::locate().map_err(|error| RuntimeError(error.to_string()))?;
+        let failed = |error: &dyn std::error::Error| {
+            RuntimeError(format!(
+                "ONNX Runtime cannot be loaded from {}: {error}. Version {} is needed: run \
+                 `cargo xtask setup` in the source folder, or set {} to its library file",
+                path.display(),
+                onnxruntime::VERSION,
+                onnxruntime::PATH_VARIABLE
+            ))
+        };
+        let version = onnxruntime::version(&path).map_err(|error| failed(&error))?;
+        let environment = ort::init_from(&path)
+            .map_err(|error| failed(&error))?
+            .with_telemetry(false)
+            .build()
+            .map_err(|error| failed(&error))?;
+        // What goes wrong is reported once, in the errors of this crate.
+        environment.set_log_level(LogLevel::Fatal);
+        Ok(Self {
+            environment,
+            path,
+            version,
+        })
+    }
+
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// The library file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its version, such as `1.31.1`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+}

@@ -1,0 +1,221 @@
+//! The command line of `topk-train`, as typed; [`Args::config`] makes decisions of it.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::{Parser, ValueEnum};
+use topk_native::Device;
+
+use crate::config::{Config, DataSet, LossKind};
+use crate::schedule::Schedule;
+
+/// Train an image classifier for top-k accuracy.
+///
+/// Leaves in the folder --out: log.jsonl, and the checkpoints with the best top-1 (best1) and top-k
+/// (bestk) accuracy on the validation images, each as safetensors and as ONNX.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "topk-train", version, max_term_width = 100)]
+pub struct Args {
+    /// Data set
+    #[arg(long, value_enum)]
+    data: DataSet,
+
+    /// Folder of the data set
+    #[arg(long, value_name = "DIR")]
+    root: PathBuf,
+
+    /// Network: basic-N, a small convolutional network N channels wide
+    #[arg(long, value_name = "NAME", default_value = "basic-32")]
+    model: String,
+
+    /// Loss: smooth top-k SVM or cross-entropy
+    #[arg(long, value_enum, default_value = "svm")]
+    loss: LossName,
+
+    /// The k of top-k, for the loss and for the accuracy
+    #[arg(long, value_name = "K", default_value_t = 5)]
+    topk: usize,
+
+    /// Temperature of the svm loss, in units of the scores
+    #[arg(long, default_value_t = 1.0)]
+    tau: f64,
+
+    /// Margin of the svm loss, in units of the scores
+    #[arg(long, default_value_t = 1.0)]
+    alpha: f64,
+
+    /// Probability that a training label is replaced by a random one of its group of five classes
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    noise: f64,
+
+    /// Training images held out for validation [default: a tenth]
+    #[arg(long, value_name = "N")]
+    val_size: Option<usize>,
+
+    /// Do not crop and flip the training images at random
+    #[arg(long)]
+    no_augment: bool,
+
+    /// Passes over the training images
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    epochs: usize,
+
+    /// Training images in a step
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    batch_size: usize,
+
+    /// Images evaluated at once
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    test_batch_size: usize,
+
+    /// Learning rate at the start
+    #[arg(long, default_value_t = 0.1)]
+    lr: f64,
+
+    /// Epochs, from 1, at whose start the learning rate is divided by ten, such as 151,226
+    /// [default: after half and three quarters of the epochs]
+    #[arg(long, value_name = "EPOCH,…", value_delimiter = ',')]
+    lr_schedule: Option<Vec<usize>>,
+
+    /// Nesterov momentum
+    #[arg(long, default_value_t = 0.9)]
+    momentum: f64,
+
+    /// Weight decay, of all trainable parameters
+    #[arg(long, default_value_t = 1e-4)]
+    weight_decay: f64,
+
+    /// Seed of initial weights, label noise, order and augmentation
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value_t)]
+    device: Device,
+
+    /// Threads [default: one a processor]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
+    /// Folder to write to; made if it does not exist
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LossName {
+    Svm,
+    Ce,
+}
+
+impl Args {
+    /// The run that the arguments ask for.
+    ///
+    /// # Errors
+    /// If a value is out of its range.
+    pub fn config(self) -> Result<Config> {
+        ensure!(self.topk >= 1, "--topk must be at least 1, got 0");
+        for (flag, value) in [
+            ("--epochs", Some(self.epochs)),
+            ("--batch-size", Some(self.batch_size)),
+            ("--test-batch-size", Some(self.test_batch_size)),
+            ("--threads", self.threads),
+        ] {
+            ensure!(value != Some(0), "{flag} must be at least 1, got 0");
+        }
+        for (flag, value) in [
+            ("--lr", self.lr),
+            ("--momentum", self.momentum),
+            ("--weight-decay", self.weight_decay),
+        ] {
+            ensure!(
+                value.is_finite() && value >= 0.0,
+                "{flag} must be a finite number of at least 0, got {value}"
+            );
+        }
+        // libtorch defines Nesterov momentum only so.
+        ensure!(self.momentum > 0.0, "--momentum must be above 0, got 0");
+        Ok(Config {
+            data: self.data,
+            root: self.root,
+            model: self.model,
+            loss: match self.loss {
+                LossName::Svm => LossKind::Svm {
+                    tau: self.tau,
+                    alpha: self.alpha,
+                },
+                LossName::Ce => LossKind::CrossEntropy,
+            },
+            topk: self.topk,
+            noise: self.noise,
+            val_size: self.val_size,
+            augment: !self.no_augment,
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            test_batch_size: self.test_batch_size,
+            lr: self.lr,
+            schedule: match self.lr_schedule {
+                Some(milestones) => Schedule::new(milestones),
+                None => Schedule::halves(self.epochs),
+            },
+            momentum: self.momentum,
+            weight_decay: self.weight_decay,
+            seed: self.seed,
+            device: self.device,
+            threads: self.threads,
+            out: self.out,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(extra: &str) -> Args {
+        let required = "topk-train --data cifar100 --root DIR --out OUT ";
+        Args::parse_from((required.to_owned() + extra).split_whitespace())
+    }
+
+    #[test]
+    fn flags_are_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_the_seed_codes() {
+        let config = parse("").config().unwrap();
+        assert_eq!(
+            config.loss,
+            LossKind::Svm {
+                tau: 1.0,
+                alpha: 1.0
+            }
+        );
+        assert_eq!(config.schedule, Schedule::new([151, 226]));
+        assert_eq!(
+            (config.topk, config.epochs, config.batch_size),
+            (5, 300, 64)
+        );
+        assert_eq!(
+            (config.lr, config.momentum, config.weight_decay),
+            (0.1, 0.9, 1e-4)
+        );
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        for (flags, message) in [
+            ("--topk 0", "--topk must be at least 1, got 0"),
+            ("--epochs 0", "--epochs must be at least 1, got 0"),
+            (
+                "--lr nan",
+                "--lr must be a finite number of at least 0, got NaN",
+            ),
+            ("--momentum 0", "--momentum must be above 0, got 0"),
+        ] {
+            assert_eq!(parse(flags).config().unwrap_err().to_string(), message);
+        }
+    }
+}
