@@ -14,7 +14,12 @@ use crate::schedule::Schedule;
 /// Leaves in the folder --out: log.jsonl, and the checkpoints with the best top-1 (best1) and top-k
 /// (bestk) accuracy on the validation images, each as safetensors and as ONNX.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "topk-train", version, max_term_width = 100)]
+#[command(
+    name = "topk-train",
+    version,
+    max_term_width = 100,
+    args_override_self = true
+)]
 pub struct Args {
     /// Data set
     #[arg(long, value_enum)]

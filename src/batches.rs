@@ -1,7 +1,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
@@ -43,10 +43,10 @@ impl TrainingImages {
     /// All images once, in an order and with augmentations that follow from seed and epoch alone.
     /// Prepared by rayon's threads while the caller works on earlier batches; the last batch may be
     /// smaller.
-    pub(crate) fn epoch(self: &Arc<Self>, epoch: usize, batch_size: usize) -> Receiver<Batch> {
+    pub(crate) fn epoch(self: &Arc<Self>, epoch: usize, batch_size: usize) -> EpochBatches {
         let (sender, receiver) = sync_channel(AHEAD);
         let images = Arc::clone(self);
-        thread::spawn(move || {
+        let thread = thread::spawn(move || {
             let mut order: Vec<usize> = (0..images.indices.len()).collect();
             order.shuffle(&mut generator(images.seed, Purpose::Order { epoch }));
             for start in (0..order.len()).step_by(batch_size) {
@@ -57,7 +57,10 @@ impl TrainingImages {
                 }
             }
         });
-        receiver
+        EpochBatches {
+            receiver,
+            thread: Some(thread),
+        }
     }
 
     fn batch(&self, epoch: usize, order: &[usize], places: Range<usize>) -> Batch {
@@ -77,6 +80,29 @@ impl TrainingImages {
             });
         let labels = order[places].iter().map(|&i| self.labels[i]).collect();
         Batch { images, labels }
+    }
+}
+
+/// The batches of an epoch, as they become ready.
+#[derive(Debug)]
+pub(crate) struct EpochBatches {
+    receiver: Receiver<Batch>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Iterator for EpochBatches {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        if let Ok(batch) = self.receiver.recv() {
+            return Some(batch);
+        }
+        // The sender is gone: the epoch is over, or cut short by a panic that must not pass as its
+        // end.
+        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
+            std::panic::resume_unwind(panic);
+        }
+        None
     }
 }
 
@@ -129,7 +155,7 @@ mod tests {
     }
 
     fn epoch(augment: bool, epoch: usize) -> Vec<Batch> {
-        images(augment).epoch(epoch, 2).iter().collect()
+        images(augment).epoch(epoch, 2).collect()
     }
 
     #[test]

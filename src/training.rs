@@ -258,7 +258,7 @@ impl Run<'_> {
         let mut images = 0;
         let shape = self.data.dataset().shape;
         let batches = self.data.training.epoch(epoch, config.batch_size);
-        for (batch, host) in batches.iter().enumerate() {
+        for (batch, host) in batches.enumerate() {
             let (xs, labels) = tensors(&host, shape, self.network.variables().device());
             let scores = self.network.forward(&xs, Mode::Train);
             let loss = self

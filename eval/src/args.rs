@@ -20,7 +20,12 @@ use crate::runtime::Runtime;
 ///
 /// The test set of CIFAR-100, or of a part of it in the same layout, is what they are measured on.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "topk-eval", version, max_term_width = 100)]
+#[command(
+    name = "topk-eval",
+    version,
+    max_term_width = 100,
+    args_override_self = true
+)]
 pub struct Args {
     /// ONNX model; may be given several times
     #[arg(long, value_name = "FILE", required = true)]
@@ -39,24 +44,12 @@ pub struct Args {
     json: Option<PathBuf>,
 
     /// Mean of red, green, blue in units of pixels / 255 [default: what the model says]
-    #[arg(
-        long,
-        value_name = "R,G,B",
-        value_delimiter = ',',
-        num_args = 3,
-        requires = "std"
-    )]
-    mean: Option<Vec<f32>>,
+    #[arg(long, value_name = "R,G,B", value_parser = rgb, requires = "std")]
+    mean: Option<[f32; 3]>,
 
     /// Standard deviation of red, green, blue, likewise
-    #[arg(
-        long,
-        value_name = "R,G,B",
-        value_delimiter = ',',
-        num_args = 3,
-        requires = "mean"
-    )]
-    std: Option<Vec<f32>>,
+    #[arg(long, value_name = "R,G,B", value_parser = rgb, requires = "mean")]
+    std: Option<[f32; 3]>,
 
     /// Images evaluated at once
     #[arg(long, value_name = "N", default_value_t = 256)]
@@ -69,6 +62,17 @@ pub struct Args {
     /// Threads [default: one a processor]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+}
+
+/// Three numbers with commas between them.
+fn rgb(text: &str) -> Result<[f32; 3], String> {
+    let numbers: Option<Vec<f32>> = text
+        .split(',')
+        .map(|number| number.trim().parse().ok())
+        .collect();
+    numbers
+        .and_then(|numbers| numbers.try_into().ok())
+        .ok_or_else(|| "expected three numbers, such as 0.5,0.5,0.5".to_owned())
 }
 
 impl Args {
@@ -120,10 +124,7 @@ impl Args {
     }
 
     fn normalization(&self) -> Result<Option<Normalization>> {
-        let triple = |values: &Option<Vec<f32>>| -> Option<[f32; 3]> {
-            values.as_deref().and_then(|values| values.try_into().ok())
-        };
-        match (triple(&self.mean), triple(&self.std)) {
+        match (self.mean, self.std) {
             (Some(mean), Some(std)) => Ok(Some(Normalization { mean, std }.check()?)),
             _ => Ok(None),
         }

@@ -87,7 +87,7 @@ fn small_cases() {
             env!("CARGO_MANIFEST_DIR"),
             "/tests/data/loss.jsonl"
         )),
-        36,
+        72,
     );
 }
 

@@ -1,7 +1,7 @@
 //! The workspace and calls of cargo in it.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -30,4 +30,18 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("{program} ended with {status}");
     }
     Ok(())
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_dir() -> Result<PathBuf> {
+    let output = cargo()
+        .args(["metadata", "--format-version=1", "--no-deps"])
+        .output()
+        .context("cannot start cargo metadata")?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .context("cannot read the output of cargo metadata")?;
+    let dir = metadata["target_directory"]
+        .as_str()
+        .context("cargo names no target directory")?;
+    Ok(dir.into())
 }

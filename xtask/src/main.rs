@@ -1,6 +1,7 @@
 //! Tasks of this repository, run as `cargo xtask TASK`.
 
 mod cargo;
+mod demo;
 mod doctor;
 mod native;
 mod test;
@@ -25,6 +26,8 @@ enum Task {
         #[arg(long)]
         cuda: bool,
     },
+    /// Set up, train two small networks, export them to ONNX, evaluate them and compare
+    Demo,
     /// Set up and run every test of the workspace
     Test,
     /// Say which native libraries are found, and what to do about missing ones
@@ -34,6 +37,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Setup { cuda } => native::set_up(cuda),
+        Task::Demo => demo::run(),
         Task::Test => test::run(),
         Task::Doctor => doctor::run(),
     };

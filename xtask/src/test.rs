@@ -19,7 +19,7 @@ pub(crate) fn run() -> Result<()> {
     }
 
     let mut tests = cargo::cargo()
-        .args(["test", "--workspace"])
+        .args(["test", "--workspace", "--no-fail-fast"])
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start cargo test")?;

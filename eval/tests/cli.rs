@@ -1,0 +1,384 @@
+//! The `topk-eval` command on small models and data made here. Nothing of libtorch is involved.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use topk_onnx::proto::ModelProto;
+use topk_onnx::{Dim, GraphBuilder, ModelCard, attribute, model};
+
+const RECORD: usize = 2 + 3 * 32 * 32;
+const CLASSES: usize = 6;
+
+/// A folder with a data set of six classes and a model that ranks them always in their order.
+struct Case {
+    folder: TempDir,
+}
+
+impl Case {
+    /// Labels of the images: ranks of the model.
+    const LABELS: [u8; 10] = [0, 1, 2, 3, 4, 5, 0, 0, 1, 5];
+
+    fn new() -> Self {
+        let case = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let names: String = class_names()
+            .iter()
+            .map(|name| format!("{name}\n"))
+            .collect();
+        fs::write(case.path("fine_label_names.txt"), names).unwrap();
+        case.write_records(&Self::LABELS);
+        case.write_model(&in_order(), Some(&card()));
+        case
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write_records(&self, labels: &[u8]) {
+        let mut records = Vec::new();
+        for &label in labels {
+            records.extend([0, label]);
+            records.resize(records.len() + RECORD - 2, 128);
+        }
+        fs::write(self.path("test.bin"), records).unwrap();
+    }
+
+    fn write_model(&self, graph: &GraphProtoBuilder, card: Option<&ModelCard>) {
+        let metadata = card.map(ModelCard::to_metadata).unwrap_or_default();
+        let file: ModelProto = model(graph(), "", metadata);
+        fs::write(
+            self.path("model.onnx"),
+            prost::Message::encode_to_vec(&file),
+        )
+        .unwrap();
+    }
+
+    /// Runs from another folder and without any environment.
+    fn run(&self, flags: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_topk-eval"))
+            .env_clear()
+            .current_dir("/")
+            .arg("--model")
+            .arg(self.path("model.onnx"))
+            .arg("--data")
+            .arg(self.folder.path())
+            .args(flags)
+            .output()
+            .unwrap()
+    }
+
+    /// The error that a run ends with: one line of the program's own, and no results.
+    fn error(&self, flags: &[&str]) -> String {
+        let json = self.path("out.json");
+        let output = self.run(&[flags, &["--json", json.to_str().unwrap()]].concat());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+        assert!(!json.exists());
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(message.trim_end().lines().count(), 1, "{message}");
+        message
+            .strip_prefix("error: ")
+            .expect(&message)
+            .trim_end()
+            .to_owned()
+    }
+}
+
+type GraphProtoBuilder = dyn Fn() -> topk_onnx::proto::GraphProto;
+
+fn class_names() -> Vec<String> {
+    (0..CLASSES).map(|class| format!("class {class}")).collect()
+}
+
+fn card() -> ModelCard {
+    ModelCard {
+        format: ModelCard::FORMAT,
+        architecture: "constant".to_owned(),
+        class_names: class_names(),
+        input_size: [3, 32, 32],
+        mean: [0.5; 3],
+        std: [0.25; 3],
+        dataset: "made".to_owned(),
+        noise: 0.0,
+        loss: "ce".to_owned(),
+        k: 5,
+        tau: None,
+        alpha: None,
+        seed: 0,
+        epoch: 1,
+        val_top1: 0.0,
+        val_topk: 0.0,
+    }
+}
+
+/// A linear classifier of `classes` classes of images of `side`, with this bias.
+fn linear(side: usize, bias: Vec<f32>) -> Box<GraphProtoBuilder> {
+    Box::new(move || {
+        let (features, classes) = (3 * side * side, bias.len());
+        let mut graph = GraphBuilder::new("linear");
+        let side = Dim::Fixed(side);
+        graph.input(
+            "input",
+            &[Dim::Dynamic("batch"), Dim::Fixed(3), side, side],
+            "",
+        );
+        graph.initializer(
+            "weight",
+            &[classes, features],
+            &vec![0.0; classes * features],
+        );
+        graph.initializer("bias", &[classes], &bias);
+        graph.node("Flatten", "flat", &["input"], [attribute::int("axis", 1)]);
+        let inputs = ["flat", "weight", "bias"];
+        graph.node("Gemm", "logits", &inputs, [attribute::int("transB", 1)]);
+        graph.output("logits", &[Dim::Dynamic("batch"), Dim::Fixed(classes)], "");
+        graph.finish()
+    })
+}
+
+fn in_order() -> Box<GraphProtoBuilder> {
+    linear(32, (0..CLASSES).map(|class| -(class as f32)).collect())
+}
+
+#[test]
+fn counts_are_exact_and_written_to_the_file() {
+    let case = Case::new();
+    let json = case.path("out.json");
+    // The last batch is smaller than the others.
+    let flags = [
+        "--topk",
+        "2",
+        "--batch-size",
+        "3",
+        "--device",
+        "cpu",
+        "--json",
+    ];
+    let output = case.run(&[&flags[..], &[json.to_str().unwrap()]].concat());
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        output.stderr.is_empty(),
+        "no bar where there is no terminal: {output:?}"
+    );
+    let table = String::from_utf8(output.stdout).unwrap();
+    let row = table.lines().nth(1).unwrap();
+    assert!(row.ends_with("     10   30.00%   50.00%  cpu"), "{table}");
+
+    let report: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    let results = report["results"].as_array().unwrap();
+    assert_eq!(results.len(), 1);
+    assert_eq!(
+        results[0]["model"],
+        case.path("model.onnx").to_str().unwrap()
+    );
+    for (key, expected) in [
+        ("images", 10),
+        ("k", 2),
+        ("top1_correct", 3),
+        ("topk_correct", 5),
+    ] {
+        assert_eq!(results[0][key], expected, "{key}");
+    }
+    assert_eq!(results[0]["mean"][0], 0.5);
+    assert_eq!(results[0]["provider"], "cpu");
+}
+
+#[test]
+fn several_models_give_a_result_each() {
+    let case = Case::new();
+    fs::copy(case.path("model.onnx"), case.path("again.onnx")).unwrap();
+    let again = case.path("again.onnx");
+    let output = case.run(&["--model", again.to_str().unwrap()]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(table.contains("again.onnx"), "{table}");
+}
+
+#[test]
+fn a_missing_model_is_named() {
+    let case = Case::new();
+    fs::remove_file(case.path("model.onnx")).unwrap();
+    let error = case.error(&[]);
+    assert!(error.starts_with("cannot read the model /"), "{error}");
+    assert!(error.contains("model.onnx: No such file"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_no_onnx_model_is_refused() {
+    let case = Case::new();
+    let whole = fs::read(case.path("model.onnx")).unwrap();
+    for content in [&b""[..], b"not a model at all", &whole[..whole.len() / 2]] {
+        fs::write(case.path("model.onnx"), content).unwrap();
+        let error = case.error(&[]);
+        assert!(
+            error.contains("model.onnx is not an ONNX model that can be run: "),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn models_that_are_no_image_classifiers_are_refused() {
+    let case = Case::new();
+    case.write_model(
+        &|| {
+            let mut graph = GraphBuilder::new("two inputs");
+            graph.input("a", &[Dim::Dynamic("batch"), Dim::Fixed(CLASSES)], "");
+            graph.input("b", &[Dim::Dynamic("batch"), Dim::Fixed(CLASSES)], "");
+            graph.node("Add", "sum", &["a", "b"], []);
+            graph.output("sum", &[Dim::Dynamic("batch"), Dim::Fixed(CLASSES)], "");
+            graph.finish()
+        },
+        None,
+    );
+    assert!(
+        case.error(&[])
+            .contains(r#"it has 2 inputs ["a", "b"], expected one"#)
+    );
+
+    case.write_model(
+        &|| {
+            let mut graph = GraphBuilder::new("features");
+            graph.input("a", &[Dim::Dynamic("batch"), Dim::Fixed(CLASSES)], "");
+            graph.node("Relu", "b", &["a"], []);
+            graph.output("b", &[Dim::Dynamic("batch"), Dim::Fixed(CLASSES)], "");
+            graph.finish()
+        },
+        None,
+    );
+    let error = case.error(&[]);
+    assert!(error.contains("`a` is "), "{error}");
+    assert!(
+        error.contains("expected f32 [dynamic, 3, height, width]"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_model_of_other_classes_is_refused() {
+    let case = Case::new();
+    let flags = ["--mean", "0,0,0", "--std", "1,1,1"];
+    case.write_model(&linear(32, vec![0.0; 9]), None);
+    let error = case.error(&flags);
+    assert!(error.contains("has 9 classes, the data has 6"), "{error}");
+
+    let mut other = card();
+    other.class_names[4] = "other".to_owned();
+    case.write_model(&in_order(), Some(&other));
+    let error = case.error(&[]);
+    assert!(error.starts_with("class 4 is `other` to /"), "{error}");
+
+    let mut fewer = card();
+    fewer.class_names.pop();
+    case.write_model(&in_order(), Some(&fewer));
+    let error = case.error(&[]);
+    assert!(
+        error.contains("its metadata names 5 classes, but it has 6 scores"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_model_for_other_images_is_refused() {
+    let case = Case::new();
+    case.write_model(&linear(16, vec![0.0; CLASSES]), None);
+    let error = case.error(&["--mean", "0,0,0", "--std", "1,1,1"]);
+    assert!(error.contains("takes images of [3, 16, 16]"), "{error}");
+    assert!(error.contains("the data's are [3, 32, 32]"), "{error}");
+}
+
+#[test]
+fn k_must_be_a_number_of_classes() {
+    let case = Case::new();
+    for k in ["0", "7"] {
+        let error = case.error(&["--topk", k]);
+        assert!(
+            error.starts_with(&format!("--topk {k} is not in 1..=6: /")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn unreadable_records_are_named() {
+    let case = Case::new();
+    let records = fs::read(case.path("test.bin")).unwrap();
+    fs::write(case.path("test.bin"), &records[..records.len() - 10]).unwrap();
+    let error = case.error(&[]);
+    assert!(error.contains("test.bin: 30730 bytes"), "{error}");
+    assert!(error.contains("record 9 is cut off"), "{error}");
+
+    case.write_records(&[0, 6]);
+    let error = case.error(&[]);
+    assert!(
+        error.contains("test.bin: record 1 has label 6, but there are 6 classes"),
+        "{error}"
+    );
+
+    fs::remove_file(case.path("test.bin")).unwrap();
+    let error = case.error(&[]);
+    assert!(error.contains("holds no CIFAR-100"), "{error}");
+}
+
+#[test]
+fn an_unknown_normalisation_must_be_given() {
+    let case = Case::new();
+    case.write_model(&in_order(), None);
+    let error = case.error(&[]);
+    assert!(
+        error.contains("does not say how its input is normalised"),
+        "{error}"
+    );
+    let output = case.run(&["--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2"]);
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn nan_scores_are_refused() {
+    let case = Case::new();
+    let mut bias = vec![0.0; CLASSES];
+    bias[3] = f32::NAN;
+    case.write_model(&linear(32, bias), Some(&card()));
+    let error = case.error(&[]);
+    assert!(
+        error.ends_with("model.onnx gives NaN for image 0, which has no rank"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_an_error() {
+    let case = Case::new();
+    let error = case.error(&["--device", "cuda:99"]);
+    assert!(
+        error.starts_with("cuda:99 was asked for, but ONNX Runtime cannot use it: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_evaluator_is_free_of_libtorch() {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--package=topk-eval",
+            "--edges=normal",
+            "--prefix=none",
+            "--locked",
+        ])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+        .output()
+        .unwrap();
+    let tree = String::from_utf8(output.stdout).unwrap();
+    assert!(tree.contains("ort v"), "{tree}");
+    assert!(
+        !tree
+            .lines()
+            .any(|line| line.starts_with("torch-sys") || line.starts_with("tch "))
+    );
+}

@@ -1,0 +1,239 @@
+//! An exported model is the network that was trained, and a valid ONNX file.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use tch::{Device, Kind, Tensor, no_grad};
+use topk_eval::{Model, Runtime};
+use topk_models::{Checkpoint, Mode, Network, architecture, export};
+use topk_onnx::ModelCard;
+
+const CLASSES: usize = 7;
+
+/// A network none of whose parameters and statistics is as it was initialised.
+fn random_network() -> Network {
+    tch::manual_seed(5);
+    let architecture = architecture("basic-6", [3, 32, 32], CLASSES).unwrap();
+    let network = Network::new(architecture, Device::Cpu);
+    no_grad(|| {
+        for (name, mut tensor) in network.variables().variables() {
+            if name.ends_with("running_var") {
+                let _ = tensor.uniform_(0.5, 2.0);
+            } else {
+                tensor += 0.1 * tensor.randn_like();
+            }
+        }
+    });
+    network
+}
+
+fn checkpoint(network: &Network) -> Checkpoint {
+    let card = ModelCard {
+        format: ModelCard::FORMAT,
+        architecture: network.architecture().name().to_owned(),
+        class_names: (0..CLASSES).map(|class| format!("class {class}")).collect(),
+        input_size: network.architecture().input_size(),
+        mean: [0.5; 3],
+        std: [0.25; 3],
+        dataset: "random".to_owned(),
+        noise: 0.0,
+        loss: "svm".to_owned(),
+        k: 3,
+        tau: Some(1.0),
+        alpha: Some(1.0),
+        seed: 5,
+        epoch: 1,
+        val_top1: 0.5,
+        val_topk: 0.75,
+    };
+    Checkpoint {
+        card,
+        weights: network.weights(),
+    }
+}
+
+#[test]
+fn onnx_runtime_gives_the_scores_of_libtorch() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    let network = random_network();
+    export(&checkpoint(&network), &path).unwrap();
+
+    let runtime = Runtime::load().unwrap();
+    let mut model = Model::open(&runtime, &path, topk_native::Device::Cpu, None).unwrap();
+    assert_eq!(model.card(), Some(&checkpoint(&network).card));
+    assert_eq!(model.classes(), Some(CLASSES));
+    // The batch is dynamic.
+    for count in [1, 2, 33] {
+        let images = Tensor::randn([count as i64, 3, 32, 32], (Kind::Float, Device::Cpu));
+        let expected = no_grad(|| network.forward(&images, Mode::Eval));
+        let expected: Vec<f32> = Vec::try_from(expected.view(-1)).unwrap();
+        let images: Vec<f32> = Vec::try_from(images.view(-1)).unwrap();
+        let found = model.scores(&images, count).unwrap();
+        assert_eq!(found.len(), expected.len());
+        let spread = expected
+            .iter()
+            .fold(0f32, |max, score| max.max(score.abs()));
+        assert!(spread > 0.1, "scores near zero would show nothing");
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(
+                (found - expected).abs() <= 1e-4,
+                "{found} is not {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_survives_the_way_through_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let network = random_network();
+    let saved = checkpoint(&network);
+    saved.save(&path).unwrap();
+    let loaded = Checkpoint::load(&path).unwrap();
+    assert_eq!(loaded, saved);
+
+    tch::manual_seed(6);
+    let mut other = Network::new(network.architecture().clone(), Device::Cpu);
+    assert_ne!(other.weights(), network.weights());
+    other.load(&loaded).unwrap();
+    assert_eq!(other.weights(), network.weights());
+}
+
+#[test]
+fn the_same_checkpoint_gives_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = checkpoint(&random_network());
+    let write = |name: &str| {
+        let (weights, onnx) = (
+            folder.path().join(name),
+            folder.path().join(name.to_owned() + "o"),
+        );
+        checkpoint.save(&weights).unwrap();
+        export(&checkpoint, &onnx).unwrap();
+        (fs::read(weights).unwrap(), fs::read(onnx).unwrap())
+    };
+    assert!(write("a") == write("b"));
+}
+
+#[test]
+fn unusable_checkpoints_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let network = random_network();
+    let good = checkpoint(&network);
+    let fault = |change: fn(&mut Checkpoint)| {
+        let mut bad = good.clone();
+        change(&mut bad);
+        let onnx = folder.path().join("bad.onnx");
+        let message = export(&bad, &onnx).unwrap_err().to_string();
+        assert!(!onnx.exists());
+        message
+    };
+    let message = fault(|bad| {
+        bad.weights.remove("fc.bias");
+        bad.weights.get_mut("fc.weight").unwrap().shape = vec![24, 7];
+        bad.weights
+            .insert("extra".to_owned(), bad.weights["base.1.bias"].clone());
+    });
+    assert_eq!(
+        message,
+        "the weights are not those of basic-6: fc.weight has shape [24, 7], expected [7, 24]; \
+         fc.bias is missing; extra is unexpected"
+    );
+    let message = fault(|bad| bad.weights.get_mut("fc.bias").unwrap().values[2] = f32::NAN);
+    assert!(
+        message.contains("constant fc.bias is not finite at element 2"),
+        "{message}"
+    );
+    let message = fault(|bad| bad.card.architecture = "resnet-9".to_owned());
+    assert!(
+        message.starts_with("`resnet-9` is not a network"),
+        "{message}"
+    );
+
+    good.save(&path).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    for length in [0, 7, 100, bytes.len() - 1] {
+        fs::write(&path, &bytes[..length]).unwrap();
+        let message = Checkpoint::load(&path).unwrap_err().to_string();
+        assert!(
+            message.contains("a.safetensors is not a checkpoint"),
+            "{message}"
+        );
+    }
+    let message = Checkpoint::load(Path::new("/nowhere.safetensors"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.starts_with("cannot read /nowhere.safetensors: "),
+        "{message}"
+    );
+}
+
+/// `onnx.checker` with shape inference, and what Python reads of the messages that are defined here.
+const PYTHON: &str = r#"
+import sys, onnx
+model = onnx.load(sys.argv[1])
+onnx.checker.check_model(model, full_check=True)
+inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+shape = lambda value: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+print(model.ir_version, model.opset_import[0].version, model.producer_name)
+print(model.graph.input[0].name, shape(model.graph.input[0]))
+print(inferred.graph.output[0].name, shape(inferred.graph.output[0]))
+print(len(model.graph.node), len(model.graph.initializer), len(inferred.graph.value_info))
+print({entry.key: entry.value for entry in model.metadata_props}["topk.class_names"])
+weights = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+print(weights["base.3.weight"].shape, weights["base.3.weight"].dtype)
+onnx.save(model, sys.argv[2])
+"#;
+
+#[test]
+fn pythons_onnx_package_accepts_the_file() {
+    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.native/python");
+    if !packages.is_dir() {
+        // Not `eprintln!`, which the test harness captures.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED pythons_onnx_package_accepts_the_file: run `cargo xtask test`, which fetches it"
+        );
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (
+        folder.path().join("ours.onnx"),
+        folder.path().join("theirs.onnx"),
+    );
+    export(&checkpoint(&random_network()), &ours).unwrap();
+    let output = Command::new("python3")
+        .args(["-c", PYTHON])
+        .args([&ours, &theirs])
+        .env("PYTHONPATH", packages)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        printed.lines().collect::<Vec<_>>(),
+        [
+            "8 17 topk",
+            "input ['batch', 3, 32, 32]",
+            "logits ['batch', 7]",
+            "24 32 23",
+            r#"["class 0","class 1","class 2","class 3","class 4","class 5","class 6"]"#,
+            "(6, 6, 3, 3) float32",
+        ]
+    );
+    // What Python writes, ours reads: the same messages, whatever the order of the bytes.
+    let read = |path| -> topk_onnx::proto::ModelProto {
+        prost::Message::decode(&*fs::read(path).unwrap()).unwrap()
+    };
+    assert_eq!(read(&theirs), read(&ours));
+}

@@ -1,0 +1,337 @@
+//! The `topk-train` command on a part of the CIFAR-100 sample, and its models in the evaluator.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tch::{Kind, Tensor, no_grad};
+use tempfile::TempDir;
+use topk_data::Dataset;
+use topk_data::cifar100::{self, NORMALIZATION, Split};
+use topk_eval::{Evaluation, Model, Runtime};
+use topk_models::{Checkpoint, Mode, Network, architecture};
+use topk_native::Device;
+use topk_ops::accuracy::Accuracy;
+use topk_train::label_ranks;
+
+const RECORD: usize = 2 + 3 * 32 * 32;
+const K: usize = 5;
+const EPOCHS: usize = 10;
+
+/// A folder with a part of the sample, and runs that trained on it.
+struct Case {
+    folder: TempDir,
+}
+
+impl Case {
+    fn new() -> Self {
+        let case = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cifar100-sample");
+        let names = "fine_label_names.txt";
+        fs::copy(sample.join(names), case.path(names)).unwrap();
+        for (file, records) in [("train.bin", 700), ("test.bin", 500)] {
+            let bytes = fs::read(sample.join(file)).unwrap();
+            fs::write(case.path(file), &bytes[..records * RECORD]).unwrap();
+        }
+        case
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs from another folder and without any environment.
+    fn run(&self, out: &str, flags: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_topk-train"))
+            .env_clear()
+            .current_dir("/")
+            .args([
+                "--data=cifar100",
+                "--model=basic-6",
+                "--epochs=10",
+                "--batch-size=32",
+                "--device=cpu",
+            ])
+            .args(["--noise=0.2", "--val-size=200", "--seed=3", "--threads=1"])
+            .arg("--root")
+            .arg(self.folder.path())
+            .arg("--out")
+            .arg(self.path(out))
+            .args(flags)
+            .output()
+            .unwrap()
+    }
+
+    fn train(&self, out: &str, flags: &[&str]) {
+        let output = self.run(out, flags);
+        assert!(output.status.success(), "{output:?}");
+        assert!(
+            output.stderr.is_empty(),
+            "no bar where there is no terminal: {output:?}"
+        );
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(
+            printed
+                .lines()
+                .filter(|line| line.starts_with("epoch "))
+                .count(),
+            EPOCHS,
+            "{printed}"
+        );
+    }
+
+    fn log(&self, out: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.path(out).join("log.jsonl")).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// The one line that a run ends with that cannot start.
+    fn error(&self, out: &str, flags: &[&str]) -> String {
+        let output = self.run(out, flags);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(message.trim_end().lines().count(), 1, "{message}");
+        message
+            .strip_prefix("error: ")
+            .expect(&message)
+            .trim_end()
+            .to_owned()
+    }
+}
+
+fn network(checkpoint: &Path) -> Network {
+    let checkpoint = Checkpoint::load(checkpoint).unwrap();
+    let card = &checkpoint.card;
+    let architecture =
+        architecture(&card.architecture, card.input_size, card.class_names.len()).unwrap();
+    let mut network = Network::new(architecture, tch::Device::Cpu);
+    network.load(&checkpoint).unwrap();
+    network
+}
+
+fn ranks_by_libtorch(checkpoint: &Path, test: &Dataset) -> Vec<usize> {
+    let indices: Vec<usize> = (0..test.len()).collect();
+    label_ranks(
+        &network(checkpoint),
+        test,
+        &NORMALIZATION.table(),
+        &indices,
+        128,
+    )
+    .unwrap()
+}
+
+fn ranks_by_onnx_runtime(model: &mut Model, test: &Dataset) -> Vec<usize> {
+    let evaluation = Evaluation::new(model, test, K, None).unwrap();
+    // Another batch size than libtorch's: it must not matter.
+    evaluation.label_ranks(model, test, 70, |_| ()).unwrap()
+}
+
+/// Fails unless the ranks are the same, but for images where the label's score is equal to another
+/// one to within the rounding of `f32`: either order is right then, and neither can be relied on.
+fn assert_same_ranks(model: &mut Model, test: &Dataset, torch: &[usize], onnx: &[usize]) {
+    assert_eq!(torch.len(), test.len());
+    assert_eq!(onnx.len(), test.len());
+    for image in (0..test.len()).filter(|&image| torch[image] != onnx[image]) {
+        let mut pixels = vec![0.0; test.image_len()];
+        NORMALIZATION
+            .table()
+            .normalize(test.image(image), &mut pixels);
+        let scores = model.scores(&pixels, 1).unwrap();
+        let label = scores[test.labels[image] as usize];
+        let largest = scores.iter().fold(0f32, |max, score| max.max(score.abs()));
+        let ties = scores
+            .iter()
+            .filter(|&score| (score - label).abs() <= 1e-6 * largest)
+            .count();
+        assert!(
+            ties > torch[image].abs_diff(onnx[image]),
+            "image {image}: rank {} in libtorch, {} in ONNX Runtime, scores {scores:?}",
+            torch[image],
+            onnx[image]
+        );
+    }
+}
+
+#[test]
+fn the_evaluator_agrees_with_the_trainer_image_for_image() {
+    let case = Case::new();
+    let test = cifar100::load(case.folder.path(), Split::Test).unwrap();
+    let runtime = Runtime::load().unwrap();
+    for loss in ["svm", "ce"] {
+        case.train(loss, &["--loss", loss]);
+        let log = case.log(loss);
+        assert_eq!(log.len(), 1 + EPOCHS + 1);
+        assert_eq!(log[0]["event"], "start");
+        assert_eq!(log[0]["train_images"], 500);
+        let best = log[EPOCHS + 1]["checkpoints"].as_array().unwrap();
+        assert_eq!(
+            best.iter().map(|best| &best["name"]).collect::<Vec<_>>(),
+            ["best1", "bestk"]
+        );
+        for best in best {
+            // The checkpoint is from the first of the epochs with the best validation accuracy.
+            let key = if best["name"] == "best1" {
+                "top1_correct"
+            } else {
+                "topk_correct"
+            };
+            let counts: Vec<u64> = log[1..=EPOCHS]
+                .iter()
+                .map(|epoch| epoch["val"][key].as_u64().unwrap())
+                .collect();
+            let max = counts.iter().max().unwrap();
+            let first = counts.iter().position(|count| count == max).unwrap() + 1;
+            assert_eq!(best["epoch"], first);
+
+            let path = |key: &str| PathBuf::from(best[key].as_str().unwrap());
+            let torch = ranks_by_libtorch(&path("checkpoint"), &test);
+            let mut model = Model::open(&runtime, &path("onnx"), Device::Cpu, None).unwrap();
+            let onnx = ranks_by_onnx_runtime(&mut model, &test);
+            assert_same_ranks(&mut model, &test, &torch, &onnx);
+            let counted: Accuracy = serde_json::from_value(best["test"].clone()).unwrap();
+            assert_eq!(counted, Accuracy::of(&torch, K));
+            assert!(
+                counted.topk() > 0.32,
+                "guessing gives 0.25, found {}",
+                counted.topk()
+            );
+
+            let card = model.card().unwrap();
+            assert_eq!(
+                (card.loss.as_str(), card.k, card.seed, card.noise),
+                (loss, K, 3, 0.2)
+            );
+            assert_eq!(card.tau, (loss == "svm").then_some(1.0));
+            assert_eq!(
+                (card.mean, card.std),
+                (NORMALIZATION.mean, NORMALIZATION.std)
+            );
+            assert_eq!(card.class_names, test.class_names);
+            assert_eq!(card.epoch, first);
+        }
+    }
+}
+
+#[test]
+fn scores_of_trained_weights_agree_on_random_inputs() {
+    let case = Case::new();
+    case.train("run", &[]);
+    let out = case.path("run");
+    let network = network(&out.join("best1.safetensors"));
+    let runtime = Runtime::load().unwrap();
+    let mut model = Model::open(&runtime, &out.join("best1.onnx"), Device::Cpu, None).unwrap();
+    let images = Tensor::randn([50, 3, 32, 32], (Kind::Float, tch::Device::Cpu));
+    let expected = no_grad(|| network.forward(&images, Mode::Eval));
+    let expected: Vec<f32> = Vec::try_from(expected.view(-1)).unwrap();
+    let images: Vec<f32> = Vec::try_from(images.view(-1)).unwrap();
+    let found = model.scores(&images, 50).unwrap();
+    let difference = found
+        .iter()
+        .zip(&expected)
+        .fold(0f32, |max, (a, b)| max.max((a - b).abs()));
+    assert_eq!(found.len(), expected.len());
+    assert!(difference <= 1e-4, "{difference}");
+}
+
+#[test]
+fn a_run_repeats_to_the_bit() {
+    let case = Case::new();
+    case.train("a", &[]);
+    case.train("b", &[]);
+    case.train("c", &["--seed=4"]);
+    let bytes = |out: &str, file: &str| fs::read(case.path(out).join(file)).unwrap();
+    for file in [
+        "best1.safetensors",
+        "bestk.safetensors",
+        "best1.onnx",
+        "bestk.onnx",
+    ] {
+        assert!(bytes("a", file) == bytes("b", file), "{file}");
+        assert!(
+            bytes("a", file) != bytes("c", file),
+            "{file} does not depend on the seed"
+        );
+    }
+}
+
+#[test]
+fn a_finished_run_is_not_overwritten() {
+    let case = Case::new();
+    case.train("run", &[]);
+    let before = fs::read(case.path("run").join("log.jsonl")).unwrap();
+    let error = case.error("run", &[]);
+    assert!(
+        error.contains("run already holds a run (it has a log.jsonl)"),
+        "{error}"
+    );
+    assert_eq!(
+        fs::read(case.path("run").join("log.jsonl")).unwrap(),
+        before
+    );
+}
+
+#[test]
+fn settings_that_do_not_fit_are_named_and_leave_nothing() {
+    let case = Case::new();
+    let missing = case.path("nowhere");
+    let cases: [(&[&str], &str); 11] = [
+        (
+            &["--root", missing.to_str().unwrap()],
+            "nowhere holds no CIFAR-100",
+        ),
+        (
+            &["--model=resnet-18"],
+            "`resnet-18` is not a network that is known",
+        ),
+        (
+            &["--topk=20"],
+            "a top-20 loss needs at least 21 classes, got 20",
+        ),
+        (
+            &["--loss=ce", "--topk=21"],
+            "--topk 21 is more than the 20 classes of the data set",
+        ),
+        (
+            &["--tau=0"],
+            "tau (temperature) must be a finite number above 0, got 0",
+        ),
+        (
+            &["--alpha=nan"],
+            "alpha (margin) must be a finite number of at least 0, got NaN",
+        ),
+        (&["--noise=1.5"], "--noise must be from 0 to 1, got 1.5"),
+        (
+            &["--val-size=700"],
+            "700 of 700 images for validation leave 0 for training",
+        ),
+        (&["--val-size=0"], "choose a --val-size from 1 to 699"),
+        (
+            &["--batch-size=0"],
+            "--batch-size must be at least 1, got 0",
+        ),
+        (&["--device=cuda:99"], "cuda:99 was asked for, but libtorch"),
+    ];
+    for (flags, message) in cases {
+        let error = case.error("run", flags);
+        assert!(error.contains(message), "{flags:?}: {error}");
+        assert!(!case.path("run").exists(), "{flags:?}");
+    }
+}
+
+#[test]
+fn a_training_that_diverges_is_stopped_with_advice() {
+    let case = Case::new();
+    let error = case.error("run", &["--lr=1e30"]);
+    assert!(error.starts_with("epoch 1, batch "), "{error}");
+    assert!(error.contains("is not finite"), "{error}");
+    assert!(
+        error.ends_with("the training has diverged: try a lower --lr"),
+        "{error}"
+    );
+}

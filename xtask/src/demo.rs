@@ -1,0 +1,163 @@
+//! `cargo xtask demo`: the whole way from images to an evaluated ONNX model, twice.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde_json::Value;
+use topk_ops::accuracy::Accuracy;
+
+use crate::{cargo, native};
+
+/// The losses by their names on the command line, and what to call them.
+const LOSSES: [(&str, &str); 2] = [("ce", "cross-entropy"), ("svm", "smooth top-5 SVM")];
+
+/// The two best checkpoints of a run, and what they are best by.
+const CHECKPOINTS: [(&str, &str); 2] = [("best1", "top-1"), ("bestk", "top-5")];
+
+/// The paper's settings for CIFAR-100, with a network and a number of epochs for a few minutes on two
+/// cores. The images are 172 a class, of which 22 are for validation.
+const SETTINGS: [&str; 16] = [
+    "--data=cifar100",
+    "--model=basic-16",
+    "--topk=5",
+    "--tau=1",
+    "--alpha=1",
+    "--noise=0.6",
+    "--val-size=440",
+    "--epochs=40",
+    "--batch-size=64",
+    "--lr=0.1",
+    "--lr-schedule=21,31",
+    "--momentum=0.9",
+    "--weight-decay=1e-4",
+    "--seed=0",
+    "--device=cpu",
+    "--test-batch-size=256",
+];
+
+pub(crate) fn run() -> Result<()> {
+    native::set_up(false)?;
+    cargo::run(cargo::cargo().args(["build", "--release", "--bin=topk-train", "--bin=topk-eval"]))?;
+
+    let start = Instant::now();
+    let target = cargo::target_dir()?;
+    let programs = target.join("release");
+    let data = cargo::root().join("tests/data/cifar100-sample");
+    let out = target.join("demo");
+    if out.exists() {
+        fs::remove_dir_all(&out).with_context(|| format!("cannot remove {}", out.display()))?;
+    }
+
+    let mut models = Vec::new();
+    for (loss, title) in LOSSES {
+        println!("\nTraining with {title}");
+        let folder = out.join(loss);
+        cargo::run(
+            Command::new(programs.join("topk-train"))
+                .args(SETTINGS)
+                .arg(format!("--loss={loss}"))
+                .arg("--root")
+                .arg(&data)
+                .arg("--out")
+                .arg(&folder),
+        )?;
+        models.extend(CHECKPOINTS.map(|(name, _)| folder.join(name).with_extension("onnx")));
+    }
+    let trained = start.elapsed();
+
+    println!("\nEvaluating the ONNX models with ONNX Runtime");
+    let results = out.join("results.json");
+    let mut evaluate = Command::new(programs.join("topk-eval"));
+    evaluate
+        .args(["--topk=5", "--device=cpu", "--data"])
+        .arg(&data);
+    for model in &models {
+        evaluate.arg("--model").arg(model);
+    }
+    cargo::run(evaluate.arg("--json").arg(&results))?;
+    let evaluated = start.elapsed();
+
+    let rows = rows(&out, &results)?;
+    println!(
+        "\nAccuracy on {} test images with clean labels, in %",
+        rows[0].onnx.images
+    );
+    println!(
+        "(trained on labels of which 60 % were redrawn at random within groups of five classes;"
+    );
+    println!("guessing gives 5.00 top-1 and 25.00 top-5)\n");
+    println!("loss              best validation  epoch  top-1  top-5");
+    for Row {
+        loss,
+        best_by,
+        epoch,
+        onnx,
+        torch,
+    } in &rows
+    {
+        let (top1, topk) = (100.0 * onnx.top1(), 100.0 * onnx.topk());
+        println!("{loss:16}  {best_by:15}  {epoch:>5}  {top1:5.2}  {topk:5.2}");
+        if onnx != torch {
+            println!(
+                "  (libtorch: {} and {} images right, ONNX Runtime: {} and {}; where two scores are \
+                 equal to within rounding, either may come first)",
+                torch.top1_correct, torch.topk_correct, onnx.top1_correct, onnx.topk_correct
+            );
+        }
+    }
+    println!(
+        "\nTraining took {:.0} s, evaluation {:.1} s. Everything is in {}:",
+        trained.as_secs_f64(),
+        (evaluated - trained).as_secs_f64(),
+        out.display()
+    );
+    for (loss, _) in LOSSES {
+        println!("  {loss}/log.jsonl  {loss}/best{{1,k}}.safetensors  {loss}/best{{1,k}}.onnx");
+    }
+    println!("  results.json");
+    Ok(())
+}
+
+/// A line of the table.
+struct Row {
+    loss: &'static str,
+    best_by: &'static str,
+    epoch: u64,
+    /// What ONNX Runtime gives for the exported model.
+    onnx: Accuracy,
+    /// What libtorch gave for the checkpoint when training was over.
+    torch: Accuracy,
+}
+
+fn rows(out: &Path, results: &Path) -> Result<Vec<Row>> {
+    let results = read_json(results, &fs::read_to_string(results)?)?;
+    let mut results = results["results"].as_array().context("no results")?.iter();
+    let mut rows = Vec::new();
+    for (name, loss) in LOSSES {
+        let log = out.join(name).join("log.jsonl");
+        let text = fs::read_to_string(&log)?;
+        let end = read_json(&log, text.lines().last().context("the log is empty")?)?;
+        for (checkpoint, (_, best_by)) in CHECKPOINTS.iter().enumerate() {
+            let trained = &end["checkpoints"][checkpoint];
+            let result = results.next().context("a model was not evaluated")?;
+            rows.push(Row {
+                loss,
+                best_by,
+                epoch: trained["epoch"]
+                    .as_u64()
+                    .context("a checkpoint has no epoch")?,
+                onnx: Accuracy::deserialize(result)?,
+                torch: Accuracy::deserialize(&trained["test"])?,
+            });
+        }
+    }
+    Ok(rows)
+}
+
+fn read_json(path: &Path, text: &str) -> Result<Value> {
+    serde_json::from_str(text).with_context(|| format!("cannot read {}", path.display()))
+}
