@@ -34,9 +34,18 @@ impl Progress {
         self.bar.inc(1);
     }
 
-    pub(crate) fn epoch(&self, epoch: &Epoch, marks: &str) {
+    /// Prints the titles of the columns of [`epoch`](Self::epoch).
+    pub(crate) fn titles(&self) {
+        let topk = format!("top-{}", self.k);
+        self.line(&format!(
+            "{:>9}  {:>7}  {:>8}  train top-1 {topk:>6}  val top-1 {topk:>6}  images/s  best",
+            "epoch", "lr", "loss"
+        ));
+    }
+
+    /// Prints the line of an epoch; `best` names the checkpoints that it improved.
+    pub(crate) fn epoch(&self, epoch: &Epoch, best: &str) {
         let Epoch {
-            epoch,
             lr,
             loss,
             train,
@@ -44,16 +53,18 @@ impl Progress {
             images_per_second,
             ..
         } = epoch;
-        let (epochs, k) = (self.epochs, self.k);
-        let width = epochs.to_string().len();
-        self.line(&format!(
-            "epoch {epoch:width$}/{epochs}  lr {lr:<6.4}  loss {loss:7.4}  train top-1 {:5.2} top-{k} \
-             {:6.2}  val top-1 {:5.2} top-{k} {:6.2}  {images_per_second:.0} images/s  {marks}",
-            100.0 * train.top1(),
-            100.0 * train.topk(),
-            100.0 * val.top1(),
-            100.0 * val.topk(),
-        ));
+        let number = format!("{}/{}", epoch.epoch, self.epochs);
+        let percent = |accuracy: f64| format!("{:.2}", 100.0 * accuracy);
+        // Divisions by ten leave digits far behind the point.
+        let lr: f64 = format!("{lr:.3e}").parse().unwrap_or(*lr);
+        let line = format!(
+            "{number:>9}  {lr:>7}  {loss:>8.4}  {:>11} {:>6}  {:>9} {:>6}  {images_per_second:>8.0}  {best}",
+            percent(train.top1()),
+            percent(train.topk()),
+            percent(val.top1()),
+            percent(val.topk()),
+        );
+        self.line(line.trim_end());
     }
 
     pub(crate) fn finish(&self) {

@@ -227,6 +227,7 @@ impl Run<'_> {
             best("best1", |accuracy| accuracy.top1_correct),
             best("bestk", |accuracy| accuracy.topk_correct),
         ];
+        self.progress.titles();
         for number in 1..=self.config.epochs {
             let epoch = self.epoch(number)?;
             let mut marks = Vec::new();

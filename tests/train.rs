@@ -73,14 +73,11 @@ impl Case {
             "no bar where there is no terminal: {output:?}"
         );
         let printed = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(
-            printed
-                .lines()
-                .filter(|line| line.starts_with("epoch "))
-                .count(),
-            EPOCHS,
-            "{printed}"
-        );
+        for epoch in 1..=EPOCHS {
+            let number = format!(" {epoch}/{EPOCHS} ");
+            let lines = printed.lines().filter(|line| line.contains(&number));
+            assert_eq!(lines.count(), 1, "{printed}");
+        }
     }
 
     fn log(&self, out: &str) -> Vec<Value> {
