@@ -6,7 +6,7 @@ use topk_ops::accuracy::label_rank;
 use crate::batches::{Batch, plain_batch};
 
 /// Rank of the label's score for each image of these indices (see
-/// [`label_rank`](topk_ops::accuracy::label_rank)), in batches of `batch_size`.
+/// [`label_rank`]), in batches of `batch_size`.
 ///
 /// # Errors
 /// The place in `indices` of the first image with a score that is NaN.

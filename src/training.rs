@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use tch::nn::{Optimizer, OptimizerConfig, Sgd};
 use tch::{Device, Kind, Tensor, no_grad};
-use topk_data::cifar100::{self, Split as File};
-use topk_data::{Dataset, Normalization, NormalizationTable};
+use topk_data::{Dataset, Normalization, NormalizationTable, cifar100};
 use topk_models::{Checkpoint, Mode, Network, architecture, export};
 use topk_onnx::ModelCard;
 use topk_ops::accuracy::Accuracy;
@@ -145,14 +144,17 @@ struct Data {
     training: Arc<TrainingImages>,
     /// Indices of the images for validation, in the data set of the training images.
     validation: Vec<usize>,
+    /// Read at the start, so that a run cannot fail for want of it; looked at only at the end.
+    test: Dataset,
     normalization: Normalization,
 }
 
 impl Data {
     fn load(config: &Config) -> Result<Self, TrainError> {
-        let (dataset, normalization) = match config.data {
+        let (dataset, test, normalization) = match config.data {
             DataSet::Cifar100 => (
-                cifar100::load(&config.root, File::Train)?,
+                cifar100::load(&config.root, cifar100::Split::Train)?,
+                cifar100::load(&config.root, cifar100::Split::Test)?,
                 cifar100::NORMALIZATION,
             ),
         };
@@ -176,6 +178,7 @@ impl Data {
         Ok(Self {
             training: Arc::new(training),
             validation: split.validation,
+            test,
             normalization,
         })
     }
@@ -359,13 +362,11 @@ fn conclude(
     let path = best.path(&config.out);
     let checkpoint = Checkpoint::load(&path)?;
     network.load(&checkpoint)?;
-    let test = match config.data {
-        DataSet::Cifar100 => cifar100::load(&config.root, File::Test)?,
-    };
+    let test = &data.test;
     let indices: Vec<usize> = (0..test.len()).collect();
     let ranks = label_ranks(
         network,
-        &test,
+        test,
         data.table(),
         &indices,
         config.test_batch_size,

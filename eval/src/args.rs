@@ -1,5 +1,6 @@
 //! The command line of `topk-eval`.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -114,12 +115,12 @@ impl Args {
             data: self.data.clone(),
             results,
         };
-        print!("{}", report.table());
         if let Some(path) = &self.json {
             report
                 .save(path)
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
+        io::stdout().write_all(report.table().as_bytes())?;
         Ok(())
     }
 

@@ -10,21 +10,21 @@ pub struct Architecture {
     name: String,
     input_size: [usize; 3],
     steps: Vec<Step>,
-    output: Shape,
+    classes: usize,
 }
 
 /// One operation; it reads the value of the step before it, the first one the image.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Step {
+pub(crate) struct Step {
     /// Name of the module in PyTorch, which prefixes the names of its parameters.
-    pub name: String,
+    pub(crate) name: String,
     /// What it computes.
-    pub op: Op,
+    pub(crate) op: Op,
 }
 
 /// An operation, with PyTorch's meaning and names. Sizes are the same for height and width.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Op {
+pub(crate) enum Op {
     /// `Conv2d` without bias.
     Conv2d {
         /// Channels read.
@@ -72,7 +72,7 @@ pub(crate) const BATCH_NORM_MOMENTUM: f64 = 0.1;
 
 /// Shape of a value, without the batch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// Channels, height, width.
     Image([usize; 3]),
     /// Features.
@@ -81,32 +81,27 @@ pub enum Shape {
 
 /// A tensor that belongs to a network.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Parameter {
+pub(crate) struct Parameter {
     /// PyTorch's name in the `state_dict`.
-    pub name: String,
+    pub(crate) name: String,
     /// Its shape.
-    pub shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
     /// How it starts.
-    pub init: Init,
+    pub(crate) init: Init,
     /// Whether the optimizer changes it; the others are statistics.
-    pub trainable: bool,
+    pub(crate) trainable: bool,
 }
 
 impl Parameter {
     /// Number of elements.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.shape.iter().product()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
 /// Values that a parameter starts with.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Init {
+pub(crate) enum Init {
     /// All the same.
     Constant(f64),
     /// Normal, of mean 0.
@@ -182,19 +177,16 @@ impl Architecture {
 
     /// Number of scores.
     pub fn classes(&self) -> usize {
-        match self.output {
-            Shape::Vector(classes) => classes,
-            Shape::Image(_) => unreachable!("a classifier ends in a vector"),
-        }
+        self.classes
     }
 
     /// The operations in order.
-    pub fn steps(&self) -> &[Step] {
+    pub(crate) fn steps(&self) -> &[Step] {
         &self.steps
     }
 
     /// All parameters and statistics, in the order of the steps.
-    pub fn parameters(&self) -> Vec<Parameter> {
+    pub(crate) fn parameters(&self) -> Vec<Parameter> {
         self.steps.iter().flat_map(Step::parameters).collect()
     }
 
@@ -368,21 +360,20 @@ impl Builder {
     }
 
     pub(crate) fn finish(self) -> Architecture {
+        let Shape::Vector(classes) = self.shape else {
+            panic!("{}: a classifier ends in a vector", self.name)
+        };
         let Self {
             name,
             input_size,
             steps,
-            shape,
+            ..
         } = self;
-        assert!(
-            matches!(shape, Shape::Vector(_)),
-            "{name}: a classifier ends in a vector"
-        );
         Architecture {
             name,
             input_size,
             steps,
-            output: shape,
+            classes,
         }
     }
 }

@@ -10,9 +10,7 @@ mod checkpoint;
 mod export;
 mod network;
 
-pub use architecture::{
-    Architecture, ArchitectureError, Init, Op, Parameter, Shape, Step, architecture,
-};
+pub use architecture::{Architecture, ArchitectureError, architecture};
 pub use checkpoint::{Checkpoint, CheckpointError, Weight};
 pub use export::{ExportError, INPUT, LOGITS, export, onnx_model};
 pub use network::{Mode, Network};

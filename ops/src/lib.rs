@@ -34,9 +34,9 @@
 
 pub mod accuracy;
 mod cross_entropy;
+mod esf;
 mod loss;
 mod smooth_topk_svm;
-mod subset_sizes;
 
 pub use cross_entropy::CrossEntropy;
 pub use loss::{Loss, LossError, Score};

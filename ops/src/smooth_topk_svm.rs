@@ -1,5 +1,5 @@
+use crate::esf::Esf;
 use crate::loss::{LossError, SampleLoss, Score};
-use crate::subset_sizes::SubsetSizes;
 
 /// The smooth top-k SVM: the loss of Berrada, Zisserman and Kumar, "Smooth Loss Functions for Deep
 /// Top-k Classification", ICLR 2018 ([arXiv 1802.07595](https://arxiv.org/abs/1802.07595)).
@@ -21,8 +21,8 @@ use crate::subset_sizes::SubsetSizes;
 /// ```
 ///
 /// The gradient sums to zero and its entries are between −1/k and 1/k. As τ → 0 the loss tends to
-/// max(0, α + (s_[k] − s_y)/k), where s_[k] is the k-th largest score of the wrong classes; k = 1 is
-/// the smooth multi-class SVM. At least k + 1 classes are needed.
+/// max(0, α + (t − s_y)/k), where t is the k-th largest score of the wrong classes; k = 1 is the
+/// smooth multi-class SVM. At least k + 1 classes are needed.
 ///
 /// The polynomials are computed as probabilities, exactly at every temperature and spread of the
 /// scores: time and memory O(n·k) for a sample, memory reused over a batch.
@@ -72,7 +72,7 @@ impl SmoothTopkSvm {
 #[derive(Debug, Default)]
 pub(crate) struct Workspace {
     wrong: Vec<f64>,
-    sizes: SubsetSizes,
+    esf: Esf,
 }
 
 impl SampleLoss for SmoothTopkSvm {
@@ -87,7 +87,7 @@ impl SampleLoss for SmoothTopkSvm {
 
     fn sample<T: Score>(
         &self,
-        Workspace { wrong, sizes }: &mut Workspace,
+        Workspace { wrong, esf }: &mut Workspace,
         scores: &[T],
         label: usize,
         grad: Option<&mut [T]>,
@@ -102,18 +102,18 @@ impl SampleLoss for SmoothTopkSvm {
         let (_, &mut kth, _) = wrong.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a));
 
         // Differences are taken before the division: near the hinge u is a small difference of
-        // large numbers. The division by kτ may overflow to infinity, which SubsetSizes expects.
-        sizes.set(
+        // large numbers. The division by kτ may overflow to infinity, which `Esf` expects.
+        esf.set(
             self.k,
             wrong_scores().map(|s: f64| (s - kth) / k / self.tau),
         );
         let label_score: f64 = scores[label].into();
-        let hinge = self.alpha + (kth - label_score) / k + self.tau * sizes.log_ratio();
+        let hinge = self.alpha + (kth - label_score) / k + self.tau * esf.log_ratio();
         let u = hinge / self.tau;
 
         if let Some(grad) = grad {
             let scale = 1.0 / (1.0 + (-u).exp()) / k;
-            sizes.marginal_differences(|i, difference| {
+            esf.marginal_differences(|i, difference| {
                 let class = if i < label { i } else { i + 1 };
                 grad[class] = T::from_f64(scale * difference);
             });

@@ -20,7 +20,7 @@ const CHECKPOINTS: [(&str, &str); 2] = [("best1", "top-1"), ("bestk", "top-5")];
 
 /// The paper's settings for CIFAR-100, with a network and a number of epochs for a few minutes on two
 /// cores. The images are 172 a class, of which 22 are for validation.
-const SETTINGS: [&str; 16] = [
+const SETTINGS: [&str; 15] = [
     "--data=cifar100",
     "--model=basic-16",
     "--topk=5",
@@ -28,10 +28,9 @@ const SETTINGS: [&str; 16] = [
     "--alpha=1",
     "--noise=0.6",
     "--val-size=440",
-    "--epochs=40",
+    "--epochs=30",
     "--batch-size=64",
     "--lr=0.1",
-    "--lr-schedule=21,31",
     "--momentum=0.9",
     "--weight-decay=1e-4",
     "--seed=0",

@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use topk_native::{driver_version, onnxruntime, torch};
+use topk_native::{driver_version, onnxruntime, runtime_version, torch};
 
 use crate::native;
 
@@ -105,8 +105,19 @@ fn report_driver() -> bool {
 }
 
 fn report_libtorch_cuda(libtorch: &torch::Installation, driver: bool) {
+    if let Some(file) = libtorch.cuda_runtime() {
+        match runtime_version(&file) {
+            Ok((major, minor)) => {
+                println!("CUDA runtime        {major}.{minor} in {}", file.display());
+            }
+            Err(error) => println!("CUDA runtime        does not load ({error}): {SET_UP}"),
+        }
+    }
     match libtorch.load_cuda() {
-        Ok(()) => println!("libtorch for CUDA   loads"),
+        Ok(()) => println!(
+            "libtorch for CUDA   in {}",
+            libtorch.cuda_library().display()
+        ),
         Err(_) if !driver => println!("libtorch for CUDA   none"),
         Err(error) => println!("libtorch for CUDA   does not load ({error}): {SET_UP_CUDA}"),
     }
@@ -115,7 +126,7 @@ fn report_libtorch_cuda(libtorch: &torch::Installation, driver: bool) {
 fn report_onnxruntime_cuda(path: &Path, driver: bool) {
     match onnxruntime::cuda_provider(path) {
         Some(provider) => match onnxruntime::load_cuda_libraries(path) {
-            Ok(()) => println!("CUDA provider       {}", provider.display()),
+            Ok(()) => println!("CUDA provider       in {}", provider.display()),
             Err(error) => println!("CUDA provider       lacks a library ({error}): {SET_UP_CUDA}"),
         },
         None if !driver => println!("CUDA provider       none"),

@@ -22,7 +22,7 @@ struct Cli {
 enum Task {
     /// Fetch the native libraries (libtorch and ONNX Runtime) into `.native`
     Setup {
-        /// Fetch the CUDA libraries too (2.5 GB more to download)
+        /// Fetch the CUDA libraries too (2.8 GB more to download)
         #[arg(long)]
         cuda: bool,
     },

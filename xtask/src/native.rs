@@ -199,8 +199,8 @@ fn set(variable: &str) -> Option<String> {
     env::var_os(variable).map(|value| format!("{variable}={}", value.display()))
 }
 
-/// Python's `onnx` package and ONNX Runtime's, which the tests of exported files check against.
-const PYTHON_PACKAGES: [&str; 2] = ["onnx==1.23.2", "numpy>=1.26,<3"];
+/// The Python packages that the tests check exported files against.
+const PYTHON_PACKAGES: [&str; 1] = ["onnx==1.23.2"];
 
 /// Makes sure that the Python packages of the tests are in `.native/python`.
 pub(crate) fn set_up_python() -> Result<()> {

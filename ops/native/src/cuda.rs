@@ -1,10 +1,25 @@
-use crate::library::{self, LoadError};
+use std::ffi::{OsStr, c_int};
+use std::path::Path;
+
+use crate::library::{CudaVersion, LoadError, cuda_version};
 
 /// CUDA version, major and minor, that the installed NVIDIA driver supports.
 ///
 /// # Errors
 /// If there is no driver.
 pub fn driver_version() -> Result<(u32, u32), LoadError> {
-    let version = library::cuda_driver_version()?.unsigned_abs();
-    Ok((version / 1000, version % 1000 / 10))
+    cuda_version(OsStr::new("libcuda.so.1"), CudaVersion::Driver).map(major_minor)
+}
+
+/// Version, major and minor, of CUDA's runtime library (`libcudart.so`) in `file`.
+///
+/// # Errors
+/// If it cannot be loaded.
+pub fn runtime_version(file: &Path) -> Result<(u32, u32), LoadError> {
+    cuda_version(file.as_os_str(), CudaVersion::Runtime).map(major_minor)
+}
+
+fn major_minor(version: c_int) -> (u32, u32) {
+    let version = version.unsigned_abs();
+    (version / 1000, version % 1000 / 10)
 }

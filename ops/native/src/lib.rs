@@ -9,6 +9,6 @@ mod library;
 pub mod onnxruntime;
 pub mod torch;
 
-pub use cuda::driver_version;
+pub use cuda::{driver_version, runtime_version};
 pub use device::{Device, ParseDeviceError};
 pub use library::LoadError;

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 
 use libloading::AsFilename;
-use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 use thiserror::Error;
 
 /// A shared library cannot be loaded; the dynamic linker's own words.
@@ -24,18 +24,29 @@ pub(crate) fn load_global(file: impl AsFilename) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Calls `cuDriverGetVersion` of CUDA's driver library: 1000 × major + 10 × minor.
-pub(crate) fn cuda_driver_version() -> Result<c_int, LoadError> {
+/// Calls `cuDriverGetVersion` of CUDA's driver library or `cudaRuntimeGetVersion` of its runtime:
+/// 1000 × major + 10 × minor.
+pub(crate) fn cuda_version(file: &OsStr, function: CudaVersion) -> Result<c_int, LoadError> {
+    let symbol: &[u8] = match function {
+        CudaVersion::Driver => b"cuDriverGetVersion\0",
+        CudaVersion::Runtime => b"cudaRuntimeGetVersion\0",
+    };
     let mut version = 0;
-    // SAFETY: the function may be called at any time, also before `cuInit`; its signature is
-    // `CUresult cuDriverGetVersion(int *)`, and `version` outlives the call.
+    // SAFETY: both functions may be called at any time, also before CUDA is initialised; both have
+    // the signature `int f(int *)`, and `version` outlives the call.
     unsafe {
-        let library = Library::open(Some("libcuda.so.1"), RTLD_NOW)?;
-        let get: libloading::os::unix::Symbol<unsafe extern "C" fn(*mut c_int) -> c_int> =
-            library.get(b"cuDriverGetVersion\0")?;
+        let library = Library::open(Some(file), RTLD_NOW)?;
+        let get: Symbol<unsafe extern "C" fn(*mut c_int) -> c_int> = library.get(symbol)?;
         get(&raw mut version);
     }
     Ok(version)
+}
+
+/// Which part of CUDA is asked for its version.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CudaVersion {
+    Driver,
+    Runtime,
 }
 
 /// Loads ONNX Runtime and asks it for its version, such as `1.31.1`.
@@ -50,7 +61,7 @@ pub(crate) fn onnxruntime_version(file: &OsStr) -> Result<String, LoadError> {
     // before the library is closed.
     unsafe {
         let library = Library::open(Some(file), RTLD_NOW)?;
-        let base: libloading::os::unix::Symbol<unsafe extern "C" fn() -> *const OrtApiBase> =
+        let base: Symbol<unsafe extern "C" fn() -> *const OrtApiBase> =
             library.get(b"OrtGetApiBase\0")?;
         let version = ((*base()).get_version_string)();
         Ok(CStr::from_ptr(version).to_string_lossy().into_owned())

@@ -38,12 +38,23 @@ impl Installation {
         rest.split('"').nth(1).map(str::to_owned)
     }
 
+    /// CUDA's runtime library as Python packages lay it out beside this installation, if it is there.
+    pub fn cuda_runtime(&self) -> Option<PathBuf> {
+        let file = self.root.parent()?.join("nvidia/cu13/lib/libcudart.so.13");
+        file.is_file().then_some(file)
+    }
+
+    /// Library file of the CUDA part, whether it is there or not.
+    pub fn cuda_library(&self) -> PathBuf {
+        self.root.join("lib").join(CUDA_LIBRARY)
+    }
+
     /// Loads the CUDA part of this installation.
     ///
     /// # Errors
     /// As [`load_cuda`].
     pub fn load_cuda(&self) -> Result<(), LoadError> {
-        library::load_global(self.root.join("lib").join(CUDA_LIBRARY))
+        library::load_global(self.cuda_library())
     }
 }
 

@@ -27,7 +27,7 @@
 
 /// Sizes of random subsets of weighted elements. Keeps its buffers from one use to the next.
 #[derive(Debug, Default)]
-pub(crate) struct SubsetSizes {
+pub(crate) struct Esf {
     k: usize,
     /// The shift t.
     shift: f64,
@@ -39,7 +39,7 @@ pub(crate) struct SubsetSizes {
     after: Vec<f64>,
 }
 
-impl SubsetSizes {
+impl Esf {
     /// Prepares for subsets of `k` and `k − 1` elements, where 1 ≤ `k` ≤ number of elements.
     ///
     /// `offsets` are the log-weights z less the k-th largest of them, so that the caller can
@@ -172,24 +172,24 @@ mod tests {
 
     #[test]
     fn ratio_and_marginals_agree_with_enumeration() {
-        let mut sizes = SubsetSizes::default();
+        let mut esf = Esf::default();
         for n in 1..=9 {
             let z: Vec<f64> = (0..n).map(|i| 3.0 * f64::sin(7.1 * i as f64)).collect();
             for k in 1..=n {
                 let mut sorted = z.clone();
                 sorted.sort_by(|a, b| b.total_cmp(a));
                 let kth = sorted[k - 1];
-                sizes.set(k, z.iter().map(|z| z - kth));
+                esf.set(k, z.iter().map(|z| z - kth));
 
                 let weights: Vec<f64> = z.iter().map(|z| z.exp()).collect();
                 let e = by_enumeration(&weights, k);
                 let expected = (e[k] / e[k - 1]).ln();
                 assert!(
-                    (sizes.log_ratio() + kth - expected).abs() < 1e-13,
+                    (esf.log_ratio() + kth - expected).abs() < 1e-13,
                     "n={n} k={k}"
                 );
 
-                sizes.marginal_differences(|i, difference| {
+                esf.marginal_differences(|i, difference| {
                     let mut others = weights.clone();
                     let w = others.remove(i);
                     let without = by_enumeration(&others, k);
@@ -207,11 +207,11 @@ mod tests {
 
     #[test]
     fn extreme_offsets_pick_the_kth_element() {
-        let mut sizes = SubsetSizes::default();
-        sizes.set(2, [f64::INFINITY, 0.0, -1e300, f64::NEG_INFINITY]);
-        assert!(sizes.log_ratio().abs() < 1e-15);
+        let mut esf = Esf::default();
+        esf.set(2, [f64::INFINITY, 0.0, -1e300, f64::NEG_INFINITY]);
+        assert!(esf.log_ratio().abs() < 1e-15);
         let mut found = [f64::NAN; 4];
-        sizes.marginal_differences(|i, difference| found[i] = difference);
+        esf.marginal_differences(|i, difference| found[i] = difference);
         assert_eq!(found, [0.0, 1.0, 0.0, 0.0]);
     }
 
@@ -219,9 +219,9 @@ mod tests {
     fn very_many_equal_elements_at_large_k() {
         // e_k / e_{k−1} = (n − k + 1) / k for n equal weights.
         let (n, k) = (4000, 1500);
-        let mut sizes = SubsetSizes::default();
-        sizes.set(k, vec![0.0; n]);
+        let mut esf = Esf::default();
+        esf.set(k, vec![0.0; n]);
         let expected = ((n - k + 1) as f64 / k as f64).ln();
-        assert!((sizes.log_ratio() - expected).abs() < 1e-12);
+        assert!((esf.log_ratio() - expected).abs() < 1e-12);
     }
 }
