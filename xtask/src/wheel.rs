@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use atomic_write_file::AtomicWriteFile;
 use sha2::{Digest, Sha256};
 
 /// One pinned wheel and the part of it that is wanted.
@@ -78,7 +77,7 @@ impl Wheel {
         self.unpack(&file, dir)
             .with_context(|| format!("cannot unpack {}", file.display()))?;
         let stamp = self.stamp(dir);
-        write_atomically(&stamp, self.sha256.as_bytes())
+        write(&stamp, self.sha256.as_bytes())
             .with_context(|| format!("cannot write {}", stamp.display()))?;
         fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))
     }
@@ -127,18 +126,17 @@ impl Wheel {
             let path = member
                 .enclosed_name()
                 .context("a member's path leaves the folder")?;
-            write_atomically(&dir.join(path), &mut member)?;
+            write(&dir.join(path), &mut member)?;
         }
         Ok(())
     }
 }
 
-/// Writes a file whole or not at all, with the folders above it.
-fn write_atomically(path: &Path, mut content: impl Read) -> io::Result<()> {
+/// Writes a file, with the folders above it.
+fn write(path: &Path, mut content: impl Read) -> io::Result<()> {
     fs::create_dir_all(path.parent().expect("the path of a file"))?;
-    let mut file = AtomicWriteFile::open(path)?;
-    io::copy(&mut content, &mut file)?;
-    file.commit()
+    io::copy(&mut content, &mut File::create(path)?)?;
+    Ok(())
 }
 
 fn sha256(path: &PathBuf) -> Result<String> {
