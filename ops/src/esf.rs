@@ -53,8 +53,33 @@ impl Esf {
             .extend(offsets.into_iter().map(|z| ((-z).exp(), 0.0)));
         debug_assert!((1..=self.odds.len()).contains(&k));
 
-        self.shift = self.balanced_shift();
-        let tilt = self.shift.exp();
+        let shift = self.balanced_shift();
+        self.convolve(shift, &[1.0]);
+    }
+
+    /// Prepares likewise, where the elements of `offsets` (at least k) are only some, and `tail` are
+    /// the polynomials e_0, …, e_k of exp(z_i − t) over all others, with t = `shift` relative to the
+    /// k-th largest log-weight.
+    pub(crate) fn set_with_tail(
+        &mut self,
+        k: usize,
+        offsets: impl IntoIterator<Item = f64>,
+        shift: f64,
+        tail: &[f64],
+    ) {
+        debug_assert_eq!(tail.len(), k + 1);
+        self.k = k;
+        self.odds.clear();
+        self.odds
+            .extend(offsets.into_iter().map(|z| ((-z).exp(), 0.0)));
+        self.convolve(shift, tail);
+    }
+
+    /// Turns reciprocal weights into odds and adds the elements one by one to those of `first`.
+    fn convolve(&mut self, shift: f64, first: &[f64]) {
+        let k = self.k;
+        self.shift = shift;
+        let tilt = shift.exp();
         for odds in &mut self.odds {
             let x = odds.0 * tilt;
             *odds = (1.0 / (1.0 + x), 1.0 / (1.0 + 1.0 / x));
@@ -62,7 +87,7 @@ impl Esf {
 
         self.before.clear();
         self.before.resize((self.odds.len() + 1) * (k + 1), 0.0);
-        self.before[0] = 1.0;
+        self.before[..first.len()].copy_from_slice(first);
         let mut rows = self.before.chunks_exact_mut(k + 1);
         let mut row = rows.next().expect("there is a row for no elements");
         for (&(p, q), next) in self.odds.iter().zip(rows) {
@@ -72,6 +97,12 @@ impl Esf {
             }
             row = next;
         }
+    }
+
+    /// P_0, …, P_k among all elements; with a tail that is not scaled to probabilities, only their
+    /// ratios mean something.
+    pub(crate) fn polynomials(&self) -> &[f64] {
+        &self.before[self.before.len() - self.k - 1..]
     }
 
     /// ln σ_k − ln σ_{k−1}, less the k-th largest log-weight.
@@ -106,8 +137,8 @@ impl Esf {
 
     /// P_{k−1} and P_k among all elements.
     fn probabilities(&self) -> [f64; 2] {
-        let all = &self.before[self.before.len() - 2..];
-        [all[0], all[1]]
+        let all = self.polynomials();
+        [all[self.k - 1], all[self.k]]
     }
 
     /// A shift that brings the expected size Σ p_i to within 0.2 of k − ½, relative to the k-th

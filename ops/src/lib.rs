@@ -35,6 +35,7 @@
 pub mod accuracy;
 mod cross_entropy;
 mod esf;
+mod fused;
 mod loss;
 mod smooth_topk_svm;
 

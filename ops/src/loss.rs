@@ -1,6 +1,9 @@
 use std::fmt::Debug;
 
+use rayon::prelude::*;
 use thiserror::Error;
+
+use crate::fused;
 
 /// Why a loss cannot be made or computed. Every message names the offending value.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -69,22 +72,56 @@ mod sealed {
     impl Sealed for f64 {}
 }
 
-/// The floating-point types of scores: `f32` and `f64`. Arithmetic within a sample is done in `f64`
-/// for both.
+/// The floating-point types of scores: `f32` and `f64`. What decides the precision is computed in
+/// `f64` for both.
 pub trait Score: Copy + Debug + Into<f64> + PartialOrd + Send + Sync + sealed::Sealed {
     /// Rounds to this type.
     fn from_f64(value: f64) -> Self;
+
+    #[doc(hidden)]
+    fn all_finite(scores: &[Self]) -> bool;
+
+    /// The scores, if they are of this type.
+    #[doc(hidden)]
+    fn as_f32(scores: &[Self]) -> Option<&[f32]>;
+
+    #[doc(hidden)]
+    fn as_f32_mut(scores: &mut [Self]) -> Option<&mut [f32]>;
 }
 
 impl Score for f32 {
     fn from_f64(value: f64) -> Self {
         value as f32
     }
+
+    fn all_finite(scores: &[Self]) -> bool {
+        fused::all_finite(scores)
+    }
+
+    fn as_f32(scores: &[Self]) -> Option<&[f32]> {
+        Some(scores)
+    }
+
+    fn as_f32_mut(scores: &mut [Self]) -> Option<&mut [f32]> {
+        Some(scores)
+    }
 }
 
 impl Score for f64 {
     fn from_f64(value: f64) -> Self {
         value
+    }
+
+    fn all_finite(scores: &[Self]) -> bool {
+        scores.iter().all(|score| score.is_finite())
+    }
+
+    fn as_f32(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+
+    fn as_f32_mut(_: &mut [Self]) -> Option<&mut [f32]> {
+        None
     }
 }
 
@@ -128,8 +165,8 @@ pub trait Loss {
 }
 
 /// A loss of one sample; the batch around it is the same for all losses.
-pub(crate) trait SampleLoss {
-    /// Buffers that live as long as a batch.
+pub(crate) trait SampleLoss: Sync {
+    /// Buffers that are used for many samples.
     type Workspace: Default;
 
     /// Fails if there are too few classes.
@@ -159,13 +196,17 @@ impl<L: SampleLoss> Loss for L {
         let Some(classes) = check_batch(self, scores, labels, values)? else {
             return Ok(());
         };
-        let mut workspace = L::Workspace::default();
-        let rows = scores.chunks_exact(classes);
-        for (sample, ((row, &label), value)) in rows.zip(labels).zip(values).enumerate() {
-            let label = check_sample(sample, row, label)?;
-            *value = T::from_f64(self.sample(&mut workspace, row, label, None));
-        }
-        Ok(())
+        let rows = scores.par_chunks_exact(classes).zip(labels).zip(values);
+        let done = rows
+            .with_min_len(samples_a_task(classes))
+            .try_for_each_init(
+                L::Workspace::default,
+                |workspace, ((row, &label), value)| {
+                    *value = T::from_f64(self.sample(workspace, row, usable(row, label)?, None));
+                    Some(())
+                },
+            );
+        done.ok_or_else(|| first_fault(scores, labels, classes))
     }
 
     fn forward_backward<T: Score>(
@@ -185,16 +226,25 @@ impl<L: SampleLoss> Loss for L {
         let Some(classes) = check_batch(self, scores, labels, values)? else {
             return Ok(());
         };
-        let mut workspace = L::Workspace::default();
-        let rows = scores
-            .chunks_exact(classes)
-            .zip(grad.chunks_exact_mut(classes));
-        for (sample, (((row, grad), &label), value)) in rows.zip(labels).zip(values).enumerate() {
-            let label = check_sample(sample, row, label)?;
-            *value = T::from_f64(self.sample(&mut workspace, row, label, Some(grad)));
-        }
-        Ok(())
+        let rows = scores.par_chunks_exact(classes).zip(labels).zip(values);
+        let rows = rows.zip(grad.par_chunks_exact_mut(classes));
+        let done = rows
+            .with_min_len(samples_a_task(classes))
+            .try_for_each_init(
+                L::Workspace::default,
+                |workspace, (((row, &label), value), grad)| {
+                    *value =
+                        T::from_f64(self.sample(workspace, row, usable(row, label)?, Some(grad)));
+                    Some(())
+                },
+            );
+        done.ok_or_else(|| first_fault(scores, labels, classes))
     }
+}
+
+/// Samples that are worth handing to another thread.
+fn samples_a_task(classes: usize) -> usize {
+    (1 << 13) / classes + 1
 }
 
 /// Number of classes, or `None` for an empty batch.
@@ -230,20 +280,31 @@ fn check_batch<L: SampleLoss, T: Score>(
     Ok(Some(classes))
 }
 
-fn check_sample<T: Score>(sample: usize, row: &[T], label: i64) -> Result<usize, LossError> {
-    if let Some(class) = row.iter().position(|&s| !s.into().is_finite()) {
-        return Err(LossError::NotFinite {
+/// The label as an index, if it is one and all scores are finite.
+fn usable<T: Score>(row: &[T], label: i64) -> Option<usize> {
+    let label = usize::try_from(label)
+        .ok()
+        .filter(|&label| label < row.len())?;
+    T::all_finite(row).then_some(label)
+}
+
+/// What is wrong with the first sample that is not usable.
+fn first_fault<T: Score>(scores: &[T], labels: &[i64], classes: usize) -> LossError {
+    let rows = scores.chunks_exact(classes).zip(labels);
+    let (sample, (row, &label)) = rows
+        .enumerate()
+        .find(|(_, (row, label))| usable(row, **label).is_none())
+        .expect("a sample was found not usable");
+    match row.iter().position(|&score| !score.into().is_finite()) {
+        Some(class) => LossError::NotFinite {
             sample,
             class,
             score: row[class].into(),
-        });
-    }
-    usize::try_from(label)
-        .ok()
-        .filter(|&label| label < row.len())
-        .ok_or(LossError::Label {
+        },
+        None => LossError::Label {
             sample,
             label,
-            classes: row.len(),
-        })
+            classes,
+        },
+    }
 }

@@ -1,4 +1,5 @@
 use crate::esf::Esf;
+use crate::fused::{self, LANES, MAX_K};
 use crate::loss::{LossError, SampleLoss, Score};
 
 /// The smooth top-k SVM: the loss of Berrada, Zisserman and Kumar, "Smooth Loss Functions for Deep
@@ -72,6 +73,11 @@ impl SmoothTopkSvm {
 #[derive(Debug, Default)]
 pub(crate) struct Workspace {
     wrong: Vec<f64>,
+    vectors: Vec<[f32; LANES]>,
+    head: Vec<usize>,
+    carry: Vec<[f32; LANES]>,
+    tail: Vec<f64>,
+    coefficients: Vec<f32>,
     esf: Esf,
 }
 
@@ -87,11 +93,16 @@ impl SampleLoss for SmoothTopkSvm {
 
     fn sample<T: Score>(
         &self,
-        Workspace { wrong, esf }: &mut Workspace,
+        workspace: &mut Workspace,
         scores: &[T],
         label: usize,
-        grad: Option<&mut [T]>,
+        mut grad: Option<&mut [T]>,
     ) -> f64 {
+        if let Some(scores) = T::as_f32(scores).filter(|_| self.k <= MAX_K) {
+            let grad = grad.as_mut().and_then(|grad| T::as_f32_mut(grad));
+            return self.sample_f32(workspace, scores, label, grad);
+        }
+        let Workspace { wrong, esf, .. } = workspace;
         let k = self.k as f64;
         let wrong_scores = || {
             let (before, after) = (&scores[..label], &scores[label + 1..]);
@@ -107,21 +118,105 @@ impl SampleLoss for SmoothTopkSvm {
             self.k,
             wrong_scores().map(|s: f64| (s - kth) / k / self.tau),
         );
-        let label_score: f64 = scores[label].into();
-        let hinge = self.alpha + (kth - label_score) / k + self.tau * esf.log_ratio();
-        let u = hinge / self.tau;
-
+        let (value, scale) = self.value_and_scale(kth, scores[label].into(), esf.log_ratio());
         if let Some(grad) = grad {
-            let scale = 1.0 / (1.0 + (-u).exp()) / k;
             esf.marginal_differences(|i, difference| {
                 let class = if i < label { i } else { i + 1 };
                 grad[class] = T::from_f64(scale * difference);
             });
             grad[label] = T::from_f64(-scale);
         }
-        // τ ln(1 + exp u), for u of any size.
-        hinge.max(0.0) + self.tau * (-u.abs()).exp().ln_1p()
+        value
     }
+}
+
+impl SmoothTopkSvm {
+    /// The loss, and p/k, which scales its gradient; `log_ratio` is ln σ_k − ln σ_{k−1} relative to the
+    /// k-th highest wrong score.
+    fn value_and_scale(&self, kth: f64, label_score: f64, log_ratio: f64) -> (f64, f64) {
+        let k = self.k as f64;
+        let hinge = self.alpha + (kth - label_score) / k + self.tau * log_ratio;
+        let u = hinge / self.tau;
+        // τ ln(1 + exp u), for u of any size.
+        let value = hinge.max(0.0) + self.tau * (-u.abs()).exp().ln_1p();
+        (value, 1.0 / (1.0 + (-u).exp()) / k)
+    }
+
+    /// The same as for `f64`, with the work on all classes but the 2k highest done in `f32` vectors;
+    /// see [`fused`].
+    fn sample_f32(
+        &self,
+        Workspace {
+            vectors,
+            head,
+            carry,
+            tail,
+            coefficients,
+            esf,
+            ..
+        }: &mut Workspace,
+        scores: &[f32],
+        label: usize,
+        grad: Option<&mut [f32]>,
+    ) -> f64 {
+        let k = self.k as f64;
+        vectors.resize(scores.len().div_ceil(LANES), [0.0; LANES]);
+        let (wrong, padding) = vectors.as_flattened_mut().split_at_mut(scores.len());
+        wrong.copy_from_slice(scores);
+        wrong[label] = f32::NEG_INFINITY;
+        padding.fill(f32::NEG_INFINITY);
+        select_highest(vectors, head, (2 * self.k).min(scores.len() - 1));
+
+        let kth = scores[head[self.k - 1]];
+        let scale = (2.0 / k / self.tau).min(f32::MAX.into()) as f32;
+        let sum = fused::weights(vectors, kth, scale);
+        let weights = vectors;
+        for &class in &*head {
+            weights.as_flattened_mut()[class] = 0.0;
+        }
+        let c = (self.k as f32 / sum).min(1.0);
+        tail.clear();
+        tail.resize(self.k + 1, 0.0);
+        fused::esf(weights, c, carry, tail);
+        let offset = |&class: &usize| (f64::from(scores[class]) - f64::from(kth)) / k / self.tau;
+        esf.set_with_tail(self.k, head.iter().map(offset), -f64::from(c).ln(), tail);
+
+        let (value, scale) =
+            self.value_and_scale(kth.into(), scores[label].into(), esf.log_ratio());
+        if let Some(grad) = grad {
+            let e = esf.polynomials();
+            let (e_k, e_km1) = (e[self.k], e[self.k - 1]);
+            coefficients.clear();
+            coefficients.extend((0..self.k).map(|l| {
+                let below = if l + 1 < self.k {
+                    e[self.k - 2 - l] / e_km1
+                } else {
+                    0.0
+                };
+                let sign = if l % 2 == 0 { scale } else { -scale };
+                let coefficient = sign * (e[self.k - 1 - l] / e_k - below);
+                coefficient.clamp(f32::MIN.into(), f32::MAX.into()) as f32
+            }));
+            grad.copy_from_slice(&weights.as_flattened()[..scores.len()]);
+            fused::derivatives(grad, c, coefficients);
+            esf.marginal_differences(|i, difference| grad[head[i]] = (scale * difference) as f32);
+            grad[label] = -scale as f32;
+        }
+        value
+    }
+}
+
+/// Sets `indices` to those of the `count` highest scores, from the highest down. −∞ is no score.
+fn select_highest(scores: &[[f32; LANES]], indices: &mut Vec<usize>, count: usize) {
+    // As many groups have a maximum of at least the count-th of all maxima: so many scores are
+    // that high, and few others.
+    let mut maxima = fused::group_maxima(scores);
+    let (_, &mut threshold, _) = maxima.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
+    indices.clear();
+    fused::indices_from(scores, threshold.max(f32::MIN), indices);
+    let score = |index: usize| scores.as_flattened()[index];
+    indices.sort_unstable_by(|&a, &b| score(b).total_cmp(&score(a)));
+    indices.truncate(count);
 }
 
 #[cfg(test)]
@@ -207,6 +302,50 @@ mod tests {
                     assert!(grad.iter().all(|g| g.abs() <= 1.0 / k as f64 + 1e-15));
                     assert!(grad.iter().sum::<f64>().abs() < 1e-12);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn f32_agrees_with_f64() {
+        let mut state = 1u64;
+        let mut uniform = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 40) as f32 / (1u64 << 24) as f32
+        };
+        for case in 0..3000 {
+            let k = [1, 2, 3, 5, 8, 9, 20, 32][case % 8];
+            let classes = k + 1 + (uniform() * [3.0, 40.0, 400.0][case % 3]) as usize;
+            let spread = 10f32.powf(6.0 * uniform() - 3.0);
+            let tau = 10f64.powf(6.0 * f64::from(uniform()) - 3.0);
+            // Few distinct scores in every fifth case, for ties.
+            let steps = if case % 5 == 0 { 4.0 } else { 1e6 };
+            let scores: Vec<f32> = (0..classes)
+                .map(|_| spread * (steps * uniform()).floor() / steps)
+                .collect();
+            let label = (uniform() * classes as f32) as i64;
+            let svm = SmoothTopkSvm::new(k, tau, 1.0).unwrap();
+
+            let wide: Vec<f64> = scores.iter().map(|&score| score.into()).collect();
+            let (expected, expected_grad) = loss(svm, &wide, label);
+            let (mut value, mut grad) = ([0.0], vec![f32::NAN; classes]);
+            svm.forward_backward(&scores, &[label], &mut value, &mut grad)
+                .unwrap();
+            let context = format!("case {case}: {classes} classes, k={k} tau={tau} {spread}");
+            let error = (f64::from(value[0]) - expected).abs() / expected.max(1.0);
+            assert!(
+                error <= 2e-7,
+                "{context}: loss {} is not {expected}",
+                value[0]
+            );
+            for (found, expected) in grad.iter().zip(expected_grad) {
+                let error = (f64::from(*found) - expected).abs();
+                assert!(
+                    error <= 1e-7,
+                    "{context}: gradient {found} is not {expected}"
+                );
             }
         }
     }
