@@ -25,8 +25,7 @@ pub(crate) const LANES: usize = 16;
 /// Groups of classes that [`group_maxima`] tells apart.
 pub(crate) const GROUPS: usize = 4 * LANES;
 
-/// Largest k for which T_m fits `f32` with room to spare, and 2k groups
-/// have a maximum.
+/// Largest k that is treated here: T_m fits `f32` with room to spare, and there are 2k groups.
 pub(crate) const MAX_K: usize = 32;
 
 type Lanes = [f32; LANES];

@@ -1,6 +1,5 @@
 use std::fmt::Debug;
 
-use rayon::prelude::*;
 use thiserror::Error;
 
 use crate::fused;
@@ -128,7 +127,8 @@ impl Score for f64 {
 /// A classification loss: a value for each sample and its gradient with respect to the scores.
 ///
 /// Scores are row-major, one row of `classes` entries for each label, so `classes` is
-/// `scores.len() / labels.len()`. An empty batch gives empty outputs.
+/// `scores.len() / labels.len()`. An empty batch gives empty outputs. Large batches are shared out among
+/// the threads of rayon's pool; results do not depend on their number.
 pub trait Loss {
     /// Whether the loss can be computed with this number of classes.
     ///
@@ -193,20 +193,7 @@ impl<L: SampleLoss> Loss for L {
         labels: &[i64],
         values: &mut [T],
     ) -> Result<(), LossError> {
-        let Some(classes) = check_batch(self, scores, labels, values)? else {
-            return Ok(());
-        };
-        let rows = scores.par_chunks_exact(classes).zip(labels).zip(values);
-        let done = rows
-            .with_min_len(samples_a_task(classes))
-            .try_for_each_init(
-                L::Workspace::default,
-                |workspace, ((row, &label), value)| {
-                    *value = T::from_f64(self.sample(workspace, row, usable(row, label)?, None));
-                    Some(())
-                },
-            );
-        done.ok_or_else(|| first_fault(scores, labels, classes))
+        batch(self, scores, labels, values, None)
     }
 
     fn forward_backward<T: Score>(
@@ -223,28 +210,56 @@ impl<L: SampleLoss> Loss for L {
                 expected: scores.len(),
             });
         }
-        let Some(classes) = check_batch(self, scores, labels, values)? else {
-            return Ok(());
-        };
-        let rows = scores.par_chunks_exact(classes).zip(labels).zip(values);
-        let rows = rows.zip(grad.par_chunks_exact_mut(classes));
-        let done = rows
-            .with_min_len(samples_a_task(classes))
-            .try_for_each_init(
-                L::Workspace::default,
-                |workspace, (((row, &label), value), grad)| {
-                    *value =
-                        T::from_f64(self.sample(workspace, row, usable(row, label)?, Some(grad)));
-                    Some(())
-                },
-            );
-        done.ok_or_else(|| first_fault(scores, labels, classes))
+        batch(self, scores, labels, values, Some(grad))
     }
 }
 
-/// Samples that are worth handing to another thread.
-fn samples_a_task(classes: usize) -> usize {
-    (1 << 13) / classes + 1
+fn batch<L: SampleLoss, T: Score>(
+    loss: &L,
+    scores: &[T],
+    labels: &[i64],
+    values: &mut [T],
+    grad: Option<&mut [T]>,
+) -> Result<(), LossError> {
+    match check_batch(loss, scores, labels, values)? {
+        None => Ok(()),
+        Some(classes) => samples(loss, classes, scores, labels, values, grad)
+            .ok_or_else(|| first_fault(scores, labels, classes)),
+    }
+}
+
+/// Scores that are worth handing to another thread.
+const SCORES_A_TASK: usize = 1 << 14;
+
+/// All samples, shared out among threads by halves; `None` if one is not usable.
+fn samples<L: SampleLoss, T: Score>(
+    loss: &L,
+    classes: usize,
+    scores: &[T],
+    labels: &[i64],
+    values: &mut [T],
+    grad: Option<&mut [T]>,
+) -> Option<()> {
+    if labels.len() > 1 && scores.len() > SCORES_A_TASK {
+        let middle = labels.len() / 2;
+        let scores = scores.split_at(middle * classes);
+        let labels = labels.split_at(middle);
+        let values = values.split_at_mut(middle);
+        let grad = grad.map(|grad| grad.split_at_mut(middle * classes)).unzip();
+        let (first, second) = rayon::join(
+            || samples(loss, classes, scores.0, labels.0, values.0, grad.0),
+            || samples(loss, classes, scores.1, labels.1, values.1, grad.1),
+        );
+        return first.and(second);
+    }
+    let mut workspace = L::Workspace::default();
+    let mut grad = grad.map(|grad| grad.chunks_exact_mut(classes));
+    for ((row, &label), value) in scores.chunks_exact(classes).zip(labels).zip(values) {
+        let label = usable(row, label)?;
+        let grad = grad.as_mut().and_then(Iterator::next);
+        *value = T::from_f64(loss.sample(&mut workspace, row, label, grad));
+    }
+    Some(())
 }
 
 /// Number of classes, or `None` for an empty batch.

@@ -2,6 +2,8 @@ use tch::{Device, Kind, TchError, Tensor};
 use thiserror::Error;
 use topk_ops::{Loss, LossError, Score};
 
+use crate::elements::{OwnTensor, elements, elements_mut};
+
 /// Why the loss of these tensors cannot be computed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -80,13 +82,13 @@ pub fn loss(loss: &impl Loss, scores: &Tensor, labels: &Tensor) -> Result<Tensor
     let grad = grad
         .f_to_device(scores.device())?
         .f_to_kind(scores.kind())?;
-    // tch has no custom autograd function. `zero` is exactly 0 and its derivative with respect to
-    // the scores is 1, so the sum leaves the values as they are and has the derivative `grad`.
-    let zero = scores.f_sub(&scores.detach())?;
-    Ok(zero
+    // tch has no custom autograd function. The product of each row with its gradient has the
+    // derivative that is wanted; less itself as a constant it is exactly 0, so that the sum has the
+    // values that are wanted.
+    let product = scores
         .f_mul(&grad)?
-        .f_sum_dim_intlist([1i64].as_slice(), false, None)?
-        .f_add(&values)?)
+        .f_sum_dim_intlist([1i64].as_slice(), false, None)?;
+    Ok(product.f_sub(&product.detach())?.f_add(&values)?)
 }
 
 /// Per-sample values `[N]` and their gradients `[N, C]`, on the CPU.
@@ -95,7 +97,6 @@ fn values_and_grad<T: Score + tch::kind::Element>(
     scores: &Tensor,
     labels: &Tensor,
 ) -> Result<(Tensor, Tensor), TensorLossError> {
-    let shape = scores.size();
     let host = |tensor: &Tensor, kind| {
         tensor
             .detach()
@@ -103,15 +104,16 @@ fn values_and_grad<T: Score + tch::kind::Element>(
             .f_to_kind(kind)?
             .f_contiguous()
     };
-    let scores: Vec<T> = Vec::try_from(host(scores, T::KIND)?.f_view(-1)?)?;
-    let labels: Vec<i64> = Vec::try_from(host(labels, Kind::Int64)?)?;
-    let mut values = vec![T::from_f64(0.0); labels.len()];
-    let mut grad = vec![T::from_f64(0.0); scores.len()];
-    loss.forward_backward(&scores, &labels, &mut values, &mut grad)?;
-    Ok((
-        Tensor::f_from_slice(&values)?,
-        Tensor::f_from_slice(&grad)?.f_view(shape.as_slice())?,
-    ))
+    let (scores, labels) = (host(scores, T::KIND)?, host(labels, Kind::Int64)?);
+    let mut values = OwnTensor::zeros::<T>(&labels.size())?;
+    let mut grad = OwnTensor::zeros::<T>(&scores.size())?;
+    loss.forward_backward(
+        elements::<T>(&scores),
+        elements(&labels),
+        elements_mut(&mut values),
+        elements_mut(&mut grad),
+    )?;
+    Ok((values.into_tensor(), grad.into_tensor()))
 }
 
 #[cfg(test)]

@@ -1,0 +1,61 @@
+//! The elements of tensors as slices, without a copy. The only unsafe code of this crate.
+
+use tch::kind::Element;
+use tch::{Device, Tensor};
+
+/// Checks that `tensor`'s memory is `numel` elements of type `T` in row-major order on the host.
+fn check<T: Element>(tensor: &Tensor) {
+    assert_eq!(tensor.kind(), T::KIND, "the tensor holds another type");
+    assert_eq!(
+        tensor.device(),
+        Device::Cpu,
+        "the tensor is on another device"
+    );
+    assert!(tensor.is_contiguous(), "the tensor is not contiguous");
+}
+
+/// All elements of a contiguous tensor on the CPU.
+///
+/// # Panics
+/// If it is something else.
+pub(crate) fn elements<T: Element>(tensor: &Tensor) -> &[T] {
+    check::<T>(tensor);
+    match tensor.numel() {
+        0 => &[],
+        // SAFETY: a contiguous tensor of this type on the CPU is that many elements at its data
+        // pointer, initialised by libtorch, and alive as long as `tensor`. Nothing writes to them
+        // meanwhile: tensors are not `Sync`, and the callers here call nothing that does.
+        numel => unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), numel) },
+    }
+}
+
+/// All elements of a tensor that shares its memory with no other.
+///
+/// # Panics
+/// If it is not contiguous on the CPU.
+pub(crate) fn elements_mut<T: Element>(tensor: &mut OwnTensor) -> &mut [T] {
+    let tensor = &tensor.0;
+    check::<T>(tensor);
+    match tensor.numel() {
+        0 => &mut [],
+        // SAFETY: as above, and `OwnTensor` was made with new memory that no other tensor knows of,
+        // so that the exclusive borrow of it is one of the memory.
+        numel => unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), numel) },
+    }
+}
+
+/// A new tensor on the CPU, whose memory nothing else refers to.
+#[derive(Debug)]
+pub(crate) struct OwnTensor(Tensor);
+
+impl OwnTensor {
+    /// Zeros of this shape.
+    pub(crate) fn zeros<T: Element>(shape: &[i64]) -> Result<Self, tch::TchError> {
+        Tensor::f_zeros(shape, (T::KIND, Device::Cpu)).map(Self)
+    }
+
+    /// Gives it up to be shared.
+    pub(crate) fn into_tensor(self) -> Tensor {
+        self.0
+    }
+}
