@@ -1,6 +1,6 @@
 use rayon::prelude::*;
 use thiserror::Error;
-use topk_data::{Dataset, Normalization, NormalizationTable};
+use topk_data::{Dataset, Normalization, NormalizationError, NormalizationTable};
 use topk_ops::accuracy::label_rank;
 
 use crate::model::{Model, ModelError};
@@ -73,6 +73,9 @@ pub enum EvaluationError {
         /// Index of the image.
         image: usize,
     },
+    /// The model, or the user, gives numbers that cannot be normalised with.
+    #[error(transparent)]
+    Normalization(#[from] NormalizationError),
     /// The model failed.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -140,7 +143,8 @@ impl Evaluation {
                     std: card.std,
                 })
             })
-            .ok_or_else(|| EvaluationError::NoNormalization { model: name() })?;
+            .ok_or_else(|| EvaluationError::NoNormalization { model: name() })?
+            .check()?;
         Ok(Self {
             normalization,
             table: normalization.table(),

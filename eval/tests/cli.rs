@@ -334,6 +334,8 @@ fn an_unknown_normalisation_must_be_given() {
         error.contains("does not say how its input is normalised"),
         "{error}"
     );
+    let error = case.error(&["--mean", "0.5,0.5,0.5", "--std", "0.2,0,0.2"]);
+    assert!(error.contains("each std above 0"), "{error}");
     let output = case.run(&["--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2"]);
     assert!(output.status.success(), "{output:?}");
 }

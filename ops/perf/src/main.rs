@@ -1,0 +1,73 @@
+//! The `topk-perf` command.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use topk_perf::{Bars, Errors, read_cases};
+
+/// Judge the implementation of the smooth top-k SVM.
+#[derive(Debug, Parser)]
+#[command(name = "topk-perf", version, max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compare losses and gradients with exact values; fails if one is out of bounds
+    Check {
+        /// Cases, a JSON object a line: name, k, tau, alpha, y, scores, loss, grad
+        #[arg(value_name = "CASES.jsonl")]
+        cases: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let Args { command } = Args::parse();
+    let result = match command {
+        Command::Check { cases } => check(&cases),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(path: &std::path::Path) -> Result<ExitCode> {
+    let cases = read_cases(path)?;
+    let f32 = Errors::of::<f32>(&cases, &Bars::F32);
+    let f64 = Errors::of::<f64>(&cases, &Bars::F64);
+    println!("type  cases  outside  largest error of the loss  of the gradient");
+    for (name, errors) in [("f32", &f32), ("f64", &f64)] {
+        println!(
+            "{name}  {:>6}  {:>7}  {:>25.1e}  {:>15.1e}",
+            cases.len(),
+            errors.outside.len(),
+            errors.loss,
+            errors.grad
+        );
+    }
+    println!("\nErrors of the loss are relative to max(1, loss), those of the gradient absolute.");
+    println!(
+        "Outside: above {} for f32, above {} for f64.",
+        Bars::F32,
+        Bars::F64
+    );
+    for (name, errors) in [("f32", &f32), ("f64", &f64)] {
+        for outside in &errors.outside {
+            println!("outside, {name}: {outside}");
+        }
+    }
+    let passed = f32.outside.is_empty() && f64.outside.is_empty();
+    Ok(if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
