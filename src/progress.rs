@@ -1,3 +1,5 @@
+use std::io::{self, Write};
+
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::log::Epoch;
@@ -23,7 +25,10 @@ impl Progress {
 
     /// Prints a line above the bar.
     pub(crate) fn line(&self, line: &str) {
-        self.bar.suspend(|| println!("{line}"));
+        // A reader that goes away, such as `head`, must not end the run: the log has it all.
+        self.bar.suspend(|| {
+            let _ = writeln!(io::stdout(), "{line}");
+        });
     }
 
     pub(crate) fn step(&self, epoch: usize, images_per_second: f64) {

@@ -122,7 +122,7 @@ pub fn train(config: &Config) -> Result<(), TrainError> {
         .map(|best| conclude(config, &data, &mut network, best))
         .collect::<Result<Vec<_>, _>>()?;
     for best in &checkpoints {
-        println!(
+        progress.line(&format!(
             "{:5} (epoch {}): test top-1 {:.2} top-{} {:.2} on {} images: {}",
             best.name,
             best.epoch,
@@ -131,7 +131,7 @@ pub fn train(config: &Config) -> Result<(), TrainError> {
             100.0 * best.test.topk(),
             best.test.images,
             best.onnx.display(),
-        );
+        ));
     }
     log.write(&Record::End {
         seconds: start.elapsed().as_secs_f64(),

@@ -1,6 +1,7 @@
 //! The `topk-perf` command.
 
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -39,32 +40,40 @@ fn main() -> ExitCode {
     }
 }
 
-fn check(path: &std::path::Path) -> Result<ExitCode> {
+fn check(path: &Path) -> Result<ExitCode> {
     let cases = read_cases(path)?;
-    let f32 = Errors::of::<f32>(&cases, &Bars::F32);
-    let f64 = Errors::of::<f64>(&cases, &Bars::F64);
-    println!("type  cases  outside  largest error of the loss  of the gradient");
-    for (name, errors) in [("f32", &f32), ("f64", &f64)] {
-        println!(
+    let results = [
+        ("f32", Bars::F32, Errors::of::<f32>(&cases, &Bars::F32)),
+        ("f64", Bars::F64, Errors::of::<f64>(&cases, &Bars::F64)),
+    ];
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "type  cases  outside  largest error of the loss  of the gradient"
+    )?;
+    for (name, _, errors) in &results {
+        writeln!(
+            out,
             "{name}  {:>6}  {:>7}  {:>25.1e}  {:>15.1e}",
             cases.len(),
             errors.outside.len(),
             errors.loss,
             errors.grad
-        );
+        )?;
     }
-    println!("\nErrors of the loss are relative to max(1, loss), those of the gradient absolute.");
-    println!(
-        "Outside: above {} for f32, above {} for f64.",
-        Bars::F32,
-        Bars::F64
-    );
-    for (name, errors) in [("f32", &f32), ("f64", &f64)] {
+    writeln!(
+        out,
+        "\nErrors of the loss are relative to max(1, loss), of the gradient absolute."
+    )?;
+    for (name, bars, errors) in &results {
+        writeln!(out, "{name} is outside above {bars}")?;
         for outside in &errors.outside {
-            println!("outside, {name}: {outside}");
+            writeln!(out, "  {outside}")?;
         }
     }
-    let passed = f32.outside.is_empty() && f64.outside.is_empty();
+    let passed = results
+        .iter()
+        .all(|(_, _, errors)| errors.outside.is_empty());
     Ok(if passed {
         ExitCode::SUCCESS
     } else {
