@@ -21,7 +21,7 @@ pub enum NoiseError {
 }
 
 /// Replaces each label, with `probability`, by one drawn uniformly from its group of five classes
-/// (`label − label % 5 + {0, …, 4}`): section 5.1 of the paper. Drawn once for a run.
+/// (`label − label % 5 + {0, …, 4}`), as in the paper's experiments on CIFAR-100. Drawn once for a run.
 pub(crate) fn add_label_noise(
     labels: &mut [i64],
     classes: usize,

@@ -7,6 +7,7 @@
 //! | item | what it is |
 //! | --- | --- |
 //! | [`SmoothTopkSvm`] | the smooth top-k SVM of Berrada, Zisserman and Kumar, [ICLR 2018](https://arxiv.org/abs/1802.07595) |
+//! | [`MaxTopkSvm`] | the hard top-k SVM, its limit at temperature 0; k = 1 is the multi-class hinge |
 //! | [`CrossEntropy`] | softmax cross-entropy, to compare with |
 //! | [`Loss`] | what the losses have in common: values and gradients of a batch |
 //! | [`accuracy`] | rank of the label and top-k accuracy |
@@ -37,8 +38,10 @@ mod cross_entropy;
 mod esf;
 mod fused;
 mod loss;
+mod max_topk_svm;
 mod smooth_topk_svm;
 
 pub use cross_entropy::CrossEntropy;
 pub use loss::{Loss, LossError, Score};
+pub use max_topk_svm::MaxTopkSvm;
 pub use smooth_topk_svm::SmoothTopkSvm;

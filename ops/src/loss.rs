@@ -214,6 +214,27 @@ impl<L: SampleLoss> Loss for L {
     }
 }
 
+pub(crate) fn check_k(k: usize) -> Result<usize, LossError> {
+    if k == 0 { Err(LossError::ZeroK) } else { Ok(k) }
+}
+
+pub(crate) fn check_alpha(alpha: f64) -> Result<f64, LossError> {
+    if alpha >= 0.0 && alpha.is_finite() {
+        Ok(alpha)
+    } else {
+        Err(LossError::Alpha(alpha))
+    }
+}
+
+/// Losses of the k-th wrong class need that many.
+pub(crate) fn check_topk_classes(k: usize, classes: usize) -> Result<(), LossError> {
+    if classes <= k {
+        Err(LossError::TooFewClasses { k, classes })
+    } else {
+        Ok(())
+    }
+}
+
 fn batch<L: SampleLoss, T: Score>(
     loss: &L,
     scores: &[T],

@@ -1,6 +1,6 @@
 use crate::esf::Esf;
 use crate::fused::{self, LANES, MAX_K};
-use crate::loss::{LossError, SampleLoss, Score};
+use crate::loss::{LossError, SampleLoss, Score, check_alpha, check_k, check_topk_classes};
 
 /// The smooth top-k SVM: the loss of Berrada, Zisserman and Kumar, "Smooth Loss Functions for Deep
 /// Top-k Classification", ICLR 2018 ([arXiv 1802.07595](https://arxiv.org/abs/1802.07595)).
@@ -43,15 +43,11 @@ impl SmoothTopkSvm {
     /// # Errors
     /// If `k` is 0, `tau` is not a positive finite number, or `alpha` is negative or not finite.
     pub fn new(k: usize, tau: f64, alpha: f64) -> Result<Self, LossError> {
-        if k == 0 {
-            return Err(LossError::ZeroK);
-        }
+        let k = check_k(k)?;
         if !(tau > 0.0 && tau.is_finite()) {
             return Err(LossError::Tau(tau));
         }
-        if !(alpha >= 0.0 && alpha.is_finite()) {
-            return Err(LossError::Alpha(alpha));
-        }
+        let alpha = check_alpha(alpha)?;
         Ok(Self { k, tau, alpha })
     }
 
@@ -87,10 +83,7 @@ impl SampleLoss for SmoothTopkSvm {
     type Workspace = Workspace;
 
     fn check_classes(&self, classes: usize) -> Result<(), LossError> {
-        if classes <= self.k {
-            return Err(LossError::TooFewClasses { k: self.k, classes });
-        }
-        Ok(())
+        check_topk_classes(self.k, classes)
     }
 
     fn sample<T: Score>(
@@ -239,7 +232,7 @@ mod tests {
 
     #[test]
     fn equals_the_definition_over_all_sets() {
-        // The paper's eq. 9 written out: log-sum-exp over all k-sets of the classes.
+        // The paper's definition written out: log-sum-exp over all k-sets of the classes.
         let scores = [0.3, -1.2, 0.8, 2.0, 0.1, -0.4];
         let (label, k, tau, alpha) = (4, 3, 0.7, 0.9);
         let (mut all, mut with_label) = (0.0, 0.0);

@@ -1,0 +1,141 @@
+use crate::loss::{LossError, SampleLoss, Score, check_alpha, check_k, check_topk_classes};
+
+/// The hard top-k SVM: what [`SmoothTopkSvm`](crate::SmoothTopkSvm) tends to as τ → 0, the loss that
+/// Berrada, Zisserman and Kumar set out from (ICLR 2018,
+/// [arXiv 1802.07595](https://arxiv.org/abs/1802.07595)).
+///
+/// For scores s ∈ Rⁿ, label y and margin α ≥ 0, with t the k-th largest score of the wrong classes,
+///
+/// ```text
+/// loss = max(0, α + (t − s_y) / k)
+/// ```
+///
+/// k = 1 is the multi-class hinge loss of Crammer and Singer (JMLR 2001). At least k + 1 classes are
+/// needed. Where the loss is positive, its derivatives are −1/k for the label and 1/k for the class of
+/// score t, the first in the order of the classes if there are several; elsewhere they are 0. With so
+/// few classes that learn from a sample, it trains deep networks badly: that is why the smooth loss
+/// exists.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MaxTopkSvm {
+    k: usize,
+    alpha: f64,
+}
+
+impl MaxTopkSvm {
+    /// A loss for top-`k` accuracy with margin `alpha`, in units of the scores; the paper uses 1.
+    ///
+    /// # Errors
+    /// If `k` is 0, or `alpha` is negative or not finite.
+    pub fn new(k: usize, alpha: f64) -> Result<Self, LossError> {
+        Ok(Self {
+            k: check_k(k)?,
+            alpha: check_alpha(alpha)?,
+        })
+    }
+
+    /// Number of classes among which the label should be.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Margin.
+    pub fn alpha(&self) -> f64 {
+        self.alpha
+    }
+}
+
+impl SampleLoss for MaxTopkSvm {
+    /// Scores and indices of the wrong classes.
+    type Workspace = Vec<(f64, usize)>;
+
+    fn check_classes(&self, classes: usize) -> Result<(), LossError> {
+        check_topk_classes(self.k, classes)
+    }
+
+    fn sample<T: Score>(
+        &self,
+        wrong: &mut Self::Workspace,
+        scores: &[T],
+        label: usize,
+        grad: Option<&mut [T]>,
+    ) -> f64 {
+        wrong.clear();
+        wrong.extend(
+            scores
+                .iter()
+                .enumerate()
+                .filter(|&(class, _)| class != label)
+                .map(|(class, &score)| (score.into(), class)),
+        );
+        let (_, &mut (kth, _), _) =
+            wrong.select_nth_unstable_by(self.k - 1, |a, b| b.0.total_cmp(&a.0));
+        let k = self.k as f64;
+        let hinge = self.alpha + (kth - scores[label].into()) / k;
+        if let Some(grad) = grad {
+            grad.fill(T::from_f64(0.0));
+            if hinge > 0.0 {
+                let of_kth = wrong.iter().filter(|&&(score, _)| score == kth);
+                let class = of_kth.map(|&(_, class)| class).min();
+                grad[class.expect("a class has the score")] = T::from_f64(1.0 / k);
+                grad[label] = T::from_f64(-1.0 / k);
+            }
+        }
+        hinge.max(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Loss, SmoothTopkSvm};
+
+    fn loss(k: usize, alpha: f64, scores: &[f32], label: i64) -> (f32, Vec<f32>) {
+        let mut value = [f32::NAN];
+        let mut grad = vec![f32::NAN; scores.len()];
+        MaxTopkSvm::new(k, alpha)
+            .unwrap()
+            .forward_backward(scores, &[label], &mut value, &mut grad)
+            .unwrap();
+        (value[0], grad)
+    }
+
+    #[test]
+    fn compares_the_label_with_the_kth_wrong_class() {
+        let scores = [0.5, 3.0, 2.0, 1.0];
+        assert_eq!(loss(1, 1.0, &scores, 2), (2.0, vec![0.0, 1.0, -1.0, 0.0]));
+        assert_eq!(loss(2, 1.0, &scores, 2), (0.5, vec![0.0, 0.0, -0.5, 0.5]));
+        assert_eq!(loss(3, 0.25, &scores, 2), (0.0, vec![0.0; 4]));
+        assert_eq!(loss(2, 0.0, &[1.0; 4], 0), (0.0, vec![0.0; 4]));
+        assert_eq!(loss(2, 1.0, &[1.0; 4], 0), (1.0, vec![-0.5, 0.5, 0.0, 0.0]));
+    }
+
+    #[test]
+    fn is_the_limit_of_the_smooth_loss() {
+        let scores: Vec<f32> = (0..30).map(|i| 5.0 * f32::sin(3.7 * i as f32)).collect();
+        for k in [1, 2, 5, 29] {
+            for label in 0..30 {
+                let (value, grad) = loss(k, 1.0, &scores, label);
+                let (mut smooth, mut smooth_grad) = ([0.0], vec![0.0; 30]);
+                SmoothTopkSvm::new(k, 1e-6, 1.0)
+                    .unwrap()
+                    .forward_backward(&scores, &[label], &mut smooth, &mut smooth_grad)
+                    .unwrap();
+                assert!((value - smooth[0]).abs() < 1e-4, "k={k} label={label}");
+                for (hard, smooth) in grad.iter().zip(smooth_grad) {
+                    assert!((hard - smooth).abs() < 1e-4, "k={k} label={label}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bad_parameters_are_named() {
+        assert_eq!(MaxTopkSvm::new(0, 1.0), Err(LossError::ZeroK));
+        assert_eq!(MaxTopkSvm::new(1, -1.0), Err(LossError::Alpha(-1.0)));
+        let svm = MaxTopkSvm::new(2, 1.0).unwrap();
+        assert_eq!(
+            svm.forward(&[0.0f32; 2], &[0], &mut [0.0]),
+            Err(LossError::TooFewClasses { k: 2, classes: 2 })
+        );
+    }
+}
