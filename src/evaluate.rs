@@ -1,12 +1,12 @@
 use tch::{Device, Kind, Tensor, no_grad};
 use topk_data::{Dataset, NormalizationTable};
 use topk_models::{Mode, Network};
-use topk_ops::accuracy::label_rank;
+use topk_ops::accuracy;
 
 use crate::batches::{Batch, plain_batch};
 
-/// Rank of the label's score for each image of these indices (see
-/// [`label_rank`]), in batches of `batch_size`.
+/// Rank of the label's score for each image of these indices (see [`accuracy::label_rank`]), in
+/// batches of `batch_size`.
 ///
 /// # Errors
 /// The place in `indices` of the first image with a score that is NaN.
@@ -21,28 +21,24 @@ pub fn label_ranks(
     let mut ranks = Vec::with_capacity(indices.len());
     for indices in indices.chunks(batch_size) {
         let batch = plain_batch(dataset, table, indices);
-        let (images, _) = tensors(&batch, dataset.shape, device);
+        let images = image_tensor(&batch, dataset.shape, device);
         let scores = no_grad(|| network.forward(&images, Mode::Eval));
-        let classes = scores.size()[1] as usize;
         let scores = scores
             .to_device(Device::Cpu)
             .to_kind(Kind::Float)
             .contiguous();
         let scores: Vec<f32> =
             Vec::try_from(scores.view(-1)).expect("a flat tensor of f32 is a vector of f32");
-        for (scores, &label) in scores.chunks_exact(classes).zip(&batch.labels) {
-            let rank = label_rank(scores, label as usize).ok_or(ranks.len())?;
-            ranks.push(rank);
-        }
+        let start = ranks.len();
+        ranks.extend(accuracy::label_ranks(&scores, &batch.labels).map_err(|image| start + image)?);
     }
     Ok(ranks)
 }
 
-/// Images `[N, C, H, W]` and labels `[N]` of a batch on a device.
-pub(crate) fn tensors(batch: &Batch, shape: [usize; 3], device: Device) -> (Tensor, Tensor) {
+/// Images `[N, C, H, W]` of a batch on a device.
+pub(crate) fn image_tensor(batch: &Batch, shape: [usize; 3], device: Device) -> Tensor {
     let [c, h, w] = shape.map(|dim| dim as i64);
-    let images = Tensor::from_slice(&batch.images)
+    Tensor::from_slice(&batch.images)
         .view([-1, c, h, w])
-        .to_device(device);
-    (images, Tensor::from_slice(&batch.labels).to_device(device))
+        .to_device(device)
 }

@@ -14,7 +14,7 @@ use topk_ops_tch::select_device;
 use crate::TrainError;
 use crate::batches::TrainingImages;
 use crate::config::{Config, DataSet, LossKind};
-use crate::evaluate::{label_ranks, tensors};
+use crate::evaluate::{image_tensor, label_ranks};
 use crate::label_noise::add_label_noise;
 use crate::log::{Best, Epoch, Log, Record};
 use crate::progress::Progress;
@@ -234,6 +234,7 @@ impl Run<'_> {
         for number in 1..=self.config.epochs {
             let epoch = self.epoch(number)?;
             let mut marks = Vec::new();
+            let mut checkpoint = None;
             for best in &mut best {
                 if best
                     .val
@@ -241,7 +242,9 @@ impl Run<'_> {
                 {
                     best.epoch = number;
                     best.val = Some(epoch.val);
-                    self.checkpoint(&epoch).save(&best.path(&self.config.out))?;
+                    checkpoint
+                        .get_or_insert_with(|| self.checkpoint(&epoch))
+                        .save(&best.path(&self.config.out))?;
                     marks.push(best.name);
                 }
             }
@@ -258,12 +261,14 @@ impl Run<'_> {
         self.optimizer.set_lr(lr);
 
         // Sums stay on the device: reading them at every step would wait for it.
-        let mut sums = Tensor::zeros([3], (Kind::Double, self.network.variables().device()));
+        let device = self.network.variables().device();
+        let mut sums = Tensor::zeros([3], (Kind::Double, device));
         let mut images = 0;
         let shape = self.data.dataset().shape;
         let batches = self.data.training.epoch(epoch, config.batch_size);
         for (batch, host) in batches.enumerate() {
-            let (xs, labels) = tensors(&host, shape, self.network.variables().device());
+            let xs = image_tensor(&host, shape, device);
+            let labels = Tensor::from_slice(&host.labels).to_device(device);
             let scores = self.network.forward(&xs, Mode::Train);
             let loss = self
                 .loss

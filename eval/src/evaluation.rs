@@ -1,7 +1,7 @@
 use rayon::prelude::*;
 use thiserror::Error;
 use topk_data::{Dataset, Normalization, NormalizationError, NormalizationTable};
-use topk_ops::accuracy::label_rank;
+use topk_ops::accuracy;
 
 use crate::model::{Model, ModelError};
 
@@ -156,7 +156,7 @@ impl Evaluation {
         self.normalization
     }
 
-    /// Rank of the label's score for each image (see [`label_rank`]), `batch_size` images at a
+    /// Rank of the label's score for each image (see [`accuracy::label_rank`]), `batch_size` images at a
     /// time. Calls `done` after each batch with all ranks so far.
     ///
     /// # Errors
@@ -183,15 +183,13 @@ impl Evaluation {
             let scores = model.scores(images, labels.len())?;
             let classes = scores.len() / labels.len();
             check_classes(model, classes, dataset.class_names.len())?;
-            for (scores, &label) in scores.chunks_exact(classes).zip(labels) {
-                let rank = label_rank(scores, label as usize).ok_or_else(|| {
-                    EvaluationError::NanScore {
-                        model: model.path().display().to_string(),
-                        image: ranks.len(),
-                    }
-                })?;
-                ranks.push(rank);
-            }
+            let batch = accuracy::label_ranks(&scores, labels).map_err(|image| {
+                EvaluationError::NanScore {
+                    model: model.path().display().to_string(),
+                    image: start + image,
+                }
+            })?;
+            ranks.extend(batch);
             done(&ranks);
         }
         Ok(ranks)

@@ -258,16 +258,21 @@ fn cpu_session(
     path: &Path,
     threads: Option<usize>,
 ) -> Result<Session, ModelError> {
-    session_builder(runtime, threads)
-        .and_then(|mut builder| {
-            builder
-                .commit_from_file(path)
-                .map_err(|error| error.to_string())
-        })
-        .map_err(|reason| ModelError::Load {
-            path: path.to_owned(),
-            reason,
-        })
+    let builder = session_builder(runtime, threads).map_err(|reason| load_error(path, reason))?;
+    load(builder, path)
+}
+
+fn load(mut builder: SessionBuilder, path: &Path) -> Result<Session, ModelError> {
+    builder
+        .commit_from_file(path)
+        .map_err(|error| load_error(path, error))
+}
+
+fn load_error(path: &Path, reason: impl ToString) -> ModelError {
+    ModelError::Load {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    }
 }
 
 fn cuda_session(
@@ -292,30 +297,22 @@ fn cuda_session(
         .with_tf32(false)
         .build()
         .error_on_failure();
-    let mut builder = session_builder(runtime, threads)
+    let builder = session_builder(runtime, threads)
         .and_then(|builder| {
             builder
                 .with_execution_providers([provider])
                 .map_err(|error| error.to_string())
         })
         .map_err(missing)?;
-    builder
-        .commit_from_file(path)
-        .map_err(|error| ModelError::Load {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })
+    load(builder, path)
 }
 
 fn read_card(session: &Session, path: &Path) -> Result<Option<ModelCard>, ModelError> {
-    let load = |error: ort::Error| ModelError::Load {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    };
-    let metadata = session.metadata().map_err(load)?;
+    let failed = |error: ort::Error| load_error(path, error);
+    let metadata = session.metadata().map_err(failed)?;
     let entries: Vec<(String, String)> = metadata
         .custom_keys()
-        .map_err(load)?
+        .map_err(failed)?
         .into_iter()
         .filter_map(|key| metadata.custom(&key).map(|value| (key, value)))
         .collect();

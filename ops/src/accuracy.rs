@@ -19,6 +19,24 @@ pub fn label_rank<T: Score>(scores: &[T], label: usize) -> Option<usize> {
     Some(rank)
 }
 
+/// [`label_rank`] of each sample of a batch: `scores` are row-major, one row for each label.
+///
+/// # Errors
+/// The index of the first sample with a score that is NaN.
+///
+/// # Panics
+/// If the scores do not divide into one row a label, or a label is not an index of its row.
+pub fn label_ranks<T: Score>(scores: &[T], labels: &[i64]) -> Result<Vec<usize>, usize> {
+    if labels.is_empty() {
+        return Ok(Vec::new());
+    }
+    assert!(scores.len().is_multiple_of(labels.len()));
+    let rows = scores.chunks_exact(scores.len() / labels.len()).zip(labels);
+    rows.enumerate()
+        .map(|(sample, (scores, &label))| label_rank(scores, label as usize).ok_or(sample))
+        .collect()
+}
+
 /// Number of samples that a classifier gets right.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
@@ -74,6 +92,14 @@ mod tests {
             }
         );
         assert_eq!((of(4).top1(), of(4).topk()), (0.25, 1.0));
+    }
+
+    #[test]
+    fn a_batch_has_a_rank_for_each_row() {
+        let scores = [0.5f32, 2.0, -1.0, 3.0, 1.0, 2.0];
+        assert_eq!(label_ranks(&scores, &[1, 1]), Ok(vec![0, 2]));
+        assert_eq!(label_ranks(&[0.0, f32::NAN], &[0, 0]), Err(1));
+        assert_eq!(label_ranks::<f32>(&[], &[]), Ok(vec![]));
     }
 
     #[test]

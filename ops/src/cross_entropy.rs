@@ -1,4 +1,4 @@
-use crate::loss::{LossError, SampleLoss, Score};
+use crate::loss::{SampleLoss, Score};
 
 /// Softmax cross-entropy: `ln Σ exp(s_i) − s_y`, as PyTorch's `cross_entropy` without reduction.
 ///
@@ -9,11 +9,8 @@ pub struct CrossEntropy;
 impl SampleLoss for CrossEntropy {
     type Workspace = ();
 
-    fn check_classes(&self, classes: usize) -> Result<(), LossError> {
-        if classes == 0 {
-            return Err(LossError::TooFewClasses { k: 0, classes });
-        }
-        Ok(())
+    fn wrong_classes(&self) -> usize {
+        0
     }
 
     fn sample<T: Score>(

@@ -46,13 +46,7 @@ impl Esf {
     /// subtract before scaling and lose no digits. ±∞ stands for a difference beyond the range of
     /// `f64`.
     pub(crate) fn set(&mut self, k: usize, offsets: impl IntoIterator<Item = f64>) {
-        self.k = k;
-        // exp(−z_i) until the shift is known, then the odds.
-        self.odds.clear();
-        self.odds
-            .extend(offsets.into_iter().map(|z| ((-z).exp(), 0.0)));
-        debug_assert!((1..=self.odds.len()).contains(&k));
-
+        self.set_elements(k, offsets);
         let shift = self.balanced_shift();
         self.convolve(shift, &[1.0]);
     }
@@ -68,11 +62,17 @@ impl Esf {
         tail: &[f64],
     ) {
         debug_assert_eq!(tail.len(), k + 1);
+        self.set_elements(k, offsets);
+        self.convolve(shift, tail);
+    }
+
+    /// Takes in the elements; their odds are exp(−z_i) until the shift is known.
+    fn set_elements(&mut self, k: usize, offsets: impl IntoIterator<Item = f64>) {
         self.k = k;
         self.odds.clear();
         self.odds
             .extend(offsets.into_iter().map(|z| ((-z).exp(), 0.0)));
-        self.convolve(shift, tail);
+        debug_assert!((1..=self.odds.len()).contains(&k));
     }
 
     /// Turns reciprocal weights into odds and adds the elements one by one to those of `first`.

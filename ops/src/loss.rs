@@ -169,8 +169,8 @@ pub(crate) trait SampleLoss: Sync {
     /// Buffers that are used for many samples.
     type Workspace: Default;
 
-    /// Fails if there are too few classes.
-    fn check_classes(&self, classes: usize) -> Result<(), LossError>;
+    /// Number of wrong classes that there must be.
+    fn wrong_classes(&self) -> usize;
 
     /// Loss at finite `scores`; with `grad`, also its derivatives.
     fn sample<T: Score>(
@@ -184,7 +184,12 @@ pub(crate) trait SampleLoss: Sync {
 
 impl<L: SampleLoss> Loss for L {
     fn check_classes(&self, classes: usize) -> Result<(), LossError> {
-        SampleLoss::check_classes(self, classes)
+        let k = self.wrong_classes();
+        if classes <= k {
+            Err(LossError::TooFewClasses { k, classes })
+        } else {
+            Ok(())
+        }
     }
 
     fn forward<T: Score>(
@@ -223,15 +228,6 @@ pub(crate) fn check_alpha(alpha: f64) -> Result<f64, LossError> {
         Ok(alpha)
     } else {
         Err(LossError::Alpha(alpha))
-    }
-}
-
-/// Losses of the k-th wrong class need that many.
-pub(crate) fn check_topk_classes(k: usize, classes: usize) -> Result<(), LossError> {
-    if classes <= k {
-        Err(LossError::TooFewClasses { k, classes })
-    } else {
-        Ok(())
     }
 }
 
@@ -312,7 +308,7 @@ fn check_batch<L: SampleLoss, T: Score>(
         return Err(shape);
     }
     let classes = scores.len() / labels.len();
-    SampleLoss::check_classes(loss, classes)?;
+    loss.check_classes(classes)?;
     Ok(Some(classes))
 }
 

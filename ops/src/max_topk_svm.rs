@@ -1,4 +1,4 @@
-use crate::loss::{LossError, SampleLoss, Score, check_alpha, check_k, check_topk_classes};
+use crate::loss::{LossError, SampleLoss, Score, check_alpha, check_k};
 
 /// The hard top-k SVM: what [`SmoothTopkSvm`](crate::SmoothTopkSvm) tends to as τ → 0, the loss that
 /// Berrada, Zisserman and Kumar set out from (ICLR 2018,
@@ -48,8 +48,8 @@ impl SampleLoss for MaxTopkSvm {
     /// Scores and indices of the wrong classes.
     type Workspace = Vec<(f64, usize)>;
 
-    fn check_classes(&self, classes: usize) -> Result<(), LossError> {
-        check_topk_classes(self.k, classes)
+    fn wrong_classes(&self) -> usize {
+        self.k
     }
 
     fn sample<T: Score>(

@@ -1,6 +1,6 @@
 use crate::esf::Esf;
 use crate::fused::{self, LANES, MAX_K};
-use crate::loss::{LossError, SampleLoss, Score, check_alpha, check_k, check_topk_classes};
+use crate::loss::{LossError, SampleLoss, Score, check_alpha, check_k};
 
 /// The smooth top-k SVM: the loss of Berrada, Zisserman and Kumar, "Smooth Loss Functions for Deep
 /// Top-k Classification", ICLR 2018 ([arXiv 1802.07595](https://arxiv.org/abs/1802.07595)).
@@ -82,8 +82,8 @@ pub(crate) struct Workspace {
 impl SampleLoss for SmoothTopkSvm {
     type Workspace = Workspace;
 
-    fn check_classes(&self, classes: usize) -> Result<(), LossError> {
-        check_topk_classes(self.k, classes)
+    fn wrong_classes(&self) -> usize {
+        self.k
     }
 
     fn sample<T: Score>(

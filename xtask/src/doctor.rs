@@ -9,15 +9,12 @@ use topk_native::{driver_version, onnxruntime, runtime_version, torch};
 use crate::native;
 
 const SET_UP: &str = "run `cargo xtask setup`";
-/// The CUDA that the libraries are built for.
-const CUDA_MAJOR: u32 = 13;
 const SET_UP_CUDA: &str = "run `cargo xtask setup --cuda`";
 
+/// The CUDA that the libraries are built for.
+const CUDA_MAJOR: u32 = 13;
+
 pub(crate) fn run() -> Result<()> {
-    let libtorch = match env::var_os("LIBTORCH") {
-        Some(root) => PathBuf::from(root),
-        None => native::dir().join("torch"),
-    };
     let libtorch = if let Some(python) = env::var_os("LIBTORCH_USE_PYTORCH") {
         println!(
             "libtorch            from Python: LIBTORCH_USE_PYTORCH={}",
@@ -25,7 +22,8 @@ pub(crate) fn run() -> Result<()> {
         );
         None
     } else {
-        report_libtorch(&libtorch)
+        let root = env::var_os("LIBTORCH").map(PathBuf::from);
+        report_libtorch(&root.unwrap_or_else(|| native::dir().join("torch")))
     };
     let onnxruntime = report_onnxruntime();
     let driver = report_driver();

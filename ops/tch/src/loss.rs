@@ -73,15 +73,14 @@ pub fn loss(loss: &impl Loss, scores: &Tensor, labels: &Tensor) -> Result<Tensor
         }
         (scores, labels) => return Err(TensorLossError::Kind { scores, labels }),
     };
-    let values = values
-        .f_to_device(scores.device())?
-        .f_to_kind(scores.kind())?;
-    if !scores.requires_grad() {
-        return Ok(values);
-    }
-    let grad = grad
-        .f_to_device(scores.device())?
-        .f_to_kind(scores.kind())?;
+    let like_scores = |tensor: Tensor| {
+        tensor
+            .f_to_device(scores.device())?
+            .f_to_kind(scores.kind())
+    };
+    let values = like_scores(values)?;
+    let Some(grad) = grad else { return Ok(values) };
+    let grad = like_scores(grad)?;
     // tch has no custom autograd function. The product of each row with its gradient has the
     // derivative that is wanted; less itself as a constant it is exactly 0, so that the sum has the
     // values that are wanted.
@@ -91,12 +90,12 @@ pub fn loss(loss: &impl Loss, scores: &Tensor, labels: &Tensor) -> Result<Tensor
     Ok(product.f_sub(&product.detach())?.f_add(&values)?)
 }
 
-/// Per-sample values `[N]` and their gradients `[N, C]`, on the CPU.
+/// Per-sample values `[N]` and, if the scores require it, their gradients `[N, C]`, on the CPU.
 fn values_and_grad<T: Score + tch::kind::Element>(
     loss: &impl Loss,
     scores: &Tensor,
     labels: &Tensor,
-) -> Result<(Tensor, Tensor), TensorLossError> {
+) -> Result<(Tensor, Option<Tensor>), TensorLossError> {
     let host = |tensor: &Tensor, kind| {
         tensor
             .detach()
@@ -104,16 +103,23 @@ fn values_and_grad<T: Score + tch::kind::Element>(
             .f_to_kind(kind)?
             .f_contiguous()
     };
+    let requires_grad = scores.requires_grad();
     let (scores, labels) = (host(scores, T::KIND)?, host(labels, Kind::Int64)?);
     let mut values = OwnTensor::zeros::<T>(&labels.size())?;
-    let mut grad = OwnTensor::zeros::<T>(&scores.size())?;
-    loss.forward_backward(
+    let (s, y, v) = (
         elements::<T>(&scores),
         elements(&labels),
         elements_mut(&mut values),
-        elements_mut(&mut grad),
-    )?;
-    Ok((values.into_tensor(), grad.into_tensor()))
+    );
+    let grad = if requires_grad {
+        let mut grad = OwnTensor::zeros::<T>(&scores.size())?;
+        loss.forward_backward(s, y, v, elements_mut(&mut grad))?;
+        Some(grad.into_tensor())
+    } else {
+        loss.forward(s, y, v)?;
+        None
+    };
+    Ok((values.into_tensor(), grad))
 }
 
 #[cfg(test)]
