@@ -288,7 +288,7 @@ fn settings_that_do_not_fit_are_named_and_leave_nothing() {
         ),
         (
             &["--topk=20"],
-            "a top-20 loss needs at least 21 classes, got 20",
+            "this loss needs at least 21 classes, got 20",
         ),
         (
             &["--loss=ce", "--topk=21"],

@@ -47,6 +47,58 @@ pub(crate) fn all_finite(scores: &[f32]) -> bool {
     sum.iter().sum::<f32>() == 0.0
 }
 
+/// The largest score, of one or more.
+#[multiversion(targets("x86_64+avx512f+avx512dq+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub(crate) fn max(scores: &[f32]) -> f32 {
+    let (vectors, rest) = scores.as_chunks::<LANES>();
+    let mut max = [f32::NEG_INFINITY; LANES];
+    for vector in vectors {
+        for lane in 0..LANES {
+            let score = vector[lane];
+            max[lane] = if score > max[lane] { score } else { max[lane] };
+        }
+    }
+    max.iter().chain(rest).copied().fold(f32::MIN, f32::max)
+}
+
+/// Sets `powers` to exp(s − `reference`) for each score s, at most 1.
+#[multiversion(targets("x86_64+avx512f+avx512dq+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub(crate) fn exp_differences(scores: &[f32], reference: f32, powers: &mut [f32]) {
+    for (power, &score) in powers.iter_mut().zip(scores) {
+        *power = exp_nonpositive(score - reference);
+    }
+}
+
+/// Their sum, of numbers of like sign.
+#[multiversion(targets("x86_64+avx512f+avx512dq+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub(crate) fn sum(values: &[f32]) -> f64 {
+    // Few enough in a row that their rounding errors stay small.
+    values
+        .chunks(32 * LANES)
+        .map(|values| {
+            let (vectors, rest) = values.as_chunks::<LANES>();
+            let mut sum = [0.0; LANES];
+            for vector in vectors {
+                for lane in 0..LANES {
+                    sum[lane] += vector[lane];
+                }
+            }
+            sum.iter()
+                .chain(rest)
+                .map(|&sum| f64::from(sum))
+                .sum::<f64>()
+        })
+        .sum()
+}
+
+/// Multiplies each of them by `factor`.
+#[multiversion(targets("x86_64+avx512f+avx512dq+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub(crate) fn scale(values: &mut [f32], factor: f32) {
+    for value in values {
+        *value *= factor;
+    }
+}
+
 /// Largest score of each of [`GROUPS`] groups of classes: every 64th.
 #[multiversion(targets("x86_64+avx512f+avx512dq+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub(crate) fn group_maxima(scores: &[Lanes]) -> [f32; GROUPS] {

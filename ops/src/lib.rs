@@ -34,14 +34,21 @@
 //! ```
 
 pub mod accuracy;
-mod cross_entropy;
+mod criterion;
+mod error;
 mod esf;
+mod executor;
 mod fused;
 mod loss;
-mod max_topk_svm;
-mod smooth_topk_svm;
+mod losses;
+mod score;
 
-pub use cross_entropy::CrossEntropy;
-pub use loss::{Loss, LossError, Score};
-pub use max_topk_svm::MaxTopkSvm;
-pub use smooth_topk_svm::SmoothTopkSvm;
+pub use criterion::{Criterion, Reduction};
+pub use error::LossError;
+pub use executor::{Executor, Rayon};
+pub use half::{bf16, f16};
+pub use loss::Loss;
+pub use losses::cross_entropy::CrossEntropy;
+pub use losses::max_topk_svm::MaxTopkSvm;
+pub use losses::smooth_topk_svm::SmoothTopkSvm;
+pub use score::Score;

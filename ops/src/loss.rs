@@ -1,140 +1,33 @@
 use std::fmt::Debug;
 
-use thiserror::Error;
-
-use crate::fused;
-
-/// Why a loss cannot be made or computed. Every message names the offending value.
-#[derive(Clone, Debug, Error, PartialEq)]
-#[non_exhaustive]
-pub enum LossError {
-    /// `k` is zero.
-    #[error("k must be at least 1, got 0")]
-    ZeroK,
-    /// The temperature is not a positive finite number.
-    #[error("tau (temperature) must be a finite number above 0, got {0}")]
-    Tau(f64),
-    /// The margin is negative or not finite.
-    #[error("alpha (margin) must be a finite number of at least 0, got {0}")]
-    Alpha(f64),
-    /// There are not enough classes for `k` of them to be wrong.
-    #[error("a top-{k} loss needs at least {} classes, got {classes}", k + 1)]
-    TooFewClasses {
-        /// The `k` of the loss.
-        k: usize,
-        /// Scores per sample.
-        classes: usize,
-    },
-    /// The scores do not divide into one row a label.
-    #[error("{scores} scores for {labels} labels: expected labels × classes of them")]
-    Shape {
-        /// Length of the scores.
-        scores: usize,
-        /// Length of the labels.
-        labels: usize,
-    },
-    /// An output slice has the wrong length.
-    #[error("the {output} slice holds {found} entries, expected {expected}")]
-    Output {
-        /// `values` or `grad`.
-        output: &'static str,
-        /// Its length.
-        found: usize,
-        /// The length that the inputs call for.
-        expected: usize,
-    },
-    /// A label is not the index of a class.
-    #[error("label {label} of sample {sample} is not in 0..{classes}")]
-    Label {
-        /// Index in the batch.
-        sample: usize,
-        /// The label found.
-        label: i64,
-        /// Scores per sample.
-        classes: usize,
-    },
-    /// A score is NaN or infinite.
-    #[error("score {score} of sample {sample}, class {class} is not finite")]
-    NotFinite {
-        /// Index in the batch.
-        sample: usize,
-        /// Index of the class.
-        class: usize,
-        /// The score found.
-        score: f64,
-    },
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
-}
-
-/// The floating-point types of scores: `f32` and `f64`. What decides the precision is computed in
-/// `f64` for both.
-pub trait Score: Copy + Debug + Into<f64> + PartialOrd + Send + Sync + sealed::Sealed {
-    /// Rounds to this type.
-    fn from_f64(value: f64) -> Self;
-
-    #[doc(hidden)]
-    fn all_finite(scores: &[Self]) -> bool;
-
-    /// The scores, if they are of this type.
-    #[doc(hidden)]
-    fn as_f32(scores: &[Self]) -> Option<&[f32]>;
-
-    #[doc(hidden)]
-    fn as_f32_mut(scores: &mut [Self]) -> Option<&mut [f32]>;
-}
-
-impl Score for f32 {
-    fn from_f64(value: f64) -> Self {
-        value as f32
-    }
-
-    fn all_finite(scores: &[Self]) -> bool {
-        fused::all_finite(scores)
-    }
-
-    fn as_f32(scores: &[Self]) -> Option<&[f32]> {
-        Some(scores)
-    }
-
-    fn as_f32_mut(scores: &mut [Self]) -> Option<&mut [f32]> {
-        Some(scores)
-    }
-}
-
-impl Score for f64 {
-    fn from_f64(value: f64) -> Self {
-        value
-    }
-
-    fn all_finite(scores: &[Self]) -> bool {
-        scores.iter().all(|score| score.is_finite())
-    }
-
-    fn as_f32(_: &[Self]) -> Option<&[f32]> {
-        None
-    }
-
-    fn as_f32_mut(_: &mut [Self]) -> Option<&mut [f32]> {
-        None
-    }
-}
+use crate::losses::smooth_topk_svm;
+use crate::{Criterion, LossError, Reduction, Score};
 
 /// A classification loss: a value for each sample and its gradient with respect to the scores.
 ///
 /// Scores are row-major, one row of `classes` entries for each label, so `classes` is
-/// `scores.len() / labels.len()`. An empty batch gives empty outputs. Large batches are shared out among
-/// the threads of rayon's pool; results do not depend on their number.
-pub trait Loss {
+/// `scores.len() / labels.len()`. An empty batch gives empty outputs. Large batches are shared out
+/// among the threads of rayon's pool; results do not depend on their number. [`Criterion`] adds
+/// reduction, weights of classes and labels to ignore.
+///
+/// The trait is sealed: its implementations are the losses of this crate, and references and boxes of
+/// them.
+pub trait Loss: Debug + Send + Sync {
+    /// The least number of classes that the loss can be computed with: k + 1 for the top-k losses.
+    fn min_classes(&self) -> usize;
+
     /// Whether the loss can be computed with this number of classes.
     ///
     /// # Errors
     /// [`LossError::TooFewClasses`] if not.
-    fn check_classes(&self, classes: usize) -> Result<(), LossError>;
+    fn check_classes(&self, classes: usize) -> Result<(), LossError> {
+        let needed = self.min_classes();
+        if classes < needed {
+            Err(LossError::TooFewClasses { needed, classes })
+        } else {
+            Ok(())
+        }
+    }
 
     /// Loss of every sample.
     ///
@@ -146,7 +39,13 @@ pub trait Loss {
         scores: &[T],
         labels: &[i64],
         values: &mut [T],
-    ) -> Result<(), LossError>;
+    ) -> Result<(), LossError>
+    where
+        Self: Sized,
+    {
+        let criterion = Criterion::new(self).with_reduction(Reduction::None);
+        criterion.forward(scores, labels, values)
+    }
 
     /// Loss of every sample, and its derivative with respect to each score of that sample.
     ///
@@ -161,61 +60,146 @@ pub trait Loss {
         labels: &[i64],
         values: &mut [T],
         grad: &mut [T],
-    ) -> Result<(), LossError>;
-}
-
-/// A loss of one sample; the batch around it is the same for all losses.
-pub(crate) trait SampleLoss: Sync {
-    /// Buffers that are used for many samples.
-    type Workspace: Default;
-
-    /// Number of wrong classes that there must be.
-    fn wrong_classes(&self) -> usize;
-
-    /// Loss at finite `scores`; with `grad`, also its derivatives.
-    fn sample<T: Score>(
-        &self,
-        workspace: &mut Self::Workspace,
-        scores: &[T],
-        label: usize,
-        grad: Option<&mut [T]>,
-    ) -> f64;
-}
-
-impl<L: SampleLoss> Loss for L {
-    fn check_classes(&self, classes: usize) -> Result<(), LossError> {
-        let k = self.wrong_classes();
-        if classes <= k {
-            Err(LossError::TooFewClasses { k, classes })
-        } else {
-            Ok(())
-        }
+    ) -> Result<(), LossError>
+    where
+        Self: Sized,
+    {
+        let criterion = Criterion::new(self).with_reduction(Reduction::None);
+        criterion.forward_backward(scores, labels, values, grad)
     }
 
-    fn forward<T: Score>(
-        &self,
-        scores: &[T],
-        labels: &[i64],
-        values: &mut [T],
-    ) -> Result<(), LossError> {
-        batch(self, scores, labels, values, None)
+    /// Loss of a sample; with `grad`, also its derivatives times `factor`.
+    #[doc(hidden)]
+    fn sample_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64;
+
+    #[doc(hidden)]
+    fn sample_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
+        sample.in_f64(workspace, |workspace, sample| {
+            self.sample_f64(workspace, sample)
+        })
+    }
+}
+
+macro_rules! delegate {
+    ($($pointer:ty),*) => {$(
+        impl<L: Loss + ?Sized> Loss for $pointer {
+            fn min_classes(&self) -> usize {
+                (**self).min_classes()
+            }
+
+            fn sample_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
+                (**self).sample_f64(workspace, sample)
+            }
+
+            fn sample_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
+                (**self).sample_f32(workspace, sample)
+            }
+        }
+    )*};
+}
+
+delegate!(&L, Box<L>);
+
+/// One sample of a batch.
+#[derive(Debug)]
+pub struct Sample<'a, T> {
+    /// Its place in the batch.
+    pub(crate) index: usize,
+    /// Scores, all finite.
+    pub(crate) scores: &'a [T],
+    /// Index of the right class.
+    pub(crate) label: usize,
+    /// What the derivatives are multiplied by.
+    pub(crate) factor: f64,
+    /// The derivatives to write, if they are asked for; what it holds before is unspecified.
+    pub(crate) grad: Option<&'a mut [T]>,
+}
+
+impl<'a, T> Sample<'a, T> {
+    /// The scores without the label's.
+    pub(crate) fn wrong(&self) -> impl Iterator<Item = &'a T> + Clone + use<'a, T> {
+        let (before, after) = (&self.scores[..self.label], &self.scores[self.label + 1..]);
+        before.iter().chain(after)
     }
 
-    fn forward_backward<T: Score>(
-        &self,
-        scores: &[T],
-        labels: &[i64],
-        values: &mut [T],
-        grad: &mut [T],
-    ) -> Result<(), LossError> {
-        if grad.len() != scores.len() {
-            return Err(LossError::Output {
-                output: "grad",
-                found: grad.len(),
-                expected: scores.len(),
-            });
+    /// Converts the sample to another type, computes with it, and converts the gradient back.
+    pub(crate) fn in_type<U: Copy + Default>(
+        self,
+        workspace: &mut Workspace,
+        buffers: impl Fn(&mut Workspace) -> &mut Buffers<U>,
+        widen: impl Fn(&[T], &mut [U]),
+        narrow: impl Fn(&[U], &mut [T]),
+        compute: impl FnOnce(&mut Workspace, Sample<'_, U>) -> f64,
+    ) -> f64 {
+        let mut taken = std::mem::take(buffers(workspace));
+        let Buffers { scores, grad } = &mut taken;
+        scores.resize(self.scores.len(), U::default());
+        widen(self.scores, scores);
+        let sample = Sample {
+            index: self.index,
+            scores,
+            label: self.label,
+            factor: self.factor,
+            grad: self.grad.is_some().then(|| {
+                grad.resize(self.scores.len(), U::default());
+                &mut **grad
+            }),
+        };
+        let value = compute(workspace, sample);
+        if let Some(narrowed) = self.grad {
+            narrow(grad, narrowed);
         }
-        batch(self, scores, labels, values, Some(grad))
+        *buffers(workspace) = taken;
+        value
+    }
+}
+
+impl Sample<'_, f32> {
+    /// Computes with the sample in `f64`.
+    pub(crate) fn in_f64(
+        self,
+        workspace: &mut Workspace,
+        compute: impl FnOnce(&mut Workspace, Sample<'_, f64>) -> f64,
+    ) -> f64 {
+        self.in_type(
+            workspace,
+            |workspace| &mut workspace.f64,
+            |single, double| {
+                for (double, &single) in double.iter_mut().zip(single) {
+                    *double = single.into();
+                }
+            },
+            |double, single| {
+                for (single, &double) in single.iter_mut().zip(double) {
+                    *single = double as f32;
+                }
+            },
+            compute,
+        )
+    }
+}
+
+/// Buffers that are used for one sample after another, whatever the loss.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    pub(crate) f64: Buffers<f64>,
+    pub(crate) f32: Buffers<f32>,
+    pub(crate) ranked: Vec<(f64, usize)>,
+    pub(crate) smooth: smooth_topk_svm::Buffers,
+}
+
+/// A sample in another type.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers<T> {
+    scores: Vec<T>,
+    grad: Vec<T>,
+}
+
+impl<T: Copy + Default> Buffers<T> {
+    /// Space for the entries of a sample whose gradient is not asked for.
+    pub(crate) fn scratch(&mut self, classes: usize) -> &mut [T] {
+        self.grad.resize(classes, T::default());
+        &mut self.grad
     }
 }
 
@@ -231,112 +215,10 @@ pub(crate) fn check_alpha(alpha: f64) -> Result<f64, LossError> {
     }
 }
 
-fn batch<L: SampleLoss, T: Score>(
-    loss: &L,
-    scores: &[T],
-    labels: &[i64],
-    values: &mut [T],
-    grad: Option<&mut [T]>,
-) -> Result<(), LossError> {
-    match check_batch(loss, scores, labels, values)? {
-        None => Ok(()),
-        Some(classes) => samples(loss, classes, scores, labels, values, grad)
-            .ok_or_else(|| first_fault(scores, labels, classes)),
-    }
-}
-
-/// Scores that are worth handing to another thread.
-const SCORES_A_TASK: usize = 1 << 14;
-
-/// All samples, shared out among threads by halves; `None` if one is not usable.
-fn samples<L: SampleLoss, T: Score>(
-    loss: &L,
-    classes: usize,
-    scores: &[T],
-    labels: &[i64],
-    values: &mut [T],
-    grad: Option<&mut [T]>,
-) -> Option<()> {
-    if labels.len() > 1 && scores.len() > SCORES_A_TASK {
-        let middle = labels.len() / 2;
-        let scores = scores.split_at(middle * classes);
-        let labels = labels.split_at(middle);
-        let values = values.split_at_mut(middle);
-        let grad = grad.map(|grad| grad.split_at_mut(middle * classes)).unzip();
-        let (first, second) = rayon::join(
-            || samples(loss, classes, scores.0, labels.0, values.0, grad.0),
-            || samples(loss, classes, scores.1, labels.1, values.1, grad.1),
-        );
-        return first.and(second);
-    }
-    let mut workspace = L::Workspace::default();
-    let mut grad = grad.map(|grad| grad.chunks_exact_mut(classes));
-    for ((row, &label), value) in scores.chunks_exact(classes).zip(labels).zip(values) {
-        let label = usable(row, label)?;
-        let grad = grad.as_mut().and_then(Iterator::next);
-        *value = T::from_f64(loss.sample(&mut workspace, row, label, grad));
-    }
-    Some(())
-}
-
-/// Number of classes, or `None` for an empty batch.
-fn check_batch<L: SampleLoss, T: Score>(
-    loss: &L,
-    scores: &[T],
-    labels: &[i64],
-    values: &[T],
-) -> Result<Option<usize>, LossError> {
-    if values.len() != labels.len() {
-        return Err(LossError::Output {
-            output: "values",
-            found: values.len(),
-            expected: labels.len(),
-        });
-    }
-    let shape = LossError::Shape {
-        scores: scores.len(),
-        labels: labels.len(),
-    };
-    if labels.is_empty() {
-        return if scores.is_empty() {
-            Ok(None)
-        } else {
-            Err(shape)
-        };
-    }
-    if !scores.len().is_multiple_of(labels.len()) {
-        return Err(shape);
-    }
-    let classes = scores.len() / labels.len();
-    loss.check_classes(classes)?;
-    Ok(Some(classes))
-}
-
-/// The label as an index, if it is one and all scores are finite.
-fn usable<T: Score>(row: &[T], label: i64) -> Option<usize> {
-    let label = usize::try_from(label)
-        .ok()
-        .filter(|&label| label < row.len())?;
-    T::all_finite(row).then_some(label)
-}
-
-/// What is wrong with the first sample that is not usable.
-fn first_fault<T: Score>(scores: &[T], labels: &[i64], classes: usize) -> LossError {
-    let rows = scores.chunks_exact(classes).zip(labels);
-    let (sample, (row, &label)) = rows
-        .enumerate()
-        .find(|(_, (row, label))| usable(row, **label).is_none())
-        .expect("a sample was found not usable");
-    match row.iter().position(|&score| !score.into().is_finite()) {
-        Some(class) => LossError::NotFinite {
-            sample,
-            class,
-            score: row[class].into(),
-        },
-        None => LossError::Label {
-            sample,
-            label,
-            classes,
-        },
+pub(crate) fn check_tau(tau: f64) -> Result<f64, LossError> {
+    if tau > 0.0 && tau.is_finite() {
+        Ok(tau)
+    } else {
+        Err(LossError::Tau(tau))
     }
 }

@@ -1,4 +1,5 @@
-use crate::loss::{LossError, SampleLoss, Score, check_alpha, check_k};
+use crate::LossError;
+use crate::loss::{Loss, Sample, Workspace, check_alpha, check_k};
 
 /// The hard top-k SVM: what [`SmoothTopkSvm`](crate::SmoothTopkSvm) tends to as τ → 0, the loss that
 /// Berrada, Zisserman and Kumar set out from (ICLR 2018,
@@ -11,10 +12,9 @@ use crate::loss::{LossError, SampleLoss, Score, check_alpha, check_k};
 /// ```
 ///
 /// k = 1 is the multi-class hinge loss of Crammer and Singer (JMLR 2001). At least k + 1 classes are
-/// needed. Where the loss is positive, its derivatives are −1/k for the label and 1/k for the class of
-/// score t, the first in the order of the classes if there are several; elsewhere they are 0. With so
-/// few classes that learn from a sample, it trains deep networks badly: that is why the smooth loss
-/// exists.
+/// needed. Where the loss is positive, its derivatives are −1/k for the label and 1/k for the k-th wrong
+/// class, where of equal scores the lower class comes first; elsewhere they are 0. With so few classes
+/// that learn from a sample, it trains deep networks badly: that is why the smooth loss exists.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MaxTopkSvm {
     k: usize,
@@ -44,40 +44,25 @@ impl MaxTopkSvm {
     }
 }
 
-impl SampleLoss for MaxTopkSvm {
-    /// Scores and indices of the wrong classes.
-    type Workspace = Vec<(f64, usize)>;
-
-    fn wrong_classes(&self) -> usize {
-        self.k
+impl Loss for MaxTopkSvm {
+    fn min_classes(&self) -> usize {
+        self.k + 1
     }
 
-    fn sample<T: Score>(
-        &self,
-        wrong: &mut Self::Workspace,
-        scores: &[T],
-        label: usize,
-        grad: Option<&mut [T]>,
-    ) -> f64 {
-        wrong.clear();
-        wrong.extend(
-            scores
-                .iter()
-                .enumerate()
-                .filter(|&(class, _)| class != label)
-                .map(|(class, &score)| (score.into(), class)),
-        );
-        let (_, &mut (kth, _), _) =
-            wrong.select_nth_unstable_by(self.k - 1, |a, b| b.0.total_cmp(&a.0));
+    fn sample_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
+        let ranked = &mut workspace.ranked;
+        ranked.clear();
+        ranked.extend(sample.scores.iter().copied().zip(0..));
+        ranked.swap_remove(sample.label);
+        let (_, &mut (kth, class), _) = ranked
+            .select_nth_unstable_by(self.k - 1, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let k = self.k as f64;
-        let hinge = self.alpha + (kth - scores[label].into()) / k;
-        if let Some(grad) = grad {
-            grad.fill(T::from_f64(0.0));
+        let hinge = self.alpha + (kth - sample.scores[sample.label]) / k;
+        if let Some(grad) = sample.grad {
+            grad.fill(0.0);
             if hinge > 0.0 {
-                let of_kth = wrong.iter().filter(|&&(score, _)| score == kth);
-                let class = of_kth.map(|&(_, class)| class).min();
-                grad[class.expect("a class has the score")] = T::from_f64(1.0 / k);
-                grad[label] = T::from_f64(-1.0 / k);
+                grad[class] = sample.factor / k;
+                grad[sample.label] = -sample.factor / k;
             }
         }
         hinge.max(0.0)
@@ -106,7 +91,7 @@ mod tests {
         assert_eq!(loss(2, 1.0, &scores, 2), (0.5, vec![0.0, 0.0, -0.5, 0.5]));
         assert_eq!(loss(3, 0.25, &scores, 2), (0.0, vec![0.0; 4]));
         assert_eq!(loss(2, 0.0, &[1.0; 4], 0), (0.0, vec![0.0; 4]));
-        assert_eq!(loss(2, 1.0, &[1.0; 4], 0), (1.0, vec![-0.5, 0.5, 0.0, 0.0]));
+        assert_eq!(loss(2, 1.0, &[1.0; 4], 0), (1.0, vec![-0.5, 0.0, 0.5, 0.0]));
     }
 
     #[test]
@@ -135,7 +120,10 @@ mod tests {
         let svm = MaxTopkSvm::new(2, 1.0).unwrap();
         assert_eq!(
             svm.forward(&[0.0f32; 2], &[0], &mut [0.0]),
-            Err(LossError::TooFewClasses { k: 2, classes: 2 })
+            Err(LossError::TooFewClasses {
+                needed: 3,
+                classes: 2
+            })
         );
     }
 }

@@ -1,6 +1,7 @@
+use crate::LossError;
 use crate::esf::Esf;
 use crate::fused::{self, LANES, MAX_K};
-use crate::loss::{LossError, SampleLoss, Score, check_alpha, check_k};
+use crate::loss::{Loss, Sample, Workspace, check_alpha, check_k, check_tau};
 
 /// The smooth top-k SVM: the loss of Berrada, Zisserman and Kumar, "Smooth Loss Functions for Deep
 /// Top-k Classification", ICLR 2018 ([arXiv 1802.07595](https://arxiv.org/abs/1802.07595)).
@@ -43,12 +44,11 @@ impl SmoothTopkSvm {
     /// # Errors
     /// If `k` is 0, `tau` is not a positive finite number, or `alpha` is negative or not finite.
     pub fn new(k: usize, tau: f64, alpha: f64) -> Result<Self, LossError> {
-        let k = check_k(k)?;
-        if !(tau > 0.0 && tau.is_finite()) {
-            return Err(LossError::Tau(tau));
-        }
-        let alpha = check_alpha(alpha)?;
-        Ok(Self { k, tau, alpha })
+        Ok(Self {
+            k: check_k(k)?,
+            tau: check_tau(tau)?,
+            alpha: check_alpha(alpha)?,
+        })
     }
 
     /// Number of classes among which the label should be.
@@ -69,7 +69,7 @@ impl SmoothTopkSvm {
 
 /// Buffers for one sample.
 #[derive(Debug, Default)]
-pub(crate) struct Workspace {
+pub(crate) struct Buffers {
     wrong: Vec<f64>,
     vectors: Vec<[f32; LANES]>,
     head: Vec<usize>,
@@ -79,69 +79,43 @@ pub(crate) struct Workspace {
     esf: Esf,
 }
 
-impl SampleLoss for SmoothTopkSvm {
-    type Workspace = Workspace;
-
-    fn wrong_classes(&self) -> usize {
-        self.k
+impl Loss for SmoothTopkSvm {
+    fn min_classes(&self) -> usize {
+        self.k + 1
     }
 
-    fn sample<T: Score>(
-        &self,
-        workspace: &mut Workspace,
-        scores: &[T],
-        label: usize,
-        mut grad: Option<&mut [T]>,
-    ) -> f64 {
-        if let Some(scores) = T::as_f32(scores).filter(|_| self.k <= MAX_K) {
-            let grad = grad.as_mut().and_then(|grad| T::as_f32_mut(grad));
-            return self.sample_f32(workspace, scores, label, grad);
-        }
-        let Workspace { wrong, esf, .. } = workspace;
+    fn sample_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
+        let Buffers { wrong, esf, .. } = &mut workspace.smooth;
+        let Sample { scores, label, .. } = sample;
         let k = self.k as f64;
-        let wrong_scores = || {
-            let (before, after) = (&scores[..label], &scores[label + 1..]);
-            before.iter().chain(after).map(|&s| s.into())
-        };
         wrong.clear();
-        wrong.extend(wrong_scores());
+        wrong.extend(sample.wrong());
         let (_, &mut kth, _) = wrong.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a));
 
         // Differences are taken before the division: near the hinge u is a small difference of
         // large numbers. The division by kτ may overflow to infinity, which `Esf` expects.
-        esf.set(
-            self.k,
-            wrong_scores().map(|s: f64| (s - kth) / k / self.tau),
-        );
-        let (value, scale) = self.value_and_scale(kth, scores[label].into(), esf.log_ratio());
-        if let Some(grad) = grad {
+        esf.set(self.k, sample.wrong().map(|s| (s - kth) / k / self.tau));
+        let (value, p) = self.value_and_probability(kth, scores[label], esf.log_ratio());
+        if let Some(grad) = sample.grad {
+            let scale = sample.factor * p / k;
             esf.marginal_differences(|i, difference| {
                 let class = if i < label { i } else { i + 1 };
-                grad[class] = T::from_f64(scale * difference);
+                grad[class] = scale * difference;
             });
-            grad[label] = T::from_f64(-scale);
+            grad[label] = -scale;
         }
         value
-    }
-}
-
-impl SmoothTopkSvm {
-    /// The loss, and p/k, which scales its gradient; `log_ratio` is ln σ_k − ln σ_{k−1} relative to the
-    /// k-th highest wrong score.
-    fn value_and_scale(&self, kth: f64, label_score: f64, log_ratio: f64) -> (f64, f64) {
-        let k = self.k as f64;
-        let hinge = self.alpha + (kth - label_score) / k + self.tau * log_ratio;
-        let u = hinge / self.tau;
-        // τ ln(1 + exp u), for u of any size.
-        let value = hinge.max(0.0) + self.tau * (-u.abs()).exp().ln_1p();
-        (value, 1.0 / (1.0 + (-u).exp()) / k)
     }
 
     /// The same as for `f64`, with the work on all classes but the 2k highest done in `f32` vectors;
     /// see [`fused`].
-    fn sample_f32(
-        &self,
-        Workspace {
+    fn sample_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
+        if self.k > MAX_K {
+            return sample.in_f64(workspace, |workspace, sample| {
+                self.sample_f64(workspace, sample)
+            });
+        }
+        let Buffers {
             vectors,
             head,
             carry,
@@ -149,11 +123,8 @@ impl SmoothTopkSvm {
             coefficients,
             esf,
             ..
-        }: &mut Workspace,
-        scores: &[f32],
-        label: usize,
-        grad: Option<&mut [f32]>,
-    ) -> f64 {
+        } = &mut workspace.smooth;
+        let Sample { scores, label, .. } = sample;
         let k = self.k as f64;
         vectors.resize(scores.len().div_ceil(LANES), [0.0; LANES]);
         let (wrong, padding) = vectors.as_flattened_mut().split_at_mut(scores.len());
@@ -176,9 +147,10 @@ impl SmoothTopkSvm {
         let offset = |&class: &usize| (f64::from(scores[class]) - f64::from(kth)) / k / self.tau;
         esf.set_with_tail(self.k, head.iter().map(offset), -f64::from(c).ln(), tail);
 
-        let (value, scale) =
-            self.value_and_scale(kth.into(), scores[label].into(), esf.log_ratio());
-        if let Some(grad) = grad {
+        let (value, p) =
+            self.value_and_probability(kth.into(), scores[label].into(), esf.log_ratio());
+        if let Some(grad) = sample.grad {
+            let scale = sample.factor * p / k;
             let e = esf.polynomials();
             let (e_k, e_km1) = (e[self.k], e[self.k - 1]);
             coefficients.clear();
@@ -198,6 +170,18 @@ impl SmoothTopkSvm {
             grad[label] = -scale as f32;
         }
         value
+    }
+}
+
+impl SmoothTopkSvm {
+    /// The loss, and p; `log_ratio` is ln σ_k − ln σ_{k−1} relative to the k-th highest wrong score.
+    fn value_and_probability(&self, kth: f64, label_score: f64, log_ratio: f64) -> (f64, f64) {
+        let k = self.k as f64;
+        let hinge = self.alpha + (kth - label_score) / k + self.tau * log_ratio;
+        let u = hinge / self.tau;
+        // τ ln(1 + exp u), for u of any size.
+        let value = hinge.max(0.0) + self.tau * (-u.abs()).exp().ln_1p();
+        (value, 1.0 / (1.0 + (-u).exp()))
     }
 }
 
@@ -368,7 +352,7 @@ mod tests {
         };
         assert_eq!(
             forward(&[0.0, 1.0], &[0]).unwrap_err().to_string(),
-            "a top-2 loss needs at least 3 classes, got 2"
+            "this loss needs at least 3 classes, got 2"
         );
         assert_eq!(
             forward(&[0.0, 1.0, f32::NAN], &[0])

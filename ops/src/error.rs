@@ -1,0 +1,78 @@
+use thiserror::Error;
+
+/// Why a loss cannot be made or computed. Every message names the offending value.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum LossError {
+    /// `k` is zero.
+    #[error("k must be at least 1, got 0")]
+    ZeroK,
+    /// The temperature is not a positive finite number.
+    #[error("tau (temperature) must be a finite number above 0, got {0}")]
+    Tau(f64),
+    /// The margin is negative or not finite.
+    #[error("alpha (margin) must be a finite number of at least 0, got {0}")]
+    Alpha(f64),
+    /// A weight of a class is negative or not finite.
+    #[error("the weight of class {class} must be a finite number of at least 0, got {weight}")]
+    Weight {
+        /// Index of the class.
+        class: usize,
+        /// Its weight.
+        weight: f64,
+    },
+    /// The weights are not one for each class.
+    #[error("{weights} class weights for {classes} classes: expected one a class")]
+    WeightCount {
+        /// Number of weights.
+        weights: usize,
+        /// Scores per sample.
+        classes: usize,
+    },
+    /// There are not enough classes for the loss.
+    #[error("this loss needs at least {needed} classes, got {classes}")]
+    TooFewClasses {
+        /// The least number of classes: k + 1 for the top-k losses.
+        needed: usize,
+        /// Scores per sample.
+        classes: usize,
+    },
+    /// The scores do not divide into one row a label.
+    #[error("{scores} scores for {labels} labels: expected labels × classes of them")]
+    Shape {
+        /// Length of the scores.
+        scores: usize,
+        /// Length of the labels.
+        labels: usize,
+    },
+    /// An output slice has the wrong length.
+    #[error("the {output} slice holds {found} entries, expected {expected}")]
+    Output {
+        /// `values` or `grad`.
+        output: &'static str,
+        /// Its length.
+        found: usize,
+        /// The length that the inputs call for.
+        expected: usize,
+    },
+    /// A label is not the index of a class.
+    #[error("label {label} of sample {sample} is not in 0..{classes}")]
+    Label {
+        /// Index in the batch.
+        sample: usize,
+        /// The label found.
+        label: i64,
+        /// Scores per sample.
+        classes: usize,
+    },
+    /// A score is NaN or infinite.
+    #[error("score {score} of sample {sample}, class {class} is not finite")]
+    NotFinite {
+        /// Index in the batch.
+        sample: usize,
+        /// Index of the class.
+        class: usize,
+        /// The score found.
+        score: f64,
+    },
+}

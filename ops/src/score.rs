@@ -1,0 +1,91 @@
+use std::fmt::Debug;
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
+use crate::fused;
+use crate::loss::{Loss, Sample, Workspace};
+
+/// The floating-point types of scores: `f64`, `f32`, and [`f16`] and [`bf16`], which are computed
+/// with in `f32`. What decides the precision is computed in `f64` for all of them.
+pub trait Score: Copy + Debug + Default + Into<f64> + PartialOrd + Send + Sync + 'static {
+    /// Rounds to this type.
+    fn from_f64(value: f64) -> Self;
+
+    #[doc(hidden)]
+    fn all_finite(scores: &[Self]) -> bool;
+
+    /// Loss of a sample, by the loss's kernel for this type.
+    #[doc(hidden)]
+    fn sample<L: Loss + ?Sized>(
+        loss: &L,
+        workspace: &mut Workspace,
+        sample: Sample<'_, Self>,
+    ) -> f64;
+}
+
+impl Score for f32 {
+    fn from_f64(value: f64) -> Self {
+        value as f32
+    }
+
+    fn all_finite(scores: &[Self]) -> bool {
+        fused::all_finite(scores)
+    }
+
+    fn sample<L: Loss + ?Sized>(
+        loss: &L,
+        workspace: &mut Workspace,
+        sample: Sample<'_, Self>,
+    ) -> f64 {
+        loss.sample_f32(workspace, sample)
+    }
+}
+
+impl Score for f64 {
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+
+    fn all_finite(scores: &[Self]) -> bool {
+        scores.iter().all(|score| score.is_finite())
+    }
+
+    fn sample<L: Loss + ?Sized>(
+        loss: &L,
+        workspace: &mut Workspace,
+        sample: Sample<'_, Self>,
+    ) -> f64 {
+        loss.sample_f64(workspace, sample)
+    }
+}
+
+macro_rules! half_precision {
+    ($($half:ty),*) => {$(
+        impl Score for $half {
+            fn from_f64(value: f64) -> Self {
+                <$half>::from_f64(value)
+            }
+
+            fn all_finite(scores: &[Self]) -> bool {
+                scores.iter().all(|score| score.is_finite())
+            }
+
+            fn sample<L: Loss + ?Sized>(
+                loss: &L,
+                workspace: &mut Workspace,
+                sample: Sample<'_, Self>,
+            ) -> f64 {
+                sample.in_type(
+                    workspace,
+                    |workspace| &mut workspace.f32,
+                    |half, single| half.convert_to_f32_slice(single),
+                    |single, half| half.convert_from_f32_slice(single),
+                    |workspace, sample| loss.sample_f32(workspace, sample),
+                )
+            }
+        }
+    )*};
+}
+
+half_precision!(f16, bf16);
