@@ -25,18 +25,25 @@
 //! distributions", Statistica Sinica 7 (1997). P(without i) is the convolution of the sizes among the
 //! elements before i and among those after it, again a sum of positive terms.
 
+use crate::simd::{self, LANES_F64, LanesF64};
+
 /// Sizes of random subsets of weighted elements. Keeps its buffers from one use to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Esf {
     k: usize,
-    /// The shift t.
-    shift: f64,
-    /// p_i and 1 − p_i, each to full relative precision.
-    odds: Vec<(f64, f64)>,
-    /// P_0, …, P_k among the first i elements, for i = 0, …, n: n + 1 rows of k + 1.
-    before: Vec<f64>,
-    /// P_0, …, P_k among the elements after the current one.
-    after: Vec<f64>,
+    /// exp of the shift t.
+    tilt: f64,
+    /// exp(−z_i), and then 1 − p_i.
+    q: Vec<LanesF64>,
+    /// p_i.
+    p: Vec<LanesF64>,
+    /// Number of elements.
+    elements: usize,
+    /// P_0, …, P_k among the first i elements, for i = 0, …, n; see [`simd::add_elements`].
+    rows: Vec<LanesF64>,
+    after: Vec<LanesF64>,
+    /// P_{k−1} and P_{k−2} without each element, if they were asked for.
+    without: Vec<[f64; 2]>,
 }
 
 impl Esf {
@@ -47,98 +54,111 @@ impl Esf {
     /// `f64`.
     pub(crate) fn set(&mut self, k: usize, offsets: impl IntoIterator<Item = f64>) {
         self.set_elements(k, offsets);
-        let shift = self.balanced_shift();
-        self.convolve(shift, &[1.0]);
+        let tilt = self.balanced_shift().exp();
+        self.convolve(tilt, &[1.0]);
     }
 
     /// Prepares likewise, where the elements of `offsets` (at least k) are only some, and `tail` are
-    /// the polynomials e_0, …, e_k of exp(z_i − t) over all others, with t = `shift` relative to the
-    /// k-th largest log-weight.
+    /// the polynomials e_0, …, e_k of exp(z_i)/`tilt` over all others, with z relative to the k-th
+    /// largest log-weight; those that are missing are 0.
     pub(crate) fn set_with_tail(
         &mut self,
         k: usize,
         offsets: impl IntoIterator<Item = f64>,
-        shift: f64,
+        tilt: f64,
         tail: &[f64],
     ) {
-        debug_assert_eq!(tail.len(), k + 1);
+        debug_assert!(tail.len() <= k + 1);
         self.set_elements(k, offsets);
-        self.convolve(shift, tail);
+        self.convolve(tilt, tail);
     }
 
-    /// Takes in the elements; their odds are exp(−z_i) until the shift is known.
+    /// Takes in the elements as exp(−z_i).
     fn set_elements(&mut self, k: usize, offsets: impl IntoIterator<Item = f64>) {
         self.k = k;
-        self.odds.clear();
-        self.odds
-            .extend(offsets.into_iter().map(|z| ((-z).exp(), 0.0)));
-        debug_assert!((1..=self.odds.len()).contains(&k));
+        self.elements = 0;
+        self.q.clear();
+        for z in offsets {
+            let lane = self.elements % LANES_F64;
+            if lane == 0 {
+                self.q.push([0.0; LANES_F64]);
+            }
+            self.q[self.elements / LANES_F64][lane] = -z;
+            self.elements += 1;
+        }
+        debug_assert!((1..=self.elements).contains(&k));
+        simd::exp(&mut self.q);
     }
 
-    /// Turns reciprocal weights into odds and adds the elements one by one to those of `first`.
-    fn convolve(&mut self, shift: f64, first: &[f64]) {
-        let k = self.k;
-        self.shift = shift;
-        let tilt = shift.exp();
-        for odds in &mut self.odds {
-            let x = odds.0 * tilt;
-            *odds = (1.0 / (1.0 + x), 1.0 / (1.0 + 1.0 / x));
+    /// Turns reciprocal weights into probabilities and adds the elements one by one to those of
+    /// `first`.
+    fn convolve(&mut self, tilt: f64, first: &[f64]) {
+        self.tilt = tilt;
+        self.p.resize(self.q.len(), [0.0; LANES_F64]);
+        for (p, q) in self
+            .p
+            .as_flattened_mut()
+            .iter_mut()
+            .zip(self.q.as_flattened_mut())
+        {
+            let reciprocal = *q * tilt;
+            *p = 1.0 / (1.0 + reciprocal);
+            *q = 1.0 / (1.0 + 1.0 / reciprocal);
         }
+        let width = self.width();
+        self.rows
+            .resize((self.elements + 1) * width, [0.0; LANES_F64]);
+        let (given, rest) = self.rows[..width]
+            .as_flattened_mut()
+            .split_at_mut(first.len());
+        given.copy_from_slice(first);
+        rest.fill(0.0);
+        let (p, q) = (self.p.as_flattened(), self.q.as_flattened());
+        let n = self.elements;
+        simd::add_elements(&p[..n], &q[..n], width, &mut self.rows);
+    }
 
-        self.before.clear();
-        self.before.resize((self.odds.len() + 1) * (k + 1), 0.0);
-        self.before[..first.len()].copy_from_slice(first);
-        let mut rows = self.before.chunks_exact_mut(k + 1);
-        let mut row = rows.next().expect("there is a row for no elements");
-        for (&(p, q), next) in self.odds.iter().zip(rows) {
-            next[0] = q * row[0];
-            for (next, pair) in next[1..].iter_mut().zip(row.windows(2)) {
-                *next = q * pair[1] + p * pair[0];
-            }
-            row = next;
-        }
+    /// Vectors that hold P_0, …, P_k.
+    fn width(&self) -> usize {
+        self.k / LANES_F64 + 1
     }
 
     /// P_0, …, P_k among all elements; with a tail that is not scaled to probabilities, only their
     /// ratios mean something.
-    pub(crate) fn polynomials(&self) -> &[f64] {
-        &self.before[self.before.len() - self.k - 1..]
+    pub(crate) fn sizes(&self) -> &[f64] {
+        &self.rows[self.elements * self.width()..].as_flattened()[..=self.k]
     }
 
     /// ln σ_k − ln σ_{k−1}, less the k-th largest log-weight.
     pub(crate) fn log_ratio(&self) -> f64 {
         let [km1, k] = self.probabilities();
-        self.shift + (k / km1).ln()
+        (self.tilt * (k / km1)).ln()
     }
 
-    /// Calls `visit` with i and π⁽ᵏ⁾_i − π⁽ᵏ⁻¹⁾_i for each element i, the last one first.
-    pub(crate) fn marginal_differences(&mut self, mut visit: impl FnMut(usize, f64)) {
-        let k = self.k;
+    /// π⁽ᵏ⁾_i − π⁽ᵏ⁻¹⁾_i of each element.
+    pub(crate) fn marginal_differences(&mut self) -> impl Iterator<Item = f64> {
+        let n = self.elements;
+        let (p, q) = (self.p.as_flattened(), self.q.as_flattened());
+        self.without.resize(n, [0.0; 2]);
+        simd::remove_each(
+            &p[..n],
+            &q[..n],
+            self.k,
+            &self.rows,
+            &mut self.after,
+            &mut self.without,
+        );
         let [p_km1, p_k] = self.probabilities();
-        self.after.clear();
-        self.after.resize(k + 1, 0.0);
-        self.after[0] = 1.0;
-        let rows = self.before.chunks_exact(k + 1);
-        for (i, (&(p, q), before)) in self.odds.iter().zip(rows).enumerate().rev() {
-            // Sizes k − 1 and k − 2 without element i.
-            let mut without_km1 = before[k - 1] * self.after[0];
-            let mut without_km2 = 0.0;
-            for (before, after) in before[..k - 1].iter().zip(self.after[..k].windows(2).rev()) {
-                without_km1 += before * after[1];
-                without_km2 += before * after[0];
-            }
-            visit(i, p * (without_km1 / p_k - without_km2 / p_km1));
-            for j in (1..=k).rev() {
-                self.after[j] = q * self.after[j] + p * self.after[j - 1];
-            }
-            self.after[0] *= q;
-        }
+        let (over_k, over_km1) = (1.0 / p_k, 1.0 / p_km1);
+        p.iter()
+            .zip(&self.without)
+            .map(move |(p, [km1, km2])| p * (km1 * over_k - km2 * over_km1))
     }
 
     /// P_{k−1} and P_k among all elements.
     fn probabilities(&self) -> [f64; 2] {
-        let all = self.polynomials();
-        [all[self.k - 1], all[self.k]]
+        let sizes = self.sizes();
+        [sizes[self.k - 1], sizes[self.k]]
     }
 
     /// A shift that brings the expected size Σ p_i to within 0.2 of k − ½, relative to the k-th
@@ -148,14 +168,14 @@ impl Esf {
     /// at the lower end, and the others share ½ at the upper end.
     fn balanced_shift(&self) -> f64 {
         let k = self.k as f64;
-        let tail = (self.odds.len() - self.k) as f64;
+        let tail = (self.elements - self.k) as f64;
         let mut low = -(2.0 * k - 1.0).ln();
         let mut high = (2.0 * tail + 1.0).ln();
         let mut shift = 0.0;
         loop {
             let tilt = f64::exp(shift);
             let (mut mean, mut variance) = (0.0, 0.0);
-            for &(reciprocal, _) in &self.odds {
+            for &reciprocal in &self.q.as_flattened()[..self.elements] {
                 let p = 1.0 / (1.0 + reciprocal * tilt);
                 mean += p;
                 variance += p * (1.0 - p);
@@ -220,7 +240,7 @@ mod tests {
                     "n={n} k={k}"
                 );
 
-                esf.marginal_differences(|i, difference| {
+                for (i, difference) in esf.marginal_differences().enumerate() {
                     let mut others = weights.clone();
                     let w = others.remove(i);
                     let without = by_enumeration(&others, k);
@@ -231,7 +251,7 @@ mod tests {
                     };
                     let expected = w * without[k - 1] / e[k] - below;
                     assert!((difference - expected).abs() < 1e-13, "n={n} k={k} i={i}");
-                });
+                }
             }
         }
     }
@@ -241,9 +261,10 @@ mod tests {
         let mut esf = Esf::default();
         esf.set(2, [f64::INFINITY, 0.0, -1e300, f64::NEG_INFINITY]);
         assert!(esf.log_ratio().abs() < 1e-15);
-        let mut found = [f64::NAN; 4];
-        esf.marginal_differences(|i, difference| found[i] = difference);
-        assert_eq!(found, [0.0, 1.0, 0.0, 0.0]);
+        let found: Vec<f64> = esf.marginal_differences().collect();
+        for (found, expected) in found.into_iter().zip([0.0, 1.0, 0.0, 0.0]) {
+            assert!((found - expected).abs() < 1e-15);
+        }
     }
 
     #[test]

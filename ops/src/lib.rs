@@ -38,10 +38,10 @@ mod criterion;
 mod error;
 mod esf;
 mod executor;
-mod fused;
 mod loss;
 mod losses;
 mod score;
+mod simd;
 
 pub use criterion::{Criterion, Reduction};
 pub use error::LossError;

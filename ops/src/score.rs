@@ -3,8 +3,8 @@ use std::fmt::Debug;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use crate::fused;
 use crate::loss::{Loss, Sample, Workspace};
+use crate::simd;
 
 /// The floating-point types of scores: `f64`, `f32`, and [`f16`] and [`bf16`], which are computed
 /// with in `f32`. What decides the precision is computed in `f64` for all of them.
@@ -30,7 +30,7 @@ impl Score for f32 {
     }
 
     fn all_finite(scores: &[Self]) -> bool {
-        fused::all_finite(scores)
+        simd::all_finite(scores)
     }
 
     fn sample<L: Loss + ?Sized>(

@@ -1,5 +1,5 @@
-use crate::fused;
 use crate::loss::{Loss, Sample, Workspace};
+use crate::simd;
 
 /// Softmax cross-entropy: `ln Σ exp(s_i) − s_y`, as PyTorch's `cross_entropy`.
 ///
@@ -29,20 +29,20 @@ impl Loss for CrossEntropy {
 
     fn sample_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
         let Sample { scores, label, .. } = sample;
-        let max = fused::max(scores);
+        let max = simd::max(scores);
         let below = f64::from(max) - f64::from(scores[label]);
         let own = (-below).exp();
         let others_of = |powers: &mut [f32]| {
-            fused::exp_differences(scores, max, powers);
+            simd::weights(scores, max, 1.0, powers);
             powers[label] = 0.0;
-            fused::sum(powers)
+            simd::sum(powers)
         };
         let others = match sample.grad {
             None => others_of(workspace.f32.scratch(scores.len())),
             Some(grad) => {
                 let others = others_of(grad);
                 let scale = sample.factor / (own + others);
-                fused::scale(grad, scale as f32);
+                simd::scale(grad, scale as f32);
                 grad[label] = (-scale * others) as f32;
                 others
             }

@@ -1,7 +1,7 @@
 use crate::LossError;
 use crate::esf::Esf;
-use crate::fused::{self, LANES, MAX_K};
 use crate::loss::{Loss, Sample, Workspace, check_alpha, check_k, check_tau};
+use crate::simd::{self, LANES, Lanes, MAX_K};
 
 /// The smooth top-k SVM: the loss of Berrada, Zisserman and Kumar, "Smooth Loss Functions for Deep
 /// Top-k Classification", ICLR 2018 ([arXiv 1802.07595](https://arxiv.org/abs/1802.07595)).
@@ -29,7 +29,7 @@ use crate::loss::{Loss, Sample, Workspace, check_alpha, check_k, check_tau};
 /// There is no approximation at any temperature or spread of the scores: on all cases that were
 /// computed with 60 digits, errors of the loss, relative to max(1, loss), and of gradient entries are
 /// below 2e-7 and 1e-7 for `f32` scores, and below 1e-12 for `f64`. Time is O(n·k) a sample. `f32` with
-/// k up to 32 is vectorised over the classes; the rest is plain `f64`.
+/// k up to 32 is vectorised over the classes; the rest is done in `f64`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SmoothTopkSvm {
     k: usize,
@@ -71,9 +71,9 @@ impl SmoothTopkSvm {
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     wrong: Vec<f64>,
-    vectors: Vec<[f32; LANES]>,
+    weights: Vec<Lanes>,
     head: Vec<usize>,
-    carry: Vec<[f32; LANES]>,
+    polynomials: simd::PolynomialBuffers,
     tail: Vec<f64>,
     coefficients: Vec<f32>,
     esf: Esf,
@@ -98,104 +98,131 @@ impl Loss for SmoothTopkSvm {
         let (value, p) = self.value_and_probability(kth, scores[label], esf.log_ratio());
         if let Some(grad) = sample.grad {
             let scale = sample.factor * p / k;
-            esf.marginal_differences(|i, difference| {
-                let class = if i < label { i } else { i + 1 };
+            let wrong = (0..label).chain(label + 1..scores.len());
+            for (class, difference) in wrong.zip(esf.marginal_differences()) {
                 grad[class] = scale * difference;
-            });
+            }
             grad[label] = -scale;
         }
         value
     }
 
-    /// The same as for `f64`, with the work on all classes but the 2k highest done in `f32` vectors;
-    /// see [`fused`].
     fn sample_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
-        if self.k > MAX_K {
-            return sample.in_f64(workspace, |workspace, sample| {
+        match self.k {
+            1 => self.top1_f32(workspace, sample),
+            2..=MAX_K => self.topk_f32(&mut workspace.smooth, sample),
+            _ => sample.in_f64(workspace, |workspace, sample| {
                 self.sample_f64(workspace, sample)
-            });
+            }),
         }
+    }
+}
+
+impl SmoothTopkSvm {
+    /// k = 1, where σ_1 is a sum and σ_0 is 1.
+    fn top1_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
+        let Sample { scores, label, .. } = sample;
+        let max = simd::max(&scores[..label]).max(simd::max(&scores[label + 1..]));
+        let forward_only = sample.grad.is_none();
+        let weights = sample
+            .grad
+            .unwrap_or_else(|| workspace.f32.scratch(scores.len()));
+        simd::weights(scores, max, self.scale_f32(), weights);
+        weights[label] = 0.0;
+        let sum = simd::sum(weights);
+        let (value, p) = self.value_and_probability(max.into(), scores[label].into(), sum.ln());
+        if !forward_only {
+            let scale = sample.factor * p;
+            simd::scale(weights, (scale / sum) as f32);
+            weights[label] = -scale as f32;
+        }
+        value
+    }
+
+    /// The same as for `f64`, with the work on all classes but the 2k highest done in `f32` vectors;
+    /// see `simd/polynomials.rs`.
+    fn topk_f32(&self, buffers: &mut Buffers, sample: Sample<'_, f32>) -> f64 {
         let Buffers {
-            vectors,
+            weights,
             head,
-            carry,
+            polynomials,
             tail,
             coefficients,
             esf,
             ..
-        } = &mut workspace.smooth;
+        } = buffers;
         let Sample { scores, label, .. } = sample;
         let k = self.k as f64;
-        vectors.resize(scores.len().div_ceil(LANES), [0.0; LANES]);
-        let (wrong, padding) = vectors.as_flattened_mut().split_at_mut(scores.len());
-        wrong.copy_from_slice(scores);
-        wrong[label] = f32::NEG_INFINITY;
-        padding.fill(f32::NEG_INFINITY);
-        select_highest(vectors, head, (2 * self.k).min(scores.len() - 1));
-
+        simd::highest(scores, label, (2 * self.k).min(scores.len() - 1), head);
         let kth = scores[head[self.k - 1]];
-        let scale = (2.0 / k / self.tau).min(f32::MAX.into()) as f32;
-        let sum = fused::weights(vectors, kth, scale);
-        let weights = vectors;
-        for &class in &*head {
-            weights.as_flattened_mut()[class] = 0.0;
-        }
-        let c = (self.k as f32 / sum).min(1.0);
-        tail.clear();
-        tail.resize(self.k + 1, 0.0);
-        fused::esf(weights, c, carry, tail);
         let offset = |&class: &usize| (f64::from(scores[class]) - f64::from(kth)) / k / self.tau;
-        esf.set_with_tail(self.k, head.iter().map(offset), -f64::from(c).ln(), tail);
+        let offsets = head.iter().map(offset);
+
+        let mut c = 1f32;
+        let has_tail = head.len() + 1 < scores.len();
+        if has_tail {
+            weights.resize(scores.len().div_ceil(LANES), [0.0; LANES]);
+            let (flat, padding) = weights.as_flattened_mut().split_at_mut(scores.len());
+            padding.fill(0.0);
+            simd::weights(scores, kth, self.scale_f32(), flat);
+            flat[label] = 0.0;
+            for &class in &*head {
+                flat[class] = 0.0;
+            }
+            c = (k / simd::sum(flat)).min(1.0) as f32;
+            tail.resize(self.k + 1, 0.0);
+            simd::polynomials(weights, c, polynomials, tail);
+            esf.set_with_tail(self.k, offsets, 1.0 / f64::from(c), tail);
+        } else {
+            esf.set_with_tail(self.k, offsets, 1.0, &[1.0]);
+        }
 
         let (value, p) =
             self.value_and_probability(kth.into(), scores[label].into(), esf.log_ratio());
         if let Some(grad) = sample.grad {
             let scale = sample.factor * p / k;
-            let e = esf.polynomials();
-            let (e_k, e_km1) = (e[self.k], e[self.k - 1]);
-            coefficients.clear();
-            coefficients.extend((0..self.k).map(|l| {
-                let below = if l + 1 < self.k {
-                    e[self.k - 2 - l] / e_km1
-                } else {
-                    0.0
-                };
-                let sign = if l % 2 == 0 { scale } else { -scale };
-                let coefficient = sign * (e[self.k - 1 - l] / e_k - below);
-                coefficient.clamp(f32::MIN.into(), f32::MAX.into()) as f32
-            }));
-            grad.copy_from_slice(&weights.as_flattened()[..scores.len()]);
-            fused::derivatives(grad, c, coefficients);
-            esf.marginal_differences(|i, difference| grad[head[i]] = (scale * difference) as f32);
+            if has_tail {
+                derivatives_of_tail(esf.sizes(), scale, coefficients);
+                simd::derivatives(weights, c, coefficients, grad);
+            }
+            for (&class, difference) in head.iter().zip(esf.marginal_differences()) {
+                grad[class] = (scale * difference) as f32;
+            }
             grad[label] = -scale as f32;
         }
         value
     }
-}
 
-impl SmoothTopkSvm {
+    /// 1/(kτ).
+    fn scale_f32(&self) -> f32 {
+        (1.0 / self.k as f64 / self.tau).min(f32::MAX.into()) as f32
+    }
+
     /// The loss, and p; `log_ratio` is ln σ_k − ln σ_{k−1} relative to the k-th highest wrong score.
     fn value_and_probability(&self, kth: f64, label_score: f64, log_ratio: f64) -> (f64, f64) {
         let k = self.k as f64;
         let hinge = self.alpha + (kth - label_score) / k + self.tau * log_ratio;
         let u = hinge / self.tau;
-        // τ ln(1 + exp u), for u of any size.
-        let value = hinge.max(0.0) + self.tau * (-u.abs()).exp().ln_1p();
-        (value, 1.0 / (1.0 + (-u).exp()))
+        // τ ln(1 + exp u) and 1/(1 + exp −u), for u of any size.
+        let small = (-u.abs()).exp();
+        let value = hinge.max(0.0) + self.tau * small.ln_1p();
+        let p = if u > 0.0 { 1.0 } else { small } / (1.0 + small);
+        (value, p)
     }
 }
 
-/// Sets `indices` to those of the `count` highest scores, from the highest down. −∞ is no score.
-fn select_highest(scores: &[[f32; LANES]], indices: &mut Vec<usize>, count: usize) {
-    // As many groups have a maximum of at least the count-th of all maxima: so many scores are
-    // that high, and few others.
-    let mut maxima = fused::group_maxima(scores);
-    let (_, &mut threshold, _) = maxima.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
-    indices.clear();
-    fused::indices_from(scores, threshold.max(f32::MIN), indices);
-    let score = |index: usize| scores.as_flattened()[index];
-    indices.sort_unstable_by(|&a, &b| score(b).total_cmp(&score(a)));
-    indices.truncate(count);
+/// Coefficients of xˡ⁺¹ in `scale` · (π⁽ᵏ⁾ − π⁽ᵏ⁻¹⁾) of a class of the tail with weight x, from the
+/// polynomials e_0, …, e_k of all wrong classes: π⁽ʲ⁾ = (x e_{j−1} − x² e_{j−2} + …) / e_j.
+fn derivatives_of_tail(e: &[f64], scale: f64, coefficients: &mut Vec<f32>) {
+    let k = e.len() - 1;
+    let (mut over_k, mut over_km1) = (scale / e[k], scale / e[k - 1]);
+    coefficients.clear();
+    coefficients.extend((0..k).map(|l| {
+        let below = if l + 2 > k { 0.0 } else { e[k - 2 - l] };
+        let coefficient = over_k * e[k - 1 - l] - over_km1 * below;
+        (over_k, over_km1) = (-over_k, -over_km1);
+        coefficient.clamp(f32::MIN.into(), f32::MAX.into()) as f32
+    }));
 }
 
 #[cfg(test)]

@@ -1,0 +1,148 @@
+use multiversion::multiversion;
+
+use super::{LANES, LANES_F64, LanesF64};
+
+/// Sets `weights` to exp((s − `reference`) · `scale`), at most 1, for each score s.
+#[multiversion(targets("x86_64+avx512f+avx512dq+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub(crate) fn weights(scores: &[f32], reference: f32, scale: f32, weights: &mut [f32]) {
+    // Halves, because the difference of two scores may overflow.
+    let weight = |score: f32| {
+        let half = score.mul_add(0.5, -0.5 * reference);
+        exp_nonpositive(half * scale * 2.0)
+    };
+    let (scores, rest) = scores.as_chunks::<LANES>();
+    let (weights, weights_of_rest) = weights.as_chunks_mut::<LANES>();
+    for (weights, scores) in weights.iter_mut().zip(scores) {
+        for lane in 0..LANES {
+            weights[lane] = weight(scores[lane]);
+        }
+    }
+    let mut padded = [0.0; LANES];
+    padded[..rest.len()].copy_from_slice(rest);
+    for padded in &mut padded {
+        *padded = weight(*padded);
+    }
+    weights_of_rest.copy_from_slice(&padded[..rest.len()]);
+}
+
+/// exp(min(x, 0)), to within 1 ulp or so; 0 where that is below the normal numbers, and at −∞.
+#[inline(always)]
+fn exp_nonpositive(x: f32) -> f32 {
+    const LOWEST: f32 = -87.0;
+    // Adding this rounds to a whole number, which is then in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    // ln 2 in two parts, the first with few digits.
+    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    let clamped = if x > LOWEST { x } else { LOWEST };
+    let clamped = if clamped < 0.0 { clamped } else { 0.0 };
+    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let whole = shifted - ROUND;
+    let r = whole.mul_add(-LN_2[1], whole.mul_add(-LN_2[0], clamped));
+    // Taylor's series to the seventh power: |r| is at most ½ ln 2.
+    let p = r.mul_add(1.0 / 5040.0, 1.0 / 720.0);
+    let p = p.mul_add(r, 1.0 / 120.0);
+    let p = p.mul_add(r, 1.0 / 24.0);
+    let p = p.mul_add(r, 1.0 / 6.0);
+    let p = p.mul_add(r, 0.5);
+    let p = p.mul_add(r, 1.0);
+    let p = p.mul_add(r, 1.0);
+    // Adds the whole number to the exponent of p.
+    let power = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
+    if x > LOWEST { power } else { 0.0 }
+}
+
+/// Replaces each x by exp(x), to within 1 ulp or so, where |x| < 600; beyond that by 0 or ∞.
+#[multiversion(targets("x86_64+avx512f+avx512dq+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub(crate) fn exp(vectors: &mut [LanesF64]) {
+    const LIMIT: f64 = 600.0;
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    const LN_2: [f64; 2] = [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10];
+    // 1/13!, 1/12!, …, 1/0!
+    const TAYLOR: [f64; 14] = {
+        let mut inverse = [1.0; 14];
+        let mut factorial = 1.0;
+        let mut i = 1;
+        while i < 14 {
+            factorial *= i as f64;
+            inverse[13 - i] = 1.0 / factorial;
+            i += 1;
+        }
+        inverse
+    };
+    for vector in vectors {
+        for lane in 0..LANES_F64 {
+            let x = vector[lane];
+            let clamped = if x > -LIMIT { x } else { -LIMIT };
+            let clamped = if clamped < LIMIT { clamped } else { LIMIT };
+            let shifted = clamped.mul_add(std::f64::consts::LOG2_E, ROUND);
+            let whole = shifted - ROUND;
+            let r = whole.mul_add(-LN_2[1], whole.mul_add(-LN_2[0], clamped));
+            let mut p = TAYLOR[0];
+            for coefficient in &TAYLOR[1..] {
+                p = p.mul_add(r, *coefficient);
+            }
+            let power = f64::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 52));
+            let power = if x > -LIMIT { power } else { 0.0 };
+            vector[lane] = if x < LIMIT { power } else { f64::INFINITY };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exponential_is_right_to_an_ulp() {
+        let mut worst = 0f64;
+        for i in 0..200_000 {
+            let x = -87.0 * (i as f32 + 0.5) / 200_000.0;
+            let expected = f64::from(x).exp();
+            let found = f64::from(exp_nonpositive(x));
+            worst = worst.max((found / expected - 1.0).abs());
+        }
+        assert!(worst < 1.2e-7, "{worst}");
+        let ends = [f32::NEG_INFINITY, 0.0, 3.0, -100.0].map(exp_nonpositive);
+        assert_eq!(ends, [0.0, 1.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn double_exponential_is_right_to_an_ulp() {
+        let mut worst = 0f64;
+        for i in 0..20_000 {
+            let x = 1199.0 * (i as f64 / 20_000.0 - 0.5);
+            let mut found = [[x; LANES_F64]];
+            exp(&mut found);
+            worst = worst.max((found[0][5] / x.exp() - 1.0).abs());
+        }
+        assert!(worst < 4.5e-16, "{worst}");
+        let mut ends = [[
+            f64::NEG_INFINITY,
+            -1e9,
+            0.0,
+            1.0,
+            1e9,
+            f64::INFINITY,
+            2.0,
+            -2.0,
+        ]];
+        exp(&mut ends);
+        assert_eq!(ends[0][..3], [0.0, 0.0, 1.0]);
+        assert_eq!(ends[0][4..6], [f64::INFINITY; 2]);
+    }
+
+    #[test]
+    fn weights_of_any_number_of_scores() {
+        for len in [1, 15, 16, 33] {
+            let scores: Vec<f32> = (0..len).map(|i| -(i as f32)).collect();
+            let mut found = vec![f32::NAN; len];
+            weights(&scores, 2.0, 0.5, &mut found);
+            for (found, score) in found.iter().zip(scores) {
+                assert!((found - ((score - 2.0) * 0.5).exp()).abs() < 1e-7);
+            }
+        }
+        let mut ends = [f32::NAN; 3];
+        weights(&[-3e38, 3e38, 0.0], 3e38, 1.0, &mut ends);
+        assert_eq!(ends, [0.0, 1.0, 0.0]);
+    }
+}
