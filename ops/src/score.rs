@@ -6,8 +6,8 @@ use half::{bf16, f16};
 use crate::loss::{Loss, Sample, Workspace};
 use crate::simd;
 
-/// The floating-point types of scores: `f64`, `f32`, and [`f16`] and [`bf16`], which are computed
-/// with in `f32`. What decides the precision is computed in `f64` for all of them.
+/// The floating-point types of scores: `f64`, `f32`, and [`f16`](struct@f16) and [`bf16`], which are
+/// computed with in `f32`. What decides the precision is computed in `f64` for all of them.
 pub trait Score: Copy + Debug + Default + Into<f64> + PartialOrd + Send + Sync + 'static {
     /// Rounds to this type.
     fn from_f64(value: f64) -> Self;

@@ -1,6 +1,6 @@
 use multiversion::multiversion;
 
-use super::{LANES, LANES_F64, LanesF64};
+use super::{LANES, LanesF64};
 
 /// Sets `weights` to exp((s − `reference`) · `scale`), at most 1, for each score s.
 #[multiversion(targets("x86_64+avx512f+avx512dq+fma", "x86_64+avx2+fma", "aarch64+neon"))]
@@ -70,9 +70,8 @@ pub(crate) fn exp(vectors: &mut [LanesF64]) {
         inverse
     };
     for vector in vectors {
-        for lane in 0..LANES_F64 {
-            let x = vector[lane];
-            let clamped = if x > -LIMIT { x } else { -LIMIT };
+        for x in vector {
+            let clamped = if *x > -LIMIT { *x } else { -LIMIT };
             let clamped = if clamped < LIMIT { clamped } else { LIMIT };
             let shifted = clamped.mul_add(std::f64::consts::LOG2_E, ROUND);
             let whole = shifted - ROUND;
@@ -82,8 +81,8 @@ pub(crate) fn exp(vectors: &mut [LanesF64]) {
                 p = p.mul_add(r, *coefficient);
             }
             let power = f64::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 52));
-            let power = if x > -LIMIT { power } else { 0.0 };
-            vector[lane] = if x < LIMIT { power } else { f64::INFINITY };
+            let power = if *x > -LIMIT { power } else { 0.0 };
+            *x = if *x < LIMIT { power } else { f64::INFINITY };
         }
     }
 }
@@ -91,6 +90,7 @@ pub(crate) fn exp(vectors: &mut [LanesF64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::LANES_F64;
 
     #[test]
     fn exponential_is_right_to_an_ulp() {

@@ -164,8 +164,8 @@ fn append_hits(
     }
     if hit {
         let mut hits = 0u16;
-        for lane in 0..LANES {
-            hits |= u16::from(vector[lane] >= threshold) << lane;
+        for (lane, &score) in vector.iter().enumerate() {
+            hits |= u16::from(score >= threshold) << lane;
         }
         while hits != 0 {
             indices[*len] = first as u32 + hits.trailing_zeros();
