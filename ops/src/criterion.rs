@@ -113,6 +113,21 @@ impl<L: Loss> Criterion<L> {
         self.weight.as_deref()
     }
 
+    /// Whether the loss can be computed with this number of classes.
+    ///
+    /// # Errors
+    /// If there are too few, or not as many as weights.
+    pub fn check_classes(&self, classes: usize) -> Result<(), LossError> {
+        self.loss.check_classes(classes)?;
+        match &self.weight {
+            Some(weight) if weight.len() != classes => Err(LossError::WeightCount {
+                weights: weight.len(),
+                classes,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Length of the output for this number of samples.
     pub fn output_len(&self, samples: usize) -> usize {
         match self.reduction {
@@ -198,14 +213,8 @@ impl<L: Loss> Criterion<L> {
             }
             _ => scores / labels,
         };
-        self.loss.check_classes(classes)?;
-        match &self.weight {
-            Some(weight) if weight.len() != classes => Err(LossError::WeightCount {
-                weights: weight.len(),
-                classes,
-            }),
-            _ => Ok(classes),
-        }
+        self.check_classes(classes)?;
+        Ok(classes)
     }
 
     /// Weight of the samples with this label; NaN if there can be none.

@@ -1,9 +1,9 @@
-//! The elements of tensors as slices, without a copy. The only unsafe code of this crate.
+//! The elements of tensors as slices, without a copy.
 
 use tch::kind::Element;
-use tch::{Device, Tensor};
+use tch::{Device, TchError, Tensor};
 
-/// Checks that `tensor`'s memory is `numel` elements of type `T` in row-major order on the host.
+/// Checks that `tensor`'s memory is its elements of type `T` in row-major order on the host.
 fn check<T: Element>(tensor: &Tensor) {
     assert_eq!(tensor.kind(), T::KIND, "the tensor holds another type");
     assert_eq!(
@@ -23,8 +23,8 @@ pub(crate) fn elements<T: Element>(tensor: &Tensor) -> &[T] {
     match tensor.numel() {
         0 => &[],
         // SAFETY: a contiguous tensor of this type on the CPU is that many elements at its data
-        // pointer, initialised by libtorch, and alive as long as `tensor`. Nothing writes to them
-        // meanwhile: tensors are not `Sync`, and the callers here call nothing that does.
+        // pointer, and alive as long as `tensor`. Nothing writes to them meanwhile: tensors are not
+        // `Sync`, and the callers here call nothing that does.
         numel => unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), numel) },
     }
 }
@@ -39,7 +39,8 @@ pub(crate) fn elements_mut<T: Element>(tensor: &mut OwnTensor) -> &mut [T] {
     match tensor.numel() {
         0 => &mut [],
         // SAFETY: as above, and `OwnTensor` was made with new memory that no other tensor knows of,
-        // so that the exclusive borrow of it is one of the memory.
+        // so that the exclusive borrow of it is one of the memory. libtorch's allocator gave that
+        // memory with any bits in it, and any bits are values of `T`.
         numel => unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), numel) },
     }
 }
@@ -49,9 +50,9 @@ pub(crate) fn elements_mut<T: Element>(tensor: &mut OwnTensor) -> &mut [T] {
 pub(crate) struct OwnTensor(Tensor);
 
 impl OwnTensor {
-    /// Zeros of this shape.
-    pub(crate) fn zeros<T: Element>(shape: &[i64]) -> Result<Self, tch::TchError> {
-        Tensor::f_zeros(shape, (T::KIND, Device::Cpu)).map(Self)
+    /// Any numbers in this shape.
+    pub(crate) fn empty<T: Element>(shape: &[i64]) -> Result<Self, TchError> {
+        Tensor::f_empty(shape, (T::KIND, Device::Cpu)).map(Self)
     }
 
     /// Gives it up to be shared.

@@ -1,0 +1,69 @@
+// What libtorch offers to C++ only: an autograd function of our own, and its pool of threads.
+// The Rust side, with the safety contracts, is autograd.rs.
+
+#include <cstring>
+#include <exception>
+
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Passes `values` on; their derivatives with respect to `scores` are `grad`.
+struct WithGradient : torch::autograd::Function<WithGradient> {
+  static at::Tensor forward(AutogradContext *context, const at::Tensor &scores,
+                            const at::Tensor &values, const at::Tensor &grad) {
+    context->save_for_backward({grad});
+    context->saved_data["kind"] = scores.scalar_type();
+    return values;
+  }
+
+  static variable_list backward(AutogradContext *context, variable_list upstream) {
+    TORCH_CHECK(!at::GradMode::is_enabled(),
+                "the top-k losses have no second derivatives: call backward without create_graph");
+    const at::Tensor grad = context->get_saved_variables()[0];
+    const at::Tensor &factor = upstream[0];
+    at::Tensor result;
+    if (factor.dim() > 0) {
+      result = grad.mul(factor.unsqueeze(1));
+    } else if (factor.is_cpu() && factor.item<double>() == 1.0) {
+      result = grad;
+    } else {
+      result = grad.mul(factor);
+    }
+    // Rounded to half precision last, when a scaled loss has scaled it.
+    result = result.to(context->saved_data["kind"].toScalarType());
+    return {result, at::Tensor(), at::Tensor()};
+  }
+};
+
+} // namespace
+
+extern "C" {
+
+// Calls task(context, i) for each i in 0..tasks on libtorch's threads.
+void topk_parallel_for(int64_t tasks, void (*task)(void *, int64_t), void *context) {
+  at::parallel_for(0, tasks, 1, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) {
+      task(context, i);
+    }
+  });
+}
+
+bool topk_is_grad_enabled() { return at::GradMode::is_enabled(); }
+
+// Returns a new tensor, or sets `error` to a message that the caller frees.
+at::Tensor *topk_with_gradient(const at::Tensor *scores, const at::Tensor *values,
+                               const at::Tensor *grad, char **error) {
+  try {
+    return new at::Tensor(WithGradient::apply(*scores, *values, *grad));
+  } catch (const std::exception &exception) {
+    *error = strdup(exception.what());
+    return nullptr;
+  }
+}
+
+}
