@@ -8,6 +8,9 @@
 //! | --- | --- |
 //! | [`SmoothTopkSvm`] | the smooth top-k SVM of Berrada, Zisserman and Kumar, [ICLR 2018](https://arxiv.org/abs/1802.07595) |
 //! | [`MaxTopkSvm`] | the hard top-k SVM, its limit at temperature 0; k = 1 is the multi-class hinge |
+//! | [`TopkHingeAlpha`], [`TopkHingeBeta`] | the top-k hinge losses α and β of Lapin, Hein and Schiele, [NIPS 2015](https://arxiv.org/abs/1511.06683) |
+//! | [`TruncatedTopkEntropy`] | cross-entropy without the first k − 1 wrong classes, Lapin, Hein and Schiele, [CVPR 2016](https://arxiv.org/abs/1512.00486) |
+//! | [`Psi5`] | the top-k calibrated hinge of Yang and Koyejo, [ICML 2020](https://arxiv.org/abs/1901.11141) |
 //! | [`CrossEntropy`] | softmax cross-entropy, to compare with |
 //! | [`Loss`] | what the losses have in common: values and gradients of a batch |
 //! | [`accuracy`] | rank of the label and top-k accuracy |
@@ -50,5 +53,8 @@ pub use half::{bf16, f16};
 pub use loss::Loss;
 pub use losses::cross_entropy::CrossEntropy;
 pub use losses::max_topk_svm::MaxTopkSvm;
+pub use losses::psi5::Psi5;
 pub use losses::smooth_topk_svm::SmoothTopkSvm;
+pub use losses::topk_hinge::{TopkHingeAlpha, TopkHingeBeta};
+pub use losses::truncated_topk_entropy::TruncatedTopkEntropy;
 pub use score::Score;

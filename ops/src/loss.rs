@@ -1,3 +1,4 @@
+use std::cmp::Ordering;
 use std::fmt::Debug;
 
 use crate::losses::smooth_topk_svm;
@@ -85,6 +86,10 @@ macro_rules! delegate {
         impl<L: Loss + ?Sized> Loss for $pointer {
             fn min_classes(&self) -> usize {
                 (**self).min_classes()
+            }
+
+            fn check_classes(&self, classes: usize) -> Result<(), LossError> {
+                (**self).check_classes(classes)
             }
 
             fn sample_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
@@ -177,6 +182,30 @@ impl Sample<'_, f32> {
             compute,
         )
     }
+}
+
+impl Sample<'_, f64> {
+    /// Ranks the wrong classes as far as the `k`-th: gives those before it, in no order, and itself,
+    /// and those after it, in no order.
+    pub(crate) fn select_wrong<'r>(
+        &self,
+        k: usize,
+        ranked: &'r mut Vec<(f64, usize)>,
+    ) -> (&'r [(f64, usize)], (f64, usize), &'r [(f64, usize)]) {
+        ranked.clear();
+        ranked.extend(self.scores.iter().copied().zip(0..));
+        ranked.swap_remove(self.label);
+        let (higher, kth, lower) = ranked.select_nth_unstable_by(k - 1, by_rank);
+        (higher, *kth, lower)
+    }
+}
+
+/// The order of scores with their classes from the highest down; of equal scores the lower class comes
+/// first.
+pub(crate) fn by_rank(a: &(f64, usize), b: &(f64, usize)) -> Ordering {
+    // Not `total_cmp`, in which −0 is below 0.
+    let scores = b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal);
+    scores.then(a.1.cmp(&b.1))
 }
 
 /// Buffers that are used for one sample after another, whatever the loss.

@@ -50,12 +50,7 @@ impl Loss for MaxTopkSvm {
     }
 
     fn sample_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
-        let ranked = &mut workspace.ranked;
-        ranked.clear();
-        ranked.extend(sample.scores.iter().copied().zip(0..));
-        ranked.swap_remove(sample.label);
-        let (_, &mut (kth, class), _) = ranked
-            .select_nth_unstable_by(self.k - 1, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let (_, (kth, class), _) = sample.select_wrong(self.k, &mut workspace.ranked);
         let k = self.k as f64;
         let hinge = self.alpha + (kth - sample.scores[sample.label]) / k;
         if let Some(grad) = sample.grad {
@@ -92,6 +87,9 @@ mod tests {
         assert_eq!(loss(3, 0.25, &scores, 2), (0.0, vec![0.0; 4]));
         assert_eq!(loss(2, 0.0, &[1.0; 4], 0), (0.0, vec![0.0; 4]));
         assert_eq!(loss(2, 1.0, &[1.0; 4], 0), (1.0, vec![-0.5, 0.0, 0.5, 0.0]));
+        let zeros = [1.0, -0.0, 0.0];
+        assert_eq!(loss(1, 1.0, &zeros, 0), (0.0, vec![0.0; 3]));
+        assert_eq!(loss(1, 2.0, &zeros, 0), (1.0, vec![-1.0, 1.0, 0.0]));
     }
 
     #[test]

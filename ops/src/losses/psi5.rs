@@ -1,0 +1,135 @@
+use crate::LossError;
+use crate::loss::{Loss, Sample, Workspace, by_rank, check_alpha, check_k};
+
+/// The top-k calibrated hinge loss ψ₅ of Yang and Koyejo, "On the Consistency of Top-k Surrogate
+/// Losses", ICML 2020 ([arXiv 1901.11141](https://arxiv.org/abs/1901.11141)).
+///
+/// For scores s ∈ Rⁿ, label y and margin α ≥ 0, with s_\[k+1\] the (k + 1)-th largest of all n scores,
+///
+/// ```text
+/// loss = max(0, α + s_[k+1] − s_y)
+/// ```
+///
+/// The paper has α = 1. [`BalancedNoisedTopk`](crate::BalancedNoisedTopk) is this loss made smooth. For
+/// k = 1 it is not the multi-class hinge: a label that has the second highest score is not compared with
+/// the highest. At least k + 1 classes are needed.
+///
+/// Where the loss is positive, its derivatives are −1 for the label and 1 for the class of s_\[k+1\], where
+/// of equal scores the lower class comes first; elsewhere they are 0. If the label is that class itself,
+/// the loss is α and all derivatives are 0: the loss is not convex, and such a sample is not learnt from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Psi5 {
+    k: usize,
+    alpha: f64,
+}
+
+impl Psi5 {
+    /// A loss for top-`k` accuracy with margin `alpha`, in units of the scores; the paper uses 1.
+    ///
+    /// # Errors
+    /// If `k` is 0, or `alpha` is negative or not finite.
+    pub fn new(k: usize, alpha: f64) -> Result<Self, LossError> {
+        Ok(Self {
+            k: check_k(k)?,
+            alpha: check_alpha(alpha)?,
+        })
+    }
+
+    /// Number of classes among which the label should be.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Margin.
+    pub fn alpha(&self) -> f64 {
+        self.alpha
+    }
+}
+
+impl Loss for Psi5 {
+    fn min_classes(&self) -> usize {
+        self.k + 1
+    }
+
+    fn sample_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
+        let ranked = &mut workspace.ranked;
+        ranked.clear();
+        ranked.extend(sample.scores.iter().copied().zip(0..));
+        let (_, &mut (next, class), _) = ranked.select_nth_unstable_by(self.k, by_rank);
+        let hinge = self.alpha + (next - sample.scores[sample.label]);
+        if let Some(grad) = sample.grad {
+            grad.fill(0.0);
+            if hinge > 0.0 && class != sample.label {
+                grad[class] = sample.factor;
+                grad[sample.label] = -sample.factor;
+            }
+        }
+        hinge.max(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::losses::evaluate::{assert_gradient_is_slope, distinct_scores, evaluate, sorted};
+
+    fn loss(k: usize, alpha: f64) -> Psi5 {
+        Psi5::new(k, alpha).unwrap()
+    }
+
+    #[test]
+    fn equals_the_definition_with_all_classes_sorted() {
+        for (seed, k) in [1, 2, 3, 6, 9].into_iter().enumerate() {
+            for label in 0..10 {
+                let scores = distinct_scores(10, 1.0, seed as u64);
+                let expected = 0.6 + sorted(scores.iter().copied())[k] - scores[label];
+                let (value, _) = evaluate(&loss(k, 0.6), &scores, label);
+                assert!((value - expected.max(0.0)).abs() < 1e-15);
+                assert_gradient_is_slope(&loss(k, 0.6), &scores, label);
+            }
+        }
+    }
+
+    #[test]
+    fn compares_the_label_with_the_next_of_all_classes() {
+        let scores = [0.5, 3.0, 2.0, 1.0];
+        let of = |k, label| evaluate(&loss(k, 1.0), &scores, label);
+        assert_eq!(of(1, 1), (0.0, vec![0.0; 4]));
+        assert_eq!(of(1, 2), (1.0, vec![0.0; 4]));
+        assert_eq!(of(1, 3), (2.0, vec![0.0, 0.0, 1.0, -1.0]));
+        assert_eq!(of(3, 3), (0.5, vec![1.0, 0.0, 0.0, -1.0]));
+    }
+
+    #[test]
+    fn of_equal_scores_the_lower_class_comes_first() {
+        let scores = [0.0, -0.0, 0.0, 0.0];
+        let of = |k, label| evaluate(&loss(k, 1.0), &scores, label);
+        assert_eq!(of(2, 0), (1.0, vec![-1.0, 0.0, 1.0, 0.0]));
+        assert_eq!(of(2, 2), (1.0, vec![0.0; 4]));
+        assert_eq!(of(1, 3), (1.0, vec![0.0, 1.0, 0.0, -1.0]));
+        assert_eq!(evaluate(&loss(2, 0.0), &scores, 0), (0.0, vec![0.0; 4]));
+    }
+
+    #[test]
+    fn finite_at_any_scale() {
+        for scale in [1e-30, 1.0, 1e30] {
+            for (k, label) in [(1, 0), (3, 4), (8, 8)] {
+                let (value, _) = evaluate(&loss(k, 1.0), &distinct_scores(9, scale, 1), label);
+                assert!(value.is_finite() && value >= 0.0);
+            }
+        }
+    }
+
+    #[test]
+    fn bad_parameters_are_named() {
+        assert_eq!(Psi5::new(0, 1.0), Err(LossError::ZeroK));
+        assert_eq!(Psi5::new(1, -1.0), Err(LossError::Alpha(-1.0)));
+        assert_eq!(
+            loss(3, 1.0).check_classes(3),
+            Err(LossError::TooFewClasses {
+                needed: 4,
+                classes: 3
+            })
+        );
+    }
+}
