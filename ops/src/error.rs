@@ -13,6 +13,47 @@ pub enum LossError {
     /// The margin is negative or not finite.
     #[error("alpha (margin) must be a finite number of at least 0, got {0}")]
     Alpha(f64),
+    /// The standard deviation of the noise is negative or not finite.
+    #[error(
+        "epsilon (standard deviation of the noise) must be a finite number of at least 0, got {0}"
+    )]
+    Epsilon(f64),
+    /// There are no noise vectors.
+    #[error("the number of draws must be at least 1, got 0")]
+    ZeroDraws,
+    /// The margin of a class is negative or not finite.
+    #[error("the margin of class {class} must be a finite number of at least 0, got {margin}")]
+    Margin {
+        /// Index of the class.
+        class: usize,
+        /// Its margin.
+        margin: f64,
+    },
+    /// A class whose margin depends on the number of its training samples has none.
+    #[error("class {class} has no training samples: margins are made of their numbers")]
+    NoSamples {
+        /// Index of the class.
+        class: usize,
+    },
+    /// The margins are not one for each class.
+    #[error("{margins} class margins for {classes} classes: expected one a class")]
+    MarginCount {
+        /// Number of margins.
+        margins: usize,
+        /// Scores per sample.
+        classes: usize,
+    },
+    /// The probability of a k is negative or not finite.
+    #[error("the probability of k = {k} must be a finite number of at least 0, got {probability}")]
+    Probability {
+        /// The k.
+        k: usize,
+        /// Its probability.
+        probability: f64,
+    },
+    /// The probabilities of the k do not sum to 1.
+    #[error("the probabilities of all k must sum to 1, got a sum of {0}")]
+    ProbabilitySum(f64),
     /// A weight of a class is negative or not finite.
     #[error("the weight of class {class} must be a finite number of at least 0, got {weight}")]
     Weight {

@@ -11,6 +11,9 @@
 //! | [`TopkHingeAlpha`], [`TopkHingeBeta`] | the top-k hinge losses α and β of Lapin, Hein and Schiele, [NIPS 2015](https://arxiv.org/abs/1511.06683) |
 //! | [`TruncatedTopkEntropy`] | cross-entropy without the first k − 1 wrong classes, Lapin, Hein and Schiele, [CVPR 2016](https://arxiv.org/abs/1512.00486) |
 //! | [`Psi5`] | the top-k calibrated hinge of Yang and Koyejo, [ICML 2020](https://arxiv.org/abs/1901.11141) |
+//! | [`BalancedNoisedTopk`] | the same with noise on the scores, Garcin, Servajean, Joly and Salmon, [ICML 2022](https://arxiv.org/abs/2202.02193) |
+//! | [`Lml`] | the log-likelihood under the limited multi-label projection, Amos, Koltun and Kolter, [2019](https://arxiv.org/abs/1906.08707) |
+//! | [`DifferentiableTopkCrossEntropy`] | cross-entropy of a relaxed ranking for several k at once, Petersen, Kuehne, Borgelt and Deussen, [ICML 2022](https://arxiv.org/abs/2206.07290) |
 //! | [`CrossEntropy`] | softmax cross-entropy, to compare with |
 //! | [`Loss`] | what the losses have in common: values and gradients of a batch |
 //! | [`accuracy`] | rank of the label and top-k accuracy |
@@ -43,6 +46,7 @@ mod esf;
 mod executor;
 mod loss;
 mod losses;
+pub mod noise;
 mod score;
 mod simd;
 
@@ -51,7 +55,10 @@ pub use error::LossError;
 pub use executor::{Executor, Rayon};
 pub use half::{bf16, f16};
 pub use loss::Loss;
+pub use losses::balanced_noised_topk::BalancedNoisedTopk;
 pub use losses::cross_entropy::CrossEntropy;
+pub use losses::differentiable_topk_cross_entropy::DifferentiableTopkCrossEntropy;
+pub use losses::lml::Lml;
 pub use losses::max_topk_svm::MaxTopkSvm;
 pub use losses::psi5::Psi5;
 pub use losses::smooth_topk_svm::SmoothTopkSvm;

@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 use std::fmt::Debug;
 
-use crate::losses::smooth_topk_svm;
+use crate::losses::{differentiable_topk_cross_entropy, smooth_topk_svm};
 use crate::{Criterion, LossError, Reduction, Score};
 
 /// A classification loss: a value for each sample and its gradient with respect to the scores.
@@ -184,14 +184,17 @@ impl Sample<'_, f32> {
     }
 }
 
+/// A score with its class.
+pub(crate) type Ranked = (f64, usize);
+
 impl Sample<'_, f64> {
     /// Ranks the wrong classes as far as the `k`-th: gives those before it, in no order, and itself,
     /// and those after it, in no order.
     pub(crate) fn select_wrong<'r>(
         &self,
         k: usize,
-        ranked: &'r mut Vec<(f64, usize)>,
-    ) -> (&'r [(f64, usize)], (f64, usize), &'r [(f64, usize)]) {
+        ranked: &'r mut Vec<Ranked>,
+    ) -> (&'r [Ranked], Ranked, &'r [Ranked]) {
         ranked.clear();
         ranked.extend(self.scores.iter().copied().zip(0..));
         ranked.swap_remove(self.label);
@@ -202,7 +205,7 @@ impl Sample<'_, f64> {
 
 /// The order of scores with their classes from the highest down; of equal scores the lower class comes
 /// first.
-pub(crate) fn by_rank(a: &(f64, usize), b: &(f64, usize)) -> Ordering {
+pub(crate) fn by_rank(a: &Ranked, b: &Ranked) -> Ordering {
     // Not `total_cmp`, in which −0 is below 0.
     let scores = b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal);
     scores.then(a.1.cmp(&b.1))
@@ -213,8 +216,9 @@ pub(crate) fn by_rank(a: &(f64, usize), b: &(f64, usize)) -> Ordering {
 pub struct Workspace {
     pub(crate) f64: Buffers<f64>,
     pub(crate) f32: Buffers<f32>,
-    pub(crate) ranked: Vec<(f64, usize)>,
+    pub(crate) ranked: Vec<Ranked>,
     pub(crate) smooth: smooth_topk_svm::Buffers,
+    pub(crate) ranking: differentiable_topk_cross_entropy::Buffers,
 }
 
 /// A sample in another type.
