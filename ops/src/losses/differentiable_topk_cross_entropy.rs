@@ -15,13 +15,15 @@ use crate::loss::{Loss, Ranked, Sample, Workspace, by_rank, check_k, check_tau};
 /// loss = −ln Σ_k w_k (P_1y + … + P_ky)
 /// ```
 ///
-/// The rows of P sum to 1 and its columns only nearly: the loss can be somewhat below 0. As τ → 0 the
-/// loss of a label of rank r tends to −ln(w_r + … + w_K), r ≤ K. For w = (1) it is the cross-entropy of the
-/// first row of P, which is not softmax. At least as many classes as probabilities are needed.
+/// The rows of P sum to 1 and its columns only nearly: the loss can be somewhat below 0, and can grow
+/// with the label's score where that is high. As τ → 0 the loss of a label of rank r ≤ K tends to
+/// −ln(w_r + … + w_K). For w = (1) it is the cross-entropy of the first row of P, which is not softmax.
+/// At least as many classes as probabilities are needed.
 ///
 /// The derivative of |s_i − s_l| is taken as 0 where the two are equal, as PyTorch does. Entries of the
-/// gradient are at most of the order of n/τ. Values and gradients are exact at any spread of the scores,
-/// also where the label's share of P underflows. Time is O(n log n + nK) a sample.
+/// gradient are at most of the order of n/τ, and so are their rounding errors times 2⁻⁵³. There is no
+/// approximation at any spread of the scores, also where the label's share of P underflows. Time is
+/// O(n log n + nK) a sample.
 ///
 /// The paper has somewhat better results with P from differentiable sorting networks; NeuralSort, which
 /// it compares them with, is what can be computed exactly in O(nK). The paper's code, unless told
@@ -306,6 +308,12 @@ mod tests {
         let (value, grad) = of(2);
         assert!((value - (500.0 - f64::ln(0.2))).abs() < 1e-9);
         assert!((grad[2] + 1000.0).abs() < 1e-9 && (grad[3] - 1000.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn columns_need_not_sum_to_one() {
+        let of = |own| evaluate(&loss(&[0.0, 0.0, 1.0], 1.0), &[0.5, own, -0.5], 1).0;
+        assert!(of(0.0) < -0.1 && of(1.0) > 0.0);
     }
 
     #[test]
