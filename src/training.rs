@@ -9,7 +9,7 @@ use topk_data::{Dataset, Normalization, NormalizationTable, cifar100};
 use topk_models::{Checkpoint, Mode, Network, architecture, export};
 use topk_onnx::ModelCard;
 use topk_ops::accuracy::Accuracy;
-use topk_ops_tch::select_device;
+use topk_ops_tch::{loss, select_device};
 
 use crate::TrainError;
 use crate::batches::TrainingImages;
@@ -19,7 +19,7 @@ use crate::label_noise::add_label_noise;
 use crate::log::{Best, Epoch, Log, Record};
 use crate::progress::Progress;
 use crate::split::split;
-use crate::training_loss::TrainingLoss;
+use crate::training_loss::{TrainingLoss, training_loss};
 
 /// Trains a network and leaves in the folder `config.out`:
 ///
@@ -45,7 +45,7 @@ pub fn train(config: &Config) -> Result<(), TrainError> {
     let device = select_device(config.device)?;
     let data = Data::load(config)?;
     let classes = data.training.dataset.class_names.len();
-    let loss = TrainingLoss::new(config.loss, config.topk)?;
+    let loss = training_loss(config.loss, config.topk)?;
     loss.check_classes(classes)?;
     if config.topk > classes {
         return Err(TrainError::TopK {
@@ -270,14 +270,11 @@ impl Run<'_> {
             let xs = image_tensor(&host, shape, device);
             let labels = Tensor::from_slice(&host.labels).to_device(device);
             let scores = self.network.forward(&xs, Mode::Train);
-            let loss = self
-                .loss
-                .mean(&scores, &labels)
-                .map_err(|error| TrainError::Step {
-                    epoch,
-                    batch: batch + 1,
-                    error,
-                })?;
+            let loss = loss(&self.loss, &scores, &labels).map_err(|error| TrainError::Step {
+                epoch,
+                batch: batch + 1,
+                error,
+            })?;
             self.optimizer.zero_grad();
             loss.backward();
             self.optimizer.step();

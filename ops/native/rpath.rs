@@ -1,6 +1,7 @@
 //! Build script of every package whose programs or tests link libtorch: records where libtorch
 //! lies in each of them, so that they start from any directory without `LD_LIBRARY_PATH`.
 
+/// Records it.
 pub fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rerun-if-env-changed=LIBTORCH_LIB");

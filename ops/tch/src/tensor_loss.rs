@@ -16,6 +16,12 @@ pub trait TensorLoss: Loss {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError>;
 }
 
+impl<L: TensorLoss + ?Sized> TensorLoss for Box<L> {
+    fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+        (**self).values(scores, labels)
+    }
+}
+
 impl TensorLoss for CrossEntropy {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
         let log_probabilities = scores.f_log_softmax(1, None)?;
