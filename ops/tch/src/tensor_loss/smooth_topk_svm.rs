@@ -1,63 +1,14 @@
 use tch::{Kind, TchError, Tensor, no_grad};
-use topk_ops::{CrossEntropy, Loss, MaxTopkSvm, SmoothTopkSvm};
+use topk_ops::SmoothTopkSvm;
 
+use super::{TensorLoss, column, wrong};
 use crate::autograd::with_gradient;
-
-/// A loss by libtorch's operations, which run on any of its devices.
-///
-/// This is how losses of tensors on a GPU are computed. The scores stay there, and the host waits for
-/// nothing.
-pub trait TensorLoss: Loss {
-    /// Losses `[N]` of `scores` `[N, C]` (`Float` or `Double`) and `labels` `[N]` on the same device,
-    /// of the type of the scores, and differentiable with respect to them.
-    ///
-    /// # Errors
-    /// If libtorch fails.
-    fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError>;
-}
-
-impl<L: TensorLoss + ?Sized> TensorLoss for Box<L> {
-    fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
-        (**self).values(scores, labels)
-    }
-}
-
-impl TensorLoss for CrossEntropy {
-    fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
-        let log_probabilities = scores.f_log_softmax(1, None)?;
-        column(&log_probabilities, labels)?.f_neg()
-    }
-}
-
-impl TensorLoss for MaxTopkSvm {
-    fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
-        let (highest, _) = wrong(scores, labels)?.f_topk(self.k() as i64, 1, true, true)?;
-        let margin = highest
-            .f_select(1, self.k() as i64 - 1)?
-            .f_sub(&column(scores, labels)?)?;
-        margin
-            .f_div_scalar(self.k() as f64)?
-            .f_add_scalar(self.alpha())?
-            .f_relu()
-    }
-}
 
 impl TensorLoss for SmoothTopkSvm {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
         let (values, grad) = no_grad(|| smooth_topk_svm(self, scores, labels))?;
         with_gradient(scores, &values, &grad)
     }
-}
-
-/// The label's entry of each row, `[N]`.
-fn column(rows: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
-    rows.f_gather(1, &labels.f_unsqueeze(1)?, false)?
-        .f_squeeze_dim(1)
-}
-
-/// The scores with −∞ for the label's.
-fn wrong(scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
-    scores.f_scatter_value(1, &labels.f_unsqueeze(1)?, f64::NEG_INFINITY)
 }
 
 /// Largest k for which only 2k classes are treated one by one.

@@ -1,0 +1,108 @@
+mod balanced_noised_topk;
+mod differentiable_topk_cross_entropy;
+mod lml;
+mod smooth_topk_svm;
+
+use tch::{TchError, Tensor};
+use topk_ops::{
+    CrossEntropy, Loss, MaxTopkSvm, Psi5, TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy,
+};
+
+/// A loss by libtorch's operations, which run on any of its devices.
+///
+/// This is how losses of tensors on a GPU are computed. The scores stay there, and the host waits for
+/// nothing. Where a loss depends on the order of equal scores, it is the order that the device puts
+/// them in.
+pub trait TensorLoss: Loss {
+    /// Losses `[N]` of `scores` `[N, C]` (`Float` or `Double`) and `labels` `[N]` on the same device,
+    /// of the type of the scores, and differentiable with respect to them.
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError>;
+}
+
+impl<L: TensorLoss + ?Sized> TensorLoss for Box<L> {
+    fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+        (**self).values(scores, labels)
+    }
+}
+
+impl TensorLoss for CrossEntropy {
+    fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+        let log_probabilities = scores.f_log_softmax(1, None)?;
+        column(&log_probabilities, labels)?.f_neg()
+    }
+}
+
+impl TensorLoss for MaxTopkSvm {
+    fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+        let kth = kth_largest(&wrong(scores, labels)?, self.k())?;
+        let margin = kth.f_sub(&column(scores, labels)?)?;
+        margin
+            .f_div_scalar(self.k() as f64)?
+            .f_add_scalar(self.alpha())?
+            .f_relu()
+    }
+}
+
+impl TensorLoss for TopkHingeAlpha {
+    fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+        let highest = highest_excesses(scores, labels, self.k(), self.alpha())?;
+        highest.f_mean_dim(1, false, None)?.f_relu()
+    }
+}
+
+impl TensorLoss for TopkHingeBeta {
+    fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+        let highest = highest_excesses(scores, labels, self.k(), self.alpha())?;
+        highest.f_relu()?.f_mean_dim(1, false, None)
+    }
+}
+
+impl TensorLoss for TruncatedTopkEntropy {
+    fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+        let (_, left_out) = wrong(scores, labels)?.f_topk(self.k() as i64 - 1, 1, true, true)?;
+        let others = scores.f_scatter_value(1, &left_out, f64::NEG_INFINITY)?;
+        CrossEntropy.values(&others, labels)
+    }
+}
+
+impl TensorLoss for Psi5 {
+    fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+        let next = kth_largest(scores, self.k() + 1)?;
+        let margin = next.f_sub(&column(scores, labels)?)?;
+        margin.f_add_scalar(self.alpha())?.f_relu()
+    }
+}
+
+/// α + s_j − s_y of the wrong classes and 0 of the label, the `k` largest of each row.
+fn highest_excesses(
+    scores: &Tensor,
+    labels: &Tensor,
+    k: usize,
+    alpha: f64,
+) -> Result<Tensor, TchError> {
+    let excesses = scores
+        .f_sub(&column(scores, labels)?.f_unsqueeze(1)?)?
+        .f_add_scalar(alpha)?
+        .f_scatter_value(1, &labels.f_unsqueeze(1)?, 0.0)?;
+    Ok(excesses.f_topk(k as i64, 1, true, true)?.0)
+}
+
+/// The k-th largest entry along the last dimension.
+fn kth_largest(entries: &Tensor, k: usize) -> Result<Tensor, TchError> {
+    let (largest, _) = entries.f_topk(k as i64, -1, true, true)?;
+    largest.f_select(-1, k as i64 - 1)
+}
+
+/// The label's entry of each row, `[N]`.
+fn column(rows: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+    rows.f_gather(1, &labels.f_unsqueeze(1)?, false)?
+        .f_squeeze_dim(1)
+}
+
+/// The scores with −∞ for the label's.
+fn wrong(scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+    scores.f_scatter_value(1, &labels.f_unsqueeze(1)?, f64::NEG_INFINITY)
+}
