@@ -65,3 +65,4 @@ pub use losses::smooth_topk_svm::SmoothTopkSvm;
 pub use losses::topk_hinge::{TopkHingeAlpha, TopkHingeBeta};
 pub use losses::truncated_topk_entropy::TruncatedTopkEntropy;
 pub use score::Score;
+pub use simd::instructions;

@@ -1,9 +1,25 @@
 //! Judges the implementation of the smooth top-k SVM: the library of the `topk-perf` command.
+//!
+//! | item | what it is |
+//! | --- | --- |
+//! | [`Errors`] | comparison with exact values from a file |
+//! | [`exact()`] | exact values of any sample |
+//! | [`reference`] | other algorithms for the loss |
+//! | [`measure()`] | time, memory and errors of the algorithms |
+//! | [`Report`] | the results as files |
 
+mod algorithm;
 mod check;
 mod double_double;
 mod exact;
+mod measure;
+mod random;
 pub mod reference;
+mod report;
 
+pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use check::{Bars, Case, Errors, ReadError, read_cases};
 pub use exact::{BeyondRange, Exact, exact};
+pub use measure::{MeasureError, Measurement, Problem, Protocol, Type, UnknownType, measure};
+pub use random::random_batch;
+pub use report::{Machine, Report, table_header, table_rows};

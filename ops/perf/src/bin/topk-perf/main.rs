@@ -1,5 +1,9 @@
 //! The `topk-perf` command.
 
+mod bench;
+mod memory;
+mod output;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,12 +12,21 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use topk_perf::{Bars, Errors, read_cases};
 
-/// Judge the implementation of the smooth top-k SVM.
+/// Compare algorithms for the smooth top-k SVM: time, memory and errors.
+///
+/// Lists are separated by commas; every combination is measured.
 #[derive(Debug, Parser)]
-#[command(name = "topk-perf", version, max_term_width = 100)]
+#[command(
+    name = "topk-perf",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 struct Args {
+    #[command(flatten)]
+    bench: bench::Args,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -27,9 +40,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Args { command } = Args::parse();
+    let Args { bench, command } = Args::parse();
     let result = match command {
-        Command::Check { cases } => check(&cases),
+        None => bench::run(&bench).map(|()| ExitCode::SUCCESS),
+        Some(Command::Check { cases }) => check(&cases),
     };
     match result {
         Ok(code) => code,

@@ -1,0 +1,191 @@
+//! The comparison of the algorithms.
+
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use rayon::ThreadPoolBuilder;
+use topk_ops::{Loss, SmoothTopkSvm};
+use topk_perf::{
+    Algorithm, Machine, Measurement, Problem, Protocol, Report, Type, measure, table_header,
+    table_rows,
+};
+
+use crate::memory;
+use crate::output::Output;
+
+/// Scores of a batch that fit memory several times over.
+const MAX_SCORES: usize = 1 << 29;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Scores per sample
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1000")]
+    classes: Vec<NonZeroUsize>,
+    /// Samples per batch
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "256")]
+    batch: Vec<NonZeroUsize>,
+    /// The k of the loss
+    #[arg(long, value_name = "K", value_delimiter = ',', default_value = "5")]
+    topk: Vec<usize>,
+    /// Temperature of the loss
+    #[arg(long, value_name = "T", value_delimiter = ',', default_value = "1")]
+    tau: Vec<f64>,
+    /// Margin of the loss
+    #[arg(long, value_name = "A", default_value_t = 1.0)]
+    alpha: f64,
+    /// What to compare
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "summation,log-summation,divide-and-conquer,fused"
+    )]
+    algorithms: Vec<Algorithm>,
+    /// Type of the scores, f32 or f64
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    dtype: Type,
+    /// Standard deviation of the scores, which are normally distributed
+    #[arg(long, value_name = "S", default_value_t = 1.0)]
+    scale: f64,
+    /// Threads; all processors if not given
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Timed runs, of which the median counts
+    #[arg(long, value_name = "R", default_value = "11")]
+    repeats: NonZeroUsize,
+    /// Samples of each batch whose results are compared with exact values
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    error_samples: usize,
+    /// Do not time an algorithm that would take longer for a batch, in seconds
+    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    limit: f64,
+    /// Seed of the random scores and labels
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// Write the table to a CSV file
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Write the table to a JSON file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let problems = args.problems()?;
+    let csv = args.csv.as_deref().map(Output::open).transpose()?;
+    let json = args.json.as_deref().map(Output::open).transpose()?;
+    let mut pool = ThreadPoolBuilder::new();
+    if let Some(threads) = args.threads {
+        pool = pool.num_threads(threads.get());
+    }
+    let pool = pool.build().context("cannot start the threads")?;
+    let report = pool.install(|| args.report(&problems))?;
+    if let Some(csv) = csv {
+        csv.write(&report.csv())?;
+    }
+    if let Some(json) = json {
+        json.write(&(serde_json::to_string_pretty(&report)? + "\n"))?;
+    }
+    Ok(())
+}
+
+impl Args {
+    /// Every combination, checked.
+    fn problems(&self) -> Result<Vec<Problem>> {
+        if !(self.scale >= 0.0 && self.scale.is_finite()) {
+            bail!(
+                "--scale must be a finite number of at least 0, got {}",
+                self.scale
+            );
+        }
+        if !(self.limit > 0.0) {
+            bail!("--limit must be above 0, got {}", self.limit);
+        }
+        let mut problems = Vec::new();
+        for &batch in &self.batch {
+            for &classes in &self.classes {
+                for &k in &self.topk {
+                    for &tau in &self.tau {
+                        let (batch, classes) = (batch.get(), classes.get());
+                        let svm = SmoothTopkSvm::new(k, tau, self.alpha)?;
+                        svm.check_classes(classes).with_context(|| {
+                            format!("--topk {k} does not go with --classes {classes}")
+                        })?;
+                        if batch.saturating_mul(classes) > MAX_SCORES {
+                            bail!("--batch {batch} times --classes {classes} is too much");
+                        }
+                        problems.push(Problem {
+                            dtype: self.dtype,
+                            batch,
+                            classes,
+                            svm,
+                            scale: self.scale,
+                            seed: self.seed,
+                        });
+                    }
+                }
+            }
+        }
+        Ok(problems)
+    }
+
+    fn report(&self, problems: &[Problem]) -> Result<Report> {
+        let machine = Machine::current();
+        let mut out = io::stdout().lock();
+        writeln!(
+            out,
+            "topk-perf {} on {}, {} threads; fused algorithm with {}\n",
+            env!("CARGO_PKG_VERSION"),
+            machine.cpu,
+            machine.threads,
+            machine.instructions,
+        )?;
+        let measurements = self.measure(problems, self.repeats.get(), &mut out)?;
+        writeln!(
+            out,
+            "\nTimes are medians of {} runs, for the losses and for losses with gradient. Memory is what the \
+             latter\nallocates at its peak, on all threads. Errors are the largest of {} samples of the \
+             batch against exact\nvalues: of a loss relative to max(1, loss), of a derivative absolute.",
+            self.repeats, self.error_samples,
+        )?;
+        Ok(Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            machine,
+            seed: self.seed,
+            repeats: self.repeats.get(),
+            measurements,
+        })
+    }
+
+    /// Prints a table of the problems as they are measured.
+    fn measure(
+        &self,
+        problems: &[Problem],
+        repeats: usize,
+        out: &mut impl Write,
+    ) -> Result<Vec<Measurement>> {
+        let protocol = Protocol {
+            algorithms: &self.algorithms,
+            repeats,
+            error_samples: self.error_samples,
+            limit: self.limit,
+            peak_memory: Some(memory::peak),
+        };
+        let mut measurements = Vec::new();
+        writeln!(out, "{}", table_header())?;
+        for problem in problems {
+            let rows = measure(problem, &protocol)?;
+            write!(out, "{}", table_rows(&rows))?;
+            for row in &rows {
+                if let Some(note) = &row.note {
+                    writeln!(out, "  {}: {note}", row.algorithm)?;
+                }
+            }
+            out.flush()?;
+            measurements.extend(rows);
+        }
+        Ok(measurements)
+    }
+}

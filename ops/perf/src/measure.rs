@@ -1,0 +1,462 @@
+use std::fmt;
+use std::str::FromStr;
+use std::time::Instant;
+
+use rayon::ThreadPoolBuilder;
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use topk_ops::{LossError, SmoothTopkSvm};
+
+use crate::reference::Real;
+use crate::{Algorithm, BeyondRange, Exact, exact, random_batch};
+
+/// Type of the scores, and of the arithmetic of the reference algorithms.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Type {
+    /// Single precision.
+    F32,
+    /// Double precision.
+    F64,
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+        })
+    }
+}
+
+/// There is no such type.
+#[derive(Clone, Copy, Debug, Error, PartialEq)]
+#[error("not f32 or f64")]
+pub struct UnknownType;
+
+impl FromStr for Type {
+    type Err = UnknownType;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "f32" => Ok(Self::F32),
+            "f64" => Ok(Self::F64),
+            _ => Err(UnknownType),
+        }
+    }
+}
+
+/// A batch of random samples and the loss to compute.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Problem {
+    /// Type of the scores.
+    pub dtype: Type,
+    /// Number of samples.
+    pub batch: usize,
+    /// Scores per sample.
+    pub classes: usize,
+    /// The loss.
+    pub svm: SmoothTopkSvm,
+    /// Standard deviation of the scores.
+    pub scale: f64,
+    /// Seed of the scores and labels.
+    pub seed: u64,
+}
+
+/// How to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Protocol<'a> {
+    /// What to compare, in this order.
+    pub algorithms: &'a [Algorithm],
+    /// Timed runs of each algorithm; with 0, neither time nor memory is measured.
+    pub repeats: usize,
+    /// Samples of the batch whose results are compared with exact values.
+    pub error_samples: usize,
+    /// An algorithm that would take more seconds than this for a batch is not timed.
+    pub limit: f64,
+    /// Runs a function and says how many bytes more than before were allocated at the peak.
+    pub peak_memory: Option<fn(&mut dyn FnMut()) -> usize>,
+}
+
+/// What was found out about an algorithm. What is absent was not measured; `note` says why.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Measurement {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// Type of the scores.
+    #[serde(rename = "type")]
+    pub dtype: Type,
+    /// Number of samples.
+    pub batch: usize,
+    /// Scores per sample.
+    pub classes: usize,
+    /// The k of the loss.
+    pub k: usize,
+    /// Temperature.
+    pub tau: f64,
+    /// Margin.
+    pub alpha: f64,
+    /// Standard deviation of the scores.
+    pub scale: f64,
+    /// Time for the losses of the batch, in milliseconds: the median of the repeats.
+    pub forward_ms: Option<f64>,
+    /// Time for the losses and the gradient, likewise.
+    pub forward_backward_ms: Option<f64>,
+    /// Most bytes allocated at a time during losses and gradient of the batch, on fresh threads;
+    /// inputs and outputs do not count.
+    pub peak_bytes: Option<usize>,
+    /// Largest error of a loss, relative to max(1, loss). NaN or infinite if a loss is.
+    #[serde(with = "any_number")]
+    pub loss_error: Option<f64>,
+    /// Largest error of a derivative, absolute. NaN or infinite if a derivative is.
+    #[serde(with = "any_number")]
+    pub grad_error: Option<f64>,
+    /// Samples that the errors are of.
+    pub error_samples: usize,
+    /// Why something is absent.
+    pub note: Option<String>,
+}
+
+/// Nothing can be measured.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum MeasureError {
+    /// The loss cannot be computed.
+    #[error(transparent)]
+    Loss(#[from] LossError),
+    /// There are no exact values to compare with.
+    #[error(transparent)]
+    BeyondRange(#[from] BeyondRange),
+}
+
+/// Polynomial coefficients that the exact computation of a sample may hold: 400 MB.
+const EXACT_COEFFICIENTS: usize = 1 << 24;
+
+/// A timed run lasts at least as many seconds: short calls are repeated within it.
+const SHORTEST_RUN: f64 = 1e-3;
+
+/// Compares algorithms on the threads of the current rayon pool. Timed runs go round the algorithms,
+/// so that a change in the machine's speed meets all of them.
+///
+/// # Errors
+/// If the loss cannot be computed for so few classes, or its scores are too far apart for exact
+/// values.
+pub fn measure(
+    problem: &Problem,
+    protocol: &Protocol<'_>,
+) -> Result<Vec<Measurement>, MeasureError> {
+    match problem.dtype {
+        Type::F32 => measure_type::<f32>(problem, protocol),
+        Type::F64 => measure_type::<f64>(problem, protocol),
+    }
+}
+
+fn measure_type<T: Real>(
+    problem: &Problem,
+    protocol: &Protocol<'_>,
+) -> Result<Vec<Measurement>, MeasureError> {
+    topk_ops::Loss::check_classes(&problem.svm, problem.classes)?;
+    let (scores, labels) =
+        random_batch::<T>(problem.seed, problem.batch, problem.classes, problem.scale);
+    let mut batch = Batch {
+        svm: problem.svm,
+        classes: problem.classes,
+        values: vec![T::zero(); labels.len()],
+        grad: vec![T::zero(); scores.len()],
+        scores,
+        labels,
+    };
+    let exact = batch.exact(protocol.error_samples)?;
+    let mut contestants: Vec<_> = protocol
+        .algorithms
+        .iter()
+        .map(|&algorithm| batch.enter(problem, protocol, algorithm, &exact))
+        .collect();
+    for _ in 0..protocol.repeats {
+        for contestant in &mut contestants {
+            if let Some(runs) = &mut contestant.runs {
+                runs.forward
+                    .time(|| batch.run(contestant.measurement.algorithm, false));
+                runs.backward
+                    .time(|| batch.run(contestant.measurement.algorithm, true));
+            }
+        }
+    }
+    Ok(contestants.into_iter().map(Contestant::finish).collect())
+}
+
+/// Inputs and outputs.
+struct Batch<T> {
+    svm: SmoothTopkSvm,
+    classes: usize,
+    scores: Vec<T>,
+    labels: Vec<i64>,
+    values: Vec<T>,
+    grad: Vec<T>,
+}
+
+struct Contestant {
+    measurement: Measurement,
+    /// If it is to be timed.
+    runs: Option<Runs>,
+}
+
+struct Runs {
+    forward: Stopwatch,
+    backward: Stopwatch,
+}
+
+impl<T: Real> Batch<T> {
+    /// Exact results of the first samples.
+    fn exact(&self, samples: usize) -> Result<Vec<Exact>, BeyondRange> {
+        if self.classes * (self.svm.k() + 1) > EXACT_COEFFICIENTS {
+            return Ok(Vec::new());
+        }
+        (0..samples.min(self.labels.len()))
+            .into_par_iter()
+            .map(|sample| {
+                let scores: Vec<f64> = self.scores[sample * self.classes..][..self.classes]
+                    .iter()
+                    .map(|&score| score.into())
+                    .collect();
+                exact(&self.svm, &scores, self.labels[sample] as usize)
+            })
+            .collect()
+    }
+
+    /// Measures errors and memory, and prepares the timing.
+    fn enter(
+        &mut self,
+        problem: &Problem,
+        protocol: &Protocol<'_>,
+        algorithm: Algorithm,
+        exact: &[Exact],
+    ) -> Contestant {
+        let Problem { classes, svm, .. } = *problem;
+        let mut contestant = Contestant {
+            measurement: Measurement {
+                algorithm,
+                dtype: problem.dtype,
+                batch: problem.batch,
+                classes,
+                k: svm.k(),
+                tau: svm.tau(),
+                alpha: svm.alpha(),
+                scale: problem.scale,
+                forward_ms: None,
+                forward_backward_ms: None,
+                peak_bytes: None,
+                loss_error: None,
+                grad_error: None,
+                error_samples: 0,
+                note: None,
+            },
+            runs: None,
+        };
+        let measurement = &mut contestant.measurement;
+        let threads = rayon::current_num_threads().min(problem.batch) as f64;
+        let a_batch = |a_sample: f64| a_sample * problem.batch as f64 / threads;
+        let too_slow = |a_sample: f64| {
+            format!(
+                "not timed: a batch would take about {:.1} s, the limit is {} s",
+                a_batch(a_sample),
+                protocol.limit
+            )
+        };
+
+        let guess = algorithm.guess_seconds(classes, svm.k());
+        if guess > protocol.limit {
+            measurement.note = Some(too_slow(guess));
+            return contestant;
+        }
+        let start = Instant::now();
+        if let Err(error) = self.run_first(algorithm, 1) {
+            measurement.note = Some(format!("refused: {error}"));
+            return contestant;
+        }
+        let a_sample = start.elapsed().as_secs_f64();
+
+        let samples = if a_batch(a_sample) > protocol.limit {
+            exact.len().min(1)
+        } else {
+            exact.len()
+        };
+        if samples > 0 && self.run_first(algorithm, samples).is_ok() {
+            let (loss, grad) = self.errors(&exact[..samples]);
+            measurement.loss_error = Some(loss);
+            measurement.grad_error = Some(grad);
+            measurement.error_samples = samples;
+        } else if protocol.error_samples > 0 {
+            measurement.note =
+                Some("errors not measured: exact values need too much memory".into());
+        }
+
+        if protocol.repeats == 0 {
+            return contestant;
+        }
+        if a_batch(a_sample) > protocol.limit {
+            measurement.note = Some(too_slow(a_sample));
+            return contestant;
+        }
+        if let Some(peak_memory) = protocol.peak_memory {
+            // Algorithms keep buffers in their threads.
+            let pool = ThreadPoolBuilder::new()
+                .num_threads(rayon::current_num_threads())
+                .build();
+            if let Ok(pool) = pool {
+                let bytes = pool.install(|| peak_memory(&mut || self.run(algorithm, true)));
+                measurement.peak_bytes = Some(bytes);
+            }
+        }
+        let mut runs = Runs {
+            forward: Stopwatch::default(),
+            backward: Stopwatch::default(),
+        };
+        runs.forward.warm_up(|| self.run(algorithm, false));
+        runs.backward.warm_up(|| self.run(algorithm, true));
+        contestant.runs = Some(runs);
+        contestant
+    }
+
+    /// Losses and gradients of the first samples.
+    fn run_first(&mut self, algorithm: Algorithm, samples: usize) -> Result<(), LossError> {
+        let scores = samples * self.classes;
+        algorithm.compute(
+            &self.svm,
+            &self.scores[..scores],
+            &self.labels[..samples],
+            &mut self.values[..samples],
+            Some(&mut self.grad[..scores]),
+        )
+    }
+
+    fn run(&mut self, algorithm: Algorithm, backward: bool) {
+        algorithm
+            .compute(
+                &self.svm,
+                &self.scores,
+                &self.labels,
+                &mut self.values,
+                backward.then_some(&mut self.grad),
+            )
+            .expect("the first sample was computed");
+    }
+
+    /// Largest errors of the losses and of the gradients.
+    fn errors(&self, exact: &[Exact]) -> (f64, f64) {
+        let distance = |found: T, expected: f64| (found.into() - expected).abs();
+        let mut errors = (0.0, 0.0);
+        let rows = self.grad.chunks_exact(self.classes).zip(&self.values);
+        for (exact, (grad, &value)) in exact.iter().zip(rows) {
+            let loss = distance(value, exact.loss) / exact.loss.max(1.0);
+            errors.0 = max_or_nan(errors.0, loss);
+            for (&found, &expected) in grad.iter().zip(&exact.grad) {
+                errors.1 = max_or_nan(errors.1, distance(found, expected));
+            }
+        }
+        errors
+    }
+}
+
+/// The larger one; NaN if one is.
+fn max_or_nan(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.max(b)
+    }
+}
+
+impl Contestant {
+    fn finish(self) -> Measurement {
+        let Self {
+            mut measurement,
+            runs,
+        } = self;
+        if let Some(runs) = runs {
+            measurement.forward_ms = Some(runs.forward.median_ms());
+            measurement.forward_backward_ms = Some(runs.backward.median_ms());
+        }
+        measurement
+    }
+}
+
+/// Times of a call, in seconds.
+#[derive(Default)]
+struct Stopwatch {
+    /// Calls a run.
+    calls: usize,
+    times: Vec<f64>,
+}
+
+impl Stopwatch {
+    /// Finds out how many calls a run needs.
+    fn warm_up(&mut self, mut call: impl FnMut()) {
+        self.calls = 1;
+        loop {
+            let seconds = self.seconds(&mut call);
+            if seconds >= SHORTEST_RUN {
+                break;
+            }
+            self.calls = (self.calls * 10)
+                .min((1.1 * self.calls as f64 * SHORTEST_RUN / seconds.max(1e-9)).ceil() as usize);
+        }
+    }
+
+    fn time(&mut self, mut call: impl FnMut()) {
+        let seconds = self.seconds(&mut call);
+        self.times.push(seconds / self.calls as f64);
+    }
+
+    fn seconds(&self, call: &mut impl FnMut()) -> f64 {
+        let start = Instant::now();
+        for _ in 0..self.calls {
+            call();
+        }
+        start.elapsed().as_secs_f64()
+    }
+
+    fn median_ms(mut self) -> f64 {
+        self.times.sort_unstable_by(f64::total_cmp);
+        let (low, high) = ((self.times.len() - 1) / 2, self.times.len() / 2);
+        1e3 * 0.5 * (self.times[low] + self.times[high])
+    }
+}
+
+/// Numbers as such, and `"NaN"` or `"inf"`, for which JSON has no number.
+mod any_number {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize, Serialize)]
+    #[serde(untagged)]
+    enum Number {
+        Finite(f64),
+        Other(String),
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        number: &Option<f64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        number
+            .map(|number| {
+                if number.is_finite() {
+                    Number::Finite(number)
+                } else {
+                    Number::Other(number.to_string())
+                }
+            })
+            .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<f64>, D::Error> {
+        match Option::deserialize(deserializer)? {
+            None => Ok(None),
+            Some(Number::Finite(number)) => Ok(Some(number)),
+            Some(Number::Other(text)) => text.parse().map(Some).map_err(serde::de::Error::custom),
+        }
+    }
+}
