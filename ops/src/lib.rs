@@ -17,6 +17,7 @@
 //! | [`CrossEntropy`] | softmax cross-entropy, to compare with |
 //! | [`Loss`] | what the losses have in common: values and gradients of a batch |
 //! | [`accuracy`] | rank of the label and top-k accuracy |
+//! | [`instructions()`] | what the `f32` kernels use of this processor |
 //!
 //! Each value is a loss of one sample and each gradient row is its derivative with respect to that
 //! sample's scores; averaging over a batch is left to the caller, who knows how samples are weighted.

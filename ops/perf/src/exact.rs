@@ -18,7 +18,7 @@ pub struct Exact {
 /// The scores are too far apart for the temperature: |s_i − s_y| / (kτ) reaches 2⁴⁰.
 #[derive(Clone, Copy, Debug, Error, PartialEq)]
 #[error(
-    "scores that differ by {difference} at k = {k} and tau = {tau} are beyond the exact values"
+    "scores that differ by {difference:?} are too far apart for exact values at k = {k} and tau = {tau:?}"
 )]
 pub struct BeyondRange {
     difference: f64,
@@ -145,8 +145,7 @@ mod tests {
         let svm = SmoothTopkSvm::new(1, 1e-20, 1.0).unwrap();
         assert_eq!(
             exact(&svm, &[0.0, 1.0], 0).unwrap_err().to_string(),
-            "scores that differ by 1 at k = 1 and tau = 0.00000000000000000001 are beyond the exact \
-             values"
+            "scores that differ by 1.0 are too far apart for exact values at k = 1 and tau = 1e-20"
         );
     }
 }

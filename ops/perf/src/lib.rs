@@ -7,12 +7,14 @@
 //! | [`reference`] | other algorithms for the loss |
 //! | [`measure()`] | time, memory and errors of the algorithms |
 //! | [`Report`] | the results as files |
+//! | [`plot_time_by_classes`], [`plot_time_by_k`], [`plot_errors_by_tau`] | the results as pictures |
 
 mod algorithm;
 mod check;
 mod double_double;
 mod exact;
 mod measure;
+mod plot;
 mod random;
 pub mod reference;
 mod report;
@@ -20,6 +22,7 @@ mod report;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use check::{Bars, Case, Errors, ReadError, read_cases};
 pub use exact::{BeyondRange, Exact, exact};
-pub use measure::{MeasureError, Measurement, Problem, Protocol, Type, UnknownType, measure};
+pub use measure::{Measurement, Problem, Protocol, Type, UnknownType, measure};
+pub use plot::{PlotError, plot_errors_by_tau, plot_time_by_classes, plot_time_by_k};
 pub use random::random_batch;
 pub use report::{Machine, Report, table_header, table_rows};

@@ -2,7 +2,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Instant;
 
-use rayon::ThreadPoolBuilder;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -75,8 +74,9 @@ pub struct Protocol<'a> {
     pub error_samples: usize,
     /// An algorithm that would take more seconds than this for a batch is not timed.
     pub limit: f64,
-    /// Runs a function and says how many bytes more than before were allocated at the peak.
-    pub peak_memory: Option<fn(&mut dyn FnMut()) -> usize>,
+    /// Runs a function in a new pool of so many threads, and says how many bytes they allocated at
+    /// the peak. (Algorithms keep buffers in their threads.)
+    pub peak_memory: Option<fn(usize, &mut (dyn FnMut() + Send)) -> Option<usize>>,
 }
 
 /// What was found out about an algorithm. What is absent was not measured; `note` says why.
@@ -118,20 +118,17 @@ pub struct Measurement {
     pub note: Option<String>,
 }
 
-/// Nothing can be measured.
-#[derive(Clone, Debug, Error, PartialEq)]
-#[non_exhaustive]
-pub enum MeasureError {
-    /// The loss cannot be computed.
-    #[error(transparent)]
-    Loss(#[from] LossError),
-    /// There are no exact values to compare with.
+/// Polynomial coefficients that the exact computation of a sample may hold: 400 MB.
+const EXACT_COEFFICIENTS: usize = 1 << 24;
+
+/// There are no exact values.
+#[derive(Debug, Error)]
+enum NoExact {
+    #[error("exact values need too much memory")]
+    Memory,
     #[error(transparent)]
     BeyondRange(#[from] BeyondRange),
 }
-
-/// Polynomial coefficients that the exact computation of a sample may hold: 400 MB.
-const EXACT_COEFFICIENTS: usize = 1 << 24;
 
 /// A timed run lasts at least as many seconds: short calls are repeated within it.
 const SHORTEST_RUN: f64 = 1e-3;
@@ -140,12 +137,8 @@ const SHORTEST_RUN: f64 = 1e-3;
 /// so that a change in the machine's speed meets all of them.
 ///
 /// # Errors
-/// If the loss cannot be computed for so few classes, or its scores are too far apart for exact
-/// values.
-pub fn measure(
-    problem: &Problem,
-    protocol: &Protocol<'_>,
-) -> Result<Vec<Measurement>, MeasureError> {
+/// If the loss cannot be computed for so few classes.
+pub fn measure(problem: &Problem, protocol: &Protocol<'_>) -> Result<Vec<Measurement>, LossError> {
     match problem.dtype {
         Type::F32 => measure_type::<f32>(problem, protocol),
         Type::F64 => measure_type::<f64>(problem, protocol),
@@ -155,7 +148,7 @@ pub fn measure(
 fn measure_type<T: Real>(
     problem: &Problem,
     protocol: &Protocol<'_>,
-) -> Result<Vec<Measurement>, MeasureError> {
+) -> Result<Vec<Measurement>, LossError> {
     topk_ops::Loss::check_classes(&problem.svm, problem.classes)?;
     let (scores, labels) =
         random_batch::<T>(problem.seed, problem.batch, problem.classes, problem.scale);
@@ -167,7 +160,7 @@ fn measure_type<T: Real>(
         scores,
         labels,
     };
-    let exact = batch.exact(protocol.error_samples)?;
+    let exact = batch.exact(protocol.error_samples);
     let mut contestants: Vec<_> = protocol
         .algorithms
         .iter()
@@ -209,9 +202,9 @@ struct Runs {
 
 impl<T: Real> Batch<T> {
     /// Exact results of the first samples.
-    fn exact(&self, samples: usize) -> Result<Vec<Exact>, BeyondRange> {
+    fn exact(&self, samples: usize) -> Result<Vec<Exact>, NoExact> {
         if self.classes * (self.svm.k() + 1) > EXACT_COEFFICIENTS {
-            return Ok(Vec::new());
+            return Err(NoExact::Memory);
         }
         (0..samples.min(self.labels.len()))
             .into_par_iter()
@@ -220,7 +213,7 @@ impl<T: Real> Batch<T> {
                     .iter()
                     .map(|&score| score.into())
                     .collect();
-                exact(&self.svm, &scores, self.labels[sample] as usize)
+                Ok(exact(&self.svm, &scores, self.labels[sample] as usize)?)
             })
             .collect()
     }
@@ -231,7 +224,7 @@ impl<T: Real> Batch<T> {
         problem: &Problem,
         protocol: &Protocol<'_>,
         algorithm: Algorithm,
-        exact: &[Exact],
+        exact: &Result<Vec<Exact>, NoExact>,
     ) -> Contestant {
         let Problem { classes, svm, .. } = *problem;
         let mut contestant = Contestant {
@@ -277,19 +270,18 @@ impl<T: Real> Batch<T> {
         }
         let a_sample = start.elapsed().as_secs_f64();
 
-        let samples = if a_batch(a_sample) > protocol.limit {
-            exact.len().min(1)
-        } else {
-            exact.len()
-        };
-        if samples > 0 && self.run_first(algorithm, samples).is_ok() {
-            let (loss, grad) = self.errors(&exact[..samples]);
-            measurement.loss_error = Some(loss);
-            measurement.grad_error = Some(grad);
-            measurement.error_samples = samples;
-        } else if protocol.error_samples > 0 {
-            measurement.note =
-                Some("errors not measured: exact values need too much memory".into());
+        match exact {
+            Ok(exact) => {
+                let slow = a_batch(a_sample) > protocol.limit;
+                let exact = &exact[..exact.len().min(if slow { 1 } else { usize::MAX })];
+                if !exact.is_empty() && self.run_first(algorithm, exact.len()).is_ok() {
+                    let (loss, grad) = self.errors(exact);
+                    measurement.loss_error = Some(loss);
+                    measurement.grad_error = Some(grad);
+                    measurement.error_samples = exact.len();
+                }
+            }
+            Err(error) => measurement.note = Some(format!("errors not measured: {error}")),
         }
 
         if protocol.repeats == 0 {
@@ -300,14 +292,8 @@ impl<T: Real> Batch<T> {
             return contestant;
         }
         if let Some(peak_memory) = protocol.peak_memory {
-            // Algorithms keep buffers in their threads.
-            let pool = ThreadPoolBuilder::new()
-                .num_threads(rayon::current_num_threads())
-                .build();
-            if let Ok(pool) = pool {
-                let bytes = pool.install(|| peak_memory(&mut || self.run(algorithm, true)));
-                measurement.peak_bytes = Some(bytes);
-            }
+            let threads = rayon::current_num_threads();
+            measurement.peak_bytes = peak_memory(threads, &mut || self.run(algorithm, true));
         }
         let mut runs = Runs {
             forward: Stopwatch::default(),

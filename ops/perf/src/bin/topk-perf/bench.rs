@@ -1,15 +1,16 @@
 //! The comparison of the algorithms.
 
+use std::fs;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rayon::ThreadPoolBuilder;
 use topk_ops::{Loss, SmoothTopkSvm};
 use topk_perf::{
-    Algorithm, Machine, Measurement, Problem, Protocol, Report, Type, measure, table_header,
-    table_rows,
+    Algorithm, Machine, Measurement, Problem, Protocol, Report, Type, measure, plot_errors_by_tau,
+    plot_time_by_classes, plot_time_by_k, table_header, table_rows,
 };
 
 use crate::memory;
@@ -18,8 +19,9 @@ use crate::output::Output;
 /// Scores of a batch that fit memory several times over.
 const MAX_SCORES: usize = 1 << 29;
 
+// Not a doc comment, which would become the text of the help.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct Comparison {
     /// Scores per sample
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1000")]
     classes: Vec<NonZeroUsize>,
@@ -70,18 +72,37 @@ pub struct Args {
     /// Write the table to a JSON file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also measure over ranges of classes, k and tau, and draw the results in a folder
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
 }
 
-pub fn run(args: &Args) -> Result<()> {
+/// Classes that `--plots` measures at k = 5 and τ = 1, up to those of ImageNet-21k.
+const CLASSES: [usize; 6] = [100, 300, 1000, 3000, 10_000, 21_843];
+
+/// The k that it measures at 1,000 classes and τ = 1.
+const KS: [usize; 7] = [1, 2, 3, 5, 10, 20, 50];
+
+/// The temperatures at which it compares errors, with 1,000 classes and k = 5.
+const TAUS: [f64; 13] = [
+    1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0,
+];
+
+/// Samples in these measurements, and timed runs.
+const PLOT_BATCH: usize = 64;
+const PLOT_REPEATS: usize = 5;
+
+pub fn run(args: &Comparison) -> Result<()> {
     let problems = args.problems()?;
     let csv = args.csv.as_deref().map(Output::open).transpose()?;
     let json = args.json.as_deref().map(Output::open).transpose()?;
+    let plots = args.plots.as_deref().map(Plots::open).transpose()?;
     let mut pool = ThreadPoolBuilder::new();
     if let Some(threads) = args.threads {
         pool = pool.num_threads(threads.get());
     }
     let pool = pool.build().context("cannot start the threads")?;
-    let report = pool.install(|| args.report(&problems))?;
+    let report = pool.install(|| args.report(&problems, plots))?;
     if let Some(csv) = csv {
         csv.write(&report.csv())?;
     }
@@ -91,7 +112,26 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-impl Args {
+/// The files of `--plots`.
+struct Plots {
+    time_by_classes: Output,
+    time_by_k: Output,
+    errors_by_tau: Output,
+}
+
+impl Plots {
+    fn open(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        Ok(Self {
+            time_by_classes: Output::open(&folder.join("time-by-classes.svg"))?,
+            time_by_k: Output::open(&folder.join("time-by-k.svg"))?,
+            errors_by_tau: Output::open(&folder.join("errors-by-tau.svg"))?,
+        })
+    }
+}
+
+impl Comparison {
     /// Every combination, checked.
     fn problems(&self) -> Result<Vec<Problem>> {
         if !(self.scale >= 0.0 && self.scale.is_finite()) {
@@ -131,7 +171,7 @@ impl Args {
         Ok(problems)
     }
 
-    fn report(&self, problems: &[Problem]) -> Result<Report> {
+    fn report(&self, problems: &[Problem], plots: Option<Plots>) -> Result<Report> {
         let machine = Machine::current();
         let mut out = io::stdout().lock();
         writeln!(
@@ -142,7 +182,8 @@ impl Args {
             machine.threads,
             machine.instructions,
         )?;
-        let measurements = self.measure(problems, self.repeats.get(), &mut out)?;
+        let repeats = self.repeats.get();
+        let mut measurements = self.measure(problems, repeats, self.error_samples, &mut out)?;
         writeln!(
             out,
             "\nTimes are medians of {} runs, for the losses and for losses with gradient. Memory is what the \
@@ -150,6 +191,9 @@ impl Args {
              batch against exact\nvalues: of a loss relative to max(1, loss), of a derivative absolute.",
             self.repeats, self.error_samples,
         )?;
+        if let Some(plots) = plots {
+            measurements.extend(self.plot(plots, &machine, &mut out)?);
+        }
         Ok(Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             machine,
@@ -159,17 +203,55 @@ impl Args {
         })
     }
 
+    /// Measures what the plots show, draws them, and returns the measurements.
+    fn plot(
+        &self,
+        plots: Plots,
+        machine: &Machine,
+        out: &mut impl Write,
+    ) -> Result<Vec<Measurement>> {
+        let problem = |classes, k, tau| {
+            Ok(Problem {
+                dtype: Type::F32,
+                batch: PLOT_BATCH,
+                classes,
+                svm: SmoothTopkSvm::new(k, tau, self.alpha)?,
+                scale: self.scale,
+                seed: self.seed,
+            })
+        };
+        let mut sweep = |about, problems: Vec<Problem>, repeats, error_samples| {
+            writeln!(out, "\n{about}\n")?;
+            self.measure(&problems, repeats, error_samples, out)
+        };
+
+        let problems: Result<_> = CLASSES.map(|n| problem(n, 5, 1.0)).into_iter().collect();
+        let classes = sweep("Time by classes", problems?, PLOT_REPEATS, 0)?;
+        let problems: Result<_> = KS.map(|k| problem(1000, k, 1.0)).into_iter().collect();
+        let k = sweep("Time by k", problems?, PLOT_REPEATS, 0)?;
+        let problems: Result<_> = TAUS.map(|t| problem(1000, 5, t)).into_iter().collect();
+        let tau = sweep("Errors by tau", problems?, 0, PLOT_BATCH)?;
+
+        plots
+            .time_by_classes
+            .write(&plot_time_by_classes(&classes, machine)?)?;
+        plots.time_by_k.write(&plot_time_by_k(&k, machine)?)?;
+        plots.errors_by_tau.write(&plot_errors_by_tau(&tau)?)?;
+        Ok([classes, k, tau].concat())
+    }
+
     /// Prints a table of the problems as they are measured.
     fn measure(
         &self,
         problems: &[Problem],
         repeats: usize,
+        error_samples: usize,
         out: &mut impl Write,
     ) -> Result<Vec<Measurement>> {
         let protocol = Protocol {
             algorithms: &self.algorithms,
             repeats,
-            error_samples: self.error_samples,
+            error_samples,
             limit: self.limit,
             peak_memory: Some(memory::peak),
         };

@@ -24,7 +24,7 @@ use topk_perf::{Bars, Errors, read_cases};
 )]
 struct Args {
     #[command(flatten)]
-    bench: bench::Args,
+    bench: bench::Comparison,
     #[command(subcommand)]
     command: Option<Command>,
 }

@@ -1,32 +1,43 @@
 //! Counts allocated bytes.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::Relaxed};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
-/// The system's allocator, which counts while [`peak`] runs a function.
+use rayon::ThreadPoolBuilder;
+
+/// The system's allocator, which counts what some threads do.
 struct Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-static COUNTS: AtomicBool = AtomicBool::new(false);
-/// Bytes allocated less bytes freed since counting began, and the most that this ever was.
+thread_local! {
+    /// Whether this thread counts. It needs no destructor, so the allocator may look at it at any
+    /// time.
+    static COUNTS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Bytes allocated less bytes freed by the threads that count, and the most that this ever was.
 static ALLOCATED: AtomicIsize = AtomicIsize::new(0);
 static PEAK: AtomicIsize = AtomicIsize::new(0);
 
-/// Runs a function and returns how many bytes more than before were allocated at the peak, by all
-/// threads together.
-pub fn peak(function: &mut dyn FnMut()) -> usize {
+/// Runs a function in a new pool and returns how many bytes its threads together allocated at the
+/// peak; none if the threads cannot be started. One call at a time.
+pub fn peak(threads: usize, function: &mut (dyn FnMut() + Send)) -> Option<usize> {
+    let pool = ThreadPoolBuilder::new().num_threads(threads).build().ok()?;
+    pool.broadcast(|_| COUNTS.set(true));
     ALLOCATED.store(0, Relaxed);
     PEAK.store(0, Relaxed);
-    COUNTS.store(true, Relaxed);
-    function();
-    COUNTS.store(false, Relaxed);
-    PEAK.load(Relaxed).max(0) as usize
+    pool.install(function);
+    let peak = PEAK.load(Relaxed);
+    // What the threads free when they end belongs to no later count.
+    pool.broadcast(|_| COUNTS.set(false));
+    Some(peak.max(0) as usize)
 }
 
 fn count(bytes: isize) {
-    if COUNTS.load(Relaxed) {
+    if COUNTS.get() {
         let allocated = ALLOCATED.fetch_add(bytes, Relaxed) + bytes;
         PEAK.fetch_max(allocated, Relaxed);
     }
@@ -65,14 +76,16 @@ mod tests {
 
     #[test]
     fn counts_what_is_allocated_at_a_time() {
-        let bytes = peak(&mut || {
+        let elsewhere = vec![0u8; 1 << 22];
+        let bytes = peak(2, &mut || {
             for _ in 0..10 {
                 let mut bytes = vec![1u8; 1 << 20];
                 bytes.resize(1 << 21, 2);
                 std::hint::black_box(&bytes);
             }
-        });
-        // Other tests may allocate meanwhile, though not as much.
-        assert!((1 << 21..3 << 20).contains(&bytes), "{bytes}");
+        })
+        .unwrap();
+        drop(elsewhere);
+        assert!((1 << 21..(1 << 21) + 4096).contains(&bytes), "{bytes}");
     }
 }
