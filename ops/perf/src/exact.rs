@@ -47,7 +47,8 @@ pub fn exact(svm: &SmoothTopkSvm, scores: &[f64], label: usize) -> Result<Exact,
     let mut weights = Vec::with_capacity(scores.len() - 1);
     for (class, &score) in scores.iter().enumerate() {
         let z = DoubleDouble::sum(score, -scores[label]) / scale;
-        if !(z.abs().round() < f64::exp2(40.0)) {
+        let size = z.abs().round();
+        if size.is_nan() || size >= f64::exp2(40.0) {
             let difference = score - scores[label];
             return Err(BeyondRange { difference, k, tau });
         }

@@ -63,6 +63,10 @@ pub struct Problem {
     pub seed: u64,
 }
 
+/// Runs a function in a new pool of so many threads, and says how many bytes they allocated at the
+/// peak, if that could be found out. (Algorithms keep buffers in their threads.)
+pub type PeakMemory = fn(usize, &mut (dyn FnMut() + Send)) -> Option<usize>;
+
 /// How to measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Protocol<'a> {
@@ -74,9 +78,8 @@ pub struct Protocol<'a> {
     pub error_samples: usize,
     /// An algorithm that would take more seconds than this for a batch is not timed.
     pub limit: f64,
-    /// Runs a function in a new pool of so many threads, and says how many bytes they allocated at
-    /// the peak. (Algorithms keep buffers in their threads.)
-    pub peak_memory: Option<fn(usize, &mut (dyn FnMut() + Send)) -> Option<usize>>,
+    /// Counts allocated bytes.
+    pub peak_memory: Option<PeakMemory>,
 }
 
 /// What was found out about an algorithm. What is absent was not measured; `note` says why.

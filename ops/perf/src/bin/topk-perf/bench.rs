@@ -140,7 +140,7 @@ impl Comparison {
                 self.scale
             );
         }
-        if !(self.limit > 0.0) {
+        if self.limit.is_nan() || self.limit <= 0.0 {
             bail!("--limit must be above 0, got {}", self.limit);
         }
         let mut problems = Vec::new();
