@@ -186,9 +186,10 @@ impl Comparison {
         let mut measurements = self.measure(problems, repeats, self.error_samples, &mut out)?;
         writeln!(
             out,
-            "\nTimes are medians of {} runs, for the losses and for losses with gradient. Memory is what the \
-             latter\nallocates at its peak, on all threads. Errors are the largest of {} samples of the \
-             batch against exact\nvalues: of a loss relative to max(1, loss), of a derivative absolute.",
+            "\nTimes are medians of {} runs, of the losses alone and with their gradient; ×fused is how many \
+             times that\nof the fused algorithm. Memory is what losses and gradient allocate at the peak, \
+             on all threads. Errors\nare the largest of {} samples of the batch against exact values: of a \
+             loss relative to max(1, loss), of a\nderivative absolute.",
             self.repeats, self.error_samples,
         )?;
         if let Some(plots) = plots {

@@ -12,14 +12,14 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use topk_perf::{Bars, Errors, read_cases};
 
-/// Compare algorithms for the smooth top-k SVM: time, memory and errors.
-///
-/// Lists are separated by commas; every combination is measured.
+/// Compare algorithms for the smooth top-k SVM: time, memory and errors
 #[derive(Debug, Parser)]
 #[command(
     name = "topk-perf",
     version,
     max_term_width = 100,
+    after_help = "Classes, batch, topk and tau may be lists, separated by commas: every combination is \
+                  measured.",
     args_conflicts_with_subcommands = true
 )]
 struct Args {
