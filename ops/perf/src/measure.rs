@@ -106,6 +106,8 @@ pub struct Measurement {
     pub forward_ms: Option<f64>,
     /// Time for the losses and the gradient, likewise.
     pub forward_backward_ms: Option<f64>,
+    /// Timed runs.
+    pub repeats: usize,
     /// Most bytes allocated at a time during losses and gradient of the batch, on fresh threads;
     /// inputs and outputs do not count.
     pub peak_bytes: Option<usize>,
@@ -242,6 +244,7 @@ impl<T: Real> Batch<T> {
                 scale: problem.scale,
                 forward_ms: None,
                 forward_backward_ms: None,
+                repeats: 0,
                 peak_bytes: None,
                 loss_error: None,
                 grad_error: None,
@@ -364,6 +367,7 @@ impl Contestant {
             runs,
         } = self;
         if let Some(runs) = runs {
+            measurement.repeats = runs.forward.times.len();
             measurement.forward_ms = Some(runs.forward.median_ms());
             measurement.forward_backward_ms = Some(runs.backward.median_ms());
         }

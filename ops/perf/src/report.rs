@@ -42,8 +42,6 @@ pub struct Report {
     pub machine: Machine,
     /// Seed of the scores and labels.
     pub seed: u64,
-    /// Timed runs that the times are medians of.
-    pub repeats: usize,
     /// One entry for each algorithm and problem.
     pub measurements: Vec<Measurement>,
 }
@@ -74,7 +72,7 @@ impl Report {
                 number(row.grad_error),
                 row.error_samples.to_string(),
                 quote(row.note.as_deref().unwrap_or_default()),
-                self.repeats.to_string(),
+                row.repeats.to_string(),
                 self.seed.to_string(),
                 self.version.clone(),
                 quote(&self.machine.cpu),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use topk_perf::{Algorithm, Bars, Report};
 
@@ -98,6 +98,20 @@ fn time_is_measured_where_there_are_no_exact_values() {
     let table = String::from_utf8(output.stdout).unwrap();
     let note = "  fused: errors not measured: scores that differ by ";
     assert!(table.contains(note), "{table}");
+}
+
+#[test]
+fn a_reader_that_goes_away_does_not_end_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let csv = path(folder.path(), "a.csv");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_topk-perf"))
+        .args(["--batch", "2", "--classes", "50", "--csv", &csv])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(command.stdout.take());
+    assert!(command.wait().unwrap().success());
+    assert!(Path::new(&csv).exists());
 }
 
 #[test]

@@ -26,6 +26,7 @@ fn row(algorithm: Algorithm, i: usize) -> Measurement {
         scale: 1.0,
         forward_ms: Some(1.0 + x),
         forward_backward_ms: Some(2.0 + x),
+        repeats: 5,
         peak_bytes: None,
         loss_error: Some([0.0, 1e-8, f64::NAN, 1e-3, f64::INFINITY, 1e-7][i]),
         grad_error: Some(1e-9 * (1.0 + x)),

@@ -1,7 +1,7 @@
 //! The comparison of the algorithms.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -173,44 +173,35 @@ impl Comparison {
 
     fn report(&self, problems: &[Problem], plots: Option<Plots>) -> Result<Report> {
         let machine = Machine::current();
-        let mut out = io::stdout().lock();
-        writeln!(
-            out,
-            "topk-perf {} on {}, {} threads; fused algorithm with {}\n",
+        print(&format!(
+            "topk-perf {} on {}, {} threads; fused algorithm with {}\n\n",
             env!("CARGO_PKG_VERSION"),
             machine.cpu,
             machine.threads,
             machine.instructions,
-        )?;
+        ))?;
         let repeats = self.repeats.get();
-        let mut measurements = self.measure(problems, repeats, self.error_samples, &mut out)?;
-        writeln!(
-            out,
+        let mut measurements = self.measure(problems, repeats, self.error_samples)?;
+        print(&format!(
             "\nTimes are medians of {} runs, of the losses alone and with their gradient; ×fused is how many \
              times that\nof the fused algorithm. Memory is what losses and gradient allocate at the peak, \
              on all threads. Errors\nare the largest of {} samples of the batch against exact values: of a \
-             loss relative to max(1, loss), of a\nderivative absolute.",
+             loss relative to max(1, loss), of a\nderivative absolute.\n",
             self.repeats, self.error_samples,
-        )?;
+        ))?;
         if let Some(plots) = plots {
-            measurements.extend(self.plot(plots, &machine, &mut out)?);
+            measurements.extend(self.plot(plots, &machine)?);
         }
         Ok(Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             machine,
             seed: self.seed,
-            repeats: self.repeats.get(),
             measurements,
         })
     }
 
     /// Measures what the plots show, draws them, and returns the measurements.
-    fn plot(
-        &self,
-        plots: Plots,
-        machine: &Machine,
-        out: &mut impl Write,
-    ) -> Result<Vec<Measurement>> {
+    fn plot(&self, plots: Plots, machine: &Machine) -> Result<Vec<Measurement>> {
         let problem = |classes, k, tau| {
             Ok(Problem {
                 dtype: Type::F32,
@@ -221,17 +212,32 @@ impl Comparison {
                 seed: self.seed,
             })
         };
-        let mut sweep = |about, problems: Vec<Problem>, repeats, error_samples| {
-            writeln!(out, "\n{about}\n")?;
-            self.measure(&problems, repeats, error_samples, out)
+        let sweep = |about: &str, problems: Vec<Problem>, repeats, error_samples| -> Result<_> {
+            print(&format!("\nFor the plots: {about}\n\n"))?;
+            self.measure(&problems, repeats, error_samples)
         };
 
         let problems: Result<_> = CLASSES.map(|n| problem(n, 5, 1.0)).into_iter().collect();
-        let classes = sweep("Time by classes", problems?, PLOT_REPEATS, 0)?;
+        let classes = sweep(
+            &format!("time by classes, medians of {PLOT_REPEATS} runs"),
+            problems?,
+            PLOT_REPEATS,
+            0,
+        )?;
         let problems: Result<_> = KS.map(|k| problem(1000, k, 1.0)).into_iter().collect();
-        let k = sweep("Time by k", problems?, PLOT_REPEATS, 0)?;
+        let k = sweep(
+            &format!("time by k, medians of {PLOT_REPEATS} runs"),
+            problems?,
+            PLOT_REPEATS,
+            0,
+        )?;
         let problems: Result<_> = TAUS.map(|t| problem(1000, 5, t)).into_iter().collect();
-        let tau = sweep("Errors by tau", problems?, 0, PLOT_BATCH)?;
+        let tau = sweep(
+            &format!("errors by tau, largest of {PLOT_BATCH} samples"),
+            problems?,
+            0,
+            PLOT_BATCH,
+        )?;
 
         plots
             .time_by_classes
@@ -247,7 +253,6 @@ impl Comparison {
         problems: &[Problem],
         repeats: usize,
         error_samples: usize,
-        out: &mut impl Write,
     ) -> Result<Vec<Measurement>> {
         let protocol = Protocol {
             algorithms: &self.algorithms,
@@ -257,18 +262,27 @@ impl Comparison {
             peak_memory: Some(memory::peak),
         };
         let mut measurements = Vec::new();
-        writeln!(out, "{}", table_header())?;
+        print(&(table_header() + "\n"))?;
         for problem in problems {
             let rows = measure(problem, &protocol)?;
-            write!(out, "{}", table_rows(&rows))?;
+            let mut text = table_rows(&rows);
             for row in &rows {
                 if let Some(note) = &row.note {
-                    writeln!(out, "  {}: {note}", row.algorithm)?;
+                    text += &format!("  {}: {note}\n", row.algorithm);
                 }
             }
-            out.flush()?;
+            print(&text)?;
             measurements.extend(rows);
         }
         Ok(measurements)
+    }
+}
+
+/// A reader that goes away, such as `head`, does not end the run: there may be files to write.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result,
     }
 }
