@@ -88,10 +88,7 @@ fn plot_time(
     let mut x_ticks: Vec<f64> = measurements.iter().map(x).collect();
     x_ticks.sort_unstable_by(f64::total_cmp);
     x_ticks.dedup();
-    let subtitle = format!(
-        "loss and gradient, {dtype}, {about}; {}, {} threads",
-        machine.cpu, machine.threads
-    );
+    let subtitle = format!("loss and gradient, {dtype}, {about}; {machine}");
     draw(
         title,
         &subtitle,

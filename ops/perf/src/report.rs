@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fmt, fs};
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,13 @@ impl Machine {
     }
 }
 
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = if self.threads == 1 { "" } else { "s" };
+        write!(f, "{}, {} thread{s}", self.cpu, self.threads)
+    }
+}
+
 /// Results of a run: what the JSON file holds, and the CSV file a row a measurement.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Report {
@@ -54,7 +61,7 @@ impl Report {
              peak_bytes,loss_error,grad_error,error_samples,note,repeats,seed,version,cpu,platform,\
              threads,instructions\n",
         );
-        let number = |number: Option<f64>| number.map_or(String::new(), |n| n.to_string());
+        let number = |number: Option<f64>| number.map_or(String::new(), |n| format!("{n:?}"));
         for row in &self.measurements {
             let fields = [
                 row.algorithm.to_string(),

@@ -81,6 +81,38 @@ fn table_and_files_of_a_small_comparison() {
 }
 
 #[test]
+fn plots_are_drawn_from_measurements_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let plots = path(folder.path(), "new/plots");
+    let json = path(folder.path(), "a.json");
+    let output = topk_perf(&[
+        "--algorithms",
+        "fused",
+        "--classes",
+        "10",
+        "--plots",
+        &plots,
+        "--json",
+        &json,
+    ]);
+    assert!(output.status.success(), "{output:?}");
+    for name in ["time-by-classes.svg", "time-by-k.svg", "errors-by-tau.svg"] {
+        let svg = fs::read_to_string(Path::new(&plots).join(name)).unwrap();
+        assert!(
+            svg.starts_with("<svg ") && svg.ends_with("</svg>\n"),
+            "{name}"
+        );
+    }
+    let report: Report = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!(report.measurements.len(), 1 + 6 + 7 + 13);
+    for row in &report.measurements[14..] {
+        assert_eq!(row.error_samples, 64);
+        assert!(row.loss_error.unwrap() <= Bars::F32.loss, "{row:?}");
+        assert!(row.grad_error.unwrap() <= Bars::F32.grad, "{row:?}");
+    }
+}
+
+#[test]
 fn an_algorithm_that_is_too_slow_is_named() {
     let output = topk_perf(&["--batch", "2", "--classes", "50", "--limit", "1e-12"]);
     assert!(output.status.success(), "{output:?}");

@@ -174,10 +174,8 @@ impl Comparison {
     fn report(&self, problems: &[Problem], plots: Option<Plots>) -> Result<Report> {
         let machine = Machine::current();
         print(&format!(
-            "topk-perf {} on {}, {} threads; fused algorithm with {}\n\n",
+            "topk-perf {} on {machine}; the fused algorithm's f32 kernels use {}\n\n",
             env!("CARGO_PKG_VERSION"),
-            machine.cpu,
-            machine.threads,
             machine.instructions,
         ))?;
         let repeats = self.repeats.get();
