@@ -19,7 +19,8 @@ fn main() {
         Err(_) => PathBuf::from(lib).join(".."),
     };
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
-    cc::Build::new()
+    let mut build = cc::Build::new();
+    build
         .cpp(true)
         .std("c++17")
         .include(root.join("include"))
@@ -27,6 +28,12 @@ fn main() {
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         // libtorch's own headers are not for us to mend.
         .warnings(false)
-        .file("src/autograd.cpp")
-        .compile("topk_autograd");
+        .file("src/autograd.cpp");
+    // libtorch's threads are those of GNU's OpenMP, which torch-sys links. Without this flag its
+    // headers have none.
+    let linux = env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux");
+    if linux && build.get_compiler().is_like_gnu() {
+        build.flag("-fopenmp");
+    }
+    build.compile("topk_autograd");
 }

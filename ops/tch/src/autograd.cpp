@@ -44,6 +44,15 @@ struct WithGradient : torch::autograd::Function<WithGradient> {
 
 extern "C" {
 
+// Whether topk_parallel_for has more threads than the caller's.
+bool topk_has_threads() {
+#ifdef INTRA_OP_PARALLEL
+  return true;
+#else
+  return false;
+#endif
+}
+
 // Calls task(context, i) for each i in 0..tasks on libtorch's threads.
 void topk_parallel_for(int64_t tasks, void (*task)(void *, int64_t), void *context) {
   at::parallel_for(0, tasks, 1, [=](int64_t begin, int64_t end) {

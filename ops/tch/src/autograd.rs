@@ -8,7 +8,7 @@ use std::ptr;
 use std::sync::Mutex;
 
 use tch::{TchError, Tensor};
-use topk_ops::Executor;
+use topk_ops::{Executor, Rayon};
 use torch_sys::C_tensor;
 
 unsafe extern "C" {
@@ -24,6 +24,8 @@ unsafe extern "C" {
         grad: *const C_tensor,
         error: *mut *mut c_char,
     ) -> *mut C_tensor;
+
+    safe fn topk_has_threads() -> bool;
 
     safe fn topk_is_grad_enabled() -> bool;
 
@@ -61,7 +63,7 @@ pub(crate) fn with_gradient(
     Err(TchError::Torch(message))
 }
 
-/// The threads that libtorch's own operations run on.
+/// The threads that libtorch's own operations run on; where they cannot be had, rayon's.
 ///
 /// Between such operations they spin, waiting for the next; others beside them would have to share
 /// the cores with them.
@@ -70,6 +72,9 @@ pub(crate) struct LibtorchThreads;
 
 impl Executor for LibtorchThreads {
     fn for_each(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        if !topk_has_threads() {
+            return Rayon.for_each(tasks, task);
+        }
         struct Context<'a> {
             task: &'a (dyn Fn(usize) + Sync),
             panic: Mutex<Option<Box<dyn Any + Send>>>,
