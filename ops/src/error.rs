@@ -78,6 +78,22 @@ pub enum LossError {
         /// Scores per sample.
         classes: usize,
     },
+    /// A log-weight is NaN or ∞.
+    #[error("log-weight {log_weight} of element {element} is not a number below infinity")]
+    LogWeight {
+        /// Index of the element.
+        element: usize,
+        /// Its log-weight.
+        log_weight: f64,
+    },
+    /// There are not enough elements for a set.
+    #[error("sets of {k} need as many elements of positive weight, got {elements}")]
+    TooFewElements {
+        /// Size of the sets.
+        k: usize,
+        /// Number of elements of positive weight.
+        elements: usize,
+    },
     /// The scores do not divide into one row a label.
     #[error("{scores} scores for {labels} labels: expected labels × classes of them")]
     Shape {

@@ -16,6 +16,8 @@
 //! | [`DifferentiableTopkCrossEntropy`] | cross-entropy of a relaxed ranking for several k at once, Petersen, Kuehne, Borgelt and Deussen, [ICML 2022](https://arxiv.org/abs/2206.07290) |
 //! | [`CrossEntropy`] | softmax cross-entropy, to compare with |
 //! | [`Loss`] | what the losses have in common: values and gradients of a batch |
+//! | [`Criterion`] | a loss with reduction, class weights and labels to ignore |
+//! | [`esf`] | elementary symmetric functions and the marginals of subsets, in logarithms |
 //! | [`accuracy`] | rank of the label and top-k accuracy |
 //! | [`instructions()`] | what the `f32` kernels use of this processor |
 //!
@@ -43,7 +45,7 @@
 pub mod accuracy;
 mod criterion;
 mod error;
-mod esf;
+pub mod esf;
 mod executor;
 mod loss;
 mod losses;

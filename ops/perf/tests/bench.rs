@@ -59,7 +59,12 @@ fn table_and_files_of_a_small_comparison() {
         assert_eq!(row.error_samples, 3);
         assert!(row.forward_ms.unwrap() > 0.0);
         assert!(row.forward_backward_ms.unwrap() > 0.0);
-        assert!((1..1 << 20).contains(&row.peak_bytes.unwrap()), "{row:?}");
+        // For k = 1 the fused algorithm needs no more than the gradient's own memory.
+        let least = usize::from(row.algorithm != Algorithm::Fused);
+        assert!(
+            (least..1 << 20).contains(&row.peak_bytes.unwrap()),
+            "{row:?}"
+        );
         let (loss, grad) = (row.loss_error.unwrap(), row.grad_error.unwrap());
         match row.algorithm {
             Algorithm::Fused => {
