@@ -4,6 +4,36 @@
 //! if `y` is among the `k` highest scores. This crate holds the losses that are trained for that and
 //! the metric itself, over plain slices: no tensor library, nothing native.
 //!
+//! # The smooth top-k SVM
+//!
+//! A support vector machine for k guesses wants the label's score above the k-th highest of the wrong
+//! classes, t, with a margin α to spare:
+//!
+//! ```text
+//! hard loss = max(0, α + (t − s_y) / k)
+//! ```
+//!
+//! Only two scores have a gradient, and deep networks hardly learn from it. The smooth loss replaces
+//! both maxima, the one over sets of k classes that t comes from and the one with 0, by log-sum-exp at
+//! a temperature τ. With z_i = s_i/(kτ), each set of k classes weighs the exponential of its sum of z, and
+//! the sums over all sets are elementary symmetric functions of the exponentials:
+//!
+//! ```text
+//! e_j  = Σ over sets of j wrong classes of Π exp z_i
+//! u    = α/τ + ln e_k − ln e_{k−1} − z_y
+//! loss = τ ln(1 + exp u)
+//! ```
+//!
+//! Now every class has a gradient, in proportion to how probable it is to be the k-th of a random set.
+//! α, τ and the scores have the same unit. As τ → 0 this becomes the hard loss; k = 1 is a smooth
+//! multi-class SVM, and with τ = 1 and α = 0 cross-entropy itself. There are C(n, k) sets, but
+//! O(n·k) time is enough, and the sums can be arranged so that no temperature or spread of the scores
+//! costs digits: see [`esf`] and [`SmoothTopkSvm`].
+//!
+//! How to choose k, τ and α, with the experiments behind it, is in `docs/choosing.md` of the repository.
+//!
+//! # Items
+//!
 //! | item | what it is |
 //! | --- | --- |
 //! | [`SmoothTopkSvm`] | the smooth top-k SVM of Berrada, Zisserman and Kumar, [ICLR 2018](https://arxiv.org/abs/1802.07595) |
@@ -21,8 +51,11 @@
 //! | [`accuracy`] | rank of the label and top-k accuracy |
 //! | [`instructions()`] | what the `f32` kernels use of this processor |
 //!
-//! Each value is a loss of one sample and each gradient row is its derivative with respect to that
-//! sample's scores; averaging over a batch is left to the caller, who knows how samples are weighted.
+//! [`Loss::forward_backward`] gives a value and a gradient row for each sample; [`Criterion`] gives
+//! their mean or sum. Input that is not usable (a NaN, a label that is no class, too few classes) is a
+//! [`LossError`] that names it.
+//!
+//! # Example
 //!
 //! ```
 //! use topk_ops::{Loss, SmoothTopkSvm};

@@ -15,6 +15,7 @@ use crate::loss::{Loss, Sample, Workspace, check_alpha, check_k};
 /// needed. Where the loss is positive, its derivatives are −1/k for the label and 1/k for the k-th wrong
 /// class, where of equal scores the lower class comes first; elsewhere they are 0. With so few classes
 /// that learn from a sample, it trains deep networks badly: that is why the smooth loss exists.
+#[doc(alias = "MaxTop1SVM")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MaxTopkSvm {
     k: usize,

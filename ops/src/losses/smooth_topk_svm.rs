@@ -30,6 +30,7 @@ use crate::simd::{self, LANES, Lanes, MAX_K};
 /// computed with 60 digits, errors of the loss, relative to max(1, loss), and of gradient entries are
 /// below 2e-7 and 1e-7 for `f32` scores, and below 1e-12 for `f64`. Time is O(n·k) a sample. `f32` with
 /// k up to 32 is vectorised over the classes; the rest is done in `f64`.
+#[doc(alias = "SmoothTop1SVM")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SmoothTopkSvm {
     k: usize,
@@ -228,7 +229,7 @@ fn derivatives_of_tail(e: &[f64], scale: f64, coefficients: &mut Vec<f32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Loss;
+    use crate::CrossEntropy;
 
     fn loss(loss: SmoothTopkSvm, scores: &[f64], label: i64) -> (f64, Vec<f64>) {
         let mut value = [0.0];
@@ -294,6 +295,23 @@ mod tests {
         let (value, grad) = loss(svm, &scores, 4);
         assert!((value - (1.0 + (0.8 - 0.1) / 2.0)).abs() < 1e-11);
         assert_eq!(grad, [0.0, 0.0, 0.5, 0.0, -0.5, 0.0]);
+    }
+
+    #[test]
+    fn top1_without_margin_is_cross_entropy() {
+        let scores = [0.3, -1.2, 0.8, 20.0, 0.1, -0.4];
+        let svm = SmoothTopkSvm::new(1, 1.0, 0.0).unwrap();
+        for label in 0..6 {
+            let (value, grad) = loss(svm, &scores, label);
+            let (mut expected, mut expected_grad) = ([0.0], [0.0; 6]);
+            CrossEntropy
+                .forward_backward(&scores, &[label], &mut expected, &mut expected_grad)
+                .unwrap();
+            assert!((value - expected[0]).abs() < 1e-14 * expected[0].max(1.0));
+            for (found, expected) in grad.iter().zip(expected_grad) {
+                assert!((found - expected).abs() < 1e-15);
+            }
+        }
     }
 
     #[test]

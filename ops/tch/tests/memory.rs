@@ -1,4 +1,5 @@
 //! That training steps leave no memory behind; by itself, since it is the process that is measured.
+//! `TOPK_STEPS` sets their number.
 
 use std::fs;
 
