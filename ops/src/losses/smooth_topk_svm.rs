@@ -123,6 +123,17 @@ impl SmoothTopkSvm {
     /// k = 1, where σ_1 is a sum and σ_0 is 1.
     fn top1_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
         let Sample { scores, label, .. } = sample;
+        if let [first, second] = *scores {
+            // The sum has one term, which is 1.
+            let wrong = if label == 0 { second } else { first };
+            let (value, p) = self.value_and_probability(wrong.into(), scores[label].into(), 0.0);
+            if let Some(grad) = sample.grad {
+                let scale = (sample.factor * p) as f32;
+                grad.fill(scale);
+                grad[label] = -scale;
+            }
+            return value;
+        }
         let max = simd::max(&scores[..label]).max(simd::max(&scores[label + 1..]));
         let forward_only = sample.grad.is_none();
         let weights = sample
@@ -156,7 +167,8 @@ impl SmoothTopkSvm {
         let k = self.k as f64;
         simd::highest(scores, label, (2 * self.k).min(scores.len() - 1), head);
         let kth = scores[head[self.k - 1]];
-        let offset = |&class: &usize| (f64::from(scores[class]) - f64::from(kth)) / k / self.tau;
+        let per_score = (1.0 / k / self.tau).min(f64::MAX);
+        let offset = |&class: &usize| (f64::from(scores[class]) - f64::from(kth)) * per_score;
         let offsets = head.iter().map(offset);
 
         let mut c = 1f32;

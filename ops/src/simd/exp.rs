@@ -2,14 +2,13 @@ use multiversion::multiversion;
 
 use super::{LANES, LanesF64};
 
-/// Sets `weights` to exp((s − `reference`) · `scale`), at most 1, for each score s.
+/// Sets `weights` to exp((s − `reference`) · `scale`) for each score s of at most `reference`; those of
+/// others are anything.
 #[multiversion(targets("x86_64+avx512f+avx512dq+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub(crate) fn weights(scores: &[f32], reference: f32, scale: f32, weights: &mut [f32]) {
     // Halves, because the difference of two scores may overflow.
-    let weight = |score: f32| {
-        let half = score.mul_add(0.5, -0.5 * reference);
-        exp_nonpositive(half * scale * 2.0)
-    };
+    let (reference, scale) = (-0.5 * reference, 2.0 * scale.min(0.5 * f32::MAX));
+    let weight = |score: f32| exp_nonpositive(score.mul_add(0.5, reference) * scale);
     let (scores, rest) = scores.as_chunks::<LANES>();
     let (weights, weights_of_rest) = weights.as_chunks_mut::<LANES>();
     for (weights, scores) in weights.iter_mut().zip(scores) {
@@ -25,7 +24,7 @@ pub(crate) fn weights(scores: &[f32], reference: f32, scale: f32, weights: &mut 
     weights_of_rest.copy_from_slice(&padded[..rest.len()]);
 }
 
-/// exp(min(x, 0)), to within 1 ulp or so; 0 where that is below the normal numbers, and at −∞.
+/// exp(x) for x ≤ 0, to within 1 ulp or so; 0 where that is below the normal numbers, and at −∞.
 #[inline(always)]
 fn exp_nonpositive(x: f32) -> f32 {
     const LOWEST: f32 = -87.0;
@@ -34,7 +33,6 @@ fn exp_nonpositive(x: f32) -> f32 {
     // ln 2 in two parts, the first with few digits.
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     let clamped = if x > LOWEST { x } else { LOWEST };
-    let clamped = if clamped < 0.0 { clamped } else { 0.0 };
     let shifted = clamped.mul_add(std::f32::consts::LOG2_E, ROUND);
     let whole = shifted - ROUND;
     let r = whole.mul_add(-LN_2[1], whole.mul_add(-LN_2[0], clamped));
@@ -102,8 +100,8 @@ mod tests {
             worst = worst.max((found / expected - 1.0).abs());
         }
         assert!(worst < 1.2e-7, "{worst}");
-        let ends = [f32::NEG_INFINITY, 0.0, 3.0, -100.0].map(exp_nonpositive);
-        assert_eq!(ends, [0.0, 1.0, 1.0, 0.0]);
+        let ends = [f32::NEG_INFINITY, 0.0, -100.0].map(exp_nonpositive);
+        assert_eq!(ends, [0.0, 1.0, 0.0]);
     }
 
     #[test]
