@@ -6,6 +6,7 @@ use topk_ops::{Criterion, LossError, Reduction, Score};
 use crate::TensorLoss;
 use crate::autograd::{LibtorchThreads, is_grad_enabled, with_gradient};
 use crate::elements::{OwnTensor, elements, elements_mut};
+use crate::tensor_loss::per_class;
 
 /// Why the loss of these tensors cannot be computed.
 #[derive(Debug, Error)]
@@ -153,9 +154,7 @@ fn elsewhere<L: TensorLoss>(
         wide = wide.f_masked_fill(&ignored.f_unsqueeze(1)?, 0.0)?;
     }
     if let Some(weight) = criterion.weight() {
-        let weight = Tensor::from_slice(weight)
-            .f_to_device(scores.device())?
-            .f_to_kind(kind)?;
+        let weight = per_class(weight, &wide)?;
         weights = weight.f_index_select(0, &labels)?;
     }
     if let Some(ignored) = &ignored {

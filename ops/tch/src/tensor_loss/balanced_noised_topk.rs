@@ -3,7 +3,7 @@ use std::f64::consts::TAU;
 use tch::{Kind, TchError, Tensor};
 use topk_ops::BalancedNoisedTopk;
 
-use super::{TensorLoss, column, kth_largest};
+use super::{TensorLoss, column, kth_largest, per_class};
 
 impl TensorLoss for BalancedNoisedTopk {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
@@ -19,7 +19,7 @@ impl TensorLoss for BalancedNoisedTopk {
         let hinge = match self.margins() {
             None => margin.f_add_scalar(self.alpha())?,
             Some(margins) => {
-                let margins = Tensor::from_slice(margins).f_to_device(scores.device())?;
+                let margins = per_class(margins, scores)?;
                 margin.f_add(&margins.f_index_select(0, labels)?)?
             }
         };

@@ -102,6 +102,11 @@ fn column(rows: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
         .f_squeeze_dim(1)
 }
 
+/// A number for each class, of the scores' type and on their device, without waiting for it.
+pub(crate) fn per_class(numbers: &[f64], scores: &Tensor) -> Result<Tensor, TchError> {
+    Tensor::from_slice(numbers).f_to_device_(scores.device(), scores.kind(), true, false)
+}
+
 /// The scores with −∞ for the label's.
 fn wrong(scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
     scores.f_scatter_value(1, &labels.f_unsqueeze(1)?, f64::NEG_INFINITY)
