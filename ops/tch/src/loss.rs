@@ -137,13 +137,8 @@ fn elsewhere<L: TensorLoss>(
         Kind::Double => Kind::Double,
         _ => Kind::Float,
     };
-    let like_scores = (kind, scores.device());
     let mut wide = scores.f_to_kind(kind)?;
     let mut labels = labels.f_to_device(scores.device())?;
-    let mut weights = match criterion.weight() {
-        None => labels.f_ones_like()?.f_to_kind(kind)?,
-        Some(_) => Tensor::f_zeros([0], like_scores)?,
-    };
     let ignored = criterion
         .ignore_index()
         .map(|ignored| labels.f_eq(ignored))
@@ -153,20 +148,19 @@ fn elsewhere<L: TensorLoss>(
         labels = labels.f_masked_fill(ignored, 0i64)?;
         wide = wide.f_masked_fill(&ignored.f_unsqueeze(1)?, 0.0)?;
     }
-    if let Some(weight) = criterion.weight() {
-        let weight = per_class(weight, &wide)?;
-        weights = weight.f_index_select(0, &labels)?;
-    }
+    let mut weights = match criterion.weight() {
+        None => labels.f_ones_like()?.f_to_kind(kind)?,
+        Some(weight) => per_class(weight, &wide)?.f_index_select(0, &labels)?,
+    };
     if let Some(ignored) = &ignored {
         weights = weights.f_masked_fill(ignored, 0.0)?;
     }
     let values = criterion.loss().values(&wide, &labels)?.f_mul(&weights)?;
-    let reduced = match criterion.reduction() {
-        Reduction::None => values,
-        Reduction::Sum => values.f_sum(None)?,
-        Reduction::Mean => values.f_sum(None)?.f_div(&weights.f_sum(None)?)?,
-    };
-    Ok(reduced)
+    match criterion.reduction() {
+        Reduction::None => Ok(values),
+        Reduction::Sum => values.f_sum(None),
+        Reduction::Mean => values.f_sum(None)?.f_div(&weights.f_sum(None)?),
+    }
 }
 
 #[cfg(test)]
