@@ -77,6 +77,11 @@ impl DifferentiableTopkCrossEntropy {
         &self.weights
     }
 
+    /// ln(w_k + … + w_K) for each k = 1, …, K: the logarithm of the weight that row k of P has in the loss.
+    pub fn log_tails(&self) -> &[f64] {
+        &self.log_tails
+    }
+
     /// Temperature.
     pub fn tau(&self) -> f64 {
         self.tau

@@ -444,6 +444,14 @@ mod tests {
                         let weights = vec![1.0 / k as f64; k];
                         let ranking = DifferentiableTopkCrossEntropy::new(weights, 2.0).unwrap();
                         check_elsewhere(ranking, &scores, &labels, tolerance);
+                        // Sums of these from either end differ by their rounding.
+                        let mut weights = vec![0.1; 10];
+                        weights.resize(k.max(10), 0.0);
+                        if weights.len() <= classes as usize {
+                            let ranking =
+                                DifferentiableTopkCrossEntropy::new(weights, 2.0).unwrap();
+                            check_elsewhere(ranking, &scores, &labels, tolerance);
+                        }
                         for tau in [1e-3, 0.1, 1.0, 100.0] {
                             let smooth = SmoothTopkSvm::new(k, tau, 1.0).unwrap();
                             check_elsewhere(smooth, &scores, &labels, tolerance);

@@ -21,8 +21,7 @@ impl TensorLoss for DifferentiableTopkCrossEntropy {
         // Row j of the relaxed permutation matrix: its logits fall from rank j to either side, by
         // 1, 3, 5, … times the gaps; see `topk_ops`.
         let mut logs = Vec::with_capacity(self.k());
-        let mut tail: f64 = self.weights().iter().sum();
-        for (j, weight) in (0..).zip(self.weights()) {
+        for (j, &log_tail) in (0..).zip(self.log_tails()) {
             let odd = |count: i64| {
                 Tensor::f_arange(count, options)?
                     .f_mul_scalar(2.0)?
@@ -38,8 +37,7 @@ impl TensorLoss for DifferentiableTopkCrossEntropy {
                 below.f_cumsum(1, None)?,
             ];
             let log_row = Tensor::f_cat(&fall, 1)?.f_neg()?.f_log_softmax(1, None)?;
-            logs.push(log_row.f_gather(1, &own, false)?.f_add_scalar(tail.ln())?);
-            tail -= weight;
+            logs.push(log_row.f_gather(1, &own, false)?.f_add_scalar(log_tail)?);
         }
         let log_probability = Tensor::f_cat(&logs, 1)?.f_logsumexp(1, false)?;
         log_probability.f_neg()?.f_to_kind(scores.kind())
