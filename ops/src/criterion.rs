@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::sync::Mutex;
 
-use crate::loss::{Sample, Workspace};
+use crate::loss::{Sample, Workspace, first_no_magnitude};
 use crate::{Executor, Loss, LossError, Rayon, Score};
 
 /// How the losses of a batch become the output.
@@ -85,8 +85,7 @@ impl<L: Loss> Criterion<L> {
     /// # Errors
     /// If a weight is negative or not finite.
     pub fn with_weight(mut self, weight: Vec<f64>) -> Result<Self, LossError> {
-        let bad = |&(_, weight): &(usize, f64)| !(weight >= 0.0 && weight.is_finite());
-        if let Some((class, weight)) = weight.iter().copied().enumerate().find(bad) {
+        if let Some((class, weight)) = first_no_magnitude(&weight) {
             return Err(LossError::Weight { class, weight });
         }
         self.weight = Some(weight);

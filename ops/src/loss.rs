@@ -22,12 +22,7 @@ pub trait Loss: Debug + Send + Sync {
     /// # Errors
     /// [`LossError::TooFewClasses`] if not.
     fn check_classes(&self, classes: usize) -> Result<(), LossError> {
-        let needed = self.min_classes();
-        if classes < needed {
-            Err(LossError::TooFewClasses { needed, classes })
-        } else {
-            Ok(())
-        }
+        check_min_classes(self.min_classes(), classes)
     }
 
     /// Loss of every sample.
@@ -240,8 +235,27 @@ pub(crate) fn check_k(k: usize) -> Result<usize, LossError> {
     if k == 0 { Err(LossError::ZeroK) } else { Ok(k) }
 }
 
+pub(crate) fn check_min_classes(needed: usize, classes: usize) -> Result<(), LossError> {
+    if classes < needed {
+        Err(LossError::TooFewClasses { needed, classes })
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether it is a finite number of at least 0.
+pub(crate) fn is_magnitude(number: f64) -> bool {
+    number >= 0.0 && number.is_finite()
+}
+
+/// The first that is not a finite number of at least 0, with its index.
+pub(crate) fn first_no_magnitude(numbers: &[f64]) -> Option<(usize, f64)> {
+    let mut numbers = numbers.iter().copied().enumerate();
+    numbers.find(|&(_, number)| !is_magnitude(number))
+}
+
 pub(crate) fn check_alpha(alpha: f64) -> Result<f64, LossError> {
-    if alpha >= 0.0 && alpha.is_finite() {
+    if is_magnitude(alpha) {
         Ok(alpha)
     } else {
         Err(LossError::Alpha(alpha))

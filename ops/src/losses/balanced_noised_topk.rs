@@ -1,5 +1,8 @@
 use crate::LossError;
-use crate::loss::{Loss, Sample, Workspace, by_rank, check_alpha, check_k};
+use crate::loss::{
+    Loss, Sample, Workspace, by_rank, check_alpha, check_k, check_min_classes, first_no_magnitude,
+    is_magnitude,
+};
 use crate::noise::standard_normals;
 
 /// The noised top-k loss of Garcin, Servajean, Joly and Salmon, "Stochastic Smoothing of the Top-K
@@ -51,7 +54,7 @@ impl BalancedNoisedTopk {
         alpha: f64,
         seed: u64,
     ) -> Result<Self, LossError> {
-        if !(epsilon >= 0.0 && epsilon.is_finite()) {
+        if !is_magnitude(epsilon) {
             return Err(LossError::Epsilon(epsilon));
         }
         if draws == 0 {
@@ -72,8 +75,7 @@ impl BalancedNoisedTopk {
     /// # Errors
     /// If a margin is negative or not finite.
     pub fn with_margins(mut self, margins: Vec<f64>) -> Result<Self, LossError> {
-        let bad = |&(_, margin): &(usize, f64)| check_alpha(margin).is_err();
-        if let Some((class, margin)) = margins.iter().copied().enumerate().find(bad) {
+        if let Some((class, margin)) = first_no_magnitude(&margins) {
             return Err(LossError::Margin { class, margin });
         }
         self.margins = Some(margins);
@@ -139,10 +141,7 @@ impl Loss for BalancedNoisedTopk {
     }
 
     fn check_classes(&self, classes: usize) -> Result<(), LossError> {
-        let needed = self.min_classes();
-        if classes < needed {
-            return Err(LossError::TooFewClasses { needed, classes });
-        }
+        check_min_classes(self.min_classes(), classes)?;
         match &self.margins {
             Some(margins) if margins.len() != classes => Err(LossError::MarginCount {
                 margins: margins.len(),

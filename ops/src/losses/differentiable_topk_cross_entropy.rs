@@ -1,5 +1,7 @@
 use crate::LossError;
-use crate::loss::{Loss, Ranked, Sample, Workspace, by_rank, check_k, check_tau};
+use crate::loss::{
+    Loss, Ranked, Sample, Workspace, by_rank, check_k, check_tau, first_no_magnitude,
+};
 
 /// The differentiable top-k cross-entropy of Petersen, Kuehne, Borgelt and Deussen, "Differentiable Top-k
 /// Classification Learning", ICML 2022 ([arXiv 2206.07290](https://arxiv.org/abs/2206.07290)), with the
@@ -46,8 +48,8 @@ impl DifferentiableTopkCrossEntropy {
     /// is not a positive finite number.
     pub fn new(weights: Vec<f64>, tau: f64) -> Result<Self, LossError> {
         check_k(weights.len())?;
-        let bad = |&(_, weight): &(usize, f64)| !(weight >= 0.0 && weight.is_finite());
-        if let Some((k, probability)) = (1..).zip(weights.iter().copied()).find(bad) {
+        if let Some((index, probability)) = first_no_magnitude(&weights) {
+            let k = index + 1;
             return Err(LossError::Probability { k, probability });
         }
         let mut tail = 0.0;

@@ -1,5 +1,4 @@
-use crate::LossError;
-use crate::loss::{Loss, Sample, Workspace, check_alpha, check_k};
+use crate::loss::{Loss, Sample, Workspace};
 
 /// The hard top-k SVM: what [`SmoothTopkSvm`](crate::SmoothTopkSvm) tends to as τ → 0, the loss that
 /// Berrada, Zisserman and Kumar set out from (ICLR 2018,
@@ -22,28 +21,7 @@ pub struct MaxTopkSvm {
     alpha: f64,
 }
 
-impl MaxTopkSvm {
-    /// A loss for top-`k` accuracy with margin `alpha`, in units of the scores; the paper uses 1.
-    ///
-    /// # Errors
-    /// If `k` is 0, or `alpha` is negative or not finite.
-    pub fn new(k: usize, alpha: f64) -> Result<Self, LossError> {
-        Ok(Self {
-            k: check_k(k)?,
-            alpha: check_alpha(alpha)?,
-        })
-    }
-
-    /// Number of classes among which the label should be.
-    pub fn k(&self) -> usize {
-        self.k
-    }
-
-    /// Margin.
-    pub fn alpha(&self) -> f64 {
-        self.alpha
-    }
-}
+hinge_parameters!(MaxTopkSvm);
 
 impl Loss for MaxTopkSvm {
     fn min_classes(&self) -> usize {
@@ -68,6 +46,7 @@ impl Loss for MaxTopkSvm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LossError;
     use crate::{Loss, SmoothTopkSvm};
 
     fn loss(k: usize, alpha: f64, scores: &[f32], label: i64) -> (f32, Vec<f32>) {

@@ -1,5 +1,33 @@
 //! The losses, one a file.
 
+/// What the hinge losses have in common: they are made of `k` and `alpha`.
+macro_rules! hinge_parameters {
+    ($loss:ty) => {
+        impl $loss {
+            /// A loss for top-`k` accuracy with margin `alpha`, in units of the scores; the papers use 1.
+            ///
+            /// # Errors
+            /// If `k` is 0, or `alpha` is negative or not finite.
+            pub fn new(k: usize, alpha: f64) -> Result<Self, $crate::LossError> {
+                Ok(Self {
+                    k: $crate::loss::check_k(k)?,
+                    alpha: $crate::loss::check_alpha(alpha)?,
+                })
+            }
+
+            /// Number of classes among which the label should be.
+            pub fn k(&self) -> usize {
+                self.k
+            }
+
+            /// Margin.
+            pub fn alpha(&self) -> f64 {
+                self.alpha
+            }
+        }
+    };
+}
+
 pub(crate) mod balanced_noised_topk;
 pub(crate) mod cross_entropy;
 pub(crate) mod differentiable_topk_cross_entropy;

@@ -1,5 +1,4 @@
-use crate::LossError;
-use crate::loss::{Loss, Sample, Workspace, by_rank, check_alpha, check_k};
+use crate::loss::{Loss, Sample, Workspace, by_rank};
 
 /// The top-k calibrated hinge loss ψ₅ of Yang and Koyejo, "On the Consistency of Top-k Surrogate
 /// Losses", ICML 2020 ([arXiv 1901.11141](https://arxiv.org/abs/1901.11141)).
@@ -23,28 +22,7 @@ pub struct Psi5 {
     alpha: f64,
 }
 
-impl Psi5 {
-    /// A loss for top-`k` accuracy with margin `alpha`, in units of the scores; the paper uses 1.
-    ///
-    /// # Errors
-    /// If `k` is 0, or `alpha` is negative or not finite.
-    pub fn new(k: usize, alpha: f64) -> Result<Self, LossError> {
-        Ok(Self {
-            k: check_k(k)?,
-            alpha: check_alpha(alpha)?,
-        })
-    }
-
-    /// Number of classes among which the label should be.
-    pub fn k(&self) -> usize {
-        self.k
-    }
-
-    /// Margin.
-    pub fn alpha(&self) -> f64 {
-        self.alpha
-    }
-}
+hinge_parameters!(Psi5);
 
 impl Loss for Psi5 {
     fn min_classes(&self) -> usize {
@@ -71,6 +49,7 @@ impl Loss for Psi5 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LossError;
     use crate::losses::evaluate::{assert_gradient_is_slope, distinct_scores, evaluate, sorted};
 
     fn loss(k: usize, alpha: f64) -> Psi5 {

@@ -242,17 +242,7 @@ fn derivatives_of_tail(e: &[f64], scale: f64, coefficients: &mut Vec<f32>) {
 mod tests {
     use super::*;
     use crate::CrossEntropy;
-
-    fn loss(loss: SmoothTopkSvm, scores: &[f64], label: i64) -> (f64, Vec<f64>) {
-        let mut value = [0.0];
-        let mut grad = vec![0.0; scores.len()];
-        loss.forward_backward(scores, &[label], &mut value, &mut grad)
-            .unwrap();
-        let mut forward = [0.0];
-        loss.forward(scores, &[label], &mut forward).unwrap();
-        assert_eq!(forward, value);
-        (value[0], grad)
-    }
+    use crate::losses::evaluate::evaluate;
 
     #[test]
     fn equals_the_definition_over_all_sets() {
@@ -276,7 +266,7 @@ mod tests {
         }
         let expected = tau * (f64::ln(all) - f64::ln(with_label));
         let svm = SmoothTopkSvm::new(k, tau, alpha).unwrap();
-        let (found, _) = loss(svm, &scores, label as i64);
+        let (found, _) = evaluate(&svm, &scores, label);
         assert!((found - expected).abs() < 1e-14, "{found} {expected}");
     }
 
@@ -286,14 +276,15 @@ mod tests {
         for k in 1..=6 {
             for tau in [0.05, 0.5, 5.0] {
                 let svm = SmoothTopkSvm::new(k, tau, 1.0).unwrap();
-                let (_, grad) = loss(svm, &scores, 2);
+                let (_, grad) = evaluate(&svm, &scores, 2);
                 assert!(grad.iter().sum::<f64>().abs() < 1e-15);
                 for i in 0..scores.len() {
                     let h = 1e-6;
                     let (mut above, mut below) = (scores, scores);
                     above[i] += h;
                     below[i] -= h;
-                    let slope = (loss(svm, &above, 2).0 - loss(svm, &below, 2).0) / (2.0 * h);
+                    let slope =
+                        (evaluate(&svm, &above, 2).0 - evaluate(&svm, &below, 2).0) / (2.0 * h);
                     assert!((grad[i] - slope).abs() < 1e-8, "k={k} tau={tau} i={i}");
                 }
             }
@@ -304,7 +295,7 @@ mod tests {
     fn tends_to_the_hard_loss() {
         let scores = [0.3, -1.2, 0.8, 2.0, 0.1, -0.4];
         let svm = SmoothTopkSvm::new(2, 1e-12, 1.0).unwrap();
-        let (value, grad) = loss(svm, &scores, 4);
+        let (value, grad) = evaluate(&svm, &scores, 4);
         assert!((value - (1.0 + (0.8 - 0.1) / 2.0)).abs() < 1e-11);
         assert_eq!(grad, [0.0, 0.0, 0.5, 0.0, -0.5, 0.0]);
     }
@@ -314,12 +305,9 @@ mod tests {
         let scores = [0.3, -1.2, 0.8, 20.0, 0.1, -0.4];
         let svm = SmoothTopkSvm::new(1, 1.0, 0.0).unwrap();
         for label in 0..6 {
-            let (value, grad) = loss(svm, &scores, label);
-            let (mut expected, mut expected_grad) = ([0.0], [0.0; 6]);
-            CrossEntropy
-                .forward_backward(&scores, &[label], &mut expected, &mut expected_grad)
-                .unwrap();
-            assert!((value - expected[0]).abs() < 1e-14 * expected[0].max(1.0));
+            let (value, grad) = evaluate(&svm, &scores, label);
+            let (expected, expected_grad) = evaluate(&CrossEntropy, &scores, label);
+            assert!((value - expected).abs() < 1e-14 * expected.max(1.0));
             for (found, expected) in grad.iter().zip(expected_grad) {
                 assert!((found - expected).abs() < 1e-15);
             }
@@ -333,7 +321,8 @@ mod tests {
             let scores: Vec<f64> = (0..40).map(|i| scale * f64::cos(i as f64)).collect();
             for tau in [1e-30, 1e-3, 1.0, 1e30] {
                 for k in [1, 5, 39] {
-                    let (value, grad) = loss(SmoothTopkSvm::new(k, tau, 1.0).unwrap(), &scores, 3);
+                    let (value, grad) =
+                        evaluate(&SmoothTopkSvm::new(k, tau, 1.0).unwrap(), &scores, 3);
                     assert!(value.is_finite() && value >= 0.0);
                     assert!(grad.iter().all(|g| g.abs() <= 1.0 / k as f64 + 1e-15));
                     assert!(grad.iter().sum::<f64>().abs() < 1e-12);
@@ -365,7 +354,7 @@ mod tests {
             let svm = SmoothTopkSvm::new(k, tau, 1.0).unwrap();
 
             let wide: Vec<f64> = scores.iter().map(|&score| score.into()).collect();
-            let (expected, expected_grad) = loss(svm, &wide, label);
+            let (expected, expected_grad) = evaluate(&svm, &wide, label as usize);
             let (mut value, mut grad) = ([0.0], vec![f32::NAN; classes]);
             svm.forward_backward(&scores, &[label], &mut value, &mut grad)
                 .unwrap();

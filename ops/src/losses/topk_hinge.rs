@@ -1,5 +1,4 @@
-use crate::LossError;
-use crate::loss::{Loss, Sample, Workspace, check_alpha, check_k};
+use crate::loss::{Loss, Sample, Workspace};
 
 /// The top-k hinge loss α: the loss of the top-k multiclass SVM of Lapin, Hein and Schiele (NIPS 2015,
 /// [arXiv 1511.06683](https://arxiv.org/abs/1511.06683)), called top-k SVM^α in their comparison of
@@ -45,35 +44,8 @@ pub struct TopkHingeBeta {
     alpha: f64,
 }
 
-macro_rules! parameters {
-    ($loss:ty) => {
-        impl $loss {
-            /// A loss for top-`k` accuracy with margin `alpha`, in units of the scores; the papers use 1.
-            ///
-            /// # Errors
-            /// If `k` is 0, or `alpha` is negative or not finite.
-            pub fn new(k: usize, alpha: f64) -> Result<Self, LossError> {
-                Ok(Self {
-                    k: check_k(k)?,
-                    alpha: check_alpha(alpha)?,
-                })
-            }
-
-            /// Number of classes among which the label should be.
-            pub fn k(&self) -> usize {
-                self.k
-            }
-
-            /// Margin.
-            pub fn alpha(&self) -> f64 {
-                self.alpha
-            }
-        }
-    };
-}
-
-parameters!(TopkHingeAlpha);
-parameters!(TopkHingeBeta);
+hinge_parameters!(TopkHingeAlpha);
+hinge_parameters!(TopkHingeBeta);
 
 impl Loss for TopkHingeAlpha {
     fn min_classes(&self) -> usize {
@@ -130,6 +102,7 @@ impl Loss for TopkHingeBeta {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LossError;
     use crate::MaxTopkSvm;
     use crate::losses::evaluate::{assert_gradient_is_slope, distinct_scores, evaluate, sorted};
 

@@ -62,6 +62,7 @@ fn terms(k: usize) -> usize {
     1 + k / 5
 }
 
+#[derive(Default)]
 struct Workspace<T> {
     /// Scores or logarithms of weights.
     wrong: Vec<T>,
@@ -71,18 +72,6 @@ struct Workspace<T> {
     products: Vec<Log<T>>,
     /// Polynomials without a partner, of each round.
     left_over: Vec<Vec<Log<T>>>,
-}
-
-impl<T> Default for Workspace<T> {
-    fn default() -> Self {
-        Self {
-            wrong: Vec::new(),
-            sorted: Vec::new(),
-            polynomials: Vec::new(),
-            products: Vec::new(),
-            left_over: Vec::new(),
-        }
-    }
 }
 
 /// Whether the k-th largest score is far above the next, the label's among them.
