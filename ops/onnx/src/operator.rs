@@ -1,0 +1,89 @@
+/// Domain of the operators that are defined here.
+pub const DOMAIN: &str = "topk";
+
+/// Version of that domain's operators.
+pub const DOMAIN_VERSION: i64 = 1;
+
+/// A loss as an ONNX operator of the domain [`DOMAIN`], in the style of ONNX's own
+/// `SoftmaxCrossEntropyLoss`.
+///
+/// | input | type | shape |
+/// | --- | --- | --- |
+/// | `scores` | `T`: float, double, float16 or bfloat16 | `[N, C]` |
+/// | `labels` | int64 or int32 | `[N]` |
+/// | `weights` (optional) | `T` | `[C]` |
+///
+/// | output | type | shape |
+/// | --- | --- | --- |
+/// | `loss` | `T` | `[N]` with reduction `none`, else `[1]` |
+/// | `grad` (optional) | `T` | `[N, C]` |
+/// | `prob` (optional, [`SmoothTopkSvm`](Self::SmoothTopkSvm) only) | `T` | `[N]` |
+///
+/// | attribute | type | default |
+/// | --- | --- | --- |
+/// | `k` | int | none: it must be given |
+/// | `tau` (where [`has_tau`](Self::has_tau)) | float | 1 |
+/// | `alpha` (where [`has_alpha`](Self::has_alpha)) | float | 1 |
+/// | `reduction` | string: `none`, `sum` or `mean` | `mean` |
+/// | `ignore_index` | int | none: no label is ignored |
+///
+/// `grad` is the derivative of the sum of all entries of `loss` with respect to `scores`; `prob` is p of
+/// the loss's definition for each sample, without weight, 0 where the label is ignored. Reduction,
+/// weights and ignored labels are those of [`Criterion`](topk_ops::Criterion).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LossOperator {
+    /// [`topk_ops::SmoothTopkSvm`].
+    SmoothTopkSvm,
+    /// [`topk_ops::MaxTopkSvm`].
+    MaxTopkSvm,
+    /// [`topk_ops::TopkHingeAlpha`].
+    TopkHingeAlpha,
+    /// [`topk_ops::TopkHingeBeta`].
+    TopkHingeBeta,
+    /// [`topk_ops::TruncatedTopkEntropy`].
+    TruncatedTopkEntropy,
+    /// [`topk_ops::Psi5`].
+    Psi5,
+}
+
+impl LossOperator {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::SmoothTopkSvm,
+        Self::MaxTopkSvm,
+        Self::TopkHingeAlpha,
+        Self::TopkHingeBeta,
+        Self::TruncatedTopkEntropy,
+        Self::Psi5,
+    ];
+
+    /// The operator's name in ONNX files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SmoothTopkSvm => "SmoothTopkSVMLoss",
+            Self::MaxTopkSvm => "MaxTopkSVMLoss",
+            Self::TopkHingeAlpha => "TopkHingeAlphaLoss",
+            Self::TopkHingeBeta => "TopkHingeBetaLoss",
+            Self::TruncatedTopkEntropy => "TruncatedTopkEntropyLoss",
+            Self::Psi5 => "Psi5Loss",
+        }
+    }
+
+    /// Whether it has the attribute `tau`.
+    pub fn has_tau(self) -> bool {
+        self == Self::SmoothTopkSvm
+    }
+
+    /// Whether it has the attribute `alpha`.
+    pub fn has_alpha(self) -> bool {
+        self != Self::TruncatedTopkEntropy
+    }
+
+    /// Its outputs.
+    pub fn outputs(self) -> &'static [&'static str] {
+        match self {
+            Self::SmoothTopkSvm => &["loss", "grad", "prob"],
+            _ => &["loss", "grad"],
+        }
+    }
+}
