@@ -5,6 +5,7 @@ mod demo;
 mod doctor;
 mod native;
 mod test;
+mod testing;
 mod wheel;
 
 use std::process::ExitCode;

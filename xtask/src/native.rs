@@ -2,9 +2,8 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::cargo;
 use crate::wheel::Wheel;
@@ -197,34 +196,4 @@ fn chosen_by_user(variable: &str, dir: &Path) -> Option<String> {
 
 fn set(variable: &str) -> Option<String> {
     env::var_os(variable).map(|value| format!("{variable}={}", value.display()))
-}
-
-/// The Python packages that the tests check exported files against.
-const PYTHON_PACKAGES: [&str; 1] = ["onnx==1.23.2"];
-
-/// Makes sure that the Python packages of the tests are in `.native/python`.
-pub(crate) fn set_up_python() -> Result<()> {
-    let dir = dir().join("python");
-    let stamp = dir.join("installed");
-    let wanted = PYTHON_PACKAGES.join("\n");
-    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(());
-    }
-    println!("fetching {}", PYTHON_PACKAGES.join(", "));
-    cargo::run(
-        Command::new("python3")
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--disable-pip-version-check",
-                "--quiet",
-                "--upgrade",
-            ])
-            .args(["--only-binary=:all:", "--target"])
-            .arg(&dir)
-            .args(PYTHON_PACKAGES),
-    )
-    .context("cannot fetch the Python packages that the tests check exported files with")?;
-    std::fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
 }

@@ -5,11 +5,11 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cargo, native};
+use crate::{cargo, native, testing};
 
 pub(crate) fn run() -> Result<()> {
     native::set_up(false)?;
-    native::set_up_python()?;
+    testing::set_up()?;
     let shared = cargo::root().join("../shared");
     if !shared.is_dir() {
         println!(

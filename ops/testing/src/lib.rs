@@ -1,0 +1,61 @@
+//! What the tests of several crates share: Python environments with other runtimes, a headless
+//! browser, and the golden values.
+//!
+//! `cargo xtask test` fetches what is needed. A test that lacks something says so with [`skip`] and
+//! passes.
+
+mod browser;
+mod python;
+mod server;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+pub use browser::{ONNXRUNTIME_WEB, WebPackage, browse};
+pub use python::{Environment, Packages, python, run};
+pub use server::Site;
+
+/// Says on standard error that `test`, or a part of it, was not run, and why.
+pub fn skip(test: &str, why: &str) {
+    // Not `eprintln!`, which the test harness captures.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+}
+
+/// The exact values of the loss: the full list where it is present beside the repository, else the
+/// smaller one in it.
+pub fn golden(test: &str) -> PathBuf {
+    let all = root().join("../shared/golden/loss.jsonl");
+    if all.is_file() {
+        return all;
+    }
+    skip(
+        test,
+        "only the smaller list of golden values is read: ../shared/golden is absent",
+    );
+    root().join("ops/tests/data/loss.jsonl")
+}
+
+/// The repository's folder.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("this crate is two folders down")
+}
+
+/// Where what `cargo xtask` fetches lies.
+fn native() -> PathBuf {
+    root().join(".native")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_always_golden_values() {
+        let path = golden("there_are_always_golden_values");
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.lines().count() >= 72);
+    }
+}
