@@ -1,14 +1,13 @@
 //! An exported model is the network that was trained, and a valid ONNX file.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 
 use tch::{Device, Kind, Tensor, no_grad};
 use topk_eval::{Model, Runtime};
 use topk_models::{Checkpoint, Mode, Network, architecture, export};
 use topk_onnx::ModelCard;
+use topk_testing::Environment;
 
 const CLASSES: usize = 7;
 
@@ -193,33 +192,18 @@ onnx.save(model, sys.argv[2])
 
 #[test]
 fn pythons_onnx_package_accepts_the_file() {
-    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.native/python");
-    if !packages.is_dir() {
-        // Not `eprintln!`, which the test harness captures.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED pythons_onnx_package_accepts_the_file: run `cargo xtask test`, which fetches it"
-        );
+    let Some(mut python) =
+        topk_testing::python("pythons_onnx_package_accepts_the_file", Environment::Onnx)
+    else {
         return;
-    }
+    };
     let folder = tempfile::tempdir().unwrap();
     let (ours, theirs) = (
         folder.path().join("ours.onnx"),
         folder.path().join("theirs.onnx"),
     );
     export(&checkpoint(&random_network()), &ours).unwrap();
-    let output = Command::new("python3")
-        .args(["-c", PYTHON])
-        .args([&ours, &theirs])
-        .env("PYTHONPATH", packages)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let printed = String::from_utf8(output.stdout).unwrap();
+    let printed = topk_testing::run(python.args(["-c", PYTHON]).args([&ours, &theirs]));
     assert_eq!(
         printed.lines().collect::<Vec<_>>(),
         [

@@ -2,10 +2,10 @@
 //!
 //! `tests/data/loss.jsonl` holds the smaller cases; the full list is read as well where it is present.
 
-use std::io::Write;
 use std::path::Path;
 
 use topk_perf::{Bars, Errors, read_cases};
+use topk_testing::skip;
 
 fn check(path: &Path, count: usize) {
     let cases = read_cases(path).unwrap();
@@ -29,11 +29,6 @@ fn all_cases() {
     if path.exists() {
         check(&path, 107);
     } else {
-        // Not `eprintln!`, which the test harness captures.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED all_cases: {} is absent",
-            path.display()
-        );
+        skip("all_cases", &format!("{} is absent", path.display()));
     }
 }
