@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use topk_onnx::proto::ModelProto;
+use topk_onnx::proto::{DataType, ModelProto};
 use topk_onnx::{Dim, GraphBuilder, ModelCard, attribute, model};
 
 const RECORD: usize = 2 + 3 * 32 * 32;
@@ -124,6 +124,7 @@ fn linear(side: usize, bias: Vec<f32>) -> Box<GraphProtoBuilder> {
         let side = Dim::Fixed(side);
         graph.input(
             "input",
+            DataType::Float,
             &[Dim::Dynamic("batch"), Dim::Fixed(3), side, side],
             "",
         );
@@ -136,7 +137,12 @@ fn linear(side: usize, bias: Vec<f32>) -> Box<GraphProtoBuilder> {
         graph.node("Flatten", "flat", &["input"], [attribute::int("axis", 1)]);
         let inputs = ["flat", "weight", "bias"];
         graph.node("Gemm", "logits", &inputs, [attribute::int("transB", 1)]);
-        graph.output("logits", &[Dim::Dynamic("batch"), Dim::Fixed(classes)], "");
+        graph.output(
+            "logits",
+            DataType::Float,
+            &[Dim::Dynamic("batch"), Dim::Fixed(classes)],
+            "",
+        );
         graph.finish()
     })
 }
@@ -228,10 +234,25 @@ fn models_that_are_no_image_classifiers_are_refused() {
     case.write_model(
         &|| {
             let mut graph = GraphBuilder::new("two inputs");
-            graph.input("a", &[Dim::Dynamic("batch"), Dim::Fixed(CLASSES)], "");
-            graph.input("b", &[Dim::Dynamic("batch"), Dim::Fixed(CLASSES)], "");
+            graph.input(
+                "a",
+                DataType::Float,
+                &[Dim::Dynamic("batch"), Dim::Fixed(CLASSES)],
+                "",
+            );
+            graph.input(
+                "b",
+                DataType::Float,
+                &[Dim::Dynamic("batch"), Dim::Fixed(CLASSES)],
+                "",
+            );
             graph.node("Add", "sum", &["a", "b"], []);
-            graph.output("sum", &[Dim::Dynamic("batch"), Dim::Fixed(CLASSES)], "");
+            graph.output(
+                "sum",
+                DataType::Float,
+                &[Dim::Dynamic("batch"), Dim::Fixed(CLASSES)],
+                "",
+            );
             graph.finish()
         },
         None,
@@ -244,9 +265,19 @@ fn models_that_are_no_image_classifiers_are_refused() {
     case.write_model(
         &|| {
             let mut graph = GraphBuilder::new("features");
-            graph.input("a", &[Dim::Dynamic("batch"), Dim::Fixed(CLASSES)], "");
+            graph.input(
+                "a",
+                DataType::Float,
+                &[Dim::Dynamic("batch"), Dim::Fixed(CLASSES)],
+                "",
+            );
             graph.node("Relu", "b", &["a"], []);
-            graph.output("b", &[Dim::Dynamic("batch"), Dim::Fixed(CLASSES)], "");
+            graph.output(
+                "b",
+                DataType::Float,
+                &[Dim::Dynamic("batch"), Dim::Fixed(CLASSES)],
+                "",
+            );
             graph.finish()
         },
         None,

@@ -2,8 +2,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
-use topk_onnx::proto::{AttributeProto, ModelProto};
-use topk_onnx::{CheckError, Dim, GraphBuilder, attribute, check, model};
+use topk_onnx::proto::{AttributeProto, DataType, ModelProto, NodeProto};
+use topk_onnx::{
+    CheckError, Dim, Form, FunctionError, GraphBuilder, OnnxLoss, attribute, check, model,
+};
 
 use crate::architecture::{Architecture, ArchitectureError, BATCH_NORM_EPS, Op, architecture};
 use crate::checkpoint::{Checkpoint, CheckpointError, write_file};
@@ -13,6 +15,37 @@ pub const INPUT: &str = "input";
 
 /// Name of the model's output: scores before softmax, `f32` `[batch, classes]`.
 pub const LOGITS: &str = "logits";
+
+/// Name of the input of a model with a loss: the right classes, `i64` `[batch]`.
+pub const LABELS: &str = "labels";
+
+/// Name of the output of a model with a loss, `f32` `[batch]`.
+pub const LOSS: &str = "loss";
+
+/// Name of the output of a model that ranks its classes: the highest probabilities, from the highest
+/// down, `f32` `[batch, k]`.
+pub const PROBABILITIES: &str = "probabilities";
+
+/// Name of the output of a model that ranks its classes: those of the highest probabilities, `i64`
+/// `[batch, k]`.
+pub const CLASSES: &str = "classes";
+
+/// What follows the network.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Head {
+    /// Nothing: the output is [`LOGITS`].
+    Logits,
+    /// A loss without reduction: a second input, [`LABELS`], and a second output, [`LOSS`]. For
+    /// evaluation and fine-tuning elsewhere.
+    Loss {
+        /// The loss.
+        loss: OnnxLoss,
+        /// How it stands in the file.
+        form: Form,
+    },
+    /// Softmax and the k best classes: the outputs are [`PROBABILITIES`] and [`CLASSES`]. For serving.
+    TopK(usize),
+}
 
 /// Why a checkpoint cannot become an ONNX file.
 #[derive(Debug, Error)]
@@ -27,6 +60,17 @@ pub enum ExportError {
     /// The model that came out is not sound.
     #[error("the weights cannot be exported: {0}")]
     Check(#[from] CheckError),
+    /// The loss cannot follow this network.
+    #[error(transparent)]
+    Loss(#[from] FunctionError),
+    /// There are not as many classes as are to be ranked.
+    #[error("k must be between 1 and the number of classes, {classes}, got {k}")]
+    K {
+        /// The k asked for.
+        k: usize,
+        /// Number of classes.
+        classes: usize,
+    },
     /// The file cannot be written.
     #[error("cannot write {}: {error}", path.display())]
     Write {
@@ -41,40 +85,78 @@ pub enum ExportError {
 /// and the checkpoint's card as metadata. Checked.
 ///
 /// # Errors
-/// If the checkpoint's network is not known, its weights do not belong to it, or are not finite.
-pub fn onnx_model(checkpoint: &Checkpoint) -> Result<ModelProto, ExportError> {
+/// If the checkpoint's network is not known, its weights do not belong to it, or are not finite, or the
+/// head does not fit it.
+pub fn onnx_model(checkpoint: &Checkpoint, head: Head) -> Result<ModelProto, ExportError> {
     let card = &checkpoint.card;
     let architecture = architecture(&card.architecture, card.input_size, card.class_names.len())?;
     checkpoint.check(&architecture)?;
+    let classes = architecture.classes();
 
     let mut graph = GraphBuilder::new(architecture.name());
     let batch = Dim::Dynamic("batch");
     let [channels, height, width] = architecture.input_size().map(Dim::Fixed);
     graph.input(
         INPUT,
+        DataType::Float,
         &[batch, channels, height, width],
         "RGB images: (pixel / 255 - mean) / std, see the metadata topk.mean and topk.std",
-    );
-    graph.output(
-        LOGITS,
-        &[batch, Dim::Fixed(architecture.classes())],
-        "Scores before softmax, in the order of the metadata topk.class_names",
     );
     for (name, weight) in &checkpoint.weights {
         graph.initializer(name, &weight.shape, &weight.values);
     }
     add_nodes(&mut graph, &architecture);
+    match head {
+        Head::Logits => logits(&mut graph, classes),
+        Head::Loss { .. } => {
+            let doc = "The right classes, in the order of the metadata topk.class_names";
+            graph.input(LABELS, DataType::Int64, &[batch], doc);
+            logits(&mut graph, classes);
+            graph.output(LOSS, DataType::Float, &[batch], "Loss of each image");
+        }
+        Head::TopK(k) => rank(&mut graph, k, classes)?,
+    }
 
     let doc = format!(
         "{} classifier of {} classes, trained on {} for top-{} accuracy",
-        card.architecture,
-        card.class_names.len(),
-        card.dataset,
-        card.k
+        card.architecture, classes, card.dataset, card.k
     );
-    let model = model(graph.finish(), &doc, card.to_metadata());
+    let mut model = model(graph.finish(), &doc, card.to_metadata());
+    if let Head::Loss { loss, form } = head {
+        loss.add_to(&mut model, form, classes, &[LOGITS, LABELS], &[LOSS])?;
+    }
     check(&model)?;
     Ok(model)
+}
+
+fn logits(graph: &mut GraphBuilder, classes: usize) {
+    graph.output(
+        LOGITS,
+        DataType::Float,
+        &[Dim::Dynamic("batch"), Dim::Fixed(classes)],
+        "Scores before softmax, in the order of the metadata topk.class_names",
+    );
+}
+
+fn rank(graph: &mut GraphBuilder, k: usize, classes: usize) -> Result<(), ExportError> {
+    if k == 0 || k > classes {
+        return Err(ExportError::K { k, classes });
+    }
+    graph.node("Softmax", "softmax", &[LOGITS], [attribute::int("axis", 1)]);
+    graph.node(
+        "Constant",
+        "k",
+        &[],
+        [attribute::ints("value_ints", [k as i64])],
+    );
+    let best = [PROBABILITIES, CLASSES];
+    graph.nodes([NodeProto::new("TopK", &["softmax", "k"], &best, [])]);
+    let dims = [Dim::Dynamic("batch"), Dim::Fixed(k)];
+    let doc = "The highest probabilities, from the highest down";
+    graph.output(PROBABILITIES, DataType::Float, &dims, doc);
+    let doc = "Their classes, as places in the metadata topk.class_names";
+    graph.output(CLASSES, DataType::Int64, &dims, doc);
+    Ok(())
 }
 
 fn add_nodes(graph: &mut GraphBuilder, architecture: &Architecture) {
@@ -129,8 +211,8 @@ fn pool(kernel: usize) -> Vec<AttributeProto> {
 ///
 /// # Errors
 /// As [`onnx_model`], or if the file cannot be written.
-pub fn export(checkpoint: &Checkpoint, path: &Path) -> Result<(), ExportError> {
-    let bytes = prost::Message::encode_to_vec(&onnx_model(checkpoint)?);
+pub fn export(checkpoint: &Checkpoint, head: Head, path: &Path) -> Result<(), ExportError> {
+    let bytes = prost::Message::encode_to_vec(&onnx_model(checkpoint, head)?);
     write_file(path, &bytes).map_err(|error| ExportError::Write {
         path: path.to_owned(),
         error,

@@ -5,6 +5,7 @@
 //! [`Checkpoint`], a safetensors file under PyTorch's parameter names.
 
 mod architecture;
+pub mod args;
 mod basic;
 mod checkpoint;
 mod export;
@@ -12,5 +13,7 @@ mod network;
 
 pub use architecture::{Architecture, ArchitectureError, architecture};
 pub use checkpoint::{Checkpoint, CheckpointError, Weight};
-pub use export::{ExportError, INPUT, LOGITS, export, onnx_model};
+pub use export::{
+    CLASSES, ExportError, Head, INPUT, LABELS, LOGITS, LOSS, PROBABILITIES, export, onnx_model,
+};
 pub use network::{Mode, Network};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor, no_grad};
 use topk_eval::{Model, Runtime};
-use topk_models::{Checkpoint, Mode, Network, architecture, export};
+use topk_models::{Checkpoint, Head, Mode, Network, architecture, export};
 use topk_onnx::ModelCard;
 use topk_testing::Environment;
 
@@ -58,7 +58,7 @@ fn onnx_runtime_gives_the_scores_of_libtorch() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     let network = random_network();
-    export(&checkpoint(&network), &path).unwrap();
+    export(&checkpoint(&network), Head::Logits, &path).unwrap();
 
     let runtime = Runtime::load().unwrap();
     let mut model = Model::open(&runtime, &path, topk_native::Device::Cpu, None).unwrap();
@@ -112,7 +112,7 @@ fn the_same_checkpoint_gives_the_same_bytes() {
             folder.path().join(name.to_owned() + "o"),
         );
         checkpoint.save(&weights).unwrap();
-        export(&checkpoint, &onnx).unwrap();
+        export(&checkpoint, Head::Logits, &onnx).unwrap();
         (fs::read(weights).unwrap(), fs::read(onnx).unwrap())
     };
     assert!(write("a") == write("b"));
@@ -128,7 +128,7 @@ fn unusable_checkpoints_are_named() {
         let mut bad = good.clone();
         change(&mut bad);
         let onnx = folder.path().join("bad.onnx");
-        let message = export(&bad, &onnx).unwrap_err().to_string();
+        let message = export(&bad, Head::Logits, &onnx).unwrap_err().to_string();
         assert!(!onnx.exists());
         message
     };
@@ -202,7 +202,7 @@ fn pythons_onnx_package_accepts_the_file() {
         folder.path().join("ours.onnx"),
         folder.path().join("theirs.onnx"),
     );
-    export(&checkpoint(&random_network()), &ours).unwrap();
+    export(&checkpoint(&random_network()), Head::Logits, &ours).unwrap();
     let printed = topk_testing::run(python.args(["-c", PYTHON]).args([&ours, &theirs]));
     assert_eq!(
         printed.lines().collect::<Vec<_>>(),

@@ -1,6 +1,6 @@
 //! Attributes of nodes.
 
-use crate::proto::{AttributeProto, AttributeType};
+use crate::proto::{AttributeProto, AttributeType, TensorProto};
 
 /// An attribute that is a number.
 pub fn float(name: &str, value: f32) -> AttributeProto {
@@ -28,6 +28,46 @@ pub fn ints(name: &str, values: impl Into<Vec<i64>>) -> AttributeProto {
         name: name.to_owned(),
         ints: values.into(),
         r#type: AttributeType::Ints.into(),
+        ..Default::default()
+    }
+}
+
+/// An attribute that is a list of numbers.
+pub fn floats(name: &str, values: impl Into<Vec<f32>>) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        floats: values.into(),
+        r#type: AttributeType::Floats.into(),
+        ..Default::default()
+    }
+}
+
+/// An attribute that is a text.
+pub fn string(name: &str, value: &str) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        s: Some(value.into()),
+        r#type: AttributeType::String.into(),
+        ..Default::default()
+    }
+}
+
+/// An attribute that is a tensor.
+pub fn tensor(name: &str, value: TensorProto) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        t: Some(value),
+        r#type: AttributeType::Tensor.into(),
+        ..Default::default()
+    }
+}
+
+/// An attribute of a node in a function, which is the function's attribute `of`.
+pub fn reference(name: &str, r#type: AttributeType, of: &str) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: r#type.into(),
+        ref_attr_name: of.to_owned(),
         ..Default::default()
     }
 }

@@ -36,14 +36,16 @@ impl GraphBuilder {
         }
     }
 
-    /// Adds an input of `f32`.
-    pub fn input(&mut self, name: &str, dims: &[Dim], doc: &str) {
-        self.graph.input.push(value_info(name, dims, doc));
+    /// Adds an input.
+    pub fn input(&mut self, name: &str, data_type: DataType, dims: &[Dim], doc: &str) {
+        let input = value_info(name, data_type, dims, doc);
+        self.graph.input.push(input);
     }
 
-    /// Declares the value `name`, made by a node, an output of `f32`.
-    pub fn output(&mut self, name: &str, dims: &[Dim], doc: &str) {
-        self.graph.output.push(value_info(name, dims, doc));
+    /// Declares the value `name`, made by a node, an output.
+    pub fn output(&mut self, name: &str, data_type: DataType, dims: &[Dim], doc: &str) {
+        let output = value_info(name, data_type, dims, doc);
+        self.graph.output.push(output);
     }
 
     /// Adds a constant of `f32`.
@@ -67,14 +69,12 @@ impl GraphBuilder {
         inputs: &[&str],
         attributes: impl Into<Vec<AttributeProto>>,
     ) {
-        self.graph.node.push(NodeProto {
-            input: inputs.iter().map(|&input| input.to_owned()).collect(),
-            output: vec![name.to_owned()],
-            name: name.to_owned(),
-            op_type: op_type.to_owned(),
-            attribute: attributes.into(),
-            domain: String::new(),
-        });
+        self.nodes([NodeProto::new(op_type, inputs, &[name], attributes)]);
+    }
+
+    /// Adds nodes.
+    pub fn nodes(&mut self, nodes: impl IntoIterator<Item = NodeProto>) {
+        self.graph.node.extend(nodes);
     }
 
     /// The graph.
@@ -99,6 +99,7 @@ pub fn model(
             domain: String::new(),
             version: OPSET,
         }],
+        functions: vec![],
         metadata_props: metadata
             .into_iter()
             .map(|(key, value)| StringStringEntryProto { key, value })
@@ -106,7 +107,29 @@ pub fn model(
     }
 }
 
-fn value_info(name: &str, dims: &[Dim], doc: &str) -> ValueInfoProto {
+impl NodeProto {
+    /// A node of ONNX's own operators, named after its first output.
+    pub fn new(
+        op_type: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        attributes: impl Into<Vec<AttributeProto>>,
+    ) -> Self {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        Self {
+            input: owned(inputs),
+            output: owned(outputs),
+            name: outputs
+                .first()
+                .map_or_else(String::new, |&name| name.to_owned()),
+            op_type: op_type.to_owned(),
+            attribute: attributes.into(),
+            domain: String::new(),
+        }
+    }
+}
+
+fn value_info(name: &str, data_type: DataType, dims: &[Dim], doc: &str) -> ValueInfoProto {
     let dim = dims
         .iter()
         .map(|dim| DimensionProto {
@@ -120,7 +143,7 @@ fn value_info(name: &str, dims: &[Dim], doc: &str) -> ValueInfoProto {
         name: name.to_owned(),
         r#type: Some(TypeProto {
             tensor_type: Some(TensorTypeProto {
-                elem_type: DataType::Float.into(),
+                elem_type: data_type.into(),
                 shape: Some(TensorShapeProto { dim }),
             }),
         }),

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use thiserror::Error;
 
-use crate::proto::{DataType, ModelProto};
+use crate::proto::{DataType, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
 
 /// What is wrong with the structure of a model.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -25,7 +25,7 @@ pub enum CheckError {
     /// A value is read before it is made, or is never made.
     #[error("{reader} reads value {value}, which is not made before it")]
     Undefined {
-        /// Name of the node, or `the graph` for an output.
+        /// Name of the node, or for an output `the graph` or the function.
         reader: String,
         /// Name of the value.
         value: String,
@@ -55,8 +55,8 @@ pub enum CheckError {
     DuplicateKey(String),
 }
 
-/// Checks what must hold of every model that is written here: each value is made once and before it
-/// is read, constants fit their shapes and are finite, operator sets are declared, keys are unique.
+/// Checks what must hold of every model that is written here: in the graph and in each function, each
+/// value is made once and before it is read, constants fit their shapes and are finite, operator sets are declared, keys are unique.
 ///
 /// Whether operators get inputs of the right types and shapes is for a runtime to say.
 ///
@@ -64,97 +64,27 @@ pub enum CheckError {
 /// The first fault found.
 pub fn check(model: &ModelProto) -> Result<(), CheckError> {
     let graph = model.graph.as_ref().ok_or(CheckError::NoGraph)?;
-
-    let mut values = HashSet::new();
-    let mut make = |name: &str| {
-        if values.insert(name.to_owned()) {
-            Ok(())
-        } else {
-            Err(CheckError::Duplicate(name.to_owned()))
-        }
-    };
-    for input in &graph.input {
-        make(&input.name)?;
-    }
     for constant in &graph.initializer {
-        make(&constant.name)?;
+        check_constant(constant)?;
     }
-    for node in &graph.node {
-        for output in &node.output {
-            make(output)?;
-        }
-    }
-
-    for constant in &graph.initializer {
-        let size = match constant.data_type() {
-            DataType::Int64 => 8,
-            DataType::Float | DataType::Undefined => 4,
-        };
-        let elements: i64 = constant.dims.iter().product();
-        let expected = elements as usize * size;
-        if constant.raw_data.len() != expected {
-            return Err(CheckError::Size {
-                name: constant.name.clone(),
-                dims: constant.dims.clone(),
-                found: constant.raw_data.len(),
-                expected,
-            });
-        }
-        if constant.data_type() == DataType::Float {
-            let mut floats = constant
-                .raw_data
-                .as_chunks()
-                .0
-                .iter()
-                .map(|&b| f32::from_le_bytes(b));
-            if let Some(index) = floats.position(|value| !value.is_finite()) {
-                return Err(CheckError::NotFinite {
-                    name: constant.name.clone(),
-                    index,
-                });
-            }
-        }
-    }
-
-    let inputs = graph.input.iter().map(|input| input.name.as_str());
-    let constants = graph
-        .initializer
-        .iter()
-        .map(|constant| constant.name.as_str());
-    let mut made: HashSet<&str> = inputs.chain(constants).collect();
-    for node in &graph.node {
-        if !model
-            .opset_import
-            .iter()
-            .any(|opset| opset.domain == node.domain)
-        {
-            return Err(CheckError::NoOpset {
-                node: node.name.clone(),
-                domain: node.domain.clone(),
-            });
-        }
-        // An empty name stands for an optional input that is left out.
-        if let Some(value) = node
-            .input
-            .iter()
-            .find(|v| !v.is_empty() && !made.contains(v.as_str()))
-        {
-            return Err(CheckError::Undefined {
-                reader: node.name.clone(),
-                value: value.clone(),
-            });
-        }
-        made.extend(node.output.iter().map(String::as_str));
-    }
-    if let Some(output) = graph
-        .output
-        .iter()
-        .find(|output| !made.contains(output.name.as_str()))
-    {
-        return Err(CheckError::Undefined {
-            reader: "the graph".to_owned(),
-            value: output.name.clone(),
-        });
+    let inputs = graph.input.iter().map(|input| &input.name);
+    let constants = graph.initializer.iter().map(|constant| &constant.name);
+    let outputs = graph.output.iter().map(|output| &output.name);
+    check_nodes(
+        "the graph",
+        &model.opset_import,
+        inputs.chain(constants),
+        &graph.node,
+        outputs,
+    )?;
+    for function in &model.functions {
+        check_nodes(
+            &format!("function {}", function.name),
+            &function.opset_import,
+            &function.input,
+            &function.node,
+            &function.output,
+        )?;
     }
 
     let mut keys = HashSet::new();
@@ -168,6 +98,83 @@ pub fn check(model: &ModelProto) -> Result<(), CheckError> {
     }
 }
 
+fn check_constant(constant: &TensorProto) -> Result<(), CheckError> {
+    let elements: i64 = constant.dims.iter().product();
+    let expected = elements as usize * constant.data_type().size();
+    if constant.raw_data.len() != expected {
+        return Err(CheckError::Size {
+            name: constant.name.clone(),
+            dims: constant.dims.clone(),
+            found: constant.raw_data.len(),
+            expected,
+        });
+    }
+    if constant.data_type() == DataType::Float {
+        let mut floats = constant
+            .raw_data
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&b| f32::from_le_bytes(b));
+        if let Some(index) = floats.position(|value| !value.is_finite()) {
+            return Err(CheckError::NotFinite {
+                name: constant.name.clone(),
+                index,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Checks the nodes of a graph or a function with what goes into it and comes out of it.
+fn check_nodes<'a>(
+    owner: &str,
+    opsets: &[OperatorSetIdProto],
+    given: impl IntoIterator<Item = &'a String>,
+    nodes: &'a [NodeProto],
+    wanted: impl IntoIterator<Item = &'a String>,
+) -> Result<(), CheckError> {
+    // An empty name stands for an optional input or output that is left out.
+    let mut made = HashSet::from([""]);
+    let make = |name: &'a String, made: &mut HashSet<&'a str>| {
+        if name.is_empty() || made.insert(name) {
+            Ok(())
+        } else {
+            Err(CheckError::Duplicate(name.clone()))
+        }
+    };
+    for name in given {
+        make(name, &mut made)?;
+    }
+    for node in nodes {
+        if !opsets.iter().any(|opset| opset.domain == node.domain) {
+            return Err(CheckError::NoOpset {
+                node: node.name.clone(),
+                domain: node.domain.clone(),
+            });
+        }
+        if let Some(value) = node.input.iter().find(|v| !made.contains(v.as_str())) {
+            return Err(CheckError::Undefined {
+                reader: node.name.clone(),
+                value: value.clone(),
+            });
+        }
+        for name in &node.output {
+            make(name, &mut made)?;
+        }
+    }
+    match wanted
+        .into_iter()
+        .find(|name| !made.contains(name.as_str()))
+    {
+        Some(value) => Err(CheckError::Undefined {
+            reader: owner.to_owned(),
+            value: value.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,7 +182,12 @@ mod tests {
 
     fn builder() -> GraphBuilder {
         let mut graph = GraphBuilder::new("test");
-        graph.input("x", &[Dim::Dynamic("batch"), Dim::Fixed(2)], "");
+        graph.input(
+            "x",
+            DataType::Float,
+            &[Dim::Dynamic("batch"), Dim::Fixed(2)],
+            "",
+        );
         graph.initializer("w", &[2], &[1.0, 2.0]);
         graph
     }
@@ -189,7 +201,12 @@ mod tests {
         let mut graph = builder();
         graph.node("Add", "sum", &["x", "w"], []);
         graph.node("Clip", "y", &["sum", "", "w"], []);
-        graph.output("y", &[Dim::Dynamic("batch"), Dim::Fixed(2)], "");
+        graph.output(
+            "y",
+            DataType::Float,
+            &[Dim::Dynamic("batch"), Dim::Fixed(2)],
+            "",
+        );
         assert_eq!(fault(graph), None);
     }
 
@@ -209,7 +226,7 @@ mod tests {
         assert_eq!(fault(graph), undefined("y", "late"));
 
         let mut graph = builder();
-        graph.output("y", &[], "");
+        graph.output("y", DataType::Float, &[], "");
         assert_eq!(fault(graph), undefined("the graph", "y"));
 
         let mut graph = builder();

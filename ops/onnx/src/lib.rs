@@ -5,10 +5,12 @@ pub mod attribute;
 mod builder;
 mod card;
 mod check;
+mod loss;
 mod operator;
 pub mod proto;
 
 pub use builder::{Dim, GraphBuilder, IR_VERSION, OPSET, model};
 pub use card::{CardError, ModelCard};
 pub use check::{CheckError, check};
+pub use loss::{Form, FunctionError, OnnxLoss};
 pub use operator::{DOMAIN, DOMAIN_VERSION, LossOperator};

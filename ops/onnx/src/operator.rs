@@ -1,3 +1,8 @@
+use topk_ops::{
+    Loss, LossError, MaxTopkSvm, Psi5, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta,
+    TruncatedTopkEntropy,
+};
+
 /// Domain of the operators that are defined here.
 pub const DOMAIN: &str = "topk";
 
@@ -77,6 +82,41 @@ impl LossOperator {
     /// Whether it has the attribute `alpha`.
     pub fn has_alpha(self) -> bool {
         self != Self::TruncatedTopkEntropy
+    }
+
+    /// The loss with these parameters; those that it does not have are not looked at.
+    ///
+    /// # Errors
+    /// If one that it has is out of range.
+    pub fn loss(self, k: usize, tau: f64, alpha: f64) -> Result<Box<dyn Loss>, LossError> {
+        Ok(match self {
+            Self::SmoothTopkSvm => Box::new(SmoothTopkSvm::new(k, tau, alpha)?),
+            Self::MaxTopkSvm => Box::new(MaxTopkSvm::new(k, alpha)?),
+            Self::TopkHingeAlpha => Box::new(TopkHingeAlpha::new(k, alpha)?),
+            Self::TopkHingeBeta => Box::new(TopkHingeBeta::new(k, alpha)?),
+            Self::TruncatedTopkEntropy => Box::new(TruncatedTopkEntropy::new(k)?),
+            Self::Psi5 => Box::new(Psi5::new(k, alpha)?),
+        })
+    }
+
+    /// What it is, in a few words.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::SmoothTopkSvm => {
+                "The smooth top-k SVM of Berrada, Zisserman and Kumar (ICLR 2018)"
+            }
+            Self::MaxTopkSvm => "The hard top-k SVM, max(0, alpha + (t - s_y)/k)",
+            Self::TopkHingeAlpha => {
+                "The top-k hinge loss alpha of Lapin, Hein and Schiele (NIPS 2015)"
+            }
+            Self::TopkHingeBeta => {
+                "The top-k hinge loss beta of Lapin, Hein and Schiele (NIPS 2015)"
+            }
+            Self::TruncatedTopkEntropy => {
+                "The truncated top-k entropy of Lapin, Hein and Schiele (CVPR 2016)"
+            }
+            Self::Psi5 => "The top-k calibrated hinge psi_5 of Yang and Koyejo (ICML 2020)",
+        }
     }
 
     /// Its outputs.

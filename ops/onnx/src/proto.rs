@@ -1,5 +1,5 @@
-//! Messages of the ONNX format, after its public schema (`onnx.proto`, IR version 8): those that a
-//! classifier needs, with ONNX's names and field numbers. Fields that are not listed are skipped when
+//! Messages of the ONNX format, after its public schema (`onnx.proto`, IR version 8): those that
+//! classifiers and losses need, with ONNX's names and field numbers. Fields that are not listed are skipped when
 //! a file is read.
 
 use prost::Message;
@@ -28,6 +28,38 @@ pub struct ModelProto {
     /// Anything else, as keys and values.
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<StringStringEntryProto>,
+    /// Operators that are defined in this file.
+    #[prost(message, repeated, tag = "25")]
+    pub functions: Vec<FunctionProto>,
+}
+
+/// An operator that is defined by nodes of other operators.
+#[derive(Clone, PartialEq, Message)]
+pub struct FunctionProto {
+    /// Name of the operator.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Names of the inputs.
+    #[prost(string, repeated, tag = "4")]
+    pub input: Vec<String>,
+    /// Names of the outputs.
+    #[prost(string, repeated, tag = "5")]
+    pub output: Vec<String>,
+    /// Names of the attributes.
+    #[prost(string, repeated, tag = "6")]
+    pub attribute: Vec<String>,
+    /// The operations.
+    #[prost(message, repeated, tag = "7")]
+    pub node: Vec<NodeProto>,
+    /// Text for people.
+    #[prost(string, tag = "8")]
+    pub doc_string: String,
+    /// Versions of the operator sets in use.
+    #[prost(message, repeated, tag = "9")]
+    pub opset_import: Vec<OperatorSetIdProto>,
+    /// Operator set that it belongs to.
+    #[prost(string, tag = "10")]
+    pub domain: String,
 }
 
 /// A version of a set of operators.
@@ -110,12 +142,24 @@ pub struct AttributeProto {
     /// An integer.
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
+    /// A text.
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub s: Option<Vec<u8>>,
+    /// A tensor.
+    #[prost(message, optional, tag = "5")]
+    pub t: Option<TensorProto>,
+    /// A list of numbers.
+    #[prost(float, repeated, packed = "false", tag = "7")]
+    pub floats: Vec<f32>,
     /// A list of integers.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
     /// An [`AttributeType`].
     #[prost(enumeration = "AttributeType", tag = "20")]
     pub r#type: i32,
+    /// In a function: name of the function's attribute that has the value.
+    #[prost(string, tag = "21")]
+    pub ref_attr_name: String,
 }
 
 /// Kind of an attribute.
@@ -128,6 +172,12 @@ pub enum AttributeType {
     Float = 1,
     /// `i`.
     Int = 2,
+    /// `s`.
+    String = 3,
+    /// `t`.
+    Tensor = 4,
+    /// `floats`.
+    Floats = 6,
     /// `ints`.
     Ints = 7,
 }
@@ -157,8 +207,30 @@ pub enum DataType {
     Undefined = 0,
     /// 32-bit floating point.
     Float = 1,
+    /// 32-bit integer.
+    Int32 = 6,
     /// 64-bit integer.
     Int64 = 7,
+    /// True or false.
+    Bool = 9,
+    /// 16-bit floating point.
+    Float16 = 10,
+    /// 64-bit floating point.
+    Double = 11,
+    /// 16-bit floating point with the exponents of `Float`.
+    Bfloat16 = 16,
+}
+
+impl DataType {
+    /// Bytes of an element in `raw_data`; those of `Float` if it is not stated.
+    pub fn size(self) -> usize {
+        match self {
+            Self::Bool => 1,
+            Self::Float16 | Self::Bfloat16 => 2,
+            Self::Undefined | Self::Float | Self::Int32 => 4,
+            Self::Int64 | Self::Double => 8,
+        }
+    }
 }
 
 /// Name and type of an input or output.

@@ -1,0 +1,179 @@
+use std::collections::HashMap;
+
+use crate::attribute;
+use crate::proto::{AttributeProto, AttributeType, DataType, NodeProto, TensorProto};
+
+/// The nodes of a function, in the order in which they are added.
+#[derive(Debug, Default)]
+pub(super) struct Body {
+    nodes: Vec<NodeProto>,
+    /// How often each name was asked for.
+    names: HashMap<String, usize>,
+    /// Names of the constants, by their text.
+    constants: HashMap<String, String>,
+}
+
+impl Body {
+    /// A body in which these names stand for the function's inputs and outputs.
+    pub(super) fn new<'a>(taken: impl IntoIterator<Item = &'a str>) -> Self {
+        Self {
+            names: taken.into_iter().map(|name| (name.to_owned(), 1)).collect(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn into_nodes(self) -> Vec<NodeProto> {
+        self.nodes
+    }
+
+    /// Adds a node of one output and returns the output's name: `name`, with a number if it is taken.
+    pub(super) fn op(
+        &mut self,
+        name: &str,
+        op_type: &str,
+        inputs: &[&str],
+        attributes: impl Into<Vec<AttributeProto>>,
+    ) -> String {
+        let name = self.unique(name);
+        self.push(op_type, inputs, vec![name.clone()], attributes.into());
+        name
+    }
+
+    /// As [`op`](Self::op), with several outputs.
+    pub(super) fn ops<const N: usize>(
+        &mut self,
+        names: [&str; N],
+        op_type: &str,
+        inputs: &[&str],
+        attributes: impl Into<Vec<AttributeProto>>,
+    ) -> [String; N] {
+        let names = names.map(|name| self.unique(name));
+        self.push(op_type, inputs, names.to_vec(), attributes.into());
+        names
+    }
+
+    /// Gives a value the name of one of the function's outputs.
+    pub(super) fn output(&mut self, name: &str, value: &str, like: &str) {
+        self.push("CastLike", &[value, like], vec![name.to_owned()], vec![]);
+    }
+
+    /// Splits `value` along an axis into pieces of size 1.
+    pub(super) fn split(
+        &mut self,
+        name: &str,
+        value: &str,
+        axis: i64,
+        pieces: usize,
+    ) -> Vec<String> {
+        let sizes = self.ints(&vec![1; pieces]);
+        let names: Vec<String> = (0..pieces).map(|_| self.unique(name)).collect();
+        let axis = vec![attribute::int("axis", axis)];
+        self.push("Split", &[value, &sizes], names.clone(), axis);
+        names
+    }
+
+    /// The entries `start..end` of `value` along an axis.
+    pub(super) fn slice(
+        &mut self,
+        name: &str,
+        value: &str,
+        axis: i64,
+        start: usize,
+        end: usize,
+    ) -> String {
+        let range = [start, end].map(|place| self.ints(&[place as i64]));
+        let axis = self.ints(&[axis]);
+        self.op(name, "Slice", &[value, &range[0], &range[1], &axis], [])
+    }
+
+    /// A sum along an axis, which stays with size 1.
+    pub(super) fn sum(&mut self, name: &str, value: &str, axis: i64) -> String {
+        let axis = self.ints(&[axis]);
+        self.op(name, "ReduceSum", &[value, &axis], [])
+    }
+
+    /// A tensor of the shape of `like` whose entries are all `value`.
+    pub(super) fn filled(&mut self, name: &str, like: &str, value: f32) -> String {
+        let shape = self.op("shape", "Shape", &[like], []);
+        let value = TensorProto {
+            dims: vec![1],
+            data_type: DataType::Float.into(),
+            raw_data: value.to_le_bytes().to_vec(),
+            ..Default::default()
+        };
+        let value = attribute::tensor("value", value);
+        self.op(name, "ConstantOfShape", &[&shape], [value])
+    }
+
+    /// A number.
+    pub(super) fn float(&mut self, value: f32) -> String {
+        self.constant(
+            attribute::float("value_float", value),
+            &format!("{value:?}"),
+        )
+    }
+
+    /// An integer.
+    pub(super) fn int(&mut self, value: i64) -> String {
+        self.constant(attribute::int("value_int", value), &format!("{value}"))
+    }
+
+    /// A list of integers.
+    pub(super) fn ints(&mut self, values: &[i64]) -> String {
+        self.constant(
+            attribute::ints("value_ints", values),
+            &format!("{values:?}"),
+        )
+    }
+
+    /// A list of numbers.
+    pub(super) fn floats(&mut self, values: &[f32]) -> String {
+        self.constant(
+            attribute::floats("value_floats", values),
+            &format!("{values:?}"),
+        )
+    }
+
+    /// The function's attribute of this name, a number.
+    pub(super) fn float_attribute(&mut self, name: &str) -> String {
+        let value = attribute::reference("value_float", AttributeType::Float, name);
+        self.op(name, "Constant", &[], [value])
+    }
+
+    /// The function's attribute of this name, an integer.
+    pub(super) fn int_attribute(&mut self, name: &str) -> String {
+        let value = attribute::reference("value_int", AttributeType::Int, name);
+        self.op(name, "Constant", &[], [value])
+    }
+
+    fn constant(&mut self, value: AttributeProto, text: &str) -> String {
+        let key = format!("{} {text}", value.name);
+        if let Some(name) = self.constants.get(&key) {
+            return name.clone();
+        }
+        let name = self.op("constant", "Constant", &[], [value]);
+        self.constants.insert(key, name.clone());
+        name
+    }
+
+    fn push(
+        &mut self,
+        op_type: &str,
+        inputs: &[&str],
+        output: Vec<String>,
+        attribute: Vec<AttributeProto>,
+    ) {
+        let output: Vec<&str> = output.iter().map(String::as_str).collect();
+        self.nodes
+            .push(NodeProto::new(op_type, inputs, &output, attribute));
+    }
+
+    fn unique(&mut self, name: &str) -> String {
+        let count = self.names.entry(name.to_owned()).or_default();
+        *count += 1;
+        match *count {
+            1 => name.to_owned(),
+            count => format!("{name}_{count}"),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The losses as functions of standard operators, in the runtimes that are at hand.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use topk_onnx::{Form, LossOperator, OnnxLoss};
+use topk_ops::Reduction;
+use topk_perf::read_cases;
+use topk_testing::{Environment, golden, python, run};
+
+mod fixture;
+use fixture::Case;
+
+/// Largest errors that are allowed: of the loss, relative to max(1, loss), and of entries of the other
+/// outputs.
+const BARS: [f64; 3] = [1e-6, 1e-6, 1e-6];
+
+/// The runtimes, by the names of `fixture/run.py`, with the forms that they know.
+const ENGINES: [(&str, Environment, &[Form]); 4] = [
+    (
+        "reference",
+        Environment::Onnx,
+        &[Form::Function, Form::Inline],
+    ),
+    (
+        "onnxruntime",
+        Environment::OnnxRuntime,
+        &[Form::Function, Form::Inline],
+    ),
+    (
+        "onnxruntime",
+        Environment::OnnxRuntimeNewest,
+        &[Form::Function],
+    ),
+    // It does not know functions.
+    ("openvino", Environment::OpenVino, &[Form::Inline]),
+];
+
+/// Runs the cases in all engines.
+fn check(test: &str, cases: &BTreeMap<String, Case>) {
+    assert!(!cases.is_empty());
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str, form: Form| folder.path().join(format!("{name}.{form:?}"));
+    for (name, case) in cases {
+        for form in [Form::Function, Form::Inline] {
+            case.write(&path(name, form), form);
+        }
+    }
+    for (engine, environment, forms) in ENGINES {
+        let Some(mut python) = python(test, environment) else {
+            continue;
+        };
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixture/run.py");
+        python.arg(script).arg(engine);
+        for form in forms {
+            python.args(cases.keys().map(|name| path(name, *form)));
+        }
+        let printed = run(&mut python);
+        assert_eq!(printed.lines().count(), forms.len() * cases.len());
+        let mut largest = [0f64; 3];
+        for line in printed.lines() {
+            let mut words = line.split(' ');
+            let name = words.next().unwrap();
+            let errors: Vec<f64> = words.map(|error| error.parse().unwrap()).collect();
+            assert!(errors.len() >= 2);
+            for (i, &error) in errors.iter().enumerate() {
+                assert!(
+                    error <= BARS[i],
+                    "{engine}: {name}: output {i} is wrong by {error:e}"
+                );
+                largest[i] = error.max(largest[i]);
+            }
+        }
+        let [loss, grad, prob] = largest;
+        println!("{environment:?}: largest errors {loss:e} {grad:e} {prob:e}");
+    }
+}
+
+#[test]
+fn golden_values() {
+    const TEST: &str = "golden_values";
+    let cases = read_cases(&golden(TEST)).unwrap();
+    let cases = cases.into_iter().enumerate().map(|(i, exact)| {
+        let loss = OnnxLoss {
+            operator: LossOperator::SmoothTopkSvm,
+            k: exact.k,
+            tau: exact.tau,
+            alpha: exact.alpha,
+            reduction: Reduction::None,
+            ignore_index: None,
+        };
+        let single = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
+        let scores = single(&exact.scores);
+        let mut case = Case::new(loss, exact.scores.len(), scores, vec![exact.y], None);
+        case.outputs[0] = vec![exact.loss as f32];
+        case.outputs[1] = single(&exact.grad);
+        (format!("{i:03}"), case)
+    });
+    check(TEST, &cases.collect());
+}
+
+/// Scores without ties, in no order.
+fn scores(samples: usize, classes: usize) -> Vec<f32> {
+    (0..samples * classes)
+        .map(|i| ((i * 7919 + 123) % 1009) as f32 / 256.0 - 2.0)
+        .collect()
+}
+
+/// Three samples of an operator, with the options that a name tells.
+fn case(
+    operator: LossOperator,
+    k: usize,
+    classes: usize,
+    reduction: Reduction,
+    weighted: bool,
+    ignore: bool,
+) -> (String, Case) {
+    let loss = OnnxLoss {
+        operator,
+        k,
+        tau: 0.5,
+        alpha: 1.0,
+        reduction,
+        ignore_index: ignore.then_some(-100),
+    };
+    let weights = weighted.then(|| (0..classes).map(|class| 0.5 + class as f32 / 4.0).collect());
+    let labels = vec![1, if ignore { -100 } else { 1 }, 0];
+    let name = format!(
+        "test_{}_k{k}_c{classes}_{}{}{}",
+        operator.name().to_lowercase(),
+        format!("{reduction:?}").to_lowercase(),
+        if weighted { "_weight" } else { "" },
+        if ignore { "_ii" } else { "" },
+    );
+    (
+        name,
+        Case::new(loss, classes, scores(3, classes), labels, weights),
+    )
+}
+
+const REDUCTIONS: [Reduction; 3] = [Reduction::None, Reduction::Sum, Reduction::Mean];
+
+/// With and without classes beyond the 2k highest.
+const SIZES: [(usize, usize); 6] = [(1, 2), (1, 10), (2, 3), (2, 5), (2, 6), (3, 10)];
+
+#[test]
+fn every_operator_with_every_option() {
+    let mut cases = BTreeMap::new();
+    for operator in LossOperator::ALL {
+        for (k, classes) in SIZES {
+            for reduction in REDUCTIONS {
+                for (weighted, ignore) in
+                    [(false, false), (false, true), (true, false), (true, true)]
+                {
+                    cases.extend([case(operator, k, classes, reduction, weighted, ignore)]);
+                }
+            }
+        }
+    }
+    check("every_operator_with_every_option", &cases);
+}
+
+/// The cases that are in the repository for other projects' test suites.
+fn published() -> BTreeMap<String, Case> {
+    let smooth = |k, classes, reduction, weighted, ignore| {
+        case(
+            LossOperator::SmoothTopkSvm,
+            k,
+            classes,
+            reduction,
+            weighted,
+            ignore,
+        )
+    };
+    let mut cases = BTreeMap::from([
+        smooth(1, 10, Reduction::Mean, false, false),
+        smooth(2, 5, Reduction::None, false, false),
+        smooth(3, 10, Reduction::None, false, false),
+        smooth(3, 10, Reduction::Sum, true, false),
+        smooth(3, 10, Reduction::Mean, true, true),
+    ]);
+    for operator in &LossOperator::ALL[1..] {
+        cases.extend([case(*operator, 3, 10, Reduction::Mean, true, true)]);
+    }
+    cases
+}
+
+#[test]
+fn published_cases_are_up_to_date() {
+    const WRITE: &str = "TOPK_WRITE_NODE_TESTS";
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node");
+    if std::env::var_os(WRITE).is_some() {
+        let _ = fs::remove_dir_all(&folder);
+        for (name, case) in published() {
+            case.write(&folder.join(&name), Form::Function);
+            case.write(&folder.join(format!("{name}_expanded")), Form::Inline);
+        }
+    }
+    let mut found: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    found.sort();
+    let mut expected = Vec::new();
+    let written = tempfile::tempdir().unwrap();
+    for (name, case) in published() {
+        for (name, form) in [
+            (name.clone(), Form::Function),
+            (name + "_expanded", Form::Inline),
+        ] {
+            case.write(&written.path().join(&name), form);
+            for file in [
+                "model.onnx",
+                "test_data_set_0/input_0.pb",
+                "test_data_set_0/output_1.pb",
+            ] {
+                let file = Path::new(&name).join(file);
+                assert!(
+                    fs::read(folder.join(&file)).unwrap()
+                        == fs::read(written.path().join(&file)).unwrap(),
+                    "{} is not what is written today: run the test with {WRITE}=1",
+                    file.display()
+                );
+            }
+            expected.push(name);
+        }
+    }
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+/// A model that is called in a way that it was not made for.
+const MISUSE: &str = r#"
+import sys, numpy, onnx, onnxruntime
+model = onnx.load(sys.argv[1])
+options = onnxruntime.SessionOptions()
+options.log_severity_level = 4
+def run(label):
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    scores = numpy.arange(10, dtype=numpy.float32).reshape(1, 10)
+    return session.run(None, {"scores": scores, "labels": numpy.array([label])})
+assert all(numpy.isfinite(value).all() for value in run(3))
+for label in [10, 1 << 40, -1, -10, -100]:
+    try:
+        run(label)
+    except Exception as error:
+        assert "Out of range" in str(error), error
+    else:
+        raise AssertionError(f"label {label} is taken")
+next(a for a in model.graph.node[0].attribute if a.name == "k").i = 2
+assert all(numpy.isnan(value).any() for value in run(3))
+print("done")
+"#;
+
+#[test]
+fn bad_labels_are_errors_and_another_k_is_nan() {
+    const TEST: &str = "bad_labels_are_errors_and_another_k_is_nan";
+    let Some(mut python) = python(TEST, Environment::OnnxRuntime) else {
+        return;
+    };
+    let (_, case) = case(
+        LossOperator::SmoothTopkSvm,
+        3,
+        10,
+        Reduction::None,
+        false,
+        false,
+    );
+    let folder = tempfile::tempdir().unwrap();
+    case.write(folder.path(), Form::Function);
+    let model = folder.path().join("model.onnx");
+    assert_eq!(run(python.args(["-c", MISUSE]).arg(model)), "done\n");
+}
