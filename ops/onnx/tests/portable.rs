@@ -7,7 +7,7 @@ use std::path::Path;
 use topk_onnx::{Form, LossOperator, OnnxLoss};
 use topk_ops::Reduction;
 use topk_perf::read_cases;
-use topk_testing::{Environment, golden, python, run};
+use topk_testing::{Environment, Site, browse, golden, python, run};
 
 mod fixture;
 use fixture::Case;
@@ -39,7 +39,6 @@ const ENGINES: [(&str, Environment, &[Form]); 4] = [
 
 /// Runs the cases in all engines.
 fn check(test: &str, cases: &BTreeMap<String, Case>) {
-    assert!(!cases.is_empty());
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str, form: Form| folder.path().join(format!("{name}.{form:?}"));
     for (name, case) in cases {
@@ -57,30 +56,40 @@ fn check(test: &str, cases: &BTreeMap<String, Case>) {
             python.args(cases.keys().map(|name| path(name, *form)));
         }
         let printed = run(&mut python);
-        assert_eq!(printed.lines().count(), forms.len() * cases.len());
-        let mut largest = [0f64; 3];
-        for line in printed.lines() {
-            let mut words = line.split(' ');
-            let name = words.next().unwrap();
-            let errors: Vec<f64> = words.map(|error| error.parse().unwrap()).collect();
-            assert!(errors.len() >= 2);
-            for (i, &error) in errors.iter().enumerate() {
-                assert!(
-                    error <= BARS[i],
-                    "{engine}: {name}: output {i} is wrong by {error:e}"
-                );
-                largest[i] = error.max(largest[i]);
-            }
-        }
-        let [loss, grad, prob] = largest;
-        println!("{environment:?}: largest errors {loss:e} {grad:e} {prob:e}");
+        check_errors(
+            &format!("{environment:?}"),
+            &printed,
+            forms.len() * cases.len(),
+        );
     }
 }
 
-#[test]
-fn golden_values() {
-    const TEST: &str = "golden_values";
-    let cases = read_cases(&golden(TEST)).unwrap();
+/// Checks what an engine prints of its `count` runs: in each line a name, and the largest error of each
+/// output.
+fn check_errors(engine: &str, printed: &str, count: usize) {
+    assert!(count > 0);
+    assert_eq!(printed.lines().count(), count);
+    let mut largest = [0f64; 3];
+    for line in printed.lines() {
+        let mut words = line.split(' ');
+        let name = words.next().unwrap();
+        let errors: Vec<f64> = words.map(|error| error.parse().unwrap()).collect();
+        assert!(errors.len() >= 2);
+        for (i, &error) in errors.iter().enumerate() {
+            assert!(
+                error <= BARS[i],
+                "{engine}: {name}: output {i} is wrong by {error:e}"
+            );
+            largest[i] = error.max(largest[i]);
+        }
+    }
+    let [loss, grad, prob] = largest;
+    println!("{engine}: {count} models, largest errors {loss:e} {grad:e} {prob:e}");
+}
+
+/// The exact values that are at hand, by number.
+fn golden_cases(test: &str) -> BTreeMap<String, Case> {
+    let cases = read_cases(&golden(test)).unwrap();
     let cases = cases.into_iter().enumerate().map(|(i, exact)| {
         let loss = OnnxLoss {
             operator: LossOperator::SmoothTopkSvm,
@@ -97,7 +106,44 @@ fn golden_values() {
         case.outputs[1] = single(&exact.grad);
         (format!("{i:03}"), case)
     });
-    check(TEST, &cases.collect());
+    cases.collect()
+}
+
+#[test]
+fn golden_values() {
+    const TEST: &str = "golden_values";
+    check(TEST, &golden_cases(TEST));
+}
+
+#[test]
+fn in_a_browser() {
+    const TEST: &str = "in_a_browser";
+    let mut cases = golden_cases(TEST);
+    cases.extend(published());
+    let folder = tempfile::tempdir().unwrap();
+    for (name, case) in &cases {
+        case.write(&folder.path().join(name), Form::Function);
+    }
+    let list: Vec<_> = cases
+        .iter()
+        .map(|(name, case)| {
+            serde_json::json!({
+                "name": name,
+                "classes": case.classes,
+                "scores": case.scores,
+                "labels": case.labels,
+                "weights": case.weights,
+                "outputs": case.outputs,
+            })
+        })
+        .collect();
+    let site = Site::new()
+        .file("/run.html", include_str!("fixture/run.html"))
+        .file("/cases.json", serde_json::to_vec(&list).unwrap())
+        .folder("/models/", folder.path());
+    if let Some(printed) = browse(TEST, &site, "/run.html") {
+        check_errors("onnxruntime-web", &printed, cases.len());
+    }
 }
 
 /// Scores without ties, in no order.
