@@ -5,53 +5,11 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor, no_grad};
 use topk_eval::{Model, Runtime};
-use topk_models::{Checkpoint, Head, Mode, Network, architecture, export};
-use topk_onnx::ModelCard;
+use topk_models::{Checkpoint, Head, Mode, Network, export};
 use topk_testing::Environment;
 
-const CLASSES: usize = 7;
-
-/// A network none of whose parameters and statistics is as it was initialised.
-fn random_network() -> Network {
-    tch::manual_seed(5);
-    let architecture = architecture("basic-6", [3, 32, 32], CLASSES).unwrap();
-    let network = Network::new(architecture, Device::Cpu);
-    no_grad(|| {
-        for (name, mut tensor) in network.variables().variables() {
-            if name.ends_with("running_var") {
-                let _ = tensor.uniform_(0.5, 2.0);
-            } else {
-                tensor += 0.1 * tensor.randn_like();
-            }
-        }
-    });
-    network
-}
-
-fn checkpoint(network: &Network) -> Checkpoint {
-    let card = ModelCard {
-        format: ModelCard::FORMAT,
-        architecture: network.architecture().name().to_owned(),
-        class_names: (0..CLASSES).map(|class| format!("class {class}")).collect(),
-        input_size: network.architecture().input_size(),
-        mean: [0.5; 3],
-        std: [0.25; 3],
-        dataset: "random".to_owned(),
-        noise: 0.0,
-        loss: "svm".to_owned(),
-        k: 3,
-        tau: Some(1.0),
-        alpha: Some(1.0),
-        seed: 5,
-        epoch: 1,
-        val_top1: 0.5,
-        val_topk: 0.75,
-    };
-    Checkpoint {
-        card,
-        weights: network.weights(),
-    }
-}
+mod random;
+use random::{CLASSES, checkpoint, random_network};
 
 #[test]
 fn onnx_runtime_gives_the_scores_of_libtorch() {

@@ -51,7 +51,7 @@ pub enum FunctionError {
     },
     /// A setting is too large or too small for an attribute, which is an `f32`.
     #[error(
-        "{name} is {value}, which is not a number of ONNX's attributes (32-bit floating point)"
+        "{name} is {value:?}, which is not a number of ONNX's attributes (32-bit floating point)"
     )]
     Attribute {
         /// Name of the attribute.
