@@ -23,11 +23,7 @@ const ENGINES: [(&str, Environment, &[Form]); 4] = [
         Environment::Onnx,
         &[Form::Function, Form::Inline],
     ),
-    (
-        "onnxruntime",
-        Environment::OnnxRuntime,
-        &[Form::Function, Form::Inline],
-    ),
+    ("onnxruntime", Environment::OnnxRuntime, &[Form::Function]),
     (
         "onnxruntime",
         Environment::OnnxRuntimeNewest,

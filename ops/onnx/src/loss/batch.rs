@@ -1,4 +1,6 @@
 use super::body::Body;
+use crate::attribute;
+use crate::proto::DataType;
 
 /// The lowest score: below all others, and finite, so that no difference is NaN.
 const LOWEST: f32 = f32::MIN;
@@ -56,9 +58,9 @@ impl Batch {
         classes: &str,
         values: &str,
     ) -> String {
-        let axis = [crate::attribute::int("axis", 1)];
+        let axis = [attribute::int("axis", 1)];
         self.body
-            .op(name, "ScatterElements", &[into, classes, values], axis)
+            .op_with(name, "ScatterElements", &[into, classes, values], axis)
     }
 
     /// Zeros of the shape of the scores.
@@ -68,46 +70,42 @@ impl Batch {
 
     /// What derivatives `[N, 1]` become by reduction and weights.
     pub(super) fn weighted(&mut self, derivative: &str) -> String {
-        self.body
-            .op("scale", "Mul", &[derivative, &self.factor], [])
+        self.body.op("scale", "Mul", &[derivative, &self.factor])
     }
 
     /// 1 where `value` is above 0, else 0.
     pub(super) fn positive(&mut self, value: &str) -> String {
         let zero = self.body.float(0.0);
-        let positive = self.body.op("is_positive", "Greater", &[value, &zero], []);
-        let float = [crate::attribute::int("to", FLOAT)];
-        self.body.op("positive", "Cast", &[&positive], float)
+        let positive = self.body.op("is_positive", "Greater", &[value, &zero]);
+        self.body.cast("positive", &positive, DataType::Float)
     }
 
     /// α + (`score` − the label's score).
     pub(super) fn excess(&mut self, score: &str) -> String {
-        let ahead = self
-            .body
-            .op("ahead", "Sub", &[score, &self.label_score], []);
+        let ahead = self.body.op("ahead", "Sub", &[score, &self.label_score]);
         let alpha = self.body.float_attribute("alpha");
-        self.body.op("excess", "Add", &[&ahead, &alpha], [])
+        self.body.op("excess", "Add", &[&ahead, &alpha])
     }
 
     /// ln(1 + exp u) as max(0, u) and the rest, and the derivative 1/(1 + exp −u), for u of any size.
     pub(super) fn softplus(&mut self, u: &str) -> Softplus {
         let body = &mut self.body;
         let (zero, one) = (body.float(0.0), body.float(1.0));
-        let size = body.op("size", "Abs", &[u], []);
-        let minus = body.op("minus", "Neg", &[&size], []);
-        let small = body.op("small", "Exp", &[&minus], []);
-        let sum = body.op("sum", "Add", &[&small, &one], []);
+        let size = body.op("size", "Abs", &[u]);
+        let minus = body.op("minus", "Neg", &[&size]);
+        let small = body.op("small", "Exp", &[&minus]);
+        let sum = body.op("sum", "Add", &[&small, &one]);
         // ln(1 + x) is x ln(w)/(w − 1) with w the rounded 1 + x: both of its factors are wrong by
         // nearly the same part.
-        let rounded = body.op("rounded", "Sub", &[&sum, &one], []);
-        let log = body.op("log", "Log", &[&sum], []);
-        let product = body.op("product", "Mul", &[&log, &small], []);
-        let ratio = body.op("ratio", "Div", &[&product, &rounded], []);
-        let lost = body.op("lost", "Equal", &[&rounded, &zero], []);
-        let rest = body.op("rest", "Where", &[&lost, &small, &ratio], []);
-        let above = body.op("above", "Greater", &[u, &zero], []);
-        let numerator = body.op("numerator", "Where", &[&above, &one, &small], []);
-        let derivative = body.op("p", "Div", &[&numerator, &sum], []);
+        let rounded = body.op("rounded", "Sub", &[&sum, &one]);
+        let log = body.op("log", "Log", &[&sum]);
+        let product = body.op("product", "Mul", &[&log, &small]);
+        let ratio = body.op("ratio", "Div", &[&product, &rounded]);
+        let lost = body.op("lost", "Equal", &[&rounded, &zero]);
+        let rest = body.op("rest", "Where", &[&lost, &small, &ratio]);
+        let above = body.op("above", "Greater", &[u, &zero]);
+        let numerator = body.op("numerator", "Where", &[&above, &one, &small]);
+        let derivative = body.op("p", "Div", &[&numerator, &sum]);
         Softplus { rest, derivative }
     }
 }
@@ -118,9 +116,3 @@ pub(super) struct Softplus {
     pub(super) rest: String,
     pub(super) derivative: String,
 }
-
-/// `f32` as an attribute of `Cast`.
-pub(super) const FLOAT: i64 = crate::proto::DataType::Float as i64;
-
-/// `i64` as an attribute of `Cast`.
-pub(super) const INT64: i64 = crate::proto::DataType::Int64 as i64;

@@ -27,7 +27,12 @@ impl Body {
     }
 
     /// Adds a node of one output and returns the output's name: `name`, with a number if it is taken.
-    pub(super) fn op(
+    pub(super) fn op(&mut self, name: &str, op_type: &str, inputs: &[&str]) -> String {
+        self.op_with(name, op_type, inputs, [])
+    }
+
+    /// As [`op`](Self::op), with attributes.
+    pub(super) fn op_with(
         &mut self,
         name: &str,
         op_type: &str,
@@ -57,6 +62,12 @@ impl Body {
         self.push("CastLike", &[value, like], vec![name.to_owned()], vec![]);
     }
 
+    /// `value` in another type.
+    pub(super) fn cast(&mut self, name: &str, value: &str, to: DataType) -> String {
+        let to = [attribute::int("to", to as i64)];
+        self.op_with(name, "Cast", &[value], to)
+    }
+
     /// Splits `value` along an axis into pieces of size 1.
     pub(super) fn split(
         &mut self,
@@ -83,18 +94,63 @@ impl Body {
     ) -> String {
         let range = [start, end].map(|place| self.ints(&[place as i64]));
         let axis = self.ints(&[axis]);
-        self.op(name, "Slice", &[value, &range[0], &range[1], &axis], [])
+        self.op(name, "Slice", &[value, &range[0], &range[1], &axis])
+    }
+
+    /// The entries of `value` along axes from the last to the first, the first `count` of them.
+    pub(super) fn reversed(&mut self, name: &str, value: &str, axes: &[(i64, usize)]) -> String {
+        let backwards = vec![-1; axes.len()];
+        let start = self.ints(&backwards);
+        let ends: Vec<i64> = axes.iter().map(|&(_, count)| -(count as i64) - 1).collect();
+        let end = self.ints(&ends);
+        let axes: Vec<i64> = axes.iter().map(|&(axis, _)| axis).collect();
+        let axes = self.ints(&axes);
+        self.op(name, "Slice", &[value, &start, &end, &axes, &start])
+    }
+
+    /// Puts zeros before and after the entries along an axis of a tensor of this rank.
+    pub(super) fn padded(
+        &mut self,
+        value: &str,
+        rank: usize,
+        axis: usize,
+        before: usize,
+        after: usize,
+    ) -> String {
+        let mut pads = vec![0; 2 * rank];
+        pads[axis] = before as i64;
+        pads[rank + axis] = after as i64;
+        let pads = self.ints(&pads);
+        self.op("padded", "Pad", &[value, &pads])
+    }
+
+    /// Values one after the other along an axis.
+    pub(super) fn concat<S: AsRef<str>>(&mut self, name: &str, values: &[S], axis: i64) -> String {
+        let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
+        self.op_with(name, "Concat", &values, [attribute::int("axis", axis)])
+    }
+
+    /// A new axis of size 1.
+    pub(super) fn unsqueeze(&mut self, name: &str, value: &str, axis: i64) -> String {
+        let axis = self.ints(&[axis]);
+        self.op(name, "Unsqueeze", &[value, &axis])
+    }
+
+    /// The axis of size 1 gone.
+    pub(super) fn squeeze(&mut self, name: &str, value: &str, axis: i64) -> String {
+        let axis = self.ints(&[axis]);
+        self.op(name, "Squeeze", &[value, &axis])
     }
 
     /// A sum along an axis, which stays with size 1.
     pub(super) fn sum(&mut self, name: &str, value: &str, axis: i64) -> String {
         let axis = self.ints(&[axis]);
-        self.op(name, "ReduceSum", &[value, &axis], [])
+        self.op(name, "ReduceSum", &[value, &axis])
     }
 
     /// A tensor of the shape of `like` whose entries are all `value`.
     pub(super) fn filled(&mut self, name: &str, like: &str, value: f32) -> String {
-        let shape = self.op("shape", "Shape", &[like], []);
+        let shape = self.op("shape", "Shape", &[like]);
         let value = TensorProto {
             dims: vec![1],
             data_type: DataType::Float.into(),
@@ -102,7 +158,7 @@ impl Body {
             ..Default::default()
         };
         let value = attribute::tensor("value", value);
-        self.op(name, "ConstantOfShape", &[&shape], [value])
+        self.op_with(name, "ConstantOfShape", &[&shape], [value])
     }
 
     /// A number.
@@ -137,13 +193,13 @@ impl Body {
     /// The function's attribute of this name, a number.
     pub(super) fn float_attribute(&mut self, name: &str) -> String {
         let value = attribute::reference("value_float", AttributeType::Float, name);
-        self.op(name, "Constant", &[], [value])
+        self.op_with(name, "Constant", &[], [value])
     }
 
     /// The function's attribute of this name, an integer.
     pub(super) fn int_attribute(&mut self, name: &str) -> String {
         let value = attribute::reference("value_int", AttributeType::Int, name);
-        self.op(name, "Constant", &[], [value])
+        self.op_with(name, "Constant", &[], [value])
     }
 
     fn constant(&mut self, value: AttributeProto, text: &str) -> String {
@@ -151,7 +207,7 @@ impl Body {
         if let Some(name) = self.constants.get(&key) {
             return name.clone();
         }
-        let name = self.op("constant", "Constant", &[], [value]);
+        let name = self.op_with("constant", "Constant", &[], [value]);
         self.constants.insert(key, name.clone());
         name
     }

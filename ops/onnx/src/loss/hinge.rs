@@ -8,12 +8,12 @@ pub(super) fn max_topk_svm(k: usize, batch: &mut Batch) -> Values {
     let (kth, class) = nth(batch, &wrong, k);
     let body = &mut batch.body;
     let k = body.float(k as f32);
-    let ahead = body.op("ahead", "Sub", &[&kth, &batch.label_score], []);
-    let ahead = body.op("ahead", "Div", &[&ahead, &k], []);
+    let ahead = body.op("ahead", "Sub", &[&kth, &batch.label_score]);
+    let ahead = body.op("ahead", "Div", &[&ahead, &k]);
     let alpha = body.float_attribute("alpha");
-    let hinge = body.op("hinge", "Add", &[&ahead, &alpha], []);
+    let hinge = body.op("hinge", "Add", &[&ahead, &alpha]);
     let active = batch.positive(&hinge);
-    let share = batch.body.op("share", "Div", &[&active, &k], []);
+    let share = batch.body.op("share", "Div", &[&active, &k]);
     pair(batch, &hinge, &share, &class)
 }
 
@@ -25,8 +25,8 @@ pub(super) fn psi5(k: usize, batch: &mut Batch) -> Values {
     let active = batch.positive(&hinge);
     let body = &mut batch.body;
     let zero = body.float(0.0);
-    let is_label = body.op("is_label", "Equal", &[&class, &batch.label], []);
-    let share = body.op("share", "Where", &[&is_label, &zero, &active], []);
+    let is_label = body.op("is_label", "Equal", &[&class, &batch.label]);
+    let share = body.op("share", "Where", &[&is_label, &zero, &active]);
     pair(batch, &hinge, &share, &class)
 }
 
@@ -41,9 +41,9 @@ pub(super) fn topk_hinge_alpha(k: usize, batch: &mut Batch) -> Values {
     let sum = batch.body.sum("sum", &highest, 1);
     let active = batch.positive(&sum);
     let body = &mut batch.body;
-    let is_label = body.op("is_label", "Equal", &[&classes, &batch.label], []);
+    let is_label = body.op("is_label", "Equal", &[&classes, &batch.label]);
     let zero = body.float(0.0);
-    let chosen = body.op("chosen", "Where", &[&is_label, &zero, &active], []);
+    let chosen = body.op("chosen", "Where", &[&is_label, &zero, &active]);
     mean(k, batch, &sum, &chosen, &classes)
 }
 
@@ -53,7 +53,7 @@ pub(super) fn topk_hinge_beta(k: usize, batch: &mut Batch) -> Values {
     let [highest, classes] = batch.top(&wrong, k);
     let excess = batch.excess(&highest);
     let chosen = batch.positive(&excess);
-    let excess = batch.body.op("hinges", "Relu", &[&excess], []);
+    let excess = batch.body.op("hinges", "Relu", &[&excess]);
     let sum = batch.body.sum("sum", &excess, 1);
     mean(k, batch, &sum, &chosen, &classes)
 }
@@ -64,8 +64,8 @@ pub(super) fn truncated_topk_entropy(k: usize, batch: &mut Batch) -> Values {
     let [highest, classes] = batch.top(&wrong, k);
     let body = &mut batch.body;
     let kth = body.slice("kth", &highest, 1, k - 1, k);
-    let below = body.op("below_kth", "Sub", &[&wrong, &kth], []);
-    let mut weights = body.op("weights", "Exp", &[&below], []);
+    let below = body.op("below_kth", "Sub", &[&wrong, &kth]);
+    let mut weights = body.op("weights", "Exp", &[&below]);
     if k > 1 {
         let higher = body.slice("higher", &classes, 1, 0, k - 1);
         let nothing = body.filled("nothing", &higher, 0.0);
@@ -73,18 +73,18 @@ pub(super) fn truncated_topk_entropy(k: usize, batch: &mut Batch) -> Values {
     }
     let body = &mut batch.body;
     let sum = body.sum("sum_of_weights", &weights, 1);
-    let log = body.op("log_sum", "Log", &[&sum], []);
-    let ahead = body.op("ahead", "Sub", &[&kth, &batch.label_score], []);
-    let u = body.op("u", "Add", &[&ahead, &log], []);
+    let log = body.op("log_sum", "Log", &[&sum]);
+    let ahead = body.op("ahead", "Sub", &[&kth, &batch.label_score]);
+    let u = body.op("u", "Add", &[&ahead, &log]);
     let softplus = batch.softplus(&u);
     let body = &mut batch.body;
-    let hinge = body.op("hinge", "Relu", &[&u], []);
-    let losses = body.op("losses", "Add", &[&hinge, &softplus.rest], []);
+    let hinge = body.op("hinge", "Relu", &[&u]);
+    let losses = body.op("losses", "Add", &[&hinge, &softplus.rest]);
     let scale = batch.weighted(&softplus.derivative);
     let body = &mut batch.body;
-    let minus = body.op("minus", "Neg", &[&scale], []);
-    let share = body.op("share", "Div", &[&scale, &sum], []);
-    let grad = body.op("wrong_grad", "Mul", &[&weights, &share], []);
+    let minus = body.op("minus", "Neg", &[&scale]);
+    let share = body.op("share", "Div", &[&scale, &sum]);
+    let grad = body.op("wrong_grad", "Mul", &[&weights, &share]);
     let grad = batch.scatter("all_grad", &grad, &batch.label.clone(), &minus);
     Values {
         losses,
@@ -105,11 +105,11 @@ fn nth(batch: &mut Batch, scores: &str, n: usize) -> (String, String) {
 /// max(0, `hinge`), whose derivative is `share` for `class` and −`share` for the label.
 fn pair(batch: &mut Batch, hinge: &str, share: &str, class: &str) -> Values {
     let share = batch.weighted(share);
-    let minus = batch.body.op("minus", "Neg", &[&share], []);
+    let minus = batch.body.op("minus", "Neg", &[&share]);
     let grad = batch.zeros();
     let grad = batch.scatter("wrong_grad", &grad, class, &share);
     let grad = batch.scatter("all_grad", &grad, &batch.label.clone(), &minus);
-    let losses = batch.body.op("losses", "Relu", &[hinge], []);
+    let losses = batch.body.op("losses", "Relu", &[hinge]);
     Values {
         losses,
         grad,
@@ -122,12 +122,12 @@ fn pair(batch: &mut Batch, hinge: &str, share: &str, class: &str) -> Values {
 fn mean(k: usize, batch: &mut Batch, sum: &str, chosen: &str, classes: &str) -> Values {
     let body = &mut batch.body;
     let k = body.float(k as f32);
-    let hinge = body.op("hinge", "Relu", &[sum], []);
-    let losses = body.op("losses", "Div", &[&hinge, &k], []);
-    let shares = body.op("shares", "Div", &[chosen, &k], []);
+    let hinge = body.op("hinge", "Relu", &[sum]);
+    let losses = body.op("losses", "Div", &[&hinge, &k]);
+    let shares = body.op("shares", "Div", &[chosen, &k]);
     let shares = batch.weighted(&shares);
     let all = batch.body.sum("all_shares", &shares, 1);
-    let minus = batch.body.op("minus", "Neg", &[&all], []);
+    let minus = batch.body.op("minus", "Neg", &[&all]);
     let grad = batch.zeros();
     let grad = batch.scatter("wrong_grad", &grad, classes, &shares);
     let grad = batch.scatter("all_grad", &grad, &batch.label.clone(), &minus);

@@ -9,11 +9,11 @@ mod smooth_topk_svm;
 use thiserror::Error;
 use topk_ops::{LossError, Reduction};
 
-use self::batch::{Batch, FLOAT, INT64, Values};
+use self::batch::{Batch, Values};
 use self::body::Body;
 pub use self::model::Form;
 use crate::operator::DOMAIN;
-use crate::proto::{AttributeProto, FunctionProto, OperatorSetIdProto};
+use crate::proto::{AttributeProto, DataType, FunctionProto, OperatorSetIdProto};
 use crate::{LossOperator, OPSET, attribute};
 
 /// A loss operator with its settings.
@@ -92,12 +92,7 @@ impl OnnxLoss {
         if self.operator.has_alpha() {
             attributes.push(attribute::float("alpha", self.alpha as f32));
         }
-        let reduction = match self.reduction {
-            Reduction::None => "none",
-            Reduction::Sum => "sum",
-            Reduction::Mean => "mean",
-        };
-        attributes.push(attribute::string("reduction", reduction));
+        attributes.push(attribute::string("reduction", self.reduction_name()));
         if let Some(label) = self.ignore_index {
             attributes.push(attribute::int("ignore_index", label));
         }
@@ -142,83 +137,78 @@ impl OnnxLoss {
 
     fn doc(&self, classes: usize) -> String {
         let Self { operator, k, .. } = self;
+        let prob = if operator.outputs().contains(&"prob") {
+            "; prob [N], p = 1/(1 + exp -u) of each sample"
+        } else {
+            ""
+        };
         format!(
-            "{}. Inputs: scores [N, C], labels [N] (int64 or int32), and weights [C] of the classes if \
-             there are any. Outputs: loss, [N] without reduction, else [1]; grad [N, C], the \
-             derivative of the sum of loss with respect to scores{}. Written for k = {k} and {classes} \
-             classes, by the attribute reduction of its call; the other attributes may be changed.",
+            "{}. Inputs: scores [N, C], labels [N] (int64 or int32) and, if there are any, weights [C] \
+             of the classes. Outputs: loss, [N] with reduction none, else [1]; grad [N, C], the \
+             derivative of the sum of loss with respect to scores{prob}. Written for k = {k}, \
+             reduction {} and {classes} classes.",
             operator.description(),
-            if operator.outputs().contains(&"prob") {
-                "; prob [N], p = 1/(1 + exp -u)"
-            } else {
-                ""
-            },
+            self.reduction_name(),
         )
+    }
+
+    fn reduction_name(&self) -> &'static str {
+        match self.reduction {
+            Reduction::None => "none",
+            Reduction::Sum => "sum",
+            Reduction::Mean => "mean",
+        }
     }
 
     fn body(&self, inputs: &[&str], classes: usize) -> Body {
         let outputs = self.operator.outputs();
         let mut body = Body::new(inputs.iter().chain(outputs).copied());
-        let one = body.ints(&[1]);
-        let float = || [attribute::int("to", FLOAT)];
-        let mut scores = body.op("scores_f32", "Cast", &["scores"], float());
-        let labels = body.op(
-            "labels_i64",
-            "Cast",
-            &["labels"],
-            [attribute::int("to", INT64)],
-        );
-        let mut label = body.op("label", "Unsqueeze", &[&labels, &one], []);
-
-        // Labels below 0, which would count from the last class, become ones that are too high.
-        let zero = body.int(0);
+        let mut scores = body.cast("scores_f32", "scores", DataType::Float);
+        let labels = body.cast("labels_i64", "labels", DataType::Int64);
+        let mut label = body.unsqueeze("label", &labels, 1);
+        let (zero, nothing) = (body.int(0), body.float(0.0));
         let ignored = self.ignore_index.map(|_| {
             let ignore_index = body.int_attribute("ignore_index");
-            let ignored = body.op("ignored", "Equal", &[&label, &ignore_index], []);
-            let nothing = body.float(0.0);
-            scores = body.op("scores_f32", "Where", &[&ignored, &nothing, &scores], []);
-            label = body.op("label", "Where", &[&ignored, &zero, &label], []);
+            let ignored = body.op("ignored", "Equal", &[&label, &ignore_index]);
+            scores = body.op("scores_f32", "Where", &[&ignored, &nothing, &scores]);
+            label = body.op("label", "Where", &[&ignored, &zero, &label]);
             ignored
         });
-        let negative = body.op("negative", "Less", &[&label, &zero], []);
+        // Labels below 0, which would count from the last class, become ones that are too high.
+        let negative = body.op("negative", "Less", &[&label, &zero]);
         let high = body.int(i32::MAX.into());
-        label = body.op("label", "Where", &[&negative, &high, &label], []);
+        label = body.op("label", "Where", &[&negative, &high, &label]);
+        let axis = [attribute::int("axis", 1)];
+        let label_score = body.op_with("label_score", "GatherElements", &[&scores, &label], axis);
 
-        let weight = self.weight(
-            &mut body,
-            &label,
-            ignored.as_deref(),
-            inputs.contains(&"weights"),
-        );
-        let total = (self.reduction == Reduction::Mean).then(|| match &weight {
-            Some(weight) => body.sum("total", weight, 0),
-            None => {
-                let samples = body.op("samples", "Shape", &["labels"], []);
-                body.op("total", "Cast", &[&samples], float())
-            }
-        });
         // 1, or NaN if the call has another k.
         let k = body.int_attribute("k");
         let own_k = body.int(self.k as i64);
-        let is_own_k = body.op("is_own_k", "Equal", &[&k, &own_k], []);
+        let is_own_k = body.op("is_own_k", "Equal", &[&k, &own_k]);
         let (valid, invalid) = (body.float(1.0), body.float(f32::NAN));
-        let valid = body.op("valid", "Where", &[&is_own_k, &valid, &invalid], []);
+        let valid = body.op("valid", "Where", &[&is_own_k, &valid, &invalid]);
 
+        let weighted = inputs.contains(&"weights");
+        let weight = weight(&mut body, &label, ignored.as_deref(), weighted);
+        let total = (self.reduction == Reduction::Mean).then(|| match &weight {
+            Some(weight) => body.sum("total", weight, 0),
+            None => {
+                let samples = body.op("samples", "Shape", &["labels"]);
+                body.cast("total", &samples, DataType::Float)
+            }
+        });
         let mut factor = valid.clone();
         if let Some(weight) = &weight {
-            factor = body.op("factor", "Mul", &[&factor, weight], []);
+            factor = body.op("factor", "Mul", &[&factor, weight]);
         }
         if let Some(total) = &total {
-            factor = body.op("factor", "Div", &[&factor, total], []);
+            factor = body.op("factor", "Div", &[&factor, total]);
         }
         if let Some(ignored) = &ignored {
             // The total may be 0.
-            let nothing = body.float(0.0);
-            factor = body.op("factor", "Where", &[ignored, &nothing, &factor], []);
+            factor = body.op("factor", "Where", &[ignored, &nothing, &factor]);
         }
 
-        let axis = [attribute::int("axis", 1)];
-        let label_score = body.op("label_score", "GatherElements", &[&scores, &label], axis);
         let mut batch = Batch {
             body,
             scores,
@@ -227,57 +217,31 @@ impl OnnxLoss {
             factor,
             classes,
         };
-        let Values {
-            mut losses,
-            grad,
-            prob,
-        } = self.values(&mut batch);
+        let values = self.values(&mut batch);
 
         let mut body = batch.body;
-        losses = body.op("losses", "Mul", &[&losses, &valid], []);
+        let mut loss = body.op("losses", "Mul", &[&values.losses, &valid]);
         if let Some(weight) = &weight {
-            losses = body.op("losses", "Mul", &[&losses, weight], []);
+            loss = body.op("losses", "Mul", &[&loss, weight]);
         }
         if self.reduction != Reduction::None {
-            losses = body.sum("loss_of_batch", &losses, 0);
+            loss = body.sum("reduced", &loss, 0);
         }
         if let Some(total) = &total {
-            losses = body.op("loss_of_batch", "Div", &[&losses, total], []);
+            loss = body.op("reduced", "Div", &[&loss, total]);
         }
-        losses = body.op("losses", "Squeeze", &[&losses, &one], []);
-        body.output("loss", &losses, "scores");
-        body.output("grad", &grad, "scores");
-        if let Some(mut prob) = prob {
-            prob = body.op("probabilities", "Mul", &[&prob, &valid], []);
+        loss = body.squeeze("losses", &loss, 1);
+        body.output("loss", &loss, "scores");
+        body.output("grad", &values.grad, "scores");
+        if let Some(mut prob) = values.prob {
+            prob = body.op("probabilities", "Mul", &[&prob, &valid]);
             if let Some(ignored) = &ignored {
-                let nothing = body.float(0.0);
-                prob = body.op("probabilities", "Where", &[ignored, &nothing, &prob], []);
+                prob = body.op("probabilities", "Where", &[ignored, &nothing, &prob]);
             }
-            prob = body.op("probabilities", "Squeeze", &[&prob, &one], []);
+            prob = body.squeeze("probabilities", &prob, 1);
             body.output("prob", &prob, "scores");
         }
         body
-    }
-
-    /// The weight of each label, 0 where it is ignored, `[N, 1]`; none if all are 1.
-    fn weight(
-        &self,
-        body: &mut Body,
-        label: &str,
-        ignored: Option<&str>,
-        weighted: bool,
-    ) -> Option<String> {
-        let weight = weighted.then(|| {
-            let float = [attribute::int("to", FLOAT)];
-            let weights = body.op("weights_f32", "Cast", &["weights"], float);
-            body.op("weight", "Gather", &[&weights, label], [])
-        });
-        let Some(ignored) = ignored else {
-            return weight;
-        };
-        let (nothing, one) = (body.float(0.0), body.float(1.0));
-        let counted = weight.as_deref().unwrap_or(&one);
-        Some(body.op("weight", "Where", &[ignored, &nothing, counted], []))
     }
 
     fn values(&self, batch: &mut Batch) -> Values {
@@ -290,4 +254,18 @@ impl OnnxLoss {
             LossOperator::Psi5 => hinge::psi5(self.k, batch),
         }
     }
+}
+
+/// The weight of each label, 0 where it is ignored, `[N, 1]`; none if all are 1.
+fn weight(body: &mut Body, label: &str, ignored: Option<&str>, weighted: bool) -> Option<String> {
+    let weight = weighted.then(|| {
+        let weights = body.cast("weights_f32", "weights", DataType::Float);
+        body.op("weight", "Gather", &[&weights, label])
+    });
+    let Some(ignored) = ignored else {
+        return weight;
+    };
+    let (nothing, one) = (body.float(0.0), body.float(1.0));
+    let counted = weight.as_deref().unwrap_or(&one);
+    Some(body.op("weight", "Where", &[ignored, &nothing, counted]))
 }
