@@ -16,6 +16,29 @@ pub enum Reduction {
     Mean,
 }
 
+/// Where [`Criterion::compute`] writes, for a batch of N samples and C classes.
+#[derive(Debug)]
+pub struct Outputs<'a, T> {
+    /// The loss: `[N]` without reduction, otherwise one entry.
+    pub values: &'a mut [T],
+    /// The loss of each sample before weight, reduction and rounding, `[N]`; 0 where the label is
+    /// ignored.
+    pub losses: Option<&'a mut [f64]>,
+    /// The derivatives of the sum of `values` with respect to the scores, `[N, C]`.
+    pub grad: Option<&'a mut [T]>,
+}
+
+impl<'a, T> Outputs<'a, T> {
+    /// The loss alone.
+    pub fn new(values: &'a mut [T]) -> Self {
+        Self {
+            values,
+            losses: None,
+            grad: None,
+        }
+    }
+}
+
 /// A loss with the options that PyTorch's losses have: reduction, weights of classes, and a label
 /// for samples that do not count.
 ///
@@ -146,7 +169,7 @@ impl<L: Loss> Criterion<L> {
         labels: &[i64],
         values: &mut [T],
     ) -> Result<(), LossError> {
-        self.compute(&Rayon, scores, labels, values, None)
+        self.compute(&Rayon, scores, labels, Outputs::new(values))
     }
 
     /// The loss, and its derivative with respect to each score: of the sample's own loss without
@@ -164,23 +187,35 @@ impl<L: Loss> Criterion<L> {
         values: &mut [T],
         grad: &mut [T],
     ) -> Result<(), LossError> {
-        self.compute(&Rayon, scores, labels, values, Some(grad))
+        let outputs = Outputs {
+            grad: Some(grad),
+            ..Outputs::new(values)
+        };
+        self.compute(&Rayon, scores, labels, outputs)
     }
 
-    /// [`forward`](Self::forward), or [`forward_backward`](Self::forward_backward) with `grad`, on
-    /// threads of the caller's choice.
+    /// What [`forward`](Self::forward) and [`forward_backward`](Self::forward_backward) compute, and
+    /// more if asked for, on threads of the caller's choice.
     ///
     /// # Errors
-    /// As there.
+    /// [`LossError`] if a shape, label or score is not usable. What the outputs hold then is
+    /// unspecified.
     pub fn compute<T: Score>(
         &self,
         executor: &impl Executor,
         scores: &[T],
         labels: &[i64],
-        values: &mut [T],
-        grad: Option<&mut [T]>,
+        outputs: Outputs<'_, T>,
     ) -> Result<(), LossError> {
+        let Outputs {
+            values,
+            losses,
+            grad,
+        } = outputs;
         check_output("values", values.len(), self.output_len(labels.len()))?;
+        if let Some(losses) = &losses {
+            check_output("losses", losses.len(), labels.len())?;
+        }
         if let Some(grad) = &grad {
             check_output("grad", grad.len(), scores.len())?;
         }
@@ -193,8 +228,13 @@ impl<L: Loss> Criterion<L> {
             Reduction::None => (Some(values), None),
             Reduction::Sum | Reduction::Mean => (None, Some(&mut values[0])),
         };
+        let outputs = SampleOutputs {
+            values: each,
+            losses,
+            grad,
+        };
         let sum = self
-            .tasks(executor, classes, total, scores, labels, each, grad)
+            .tasks(executor, classes, total, scores, labels, outputs)
             .ok_or_else(|| self.first_fault(scores, labels, classes))?;
         if let Some(reduced) = reduced {
             *reduced = T::from_f64(sum / total);
@@ -231,7 +271,6 @@ impl<L: Loss> Criterion<L> {
     }
 
     /// The sum of all losses, times their weights; `None` if a sample is not usable.
-    #[expect(clippy::too_many_arguments, reason = "a batch has this many parts")]
     fn tasks<T: Score>(
         &self,
         executor: &impl Executor,
@@ -239,13 +278,13 @@ impl<L: Loss> Criterion<L> {
         total: f64,
         scores: &[T],
         labels: &[i64],
-        values: Option<&mut [T]>,
-        grad: Option<&mut [T]>,
+        outputs: SampleOutputs<'_, T>,
     ) -> Option<f64> {
         // The division into tasks depends on nothing but the shape, so that sums do not either.
         let samples = (SCORES_A_TASK / classes).max(1);
-        let mut values = values.map(|values| values.chunks_mut(samples));
-        let mut grad = grad.map(|grad| grad.chunks_mut(samples * classes));
+        let mut values = outputs.values.map(|values| values.chunks_mut(samples));
+        let mut losses = outputs.losses.map(|losses| losses.chunks_mut(samples));
+        let mut grad = outputs.grad.map(|grad| grad.chunks_mut(samples * classes));
         let mut tasks = scores
             .chunks(samples * classes)
             .zip(labels.chunks(samples))
@@ -254,8 +293,11 @@ impl<L: Loss> Criterion<L> {
                 first: task * samples,
                 scores,
                 labels,
-                values: values.as_mut().and_then(Iterator::next),
-                grad: grad.as_mut().and_then(Iterator::next),
+                outputs: SampleOutputs {
+                    values: values.as_mut().and_then(Iterator::next),
+                    losses: losses.as_mut().and_then(Iterator::next),
+                    grad: grad.as_mut().and_then(Iterator::next),
+                },
                 sum: None,
             });
         if labels.len() <= samples {
@@ -281,7 +323,8 @@ impl<L: Loss> Criterion<L> {
         }
         WORKSPACE.with_borrow_mut(|workspace| {
             let mut sum = 0.0;
-            let mut grad = task
+            let outputs = &mut task.outputs;
+            let mut grad = outputs
                 .grad
                 .as_mut()
                 .map(|grad| grad.chunks_exact_mut(classes));
@@ -289,7 +332,7 @@ impl<L: Loss> Criterion<L> {
             for (i, (scores, &label)) in rows.enumerate() {
                 let grad = grad.as_mut().and_then(Iterator::next);
                 let weight = self.weight_of(label);
-                let value = if Some(label) == self.ignore_index {
+                let loss = if Some(label) == self.ignore_index {
                     if let Some(grad) = grad {
                         grad.fill(T::default());
                     }
@@ -305,9 +348,13 @@ impl<L: Loss> Criterion<L> {
                         factor: weight / total,
                         grad,
                     };
-                    weight * T::sample(&self.loss, workspace, sample)
+                    T::sample(&self.loss, workspace, sample)
                 };
-                if let Some(values) = &mut task.values {
+                if let Some(losses) = &mut outputs.losses {
+                    losses[i] = loss;
+                }
+                let value = weight * loss;
+                if let Some(values) = &mut outputs.values {
                     values[i] = T::from_f64(value);
                 }
                 sum += value;
@@ -340,6 +387,14 @@ impl<L: Loss> Criterion<L> {
     }
 }
 
+/// What is computed for each sample.
+struct SampleOutputs<'a, T> {
+    /// The losses times their weights.
+    values: Option<&'a mut [T]>,
+    losses: Option<&'a mut [f64]>,
+    grad: Option<&'a mut [T]>,
+}
+
 /// Scores that are worth handing to another thread.
 const SCORES_A_TASK: usize = 1 << 14;
 
@@ -349,8 +404,7 @@ struct Task<'a, T> {
     first: usize,
     scores: &'a [T],
     labels: &'a [i64],
-    values: Option<&'a mut [T]>,
-    grad: Option<&'a mut [T]>,
+    outputs: SampleOutputs<'a, T>,
     /// The sum of their losses, times their weights, when they are done; none if one is not usable.
     sum: Option<f64>,
 }
@@ -486,17 +540,56 @@ mod tests {
             .forward_backward(&scores, &labels, &mut mean, &mut grad)
             .unwrap();
         let (mut mean_backwards, mut grad_backwards) = ([0.0], vec![0.0; scores.len()]);
+        let mut losses = vec![f64::NAN; samples];
+        let outputs = Outputs {
+            values: &mut mean_backwards,
+            losses: Some(&mut losses),
+            grad: Some(&mut grad_backwards),
+        };
         criterion
-            .compute(
-                &Backwards,
-                &scores,
-                &labels,
-                &mut mean_backwards,
-                Some(&mut grad_backwards),
-            )
+            .compute(&Backwards, &scores, &labels, outputs)
             .unwrap();
         assert_eq!(mean, mean_backwards);
         assert_eq!(grad, grad_backwards);
+        let mut values = vec![f32::NAN; samples];
+        let each = criterion.with_reduction(Reduction::None);
+        each.forward(&scores, &labels, &mut values).unwrap();
+        let rounded: Vec<_> = losses.iter().map(|&loss| loss as f32).collect();
+        assert_eq!(values, rounded);
+    }
+
+    #[test]
+    fn losses_of_samples_have_neither_weight_nor_reduction() {
+        let (plain_values, _) = plain();
+        for reduction in [Reduction::None, Reduction::Sum, Reduction::Mean] {
+            let criterion = criterion(reduction);
+            let mut values = vec![f64::NAN; criterion.output_len(3)];
+            let mut losses = [f64::NAN; 3];
+            let outputs = Outputs {
+                losses: Some(&mut losses),
+                ..Outputs::new(&mut values)
+            };
+            criterion
+                .compute(&Rayon, &SCORES, &LABELS, outputs)
+                .unwrap();
+            assert_eq!(losses, [plain_values[0], 0.0, plain_values[2]]);
+            let mut alone = vec![f64::NAN; values.len()];
+            criterion.forward(&SCORES, &LABELS, &mut alone).unwrap();
+            assert_eq!(values, alone);
+        }
+        // Half precision rounds values and gradient, but not these.
+        let scores = SCORES.map(f16::from_f64);
+        let (mut values, mut losses) = ([f16::default(); 3], [0.0; 3]);
+        let outputs = Outputs {
+            losses: Some(&mut losses),
+            ..Outputs::new(&mut values)
+        };
+        Criterion::new(svm())
+            .with_reduction(Reduction::None)
+            .compute(&Rayon, &scores, &[2, 1, 0], outputs)
+            .unwrap();
+        assert_eq!(values, losses.map(f16::from_f64));
+        assert_ne!(losses, values.map(f64::from));
     }
 
     #[test]
@@ -565,6 +658,18 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the values slice holds 3 entries, expected 1"
+        );
+        let (mut mean, mut losses) = ([0.0], [0.0; 2]);
+        let outputs = Outputs {
+            losses: Some(&mut losses),
+            ..Outputs::new(&mut mean)
+        };
+        let error = criterion(Reduction::Mean)
+            .compute(&Rayon, &SCORES, &LABELS, outputs)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the losses slice holds 2 entries, expected 3"
         );
     }
 }

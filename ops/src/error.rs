@@ -105,7 +105,7 @@ pub enum LossError {
     /// An output slice has the wrong length.
     #[error("the {output} slice holds {found} entries, expected {expected}")]
     Output {
-        /// `values` or `grad`.
+        /// `values`, `losses` or `grad`.
         output: &'static str,
         /// Its length.
         found: usize,

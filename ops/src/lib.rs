@@ -86,7 +86,7 @@ pub mod noise;
 mod score;
 mod simd;
 
-pub use criterion::{Criterion, Reduction};
+pub use criterion::{Criterion, Outputs, Reduction};
 pub use error::LossError;
 pub use executor::{Executor, Rayon};
 pub use half::{bf16, f16};

@@ -1,7 +1,7 @@
 use tch::kind::Element;
 use tch::{Device, Kind, TchError, Tensor};
 use thiserror::Error;
-use topk_ops::{Criterion, LossError, Reduction, Score};
+use topk_ops::{Criterion, LossError, Outputs, Reduction, Score};
 
 use crate::TensorLoss;
 use crate::autograd::{LibtorchThreads, is_grad_enabled, with_gradient};
@@ -117,8 +117,10 @@ fn on_cpu<T: Score + Element, L: TensorLoss>(
         &LibtorchThreads,
         elements::<T>(&scores),
         elements(&labels),
-        elements_mut(&mut values),
-        grad.as_mut().map(elements_mut),
+        Outputs {
+            grad: grad.as_mut().map(elements_mut),
+            ..Outputs::new(elements_mut(&mut values))
+        },
     )?;
     let values = values.into_tensor();
     Ok(match grad {
