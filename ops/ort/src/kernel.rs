@@ -1,0 +1,278 @@
+//! What the operators compute.
+
+use std::borrow::Cow;
+use std::ffi::CString;
+
+use thiserror::Error;
+use topk_onnx::LossOperator;
+use topk_ops::{
+    Criterion, Loss, LossError, MaxTopkSvm, Psi5, Reduction, Score, SmoothTopkSvm, TopkHingeAlpha,
+    TopkHingeBeta, TruncatedTopkEntropy,
+};
+
+use crate::ffi::{
+    Attribute, Element, Inputs, IntraOpThreads, KernelInfo, Outputs, RuntimeError, Tensor,
+};
+
+/// The inputs of every operator.
+pub(crate) const INPUTS: [&str; 3] = ["scores", "labels", "weights"];
+
+/// Why a node cannot be computed.
+#[derive(Debug, Error)]
+pub(crate) enum KernelError {
+    #[error("attribute {0} is missing")]
+    MissingAttribute(&'static str),
+    #[error("attribute {name} must be {expected}; got {found}")]
+    AttributeType {
+        name: &'static str,
+        expected: &'static str,
+        found: &'static str,
+    },
+    #[error("there is no attribute {0} of this operator")]
+    UnknownAttribute(&'static str),
+    #[error("k must be at least 1, got {0}")]
+    NegativeK(i64),
+    #[error("unknown reduction {0:?}: expected none, sum or mean")]
+    Reduction(String),
+    #[error("input {0} is missing")]
+    MissingInput(&'static str),
+    #[error("scores have shape {0:?}, expected [N, C]")]
+    Scores(Vec<i64>),
+    #[error("{input} have shape {shape:?} for scores of shape {scores:?}: expected [{expected}]")]
+    Shape {
+        input: &'static str,
+        shape: Vec<i64>,
+        scores: Vec<i64>,
+        expected: i64,
+    },
+    #[error(transparent)]
+    Loss(#[from] LossError),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+}
+
+/// Integer types of labels.
+pub(crate) trait Label: Element {
+    fn widen(labels: &[Self]) -> Cow<'_, [i64]>;
+}
+
+impl Label for i64 {
+    fn widen(labels: &[Self]) -> Cow<'_, [i64]> {
+        labels.into()
+    }
+}
+
+impl Label for i32 {
+    fn widen(labels: &[Self]) -> Cow<'_, [i64]> {
+        labels.iter().copied().map(i64::from).collect()
+    }
+}
+
+/// A node: the loss with its settings.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    loss: Box<dyn Loss>,
+    reduction: Reduction,
+    ignore_index: Option<i64>,
+    /// The temperature, of the loss that has one.
+    tau: Option<f64>,
+}
+
+impl Kernel {
+    /// Reads the attributes of a node.
+    ///
+    /// # Errors
+    /// If one is missing, of the wrong type or has no usable value, or if the model states a number of
+    /// classes that are too few.
+    pub(crate) fn new(operator: LossOperator, info: &KernelInfo<'_>) -> Result<Self, KernelError> {
+        let attributes = Attributes(info);
+        let k = attributes.int("k")?;
+        let k = k.ok_or(KernelError::MissingAttribute("k"))?;
+        let k = usize::try_from(k).map_err(|_| KernelError::NegativeK(k))?;
+        let tau = attributes.number("tau", operator.has_tau())?;
+        let alpha = attributes.number("alpha", operator.has_alpha())?;
+        let reduction = match attributes.string("reduction")?.as_deref() {
+            None | Some("mean") => Reduction::Mean,
+            Some("sum") => Reduction::Sum,
+            Some("none") => Reduction::None,
+            Some(other) => return Err(KernelError::Reduction(other.to_owned())),
+        };
+        let loss: Box<dyn Loss> = match operator {
+            LossOperator::SmoothTopkSvm => Box::new(SmoothTopkSvm::new(k, tau, alpha)?),
+            LossOperator::MaxTopkSvm => Box::new(MaxTopkSvm::new(k, alpha)?),
+            LossOperator::TopkHingeAlpha => Box::new(TopkHingeAlpha::new(k, alpha)?),
+            LossOperator::TopkHingeBeta => Box::new(TopkHingeBeta::new(k, alpha)?),
+            LossOperator::TruncatedTopkEntropy => Box::new(TruncatedTopkEntropy::new(k)?),
+            LossOperator::Psi5 => Box::new(Psi5::new(k, alpha)?),
+        };
+        if let [_, classes] = *info.input_shape(0)?
+            && let Ok(classes) = usize::try_from(classes)
+        {
+            loss.check_classes(classes)?;
+        }
+        Ok(Self {
+            loss,
+            reduction,
+            ignore_index: attributes.int("ignore_index")?,
+            tau: operator.has_tau().then_some(tau),
+        })
+    }
+
+    /// Computes the outputs that are asked for.
+    ///
+    /// # Errors
+    /// If a shape or value of the inputs is not usable.
+    pub(crate) fn compute<T: Score + Element, L: Label>(
+        &self,
+        inputs: &Inputs<'_>,
+        outputs: &mut Outputs<'_>,
+        threads: &IntraOpThreads<'_>,
+    ) -> Result<(), KernelError> {
+        let [scores_name, labels_name, weights_name] = INPUTS;
+        let missing = |name| move || KernelError::MissingInput(name);
+        let scores = inputs.tensor::<T>(0)?;
+        let scores = scores.ok_or_else(missing(scores_name))?;
+        let &[samples, classes] = &*scores.shape else {
+            return Err(KernelError::Scores(scores.shape));
+        };
+        let labels = inputs.tensor::<L>(1)?;
+        let labels = labels.ok_or_else(missing(labels_name))?;
+        let labels = vector(labels_name, labels, samples, &scores.shape)?;
+        let labels = L::widen(labels);
+        let mut criterion = Criterion::new(&*self.loss).with_reduction(self.reduction);
+        if let Some(label) = self.ignore_index {
+            criterion = criterion.with_ignore_index(label);
+        }
+        if let Some(weights) = inputs.tensor::<T>(2)? {
+            let weights = vector(weights_name, weights, classes, &scores.shape)?;
+            let weights = weights.iter().map(|&weight| weight.into()).collect();
+            criterion = criterion.with_weight(weights)?;
+        }
+        criterion.check_classes(classes as usize)?;
+
+        let length = criterion.output_len(labels.len());
+        let values = outputs.tensor::<T>(0, &[length as i64])?;
+        let grad = outputs.tensor::<T>(1, &scores.shape)?;
+        let prob = match self.tau {
+            Some(tau) => outputs.tensor::<T>(2, &[samples])?.zip(Some(tau)),
+            None => None,
+        };
+        let mut unused = Vec::new();
+        let values = values.unwrap_or_else(|| {
+            unused.resize(length, T::default());
+            &mut unused
+        });
+        let mut losses = prob.as_ref().map(|_| vec![0.0; labels.len()]);
+        let computed = topk_ops::Outputs {
+            values,
+            losses: losses.as_deref_mut(),
+            grad,
+        };
+        criterion.compute(threads, scores.elements, &labels, computed)?;
+        if let Some(((prob, tau), losses)) = prob.zip(losses) {
+            for (p, loss) in prob.iter_mut().zip(losses) {
+                // The loss is τ ln(1 + exp u), and p = 1/(1 + exp −u).
+                *p = T::from_f64(-f64::exp_m1(-loss / tau));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The elements of an input that must have this one size.
+fn vector<'a, T>(
+    input: &'static str,
+    tensor: Tensor<'a, T>,
+    expected: i64,
+    scores: &[i64],
+) -> Result<&'a [T], KernelError> {
+    if tensor.shape == [expected] {
+        Ok(tensor.elements)
+    } else {
+        Err(KernelError::Shape {
+            input,
+            shape: tensor.shape,
+            scores: scores.to_vec(),
+            expected,
+        })
+    }
+}
+
+/// The attributes of a node.
+struct Attributes<'a>(&'a KernelInfo<'a>);
+
+impl Attributes<'_> {
+    fn get(&self, name: &'static str) -> Result<Option<Attribute>, KernelError> {
+        let name = CString::new(name).expect("names have no NUL");
+        Ok(self.0.attribute(&name)?)
+    }
+
+    fn int(&self, name: &'static str) -> Result<Option<i64>, KernelError> {
+        match self.get(name)? {
+            None => Ok(None),
+            Some(Attribute::Int(value)) => Ok(Some(value)),
+            Some(other) => Err(wrong_type(name, "an integer, such as 5", &other)),
+        }
+    }
+
+    fn string(&self, name: &'static str) -> Result<Option<String>, KernelError> {
+        match self.get(name)? {
+            None => Ok(None),
+            Some(Attribute::String(value)) => Ok(Some(value)),
+            Some(other) => Err(wrong_type(name, "a string, such as \"mean\"", &other)),
+        }
+    }
+
+    /// A number that is 1 if it is not given, of an operator that may have it.
+    fn number(&self, name: &'static str, may: bool) -> Result<f64, KernelError> {
+        match self.get(name)? {
+            None => Ok(1.0),
+            Some(_) if !may => Err(KernelError::UnknownAttribute(name)),
+            Some(Attribute::Float(value)) => Ok(shortest(value)),
+            Some(other) => Err(wrong_type(name, "a float, such as 1.0", &other)),
+        }
+    }
+}
+
+/// The number that was meant by an `f32`: of all decimals that round to it, the shortest. Attributes
+/// are `f32`, so that whoever writes 0.1 stores 0.100000001490116…; as 0.1 the results are those of
+/// 0.1 elsewhere.
+fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| value.into())
+}
+
+fn wrong_type(name: &'static str, expected: &'static str, found: &Attribute) -> KernelError {
+    KernelError::AttributeType {
+        name,
+        expected,
+        found: match found {
+            Attribute::Int(_) => "an integer",
+            Attribute::Float(_) => "a float",
+            Attribute::String(_) => "a string",
+            Attribute::Other => "a list or another type",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_read_as_they_were_written() {
+        for text in [
+            "0.1",
+            "1",
+            "0.001",
+            "1e-30",
+            "3.4028235e38",
+            "16777216",
+            "1e-45",
+        ] {
+            let written: f64 = text.parse().unwrap();
+            assert_eq!(shortest(written as f32), written, "{text}");
+        }
+        assert!(shortest(f32::NAN).is_nan());
+        assert_eq!(shortest(f32::NEG_INFINITY), f64::NEG_INFINITY);
+    }
+}

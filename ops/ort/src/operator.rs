@@ -1,0 +1,308 @@
+//! The operators as ONNX Runtime sees them: tables of functions in a domain.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::Mutex;
+
+use ort_sys::{
+    ONNXTensorElementDataType, OrtApi, OrtApiBase, OrtCustomOp, OrtCustomOpDomain,
+    OrtCustomOpInputOutputCharacteristic, OrtErrorCode, OrtKernelContext, OrtKernelInfo,
+    OrtMemType, OrtSessionOptions, OrtStatusPtr,
+};
+use topk_onnx::{DOMAIN, DOMAIN_VERSION, LossOperator};
+use topk_ops::{Score, bf16, f16};
+
+use crate::ffi::{
+    API_VERSION, Api, Element, Inputs, IntraOpThreads, KernelInfo, Outputs, RuntimeError, call,
+    context,
+};
+use crate::kernel::{INPUTS, Kernel, KernelError, Label};
+
+/// An operator for one type of scores and one of labels.
+#[repr(C)]
+struct Operator {
+    /// First, so that ONNX Runtime's pointer to it is one to the whole.
+    table: OrtCustomOp,
+    api: Api,
+    loss: LossOperator,
+    name: CString,
+    scores: ONNXTensorElementDataType,
+    labels: ONNXTensorElementDataType,
+    compute: Compute,
+}
+
+/// [`Kernel::compute`] for its types.
+type Compute =
+    fn(&Kernel, &Inputs<'_>, &mut Outputs<'_>, &IntraOpThreads<'_>) -> Result<(), KernelError>;
+
+/// What ONNX Runtime holds of a node.
+struct Instance {
+    operator: &'static Operator,
+    kernel: Kernel,
+}
+
+impl Operator {
+    fn new<T: Score + Element, L: Label>(api: Api, loss: LossOperator) -> Self {
+        // SAFETY: the table is a number and optional functions; zeros are 0 and no functions.
+        let zeros: OrtCustomOp = unsafe { MaybeUninit::zeroed().assume_init() };
+        Self {
+            table: OrtCustomOp {
+                version: API_VERSION,
+                GetName: Some(name),
+                GetExecutionProviderType: Some(execution_provider),
+                GetInputType: Some(input_type),
+                GetInputTypeCount: Some(input_count),
+                GetOutputType: Some(output_type),
+                GetOutputTypeCount: Some(output_count),
+                KernelDestroy: Some(destroy),
+                GetInputCharacteristic: Some(input_characteristic),
+                GetOutputCharacteristic: Some(output_characteristic),
+                GetInputMemoryType: Some(input_memory),
+                GetVariadicInputMinArity: Some(zero),
+                GetVariadicInputHomogeneity: Some(zero),
+                GetVariadicOutputMinArity: Some(zero),
+                GetVariadicOutputHomogeneity: Some(zero),
+                CreateKernelV2: Some(create),
+                KernelComputeV2: Some(compute),
+                GetStartVersion: Some(version),
+                GetEndVersion: Some(version),
+                ..zeros
+            },
+            api,
+            loss,
+            name: CString::new(loss.name()).expect("names have no NUL"),
+            scores: T::TYPE,
+            labels: L::TYPE,
+            compute: Kernel::compute::<T, L>,
+        }
+    }
+
+    /// For all types of scores and labels.
+    fn all_types(api: Api, loss: LossOperator) -> [Self; 8] {
+        [
+            Self::new::<f32, i64>(api, loss),
+            Self::new::<f64, i64>(api, loss),
+            Self::new::<f16, i64>(api, loss),
+            Self::new::<bf16, i64>(api, loss),
+            Self::new::<f32, i32>(api, loss),
+            Self::new::<f64, i32>(api, loss),
+            Self::new::<f16, i32>(api, loss),
+            Self::new::<bf16, i32>(api, loss),
+        ]
+    }
+
+    /// # Safety
+    /// `table` must be that of an [`Operator`] that is never dropped.
+    unsafe fn of(table: *const OrtCustomOp) -> &'static Self {
+        // SAFETY: the table is the first field of the operator, which lives on by the promise of the
+        // caller. The pointers that ONNX Runtime is given are made from ones to the whole.
+        unsafe { &*table.cast() }
+    }
+
+    /// The words of an error, after the name of the operator.
+    fn describe(&self, error: KernelError) -> String {
+        format!("{}: {error}", self.loss.name())
+    }
+}
+
+// The functions of the table. ONNX Runtime calls them with a table of `domain`, an index below what
+// `input_count` or `output_count` says, and objects of its own that are valid during the call.
+
+unsafe extern "system" fn name(table: *const OrtCustomOp) -> *const c_char {
+    // SAFETY: the table is one of `domain`.
+    unsafe { Operator::of(table) }.name.as_ptr()
+}
+
+unsafe extern "system" fn execution_provider(_: *const OrtCustomOp) -> *const c_char {
+    // The CPU's.
+    ptr::null()
+}
+
+unsafe extern "system" fn input_type(
+    table: *const OrtCustomOp,
+    index: usize,
+) -> ONNXTensorElementDataType {
+    // SAFETY: the table is one of `domain`.
+    let operator = unsafe { Operator::of(table) };
+    match index {
+        1 => operator.labels,
+        _ => operator.scores,
+    }
+}
+
+unsafe extern "system" fn input_count(_: *const OrtCustomOp) -> usize {
+    INPUTS.len()
+}
+
+unsafe extern "system" fn output_type(
+    table: *const OrtCustomOp,
+    _: usize,
+) -> ONNXTensorElementDataType {
+    // SAFETY: the table is one of `domain`.
+    unsafe { Operator::of(table) }.scores
+}
+
+unsafe extern "system" fn output_count(table: *const OrtCustomOp) -> usize {
+    // SAFETY: the table is one of `domain`.
+    unsafe { Operator::of(table) }.loss.outputs().len()
+}
+
+unsafe extern "system" fn input_characteristic(
+    _: *const OrtCustomOp,
+    index: usize,
+) -> OrtCustomOpInputOutputCharacteristic {
+    match INPUTS.get(index) {
+        Some(&"weights") => OrtCustomOpInputOutputCharacteristic::INPUT_OUTPUT_OPTIONAL,
+        _ => OrtCustomOpInputOutputCharacteristic::INPUT_OUTPUT_REQUIRED,
+    }
+}
+
+unsafe extern "system" fn output_characteristic(
+    _: *const OrtCustomOp,
+    index: usize,
+) -> OrtCustomOpInputOutputCharacteristic {
+    match index {
+        0 => OrtCustomOpInputOutputCharacteristic::INPUT_OUTPUT_REQUIRED,
+        _ => OrtCustomOpInputOutputCharacteristic::INPUT_OUTPUT_OPTIONAL,
+    }
+}
+
+unsafe extern "system" fn input_memory(_: *const OrtCustomOp, _: usize) -> OrtMemType {
+    OrtMemType::OrtMemTypeDefault
+}
+
+unsafe extern "system" fn zero(_: *const OrtCustomOp) -> c_int {
+    // No input or output is variadic.
+    0
+}
+
+unsafe extern "system" fn version(_: *const OrtCustomOp) -> c_int {
+    DOMAIN_VERSION as c_int
+}
+
+unsafe extern "system" fn create(
+    table: *const OrtCustomOp,
+    _: *const OrtApi,
+    info: *const OrtKernelInfo,
+    instance: *mut *mut c_void,
+) -> OrtStatusPtr {
+    // SAFETY: the table is one of `domain`.
+    let operator = unsafe { Operator::of(table) };
+    operator.api.guard(|| {
+        // SAFETY: ONNX Runtime's description of the node is valid during this call.
+        let info = unsafe { KernelInfo::new(operator.api, info) };
+        let kernel = Kernel::new(operator.loss, &info).map_err(|error| operator.describe(error))?;
+        let boxed = Box::new(Instance { operator, kernel });
+        // SAFETY: `instance` is a place for one pointer.
+        unsafe { instance.write(Box::into_raw(boxed).cast()) };
+        Ok(())
+    })
+}
+
+unsafe extern "system" fn compute(
+    instance: *mut c_void,
+    kernel_context: *mut OrtKernelContext,
+) -> OrtStatusPtr {
+    // SAFETY: ONNX Runtime passes what `create` made. It may do so on several threads at once, and
+    // they only read it.
+    let Instance { operator, kernel } = unsafe { &*instance.cast::<Instance>() };
+    operator.api.guard(|| {
+        // SAFETY: the context is valid during this call, and its own.
+        let (inputs, mut outputs, threads) = unsafe { context(operator.api, kernel_context) };
+        (operator.compute)(kernel, &inputs, &mut outputs, &threads)
+            .map_err(|error| operator.describe(error))
+    })
+}
+
+unsafe extern "system" fn destroy(instance: *mut c_void) {
+    // SAFETY: ONNX Runtime passes what `create` made, once, after the last `compute`.
+    drop(unsafe { Box::from_raw(instance.cast::<Instance>()) });
+}
+
+/// A domain of operators, which is never released.
+#[derive(Clone, Copy)]
+struct Domain(*mut OrtCustomOpDomain);
+
+// SAFETY: once it is filled, ONNX Runtime only reads it.
+unsafe impl Send for Domain {}
+
+/// The domain with all operators, made once for each ONNX Runtime of the process.
+fn domain(api: Api) -> Result<Domain, RuntimeError> {
+    static DOMAINS: Mutex<Vec<(Api, Domain)>> = Mutex::new(Vec::new());
+    let mut domains = DOMAINS.lock().expect("nothing panics with it locked");
+    if let Some((_, domain)) = domains.iter().find(|(of, _)| *of == api) {
+        return Ok(*domain);
+    }
+    let name = CString::new(DOMAIN).expect("the name has no NUL");
+    let mut domain = ptr::null_mut();
+    // SAFETY: the name is NUL-terminated and copied, and `domain` a place for one pointer.
+    unsafe {
+        api.check(call!(
+            api,
+            CreateCustomOpDomain(name.as_ptr(), &raw mut domain)
+        ))?
+    };
+    let operators = LossOperator::ALL.map(|loss| Operator::all_types(api, loss));
+    for operator in Box::leak(Box::new(operators)).as_flattened() {
+        let table = (&raw const *operator).cast();
+        // SAFETY: the domain is new, and the table stays for the rest of the process.
+        unsafe { api.check(call!(api, CustomOpDomain_Add(domain, table)))? };
+    }
+    domains.push((api, Domain(domain)));
+    Ok(Domain(domain))
+}
+
+/// Adds the operators to the options of a session.
+///
+/// # Safety
+/// `options` must be valid, and belong to the ONNX Runtime of `api`.
+pub(crate) unsafe fn add(api: Api, options: *mut OrtSessionOptions) -> Result<(), RuntimeError> {
+    let domain = domain(api)?;
+    // SAFETY: the options are valid by the promise of the caller; the domain is never released.
+    unsafe { api.check(call!(api, AddCustomOpDomain(options, domain.0))) }
+}
+
+/// The entry of the library of operators: adds them to the options of a session.
+///
+/// ONNX Runtime calls it when it is asked to load the library, by `register_custom_ops_library` in
+/// Python and `RegisterCustomOpsLibrary_V2` in C.
+///
+/// # Safety
+/// `base` must be what `OrtGetApiBase` of an ONNX Runtime returns, and `options` be valid and belong to
+/// it.
+#[unsafe(no_mangle)]
+pub unsafe extern "system" fn RegisterCustomOps(
+    options: *mut OrtSessionOptions,
+    base: *const OrtApiBase,
+) -> OrtStatusPtr {
+    // SAFETY: `base` is valid by the promise of the caller, and ONNX Runtime's tables are static.
+    let api = unsafe { Api::new(((*base).GetApi)(API_VERSION)) };
+    match api {
+        // SAFETY: the options are valid by the promise of the caller.
+        Some(api) => api.guard(|| unsafe { add(api, options) }.map_err(|error| error.to_string())),
+        // SAFETY: `base` is valid by the promise of the caller.
+        None => unsafe { too_old(base) },
+    }
+}
+
+/// The status that says that an ONNX Runtime lacks [`API_VERSION`].
+///
+/// # Safety
+/// `base` must be what `OrtGetApiBase` of an ONNX Runtime returns.
+unsafe fn too_old(base: *const OrtApiBase) -> OrtStatusPtr {
+    // SAFETY: `base` is valid by the promise of the caller, and the version a NUL-terminated string.
+    // All versions of the table begin with the entry that makes a status.
+    let (version, oldest) = unsafe {
+        let version = CStr::from_ptr(((*base).GetVersionString)());
+        (version, Api::new(((*base).GetApi)(1)))
+    };
+    let message = format!(
+        "topk-ops-ort needs ONNX Runtime 1.{API_VERSION} or later, this is {}",
+        version.to_string_lossy()
+    );
+    // A null status is a success, but an ONNX Runtime without any table calls nothing.
+    oldest.map_or_else(OrtStatusPtr::default, |api| {
+        api.status(OrtErrorCode::ORT_NOT_IMPLEMENTED, &message)
+    })
+}
