@@ -10,14 +10,18 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ort_sys::{
-    ONNXTensorElementDataType, OrtApi, OrtErrorCode, OrtKernelContext, OrtKernelInfo, OrtStatusPtr,
-    OrtTensorTypeAndShapeInfo, OrtValue,
+    ONNXTensorElementDataType, OrtApi, OrtErrorCode, OrtKernelContext, OrtKernelInfo,
+    OrtOpAttrType, OrtShapeInferContext, OrtStatusPtr, OrtTensorTypeAndShapeInfo, OrtValue,
 };
 use thiserror::Error;
 use topk_ops::{Executor, bf16, f16};
 
 /// Version of the API that is used: that of ONNX Runtime 1.17, which all later ones have too.
 pub(crate) const API_VERSION: u32 = 17;
+
+/// The first ONNX Runtime 1.x whose shape inference of operators is used: with 1.20, a node without an
+/// optional output or with an empty name for an optional input ends the process.
+pub(crate) const SHAPE_INFERENCE: u32 = 31;
 
 /// Calls a function of the table.
 macro_rules! call {
@@ -242,6 +246,140 @@ unsafe fn shape(
         api.check(call!(api, GetDimensions(info, shape.as_mut_ptr(), rank)))?;
         Ok(shape)
     }
+}
+
+/// A node whose outputs' shapes are asked for before it is computed.
+#[derive(Debug)]
+pub(crate) struct ShapeInference<'a> {
+    api: Api,
+    context: *mut OrtShapeInferContext,
+    node: PhantomData<&'a OrtShapeInferContext>,
+}
+
+impl<'a> ShapeInference<'a> {
+    /// # Safety
+    /// `context` must be valid for `'a`, and belong to the ONNX Runtime of `api`, which must be
+    /// [`SHAPE_INFERENCE`] or later.
+    pub(crate) unsafe fn new(api: Api, context: *mut OrtShapeInferContext) -> Self {
+        let node = PhantomData;
+        Self { api, context, node }
+    }
+
+    /// A string attribute of at most 7 bytes, if the node has it.
+    pub(crate) fn short_string(&self, name: &CStr) -> Result<Option<String>, RuntimeError> {
+        let api = self.api;
+        let mut attribute = ptr::null();
+        let mut text = [0u8; 8];
+        let mut size = 0;
+        // SAFETY: the context is valid by the promise of `new`, and the attribute as long. What is
+        // written to `text` are at most its 8 bytes; of an attribute of another type it is nothing.
+        unsafe {
+            let status = call!(
+                api,
+                ShapeInferContext_GetAttribute(self.context, name.as_ptr(), &raw mut attribute)
+            );
+            if api.check(status).is_err() {
+                return Ok(None);
+            }
+            let (buffer, length) = (text.as_mut_ptr().cast(), text.len());
+            let string = OrtOpAttrType::ORT_OP_ATTR_STRING;
+            let status = call!(
+                api,
+                ReadOpAttr(attribute, string, buffer, length, &raw mut size)
+            );
+            api.check(status)?;
+        }
+        let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
+        Ok(Some(String::from_utf8_lossy(text).into_owned()))
+    }
+
+    /// Shape of an input, if it has this rank and each of its sizes a number or a name. (ONNX Runtime
+    /// would take a size that has neither for the number −1.)
+    pub(crate) fn input_shape(
+        &self,
+        input: usize,
+        rank: usize,
+    ) -> Result<Option<Vec<Dim<'a>>>, RuntimeError> {
+        let api = self.api;
+        let info = self.input(input)?;
+        let mut names = vec![ptr::null::<c_char>(); rank];
+        // SAFETY: `info` is valid, and owns the names, which are null or NUL-terminated, for `'a`.
+        unsafe {
+            let sizes = shape(api, info)?;
+            if sizes.len() != rank {
+                return Ok(None);
+            }
+            let status = call!(api, GetSymbolicDimensions(info, names.as_mut_ptr(), rank));
+            api.check(status)?;
+            let dims = sizes.into_iter().zip(names).map(|(size, name)| {
+                let name = if name.is_null() {
+                    c""
+                } else {
+                    CStr::from_ptr(name)
+                };
+                (size >= 0 || !name.is_empty()).then_some(Dim { size, name })
+            });
+            Ok(dims.collect())
+        }
+    }
+
+    /// Gives an output a shape, and the type of the first input.
+    ///
+    /// # Errors
+    /// If the node lacks the output, among others.
+    pub(crate) fn set_output(&self, output: usize, shape: &[Dim<'_>]) -> Result<(), RuntimeError> {
+        let api = self.api;
+        let first = self.input(0)?;
+        let mut info = ptr::null_mut();
+        let mut element = ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+        let sizes: Vec<i64> = shape.iter().map(|dim| dim.size).collect();
+        let mut names: Vec<_> = shape.iter().map(|dim| dim.name.as_ptr()).collect();
+        let rank = shape.len();
+        // SAFETY: the context is valid by the promise of `new`, and `first` as long; its type is one of
+        // `elements`. `info` is new, and ours to release; it copies sizes and names, and the context
+        // copies it.
+        unsafe {
+            api.check(call!(api, GetTensorElementType(first, &raw mut element)))?;
+            api.check(call!(api, CreateTensorTypeAndShapeInfo(&raw mut info)))?;
+            let (context, names) = (self.context, names.as_mut_ptr());
+            let result = api
+                .check(call!(api, SetTensorElementType(info, element)))
+                .and_then(|()| api.check(call!(api, SetDimensions(info, sizes.as_ptr(), rank))))
+                .and_then(|()| api.check(call!(api, SetSymbolicDimensions(info, names, rank))))
+                .and_then(|()| {
+                    let set = call!(
+                        api,
+                        ShapeInferContext_SetOutputTypeShape(context, output, info)
+                    );
+                    api.check(set)
+                });
+            call!(api, ReleaseTensorTypeAndShapeInfo(info));
+            result
+        }
+    }
+
+    /// An input's type and shape, which the context owns.
+    fn input(&self, input: usize) -> Result<*mut OrtTensorTypeAndShapeInfo, RuntimeError> {
+        let mut info = ptr::null_mut();
+        // SAFETY: the context is valid by the promise of `new`.
+        unsafe {
+            let status = call!(
+                self.api,
+                ShapeInferContext_GetInputTypeShape(self.context, input, &raw mut info)
+            );
+            self.api.check(status)?;
+        }
+        Ok(info)
+    }
+}
+
+/// A size of a tensor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dim<'a> {
+    /// What counts if there is no name.
+    pub(crate) size: i64,
+    /// Empty if it has none.
+    pub(crate) name: &'a CStr,
 }
 
 /// Takes apart what a kernel is called with.

@@ -11,7 +11,8 @@ use topk_ops::{
 };
 
 use crate::ffi::{
-    Attribute, Element, Inputs, IntraOpThreads, KernelInfo, Outputs, RuntimeError, Tensor,
+    Attribute, Dim, Element, Inputs, IntraOpThreads, KernelInfo, Outputs, RuntimeError,
+    ShapeInference, Tensor,
 };
 
 /// The inputs of every operator.
@@ -49,6 +50,33 @@ pub(crate) enum KernelError {
     Loss(#[from] LossError),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+}
+
+/// Gives the outputs their shapes, as far as those of the inputs are stated.
+///
+/// What is wrong with the node is not looked for here, but when its kernel is made.
+///
+/// # Errors
+/// At the first output that the node lacks.
+pub(crate) fn infer_shapes(
+    operator: LossOperator,
+    shapes: &ShapeInference<'_>,
+) -> Result<(), RuntimeError> {
+    let scores = shapes.input_shape(0, 2)?;
+    let samples = match &scores {
+        Some(scores) => Some(vec![scores[0]]),
+        None => shapes.input_shape(1, 1)?,
+    };
+    let one = Some(vec![Dim { size: 1, name: c"" }]);
+    let each = shapes.short_string(c"reduction")?.as_deref() == Some("none");
+    let loss = if each { samples.clone() } else { one };
+    let prob = if operator.has_tau() { samples } else { None };
+    for (output, shape) in [loss, scores, prob].into_iter().enumerate() {
+        if let Some(shape) = shape {
+            shapes.set_output(output, &shape)?;
+        }
+    }
+    Ok(())
 }
 
 /// Integer types of labels.

@@ -10,6 +10,7 @@ use ort::AsPointer;
 use ort::session::builder::SessionBuilder;
 
 use crate::ffi::Api;
+use crate::operator::Runtime;
 
 /// Adds the operators to a session, without a library to load.
 ///
@@ -20,8 +21,12 @@ pub fn register(mut builder: SessionBuilder) -> ort::Result<SessionBuilder> {
     // SAFETY: the table of `ort`, which is that of a later version than is asked for, stays for the
     // rest of the process.
     let api = unsafe { Api::new(ort::api()) }.expect("a reference is not null");
+    let runtime = Runtime {
+        api,
+        minor: ort::MINOR_VERSION,
+    };
     // SAFETY: `ort` keeps the options valid as long as the builder, and has one ONNX Runtime.
-    match unsafe { operator::add(api, options) } {
+    match unsafe { operator::add(runtime, options) } {
         Ok(()) => Ok(builder),
         Err(error) => Err(ort::Error::new(error.to_string())),
     }

@@ -8,16 +8,16 @@ use std::sync::Mutex;
 use ort_sys::{
     ONNXTensorElementDataType, OrtApi, OrtApiBase, OrtCustomOp, OrtCustomOpDomain,
     OrtCustomOpInputOutputCharacteristic, OrtErrorCode, OrtKernelContext, OrtKernelInfo,
-    OrtMemType, OrtSessionOptions, OrtStatusPtr,
+    OrtMemType, OrtSessionOptions, OrtShapeInferContext, OrtStatusPtr,
 };
 use topk_onnx::{DOMAIN, DOMAIN_VERSION, LossOperator};
 use topk_ops::{Score, bf16, f16};
 
 use crate::ffi::{
-    API_VERSION, Api, Element, Inputs, IntraOpThreads, KernelInfo, Outputs, RuntimeError, call,
-    context,
+    API_VERSION, Api, Element, Inputs, IntraOpThreads, KernelInfo, Outputs, RuntimeError,
+    SHAPE_INFERENCE, ShapeInference, call, context,
 };
-use crate::kernel::{INPUTS, Kernel, KernelError, Label};
+use crate::kernel::{self, INPUTS, Kernel, KernelError, Label};
 
 /// An operator for one type of scores and one of labels.
 #[repr(C)]
@@ -43,7 +43,7 @@ struct Instance {
 }
 
 impl Operator {
-    fn new<T: Score + Element, L: Label>(api: Api, loss: LossOperator) -> Self {
+    fn new<T: Score + Element, L: Label>(runtime: Runtime, loss: LossOperator) -> Self {
         // SAFETY: the table is a number and optional functions; zeros are 0 and no functions.
         let zeros: OrtCustomOp = unsafe { MaybeUninit::zeroed().assume_init() };
         Self {
@@ -63,13 +63,14 @@ impl Operator {
                 GetVariadicInputHomogeneity: Some(zero),
                 GetVariadicOutputMinArity: Some(zero),
                 GetVariadicOutputHomogeneity: Some(zero),
+                InferOutputShapeFn: (runtime.minor >= SHAPE_INFERENCE).then_some(infer_shapes),
                 CreateKernelV2: Some(create),
                 KernelComputeV2: Some(compute),
                 GetStartVersion: Some(version),
                 GetEndVersion: Some(version),
                 ..zeros
             },
-            api,
+            api: runtime.api,
             loss,
             name: CString::new(loss.name()).expect("names have no NUL"),
             scores: T::TYPE,
@@ -79,16 +80,16 @@ impl Operator {
     }
 
     /// For all types of scores and labels.
-    fn all_types(api: Api, loss: LossOperator) -> [Self; 8] {
+    fn all_types(runtime: Runtime, loss: LossOperator) -> [Self; 8] {
         [
-            Self::new::<f32, i64>(api, loss),
-            Self::new::<f64, i64>(api, loss),
-            Self::new::<f16, i64>(api, loss),
-            Self::new::<bf16, i64>(api, loss),
-            Self::new::<f32, i32>(api, loss),
-            Self::new::<f64, i32>(api, loss),
-            Self::new::<f16, i32>(api, loss),
-            Self::new::<bf16, i32>(api, loss),
+            Self::new::<f32, i64>(runtime, loss),
+            Self::new::<f64, i64>(runtime, loss),
+            Self::new::<f16, i64>(runtime, loss),
+            Self::new::<bf16, i64>(runtime, loss),
+            Self::new::<f32, i32>(runtime, loss),
+            Self::new::<f64, i32>(runtime, loss),
+            Self::new::<f16, i32>(runtime, loss),
+            Self::new::<bf16, i32>(runtime, loss),
         ]
     }
 
@@ -181,6 +182,21 @@ unsafe extern "system" fn version(_: *const OrtCustomOp) -> c_int {
     DOMAIN_VERSION as c_int
 }
 
+unsafe extern "system" fn infer_shapes(
+    table: *const OrtCustomOp,
+    context: *mut OrtShapeInferContext,
+) -> OrtStatusPtr {
+    // SAFETY: the table is one of `domain`.
+    let operator = unsafe { Operator::of(table) };
+    operator.api.guard(|| {
+        // SAFETY: the context is valid during this call, and `Operator::new` makes sure of the version.
+        let shapes = unsafe { ShapeInference::new(operator.api, context) };
+        // ONNX Runtime would not look at the error, nor release it.
+        let _ = kernel::infer_shapes(operator.loss, &shapes);
+        Ok(())
+    })
+}
+
 unsafe extern "system" fn create(
     table: *const OrtCustomOp,
     _: *const OrtApi,
@@ -220,6 +236,14 @@ unsafe extern "system" fn destroy(instance: *mut c_void) {
     drop(unsafe { Box::from_raw(instance.cast::<Instance>()) });
 }
 
+/// An ONNX Runtime of the process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Runtime {
+    pub(crate) api: Api,
+    /// The x of its version 1.x.
+    pub(crate) minor: u32,
+}
+
 /// A domain of operators, which is never released.
 #[derive(Clone, Copy)]
 struct Domain(*mut OrtCustomOpDomain);
@@ -228,8 +252,9 @@ struct Domain(*mut OrtCustomOpDomain);
 unsafe impl Send for Domain {}
 
 /// The domain with all operators, made once for each ONNX Runtime of the process.
-fn domain(api: Api) -> Result<Domain, RuntimeError> {
+fn domain(runtime: Runtime) -> Result<Domain, RuntimeError> {
     static DOMAINS: Mutex<Vec<(Api, Domain)>> = Mutex::new(Vec::new());
+    let api = runtime.api;
     let mut domains = DOMAINS.lock().expect("nothing panics with it locked");
     if let Some((_, domain)) = domains.iter().find(|(of, _)| *of == api) {
         return Ok(*domain);
@@ -243,7 +268,7 @@ fn domain(api: Api) -> Result<Domain, RuntimeError> {
             CreateCustomOpDomain(name.as_ptr(), &raw mut domain)
         ))?
     };
-    let operators = LossOperator::ALL.map(|loss| Operator::all_types(api, loss));
+    let operators = LossOperator::ALL.map(|loss| Operator::all_types(runtime, loss));
     for operator in Box::leak(Box::new(operators)).as_flattened() {
         let table = (&raw const *operator).cast();
         // SAFETY: the domain is new, and the table stays for the rest of the process.
@@ -256,9 +281,13 @@ fn domain(api: Api) -> Result<Domain, RuntimeError> {
 /// Adds the operators to the options of a session.
 ///
 /// # Safety
-/// `options` must be valid, and belong to the ONNX Runtime of `api`.
-pub(crate) unsafe fn add(api: Api, options: *mut OrtSessionOptions) -> Result<(), RuntimeError> {
-    let domain = domain(api)?;
+/// `options` must be valid, and belong to this ONNX Runtime.
+pub(crate) unsafe fn add(
+    runtime: Runtime,
+    options: *mut OrtSessionOptions,
+) -> Result<(), RuntimeError> {
+    let api = runtime.api;
+    let domain = domain(runtime)?;
     // SAFETY: the options are valid by the promise of the caller; the domain is never released.
     unsafe { api.check(call!(api, AddCustomOpDomain(options, domain.0))) }
 }
@@ -276,33 +305,27 @@ pub unsafe extern "system" fn RegisterCustomOps(
     options: *mut OrtSessionOptions,
     base: *const OrtApiBase,
 ) -> OrtStatusPtr {
-    // SAFETY: `base` is valid by the promise of the caller, and ONNX Runtime's tables are static.
-    let api = unsafe { Api::new(((*base).GetApi)(API_VERSION)) };
-    match api {
-        // SAFETY: the options are valid by the promise of the caller.
-        Some(api) => api.guard(|| unsafe { add(api, options) }.map_err(|error| error.to_string())),
-        // SAFETY: `base` is valid by the promise of the caller.
-        None => unsafe { too_old(base) },
-    }
-}
-
-/// The status that says that an ONNX Runtime lacks [`API_VERSION`].
-///
-/// # Safety
-/// `base` must be what `OrtGetApiBase` of an ONNX Runtime returns.
-unsafe fn too_old(base: *const OrtApiBase) -> OrtStatusPtr {
-    // SAFETY: `base` is valid by the promise of the caller, and the version a NUL-terminated string.
-    // All versions of the table begin with the entry that makes a status.
-    let (version, oldest) = unsafe {
-        let version = CStr::from_ptr(((*base).GetVersionString)());
-        (version, Api::new(((*base).GetApi)(1)))
+    // SAFETY: `base` is valid by the promise of the caller, the version a NUL-terminated string, and
+    // ONNX Runtime's tables are static.
+    let (version, api) = unsafe {
+        let version = CStr::from_ptr(((*base).GetVersionString)()).to_string_lossy();
+        (version, Api::new(((*base).GetApi)(API_VERSION)))
     };
-    let message = format!(
-        "topk-ops-ort needs ONNX Runtime 1.{API_VERSION} or later, this is {}",
-        version.to_string_lossy()
-    );
-    // A null status is a success, but an ONNX Runtime without any table calls nothing.
-    oldest.map_or_else(OrtStatusPtr::default, |api| {
-        api.status(OrtErrorCode::ORT_NOT_IMPLEMENTED, &message)
-    })
+    let Some(api) = api else {
+        // SAFETY: as above. Every table begins with the entry that makes a status.
+        let oldest = unsafe { Api::new(((*base).GetApi)(1)) };
+        let message =
+            format!("topk-ops-ort needs ONNX Runtime 1.{API_VERSION} or later, this is {version}");
+        return oldest.map_or_else(OrtStatusPtr::default, |api| {
+            api.status(OrtErrorCode::ORT_NOT_IMPLEMENTED, &message)
+        });
+    };
+    let minor = version.split('.').nth(1);
+    let minor = minor.and_then(|minor| minor.parse().ok());
+    let runtime = Runtime {
+        api,
+        minor: minor.unwrap_or(API_VERSION),
+    };
+    // SAFETY: the options are valid by the promise of the caller.
+    api.guard(|| unsafe { add(runtime, options) }.map_err(|error| error.to_string()))
 }
