@@ -35,8 +35,8 @@ pub(crate) enum KernelError {
     NegativeK(i64),
     #[error("unknown reduction {0:?}: expected none, sum or mean")]
     Reduction(String),
-    #[error("input {0} is missing")]
-    MissingInput(&'static str),
+    #[error("{0} is missing")]
+    Missing(&'static str),
     #[error("scores have shape {0:?}, expected [N, C]")]
     Scores(Vec<i64>),
     #[error("{input} have shape {shape:?} for scores of shape {scores:?}: expected [{expected}]")]
@@ -157,7 +157,7 @@ impl Kernel {
         threads: &IntraOpThreads<'_>,
     ) -> Result<(), KernelError> {
         let [scores_name, labels_name, weights_name] = INPUTS;
-        let missing = |name| move || KernelError::MissingInput(name);
+        let missing = |name| move || KernelError::Missing(name);
         let scores = inputs.tensor::<T>(0)?;
         let scores = scores.ok_or_else(missing(scores_name))?;
         let &[samples, classes] = &*scores.shape else {
@@ -180,16 +180,12 @@ impl Kernel {
 
         let length = criterion.output_len(labels.len());
         let values = outputs.tensor::<T>(0, &[length as i64])?;
+        let values = values.ok_or_else(missing("loss"))?;
         let grad = outputs.tensor::<T>(1, &scores.shape)?;
         let prob = match self.tau {
             Some(tau) => outputs.tensor::<T>(2, &[samples])?.zip(Some(tau)),
             None => None,
         };
-        let mut unused = Vec::new();
-        let values = values.unwrap_or_else(|| {
-            unused.resize(length, T::default());
-            &mut unused
-        });
         let mut losses = prob.as_ref().map(|_| vec![0.0; labels.len()]);
         let computed = topk_ops::Outputs {
             values,

@@ -1,0 +1,66 @@
+//! The smooth top-k SVM against values computed with 60 digits.
+
+use std::io::Write;
+use std::path::Path;
+
+use ort::value::TensorElementType::{Float32, Float64, Int64};
+use serde::Deserialize;
+use topk_onnx::{LossOperator, attribute};
+use topk_perf::{Bars, read_cases};
+
+use crate::case::{Array, Case};
+
+/// What `topk_perf::Case` leaves out.
+#[derive(Deserialize)]
+struct Probability {
+    p: f64,
+}
+
+fn check(path: &Path, count: usize) {
+    let cases = read_cases(path).unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
+    assert_eq!((cases.len(), text.lines().count()), (count, count));
+    for (golden, line) in cases.iter().zip(text.lines()) {
+        let Probability { p } = serde_json::from_str(line).unwrap();
+        for (kind, bars) in [(Float32, Bars::F32), (Float64, Bars::F64)] {
+            let classes = golden.scores.len() as i64;
+            let scores = Array::new(kind, &[1, classes], &golden.scores);
+            let label = Array::new(Int64, &[1], &[golden.y as f64]);
+            let case = Case::new(LossOperator::SmoothTopkSvm, golden.k as i64, scores, label)
+                .with(attribute::float("tau", golden.tau as f32))
+                .with(attribute::float("alpha", golden.alpha as f32));
+            let [loss, grad, prob] = &case.check()[..] else {
+                panic!("three outputs");
+            };
+            let name = &golden.name;
+            let error = (loss.elements[0] - golden.loss).abs() / golden.loss.max(1.0);
+            assert!(error <= bars.loss, "{name}: loss {error:e}");
+            for (found, expected) in grad.elements.iter().zip(&golden.grad) {
+                assert!((found - expected).abs() <= bars.grad, "{name}: gradient");
+            }
+            let error = (prob.elements[0] - p).abs();
+            assert!(error <= 1e-6, "{name}: probability {error:e}");
+        }
+    }
+}
+
+#[test]
+fn smaller_cases() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/loss.jsonl");
+    check(&path, 72);
+}
+
+#[test]
+fn all_cases() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden/loss.jsonl");
+    if path.exists() {
+        check(&path, 107);
+    } else {
+        // Not `eprintln!`, which the test harness captures.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED all_cases: {} is absent",
+            path.display()
+        );
+    }
+}
