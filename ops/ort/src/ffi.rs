@@ -626,3 +626,95 @@ impl Executor for IntraOpThreads<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::OnceLock;
+
+    fn table() -> &'static OrtApi {
+        static LOADED: OnceLock<()> = OnceLock::new();
+        LOADED.get_or_init(|| {
+            let path = topk_native::onnxruntime::locate().unwrap();
+            drop(ort::init_from(path).unwrap());
+        });
+        ort::api()
+    }
+
+    fn api() -> Api {
+        // SAFETY: the table of a later version, which stays.
+        unsafe { Api::new(table()) }.unwrap()
+    }
+
+    fn message(status: OrtStatusPtr) -> String {
+        // SAFETY: the status is new.
+        unsafe { api().check(status) }.unwrap_err().0
+    }
+
+    #[test]
+    fn errors_and_panics_become_statuses() {
+        assert!(api().guard(|| Ok(())).0.is_null());
+        let error = api().guard(|| Err("k\0 is wrong".to_owned()));
+        assert_eq!(message(error), "k\u{fffd} is wrong");
+        let panic = api().guard(|| panic!("no {}", 5));
+        assert_eq!(message(panic), "internal error in topk-ops-ort: no 5");
+        let panic = api().guard(|| panic!("no"));
+        assert_eq!(message(panic), "internal error in topk-ops-ort: no");
+    }
+
+    unsafe extern "system" fn backwards(
+        _: *const OrtKernelContext,
+        run: unsafe extern "C" fn(*mut c_void, usize),
+        total: usize,
+        _: usize,
+        data: *mut c_void,
+    ) -> OrtStatusPtr {
+        // SAFETY: it is called as the loop asks for.
+        (0..total)
+            .rev()
+            .for_each(|index| unsafe { run(data, index) });
+        OrtStatusPtr::default()
+    }
+
+    /// Runs two of the tasks and fails.
+    unsafe extern "system" fn partly(
+        context: *const OrtKernelContext,
+        run: unsafe extern "C" fn(*mut c_void, usize),
+        total: usize,
+        batches: usize,
+        data: *mut c_void,
+    ) -> OrtStatusPtr {
+        // SAFETY: as above.
+        let _ = unsafe { backwards(context, run, total.min(2), batches, data) };
+        api().status(OrtErrorCode::ORT_FAIL, "no threads")
+    }
+
+    #[test]
+    fn every_task_runs_once() {
+        for parallel_for in [backwards, partly] {
+            let mut table = table().clone();
+            table.KernelContext_ParallelFor = parallel_for;
+            let threads = IntraOpThreads {
+                api: Api(NonNull::from(&table)),
+                context: ptr::null(),
+                call: PhantomData,
+            };
+            for tasks in [0, 1, 2, 9] {
+                let runs: Vec<_> = (0..tasks).map(|_| Mutex::new(0)).collect();
+                threads.for_each(tasks, &|index| *runs[index].lock().unwrap() += 1);
+                assert!(runs.iter().all(|runs| *runs.lock().unwrap() == 1));
+            }
+            let runs = Mutex::new(0);
+            let panic = catch_unwind(AssertUnwindSafe(|| {
+                threads.for_each(5, &|index| {
+                    *runs.lock().unwrap() += 1;
+                    if index == 1 {
+                        resume_unwind(Box::new("task 1"));
+                    }
+                });
+            }));
+            assert_eq!(panic_text(&*panic.unwrap_err()), "task 1");
+            assert_eq!(*runs.lock().unwrap(), 5);
+        }
+    }
+}

@@ -42,6 +42,12 @@ struct Instance {
     kernel: Kernel,
 }
 
+// Runs on several threads at once share an instance.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Instance>();
+};
+
 impl Operator {
     fn new<T: Score + Element, L: Label>(runtime: Runtime, loss: LossOperator) -> Self {
         // SAFETY: the table is a number and optional functions; zeros are 0 and no functions.

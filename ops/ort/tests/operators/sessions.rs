@@ -69,6 +69,38 @@ fn any_number_of_threads() {
     }
 }
 
+/// An ONNX Runtime before 1.17.
+static OLD: ort_sys::OrtApiBase = {
+    unsafe extern "system" fn api(version: u32) -> *const ort_sys::OrtApi {
+        if version <= 16 {
+            ort::api()
+        } else {
+            ptr::null()
+        }
+    }
+    unsafe extern "system" fn version() -> *const c_char {
+        c"1.16.3".as_ptr()
+    }
+    ort_sys::OrtApiBase {
+        GetApi: api,
+        GetVersionString: version,
+    }
+};
+
+#[test]
+fn an_old_runtime_is_told() {
+    environment();
+    // SAFETY: no options are touched without the version, and the status is new.
+    let result = unsafe {
+        let status = topk_ops_ort::RegisterCustomOps(ptr::null_mut(), &OLD);
+        ort::Error::result_from_status(status)
+    };
+    assert_eq!(
+        result.unwrap_err().message(),
+        "topk-ops-ort needs ONNX Runtime 1.17 or later, this is 1.16.3"
+    );
+}
+
 /// A session whose `Run` is called as C programs may: on several threads at once. `ort` wants it
 /// exclusively.
 struct Shared(*mut ort_sys::OrtSession);
