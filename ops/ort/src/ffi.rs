@@ -41,9 +41,9 @@ unsafe impl Send for Api {}
 // SAFETY: as above.
 unsafe impl Sync for Api {}
 
-/// ONNX Runtime's own words about what failed.
+/// What ONNX Runtime could not do, or handed over and is not usable.
 #[derive(Clone, Debug, Error)]
-#[error("ONNX Runtime: {0}")]
+#[error("{0}")]
 pub(crate) struct RuntimeError(String);
 
 impl Api {
@@ -65,7 +65,7 @@ impl Api {
         // which is copied before.
         unsafe {
             let message = CStr::from_ptr(call!(self, GetErrorMessage(status.0)));
-            let error = RuntimeError(message.to_string_lossy().into_owned());
+            let error = RuntimeError(format!("ONNX Runtime: {}", message.to_string_lossy()));
             call!(self, ReleaseStatus(status.0));
             Err(error)
         }
@@ -505,7 +505,7 @@ unsafe fn data<T: Element>(
         _ if length == 0 => Ok((NonNull::dangling(), 0)),
         Some(data) if data.is_aligned() => Ok((data, length)),
         _ => Err(RuntimeError(format!(
-            "the elements of a tensor lie at address {data:?}, which is not aligned for their type"
+            "the elements of a tensor lie at address {data:p}, which is not aligned for their type"
         ))),
     }
 }
@@ -628,11 +628,11 @@ impl Executor for IntraOpThreads<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::sync::OnceLock;
 
-    fn table() -> &'static OrtApi {
+    pub(crate) fn table() -> &'static OrtApi {
         static LOADED: OnceLock<()> = OnceLock::new();
         LOADED.get_or_init(|| {
             let path = topk_native::onnxruntime::locate().unwrap();
@@ -655,11 +655,33 @@ mod tests {
     fn errors_and_panics_become_statuses() {
         assert!(api().guard(|| Ok(())).0.is_null());
         let error = api().guard(|| Err("k\0 is wrong".to_owned()));
-        assert_eq!(message(error), "k\u{fffd} is wrong");
-        let panic = api().guard(|| panic!("no {}", 5));
-        assert_eq!(message(panic), "internal error in topk-ops-ort: no 5");
-        let panic = api().guard(|| panic!("no"));
-        assert_eq!(message(panic), "internal error in topk-ops-ort: no");
+        assert_eq!(message(error), "ONNX Runtime: k\u{fffd} is wrong");
+        let text = "ONNX Runtime: internal error in topk-ops-ort: no 5";
+        let number = 5;
+        assert_eq!(message(api().guard(|| panic!("no {number}"))), text);
+        assert_eq!(message(api().guard(|| panic!("no 5"))), text);
+    }
+
+    #[test]
+    fn elements_that_are_not_aligned_are_refused() {
+        unsafe extern "system" fn odd(_: *mut OrtValue, data: *mut *mut c_void) -> OrtStatusPtr {
+            // SAFETY: `data` is a place for a pointer.
+            unsafe { data.write(ptr::without_provenance_mut(0x1002)) };
+            OrtStatusPtr::default()
+        }
+        let mut table = table().clone();
+        table.GetTensorMutableData = odd;
+        let api = Api(NonNull::from(&table));
+        // SAFETY: the function above does not look at the value, nor are the elements.
+        unsafe {
+            assert_eq!(data::<f16>(api, ptr::null_mut(), &[2, 3]).unwrap().1, 6);
+            assert_eq!(data::<f32>(api, ptr::null_mut(), &[2, 0]).unwrap().1, 0);
+            let error = data::<f32>(api, ptr::null_mut(), &[2, 3]).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "the elements of a tensor lie at address 0x1002, which is not aligned for their type"
+            );
+        }
     }
 
     unsafe extern "system" fn backwards(

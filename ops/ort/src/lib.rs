@@ -34,8 +34,9 @@
 //! A model may hold a function of ONNX's own operators for `topk::SmoothTopkSVMLoss` and the others, and
 //! then runs where these operators are not known. Where they are registered, they are used and the
 //! function is not, at every level of optimization and whether functions are inlined ahead of time or
-//! not: ONNX Runtime 1.17 to 1.32 look for a function only if no operator has the name. It follows that
-//! types that the operators lack are an error then, even if the function has them.
+//! not. (Tested with ONNX Runtime 1.17, 1.20, 1.31 and 1.32.) It follows that types that the operators
+//! lack are an error then, even if the function has them. Functions of other names in the domain `topk`
+//! are not affected.
 //!
 //! # Errors
 //!
@@ -51,6 +52,9 @@
 //!
 //! A batch is shared out among the session's own intra-op threads, and no others are started; results do
 //! not depend on their number. One session may run on several threads at once.
+//!
+//! ONNX Runtime notes a domain of operators when the first session with it is opened, and does so without
+//! a lock. A program that opens sessions on several threads opens that one before.
 
 mod ffi;
 mod kernel;

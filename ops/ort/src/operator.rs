@@ -335,3 +335,22 @@ pub unsafe extern "system" fn RegisterCustomOps(
     // SAFETY: the options are valid by the promise of the caller.
     api.guard(|| unsafe { add(runtime, options) }.map_err(|error| error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ffi::tests::table;
+
+    #[test]
+    fn one_domain_for_each_runtime() {
+        let domain_of = |table: *const OrtApi| {
+            // SAFETY: the tables are of a later version, and stay.
+            let api = unsafe { Api::new(table) }.unwrap();
+            domain(Runtime { api, minor: 17 }).unwrap().0
+        };
+        let another: &OrtApi = Box::leak(Box::new(table().clone()));
+        assert_eq!(domain_of(table()), domain_of(table()));
+        assert_eq!(domain_of(another), domain_of(another));
+        assert_ne!(domain_of(table()), domain_of(another));
+    }
+}

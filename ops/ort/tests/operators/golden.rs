@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use ort::value::TensorElementType::{Float32, Float64, Int64};
+use ort::value::TensorElementType::{self, Bfloat16, Float16, Float32, Float64, Int32, Int64};
 use serde::Deserialize;
 use topk_onnx::{LossOperator, attribute};
 use topk_perf::{Bars, read_cases};
@@ -23,13 +23,7 @@ fn check(path: &Path, count: usize) {
     for (golden, line) in cases.iter().zip(text.lines()) {
         let Probability { p } = serde_json::from_str(line).unwrap();
         for (kind, bars) in [(Float32, Bars::F32), (Float64, Bars::F64)] {
-            let classes = golden.scores.len() as i64;
-            let scores = Array::new(kind, &[1, classes], &golden.scores);
-            let label = Array::new(Int64, &[1], &[golden.y as f64]);
-            let case = Case::new(LossOperator::SmoothTopkSvm, golden.k as i64, scores, label)
-                .with(attribute::float("tau", golden.tau as f32))
-                .with(attribute::float("alpha", golden.alpha as f32));
-            let [loss, grad, prob] = &case.check()[..] else {
+            let [loss, grad, prob] = &case(golden, kind, Int64).check()[..] else {
                 panic!("three outputs");
             };
             let name = &golden.name;
@@ -42,6 +36,22 @@ fn check(path: &Path, count: usize) {
             assert!(error <= 1e-6, "{name}: probability {error:e}");
         }
     }
+    for golden in cases.iter().take(12) {
+        for kind in [Float32, Float64, Float16, Bfloat16] {
+            for labels in [Int64, Int32] {
+                case(golden, kind, labels).check();
+            }
+        }
+    }
+}
+
+fn case(golden: &topk_perf::Case, kind: TensorElementType, labels: TensorElementType) -> Case {
+    let classes = golden.scores.len() as i64;
+    let scores = Array::new(kind, &[1, classes], &golden.scores);
+    let label = Array::new(labels, &[1], &[golden.y as f64]);
+    Case::new(LossOperator::SmoothTopkSvm, golden.k as i64, scores, label)
+        .with(attribute::float("tau", golden.tau as f32))
+        .with(attribute::float("alpha", golden.alpha as f32))
 }
 
 #[test]
