@@ -1,9 +1,10 @@
 //! All losses, settings and types against the losses called from Rust: equal, bit for bit.
 
 use ort::value::TensorElementType::{Bfloat16, Float16, Float32, Float64, Int32, Int64};
+use prost::Message;
 use topk_onnx::{LossOperator, attribute};
 
-use crate::case::{Array, Case, Stated, batch};
+use crate::case::{Array, Case, Stated, batch, builder};
 
 #[test]
 fn all_losses_with_all_settings() {
@@ -69,6 +70,17 @@ fn any_outputs() {
             case.outputs.iter().filter(|&&o| o).count()
         );
     }
+}
+
+#[test]
+fn an_empty_name_for_the_weights_stands_for_none() {
+    let (scores, labels) = batch(Float32, Int64, 5, 8);
+    let case = Case::new(LossOperator::SmoothTopkSvm, 2, scores, labels);
+    let mut model = case.model();
+    let graph = model.graph.as_mut().unwrap();
+    graph.node[0].input.push(String::new());
+    let session = builder().commit_from_memory(&model.encode_to_vec());
+    assert_eq!(case.run_in(&mut session.unwrap()).unwrap(), case.check());
 }
 
 #[test]
