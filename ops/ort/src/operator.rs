@@ -311,27 +311,24 @@ pub unsafe extern "system" fn RegisterCustomOps(
     options: *mut OrtSessionOptions,
     base: *const OrtApiBase,
 ) -> OrtStatusPtr {
-    // SAFETY: `base` is valid by the promise of the caller, the version a NUL-terminated string, and
-    // ONNX Runtime's tables are static.
-    let (version, api) = unsafe {
-        let version = CStr::from_ptr(((*base).GetVersionString)()).to_string_lossy();
-        (version, Api::new(((*base).GetApi)(API_VERSION)))
-    };
+    // SAFETY: `base` is valid by the promise of the caller, and the version a NUL-terminated string.
+    let version = unsafe { CStr::from_ptr(((*base).GetVersionString)()) }.to_string_lossy();
+    let minor = version.split('.').nth(1);
+    let minor = minor.and_then(|minor| minor.parse().ok());
+    let minor = minor.unwrap_or(API_VERSION);
+    // SAFETY: `base` is valid by the promise of the caller, and ONNX Runtime's tables are static. All of
+    // them begin with the entry that makes a status.
+    let table = |version| unsafe { Api::new(((*base).GetApi)(version)) };
+    // An ONNX Runtime that is asked for a table that it lacks prints a complaint of its own.
+    let api = (minor >= API_VERSION).then(|| table(API_VERSION)).flatten();
     let Some(api) = api else {
-        // SAFETY: as above. Every table begins with the entry that makes a status.
-        let oldest = unsafe { Api::new(((*base).GetApi)(1)) };
         let message =
             format!("topk-ops-ort needs ONNX Runtime 1.{API_VERSION} or later, this is {version}");
-        return oldest.map_or_else(OrtStatusPtr::default, |api| {
+        return table(1).map_or_else(OrtStatusPtr::default, |api| {
             api.status(OrtErrorCode::ORT_NOT_IMPLEMENTED, &message)
         });
     };
-    let minor = version.split('.').nth(1);
-    let minor = minor.and_then(|minor| minor.parse().ok());
-    let runtime = Runtime {
-        api,
-        minor: minor.unwrap_or(API_VERSION),
-    };
+    let runtime = Runtime { api, minor };
     // SAFETY: the options are valid by the promise of the caller.
     api.guard(|| unsafe { add(runtime, options) }.map_err(|error| error.to_string()))
 }
