@@ -2,35 +2,36 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use topk_onnx::{Form, LossOperator, OnnxLoss};
 use topk_ops::Reduction;
-use topk_perf::read_cases;
+use topk_testing::node_test::{Case, Engine, run_cases};
 use topk_testing::{Environment, Site, browse, golden, python, run};
-
-mod fixture;
-use fixture::Case;
 
 /// Largest errors that are allowed: of the loss, relative to max(1, loss), and of entries of the other
 /// outputs.
 const BARS: [f64; 3] = [1e-6, 1e-6, 1e-6];
 
-/// The runtimes, by the names of `fixture/run.py`, with the forms that they know.
-const ENGINES: [(&str, Environment, &[Form]); 4] = [
+/// The runtimes, with the forms that they know.
+const ENGINES: [(Environment, Engine, &[Form]); 4] = [
     (
-        "reference",
         Environment::Onnx,
+        Engine::Reference,
         &[Form::Function, Form::Inline],
     ),
-    ("onnxruntime", Environment::OnnxRuntime, &[Form::Function]),
     (
-        "onnxruntime",
+        Environment::OnnxRuntime,
+        Engine::OnnxRuntime,
+        &[Form::Function],
+    ),
+    (
         Environment::OnnxRuntimeNewest,
+        Engine::OnnxRuntime,
         &[Form::Function],
     ),
     // It does not know functions.
-    ("openvino", Environment::OpenVino, &[Form::Inline]),
+    (Environment::OpenVino, Engine::OpenVino, &[Form::Inline]),
 ];
 
 /// Runs the cases in all engines.
@@ -42,34 +43,24 @@ fn check(test: &str, cases: &BTreeMap<String, Case>) {
             case.write(&path(name, form), form);
         }
     }
-    for (engine, environment, forms) in ENGINES {
+    for (environment, engine, forms) in ENGINES {
         let Some(mut python) = python(test, environment) else {
             continue;
         };
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixture/run.py");
-        python.arg(script).arg(engine);
-        for form in forms {
-            python.args(cases.keys().map(|name| path(name, *form)));
-        }
-        let printed = run(&mut python);
-        check_errors(
-            &format!("{environment:?}"),
-            &printed,
-            forms.len() * cases.len(),
-        );
+        let folders: Vec<PathBuf> = forms
+            .iter()
+            .flat_map(|form| cases.keys().map(|name| path(name, *form)))
+            .collect();
+        let errors = run_cases(&mut python, engine, &folders);
+        let names = folders.iter().map(|folder| folder.display().to_string());
+        check_errors(&format!("{environment:?}"), names.zip(errors));
     }
 }
 
-/// Checks what an engine prints of its `count` runs: in each line a name, and the largest error of each
-/// output.
-fn check_errors(engine: &str, printed: &str, count: usize) {
-    assert!(count > 0);
-    assert_eq!(printed.lines().count(), count);
-    let mut largest = [0f64; 3];
-    for line in printed.lines() {
-        let mut words = line.split(' ');
-        let name = words.next().unwrap();
-        let errors: Vec<f64> = words.map(|error| error.parse().unwrap()).collect();
+/// Checks the errors of each output of each case, and prints the largest.
+fn check_errors(engine: &str, cases: impl IntoIterator<Item = (String, Vec<f64>)>) {
+    let (mut count, mut largest) = (0, [0f64; 3]);
+    for (name, errors) in cases {
         assert!(errors.len() >= 2);
         for (i, &error) in errors.iter().enumerate() {
             assert!(
@@ -78,31 +69,18 @@ fn check_errors(engine: &str, printed: &str, count: usize) {
             );
             largest[i] = error.max(largest[i]);
         }
+        count += 1;
     }
+    assert!(count > 0);
     let [loss, grad, prob] = largest;
     println!("{engine}: {count} models, largest errors {loss:e} {grad:e} {prob:e}");
 }
 
 /// The exact values that are at hand, by number.
 fn golden_cases(test: &str) -> BTreeMap<String, Case> {
-    let cases = read_cases(&golden(test)).unwrap();
-    let cases = cases.into_iter().enumerate().map(|(i, exact)| {
-        let loss = OnnxLoss {
-            operator: LossOperator::SmoothTopkSvm,
-            k: exact.k,
-            tau: exact.tau,
-            alpha: exact.alpha,
-            reduction: Reduction::None,
-            ignore_index: None,
-        };
-        let single = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
-        let scores = single(&exact.scores);
-        let mut case = Case::new(loss, exact.scores.len(), scores, vec![exact.y], None);
-        case.outputs[0] = vec![exact.loss as f32];
-        case.outputs[1] = single(&exact.grad);
-        (format!("{i:03}"), case)
-    });
-    cases.collect()
+    let cases = Case::golden(&golden(test)).unwrap();
+    let names = (0..).map(|i| format!("{i:03}"));
+    names.zip(cases).collect()
 }
 
 #[test]
@@ -134,11 +112,13 @@ fn in_a_browser() {
         })
         .collect();
     let site = Site::new()
-        .file("/run.html", include_str!("fixture/run.html"))
+        .file("/portable.html", include_str!("portable.html"))
         .file("/cases.json", serde_json::to_vec(&list).unwrap())
         .folder("/models/", folder.path());
-    if let Some(printed) = browse(TEST, &site, "/run.html") {
-        check_errors("onnxruntime-web", &printed, cases.len());
+    if let Some(printed) = browse(TEST, &site, "/portable.html") {
+        let errors: Vec<Vec<f64>> = serde_json::from_str(&printed).unwrap();
+        assert_eq!(errors.len(), cases.len());
+        check_errors("onnxruntime-web", cases.into_keys().zip(errors));
     }
 }
 

@@ -1,5 +1,6 @@
-//! The smooth top-k SVM with its gradient as an operator in ONNX Runtime beside the same called from
-//! Rust: in one process turn by turn, and each alone. Prints medians, in microseconds, and their ratios.
+//! The smooth top-k SVM with its gradient in ONNX Runtime, as the native operator and as the portable
+//! function, beside the same called from Rust: in one process turn by turn, and each alone. Prints
+//! medians, in microseconds, and their ratios to Rust's.
 //!
 //! ONNX Runtime's threads wait for work spinning, and take time from rayon's when they have their turns
 //! beside each other, so the sessions stop that at the end of each run.
@@ -10,12 +11,8 @@ use ort::environment::Environment;
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
 use prost::Message;
-use topk_onnx::proto::{
-    DimensionProto, DimensionValue, GraphProto, NodeProto, OperatorSetIdProto, TensorShapeProto,
-    TensorTypeProto, TypeProto, ValueInfoProto,
-};
-use topk_onnx::{DOMAIN, DOMAIN_VERSION, LossOperator, attribute, model};
-use topk_ops::{Criterion, SmoothTopkSvm};
+use topk_onnx::{Form, LossOperator, OnnxLoss};
+use topk_ops::{Criterion, Reduction, SmoothTopkSvm};
 use topk_perf::random_batch;
 
 /// Turns of each, after a tenth of that to warm up.
@@ -66,24 +63,26 @@ fn compare(environment: &Environment, k: usize) {
     let shape = [SAMPLES, CLASSES];
     let score_tensor = Tensor::from_array((shape, scores.clone())).expect("a tensor");
     let label_tensor = Tensor::from_array(([SAMPLES], labels.clone())).expect("a tensor");
-    let mut plain = session(environment, k);
-    let mut bound = session(environment, k);
+    let mut plain = session(environment, k, true);
+    let mut portable = session(environment, k, false);
+    let mut bound = session(environment, k, true);
     let mut binding = bound.create_binding().expect("a binding");
     bind(&mut binding, &score_tensor, &label_tensor);
 
-    let mut contenders: [Contender<'_>; 3] = [
+    let mut contenders: [Contender<'_>; 4] = [
         ("Criterion", &mut || {
             criterion
                 .forward_backward(&scores, &labels, &mut mean, &mut grad)
                 .expect("the batch is good");
         }),
         ("operator, new outputs", &mut || {
-            plain
-                .run(ort::inputs![&score_tensor, &label_tensor])
-                .expect("the batch is good");
+            run(&mut plain, &score_tensor, &label_tensor);
         }),
         ("operator, own outputs", &mut || {
             bound.run_binding(&binding).expect("the batch is good");
+        }),
+        ("portable function", &mut || {
+            run(&mut portable, &score_tensor, &label_tensor);
         }),
     ];
     let in_turn = medians(&mut contenders);
@@ -104,58 +103,35 @@ fn compare(environment: &Environment, k: usize) {
     }
 }
 
-/// A session with the operator alone.
-fn session(environment: &Environment, k: usize) -> Session {
-    let value = |name: &str, elem_type, dims: &[usize]| ValueInfoProto {
-        name: name.to_owned(),
-        r#type: Some(TypeProto {
-            tensor_type: Some(TensorTypeProto {
-                elem_type,
-                shape: Some(TensorShapeProto {
-                    dim: dims
-                        .iter()
-                        .map(|&dim| DimensionProto {
-                            value: Some(DimensionValue::DimValue(dim as i64)),
-                        })
-                        .collect(),
-                }),
-            }),
-        }),
-        doc_string: String::new(),
+/// A session of the loss alone; with the native operators if they are `registered`.
+fn session(environment: &Environment, k: usize, registered: bool) -> Session {
+    let loss = OnnxLoss {
+        operator: LossOperator::SmoothTopkSvm,
+        k,
+        tau: 1.0,
+        alpha: 1.0,
+        reduction: Reduction::Mean,
+        ignore_index: None,
     };
-    let (float, int64) = (1, 7);
-    let graph = GraphProto {
-        name: "loss".to_owned(),
-        input: vec![
-            value("scores", float, &[SAMPLES, CLASSES]),
-            value("labels", int64, &[SAMPLES]),
-        ],
-        output: vec![
-            value("loss", float, &[1]),
-            value("grad", float, &[SAMPLES, CLASSES]),
-        ],
-        node: vec![NodeProto {
-            input: vec!["scores".to_owned(), "labels".to_owned()],
-            output: vec!["loss".to_owned(), "grad".to_owned()],
-            name: "loss".to_owned(),
-            op_type: LossOperator::SmoothTopkSvm.name().to_owned(),
-            attribute: vec![attribute::int("k", k as i64)],
-            domain: DOMAIN.to_owned(),
-        }],
-        ..Default::default()
-    };
-    let mut model = model(graph, "", []);
-    model.opset_import.push(OperatorSetIdProto {
-        domain: DOMAIN.to_owned(),
-        version: DOMAIN_VERSION,
-    });
+    let model = loss.model(Form::Function, CLASSES, false, false);
+    let model = model.expect("the parameters are good").encode_to_vec();
     let open = || -> ort::Result<Session> {
-        topk_ops_ort::register(Session::builder(environment)?)?
+        let mut builder = Session::builder(environment)?;
+        if registered {
+            builder = topk_ops_ort::register(builder)?;
+        }
+        builder
             .with_intra_threads(THREADS)?
             .with_config_entry("session.force_spinning_stop", "1")?
-            .commit_from_memory(&model.encode_to_vec())
+            .commit_from_memory(&model)
     };
     open().expect("ONNX Runtime takes the model")
+}
+
+/// One computation, into new outputs.
+fn run(session: &mut Session, scores: &Tensor<f32>, labels: &Tensor<i64>) {
+    let inputs = ort::inputs!["scores" => scores, "labels" => labels];
+    session.run(inputs).expect("the batch is good");
 }
 
 /// Binds the inputs, and memory for the outputs.
@@ -166,7 +142,9 @@ fn bind(binding: &mut IoBinding, scores: &Tensor<f32>, labels: &Tensor<i64>) {
         let loss = Tensor::<f32>::new(&Default::default(), [1usize])?;
         binding.bind_output("loss", loss)?;
         let grad = Tensor::<f32>::new(&Default::default(), [SAMPLES, CLASSES])?;
-        binding.bind_output("grad", grad)
+        binding.bind_output("grad", grad)?;
+        let prob = Tensor::<f32>::new(&Default::default(), [SAMPLES])?;
+        binding.bind_output("prob", prob)
     };
     bind().expect("ONNX Runtime takes the tensors");
 }

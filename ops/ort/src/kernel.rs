@@ -5,10 +5,7 @@ use std::ffi::CString;
 
 use thiserror::Error;
 use topk_onnx::LossOperator;
-use topk_ops::{
-    Criterion, Loss, LossError, MaxTopkSvm, Psi5, Reduction, Score, SmoothTopkSvm, TopkHingeAlpha,
-    TopkHingeBeta, TruncatedTopkEntropy,
-};
+use topk_ops::{Criterion, Loss, LossError, Reduction, Score};
 
 use crate::ffi::{
     Attribute, Dim, Element, Inputs, IntraOpThreads, KernelInfo, Outputs, RuntimeError,
@@ -125,14 +122,7 @@ impl Kernel {
             Some("none") => Reduction::None,
             Some(other) => return Err(KernelError::Reduction(other.to_owned())),
         };
-        let loss: Box<dyn Loss> = match operator {
-            LossOperator::SmoothTopkSvm => Box::new(SmoothTopkSvm::new(k, tau, alpha)?),
-            LossOperator::MaxTopkSvm => Box::new(MaxTopkSvm::new(k, alpha)?),
-            LossOperator::TopkHingeAlpha => Box::new(TopkHingeAlpha::new(k, alpha)?),
-            LossOperator::TopkHingeBeta => Box::new(TopkHingeBeta::new(k, alpha)?),
-            LossOperator::TruncatedTopkEntropy => Box::new(TruncatedTopkEntropy::new(k)?),
-            LossOperator::Psi5 => Box::new(Psi5::new(k, alpha)?),
-        };
+        let loss = operator.loss(k, tau, alpha)?;
         if let [_, classes] = *info.input_shape(0)?
             && let Ok(classes) = usize::try_from(classes)
         {

@@ -1,10 +1,12 @@
 //! What the tests of several crates share: Python environments with other runtimes, a headless
-//! browser, and the golden values.
+//! browser, the golden values, and test cases in ONNX's layout.
 //!
 //! `cargo xtask test` fetches what is needed. A test that lacks something says so with [`skip`] and
 //! passes.
 
 mod browser;
+#[cfg(feature = "node-test")]
+pub mod node_test;
 mod python;
 mod server;
 

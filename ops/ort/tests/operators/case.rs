@@ -13,10 +13,7 @@ use topk_onnx::proto::{
     OperatorSetIdProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use topk_onnx::{DOMAIN, DOMAIN_VERSION, LossOperator, attribute, model};
-use topk_ops::{
-    Criterion, Loss, LossError, MaxTopkSvm, Outputs, Psi5, Rayon, Reduction, Score, SmoothTopkSvm,
-    TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy, bf16, f16,
-};
+use topk_ops::{Criterion, LossError, Outputs, Rayon, Reduction, Score, bf16, f16};
 
 /// ONNX Runtime, quiet.
 pub fn environment() -> &'static Environment {
@@ -293,14 +290,7 @@ impl Case {
         let (tau, alpha) = (number("tau"), number("alpha"));
         let k = get("k").and_then(|a| a.i).unwrap();
         let k = usize::try_from(k).map_err(|_| LossError::ZeroK)?;
-        let loss: Box<dyn Loss> = match self.operator {
-            LossOperator::SmoothTopkSvm => Box::new(SmoothTopkSvm::new(k, tau, alpha)?),
-            LossOperator::MaxTopkSvm => Box::new(MaxTopkSvm::new(k, alpha)?),
-            LossOperator::TopkHingeAlpha => Box::new(TopkHingeAlpha::new(k, alpha)?),
-            LossOperator::TopkHingeBeta => Box::new(TopkHingeBeta::new(k, alpha)?),
-            LossOperator::TruncatedTopkEntropy => Box::new(TruncatedTopkEntropy::new(k)?),
-            LossOperator::Psi5 => Box::new(Psi5::new(k, alpha)?),
-        };
+        let loss = self.operator.loss(k, tau, alpha)?;
         let reduction = get("reduction").and_then(|a| a.s.as_deref());
         let mut criterion = Criterion::new(loss).with_reduction(match reduction {
             Some(b"none") => Reduction::None,

@@ -6,4 +6,5 @@ mod function;
 mod fuzz;
 mod golden;
 mod losses;
+mod python;
 mod sessions;

@@ -15,7 +15,7 @@ use topk_onnx::{LossOperator, attribute};
 use crate::case::{Case, batch, builder, environment};
 
 /// The library of operators, which cargo builds beside the tests.
-fn library() -> PathBuf {
+pub fn library() -> PathBuf {
     let file = format!(
         "{}topk_ops_ort{}",
         std::env::consts::DLL_PREFIX,
