@@ -11,7 +11,7 @@
 //!
 //! ```python
 //! options = onnxruntime.SessionOptions()
-//! options.register_custom_ops_library("libtopk_ops_ort.so")
+//! options.register_custom_ops_library("target/release/libtopk_ops_ort.so")
 //! session = onnxruntime.InferenceSession("model.onnx", options)
 //! ```
 //!
@@ -90,3 +90,8 @@ pub fn register(mut builder: SessionBuilder) -> ort::Result<SessionBuilder> {
         Err(error) => Err(ort::Error::new(error.to_string())),
     }
 }
+
+/// Compiles and runs the Rust example of that page.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/onnx-operators.md")]
+struct OnnxOperators;

@@ -56,7 +56,7 @@ impl WebPackage {
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// Opens a page of a site in headless Chromium, with `onnxruntime-web` under `/ort/`, and returns
-/// what the page posts to `/result`. `None`, after saying that `test` is skipped, where there is
+/// what the page, a file whose name ends in `.html`, posts to `/result`. `None`, after saying that `test` is skipped, where there is
 /// no Chromium or no `onnxruntime-web`.
 ///
 /// # Panics

@@ -1,8 +1,5 @@
 //! The smooth top-k SVM against values computed with 60 digits.
 
-use std::io::Write;
-use std::path::Path;
-
 use ort::value::TensorElementType::{self, Bfloat16, Float16, Float32, Float64, Int32, Int64};
 use serde::Deserialize;
 use topk_onnx::{LossOperator, attribute};
@@ -16,10 +13,12 @@ struct Probability {
     p: f64,
 }
 
-fn check(path: &Path, count: usize) {
-    let cases = read_cases(path).unwrap();
+#[test]
+fn golden_values() {
+    let path = topk_testing::golden("golden_values");
+    let cases = read_cases(&path).unwrap();
     let text = std::fs::read_to_string(path).unwrap();
-    assert_eq!((cases.len(), text.lines().count()), (count, count));
+    assert_eq!(cases.len(), text.lines().count());
     for (golden, line) in cases.iter().zip(text.lines()) {
         let Probability { p } = serde_json::from_str(line).unwrap();
         for (kind, bars) in [(Float32, Bars::F32), (Float64, Bars::F64)] {
@@ -52,25 +51,4 @@ fn case(golden: &topk_perf::Case, kind: TensorElementType, labels: TensorElement
     Case::new(LossOperator::SmoothTopkSvm, golden.k as i64, scores, label)
         .with(attribute::float("tau", golden.tau as f32))
         .with(attribute::float("alpha", golden.alpha as f32))
-}
-
-#[test]
-fn smaller_cases() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/loss.jsonl");
-    check(&path, 72);
-}
-
-#[test]
-fn all_cases() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden/loss.jsonl");
-    if path.exists() {
-        check(&path, 107);
-    } else {
-        // Not `eprintln!`, which the test harness captures.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED all_cases: {} is absent",
-            path.display()
-        );
-    }
 }
