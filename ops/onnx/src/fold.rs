@@ -1,0 +1,225 @@
+use std::collections::{HashMap, HashSet};
+
+use crate::proto::{DataType, GraphProto, NodeProto, TensorProto};
+
+/// `BatchNormalization`'s ε where the node does not say.
+const DEFAULT_EPSILON: f32 = 1e-5;
+
+/// Folds each `BatchNormalization` that follows a `Conv` into the convolution's weight and bias, as it may
+/// be for inference, and returns how many it folded.
+///
+/// With γ, β, μ, σ² and ε of the batch norm, the weight of each channel is multiplied by γ/√(σ² + ε), and
+/// the bias b becomes (b − μ) γ/√(σ² + ε) + β; both are computed in `f64`. A convolution is left as it is
+/// if its output or its weight has another use, or if not all numbers are `f32` constants. The value that
+/// the batch norm made keeps its name.
+pub fn fold_batch_norm(graph: &mut GraphProto) -> usize {
+    let uses = uses(graph);
+    let makers: HashMap<String, usize> = graph
+        .node
+        .iter()
+        .enumerate()
+        .flat_map(|(i, node)| node.output.iter().map(move |name| (name.clone(), i)))
+        .collect();
+    let constants: HashMap<String, usize> = graph
+        .initializer
+        .iter()
+        .enumerate()
+        .filter(|(_, constant)| constant.data_type() == DataType::Float)
+        .map(|(i, constant)| (constant.name.clone(), i))
+        .collect();
+
+    let mut folded = HashSet::new();
+    for i in 0..graph.node.len() {
+        let GraphProto {
+            node: nodes,
+            initializer,
+            ..
+        } = graph;
+        let norm = &nodes[i];
+        let Some(&maker) = norm.input.first().and_then(|value| makers.get(value)) else {
+            continue;
+        };
+        let conv = &nodes[maker];
+        if norm.op_type != "BatchNormalization"
+            || conv.op_type != "Conv"
+            || !(norm.domain.is_empty() && conv.domain.is_empty())
+            || uses[&conv.output[0]] > 1
+            || uses[&conv.input[1]] > 1
+        {
+            continue;
+        }
+        let values = |name: &String| Some(floats(&initializer[*constants.get(name)?]));
+        let norm_values: Option<Vec<_>> = norm.input[1..].iter().map(values).collect();
+        let Some(Ok(norm_values)) = norm_values.map(TryInto::try_into) else {
+            continue;
+        };
+        let bias = match conv.input.get(2).filter(|name| !name.is_empty()) {
+            None => None,
+            Some(name) => match values(name) {
+                None => continue,
+                bias => bias,
+            },
+        };
+        let Some(&weight) = constants.get(&conv.input[1]) else {
+            continue;
+        };
+        let (factors, bias) = channels(norm_values, bias, epsilon(norm));
+
+        let weight = &mut initializer[weight];
+        let mut values = floats(weight);
+        let channel = values.len() / factors.len();
+        for (values, factor) in values.chunks_mut(channel).zip(&factors) {
+            values.iter_mut().for_each(|value| *value *= factor);
+        }
+        weight.raw_data = bytes(&values);
+        let bias = TensorProto {
+            dims: vec![bias.len() as i64],
+            data_type: DataType::Float.into(),
+            name: format!("{}.folded_bias", weight.name),
+            raw_data: bytes(&bias),
+        };
+        let output = norm.output.clone();
+        let conv = &mut nodes[maker];
+        conv.input.truncate(2);
+        conv.input.push(bias.name.clone());
+        conv.output = output;
+        initializer.push(bias);
+        folded.insert(i);
+    }
+
+    let mut place = 0..;
+    graph
+        .node
+        .retain(|_| !folded.contains(&place.next().expect("there is no end")));
+    let uses = self::uses(graph);
+    graph
+        .initializer
+        .retain(|constant| uses.contains_key(&constant.name));
+    folded.len()
+}
+
+/// How often each value is read, by nodes or as an output.
+fn uses(graph: &GraphProto) -> HashMap<String, usize> {
+    let inputs = graph.node.iter().flat_map(|node| &node.input);
+    let outputs = graph.output.iter().map(|output| &output.name);
+    let mut uses = HashMap::new();
+    for name in inputs.chain(outputs) {
+        *uses.entry(name.clone()).or_default() += 1;
+    }
+    uses
+}
+
+fn epsilon(norm: &NodeProto) -> f64 {
+    let epsilon = norm.attribute.iter().find(|a| a.name == "epsilon");
+    epsilon.and_then(|a| a.f).unwrap_or(DEFAULT_EPSILON).into()
+}
+
+/// What the weights of each channel are multiplied by, and the new bias.
+fn channels(norm: [Vec<f64>; 4], bias: Option<Vec<f64>>, epsilon: f64) -> (Vec<f64>, Vec<f64>) {
+    let [scale, shift, mean, variance] = norm;
+    let factors: Vec<f64> = scale
+        .iter()
+        .zip(variance)
+        .map(|(scale, variance)| scale / (variance + epsilon).sqrt())
+        .collect();
+    let bias = bias.unwrap_or_else(|| vec![0.0; factors.len()]);
+    let shifted = bias.iter().zip(mean).map(|(bias, mean)| bias - mean);
+    let bias = shifted
+        .zip(&factors)
+        .zip(shift)
+        .map(|((b, f), shift)| b * f + shift);
+    let bias = bias.collect();
+    (factors, bias)
+}
+
+fn floats(constant: &TensorProto) -> Vec<f64> {
+    let (chunks, _) = constant.raw_data.as_chunks();
+    chunks
+        .iter()
+        .map(|&b| f32::from_le_bytes(b).into())
+        .collect()
+}
+
+fn bytes(values: &[f64]) -> Vec<u8> {
+    values
+        .iter()
+        .flat_map(|&value| (value as f32).to_le_bytes())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Dim, GraphBuilder, attribute, check, model};
+
+    const NORM: [&str; 4] = ["bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"];
+
+    /// A convolution of 1 × 1 from one channel to two, and a batch norm of ε = 0.
+    fn graph(bias: bool) -> GraphBuilder {
+        let dims = [
+            Dim::Dynamic("batch"),
+            Dim::Fixed(1),
+            Dim::Fixed(3),
+            Dim::Fixed(3),
+        ];
+        let mut graph = GraphBuilder::new("test");
+        graph.input("x", DataType::Float, &dims, "");
+        graph.initializer("conv.weight", &[2, 1, 1, 1], &[3.0, -1.0]);
+        graph.initializer("conv.bias", &[2], &[1.0, 2.0]);
+        for (name, values) in NORM
+            .iter()
+            .zip([[2.0, 1.0], [0.5, 0.0], [4.0, 1.0], [0.25, 1.0]])
+        {
+            graph.initializer(name, &[2], &values);
+        }
+        let inputs = ["x", "conv.weight", "conv.bias"];
+        graph.node("Conv", "conv", &inputs[..2 + usize::from(bias)], []);
+        graph
+    }
+
+    fn norm(graph: &mut GraphBuilder, value: &str) {
+        let inputs: Vec<&str> = std::iter::once(value).chain(NORM).collect();
+        let epsilon = attribute::float("epsilon", 0.0);
+        graph.node("BatchNormalization", "bn", &inputs, [epsilon]);
+        graph.output("bn", DataType::Float, &[], "");
+    }
+
+    fn constant(graph: &GraphProto, name: &str) -> Vec<f64> {
+        let constant = graph.initializer.iter().find(|c| c.name == name).unwrap();
+        floats(constant)
+    }
+
+    #[test]
+    fn weight_and_bias_are_those_of_both() {
+        for (bias, expected) in [(false, [-15.5, -1.0]), (true, [-11.5, 1.0])] {
+            let mut builder = graph(bias);
+            norm(&mut builder, "conv");
+            let mut graph = builder.finish();
+            assert_eq!(fold_batch_norm(&mut graph), 1);
+            assert_eq!(constant(&graph, "conv.weight"), [12.0, -1.0]);
+            assert_eq!(constant(&graph, "conv.weight.folded_bias"), expected);
+            assert_eq!(graph.node.len(), 1);
+            assert_eq!(graph.node[0].output, ["bn"]);
+            assert_eq!(graph.initializer.len(), 2);
+            check(&model(graph, "", [])).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_used_elsewhere_is_kept() {
+        let mut builder = graph(true);
+        builder.node("Relu", "relu", &["conv"], []);
+        builder.output("relu", DataType::Float, &[], "");
+        norm(&mut builder, "conv");
+        let mut used = builder.finish();
+        let before = used.clone();
+        assert_eq!(fold_batch_norm(&mut used), 0);
+        assert_eq!(used, before);
+
+        // What comes before the batch norm is no convolution.
+        let mut builder = graph(true);
+        builder.node("Relu", "relu", &["conv"], []);
+        norm(&mut builder, "relu");
+        assert_eq!(fold_batch_norm(&mut builder.finish()), 0);
+    }
+}
