@@ -129,7 +129,12 @@ impl NodeProto {
     }
 }
 
-fn value_info(name: &str, data_type: DataType, dims: &[Dim], doc: &str) -> ValueInfoProto {
+pub(crate) fn value_info(
+    name: &str,
+    data_type: DataType,
+    dims: &[Dim],
+    doc: &str,
+) -> ValueInfoProto {
     let dim = dims
         .iter()
         .map(|dim| DimensionProto {

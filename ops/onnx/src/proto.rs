@@ -207,6 +207,8 @@ pub enum DataType {
     Undefined = 0,
     /// 32-bit floating point.
     Float = 1,
+    /// 8-bit integer without sign.
+    Uint8 = 2,
     /// 32-bit integer.
     Int32 = 6,
     /// 64-bit integer.
@@ -225,7 +227,7 @@ impl DataType {
     /// Bytes of an element in `raw_data`; those of `Float` if it is not stated.
     pub fn size(self) -> usize {
         match self {
-            Self::Bool => 1,
+            Self::Uint8 | Self::Bool => 1,
             Self::Float16 | Self::Bfloat16 => 2,
             Self::Undefined | Self::Float | Self::Int32 => 4,
             Self::Int64 | Self::Double => 8,

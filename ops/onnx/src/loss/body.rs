@@ -6,6 +6,8 @@ use crate::proto::{AttributeProto, AttributeType, DataType, NodeProto, TensorPro
 /// The nodes of a function, in the order in which they are added.
 #[derive(Debug, Default)]
 pub(super) struct Body {
+    /// Version of ONNX's operators.
+    opset: i64,
     nodes: Vec<NodeProto>,
     /// How often each name was asked for.
     names: HashMap<String, usize>,
@@ -15,8 +17,9 @@ pub(super) struct Body {
 
 impl Body {
     /// A body in which these names stand for the function's inputs and outputs.
-    pub(super) fn new<'a>(taken: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(super) fn new<'a>(opset: i64, taken: impl IntoIterator<Item = &'a str>) -> Self {
         Self {
+            opset,
             names: taken.into_iter().map(|name| (name.to_owned(), 1)).collect(),
             ..Self::default()
         }
@@ -146,6 +149,18 @@ impl Body {
     pub(super) fn sum(&mut self, name: &str, value: &str, axis: i64) -> String {
         let axis = self.ints(&[axis]);
         self.op(name, "ReduceSum", &[value, &axis])
+    }
+
+    /// The highest entry along an axis, which stays with size 1.
+    pub(super) fn max(&mut self, name: &str, value: &str, axis: i64) -> String {
+        // The axes were an attribute before they became an input.
+        if self.opset < 18 {
+            let axes = [attribute::ints("axes", [axis])];
+            self.op_with(name, "ReduceMax", &[value], axes)
+        } else {
+            let axes = self.ints(&[axis]);
+            self.op(name, "ReduceMax", &[value, &axes])
+        }
     }
 
     /// A tensor of the shape of `like` whose entries are all `value`.

@@ -14,7 +14,7 @@ use self::body::Body;
 pub use self::model::Form;
 use crate::operator::DOMAIN;
 use crate::proto::{AttributeProto, DataType, FunctionProto, OperatorSetIdProto};
-use crate::{LossOperator, OPSET, attribute};
+use crate::{LossOperator, attribute};
 
 /// A loss operator with its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -107,9 +107,16 @@ impl OnnxLoss {
     /// that is no class reads a score that does not exist, which runtimes for the CPU report; scores
     /// that are not finite give losses that are not.
     ///
+    /// `opset` is the version of ONNX's operators, 17 to 21.
+    ///
     /// # Errors
     /// If there is no such loss for this number of classes, or k is above 128.
-    pub fn function(&self, classes: usize, weighted: bool) -> Result<FunctionProto, FunctionError> {
+    pub fn function(
+        &self,
+        opset: i64,
+        classes: usize,
+        weighted: bool,
+    ) -> Result<FunctionProto, FunctionError> {
         self.check(classes)?;
         if self.k > MAX_K {
             return Err(FunctionError::LargeK { k: self.k });
@@ -125,11 +132,11 @@ impl OnnxLoss {
             input: inputs.iter().map(|&name| name.to_owned()).collect(),
             output: outputs.iter().map(|&name| name.to_owned()).collect(),
             attribute: self.attributes().into_iter().map(|a| a.name).collect(),
-            node: self.body(inputs, classes).into_nodes(),
+            node: self.body(opset, inputs, classes).into_nodes(),
             doc_string: self.doc(classes),
             opset_import: vec![OperatorSetIdProto {
                 domain: String::new(),
-                version: OPSET,
+                version: opset,
             }],
             domain: DOMAIN.to_owned(),
         })
@@ -160,9 +167,9 @@ impl OnnxLoss {
         }
     }
 
-    fn body(&self, inputs: &[&str], classes: usize) -> Body {
+    fn body(&self, opset: i64, inputs: &[&str], classes: usize) -> Body {
         let outputs = self.operator.outputs();
-        let mut body = Body::new(inputs.iter().chain(outputs).copied());
+        let mut body = Body::new(opset, inputs.iter().chain(outputs).copied());
         let mut scores = body.cast("scores_f32", "scores", DataType::Float);
         let labels = body.cast("labels_i64", "labels", DataType::Int64);
         let mut label = body.unsqueeze("label", &labels, 1);

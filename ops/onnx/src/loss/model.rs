@@ -7,7 +7,7 @@ use crate::operator::{DOMAIN, DOMAIN_VERSION};
 use crate::proto::{
     AttributeProto, DataType, FunctionProto, ModelProto, NodeProto, OperatorSetIdProto,
 };
-use crate::{Dim, GraphBuilder, model};
+use crate::{Dim, GraphBuilder, OPSET, model};
 
 /// How an operator that is not ONNX's own stands in a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,7 +37,7 @@ impl OnnxLoss {
     }
 
     /// Adds the operator to the end of a model's graph, for scores of this number of classes; inputs
-    /// and outputs as for [`call`](Self::call).
+    /// and outputs as for [`call`](Self::call), and ONNX's operators of the model's version.
     ///
     /// # Errors
     /// As [`function`](Self::function).
@@ -55,7 +55,14 @@ impl OnnxLoss {
                 self.check(classes)?;
                 None
             }
-            Form::Function | Form::Inline => Some(self.function(classes, inputs.len() > 2)?),
+            Form::Function | Form::Inline => {
+                let opset = model
+                    .opset_import
+                    .iter()
+                    .find(|opset| opset.domain.is_empty());
+                let opset = opset.map_or(OPSET, |opset| opset.version);
+                Some(self.function(opset, classes, inputs.len() > 2)?)
+            }
         };
         let graph = model.graph.get_or_insert_default();
         match function {

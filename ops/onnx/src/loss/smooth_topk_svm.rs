@@ -1,6 +1,5 @@
 use super::batch::{Batch, Values};
 use super::body::Body;
-use crate::attribute;
 
 /// Largest sum of the tail's weights. It bounds their polynomials, which are the largest numbers here,
 /// by exp(80).
@@ -24,9 +23,8 @@ fn top1(batch: &mut Batch) -> Values {
     let wrong = batch.wrong();
     let body = &mut batch.body;
     let tau = body.float_attribute("tau");
-    let axes = [attribute::ints("axes", [1])];
     let scale = Scale {
-        kth: body.op_with("highest", "ReduceMax", &[&wrong], axes),
+        kth: body.max("highest", &wrong, 1),
         temperature: tau.clone(),
         tau,
     };

@@ -1,0 +1,131 @@
+use crate::proto::{DataType, DimensionValue, GraphProto, NodeProto, TensorProto};
+use crate::{Dim, attribute, builder};
+
+/// What an image classifier takes in place of normalised images.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ImageInput {
+    /// Pixels / 255, red first: `f32` `[batch, channels, height, width]`.
+    Float,
+    /// Pixels as decoders give them, red first: `u8` `[batch, height, width, channels]`.
+    Bytes,
+}
+
+/// Puts the normalisation of images into a graph whose first input they are, `f32` `[batch, channels,
+/// height, width]`: a pixel p becomes (p / 255 − mean) / std of its channel. The input keeps its name.
+///
+/// # Panics
+/// If the graph has no input.
+pub fn normalize_inside(graph: &mut GraphProto, input: ImageInput, mean: &[f32], std: &[f32]) {
+    let first = graph.input.first_mut().expect("a classifier has an input");
+    let name = first.name.clone();
+    let normalized = format!("{name}.normalized");
+    for node in &mut graph.node {
+        for value in node.input.iter_mut().filter(|value| **value == name) {
+            normalized.clone_into(value);
+        }
+    }
+
+    let mut nodes = Vec::new();
+    let mut pixels = name.clone();
+    let mut scale = 1.0;
+    if input == ImageInput::Bytes {
+        let tensor = first.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
+        let shape = tensor.and_then(|tensor| tensor.shape.clone());
+        let dims = shape.unwrap_or_default().dim;
+        let dims: Vec<Dim> = [0, 2, 3, 1]
+            .iter()
+            .filter_map(|&place| dims.get(place)?.value.as_ref())
+            .map(|value| match value {
+                DimensionValue::DimValue(size) => Dim::Fixed(*size as usize),
+                DimensionValue::DimParam(name) => Dim::Dynamic(name),
+            })
+            .collect();
+        let doc = "RGB images as decoded, 0 to 255";
+        *first = builder::value_info(&name, DataType::Uint8, &dims, doc);
+        let (float, planes) = (format!("{name}.float"), format!("{name}.planes"));
+        let to = attribute::int("to", DataType::Float as i64);
+        let order = attribute::ints("perm", [0, 3, 1, 2]);
+        nodes.push(NodeProto::new("Cast", &[&name], &[&float], [to]));
+        nodes.push(NodeProto::new("Transpose", &[&float], &[&planes], [order]));
+        pixels = planes;
+        scale = 255.0;
+    } else {
+        first.doc_string = "RGB images: pixel / 255".to_owned();
+    }
+    let mut constant = |suffix: &str, values: &[f32]| {
+        let constant = format!("{name}.{suffix}");
+        graph.initializer.push(TensorProto {
+            dims: vec![1, values.len() as i64, 1, 1],
+            data_type: DataType::Float.into(),
+            name: constant.clone(),
+            raw_data: values
+                .iter()
+                .flat_map(|&value| ((f64::from(value) * scale) as f32).to_le_bytes())
+                .collect(),
+        });
+        constant
+    };
+    let (mean, std) = (constant("mean", mean), constant("std", std));
+    let centered = format!("{name}.centered");
+    nodes.push(NodeProto::new("Sub", &[&pixels, &mean], &[&centered], []));
+    nodes.push(NodeProto::new(
+        "Div",
+        &[&centered, &std],
+        &[&normalized],
+        [],
+    ));
+    graph.node.splice(0..0, nodes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GraphBuilder, check, model};
+
+    fn graph() -> GraphProto {
+        let dims = [
+            Dim::Dynamic("batch"),
+            Dim::Fixed(3),
+            Dim::Fixed(4),
+            Dim::Fixed(5),
+        ];
+        let mut graph = GraphBuilder::new("net");
+        graph.input("input", DataType::Float, &dims, "");
+        graph.node("Relu", "relu", &["input"], []);
+        graph.node("Add", "sum", &["input", "relu"], []);
+        graph.output("sum", DataType::Float, &dims, "");
+        graph.finish()
+    }
+
+    fn floats(graph: &GraphProto, constant: usize) -> Vec<f32> {
+        let (chunks, _) = graph.initializer[constant].raw_data.as_chunks();
+        chunks
+            .iter()
+            .map(|&bytes| f32::from_le_bytes(bytes))
+            .collect()
+    }
+
+    #[test]
+    fn every_reader_gets_normalised_images() {
+        let (mean, std) = ([0.5, 0.25, 0.0], [0.5, 1.0, 0.125]);
+        for (input, steps, scale) in [(ImageInput::Float, 2, 1.0), (ImageInput::Bytes, 4, 255.0)] {
+            let mut graph = graph();
+            normalize_inside(&mut graph, input, &mean, &std);
+            check(&model(graph.clone(), "", [])).unwrap();
+            assert_eq!(graph.node.len(), steps + 2);
+            assert_eq!(graph.node[steps].input, ["input.normalized"]);
+            assert_eq!(graph.node[steps + 1].input, ["input.normalized", "relu"]);
+            assert_eq!(floats(&graph, 0), mean.map(|mean| mean * scale));
+            assert_eq!(floats(&graph, 1), std.map(|std| std * scale));
+        }
+        let mut bytes = graph();
+        normalize_inside(&mut bytes, ImageInput::Bytes, &mean, &std);
+        let tensor = bytes.input[0].r#type.clone().unwrap().tensor_type.unwrap();
+        assert_eq!(tensor.elem_type, DataType::Uint8 as i32);
+        let sizes = tensor.shape.unwrap().dim;
+        let sizes: Vec<_> = sizes.into_iter().map(|dim| dim.value.unwrap()).collect();
+        let fixed = DimensionValue::DimValue;
+        let batch = DimensionValue::DimParam("batch".to_owned());
+        assert_eq!(sizes, [batch, fixed(4), fixed(5), fixed(3)]);
+    }
+}
