@@ -50,15 +50,8 @@ impl GraphBuilder {
 
     /// Adds a constant of `f32`.
     pub fn initializer(&mut self, name: &str, shape: &[usize], values: &[f32]) {
-        self.graph.initializer.push(TensorProto {
-            dims: shape.iter().map(|&dim| dim as i64).collect(),
-            data_type: DataType::Float.into(),
-            name: name.to_owned(),
-            raw_data: values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect(),
-        });
+        let constant = TensorProto::of_floats(name, shape, values);
+        self.graph.initializer.push(constant);
     }
 
     /// Adds a node of one output, which takes the node's name.

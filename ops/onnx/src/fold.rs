@@ -48,7 +48,7 @@ pub fn fold_batch_norm(graph: &mut GraphProto) -> usize {
         {
             continue;
         }
-        let values = |name: &String| Some(floats(&initializer[*constants.get(name)?]));
+        let values = |name: &String| Some(initializer[*constants.get(name)?].floats());
         let norm_values: Option<Vec<_>> = norm.input[1..].iter().map(values).collect();
         let Some(Ok(norm_values)) = norm_values.map(TryInto::try_into) else {
             continue;
@@ -66,18 +66,16 @@ pub fn fold_batch_norm(graph: &mut GraphProto) -> usize {
         let (factors, bias) = channels(norm_values, bias, epsilon(norm));
 
         let weight = &mut initializer[weight];
-        let mut values = floats(weight);
+        let (values, _) = weight.raw_data.as_chunks_mut();
         let channel = values.len() / factors.len();
-        for (values, factor) in values.chunks_mut(channel).zip(&factors) {
-            values.iter_mut().for_each(|value| *value *= factor);
+        for (values, factor) in values.chunks_mut(channel).zip(factors) {
+            for bytes in values {
+                let value = f64::from(f32::from_le_bytes(*bytes));
+                *bytes = ((value * factor) as f32).to_le_bytes();
+            }
         }
-        weight.raw_data = bytes(&values);
-        let bias = TensorProto {
-            dims: vec![bias.len() as i64],
-            data_type: DataType::Float.into(),
-            name: format!("{}.folded_bias", weight.name),
-            raw_data: bytes(&bias),
-        };
+        let name = format!("{}.folded_bias", weight.name);
+        let bias = TensorProto::of_floats(&name, &[bias.len()], &bias);
         let output = norm.output.clone();
         let conv = &mut nodes[maker];
         conv.input.truncate(2);
@@ -115,36 +113,20 @@ fn epsilon(norm: &NodeProto) -> f64 {
 }
 
 /// What the weights of each channel are multiplied by, and the new bias.
-fn channels(norm: [Vec<f64>; 4], bias: Option<Vec<f64>>, epsilon: f64) -> (Vec<f64>, Vec<f64>) {
+fn channels(norm: [Vec<f32>; 4], bias: Option<Vec<f32>>, epsilon: f64) -> (Vec<f64>, Vec<f32>) {
     let [scale, shift, mean, variance] = norm;
     let factors: Vec<f64> = scale
         .iter()
         .zip(variance)
-        .map(|(scale, variance)| scale / (variance + epsilon).sqrt())
+        .map(|(&scale, variance)| f64::from(scale) / (f64::from(variance) + epsilon).sqrt())
         .collect();
     let bias = bias.unwrap_or_else(|| vec![0.0; factors.len()]);
-    let shifted = bias.iter().zip(mean).map(|(bias, mean)| bias - mean);
-    let bias = shifted
-        .zip(&factors)
-        .zip(shift)
-        .map(|((b, f), shift)| b * f + shift);
+    let bias = (0..factors.len()).map(|channel| {
+        let centered = f64::from(bias[channel]) - f64::from(mean[channel]);
+        (centered * factors[channel] + f64::from(shift[channel])) as f32
+    });
     let bias = bias.collect();
     (factors, bias)
-}
-
-fn floats(constant: &TensorProto) -> Vec<f64> {
-    let (chunks, _) = constant.raw_data.as_chunks();
-    chunks
-        .iter()
-        .map(|&b| f32::from_le_bytes(b).into())
-        .collect()
-}
-
-fn bytes(values: &[f64]) -> Vec<u8> {
-    values
-        .iter()
-        .flat_map(|&value| (value as f32).to_le_bytes())
-        .collect()
 }
 
 #[cfg(test)]
@@ -184,9 +166,9 @@ mod tests {
         graph.output("bn", DataType::Float, &[], "");
     }
 
-    fn constant(graph: &GraphProto, name: &str) -> Vec<f64> {
+    fn constant(graph: &GraphProto, name: &str) -> Vec<f32> {
         let constant = graph.initializer.iter().find(|c| c.name == name).unwrap();
-        floats(constant)
+        constant.floats()
     }
 
     #[test]

@@ -85,12 +85,8 @@ fn rounded_constant(constant: &TensorProto) -> Result<TensorProto, HalfError> {
     if constant.data_type() != DataType::Float {
         return Ok(constant.clone());
     }
-    let (chunks, _) = constant.raw_data.as_chunks();
-    let values: Vec<f32> = chunks
-        .iter()
-        .map(|&bytes| f32::from_le_bytes(bytes))
-        .collect();
-    half_tensor(&constant.name, constant.dims.clone(), &values)
+    let dims: Vec<usize> = constant.dims.iter().map(|&dim| dim as usize).collect();
+    half_tensor(&constant.name, &dims, &constant.floats())
 }
 
 /// The node; one that makes a constant of `f32` makes one of 16 bits.
@@ -107,15 +103,15 @@ fn rounded_node(node: &NodeProto) -> Result<NodeProto, HalfError> {
 
 fn rounded_attribute(name: &str, value: &AttributeProto) -> Result<AttributeProto, HalfError> {
     let tensor = match (&*value.name, value.f, &value.t) {
-        ("value_float", Some(number), _) => half_tensor(name, vec![], &[number])?,
-        ("value_floats", ..) => half_tensor(name, vec![value.floats.len() as i64], &value.floats)?,
+        ("value_float", Some(number), _) => half_tensor(name, &[], &[number])?,
+        ("value_floats", ..) => half_tensor(name, &[value.floats.len()], &value.floats)?,
         ("value", _, Some(tensor)) => rounded_constant(tensor)?,
         _ => return Ok(value.clone()),
     };
     Ok(attribute::tensor("value", tensor))
 }
 
-fn half_tensor(name: &str, dims: Vec<i64>, values: &[f32]) -> Result<TensorProto, HalfError> {
+fn half_tensor(name: &str, dims: &[usize], values: &[f32]) -> Result<TensorProto, HalfError> {
     let mut raw_data = Vec::with_capacity(2 * values.len());
     for &value in values {
         let half = f16::from_f32(value);
@@ -125,12 +121,7 @@ fn half_tensor(name: &str, dims: Vec<i64>, values: &[f32]) -> Result<TensorProto
         }
         raw_data.extend(half.to_le_bytes());
     }
-    Ok(TensorProto {
-        dims,
-        data_type: DataType::Float16.into(),
-        name: name.to_owned(),
-        raw_data,
-    })
+    Ok(TensorProto::new(name, DataType::Float16, dims, raw_data))
 }
 
 #[cfg(test)]

@@ -54,15 +54,13 @@ pub fn normalize_inside(graph: &mut GraphProto, input: ImageInput, mean: &[f32],
     }
     let mut constant = |suffix: &str, values: &[f32]| {
         let constant = format!("{name}.{suffix}");
-        graph.initializer.push(TensorProto {
-            dims: vec![1, values.len() as i64, 1, 1],
-            data_type: DataType::Float.into(),
-            name: constant.clone(),
-            raw_data: values
-                .iter()
-                .flat_map(|&value| ((f64::from(value) * scale) as f32).to_le_bytes())
-                .collect(),
-        });
+        let values: Vec<f32> = values
+            .iter()
+            .map(|&value| (f64::from(value) * scale) as f32)
+            .collect();
+        let dims = [1, values.len(), 1, 1];
+        let tensor = TensorProto::of_floats(&constant, &dims, &values);
+        graph.initializer.push(tensor);
         constant
     };
     let (mean, std) = (constant("mean", mean), constant("std", std));
@@ -97,14 +95,6 @@ mod tests {
         graph.finish()
     }
 
-    fn floats(graph: &GraphProto, constant: usize) -> Vec<f32> {
-        let (chunks, _) = graph.initializer[constant].raw_data.as_chunks();
-        chunks
-            .iter()
-            .map(|&bytes| f32::from_le_bytes(bytes))
-            .collect()
-    }
-
     #[test]
     fn every_reader_gets_normalised_images() {
         let (mean, std) = ([0.5, 0.25, 0.0], [0.5, 1.0, 0.125]);
@@ -115,8 +105,8 @@ mod tests {
             assert_eq!(graph.node.len(), steps + 2);
             assert_eq!(graph.node[steps].input, ["input.normalized"]);
             assert_eq!(graph.node[steps + 1].input, ["input.normalized", "relu"]);
-            assert_eq!(floats(&graph, 0), mean.map(|mean| mean * scale));
-            assert_eq!(floats(&graph, 1), std.map(|std| std * scale));
+            assert_eq!(graph.initializer[0].floats(), mean.map(|mean| mean * scale));
+            assert_eq!(graph.initializer[1].floats(), std.map(|std| std * scale));
         }
         let mut bytes = graph();
         normalize_inside(&mut bytes, ImageInput::Bytes, &mean, &std);

@@ -23,4 +23,4 @@ pub use image_input::{ImageInput, normalize_inside};
 pub use loss::{Form, FunctionError, OnnxLoss};
 pub use operator::{DOMAIN, DOMAIN_VERSION, LossOperator};
 pub use triton::{TritonError, triton_config};
-pub use write::write;
+pub use write::{MAX_FILE, write, write_with_external_data};

@@ -197,6 +197,50 @@ pub struct TensorProto {
     /// The elements, row-major and little-endian.
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: Vec<u8>,
+    /// Where they are if not here: `location`, a file beside this one, `offset` and `length`.
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<StringStringEntryProto>,
+    /// A [`DataLocation`].
+    #[prost(enumeration = "DataLocation", tag = "14")]
+    pub data_location: i32,
+}
+
+impl TensorProto {
+    /// A constant of these bytes.
+    pub fn new(name: &str, data_type: DataType, dims: &[usize], raw_data: Vec<u8>) -> Self {
+        Self {
+            dims: dims.iter().map(|&dim| dim as i64).collect(),
+            data_type: data_type.into(),
+            name: name.to_owned(),
+            raw_data,
+            ..Self::default()
+        }
+    }
+
+    /// A constant of `f32`.
+    pub fn of_floats(name: &str, dims: &[usize], values: &[f32]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+        Self::new(name, DataType::Float, dims, bytes.collect())
+    }
+
+    /// The elements of a constant of `f32`.
+    pub fn floats(&self) -> Vec<f32> {
+        let (values, _) = self.raw_data.as_chunks();
+        values
+            .iter()
+            .map(|&bytes| f32::from_le_bytes(bytes))
+            .collect()
+    }
+}
+
+/// Where the elements of a tensor are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, prost::Enumeration)]
+#[repr(i32)]
+pub enum DataLocation {
+    /// In the tensor.
+    Default = 0,
+    /// Where `external_data` says.
+    External = 1,
 }
 
 /// Type of a tensor's elements.

@@ -166,12 +166,7 @@ impl Body {
     /// A tensor of the shape of `like` whose entries are all `value`.
     pub(super) fn filled(&mut self, name: &str, like: &str, value: f32) -> String {
         let shape = self.op("shape", "Shape", &[like]);
-        let value = TensorProto {
-            dims: vec![1],
-            data_type: DataType::Float.into(),
-            raw_data: value.to_le_bytes().to_vec(),
-            ..Default::default()
-        };
+        let value = TensorProto::of_floats("", &[1], &[value]);
         let value = attribute::tensor("value", value);
         self.op_with(name, "ConstantOfShape", &[&shape], [value])
     }
