@@ -6,7 +6,7 @@ use std::time::Instant;
 use tch::nn::{Optimizer, OptimizerConfig, Sgd};
 use tch::{Device, Kind, Tensor, no_grad};
 use topk_data::{Dataset, Normalization, NormalizationTable, cifar100};
-use topk_models::{Checkpoint, Head, Mode, Network, architecture, export};
+use topk_models::{Checkpoint, ExportOptions, Mode, Network, architecture, export};
 use topk_onnx::ModelCard;
 use topk_ops::accuracy::Accuracy;
 use topk_ops_tch::{loss, select_device};
@@ -379,7 +379,7 @@ fn conclude(
         image,
     })?;
     let onnx = path.with_extension("onnx");
-    export(&checkpoint, Head::Logits, &onnx)?;
+    export(&checkpoint, &ExportOptions::default(), &onnx)?;
     Ok(Best {
         name: best.name,
         epoch: best.epoch,

@@ -1,16 +1,15 @@
 //! The command line of `topk-export`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use clap::{Parser, Subcommand, ValueEnum};
-use prost::Message;
+use clap::{Parser, Subcommand, ValueEnum, value_parser};
 use topk_onnx::proto::ModelProto;
-use topk_onnx::{Form, LossOperator, ModelCard, OnnxLoss};
+use topk_onnx::{Form, ImageInput, LossOperator, ModelCard, OPSET, OnnxLoss};
 use topk_ops::Reduction;
 
-use crate::checkpoint::{Checkpoint, write_file};
-use crate::export::{Head, onnx_model};
+use crate::checkpoint::Checkpoint;
+use crate::export::{ExportOptions, Head, onnx_model, write_model};
 
 /// Write losses and classifiers as ONNX files.
 #[derive(Clone, Debug, Parser)]
@@ -109,9 +108,43 @@ struct ModelArgs {
     #[command(flatten)]
     loss: LossOptions,
 
+    /// What the input takes
+    #[arg(long, value_enum, default_value_t = InputName::Normalized)]
+    input: InputName,
+
+    /// Floating point of weights and values within; input and outputs are f32 with both
+    #[arg(long, value_enum, default_value_t = Precision::Float32)]
+    precision: Precision,
+
+    /// Keep batch norm as nodes of its own
+    #[arg(long)]
+    keep_batch_norm: bool,
+
+    /// Version of ONNX's operators
+    #[arg(long, default_value_t = OPSET, value_parser = value_parser!(i64).range(17..=21))]
+    opset: i64,
+
     /// The file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum InputName {
+    /// `f32[batch, 3, height, width]`, (pixel / 255 − mean) / std
+    Normalized,
+    /// `f32[batch, 3, height, width]`, pixel / 255; the model normalises
+    Float,
+    /// `u8[batch, height, width, 3]`, pixels as decoded; the model normalises
+    Bytes,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Precision {
+    /// 32 bits
+    Float32,
+    /// 16 bits
+    Float16,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -206,7 +239,7 @@ impl Args {
             Command::Loss(args) => (&args.out, args.model()?),
             Command::Model(args) => (&args.out, args.model()?),
         };
-        write(path, &model)
+        write_model(&model, path).with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
@@ -290,12 +323,18 @@ impl ModelArgs {
                 form: self.loss.form(),
             },
         };
-        onnx_model(&checkpoint, head)
+        let options = ExportOptions {
+            head,
+            image_input: match self.input {
+                InputName::Normalized => None,
+                InputName::Float => Some(ImageInput::Float),
+                InputName::Bytes => Some(ImageInput::Bytes),
+            },
+            fold_batch_norm: !self.keep_batch_norm,
+            float16: self.precision == Precision::Float16,
+            opset: self.opset,
+        };
+        onnx_model(&checkpoint, &options)
             .with_context(|| format!("{} cannot be exported", self.checkpoint.display()))
     }
-}
-
-fn write(path: &Path, model: &ModelProto) -> Result<()> {
-    write_file(path, &model.encode_to_vec())
-        .with_context(|| format!("cannot write {}", path.display()))
 }

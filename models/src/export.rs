@@ -1,14 +1,17 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use atomic_write_file::AtomicWriteFile;
 use thiserror::Error;
-use topk_onnx::proto::{AttributeProto, DataType, ModelProto, NodeProto};
+use topk_onnx::proto::{AttributeProto, DataType, ModelProto, NodeProto, StringStringEntryProto};
 use topk_onnx::{
-    CheckError, Dim, Form, FunctionError, GraphBuilder, OnnxLoss, attribute, check, model,
+    CheckError, Dim, Form, FunctionError, GraphBuilder, HalfError, ImageInput, MAX_FILE, ModelCard,
+    OPSET, OnnxLoss, attribute, check, fold_batch_norm, model, normalize_inside, to_float16,
+    write_with_external_data,
 };
 
 use crate::architecture::{Architecture, ArchitectureError, BATCH_NORM_EPS, Op, architecture};
-use crate::checkpoint::{Checkpoint, CheckpointError, write_file};
+use crate::checkpoint::{Checkpoint, CheckpointError};
 
 /// Name of the model's input: normalised images, `f32` `[batch, channels, height, width]`.
 pub const INPUT: &str = "input";
@@ -47,6 +50,35 @@ pub enum Head {
     TopK(usize),
 }
 
+/// How a checkpoint is written as an ONNX model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExportOptions {
+    /// What follows the network.
+    pub head: Head,
+    /// What the input is, if it is not normalised images.
+    pub image_input: Option<ImageInput>,
+    /// Whether batch norm becomes part of the convolution before it.
+    pub fold_batch_norm: bool,
+    /// Whether weights are rounded to, and values computed in, 16-bit floating point; input and outputs
+    /// stay `f32`.
+    pub float16: bool,
+    /// Version of ONNX's operators, 17 to 21.
+    pub opset: i64,
+}
+
+impl Default for ExportOptions {
+    /// Normalised images to logits, in `f32`, with batch norm folded.
+    fn default() -> Self {
+        Self {
+            head: Head::Logits,
+            image_input: None,
+            fold_batch_norm: true,
+            float16: false,
+            opset: OPSET,
+        }
+    }
+}
+
 /// Why a checkpoint cannot become an ONNX file.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -63,6 +95,12 @@ pub enum ExportError {
     /// The loss cannot follow this network.
     #[error(transparent)]
     Loss(#[from] FunctionError),
+    /// A weight has no place in 16 bits.
+    #[error(transparent)]
+    Half(#[from] HalfError),
+    /// The version of operators is not one that is written.
+    #[error("operator sets 17 to 21 can be written, not {0}")]
+    Opset(i64),
     /// There are not as many classes as are to be ranked.
     #[error("k must be between 1 and the number of classes, {classes}, got {k}")]
     K {
@@ -86,8 +124,14 @@ pub enum ExportError {
 ///
 /// # Errors
 /// If the checkpoint's network is not known, its weights do not belong to it, or are not finite, or the
-/// head does not fit it.
-pub fn onnx_model(checkpoint: &Checkpoint, head: Head) -> Result<ModelProto, ExportError> {
+/// options do not fit it.
+pub fn onnx_model(
+    checkpoint: &Checkpoint,
+    options: &ExportOptions,
+) -> Result<ModelProto, ExportError> {
+    if !(OPSET..=21).contains(&options.opset) {
+        return Err(ExportError::Opset(options.opset));
+    }
     let card = &checkpoint.card;
     let architecture = architecture(&card.architecture, card.input_size, card.class_names.len())?;
     checkpoint.check(&architecture)?;
@@ -106,7 +150,7 @@ pub fn onnx_model(checkpoint: &Checkpoint, head: Head) -> Result<ModelProto, Exp
         graph.initializer(name, &weight.shape, &weight.values);
     }
     add_nodes(&mut graph, &architecture);
-    match head {
+    match options.head {
         Head::Logits => logits(&mut graph, classes),
         Head::Loss { .. } => {
             let doc = "The right classes, in the order of the metadata topk.class_names";
@@ -116,17 +160,39 @@ pub fn onnx_model(checkpoint: &Checkpoint, head: Head) -> Result<ModelProto, Exp
         }
         Head::TopK(k) => rank(&mut graph, k, classes)?,
     }
+    let mut graph = graph.finish();
+    if options.fold_batch_norm {
+        fold_batch_norm(&mut graph);
+    }
 
     let doc = format!(
         "{} classifier of {} classes, trained on {} for top-{} accuracy",
         card.architecture, classes, card.dataset, card.k
     );
-    let mut model = model(graph.finish(), &doc, card.to_metadata());
-    if let Head::Loss { loss, form } = head {
+    let mut model = model(graph, &doc, []);
+    model.opset_import[0].version = options.opset;
+    if let Head::Loss { loss, form } = options.head {
         loss.add_to(&mut model, form, classes, &[LOGITS, LABELS], &[LOSS])?;
     }
+    if options.float16 {
+        to_float16(&mut model)?;
+    }
+    let mut card = card.clone();
+    if let (Some(input), Some(graph)) = (options.image_input, &mut model.graph) {
+        normalize_inside(graph, input, &card.mean, &card.std);
+        // What is left for the caller to do.
+        (card.mean, card.std) = ([0.0; 3], [1.0; 3]);
+    }
+    model.metadata_props = metadata(&card);
     check(&model)?;
     Ok(model)
+}
+
+fn metadata(card: &ModelCard) -> Vec<StringStringEntryProto> {
+    let entries = card.to_metadata().into_iter();
+    entries
+        .map(|(key, value)| StringStringEntryProto { key, value })
+        .collect()
 }
 
 fn logits(graph: &mut GraphBuilder, classes: usize) {
@@ -209,12 +275,36 @@ fn pool(kernel: usize) -> Vec<AttributeProto> {
 
 /// Writes the ONNX model of a checkpoint to a file, whole or not at all.
 ///
+/// Of a model above 2 GiB, which cannot be one file, the weights go to a second file beside it, with
+/// `.data` after its name.
+///
 /// # Errors
-/// As [`onnx_model`], or if the file cannot be written.
-pub fn export(checkpoint: &Checkpoint, head: Head, path: &Path) -> Result<(), ExportError> {
-    let bytes = prost::Message::encode_to_vec(&onnx_model(checkpoint, head)?);
-    write_file(path, &bytes).map_err(|error| ExportError::Write {
+/// As [`onnx_model`], or if a file cannot be written.
+pub fn export(
+    checkpoint: &Checkpoint,
+    options: &ExportOptions,
+    path: &Path,
+) -> Result<(), ExportError> {
+    let model = onnx_model(checkpoint, options)?;
+    write_model(&model, path).map_err(|error| ExportError::Write {
         path: path.to_owned(),
         error,
     })
+}
+
+/// Writes a model to one file, or to two if it is too large.
+pub(crate) fn write_model(model: &ModelProto, path: &Path) -> io::Result<()> {
+    let mut file = AtomicWriteFile::open(path)?;
+    if prost::Message::encoded_len(model) <= MAX_FILE {
+        topk_onnx::write(model, &mut file)?;
+        return file.commit();
+    }
+    let mut data_path = path.as_os_str().to_owned();
+    data_path.push(".data");
+    let data_path = Path::new(&data_path);
+    let name = data_path.file_name().unwrap_or_default().to_string_lossy();
+    let mut data = AtomicWriteFile::open(data_path)?;
+    write_with_external_data(model, &mut file, &mut data, &name)?;
+    data.commit()?;
+    file.commit()
 }

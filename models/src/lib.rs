@@ -14,6 +14,7 @@ mod network;
 pub use architecture::{Architecture, ArchitectureError, architecture};
 pub use checkpoint::{Checkpoint, CheckpointError, Weight};
 pub use export::{
-    CLASSES, ExportError, Head, INPUT, LABELS, LOGITS, LOSS, PROBABILITIES, export, onnx_model,
+    CLASSES, ExportError, ExportOptions, Head, INPUT, LABELS, LOGITS, LOSS, PROBABILITIES, export,
+    onnx_model,
 };
 pub use network::{Mode, Network};

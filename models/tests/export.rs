@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
 use tempfile::TempDir;
 use topk_models::{LABELS, LOGITS, LOSS, Mode, Network};
 use topk_ops::{Loss, SmoothTopkSvm};
@@ -62,29 +62,106 @@ impl Case {
     }
 }
 
-/// Runs the models of a checkpoint with each head and prints their outputs, one array a line.
-const HEADS: &str = r#"
+/// Runs models on images, whatever form they want them in, and prints for each output its name, type and
+/// shape, and the values as an array.
+const RUN: &str = r#"
 import json, sys, numpy, onnx, onnxruntime
-images = numpy.array(json.load(sys.stdin), numpy.float32).reshape(-1, 3, 32, 32)
-labels = numpy.arange(len(images)) % 7
+pixels = numpy.array(json.load(sys.stdin), numpy.uint8).reshape(-1, 3, 32, 32)
+labels = numpy.arange(len(pixels)) % 7
 for path in sys.argv[1:]:
     onnx.checker.check_model(path, full_check=True)
     session = onnxruntime.InferenceSession(path)
-    feeds = {"input": images, "labels": labels}
-    feeds = {value.name: feeds[value.name] for value in session.get_inputs()}
+    card = session.get_modelmeta().custom_metadata_map
+    mean, std = (numpy.array(json.loads(card[key]), numpy.float32) for key in ("topk.mean", "topk.std"))
+    column = (3, 1, 1)
+    images = (pixels.astype(numpy.float32) / 255 - mean.reshape(column)) / std.reshape(column)
+    feeds = {}
+    for value in session.get_inputs():
+        if value.name == "labels":
+            feeds["labels"] = labels
+        elif value.type == "tensor(uint8)":
+            feeds[value.name] = pixels.transpose(0, 2, 3, 1).copy()
+        else:
+            feeds[value.name] = images
     names = [value.name for value in session.get_outputs()]
     for name, value in zip(names, session.run(None, feeds)):
         print(path, name, value.dtype, value.shape)
         print(json.dumps(value.ravel().tolist()))
 "#;
 
-#[test]
-fn heads_compute_what_they_say() {
-    let Some(mut python) =
-        topk_testing::python("heads_compute_what_they_say", Environment::OnnxRuntime)
-    else {
+/// What the network makes of nine images.
+struct Expected {
+    /// As bytes.
+    pixels: Vec<u8>,
+    logits: Tensor,
+}
+
+impl Expected {
+    fn new(network: &Network) -> Self {
+        let pixels: Vec<u8> = (0..9 * 3 * 32 * 32u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        let images = Tensor::from_slice(&pixels).to_kind(Kind::Float) / 255.0;
+        let images = ((images - 0.5) / 0.25).reshape([9, 3, 32, 32]);
+        let logits = no_grad(|| network.forward(&images, Mode::Eval));
+        Self { pixels, logits }
+    }
+
+    fn logits(&self) -> Vec<f32> {
+        floats(&self.logits)
+    }
+
+    /// Losses of the labels 0, 1, … 6, 0, 1.
+    fn losses(&self, k: usize, tau: f64) -> Vec<f32> {
+        let labels: Vec<i64> = (0..9).map(|i| i % CLASSES as i64).collect();
+        let mut losses = vec![0.0; 9];
+        let svm = SmoothTopkSvm::new(k, tau, 1.0).unwrap();
+        svm.forward(&self.logits(), &labels, &mut losses).unwrap();
+        losses
+    }
+}
+
+fn floats(tensor: &Tensor) -> Vec<f32> {
+    Vec::try_from(tensor.to_kind(Kind::Float).view(-1)).unwrap()
+}
+
+/// Checks outputs in ONNX Runtime: a line of [`RUN`] for each, its values, and how far off they may be.
+fn check_outputs(
+    test: &str,
+    case: &Case,
+    expected: &Expected,
+    paths: &[&str],
+    outputs: &[(String, Vec<f32>, f32)],
+) {
+    let Some(mut python) = topk_testing::python(test, Environment::OnnxRuntime) else {
         return;
     };
+    let pixels = serde_json::to_vec(&expected.pixels).unwrap();
+    fs::write(case.path("pixels"), pixels).unwrap();
+    let printed = topk_testing::run(
+        python
+            .args(["-c", RUN])
+            .args(paths)
+            .current_dir(case.folder.path())
+            .stdin(fs::File::open(case.path("pixels")).unwrap()),
+    );
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(lines.len(), 2 * outputs.len());
+    for (lines, (header, values, bar)) in lines.chunks(2).zip(outputs) {
+        assert_eq!(lines[0], header);
+        let found: Vec<f32> = serde_json::from_str(lines[1]).unwrap();
+        assert_eq!(found.len(), values.len());
+        for (found, expected) in found.iter().zip(values) {
+            assert!(
+                (found - expected).abs() < *bar,
+                "{header}: {found} {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn heads_compute_what_they_say() {
     let case = Case::new();
     case.write("model --checkpoint a.safetensors --out logits.onnx");
     case.write("model --checkpoint a.safetensors --head topk --out topk.onnx");
@@ -92,56 +169,93 @@ fn heads_compute_what_they_say() {
     case.write(
         "model --checkpoint a.safetensors --head loss --tau 0.5 --form inline --out inline.onnx",
     );
-
-    let images = Tensor::randn([9, 3, 32, 32], (Kind::Float, Device::Cpu));
-    let logits = no_grad(|| case.network.forward(&images, Mode::Eval));
-    let (probabilities, classes) = logits.softmax(1, Kind::Float).topk(3, 1, true, true);
-    let logits = Vec::<f32>::try_from(logits.view(-1)).unwrap();
-    let labels: Vec<i64> = (0..9).map(|i| i % CLASSES as i64).collect();
-    let mut losses = vec![0.0; 9];
-    SmoothTopkSvm::new(3, 0.5, 1.0)
-        .unwrap()
-        .forward(&logits, &labels, &mut losses)
-        .unwrap();
-    let images = Vec::<f32>::try_from(images.view(-1)).unwrap();
-    fs::write(case.path("images"), serde_json::to_vec(&images).unwrap()).unwrap();
-
-    let paths = ["logits.onnx", "topk.onnx", "loss.onnx", "inline.onnx"];
-    let printed = topk_testing::run(
-        python
-            .args(["-c", HEADS])
-            .args(paths)
-            .current_dir(case.folder.path())
-            .stdin(fs::File::open(case.path("images")).unwrap()),
-    );
-    let lines: Vec<&str> = printed.lines().collect();
-    let close = |found: &str, expected: &[f32]| {
-        let found: Vec<f32> = serde_json::from_str(found).unwrap();
-        assert_eq!(found.len(), expected.len());
-        for (found, expected) in found.iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-4, "{found} {expected}");
-        }
+    let expected = Expected::new(&case.network);
+    let probabilities = expected.logits.softmax(1, Kind::Float);
+    let (probabilities, classes) = probabilities.topk(3, 1, true, true);
+    let logits = |path| {
+        (
+            format!("{path} {LOGITS} float32 (9, 7)"),
+            expected.logits(),
+            1e-4,
+        )
     };
-    let expected = [
-        (format!("logits.onnx {LOGITS} float32 (9, 7)"), &logits),
+    let losses = |path| {
+        (
+            format!("{path} {LOSS} float32 (9,)"),
+            expected.losses(3, 0.5),
+            1e-4,
+        )
+    };
+    let outputs = [
+        logits("logits.onnx"),
         (
             "topk.onnx probabilities float32 (9, 3)".to_owned(),
-            &Vec::try_from(probabilities.view(-1)).unwrap(),
+            floats(&probabilities),
+            1e-5,
         ),
         (
             "topk.onnx classes int64 (9, 3)".to_owned(),
-            &Vec::try_from(classes.view(-1).to_kind(Kind::Float)).unwrap(),
+            floats(&classes),
+            0.5,
         ),
-        (format!("loss.onnx {LOGITS} float32 (9, 7)"), &logits),
-        (format!("loss.onnx {LOSS} float32 (9,)"), &losses),
-        (format!("inline.onnx {LOGITS} float32 (9, 7)"), &logits),
-        (format!("inline.onnx {LOSS} float32 (9,)"), &losses),
+        logits("loss.onnx"),
+        losses("loss.onnx"),
+        logits("inline.onnx"),
+        losses("inline.onnx"),
     ];
-    assert_eq!(lines.len(), 2 * expected.len());
-    for (lines, (header, values)) in lines.chunks(2).zip(expected) {
-        assert_eq!(lines[0], header);
-        close(lines[1], values);
+    let paths = ["logits.onnx", "topk.onnx", "loss.onnx", "inline.onnx"];
+    check_outputs(
+        "heads_compute_what_they_say",
+        &case,
+        &expected,
+        &paths,
+        &outputs,
+    );
+}
+
+#[test]
+fn options_change_how_but_not_what_is_computed() {
+    let case = Case::new();
+    let expected = Expected::new(&case.network);
+    let spread = expected
+        .logits()
+        .iter()
+        .fold(0f32, |max, x| max.max(x.abs()));
+    let options = [
+        ("--keep-batch-norm", 1e-4),
+        ("--input float", 1e-4),
+        ("--input bytes", 1e-4),
+        ("--opset 18", 1e-4),
+        ("--opset 21 --k 1", 1e-4),
+        ("--precision float16", 2e-2 * spread),
+        (
+            "--precision float16 --input bytes --opset 20",
+            2e-2 * spread,
+        ),
+    ];
+    let mut outputs = Vec::new();
+    let mut paths = Vec::new();
+    for (i, (options, bar)) in options.into_iter().enumerate() {
+        let path = format!("{i}.onnx");
+        let options = format!("{options} --head loss");
+        case.write(&format!(
+            "model --checkpoint a.safetensors {options} --out {path}"
+        ));
+        outputs.push((
+            format!("{path} {LOGITS} float32 (9, 7)"),
+            expected.logits(),
+            bar,
+        ));
+        let k = if options.contains("--k 1") { 1 } else { 3 };
+        let losses = expected.losses(k, 1.0);
+        outputs.push((format!("{path} {LOSS} float32 (9,)"), losses, bar));
+        paths.push(path);
     }
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let test = "options_change_how_but_not_what_is_computed";
+    check_outputs(test, &case, &expected, &paths, &outputs);
+    let size = |path: &str| fs::metadata(case.path(path)).unwrap().len() as f64;
+    assert!(size("5.onnx") < 0.7 * size("1.onnx"));
 }
 
 #[test]

@@ -22,6 +22,9 @@ pub enum CheckError {
     /// Two values share a name.
     #[error("value {0} is made twice")]
     Duplicate(String),
+    /// Two nodes share a name.
+    #[error("two nodes are named {0}")]
+    DuplicateNode(String),
     /// A value is read before it is made, or is never made.
     #[error("{reader} reads value {value}, which is not made before it")]
     Undefined {
@@ -56,7 +59,7 @@ pub enum CheckError {
 }
 
 /// Checks what must hold of every model that is written here: in the graph and in each function, each
-/// value is made once and before it is read, constants fit their shapes and are finite, operator sets are declared, keys are unique.
+/// value is made once and before it is read, nodes have names of their own, constants fit their shapes and are finite, operator sets are declared, keys are unique.
 ///
 /// Whether operators get inputs of the right types and shapes is for a runtime to say.
 ///
@@ -146,7 +149,11 @@ fn check_nodes<'a>(
     for name in given {
         make(name, &mut made)?;
     }
+    let mut names = HashSet::new();
     for node in nodes {
+        if !names.insert(&node.name) {
+            return Err(CheckError::DuplicateNode(node.name.clone()));
+        }
         if !opsets.iter().any(|opset| opset.domain == node.domain) {
             return Err(CheckError::NoOpset {
                 node: node.name.clone(),
@@ -262,6 +269,15 @@ mod tests {
             domain: "other".into(),
         };
         assert_eq!(check(&foreign), Err(fault));
+
+        let mut graph = builder();
+        graph.node("Relu", "y", &["x"], []);
+        let mut named = model(graph.finish(), "", []);
+        let nodes = &mut named.graph.as_mut().unwrap().node;
+        let mut again = nodes[0].clone();
+        again.output = vec!["z".into()];
+        nodes.push(again);
+        assert_eq!(check(&named), Err(CheckError::DuplicateNode("y".into())));
 
         let pair = || ("key".to_owned(), String::new());
         let twice = model(builder().finish(), "", [pair(), pair()]);

@@ -64,6 +64,7 @@ pub fn to_float16(model: &mut ModelProto) -> Result<(), HalfError> {
     node.extend(nodes.into_iter().map(|mut node| {
         node.input.iter_mut().for_each(rename);
         node.output.iter_mut().for_each(rename);
+        rename(&mut node.name);
         node
     }));
     let last = graph.output.iter().filter(|value| is_float(value));
