@@ -1,6 +1,6 @@
 //! The command line of `topk-export`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum, value_parser};
@@ -10,6 +10,7 @@ use topk_ops::Reduction;
 
 use crate::checkpoint::Checkpoint;
 use crate::export::{ExportOptions, Head, onnx_model, write_model};
+use crate::triton::write_triton;
 
 /// Write losses and classifiers as ONNX files.
 #[derive(Clone, Debug, Parser)]
@@ -124,8 +125,17 @@ struct ModelArgs {
     #[arg(long, default_value_t = OPSET, value_parser = value_parser!(i64).range(17..=21))]
     opset: i64,
 
-    /// The file to write
-    #[arg(long, value_name = "FILE")]
+    /// Write a folder for a model repository of Triton Inference Server, not a file
+    #[arg(long)]
+    triton: bool,
+
+    /// Most images that Triton puts together into a batch
+    #[arg(long, value_name = "N", default_value_t = 32, requires = "triton")]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
+    max_batch_size: u32,
+
+    /// The file to write, or the folder with --triton
+    #[arg(long, value_name = "PATH")]
     out: PathBuf,
 }
 
@@ -235,12 +245,15 @@ impl Args {
     /// # Errors
     /// If the arguments do not make a model, or a file cannot be read or written.
     pub fn run(&self) -> Result<()> {
-        let (path, model) = match &self.command {
-            Command::Loss(args) => (&args.out, args.model()?),
-            Command::Model(args) => (&args.out, args.model()?),
-        };
-        write_model(&model, path).with_context(|| format!("cannot write {}", path.display()))
+        match &self.command {
+            Command::Loss(args) => write(&args.model()?, &args.out),
+            Command::Model(args) => args.run(),
+        }
     }
+}
+
+fn write(model: &ModelProto, path: &Path) -> Result<()> {
+    write_model(model, path).with_context(|| format!("cannot write {}", path.display()))
 }
 
 impl LossArgs {
@@ -303,7 +316,7 @@ impl LossOptions {
 }
 
 impl ModelArgs {
-    fn model(&self) -> Result<ModelProto> {
+    fn run(&self) -> Result<()> {
         let unused = match self.head {
             HeadName::Logits => self.k.map(|_| "--k").or(self.loss.given()),
             HeadName::Topk => self.loss.given(),
@@ -334,7 +347,17 @@ impl ModelArgs {
             float16: self.precision == Precision::Float16,
             opset: self.opset,
         };
-        onnx_model(&checkpoint, &options)
-            .with_context(|| format!("{} cannot be exported", self.checkpoint.display()))
+        let model = onnx_model(&checkpoint, &options)
+            .with_context(|| format!("{} cannot be exported", self.checkpoint.display()))?;
+        if self.triton {
+            let class_names = &checkpoint.card.class_names;
+            return Ok(write_triton(
+                &model,
+                class_names,
+                self.max_batch_size,
+                &self.out,
+            )?);
+        }
+        write(&model, &self.out)
     }
 }

@@ -10,6 +10,7 @@ mod basic;
 mod checkpoint;
 mod export;
 mod network;
+mod triton;
 
 pub use architecture::{Architecture, ArchitectureError, architecture};
 pub use checkpoint::{Checkpoint, CheckpointError, Weight};
@@ -18,3 +19,4 @@ pub use export::{
     onnx_model,
 };
 pub use network::{Mode, Network};
+pub use triton::{TritonRepositoryError, write_triton};

@@ -294,6 +294,30 @@ fn a_loss_alone_is_written_as_the_arguments_say() {
 }
 
 #[test]
+fn a_folder_for_triton_has_all_it_needs() {
+    let case = Case::new();
+    case.write("model --checkpoint a.safetensors --triton --max-batch-size 8 --out net");
+    let read = |name: &str| fs::read(case.path("net").join(name)).unwrap();
+    let config = String::from_utf8(read("config.pbtxt")).unwrap();
+    assert!(config.starts_with("name: \"net\"\nbackend: \"onnxruntime\"\nmax_batch_size: 8\n"));
+    assert!(config.contains("dims: [ 3, 32, 32 ]"));
+    assert!(config.contains("dims: [ 7 ]\n  label_filename: \"labels.txt\""));
+    let labels = String::from_utf8(read("labels.txt")).unwrap();
+    assert_eq!(labels.lines().count(), CLASSES);
+    case.write("model --checkpoint a.safetensors --out net.onnx");
+    assert!(read("1/model.onnx") == fs::read(case.path("net.onnx")).unwrap());
+    assert_eq!(
+        case.error("model --checkpoint a.safetensors --triton --out net"),
+        "error: net exists already: remove it, or name another folder\n"
+    );
+    let error = case.error("model --checkpoint a.safetensors --triton --out net.onnx/inside");
+    assert!(
+        error.starts_with("error: cannot write net.onnx/inside: "),
+        "{error}"
+    );
+}
+
+#[test]
 fn arguments_that_make_no_model_are_named() {
     let case = Case::new();
     for (arguments, expected) in [
