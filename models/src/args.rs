@@ -75,11 +75,11 @@ struct LossOptions {
     #[arg(long, value_enum)]
     loss: Option<LossName>,
 
-    /// Temperature of the smooth top-k SVM, above 0 [default: 1]
+    /// Temperature of the smooth top-k SVM, above 0 [default: that of a checkpoint's loss, else 1]
     #[arg(long)]
     tau: Option<f64>,
 
-    /// Margin, at least 0; the truncated entropy has none [default: 1]
+    /// Margin, at least 0; the truncated entropy has none [default: that of a checkpoint's loss, else 1]
     #[arg(long)]
     alpha: Option<f64>,
 

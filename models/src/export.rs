@@ -6,8 +6,8 @@ use thiserror::Error;
 use topk_onnx::proto::{AttributeProto, DataType, ModelProto, NodeProto, StringStringEntryProto};
 use topk_onnx::{
     CheckError, Dim, Form, FunctionError, GraphBuilder, HalfError, ImageInput, MAX_FILE, ModelCard,
-    OPSET, OnnxLoss, attribute, check, fold_batch_norm, model, normalize_inside, to_float16,
-    write_with_external_data,
+    OPSET, OnnxLoss, attribute, check, fold_batch_norm, ir_version, model, normalize_inside,
+    to_float16, write_with_external_data,
 };
 
 use crate::architecture::{Architecture, ArchitectureError, BATCH_NORM_EPS, Op, architecture};
@@ -171,6 +171,7 @@ pub fn onnx_model(
     );
     let mut model = model(graph, &doc, []);
     model.opset_import[0].version = options.opset;
+    model.ir_version = ir_version(options.opset);
     if let Head::Loss { loss, form } = options.head {
         loss.add_to(&mut model, form, classes, &[LOGITS, LABELS], &[LOSS])?;
     }

@@ -10,6 +10,15 @@ pub const IR_VERSION: i64 = 8;
 /// Version of ONNX's operators that is written: ONNX 1.12 of 2022.
 pub const OPSET: i64 = 17;
 
+/// Version of the file format that came with a version of ONNX's operators, from [`OPSET`] to 21.
+pub fn ir_version(opset: i64) -> i64 {
+    match opset {
+        ..=18 => IR_VERSION,
+        19..=20 => 9,
+        21.. => 10,
+    }
+}
+
 /// A dimension of an input or output.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Dim<'a> {

@@ -14,7 +14,7 @@ pub mod proto;
 mod triton;
 mod write;
 
-pub use builder::{Dim, GraphBuilder, IR_VERSION, OPSET, model};
+pub use builder::{Dim, GraphBuilder, IR_VERSION, OPSET, ir_version, model};
 pub use card::{CardError, ModelCard};
 pub use check::{CheckError, check};
 pub use fold::fold_batch_norm;
