@@ -11,7 +11,7 @@ const DEFAULT_EPSILON: f32 = 1e-5;
 /// With γ, β, μ, σ² and ε of the batch norm, the weight of each channel is multiplied by γ/√(σ² + ε), and
 /// the bias b becomes (b − μ) γ/√(σ² + ε) + β; both are computed in `f64`. A convolution is left as it is
 /// if its output or its weight has another use, or if not all numbers are `f32` constants. The value that
-/// the batch norm made keeps its name.
+/// the batch norm made keeps its name. Constants that nothing reads are dropped.
 pub fn fold_batch_norm(graph: &mut GraphProto) -> usize {
     let uses = uses(graph);
     let makers: HashMap<String, usize> = graph
@@ -30,58 +30,35 @@ pub fn fold_batch_norm(graph: &mut GraphProto) -> usize {
 
     let mut folded = HashSet::new();
     for i in 0..graph.node.len() {
-        let GraphProto {
-            node: nodes,
-            initializer,
-            ..
-        } = graph;
-        let norm = &nodes[i];
+        let norm = &graph.node[i];
         let Some(&maker) = norm.input.first().and_then(|value| makers.get(value)) else {
             continue;
         };
-        let conv = &nodes[maker];
+        let conv = &graph.node[maker];
+        let used_once = |value: &String| uses[value] == 1;
         if norm.op_type != "BatchNormalization"
             || conv.op_type != "Conv"
             || !(norm.domain.is_empty() && conv.domain.is_empty())
-            || uses[&conv.output[0]] > 1
-            || uses[&conv.input[1]] > 1
+            || !(used_once(&conv.output[0]) && used_once(&conv.input[1]))
         {
             continue;
         }
-        let values = |name: &String| Some(initializer[*constants.get(name)?].floats());
-        let norm_values: Option<Vec<_>> = norm.input[1..].iter().map(values).collect();
-        let Some(Ok(norm_values)) = norm_values.map(TryInto::try_into) else {
+        let constant = |name: &String| Some(graph.initializer[*constants.get(name)?].floats());
+        let Some(channels) = Channels::new(conv, norm, constant) else {
             continue;
-        };
-        let bias = match conv.input.get(2).filter(|name| !name.is_empty()) {
-            None => None,
-            Some(name) => match values(name) {
-                None => continue,
-                bias => bias,
-            },
         };
         let Some(&weight) = constants.get(&conv.input[1]) else {
             continue;
         };
-        let (factors, bias) = channels(norm_values, bias, epsilon(norm));
 
-        let weight = &mut initializer[weight];
-        let (values, _) = weight.raw_data.as_chunks_mut();
-        let channel = values.len() / factors.len();
-        for (values, factor) in values.chunks_mut(channel).zip(factors) {
-            for bytes in values {
-                let value = f64::from(f32::from_le_bytes(*bytes));
-                *bytes = ((value * factor) as f32).to_le_bytes();
-            }
-        }
-        let name = format!("{}.folded_bias", weight.name);
-        let bias = TensorProto::of_floats(&name, &[bias.len()], &bias);
         let output = norm.output.clone();
-        let conv = &mut nodes[maker];
+        let weight = &mut graph.initializer[weight];
+        let bias = channels.fold_into(weight);
+        let conv = &mut graph.node[maker];
         conv.input.truncate(2);
         conv.input.push(bias.name.clone());
         conv.output = output;
-        initializer.push(bias);
+        graph.initializer.push(bias);
         folded.insert(i);
     }
 
@@ -112,21 +89,59 @@ fn epsilon(norm: &NodeProto) -> f64 {
     epsilon.and_then(|a| a.f).unwrap_or(DEFAULT_EPSILON).into()
 }
 
-/// What the weights of each channel are multiplied by, and the new bias.
-fn channels(norm: [Vec<f32>; 4], bias: Option<Vec<f32>>, epsilon: f64) -> (Vec<f64>, Vec<f32>) {
-    let [scale, shift, mean, variance] = norm;
-    let factors: Vec<f64> = scale
-        .iter()
-        .zip(variance)
-        .map(|(&scale, variance)| f64::from(scale) / (f64::from(variance) + epsilon).sqrt())
-        .collect();
-    let bias = bias.unwrap_or_else(|| vec![0.0; factors.len()]);
-    let bias = (0..factors.len()).map(|channel| {
-        let centered = f64::from(bias[channel]) - f64::from(mean[channel]);
-        (centered * factors[channel] + f64::from(shift[channel])) as f32
-    });
-    let bias = bias.collect();
-    (factors, bias)
+/// What becomes of each channel of a convolution.
+struct Channels {
+    /// What its weights are multiplied by.
+    factors: Vec<f64>,
+    /// The new bias.
+    bias: Vec<f32>,
+}
+
+impl Channels {
+    /// None if not all numbers are constants.
+    fn new(
+        conv: &NodeProto,
+        norm: &NodeProto,
+        constant: impl Fn(&String) -> Option<Vec<f32>>,
+    ) -> Option<Self> {
+        let [scale, shift, mean, variance] = &norm.input[1..] else {
+            return None;
+        };
+        let (scale, shift) = (constant(scale)?, constant(shift)?);
+        let (mean, variance) = (constant(mean)?, constant(variance)?);
+        let epsilon = epsilon(norm);
+        let factors: Vec<f64> = scale
+            .iter()
+            .zip(variance)
+            .map(|(&scale, variance)| f64::from(scale) / (f64::from(variance) + epsilon).sqrt())
+            .collect();
+        let bias = match conv.input.get(2).filter(|name| !name.is_empty()) {
+            Some(name) => constant(name)?,
+            None => vec![0.0; factors.len()],
+        };
+        let bias = (0..factors.len()).map(|channel| {
+            let centered = f64::from(bias[channel]) - f64::from(mean[channel]);
+            (centered * factors[channel] + f64::from(shift[channel])) as f32
+        });
+        Some(Self {
+            bias: bias.collect(),
+            factors,
+        })
+    }
+
+    /// Changes the weight, and returns the bias that belongs to it.
+    fn fold_into(self, weight: &mut TensorProto) -> TensorProto {
+        let (values, _) = weight.raw_data.as_chunks_mut();
+        let channel = values.len() / self.factors.len();
+        for (values, factor) in values.chunks_mut(channel).zip(self.factors) {
+            for bytes in values {
+                let value = f64::from(f32::from_le_bytes(*bytes));
+                *bytes = ((value * factor) as f32).to_le_bytes();
+            }
+        }
+        let name = format!("{}.folded_bias", weight.name);
+        TensorProto::of_floats(&name, &[self.bias.len()], &self.bias)
+    }
 }
 
 #[cfg(test)]
