@@ -5,14 +5,17 @@
 //! [`Checkpoint`], a safetensors file under PyTorch's parameter names.
 
 mod architecture;
+mod architectures;
 pub mod args;
-mod basic;
+mod builder;
 mod checkpoint;
 mod export;
 mod network;
+mod op;
 mod triton;
 
-pub use architecture::{Architecture, ArchitectureError, architecture};
+pub use architecture::{Architecture, ArchitectureError};
+pub use architectures::{architecture, architectures};
 pub use checkpoint::{Checkpoint, CheckpointError, Weight};
 pub use export::{
     CLASSES, ExportError, ExportOptions, Head, INPUT, LABELS, LOGITS, LOSS, PROBABILITIES, export,

@@ -3,15 +3,17 @@ use std::collections::BTreeMap;
 use tch::nn::{VarStore, init};
 use tch::{Device, Kind, Tensor, no_grad};
 
-use crate::architecture::{Architecture, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, Init, Op, Step};
+use crate::architecture::Architecture;
 use crate::checkpoint::{Checkpoint, CheckpointError, Weight};
+use crate::op::{Activation, Init, Node, Op, Value};
 
-/// What batch norm computes with.
+/// What a network is used for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode {
-    /// The statistics of the batch, which also update the running ones.
+    /// Training: batch norm computes with the statistics of the batch, which also update the running
+    /// ones; dropout and stochastic depth draw from libtorch's generator.
     Train,
-    /// The running statistics.
+    /// Evaluation: batch norm computes with the running statistics; nothing is random.
     Eval,
 }
 
@@ -21,6 +23,8 @@ pub struct Network {
     architecture: Architecture,
     variables: VarStore,
     tensors: BTreeMap<String, Tensor>,
+    /// For each node, the values that no node after it reads.
+    spent: Vec<Vec<Value>>,
 }
 
 impl Network {
@@ -56,6 +60,7 @@ impl Network {
             tensors.insert(parameter.name, tensor);
         }
         Self {
+            spent: spent(&architecture),
             architecture,
             variables,
             tensors,
@@ -74,38 +79,126 @@ impl Network {
 
     /// Scores `[N, classes]` of normalised images `[N, C, H, W]`.
     pub fn forward(&self, images: &Tensor, mode: Mode) -> Tensor {
-        let steps = self.architecture.steps().iter();
-        steps.fold(images.shallow_clone(), |value, step| {
-            self.step(step, &value, mode)
-        })
+        let nodes = self.architecture.nodes();
+        // In the order of their places; without those that nothing reads any more.
+        let mut values = vec![Some(images.shallow_clone())];
+        for (node, spent) in nodes.iter().zip(&self.spent) {
+            let made = {
+                let read = |value: &Value| values[value.place()].as_ref();
+                let inputs: Vec<&Tensor> = node.inputs.iter().filter_map(read).collect();
+                self.compute(node, &inputs, mode)
+            };
+            values.push(Some(made));
+            for value in spent {
+                values[value.place()] = None;
+            }
+        }
+        let scores = values.pop().flatten();
+        scores.expect("nothing reads the scores, which the last node makes")
     }
 
-    fn step(&self, step: &Step, x: &Tensor, mode: Mode) -> Tensor {
-        let tensor = |name| &self.tensors[&step.parameter(name)];
-        match step.op {
-            Op::Conv2d { padding, .. } => {
-                let padding = padding as i64;
-                x.conv2d(tensor("weight"), None::<&Tensor>, [1], [padding], [1], 1)
+    fn compute(&self, node: &Node, inputs: &[&Tensor], mode: Mode) -> Tensor {
+        let tensor = |name| &self.tensors[&node.parameter(name)];
+        let x = inputs[0];
+        match &node.op {
+            &Op::Conv2d {
+                stride,
+                pads: [top, left, bottom, right],
+                groups,
+                bias,
+                ..
+            } => {
+                let bias = bias.map(|_| tensor("bias"));
+                let [top, left, bottom, right] = [top, left, bottom, right].map(|pad| pad as i64);
+                let (padded, padding) = if (top, left) == (bottom, right) {
+                    (x.shallow_clone(), [top, left])
+                } else {
+                    (x.constant_pad_nd([left, right, top, bottom]), [0, 0])
+                };
+                let stride = [stride as i64; 2];
+                padded.conv2d(
+                    tensor("weight"),
+                    bias,
+                    stride,
+                    padding,
+                    [1, 1],
+                    groups as i64,
+                )
             }
-            Op::BatchNorm2d { .. } => x.batch_norm(
+            Op::BatchNorm2d { settings, .. } => x.batch_norm(
                 Some(tensor("weight")),
                 Some(tensor("bias")),
                 Some(tensor("running_mean")),
                 Some(tensor("running_var")),
                 mode == Mode::Train,
-                BATCH_NORM_MOMENTUM,
-                BATCH_NORM_EPS,
+                settings.momentum,
+                settings.eps,
                 true,
             ),
-            Op::Relu => x.relu(),
-            Op::MaxPool2d { kernel } => x.max_pool2d_default(kernel as i64),
-            Op::AvgPool2d { kernel } => {
-                // `avg_pool2d_default` would divide by 1, not by the number of values.
-                let sides = [kernel as i64; 2];
-                x.avg_pool2d(sides, sides, [0, 0], false, true, None)
-            }
-            Op::Flatten => x.flatten(1, -1),
+            Op::Activation(activation) => match activation {
+                Activation::Relu => x.relu(),
+                Activation::Relu6 => x.relu6(),
+                Activation::Silu => x.silu(),
+                Activation::Hardswish => x.hardswish(),
+                Activation::Hardsigmoid => x.hardsigmoid(),
+                Activation::Sigmoid => x.sigmoid(),
+                Activation::Gelu => x.gelu("none"),
+            },
+            Op::MaxPool2d(pool) => x.max_pool2d(
+                [pool.kernel as i64; 2],
+                [pool.stride as i64; 2],
+                [pool.padding as i64; 2],
+                [1, 1],
+                pool.ceil,
+            ),
+            Op::AvgPool2d(pool) => x.avg_pool2d(
+                [pool.kernel as i64; 2],
+                [pool.stride as i64; 2],
+                [pool.padding as i64; 2],
+                pool.ceil,
+                true,
+                None,
+            ),
+            Op::AdaptiveAvgPool2d { to, .. } => x.adaptive_avg_pool2d(to.map(|side| side as i64)),
+            &Op::Flatten(start) => x.flatten(start as i64, -1),
             Op::Linear { .. } => x.linear(tensor("weight"), Some(tensor("bias"))),
+            &Op::LayerNorm { features, eps } => {
+                let (weight, bias) = (tensor("weight"), tensor("bias"));
+                x.layer_norm([features as i64], Some(weight), Some(bias), eps, true)
+            }
+            Op::Permute(dims) => {
+                let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
+                x.permute(dims)
+            }
+            &Op::Dropout { p } => x.dropout(p, mode == Mode::Train),
+            &Op::StochasticDepth { p } => match mode {
+                Mode::Train => x * kept(x, p),
+                Mode::Eval => x.shallow_clone(),
+            },
+            Op::Add => x + inputs[1],
+            Op::Mul => x * inputs[1],
+            Op::Concat => Tensor::cat(inputs, 1),
+            Op::LayerScale { parameter, .. } => x * &self.tensors[parameter],
+            Op::ClassToken { parameter, .. } => {
+                let token = self.tensors[parameter].expand([x.size()[0], -1, -1], false);
+                Tensor::cat(&[&token, x], 1)
+            }
+            Op::PositionEmbedding { parameter, .. } => x + &self.tensors[parameter],
+            &Op::MultiheadAttention { heads, .. } => {
+                let (weight, bias) = (tensor("in_proj_weight"), tensor("in_proj_bias"));
+                let projected = x.linear(weight, Some(bias));
+                // [N, tokens, 3 × heads × size] becomes three times [N, heads, tokens, size].
+                let split = projected.unflatten(2, [3, heads as i64, -1]);
+                let [query, key, value] = [0, 1, 2].map(|i| split.select(2, i).transpose(1, 2));
+                let mask = None::<&Tensor>;
+                let mixed = Tensor::scaled_dot_product_attention(
+                    &query, &key, &value, mask, 0.0, false, None, false,
+                );
+                let (weight, bias) = (tensor("out_proj.weight"), tensor("out_proj.bias"));
+                let mixed = mixed.transpose(1, 2).flatten(2, 3);
+                mixed.linear(weight, Some(bias))
+            }
+            Op::FirstToken => x.select(1, 0),
         }
     }
 
@@ -138,4 +231,30 @@ impl Network {
         });
         Ok(())
     }
+}
+
+/// What stochastic depth multiplies the samples of `x` with: 0 with probability p, or else 1 / (1 − p).
+fn kept(x: &Tensor, p: f64) -> Tensor {
+    let mut shape = vec![1; x.dim()];
+    shape[0] = x.size()[0];
+    let kept = Tensor::empty(shape, (x.kind(), x.device())).bernoulli_float_(1.0 - p);
+    kept / (1.0 - p)
+}
+
+/// For each node, the values that it is the last to read.
+fn spent(architecture: &Architecture) -> Vec<Vec<Value>> {
+    let mut seen = vec![false; architecture.nodes().len() + 1];
+    let mut spent: Vec<Vec<Value>> = architecture
+        .nodes()
+        .iter()
+        .rev()
+        .map(|node| {
+            let inputs = node.inputs.iter().copied();
+            inputs
+                .filter(|value| !std::mem::replace(&mut seen[value.place()], true))
+                .collect()
+        })
+        .collect();
+    spent.reverse();
+    spent
 }

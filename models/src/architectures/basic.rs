@@ -1,40 +1,37 @@
 //! The seed code's `BasicConvNet`, a small network for CIFAR.
 
-use crate::architecture::{Architecture, ArchitectureError, Builder};
+use super::Definition;
+use crate::builder::{Builder, Conv, Rules};
+use crate::op::{Init, Pool, Value};
 
-const INPUT_SIZE: [usize; 3] = [3, 32, 32];
+pub(super) const NETWORKS: &[Definition] = &[Definition::cifar("basic-N", &[32], |b, numbers| {
+    basic(b, numbers[0])
+})];
 
 /// Three stages of two convolutions, `planes` channels wide and twice as wide at each stage, then
 /// an average over what is left of the image.
-pub(crate) fn basic(
-    name: &str,
-    planes: usize,
-    input_size: [usize; 3],
-    classes: usize,
-) -> Result<Architecture, ArchitectureError> {
-    if input_size != INPUT_SIZE {
-        return Err(ArchitectureError::InputSize {
-            name: name.to_owned(),
-            expected: INPUT_SIZE,
-            found: input_size,
-        });
-    }
-    let mut builder = Builder::new(name, input_size);
+fn basic(b: &mut Builder, planes: usize) -> Value {
+    b.only([3, 32, 32]);
+    b.rules = Rules {
+        conv: Init::kaiming_normal_out,
+        linear_bias: Init::zeros,
+        ..Rules::default()
+    };
     // Modules of one `Sequential` are named by their place in it.
     let mut place = 0..;
     let mut next = || format!("base.{}", place.next().expect("the range has no end"));
+    let mut x = Value::IMAGES;
     for stage in 0..3 {
         for _ in 0..2 {
-            builder.conv2d(&next(), planes << stage, 3, 1);
-            builder.batch_norm2d(&next());
-            builder.relu(&next());
+            x = b.conv(next(), x, Conv::new(planes << stage, 3).centered());
+            x = b.batch_norm(next(), x);
+            x = b.relu(next(), x);
         }
-        builder.max_pool2d(&next(), 2);
+        x = b.max_pool(next(), x, Pool::new(2, 2));
     }
-    builder.avg_pool2d(&next(), 4);
-    builder.flatten("flatten");
-    builder.linear("fc", classes);
-    Ok(builder.finish())
+    x = b.avg_pool(next(), x, Pool::new(4, 4));
+    x = b.flatten("flatten", x);
+    b.linear("fc", x, b.classes())
 }
 
 #[cfg(test)]
@@ -44,11 +41,7 @@ mod tests {
     #[test]
     fn parameters_are_those_of_the_seed() {
         let net = architecture("basic-16", [3, 32, 32], 100).unwrap();
-        let names: Vec<_> = net
-            .parameters()
-            .into_iter()
-            .map(|p| (p.name, p.shape))
-            .collect();
+        let names = net.parameter_shapes();
         assert_eq!(names.len(), 6 * 5 + 2);
         let has = |name: &str, shape: &[usize]| names.contains(&(name.into(), shape.into()));
         assert!(has("base.0.weight", &[16, 3, 3, 3]));

@@ -1,0 +1,241 @@
+//! The networks, a family a file, and the table of them all.
+
+mod alexnet;
+mod basic;
+mod blocks;
+mod convnext;
+mod densenet;
+mod densenet_cifar;
+mod efficientnet;
+mod efficientnet_lite;
+mod inception;
+mod mobilenet_v2;
+mod mobilenet_v3;
+mod resnet;
+mod squeezenet;
+mod vgg;
+mod vit;
+
+use crate::architecture::{Architecture, ArchitectureError};
+use crate::builder::Builder;
+use crate::op::Value;
+
+/// The families, in the order of `topk-train --list-models`.
+const FAMILIES: &[&[Definition]] = &[
+    basic::NETWORKS,
+    densenet_cifar::NETWORKS,
+    resnet::CIFAR,
+    alexnet::NETWORKS,
+    vgg::NETWORKS,
+    squeezenet::NETWORKS,
+    inception::NETWORKS,
+    resnet::NETWORKS,
+    densenet::NETWORKS,
+    mobilenet_v2::NETWORKS,
+    mobilenet_v3::NETWORKS,
+    efficientnet::NETWORKS,
+    efficientnet_lite::NETWORKS,
+    convnext::NETWORKS,
+    vit::NETWORKS,
+];
+
+/// A network that can be asked for by name.
+struct Definition {
+    /// Its name; words in capitals between hyphens stand for numbers above 0.
+    name: &'static str,
+    /// These numbers, where the network is an example.
+    example: &'static [usize],
+    /// Size of the images that it was made for.
+    input_size: [usize; 3],
+    /// Number of classes that it was made for.
+    classes: usize,
+    /// Adds its nodes and returns the scores; gets the numbers of the name.
+    build: fn(&mut Builder, &[usize]) -> Value,
+}
+
+impl Definition {
+    /// A network for ImageNet.
+    const fn imagenet(name: &'static str, build: fn(&mut Builder, &[usize]) -> Value) -> Self {
+        Self {
+            name,
+            example: &[],
+            input_size: [3, 224, 224],
+            classes: 1000,
+            build,
+        }
+    }
+
+    /// A network for CIFAR-100.
+    const fn cifar(
+        name: &'static str,
+        example: &'static [usize],
+        build: fn(&mut Builder, &[usize]) -> Value,
+    ) -> Self {
+        Self {
+            name,
+            example,
+            input_size: [3, 32, 32],
+            classes: 100,
+            build,
+        }
+    }
+
+    /// For images of this side.
+    const fn side(mut self, side: usize) -> Self {
+        self.input_size = [3, side, side];
+        self
+    }
+
+    /// The numbers in `name`, if it is a name of this network.
+    fn numbers(&self, name: &str) -> Option<Vec<usize>> {
+        let mut numbers = Vec::new();
+        let (mut words, mut found) = (self.name.split('-'), name.split('-'));
+        loop {
+            match (words.next(), found.next()) {
+                (None, None) => return Some(numbers),
+                (Some(word), Some(found)) if is_number(word) => {
+                    let number: u16 = found.parse().ok().filter(|&number| number > 0)?;
+                    numbers.push(number.into());
+                }
+                (Some(word), Some(found)) if word == found => {}
+                _ => return None,
+            }
+        }
+    }
+
+    fn build(
+        &self,
+        name: &str,
+        numbers: &[usize],
+        input_size: [usize; 3],
+        classes: usize,
+    ) -> Result<Architecture, ArchitectureError> {
+        let mut builder = Builder::new(name, input_size, classes);
+        let scores = (self.build)(&mut builder, numbers);
+        builder.finish(scores)
+    }
+}
+
+/// Whether a word of a name stands for a number.
+fn is_number(word: &str) -> bool {
+    word.chars().all(|c| c.is_ascii_uppercase())
+}
+
+fn definitions() -> impl Iterator<Item = &'static Definition> {
+    FAMILIES.iter().copied().flatten()
+}
+
+/// All names, for a message.
+pub(crate) fn names() -> String {
+    definitions()
+        .map(|definition| definition.name)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// The network of this name, for images of `input_size` (channels, height, width).
+///
+/// Names and structure are torchvision's, and timm's for `tf_efficientnet_lite0`. Besides there are
+///
+/// | name | network |
+/// | --- | --- |
+/// | `basic-N` | the seed code's small convolutional network: six 3×3 convolutions of N, N, 2N, 2N, 4N, 4N channels with batch norm, for 32×32 images |
+/// | `densenet-DEPTH-GROWTH` | its DenseNet-BC for 32×32 images |
+/// | `resnet18-cifar` and so on | a ResNet that begins with a 3×3 convolution of stride 1 and no pooling, for small images |
+///
+/// # Errors
+/// If there is none, or it cannot be had for this size or number of classes.
+pub fn architecture(
+    name: &str,
+    input_size: [usize; 3],
+    classes: usize,
+) -> Result<Architecture, ArchitectureError> {
+    if classes == 0 {
+        return Err(ArchitectureError::NoClasses);
+    }
+    let (definition, numbers) = definitions()
+        .find_map(|definition| Some((definition, definition.numbers(name)?)))
+        .ok_or_else(|| ArchitectureError::Unknown(name.to_owned()))?;
+    definition.build(name, &numbers, input_size, classes)
+}
+
+/// Every network, for the images and the number of classes that it was made for; where a name has numbers,
+/// an example.
+pub fn architectures() -> Vec<Architecture> {
+    definitions()
+        .map(|definition| {
+            let mut numbers = definition.example.iter();
+            let name = definition
+                .name
+                .split('-')
+                .map(|word| match is_number(word) {
+                    true => numbers
+                        .next()
+                        .expect("an example has all numbers")
+                        .to_string(),
+                    false => word.to_owned(),
+                })
+                .collect::<Vec<_>>()
+                .join("-");
+            definition
+                .build(
+                    &name,
+                    definition.example,
+                    definition.input_size,
+                    definition.classes,
+                )
+                .expect("a network takes the images that it was made for")
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_networks_are_named() {
+        for name in [
+            "basic",
+            "basic-",
+            "basic-0",
+            "basic--3",
+            "basic-N",
+            "basic-99999999",
+            "basic-8-8",
+            "resnet",
+            "resnet18-",
+        ] {
+            let error = architecture(name, [3, 32, 32], 10).unwrap_err();
+            assert_eq!(error, ArchitectureError::Unknown(name.to_owned()));
+        }
+        let message = ArchitectureError::Unknown("a".to_owned()).to_string();
+        assert!(message.contains(" basic-N, "), "{message}");
+        assert!(message.contains(" resnet18, "), "{message}");
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_had_are_named() {
+        assert!(matches!(
+            architecture("basic-8", [3, 224, 224], 10),
+            Err(ArchitectureError::InputSize {
+                expected: [3, 32, 32],
+                ..
+            })
+        ));
+        assert_eq!(
+            architecture("basic-8", [3, 32, 32], 0),
+            Err(ArchitectureError::NoClasses)
+        );
+    }
+
+    #[test]
+    fn every_network_has_a_name_of_its_own() {
+        for made in architectures() {
+            let found = definitions().filter(|d| d.numbers(made.name()).is_some());
+            assert_eq!(found.count(), 1, "{}", made.name());
+            let again = architecture(made.name(), made.input_size(), made.classes());
+            assert_eq!(again.as_ref(), Ok(&made));
+        }
+    }
+}
