@@ -1,0 +1,177 @@
+use std::io;
+use std::path::PathBuf;
+
+use safetensors::SafeTensorError;
+use thiserror::Error;
+use zip::result::ZipError;
+
+use crate::tensor::TensorError;
+
+/// Why a file of weights cannot be read or written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum WeightsError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The file cannot be written.
+    #[error("cannot write {}: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The file's name does not say in which format it is to be written.
+    #[error(
+        "cannot write {}: its name must end in .safetensors, .pth or .pt, which says the format",
+        path.display()
+    )]
+    Extension {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file holds no weights that can be read.
+    #[error("no weights can be read from {}: {error}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: FormatError,
+    },
+}
+
+/// What is wrong with the contents of a file of weights.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// The contents are in none of the formats.
+    #[error(
+        "it is neither a safetensors file nor one that torch.save wrote; if it is older than \
+         PyTorch 0.2 or from elsewhere, load it there and save its state_dict again"
+    )]
+    Unknown,
+    /// Something is larger than is read.
+    #[error("{what} of {size} is more than the {limit} that are read")]
+    TooLarge {
+        /// What it is.
+        what: &'static str,
+        /// Its size, as the file declares it.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The file ends too early.
+    #[error("it ends in the middle of {what}: the file is not whole, fetch or copy it again")]
+    Truncated {
+        /// What is cut off.
+        what: String,
+    },
+    /// The header of a safetensors file is wrong.
+    #[error("as a safetensors file it is damaged: {0}")]
+    Safetensors(#[from] SafeTensorError),
+    /// The zip archive is wrong.
+    #[error("as a zip archive of PyTorch it is damaged: {0}")]
+    Zip(#[from] ZipError),
+    /// A part of a zip archive is wrong.
+    #[error("its entry {name} {fault}")]
+    Entry {
+        /// Name of the entry.
+        name: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// The pickle is wrong, or wants more than a state_dict does.
+    #[error("its pickle {fault} (byte {at})")]
+    Pickle {
+        /// Where in the pickle.
+        at: usize,
+        /// What is wrong.
+        fault: PickleFault,
+    },
+    /// The storages of the older format are not those of the pickle.
+    #[error("its storage {key} {fault}")]
+    Storage {
+        /// The storage.
+        key: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// There is no state_dict in it.
+    #[error("{0}; save model.state_dict() alone, or under the key `state_dict`")]
+    NoStateDict(String),
+    /// A tensor is wrong.
+    #[error("{name}: {error}")]
+    Tensor {
+        /// The tensor.
+        name: String,
+        /// What is wrong with it.
+        error: TensorError,
+    },
+    /// The elements are of a type that is not read.
+    #[error("{name} is {dtype}: weights must be floating-point numbers or integers")]
+    Dtype {
+        /// The tensor.
+        name: String,
+        /// Type of its elements.
+        dtype: String,
+    },
+    /// A weight is infinite or not a number.
+    #[error(
+        "{name} is {value} at element {index}: such weights give no scores; take a checkpoint from \
+         before the training diverged"
+    )]
+    NotFinite {
+        /// The tensor.
+        name: String,
+        /// Place of the element, row-major.
+        index: usize,
+        /// The element.
+        value: f64,
+    },
+}
+
+/// Why a pickle is refused. Nothing of it is ever run.
+#[derive(Clone, Debug, Error, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum PickleFault {
+    /// It asks for something that no state_dict needs.
+    #[error(
+        "asks for {0}, which is no part of a state_dict: refused; nothing of it was run; if you \
+         trust the file, load it in PyTorch and save its state_dict alone"
+    )]
+    Global(String),
+    /// It has an operation that no state_dict needs.
+    #[error("has the operation {0:#04x}, which is no part of a state_dict: refused")]
+    Opcode(u8),
+    /// Its version is not known.
+    #[error("has protocol {0}, expected 2 to 5")]
+    Protocol(u8),
+    /// It ends too early.
+    #[error("ends in the middle: the file is not whole, fetch or copy it again")]
+    Truncated,
+    /// There is too much of something.
+    #[error("has more than {limit} {what}: refused")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// Something is not what it should be.
+    #[error("has {got} where {expected} should be")]
+    Unexpected {
+        /// What is needed there.
+        expected: &'static str,
+        /// What is there.
+        got: String,
+    },
+    /// A tensor does not lie in its storage.
+    #[error("has a tensor {0}")]
+    Tensor(String),
+}

@@ -1,0 +1,41 @@
+//! Files of named tensors: safetensors, and what `torch.save` writes.
+//!
+//! [`StateDict::read`] reads the weights of a classifier from safetensors files and from PyTorch's
+//! `.pth` and `.pt` files, both the zip archives of PyTorch 1.6 and later and the older format. A
+//! pickle is never run: an interpreter of its own builds plain containers and tensors, and refuses
+//! a file that asks for anything else by the name of what it asks for. Files from anyone may be
+//! read: sizes are capped, and what a file declares is believed only as far as its own length
+//! justifies.
+//!
+//! ```
+//! use topk_weights::{Head, Matching, StateDict, Tensor};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("linear.pth");
+//! let mut weights = StateDict::default();
+//! let values: Vec<f32> = (0..6).map(|i| i as f32).collect();
+//! weights.tensors.insert("fc.weight".to_owned(), Tensor::from_f32(&[2, 3], &values)?);
+//! weights.save(&path)?; // or .safetensors; torch.load(path, weights_only=True) reads this one
+//!
+//! let weights = StateDict::read(&path)?;
+//! assert_eq!(weights.tensors["fc.weight"].to_f32()?, values);
+//!
+//! // For a network of five classes in place of two:
+//! let matching = Matching { ignored: &["num_batches_tracked"], head: Head::New(&["fc.weight"]) };
+//! let matched = matching.apply(weights, [("fc.weight", [5, 3].as_slice())])?;
+//! assert_eq!(matched.new, ["fc.weight"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod error;
+mod matching;
+mod pickle;
+mod pytorch;
+mod safetensors;
+mod state_dict;
+mod tensor;
+
+pub use error::{FormatError, PickleFault, WeightsError};
+pub use matching::{Head, Matched, Matching, Mismatch};
+pub use state_dict::{StateDict, Value};
+pub use tensor::{Dtype, Tensor, TensorError};

@@ -1,0 +1,152 @@
+use std::borrow::Cow;
+use std::io::{Cursor, Read};
+
+use zip::CompressionMethod;
+use zip::read::ZipArchive;
+use zip::result::ZipError;
+
+use crate::error::FormatError;
+use crate::pickle::{self, StorageRef};
+use crate::pytorch::{Storages, state_dict, storage_len};
+use crate::state_dict::StateDict;
+
+/// What is inflated may take so many times the bytes of the file. A tenth of that is usual where
+/// weights are quantised, and other weights hardly shrink at all.
+const MAX_INFLATION: u64 = 32;
+
+/// What may be inflated in any case.
+const FREE_BYTES: u64 = 1 << 18;
+
+/// Bytes of the entry that says the order of bytes.
+const MAX_BYTE_ORDER: usize = 16;
+
+/// The entries of a zip file, with an account of what was read.
+struct Archive<'a> {
+    zip: ZipArchive<Cursor<&'a [u8]>>,
+    root: String,
+    bytes: u64,
+    read: u64,
+    inflated: u64,
+}
+
+/// Whether a file is a zip archive.
+pub(crate) fn is_zip(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PK\x03\x04")
+}
+
+/// Reads what PyTorch 1.6 and later write.
+pub(crate) fn read(bytes: &[u8]) -> Result<StateDict, FormatError> {
+    let mut archive = Archive::new(bytes)?;
+    if archive.has("byteorder") {
+        let order = archive.entry("byteorder", MAX_BYTE_ORDER)?;
+        if order != b"little" {
+            return Err(FormatError::Entry {
+                name: archive.name("byteorder"),
+                fault: "does not say `little`: the file is from another kind of machine; save it \
+                        again on one with little-endian numbers"
+                    .to_owned(),
+            });
+        }
+    }
+    let pickle = archive.entry("data.pkl", pickle::MAX_BYTES)?;
+    state_dict(&pickle::parse(&pickle)?, &mut archive)
+}
+
+impl<'a> Archive<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, FormatError> {
+        let zip = ZipArchive::new(Cursor::new(bytes))?;
+        if zip.has_duplicate_names() {
+            return Err(ZipError::InvalidArchive("two entries have the same name".into()).into());
+        }
+        let names = zip.file_names_raw();
+        let root = names.filter_map(root).min();
+        let root = root.ok_or(FormatError::Entry {
+            name: "data.pkl".to_owned(),
+            fault: "is missing: no zip file of torch.save".to_owned(),
+        })?;
+        Ok(Self {
+            zip,
+            root,
+            bytes: bytes.len() as u64,
+            read: 0,
+            inflated: 0,
+        })
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.root)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.zip.index_for_name(&self.name(name)).is_some()
+    }
+
+    /// The bytes of an entry, if they are at most so many.
+    fn entry(&mut self, name: &str, limit: usize) -> Result<Vec<u8>, FormatError> {
+        let name = self.name(name);
+        let fault = |fault: String| FormatError::Entry {
+            name: name.clone(),
+            fault,
+        };
+        let entry = self.zip.by_name(&name).map_err(|error| match error {
+            ZipError::FileNotFound => fault("is missing".to_owned()),
+            error => error.into(),
+        })?;
+        let compression = entry.compression();
+        if !matches!(
+            compression,
+            CompressionMethod::Stored | CompressionMethod::Deflated
+        ) {
+            return Err(fault(format!(
+                "is compressed with {compression}, expected deflate"
+            )));
+        }
+        let size = entry.size();
+        if size > limit as u64 {
+            return Err(fault(format!(
+                "is of {size} bytes, more than the {limit} expected"
+            )));
+        }
+        // Entries that lie over each other would be read several times.
+        self.read += entry.compressed_size();
+        self.inflated += size;
+        let most = self.bytes.saturating_mul(MAX_INFLATION);
+        if self.read > self.bytes || self.inflated > most.saturating_add(FREE_BYTES) {
+            return Err(fault(format!(
+                "brings what is unpacked to {} bytes, from a file of {}: refused as a zip bomb",
+                self.inflated, self.bytes
+            )));
+        }
+        let mut bytes = Vec::with_capacity(size as usize);
+        let result = entry.take(size + 1).read_to_end(&mut bytes);
+        result.map_err(|error| fault(format!("cannot be unpacked: {error}")))?;
+        if bytes.len() as u64 != size {
+            let got = bytes.len();
+            return Err(fault(format!("has {got} bytes, expected {size}")));
+        }
+        Ok(bytes)
+    }
+}
+
+/// The folder of the pickle, with its slash, if this is the name of the pickle.
+fn root(name: &[u8]) -> Option<String> {
+    let root = str::from_utf8(name).ok()?.strip_suffix("data.pkl")?;
+    let is_folder = |name: &str| !name.is_empty() && !name.contains('/');
+    let is_root = root.is_empty() || root.strip_suffix('/').is_some_and(is_folder);
+    is_root.then(|| root.to_owned())
+}
+
+impl Storages for Archive<'_> {
+    fn read(&mut self, key: &str, storage: &StorageRef) -> Result<Cow<'_, [u8]>, FormatError> {
+        let expected = storage_len(key, storage)?;
+        let name = format!("data/{key}");
+        let bytes = self.entry(&name, expected)?;
+        if bytes.len() != expected {
+            return Err(FormatError::Entry {
+                name: self.name(&name),
+                fault: format!("has {} bytes, expected {expected}", bytes.len()),
+            });
+        }
+        Ok(bytes.into())
+    }
+}

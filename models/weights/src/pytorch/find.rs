@@ -1,0 +1,175 @@
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::error::FormatError;
+use crate::pickle::{Container, Object, Pickle};
+use crate::pytorch::unexpected;
+use crate::state_dict::Value;
+
+/// Where a state_dict lies in a dictionary that has no tensors itself: the first of these that is a
+/// dictionary. Averaged weights count only where there are no others.
+const KEYS: [&str; 12] = [
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+    "module",
+    "weights",
+    "state_dict_ema",
+    "ema_state_dict",
+    "model_ema",
+    "ema_model",
+    "ema",
+];
+
+/// Dictionaries within each other, on the way to the state_dict.
+const MAX_DEPTH: usize = 4;
+
+/// What DataParallel and torch.compile put before every name.
+const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
+
+/// Bytes of a key.
+const MAX_NAME: usize = 1024;
+
+/// Bytes of all strings beside the tensors together.
+const MAX_METADATA: usize = 1 << 20;
+
+/// Keys that a message shows.
+const SHOWN: usize = 12;
+
+/// A state_dict.
+pub(super) struct Found {
+    /// Its tensors, by number.
+    pub(super) tensors: Vec<(String, u32)>,
+    /// Numbers and strings in it and in the dictionaries around it.
+    pub(super) metadata: BTreeMap<String, Value>,
+}
+
+/// Finds the state_dict.
+pub(super) fn find(pickle: &Pickle) -> Result<Found, FormatError> {
+    let mut object = pickle.root;
+    let mut metadata = BTreeMap::new();
+    let mut text = 0;
+    for _ in 0..MAX_DEPTH {
+        let Object::Dict(dict) = object else {
+            return Err(FormatError::NoStateDict(format!(
+                "it holds {}, not a dictionary of tensors",
+                object.kind()
+            )));
+        };
+        let entries = entries(pickle, dict)?;
+        for (key, object) in &entries {
+            let value = match *object {
+                Object::Bool(value) => Value::Bool(value),
+                Object::Int(value) => Value::Int(value),
+                Object::Float(value) => Value::Float(value),
+                Object::Text(value) => {
+                    text += value.len();
+                    if text > MAX_METADATA {
+                        return Err(FormatError::TooLarge {
+                            what: "text beside the tensors",
+                            size: text as u64,
+                            limit: MAX_METADATA as u64,
+                        });
+                    }
+                    Value::Text(value.get(pickle.bytes).into_owned())
+                }
+                _ => continue,
+            };
+            metadata.entry(key.clone().into_owned()).or_insert(value);
+        }
+        let tensors = entries.iter().filter_map(|(key, object)| match *object {
+            Object::Tensor(tensor) => Some((key.as_ref(), tensor)),
+            _ => None,
+        });
+        let tensors: Vec<_> = tensors.collect();
+        if !tensors.is_empty() {
+            return Ok(Found {
+                tensors: without_prefixes(tensors),
+                metadata,
+            });
+        }
+        let inner = KEYS.iter().filter_map(|&key| entries.get(key));
+        let mut inner = inner.filter(|object| matches!(object, Object::Dict(_)));
+        object = *inner.next().ok_or_else(|| none(entries.keys()))?;
+    }
+    Err(FormatError::NoStateDict(format!(
+        "it has no tensors in {MAX_DEPTH} dictionaries within each other"
+    )))
+}
+
+fn none<'a>(keys: impl ExactSizeIterator<Item = &'a Cow<'a, str>>) -> FormatError {
+    let count = keys.len();
+    let mut shown: Vec<_> = keys.take(SHOWN).map(|key| format!("`{key}`")).collect();
+    if count > SHOWN {
+        shown.push("…".to_owned());
+    }
+    FormatError::NoStateDict(if count == 0 {
+        "it holds an empty dictionary".to_owned()
+    } else {
+        format!(
+            "it holds a dictionary of {}, in none of which a state_dict is looked for",
+            shown.join(", ")
+        )
+    })
+}
+
+/// The entries of a dictionary whose keys are strings. One of another key must be no tensor.
+fn entries<'a>(
+    pickle: &Pickle<'a>,
+    dict: Container,
+) -> Result<BTreeMap<Cow<'a, str>, Object>, FormatError> {
+    let mut entries = BTreeMap::new();
+    for (key, value) in pickle.heap.entries(dict) {
+        match (key, value) {
+            (Object::Text(key), _) if key.len() > MAX_NAME => {
+                return Err(FormatError::TooLarge {
+                    what: "a name",
+                    size: key.len() as u64,
+                    limit: MAX_NAME as u64,
+                });
+            }
+            (Object::Text(key), _) => {
+                entries.insert(key.get(pickle.bytes), value);
+            }
+            (_, Object::Tensor(_)) => return Err(unexpected("the name of a tensor", key.kind())),
+            _ => {}
+        }
+    }
+    Ok(entries)
+}
+
+/// The names without what all of them begin with, if it is one of [`PREFIXES`].
+fn without_prefixes(mut tensors: Vec<(&str, u32)>) -> Vec<(String, u32)> {
+    while let Some(prefix) = PREFIXES.iter().find(|&&prefix| {
+        let mut names = tensors.iter().map(|(name, _)| name);
+        names.all(|name| name.len() > prefix.len() && name.starts_with(prefix))
+    }) {
+        for (name, _) in &mut tensors {
+            *name = &name[prefix.len()..];
+        }
+    }
+    let owned = tensors.into_iter();
+    owned
+        .map(|(name, tensor)| (name.to_owned(), tensor))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_of_all_names_is_removed() {
+        let names = |names: &[&'static str]| {
+            let tensors = names.iter().map(|&name| (name, 0)).collect();
+            let names = without_prefixes(tensors).into_iter();
+            names.map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&["module.a", "module.b.c"]), ["a", "b.c"]);
+        assert_eq!(names(&["module.a", "b"]), ["module.a", "b"]);
+        assert_eq!(names(&["_orig_mod.module.a"]), ["a"]);
+        assert_eq!(names(&["module.", "module.a"]), ["module.", "module.a"]);
+    }
+}

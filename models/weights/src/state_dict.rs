@@ -1,0 +1,146 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::Path;
+
+use atomic_write_file::AtomicWriteFile;
+
+use crate::error::{FormatError, WeightsError};
+use crate::tensor::Tensor;
+use crate::{pytorch, safetensors};
+
+/// Bytes of a file.
+const MAX_FILE: u64 = 16 << 30;
+
+/// A number or a string beside the tensors, such as an epoch.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Value {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Bool(value) => value.fmt(f),
+            Self::Int(value) => value.fmt(f),
+            Self::Float(value) => value.fmt(f),
+            Self::Text(value) => f.write_str(value),
+        }
+    }
+}
+
+/// Named tensors.
+///
+/// The floating-point numbers of one that was read are finite.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StateDict {
+    /// The tensors, by PyTorch's names of parameters and buffers.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// What stands beside them: the metadata of a safetensors file, which are strings, or the numbers
+    /// and strings in the dictionaries of a PyTorch file.
+    pub metadata: BTreeMap<String, Value>,
+}
+
+impl StateDict {
+    /// Reads a file: safetensors, or of `torch.save`, whatever its name.
+    ///
+    /// In a PyTorch file the state_dict is the object itself or, where that is a dictionary without
+    /// tensors, under the first of these keys that holds a dictionary: `state_dict`,
+    /// `model_state_dict`, `model`, `net`, `network`, `module`, `weights`, `state_dict_ema`,
+    /// `ema_state_dict`, `model_ema`, `ema_model`, `ema`; and so on within that. `module.` and
+    /// `_orig_mod.`, if all names begin with them, are removed.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is in no such format, damaged, larger than 16 GiB, has weights that
+    /// are not finite, or asks for more than a state_dict does. Nothing of it is run.
+    pub fn read(path: &Path) -> Result<Self, WeightsError> {
+        let format = |error| WeightsError::Format {
+            path: path.to_owned(),
+            error,
+        };
+        let read = || {
+            let mut bytes = Vec::new();
+            let file = File::open(path)?;
+            let size = file.metadata()?.len();
+            if size <= MAX_FILE {
+                bytes.reserve_exact(size as usize);
+                file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+            }
+            Ok((bytes, size))
+        };
+        let (bytes, size) = read().map_err(|error| WeightsError::Read {
+            path: path.to_owned(),
+            error,
+        })?;
+        let size = size.max(bytes.len() as u64);
+        if size > MAX_FILE {
+            return Err(format(FormatError::TooLarge {
+                what: "a file",
+                size,
+                limit: MAX_FILE,
+            }));
+        }
+        Self::from_bytes(&bytes).map_err(format)
+    }
+
+    /// Reads the contents of a file, as [`read`](Self::read) does.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        let state_dict = if pytorch::is_zip(bytes) {
+            pytorch::read_zip(bytes)
+        } else if pytorch::is_legacy(bytes) {
+            pytorch::read_legacy(bytes)
+        } else if safetensors::is_safetensors(bytes) {
+            safetensors::read(bytes)
+        } else {
+            Err(FormatError::Unknown)
+        }?;
+        for (name, tensor) in &state_dict.tensors {
+            if let Some((index, value)) = tensor.not_finite() {
+                return Err(FormatError::NotFinite {
+                    name: name.clone(),
+                    index,
+                    value,
+                });
+            }
+        }
+        Ok(state_dict)
+    }
+
+    /// Writes a file, whole or not at all, in the format that its name says: `.safetensors`, with the
+    /// metadata as strings, or `.pth` or `.pt`, the state_dict alone, which
+    /// `torch.load(path, weights_only=True)` reads. The same tensors always give the same bytes.
+    ///
+    /// # Errors
+    /// If the name says no format, or the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), WeightsError> {
+        let write: fn(&Self, &mut BufWriter<AtomicWriteFile>) -> io::Result<()> =
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("safetensors") => |weights, to| safetensors::write(weights, to),
+                Some("pth" | "pt") => |weights, to| pytorch::write(weights, to),
+                _ => {
+                    return Err(WeightsError::Extension {
+                        path: path.to_owned(),
+                    });
+                }
+            };
+        let save = || {
+            let mut file = BufWriter::new(AtomicWriteFile::open(path)?);
+            write(self, &mut file)?;
+            file.flush()?;
+            let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+            file.commit()
+        };
+        save().map_err(|error| WeightsError::Write {
+            path: path.to_owned(),
+            error,
+        })
+    }
+}
