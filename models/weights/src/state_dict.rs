@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use atomic_write_file::AtomicWriteFile;
@@ -12,6 +12,9 @@ use crate::{pytorch, safetensors};
 
 /// Bytes of a file.
 const MAX_FILE: u64 = 16 << 30;
+
+/// What DataParallel and torch.compile put before every name.
+const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
 
 /// A number or a string beside the tensors, such as an epoch.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,8 +55,10 @@ impl StateDict {
     /// In a PyTorch file the state_dict is the object itself or, where that is a dictionary without
     /// tensors, under the first of these keys that holds a dictionary: `state_dict`,
     /// `model_state_dict`, `model`, `net`, `network`, `module`, `weights`, `state_dict_ema`,
-    /// `ema_state_dict`, `model_ema`, `ema_model`, `ema`; and so on within that. `module.` and
-    /// `_orig_mod.`, if all names begin with them, are removed.
+    /// `ema_state_dict`, `model_ema`, `ema_model`, `ema`; and so on within that.
+    ///
+    /// Where all names begin with `module.` or `_orig_mod.`, which DataParallel and torch.compile put
+    /// there, that is removed.
     ///
     /// # Errors
     /// If the file cannot be read, is in no such format, damaged, larger than 16 GiB, has weights that
@@ -93,7 +98,7 @@ impl StateDict {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
-        let state_dict = if pytorch::is_zip(bytes) {
+        let mut state_dict = if pytorch::is_zip(bytes) {
             pytorch::read_zip(bytes)
         } else if pytorch::is_legacy(bytes) {
             pytorch::read_legacy(bytes)
@@ -111,7 +116,19 @@ impl StateDict {
                 });
             }
         }
+        state_dict.remove_prefixes();
         Ok(state_dict)
+    }
+
+    fn remove_prefixes(&mut self) {
+        while let Some(prefix) = PREFIXES.iter().find(|&&prefix| {
+            let starts = |name: &String| name.len() > prefix.len() && name.starts_with(prefix);
+            !self.tensors.is_empty() && self.tensors.keys().all(starts)
+        }) {
+            let tensors = std::mem::take(&mut self.tensors).into_iter();
+            let renamed = tensors.map(|(name, tensor)| (name[prefix.len()..].to_owned(), tensor));
+            self.tensors = renamed.collect();
+        }
     }
 
     /// Writes a file, whole or not at all, in the format that its name says: `.safetensors`, with the
@@ -121,16 +138,17 @@ impl StateDict {
     /// # Errors
     /// If the name says no format, or the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), WeightsError> {
-        let write: fn(&Self, &mut BufWriter<AtomicWriteFile>) -> io::Result<()> =
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("safetensors") => |weights, to| safetensors::write(weights, to),
-                Some("pth" | "pt") => |weights, to| pytorch::write(weights, to),
-                _ => {
-                    return Err(WeightsError::Extension {
-                        path: path.to_owned(),
-                    });
-                }
-            };
+        type Writer = fn(&StateDict, &mut BufWriter<AtomicWriteFile>) -> io::Result<()>;
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let write: Writer = match extension {
+            Some("safetensors") => |weights, to| weights.write_safetensors(to),
+            Some("pth" | "pt") => |weights, to| weights.write_pth(to),
+            _ => {
+                return Err(WeightsError::Extension {
+                    path: path.to_owned(),
+                });
+            }
+        };
         let save = || {
             let mut file = BufWriter::new(AtomicWriteFile::open(path)?);
             write(self, &mut file)?;
@@ -142,5 +160,44 @@ impl StateDict {
             path: path.to_owned(),
             error,
         })
+    }
+
+    /// Writes the contents of a safetensors file; see [`save`](Self::save).
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_safetensors(&self, to: &mut impl Write) -> io::Result<()> {
+        safetensors::write(self, to)
+    }
+
+    /// Writes the contents of a PyTorch file; see [`save`](Self::save).
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_pth(&self, to: &mut (impl Write + Seek)) -> io::Result<()> {
+        pytorch::write(self, to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_of_all_names_is_removed() {
+        let names = |names: &[&str]| {
+            let mut weights = StateDict::default();
+            for &name in names {
+                let tensor = Tensor::from_f32(&[], &[0.0]).unwrap();
+                weights.tensors.insert(name.to_owned(), tensor);
+            }
+            weights.remove_prefixes();
+            weights.tensors.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(names(&["module.a", "module.b.c"]), ["a", "b.c"]);
+        assert_eq!(names(&["module.a", "b"]), ["b", "module.a"]);
+        assert_eq!(names(&["_orig_mod.module.a"]), ["a"]);
+        assert_eq!(names(&["module.", "module.a"]), ["module.", "module.a"]);
+        assert!(names(&[]).is_empty());
     }
 }

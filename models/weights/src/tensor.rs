@@ -91,11 +91,12 @@ pub struct Tensor {
     bytes: Vec<u8>,
 }
 
-/// Bytes of a tensor of this shape, unless they are too many for this machine.
+/// Bytes of a tensor of this shape, unless they are too many for any memory.
 pub(crate) fn byte_len(shape: &[usize], dtype: Dtype) -> Option<usize> {
     // No dimension may hide behind a 0: the product without it must be a number too.
     let most = shape.iter().filter(|&&dim| dim != 0);
     let product = most.copied().try_fold(dtype.size(), usize::checked_mul)?;
+    let product = isize::try_from(product).ok()? as usize;
     Some(if shape.contains(&0) { 0 } else { product })
 }
 

@@ -151,7 +151,12 @@ impl Heap {
         items: &[Object],
     ) -> Result<(), PickleFault> {
         self.count(items.len())?;
-        self.containers[container.0 as usize].extend_from_slice(items);
+        let container = &mut self.containers[container.0 as usize];
+        if container.is_empty() {
+            // Many stay this small, and would else get room for four.
+            container.reserve_exact(items.len());
+        }
+        container.extend_from_slice(items);
         Ok(())
     }
 

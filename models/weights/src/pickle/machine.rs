@@ -253,8 +253,12 @@ impl<'a> Machine<'a> {
             b'b' => {
                 let (state, &[object]) = (self.stack.pop()?, self.stack.top()?);
                 // Attributes of an OrderedDict, such as a state_dict's _metadata, are not needed.
-                if !matches!((object, state), (Object::Dict(_), Object::Dict(_))) {
-                    return Err(object.expected("a dictionary, to be given attributes"));
+                match (object, state) {
+                    (Object::Dict(_), Object::Dict(_)) => {}
+                    (Object::Dict(_), _) => {
+                        return Err(state.expected("a dictionary of attributes"));
+                    }
+                    _ => return Err(object.expected("an object that may have attributes")),
                 }
             }
             b'Q' => {

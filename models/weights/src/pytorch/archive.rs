@@ -15,7 +15,7 @@ use crate::state_dict::StateDict;
 const MAX_INFLATION: u64 = 32;
 
 /// What may be inflated in any case.
-const FREE_BYTES: u64 = 1 << 18;
+const FREE_BYTES: u64 = 1 << 16;
 
 /// Bytes of the entry that says the order of bytes.
 const MAX_BYTE_ORDER: usize = 16;

@@ -26,9 +26,6 @@ const KEYS: [&str; 12] = [
 /// Dictionaries within each other, on the way to the state_dict.
 const MAX_DEPTH: usize = 4;
 
-/// What DataParallel and torch.compile put before every name.
-const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
-
 /// Bytes of a key.
 const MAX_NAME: usize = 1024;
 
@@ -80,15 +77,12 @@ pub(super) fn find(pickle: &Pickle) -> Result<Found, FormatError> {
             metadata.entry(key.clone().into_owned()).or_insert(value);
         }
         let tensors = entries.iter().filter_map(|(key, object)| match *object {
-            Object::Tensor(tensor) => Some((key.as_ref(), tensor)),
+            Object::Tensor(tensor) => Some((key.clone().into_owned(), tensor)),
             _ => None,
         });
         let tensors: Vec<_> = tensors.collect();
         if !tensors.is_empty() {
-            return Ok(Found {
-                tensors: without_prefixes(tensors),
-                metadata,
-            });
+            return Ok(Found { tensors, metadata });
         }
         let inner = KEYS.iter().filter_map(|&key| entries.get(key));
         let mut inner = inner.filter(|object| matches!(object, Object::Dict(_)));
@@ -138,38 +132,4 @@ fn entries<'a>(
         }
     }
     Ok(entries)
-}
-
-/// The names without what all of them begin with, if it is one of [`PREFIXES`].
-fn without_prefixes(mut tensors: Vec<(&str, u32)>) -> Vec<(String, u32)> {
-    while let Some(prefix) = PREFIXES.iter().find(|&&prefix| {
-        let mut names = tensors.iter().map(|(name, _)| name);
-        names.all(|name| name.len() > prefix.len() && name.starts_with(prefix))
-    }) {
-        for (name, _) in &mut tensors {
-            *name = &name[prefix.len()..];
-        }
-    }
-    let owned = tensors.into_iter();
-    owned
-        .map(|(name, tensor)| (name.to_owned(), tensor))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_of_all_names_is_removed() {
-        let names = |names: &[&'static str]| {
-            let tensors = names.iter().map(|&name| (name, 0)).collect();
-            let names = without_prefixes(tensors).into_iter();
-            names.map(|(name, _)| name).collect::<Vec<_>>()
-        };
-        assert_eq!(names(&["module.a", "module.b.c"]), ["a", "b.c"]);
-        assert_eq!(names(&["module.a", "b"]), ["module.a", "b"]);
-        assert_eq!(names(&["_orig_mod.module.a"]), ["a"]);
-        assert_eq!(names(&["module.", "module.a"]), ["module.", "module.a"]);
-    }
 }

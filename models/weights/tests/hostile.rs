@@ -1,0 +1,658 @@
+//! Files that mean harm, or lie, are refused with a clear error, in little memory and time.
+
+mod memory;
+
+use std::io::{Cursor, Write};
+
+use topk_weights::StateDict;
+use zip::CompressionMethod;
+use zip::write::{SimpleFileOptions, ZipWriter};
+
+/// What a file may make a reader allocate: so much, and so many bytes for each of its own, but no more
+/// than the last.
+const FREE_BYTES: usize = 1 << 20;
+const BYTES_FOR_A_BYTE: usize = 48;
+const MOST_BYTES: usize = 40 << 20;
+
+/// The beginning of a pickle.
+const PROTO: &[u8] = b"\x80\x02";
+
+/// The dictionary that an empty state_dict is.
+const ORDERED_DICT: &[u8] = b"ccollections\nOrderedDict\n)R";
+
+/// A zip file of PyTorch.
+fn zip(entries: &[(&str, &[u8])], compression: CompressionMethod) -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(compression);
+    for (name, bytes) in entries {
+        zip.start_file(format!("archive/{name}"), options).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+fn stored(pickle: &[u8]) -> Vec<u8> {
+    let floats: Vec<u8> = (0..6).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    let entries = [("data.pkl", pickle), ("data/0", &floats)];
+    zip(&entries, CompressionMethod::Stored)
+}
+
+/// The same pickle in the format before PyTorch 1.6.
+fn legacy(pickle: &[u8]) -> Vec<u8> {
+    let mut bytes = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.".to_vec();
+    bytes.extend(b"\x80\x02M\xe9\x03.");
+    bytes.extend(b"\x80\x02}(U\x0dlittle_endian\x88u.");
+    bytes.extend(pickle);
+    bytes.extend(b"\x80\x02]U\x010a.");
+    bytes.extend(6u64.to_le_bytes());
+    bytes.extend((0..6).flat_map(|i| (i as f32).to_le_bytes()));
+    bytes
+}
+
+/// Why a file is refused.
+fn refusal(bytes: &[u8]) -> String {
+    let (result, peak) = memory::peak(|| StateDict::from_bytes(bytes));
+    let message = result.expect_err("it should be refused").to_string();
+    let most = FREE_BYTES + BYTES_FOR_A_BYTE * bytes.len();
+    assert!(peak < most.min(MOST_BYTES), "{peak} bytes: {message}");
+    assert!(message.len() < 1000, "{message}");
+    message
+}
+
+/// Why a pickle is refused, in both formats.
+fn pickle_refusal(pickle: &[u8]) -> String {
+    let message = refusal(&stored(pickle));
+    assert_eq!(refusal(&legacy(pickle)), message);
+    message
+}
+
+fn text(text: &str) -> Vec<u8> {
+    let mut bytes = vec![b'X'];
+    bytes.extend((text.len() as u32).to_le_bytes());
+    bytes.extend(text.bytes());
+    bytes
+}
+
+fn int(value: i64) -> Vec<u8> {
+    let mut bytes = vec![0x8a, 8];
+    bytes.extend(value.to_le_bytes());
+    bytes
+}
+
+fn tuple(items: &[Vec<u8>]) -> Vec<u8> {
+    [b"(", items.concat().as_slice(), b"t"].concat()
+}
+
+/// The persistent id of a storage.
+fn storage(storage_type: &str, key: &str, elements: i64) -> Vec<u8> {
+    let storage_type = format!("ctorch\n{storage_type}\n").into_bytes();
+    let parts = [
+        text("storage"),
+        storage_type,
+        text(key),
+        text("cpu"),
+        int(elements),
+    ];
+    [tuple(&parts).as_slice(), b"Q"].concat()
+}
+
+fn tensor(storage: Vec<u8>, offset: i64, sizes: &[i64], strides: &[i64]) -> Vec<u8> {
+    let ints = |values: &[i64]| tuple(&values.iter().map(|&value| int(value)).collect::<Vec<_>>());
+    let arguments = [
+        storage,
+        int(offset),
+        ints(sizes),
+        ints(strides),
+        vec![0x89],
+        ORDERED_DICT.to_vec(),
+    ];
+    let function = b"ctorch._utils\n_rebuild_tensor_v2\n".as_slice();
+    [function, &tuple(&arguments), b"R"].concat()
+}
+
+/// A state_dict of these tensors.
+fn state_dict(tensors: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut pickle = [PROTO, ORDERED_DICT].concat();
+    for (name, tensor) in tensors {
+        pickle.extend(text(name));
+        pickle.extend(tensor);
+        pickle.push(b's');
+    }
+    pickle.push(b'.');
+    pickle
+}
+
+#[test]
+fn the_files_made_here_are_otherwise_sound() {
+    let float = tensor(storage("FloatStorage", "0", 6), 1, &[2, 2], &[2, 1]);
+    let pickle = state_dict(&[("a", float)]);
+    for file in [stored(&pickle), legacy(&pickle)] {
+        let weights = StateDict::from_bytes(&file).unwrap();
+        let values = weights.tensors["a"].to_f32().unwrap();
+        assert_eq!(values, [1.0, 2.0, 3.0, 4.0]);
+    }
+}
+
+#[test]
+fn nothing_but_tensors_can_be_asked_for() {
+    let ask = |module: &str, name: &str| {
+        let global = format!("c{module}\n{name}\n").into_bytes();
+        let stack_global = [text(module), text(name), vec![0x93]].concat();
+        for global in [global, stack_global] {
+            let pickle = [PROTO, &global, &text("id"), b"\x85R."].concat();
+            let message = pickle_refusal(&pickle);
+            let expected = format!(
+                "its pickle asks for {module}.{name}, which is no part of a state_dict: refused; \
+                 nothing of it was run"
+            );
+            assert!(message.starts_with(&expected), "{message}");
+        }
+    };
+    ask("os", "system");
+    ask("posix", "system");
+    ask("nt", "system");
+    ask("builtins", "eval");
+    ask("__builtin__", "eval");
+    ask("builtins", "getattr");
+    ask("subprocess", "Popen");
+    ask("collections", "OrderedDict.update");
+    ask("torch", "load");
+    ask("torch", "hub.load");
+    ask("torch", "QInt8Storage");
+    ask("torch._utils", "_rebuild_sparse_tensor");
+    ask("torch.serialization", "load");
+    ask("numpy.core.multiarray", "_reconstruct");
+    ask("__main__", "Net");
+
+    let name = "x".repeat(10_000);
+    let pickle = [PROTO, &text(&name), &text(&name), b"\x93."].concat();
+    assert!(pickle_refusal(&pickle).contains("asks for xxx"));
+    let pickle = [PROTO, b"c", name.as_bytes(), b"\nsystem\n."].concat();
+    assert!(pickle_refusal(&pickle).contains("more than 256 bytes in the name of a global"));
+    let pickle = [PROTO, b"c\x1b[2Jos\nsystem\n."].concat();
+    assert!(pickle_refusal(&pickle).contains("asks for \\u{1b}[2Jos.system"));
+}
+
+#[test]
+fn nothing_but_plain_objects_can_be_made() {
+    let refuse = |rest: &[u8], expected: &str| {
+        let message = pickle_refusal(&[PROTO, rest].concat());
+        assert!(message.contains(expected), "{rest:?}: {message}");
+    };
+    let opcode = "which is no part of a state_dict: refused";
+    refuse(b"(ios\nsystem\n.", opcode); // INST
+    refuse(b"(K\x01K\x02o.", opcode); // OBJ
+    refuse(b"ccollections\nOrderedDict\n)\x81.", opcode); // NEWOBJ
+    refuse(b"\x82\x01.", opcode); // EXT1
+    refuse(b"Pos.system\n.", opcode); // PERSID
+    refuse(b"\x8f.", opcode); // EMPTY_SET
+    refuse(b"S'os'\n.", opcode); // STRING
+    refuse(b"K\x01)R.", "has the number 1 where a function should be");
+    refuse(
+        b"X\x02\0\0\0os)R.",
+        "has a string where a function should be",
+    );
+    refuse(
+        b"ctorch\nFloatStorage\n)R.",
+        "where the arguments of a function should be",
+    );
+    refuse(
+        b"ctorch\nSize\n}b.",
+        "has a function or type where an object that may have attributes",
+    );
+    refuse(
+        b"]}b.",
+        "has a list where an object that may have attributes",
+    );
+    refuse(
+        b"}K\x01b.",
+        "has the number 1 where a dictionary of attributes should be",
+    );
+    refuse(
+        b"X\x02\0\0\0osQ.",
+        "has a string where the persistent id of a storage should be",
+    );
+    refuse(
+        b"K\x01\x85Q.",
+        "has another tuple where the persistent id of a storage should be",
+    );
+    let module = [
+        text("module"),
+        text("Net"),
+        text("net.py"),
+        text("import os"),
+    ];
+    refuse(
+        &[&tuple(&module), b"Q.".as_slice()].concat(),
+        "the persistent id of a storage",
+    );
+    refuse(b".", "has nothing where an object on the stack should be");
+    refuse(b"(0.", "has nothing where an object on the stack should be");
+    refuse(b"t.", "has none where a mark should be");
+    refuse(
+        b"}(K\x01u.",
+        "has a key without a value where keys and values should be",
+    );
+    refuse(
+        b"h\x01.",
+        "has nothing where an object to be used again should be",
+    );
+    refuse(
+        b"X\x01\0\0\0\xff.",
+        "has bytes that are not UTF-8 where a string should be",
+    );
+    let message = pickle_refusal(b"\x80\x06N.");
+    assert!(
+        message.contains("has protocol 6, expected 2 to 5"),
+        "{message}"
+    );
+}
+
+#[test]
+fn sizes_are_capped_before_anything_is_allocated() {
+    let refuse = |rest: &[u8], expected: &str| {
+        let message = pickle_refusal(&[PROTO, rest].concat());
+        assert!(message.contains(expected), "{rest:?}: {message}");
+    };
+    refuse(
+        b"\x8b\xff\xff\xff\x7f\x01.",
+        "more than 1048576 bytes in a number",
+    );
+    refuse(
+        b"\x8b\xff\xff\xff\xff\x01.",
+        "more than 1048576 bytes in a number",
+    );
+    refuse(
+        b"X\xff\xff\xff\xffx.",
+        "more than 1048576 bytes in a string",
+    );
+    refuse(
+        b"T\xff\xff\xff\xffx.",
+        "more than 1048576 bytes in a string",
+    );
+    refuse(
+        b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffx.",
+        "more than 1048576 bytes in a string",
+    );
+    refuse(
+        b"\x8e\xff\xff\xff\xff\xff\xff\xff\xffx.",
+        "more than 1048576 bytes in a string",
+    );
+    let message = refusal(&stored(b"\x80\x02X\xff\xff\x0f\x00x."));
+    assert!(
+        message.contains("its pickle ends in the middle"),
+        "{message}"
+    );
+
+    refuse(
+        &b"N".repeat(100_000),
+        "more than 65536 objects on the stack",
+    );
+    refuse(
+        &b"(".repeat(100_000),
+        "more than 65536 objects on the stack",
+    );
+    // A million lists, a list of a million objects, as many operations that make nothing, and as many
+    // places in the memo.
+    let lists = [b"]Na0".repeat(1 << 19).as_slice(), b"N."].concat();
+    refuse(&lists, "more than 262144 tuples, lists and dictionaries");
+    let batch = [b"(", b"N".repeat(60_000).as_slice(), b"e"].concat();
+    let list = [b"]", batch.repeat(20).as_slice(), b"."].concat();
+    refuse(
+        &list,
+        "more than 1048576 objects in tuples, lists and dictionaries",
+    );
+    refuse(&b"N0".repeat((1 << 21) + 1), "more than 4194304 operations");
+    let mut memo = b"N".to_vec();
+    for key in 0u32..1 << 18 {
+        memo.push(b'r');
+        memo.extend((key * 1_000).to_le_bytes());
+    }
+    memo.extend(b"q\x01.");
+    refuse(&memo, "more than 262144 objects to be used again");
+    let again = [b"q\x00".as_slice(), &b"h\x00Q0".repeat(100_000)].concat();
+    let id = storage("FloatStorage", "0", 6);
+    let id = &id[..id.len() - 1];
+    refuse(
+        &[id, &again].concat(),
+        "more than 65536 mentions of storages",
+    );
+}
+
+#[test]
+fn nesting_costs_nothing() {
+    // A list in a list and so on; the same ten times in each of a tower of tuples; a list in itself.
+    let deep = [b"]".repeat(60_000), b"a".repeat(59_999)].concat();
+    let mut laughs = b"]q\x00".to_vec();
+    for key in 1u8..100 {
+        laughs.push(b'(');
+        laughs.extend([b'h', key - 1].repeat(10));
+        laughs.extend([b't', b'q', key]);
+    }
+    for pickle in [deep, laughs, b"]q\x00h\x00a".to_vec()] {
+        let pickle = [PROTO, &pickle, b"."].concat();
+        let message = refusal(&stored(&pickle));
+        assert!(message.contains("not a dictionary of tensors"), "{message}");
+    }
+    // A dictionary in itself, where a state_dict is looked for.
+    let own = [PROTO, b"}q\x00", &text("model"), b"h\x00s."].concat();
+    let message = refusal(&stored(&own));
+    assert!(
+        message.contains("no tensors in 4 dictionaries within each other"),
+        "{message}"
+    );
+    // One string as many values.
+    let mut pickle = [PROTO, b"}", &text(&"x".repeat(100_000)), b"q\x000"].concat();
+    for i in 0..20 {
+        pickle.extend(text(&i.to_string()));
+        pickle.extend(b"h\x00s");
+    }
+    pickle.push(b'.');
+    let message = refusal(&stored(&pickle));
+    assert!(
+        message.contains("text beside the tensors of 1100000 is more"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_tensor_must_lie_in_its_storage() {
+    let refuse = |tensor: Vec<u8>, expected: &str| {
+        let message = pickle_refusal(&state_dict(&[("a", tensor)]));
+        assert!(message.contains(expected), "{message}");
+    };
+    let float = || storage("FloatStorage", "0", 6);
+    let outside = "that is not within its storage";
+    refuse(tensor(float(), 0, &[7], &[1]), outside);
+    refuse(tensor(float(), 1, &[2, 3], &[3, 1]), outside);
+    refuse(tensor(float(), i64::MAX, &[2], &[1]), outside);
+    refuse(tensor(float(), 6, &[], &[]), outside);
+    refuse(tensor(float(), 0, &[i64::MAX; 4], &[i64::MAX; 4]), outside);
+    refuse(tensor(float(), 5, &[2], &[i64::MAX]), outside);
+    refuse(
+        tensor(float(), -1, &[2], &[1]),
+        "where the offset of a tensor should be",
+    );
+    refuse(
+        tensor(float(), 0, &[-2], &[1]),
+        "where a size of a tensor should be",
+    );
+    refuse(
+        tensor(float(), 5, &[2], &[-1]),
+        "where a stride of a tensor should be",
+    );
+    refuse(
+        tensor(float(), 0, &[2], &[1, 1]),
+        "of 1 sizes and 2 strides",
+    );
+    refuse(tensor(float(), 0, &[1; 17], &[1; 17]), "at most 16");
+    refuse(
+        tensor(storage("UntypedStorage", "0", 24), 0, &[6], &[1]),
+        "of a storage without a type",
+    );
+
+    // One number, four thousand million times; and no number, of a size that does not fit memory.
+    let claimed = "is claimed by more than 4 times as many of tensors";
+    refuse(tensor(float(), 0, &[1 << 16, 1 << 16], &[0, 0]), claimed);
+    refuse(
+        tensor(float(), 0, &[i64::MAX, i64::MAX, 0], &[0, 0, 0]),
+        claimed,
+    );
+    let names: Vec<String> = (0..200).map(|i| i.to_string()).collect();
+    let tensors = names
+        .iter()
+        .map(|name| (name.as_str(), tensor(float(), 0, &[6], &[1])));
+    let message = pickle_refusal(&state_dict(&tensors.collect::<Vec<_>>()));
+    assert!(message.contains(claimed), "{message}");
+
+    let pickle = state_dict(&[
+        ("a", tensor(float(), 0, &[6], &[1])),
+        ("b", tensor(storage("IntStorage", "0", 6), 0, &[6], &[1])),
+    ]);
+    let message = refusal(&stored(&pickle));
+    assert!(
+        message.contains("storage 0 is mentioned with different types or sizes"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_storage_must_be_what_its_pickle_says() {
+    let file = |storage_type, key, elements| {
+        let storage = storage(storage_type, key, elements);
+        state_dict(&[("a", tensor(storage, 0, &[2], &[1]))])
+    };
+    let zip = |storage_type, key, elements| refusal(&stored(&file(storage_type, key, elements)));
+    let old = |storage_type, key, elements| refusal(&legacy(&file(storage_type, key, elements)));
+    let check = |message: String, expected: &str| assert!(message.contains(expected), "{message}");
+
+    check(
+        zip("FloatStorage", "0", 5),
+        "entry archive/data/0 is of 24 bytes, more than the 20",
+    );
+    check(
+        zip("FloatStorage", "0", 7),
+        "entry archive/data/0 has 24 bytes, expected 28",
+    );
+    check(
+        zip("FloatStorage", "0", i64::MAX),
+        "its storage 0 cannot have 92233720368547758",
+    );
+    check(
+        zip("FloatStorage", "1", 6),
+        "entry archive/data/1 is missing",
+    );
+    check(
+        zip("FloatStorage", "../data.pkl", 6),
+        "entry archive/data/../data.pkl is missing",
+    );
+
+    check(
+        old("FloatStorage", "0", 5),
+        "its storage 0 has 6 elements, expected 5",
+    );
+    check(
+        old("FloatStorage", "0", 7),
+        "it ends in the middle of storage 0",
+    );
+    check(
+        old("FloatStorage", "0", i64::MAX),
+        "its storage 0 cannot have 92233720368547758",
+    );
+    check(
+        old("FloatStorage", "1", 6),
+        "its storage 0 is not mentioned in its pickle",
+    );
+}
+
+#[test]
+fn a_zip_bomb_is_refused() {
+    let check = |bytes: &[u8], expected: &str| {
+        let message = refusal(bytes);
+        assert!(message.contains(expected), "{message}");
+    };
+    let zeros = vec![0; 32 << 20];
+    let elements = zeros.len() as i64 / 4;
+    let pickle = state_dict(&[(
+        "a",
+        tensor(storage("FloatStorage", "0", elements), 0, &[elements], &[1]),
+    )]);
+    let deflated = CompressionMethod::Deflated;
+    let bomb = zip(&[("data.pkl", &pickle), ("data/0", &zeros)], deflated);
+    assert!(bomb.len() < 100_000);
+    check(&bomb, "refused as a zip bomb");
+    check(
+        &zip(&[("data.pkl", &zeros)], deflated),
+        "more than the 16777216 expected",
+    );
+    check(
+        &zip(&[("data.pkl", &zeros[..1 << 20])], deflated),
+        "refused as a zip bomb",
+    );
+    check(
+        &zip(&[("data.pkl", b"N."), ("byteorder", &zeros)], deflated),
+        "more than the 16",
+    );
+
+    // A size in the directory that is not that of what is unpacked.
+    let mut small = zip(&[("data.pkl", &zeros[..1000])], deflated);
+    for at in 0..small.len() - 4 {
+        if small[at..at + 4] == 1000u32.to_le_bytes() {
+            small[at..at + 4].copy_from_slice(&10u32.to_le_bytes());
+        }
+    }
+    check(&small, "archive/data.pkl cannot be unpacked");
+
+    // The same values as many storages: entries of the directory that name one place in the file.
+    let values = vec![0; 10_000];
+    let mut entries: Vec<(String, &[u8])> = Vec::new();
+    let mut tensors = Vec::new();
+    let names: Vec<String> = (0..100).map(|i| format!("{i:02}")).collect();
+    for name in &names {
+        let values: &[u8] = if entries.is_empty() { &values } else { &[] };
+        entries.push((format!("data/{name}"), values));
+        let storage = storage("FloatStorage", name, 2_500);
+        tensors.push((name.as_str(), tensor(storage, 0, &[2_500], &[1])));
+    }
+    let pickle = state_dict(&tensors);
+    let mut entries: Vec<_> = entries
+        .iter()
+        .map(|(name, bytes)| (name.as_str(), *bytes))
+        .collect();
+    entries.push(("data.pkl", &pickle));
+    let mut overlapping = zip(&entries, CompressionMethod::Stored);
+    overlap(&mut overlapping);
+    check(&overlapping, "refused as a zip bomb");
+}
+
+/// Makes every empty entry one with the contents of the first.
+fn overlap(zip: &mut [u8]) {
+    let headers: Vec<usize> = (0..zip.len() - 4)
+        .filter(|&at| zip[at..].starts_with(b"PK\x01\x02"))
+        .collect();
+    let first = headers[0];
+    for &at in &headers[1..] {
+        let sizes = at + 20..at + 28;
+        if zip[sizes.clone()] == [0; 8] {
+            zip.copy_within(first + 16..first + 28, at + 16); // checksum and sizes
+            zip.copy_within(first + 42..first + 46, at + 42); // where it is
+        }
+    }
+}
+
+#[test]
+fn a_zip_file_must_be_one_of_pytorch() {
+    let check = |bytes: &[u8], expected: &str| {
+        let message = refusal(bytes);
+        assert!(message.contains(expected), "{message}");
+    };
+    let plain = CompressionMethod::Stored;
+    check(
+        &zip(&[("weights", b"")], plain),
+        "data.pkl is missing: no zip file of torch.save",
+    );
+    check(
+        &zip(&[("a/b/data.pkl", b"N.")], plain),
+        "data.pkl is missing",
+    );
+    check(
+        &zip(&[("data.pkl", b"N."), ("byteorder", b"big")], plain),
+        "archive/byteorder does not say `little`",
+    );
+    let pickle = state_dict(&[("a", tensor(storage("FloatStorage", "0", 6), 0, &[6], &[1]))]);
+    let mut damaged = stored(&pickle);
+    let at = damaged
+        .windows(4)
+        .position(|four| four == 5f32.to_le_bytes())
+        .unwrap();
+    damaged[at] ^= 1;
+    check(&damaged, "archive/data/0 cannot be unpacked");
+    check(b"PK\x03\x04", "as a zip archive of PyTorch it is damaged");
+}
+
+#[test]
+fn there_must_be_a_state_dict() {
+    let refuse = |rest: &[u8], expected: &str| {
+        let message = refusal(&stored(&[PROTO, rest, b"."].concat()));
+        assert!(message.contains(expected), "{message}");
+    };
+    refuse(
+        b"N",
+        "it holds None, not a dictionary of tensors; save model.state_dict() alone",
+    );
+    refuse(b"}", "it holds an empty dictionary");
+    let opt = [
+        b"}".as_slice(),
+        &text("opt"),
+        b"}s",
+        &text("epoch"),
+        b"K\x01s",
+    ]
+    .concat();
+    refuse(
+        &opt,
+        "it holds a dictionary of `epoch`, `opt`, in none of which a state_dict",
+    );
+    let nameless = tensor(storage("FloatStorage", "0", 6), 0, &[6], &[1]);
+    refuse(
+        &[b"}K\x01", nameless.as_slice(), b"s"].concat(),
+        "where the name of a tensor",
+    );
+    for bytes in [b"".as_slice(), b"\x80\x02}.", b"hello, world"] {
+        assert!(refusal(bytes).starts_with("it is neither a safetensors file"));
+    }
+}
+
+#[test]
+fn a_safetensors_header_that_lies_is_refused() {
+    let file = |header: &str, values: usize| {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.bytes());
+        bytes.resize(bytes.len() + values, 0);
+        bytes
+    };
+    let check = |bytes: &[u8], expected: &str| {
+        let message = refusal(bytes);
+        assert!(message.contains(expected), "{message}");
+    };
+    let tensor = |dtype: &str, shape: &str, start: u64, end: u64| {
+        format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[{start},{end}]}}}}"#)
+    };
+    let sound = file(&tensor("F32", "[2]", 0, 8), 8);
+    assert!(StateDict::from_bytes(&sound).is_ok());
+    for len in 0..sound.len() {
+        refusal(&sound[..len]);
+    }
+    let damaged = "as a safetensors file it is damaged";
+    check(&file(&tensor("F32", "[2]", 0, 8), 9), damaged);
+    check(&file(&tensor("F32", "[3]", 0, 8), 8), damaged);
+    check(&file(&tensor("F32", "[2]", 8, 16), 16), damaged);
+    check(&file(&tensor("F32", "[2]", 8, 0), 8), damaged);
+    check(&file(&tensor("F32", "[2]", 0, u64::MAX), 8), damaged);
+    check(
+        &file(&tensor("F32", "[4294967296,4294967296]", 0, 8), 8),
+        damaged,
+    );
+    check(
+        &file(&tensor("F32", "[18446744073709551616]", 0, 8), 8),
+        damaged,
+    );
+    check(
+        &file(&tensor("F8_E4M3", "[8]", 0, 8), 8),
+        "a is F8_E4M3: weights must be",
+    );
+    check(&file(&tensor("F99", "[8]", 0, 8), 8), damaged);
+    check(&file("{", 0), damaged);
+    check(&file(&"{\"a\":".repeat(100_000), 0), damaged);
+    let two = r#"{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},
+                  "b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}"#;
+    check(&file(two, 3), damaged);
+
+    let mut long = b"\xff\xff\xff\xff\xff\xff\xff\x7f{".to_vec();
+    check(
+        &long,
+        "a safetensors header of 9223372036854775807 is more than the 16777216",
+    );
+    long[..8].copy_from_slice(&1000u64.to_le_bytes());
+    check(&long, "it ends in the middle of the safetensors header");
+}
