@@ -105,6 +105,9 @@ pub enum FormatError {
     /// There is no state_dict in it.
     #[error("{0}; save model.state_dict() alone, or under the key `state_dict`")]
     NoStateDict(String),
+    /// A name is too long, or would garble a terminal.
+    #[error("`{0}` is no name: at most 1024 bytes, none of them control characters, are read")]
+    Name(String),
     /// A tensor is wrong.
     #[error("{name}: {error}")]
     Tensor {

@@ -127,3 +127,101 @@ impl Matching<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weights(shapes: &[(&str, &[usize])]) -> StateDict {
+        let mut weights = StateDict::default();
+        for &(name, shape) in shapes {
+            let values = vec![0.5; shape.iter().product()];
+            let tensor = Tensor::from_f32(shape, &values).unwrap();
+            weights.tensors.insert(name.to_owned(), tensor);
+        }
+        weights
+    }
+
+    const NETWORK: [(&str, &[usize]); 4] = [
+        ("conv.weight", &[4, 3, 2, 2]),
+        ("bn.weight", &[4]),
+        ("fc.weight", &[5, 4]),
+        ("fc.bias", &[5]),
+    ];
+
+    #[test]
+    fn the_same_names_and_shapes_match() {
+        let matched = Matching::default()
+            .apply(weights(&NETWORK), NETWORK)
+            .unwrap();
+        assert_eq!(matched.tensors, weights(&NETWORK).tensors);
+        assert!(matched.new.is_empty());
+    }
+
+    #[test]
+    fn every_difference_is_listed() {
+        let other = weights(&[
+            ("conv.weight", &[4, 1, 2, 2]),
+            ("fc.weight", &[5, 4]),
+            ("fc.bias", &[]),
+            ("extra", &[2]),
+        ]);
+        let mismatch = Matching::default().apply(other, NETWORK).unwrap_err();
+        assert_eq!(
+            mismatch.to_string(),
+            "bn.weight of shape [4] is missing; conv.weight has shape [4, 1, 2, 2], expected \
+             [4, 3, 2, 2]; fc.bias has shape [], expected [5]; extra of shape [2] is unexpected"
+        );
+    }
+
+    #[test]
+    fn a_new_head_takes_another_number_of_classes() {
+        let of = |classes: usize, features: usize| {
+            weights(&[
+                ("conv.weight", &[4, 3, 2, 2]),
+                ("bn.weight", &[4]),
+                ("fc.weight", &[classes, features]),
+                ("fc.bias", &[classes]),
+            ])
+        };
+        let new = Matching {
+            head: Head::New(&["fc.weight", "fc.bias"]),
+            ..Matching::default()
+        };
+        let matched = new.apply(of(7, 4), NETWORK).unwrap();
+        assert_eq!(matched.new, ["fc.weight", "fc.bias"]);
+        assert_eq!(matched.tensors.len(), 2);
+        let matched = new.apply(of(5, 4), NETWORK).unwrap();
+        assert!(matched.new.is_empty());
+        let mismatch = new.apply(of(7, 9), NETWORK).unwrap_err();
+        assert_eq!(
+            mismatch.to_string(),
+            "fc.weight has shape [7, 9], expected [5, 4]"
+        );
+        assert!(Matching::default().apply(of(7, 4), NETWORK).is_err());
+    }
+
+    #[test]
+    fn ignored_names_may_be_absent_on_either_side() {
+        let mut found = weights(&NETWORK);
+        for name in ["bn.num_batches_tracked", "AuxLogits.fc.weight"] {
+            let tensor = Tensor::from_i64(&[], &[3]).unwrap();
+            found.tensors.insert(name.to_owned(), tensor);
+        }
+        let ignored = ["num_batches_tracked", "AuxLogits", "bn.weight"];
+        let matching = Matching {
+            ignored: &ignored,
+            ..Matching::default()
+        };
+        let matched = matching.apply(found.clone(), NETWORK).unwrap();
+        assert_eq!(matched.tensors, weights(&NETWORK).tensors);
+        found.tensors.remove("bn.weight");
+        assert!(matching.apply(found.clone(), NETWORK).is_ok());
+        found.tensors.insert(
+            "xAuxLogits".to_owned(),
+            Tensor::from_i64(&[], &[3]).unwrap(),
+        );
+        let mismatch = matching.apply(found, NETWORK).unwrap_err();
+        assert_eq!(mismatch.to_string(), "xAuxLogits of shape [] is unexpected");
+    }
+}

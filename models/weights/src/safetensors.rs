@@ -5,7 +5,7 @@ use safetensors::{Dtype as Foreign, SafeTensorError, SafeTensors};
 use serde_json::{Map, json};
 
 use crate::error::FormatError;
-use crate::state_dict::{StateDict, Value};
+use crate::state_dict::{StateDict, Value, check_name};
 use crate::tensor::{Dtype, Tensor};
 
 /// Bytes of the header; a network of 1,000 tensors takes about 100,000.
@@ -41,6 +41,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<StateDict, FormatError> {
     let metadata = metadata.map(|(key, value)| (key.clone(), Value::Text(value.clone())));
     let mut tensors = BTreeMap::new();
     for (name, view) in SafeTensors::deserialize(bytes)?.iter() {
+        check_name(name)?;
         let dtype = dtype(view.dtype()).ok_or_else(|| FormatError::Dtype {
             name: name.to_owned(),
             dtype: view.dtype().to_string(),

@@ -13,8 +13,32 @@ use crate::{pytorch, safetensors};
 /// Bytes of a file.
 const MAX_FILE: u64 = 16 << 30;
 
+/// Bytes of a name.
+const MAX_NAME: usize = 1024;
+
+/// Characters of a name that messages show where it may be anything.
+const MAX_SHOWN: usize = 40;
+
 /// What DataParallel and torch.compile put before every name.
 const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
+
+/// Refuses names of tensors that are too long to be any, or that messages cannot show.
+pub(crate) fn check_name(name: &str) -> Result<(), FormatError> {
+    if name.len() <= MAX_NAME && !name.contains(char::is_control) {
+        Ok(())
+    } else {
+        Err(FormatError::Name(shown(name)))
+    }
+}
+
+/// The beginning of a name, for messages.
+pub(crate) fn shown(name: &str) -> String {
+    let mut shown: String = name.chars().take(MAX_SHOWN).collect();
+    if shown.len() < name.len() {
+        shown.push('…');
+    }
+    shown.escape_debug().to_string()
+}
 
 /// A number or a string beside the tensors, such as an epoch.
 #[derive(Clone, Debug, PartialEq)]

@@ -417,6 +417,31 @@ fn a_tensor_must_lie_in_its_storage() {
 }
 
 #[test]
+fn names_must_be_fit_to_be_shown() {
+    let float = |key: &str| tensor(storage("FloatStorage", key, 6), 0, &[6], &[1]);
+    let refuse = |name: &str, key: &str, expected: &str| {
+        let message = pickle_refusal(&state_dict(&[(name, float(key))]));
+        assert!(message.contains(expected), "{message}");
+    };
+    refuse(
+        "\x1b[2J",
+        "0",
+        "`\\u{1b}[2J` is no name: at most 1024 bytes",
+    );
+    let long = "x".repeat(1025);
+    refuse(&long, "0", &format!("`{}…` is no name", &long[..40]));
+    let header = format!(r#"{{"{long}":{{"dtype":"U8","shape":[],"data_offsets":[0,1]}}}}"#);
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.bytes());
+    file.push(0);
+    assert!(refusal(&file).contains("is no name"));
+    for key in ["\x1b", &long] {
+        let message = refusal(&stored(&state_dict(&[("a", float(key))])));
+        assert!(message.contains("where the key of a storage"), "{message}");
+    }
+}
+
+#[test]
 fn a_storage_must_be_what_its_pickle_says() {
     let file = |storage_type, key, elements| {
         let storage = storage(storage_type, key, elements);

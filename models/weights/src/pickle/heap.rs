@@ -16,6 +16,9 @@ const MAX_TENSORS: usize = 1 << 16;
 /// Dimensions of a tensor.
 const MAX_RANK: usize = 16;
 
+/// Bytes of the key of a storage, which is a number or an address.
+const MAX_KEY: usize = 64;
+
 /// A string in the pickle.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Text {
@@ -225,6 +228,13 @@ impl Heap {
                 });
             }
         };
+        let name = key.bytes(pickle);
+        if name.len() > MAX_KEY || !name.iter().all(u8::is_ascii_graphic) {
+            return Err(PickleFault::Unexpected {
+                expected: "the key of a storage, which is a number",
+                got: "another string".to_owned(),
+            });
+        }
         let total = size(total, "the number of elements of a storage")?;
         let (start, elements) = match view {
             Object::None => (0, total),

@@ -8,7 +8,7 @@ use zip::result::ZipError;
 use crate::error::FormatError;
 use crate::pickle::{self, StorageRef};
 use crate::pytorch::{Storages, state_dict, storage_len};
-use crate::state_dict::StateDict;
+use crate::state_dict::{StateDict, check_name};
 
 /// What is inflated may take so many times the bytes of the file. A tenth of that is usual where
 /// weights are quantised, and other weights hardly shrink at all.
@@ -130,7 +130,9 @@ impl<'a> Archive<'a> {
 
 /// The folder of the pickle, with its slash, if this is the name of the pickle.
 fn root(name: &[u8]) -> Option<String> {
-    let root = str::from_utf8(name).ok()?.strip_suffix("data.pkl")?;
+    let name = str::from_utf8(name).ok()?;
+    check_name(name).ok()?;
+    let root = name.strip_suffix("data.pkl")?;
     let is_folder = |name: &str| !name.is_empty() && !name.contains('/');
     let is_root = root.is_empty() || root.strip_suffix('/').is_some_and(is_folder);
     is_root.then(|| root.to_owned())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use crate::error::FormatError;
 use crate::pickle::{Container, Object, Pickle};
 use crate::pytorch::unexpected;
-use crate::state_dict::Value;
+use crate::state_dict::{Value, check_name, shown};
 
 /// Where a state_dict lies in a dictionary that has no tensors itself: the first of these that is a
 /// dictionary. Averaged weights count only where there are no others.
@@ -25,9 +25,6 @@ const KEYS: [&str; 12] = [
 
 /// Dictionaries within each other, on the way to the state_dict.
 const MAX_DEPTH: usize = 4;
-
-/// Bytes of a key.
-const MAX_NAME: usize = 1024;
 
 /// Bytes of all strings beside the tensors together.
 const MAX_METADATA: usize = 1 << 20;
@@ -95,7 +92,10 @@ pub(super) fn find(pickle: &Pickle) -> Result<Found, FormatError> {
 
 fn none<'a>(keys: impl ExactSizeIterator<Item = &'a Cow<'a, str>>) -> FormatError {
     let count = keys.len();
-    let mut shown: Vec<_> = keys.take(SHOWN).map(|key| format!("`{key}`")).collect();
+    let mut shown: Vec<_> = keys
+        .take(SHOWN)
+        .map(|key| format!("`{}`", shown(key)))
+        .collect();
     if count > SHOWN {
         shown.push("…".to_owned());
     }
@@ -117,15 +117,10 @@ fn entries<'a>(
     let mut entries = BTreeMap::new();
     for (key, value) in pickle.heap.entries(dict) {
         match (key, value) {
-            (Object::Text(key), _) if key.len() > MAX_NAME => {
-                return Err(FormatError::TooLarge {
-                    what: "a name",
-                    size: key.len() as u64,
-                    limit: MAX_NAME as u64,
-                });
-            }
             (Object::Text(key), _) => {
-                entries.insert(key.get(pickle.bytes), value);
+                let key = key.get(pickle.bytes);
+                check_name(&key)?;
+                entries.insert(key, value);
             }
             (_, Object::Tensor(_)) => return Err(unexpected("the name of a tensor", key.kind())),
             _ => {}
