@@ -1,13 +1,11 @@
-use std::collections::{BTreeMap, HashMap};
-use std::fs;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use atomic_write_file::AtomicWriteFile;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use safetensors::{SafeTensorError, serialize};
 use thiserror::Error;
 use topk_onnx::ModelCard;
+use topk_weights::{Dtype, StateDict, Tensor, TensorError, Value, WeightsError};
 
 use crate::architecture::Architecture;
 
@@ -86,92 +84,68 @@ impl Checkpoint {
     /// # Errors
     /// If the shapes do not fit the values, or the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        let bytes = self
-            .to_safetensors()
+        let weights = self
+            .to_state_dict()
             .map_err(|error| CheckpointError::Format {
                 path: path.to_owned(),
                 reason: error.to_string(),
             })?;
-        write_file(path, &bytes).map_err(|error| CheckpointError::Write {
-            path: path.to_owned(),
-            error,
-        })
+        let mut bytes = Vec::new();
+        weights
+            .write_safetensors(&mut bytes)
+            .and_then(|()| write_file(path, &bytes))
+            .map_err(|error| CheckpointError::Write {
+                path: path.to_owned(),
+                error,
+            })
     }
 
-    fn to_safetensors(&self) -> Result<Vec<u8>, SafeTensorError> {
-        let bytes: Vec<Vec<u8>> = self
-            .weights
-            .values()
-            .map(|weight| {
-                weight
-                    .values
-                    .iter()
-                    .flat_map(|value| value.to_le_bytes())
-                    .collect()
-            })
-            .collect();
-        let views = self
-            .weights
-            .iter()
-            .zip(&bytes)
-            .map(|((name, weight), bytes)| {
-                Ok((
-                    name,
-                    TensorView::new(Dtype::F32, weight.shape.clone(), bytes)?,
-                ))
-            })
-            .collect::<Result<Vec<_>, SafeTensorError>>()?;
-        // One key: the order of several would differ from run to run.
+    fn to_state_dict(&self) -> Result<StateDict, TensorError> {
+        let tensors = self.weights.iter().map(|(name, weight)| {
+            let tensor = Tensor::from_f32(&weight.shape, &weight.values)?;
+            Ok((name.clone(), tensor))
+        });
         let card = serde_json::to_string(&self.card).expect("a struct of plain fields is JSON");
-        serialize(views, Some(HashMap::from([(CARD_KEY.to_owned(), card)])))
+        Ok(StateDict {
+            tensors: tensors.collect::<Result<_, _>>()?,
+            metadata: BTreeMap::from([(CARD_KEY.to_owned(), Value::Text(card))]),
+        })
     }
 
     /// Reads a file that [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// If it cannot be read, or is something else.
+    /// If it cannot be read, is something else, or has weights that are not finite.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         let format = |reason| CheckpointError::Format {
             path: path.to_owned(),
             reason,
         };
-        let bytes = fs::read(path).map_err(|error| CheckpointError::Read {
-            path: path.to_owned(),
-            error,
+        let file = StateDict::read(path).map_err(|error| match error {
+            WeightsError::Read { path, error } => CheckpointError::Read { path, error },
+            WeightsError::Format { error, .. } => format(error.to_string()),
+            error => format(error.to_string()),
         })?;
-        let (_, metadata) =
-            SafeTensors::read_metadata(&bytes).map_err(|error| format(error.to_string()))?;
-        let tensors =
-            SafeTensors::deserialize(&bytes).map_err(|error| format(error.to_string()))?;
-        let card = metadata
-            .metadata()
-            .as_ref()
-            .and_then(|metadata| metadata.get(CARD_KEY))
-            .ok_or_else(|| format(format!("it has no metadata key `{CARD_KEY}`")))?;
+        let Some(Value::Text(card)) = file.metadata.get(CARD_KEY) else {
+            return Err(format(format!("it has no metadata key `{CARD_KEY}`")));
+        };
         let card = serde_json::from_str(card)
             .map_err(|error| format(format!("metadata key `{CARD_KEY}`: {error}")))?;
-        let mut weights = BTreeMap::new();
-        for (name, view) in tensors.tensors() {
-            if view.dtype() != Dtype::F32 {
-                return Err(format(format!(
-                    "{name} is {:?}, expected F32",
-                    view.dtype()
-                )));
+        let weights = file.tensors.into_iter().map(|(name, tensor)| {
+            if tensor.dtype() != Dtype::F32 {
+                let dtype = tensor.dtype();
+                return Err(format(format!("{name} is {dtype}, expected F32")));
             }
-            let (values, _) = view.data().as_chunks();
-            let values = values
-                .iter()
-                .map(|&bytes| f32::from_le_bytes(bytes))
-                .collect();
-            weights.insert(
-                name,
-                Weight {
-                    shape: view.shape().to_vec(),
-                    values,
-                },
-            );
-        }
-        Ok(Self { card, weights })
+            let weight = Weight {
+                shape: tensor.shape().to_vec(),
+                values: tensor.to_f32().expect("they are single precision"),
+            };
+            Ok((name, weight))
+        });
+        Ok(Self {
+            card,
+            weights: weights.collect::<Result<_, _>>()?,
+        })
     }
 
     /// Checks that the weights are exactly the parameters of this network.
