@@ -1,11 +1,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use safetensors::SafeTensorError;
 use thiserror::Error;
 use zip::result::ZipError;
-
-use crate::tensor::TensorError;
 
 /// Why a file of weights cannot be read or written.
 #[derive(Debug, Error)]
@@ -72,9 +69,9 @@ pub enum FormatError {
         /// What is cut off.
         what: String,
     },
-    /// The header of a safetensors file is wrong.
+    /// The header of a safetensors file is wrong, or does not fit what follows.
     #[error("as a safetensors file it is damaged: {0}")]
-    Safetensors(#[from] SafeTensorError),
+    Safetensors(String),
     /// The zip archive is wrong.
     #[error("as a zip archive of PyTorch it is damaged: {0}")]
     Zip(#[from] ZipError),
@@ -108,14 +105,6 @@ pub enum FormatError {
     /// A name is too long, or would garble a terminal.
     #[error("`{0}` is no name: at most 1024 bytes, none of them control characters, are read")]
     Name(String),
-    /// A tensor is wrong.
-    #[error("{name}: {error}")]
-    Tensor {
-        /// The tensor.
-        name: String,
-        /// What is wrong with it.
-        error: TensorError,
-    },
     /// The elements are of a type that is not read.
     #[error("{name} is {dtype}: weights must be floating-point numbers or integers")]
     Dtype {

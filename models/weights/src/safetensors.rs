@@ -1,18 +1,79 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Write};
 
-use safetensors::{Dtype as Foreign, SafeTensorError, SafeTensors};
+use serde::Deserialize;
+use serde::de::{Error, MapAccess, Visitor};
 use serde_json::{Map, json};
 
 use crate::error::FormatError;
-use crate::state_dict::{StateDict, Value, check_name};
-use crate::tensor::{Dtype, Tensor};
+use crate::state_dict::{MAX_TENSORS, StateDict, Value, check_name, shown};
+use crate::tensor::{Dtype, Tensor, byte_len};
 
-/// Bytes of the header; a network of 1,000 tensors takes about 100,000.
-const MAX_HEADER: u64 = 16 << 20;
+/// Bytes of the header; a network of 1,000 tensors takes about 100,000. The library of the format
+/// would read 100 MB, and stops where the sizes of tensors add up to too much.
+const MAX_HEADER: u64 = 4 << 20;
 
 /// Bytes of the header's length.
 const LENGTH: usize = 8;
+
+/// Dimensions of a shape that a message shows.
+const MAX_SHOWN: usize = 16;
+
+/// Key of the header's strings beside the tensors.
+const METADATA: &str = "__metadata__";
+
+/// What the header says.
+#[derive(Default)]
+struct Header {
+    metadata: BTreeMap<String, String>,
+    tensors: BTreeMap<String, Info>,
+}
+
+/// What the header says of a tensor.
+#[derive(Deserialize)]
+struct Info {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: (usize, usize),
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+        let mut header = Header::default();
+        while let Some(name) = map.next_key::<String>()? {
+            if name == METADATA {
+                header.metadata = map.next_value()?;
+                continue;
+            }
+            check_name(&name).map_err(A::Error::custom)?;
+            if header.tensors.len() >= MAX_TENSORS {
+                let fault = format!("more than {MAX_TENSORS} tensors");
+                return Err(A::Error::custom(fault));
+            }
+            let info = map.next_value()?;
+            if header.tensors.contains_key(&name) {
+                return Err(A::Error::custom(format!("{name} stands there twice")));
+            }
+            header.tensors.insert(name, info);
+        }
+        Ok(header)
+    }
+}
 
 /// Whether a file begins as a safetensors file: with the length of a JSON object, and this.
 pub(crate) fn is_safetensors(bytes: &[u8]) -> bool {
@@ -20,9 +81,10 @@ pub(crate) fn is_safetensors(bytes: &[u8]) -> bool {
 }
 
 pub(crate) fn read(bytes: &[u8]) -> Result<StateDict, FormatError> {
-    let (&length, rest) = bytes
-        .split_first_chunk()
-        .ok_or(SafeTensorError::HeaderTooSmall)?;
+    let truncated = || FormatError::Truncated {
+        what: "the safetensors header".to_owned(),
+    };
+    let (&length, rest) = bytes.split_first_chunk().ok_or_else(truncated)?;
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER {
         return Err(FormatError::TooLarge {
@@ -31,32 +93,54 @@ pub(crate) fn read(bytes: &[u8]) -> Result<StateDict, FormatError> {
             limit: MAX_HEADER,
         });
     }
-    if length > rest.len() as u64 {
-        return Err(FormatError::Truncated {
-            what: "the safetensors header".to_owned(),
-        });
-    }
-    let (_, header) = SafeTensors::read_metadata(bytes)?;
-    let metadata = header.metadata().iter().flatten();
-    let metadata = metadata.map(|(key, value)| (key.clone(), Value::Text(value.clone())));
-    let mut tensors = BTreeMap::new();
-    for (name, view) in SafeTensors::deserialize(bytes)?.iter() {
-        check_name(name)?;
-        let dtype = dtype(view.dtype()).ok_or_else(|| FormatError::Dtype {
-            name: name.to_owned(),
-            dtype: view.dtype().to_string(),
-        })?;
-        let tensor = Tensor::new(view.shape(), dtype, view.data().to_vec());
-        let tensor = tensor.map_err(|error| FormatError::Tensor {
-            name: name.to_owned(),
-            error,
-        })?;
-        tensors.insert(name.to_owned(), tensor);
-    }
+    let header = rest.split_at_checked(length as usize);
+    let (header, values) = header.ok_or_else(truncated)?;
+    let header: Header = serde_json::from_slice(header)
+        .map_err(|error| FormatError::Safetensors(error.to_string()))?;
+    let metadata = header.metadata.into_iter();
+    let metadata = metadata.map(|(key, value)| (key, Value::Text(value)));
     Ok(StateDict {
-        tensors,
+        tensors: tensors(header.tensors, values)?,
         metadata: metadata.collect(),
     })
+}
+
+/// Cuts the values into tensors, which must follow each other and leave nothing over.
+fn tensors(
+    infos: BTreeMap<String, Info>,
+    values: &[u8],
+) -> Result<BTreeMap<String, Tensor>, FormatError> {
+    let mut infos: Vec<_> = infos.into_iter().collect();
+    infos.sort_by_key(|(_, info)| info.data_offsets);
+    let mut tensors = BTreeMap::new();
+    let mut at = 0;
+    for (name, info) in infos {
+        let Some(dtype) = dtype(&info.dtype) else {
+            let dtype = shown(&info.dtype);
+            return Err(FormatError::Dtype { name, dtype });
+        };
+        let (start, end) = info.data_offsets;
+        let bytes = values.get(start..end).filter(|_| start == at);
+        let bytes = bytes.filter(|bytes| byte_len(&info.shape, dtype) == Some(bytes.len()));
+        let Some(bytes) = bytes else {
+            let rank = info.shape.len();
+            let shape = &info.shape[..rank.min(MAX_SHOWN)];
+            return Err(FormatError::Safetensors(format!(
+                "{name}, {dtype} of shape {shape:?}, cannot be bytes {start} to {end} of {}, of which \
+                 {at} is the next",
+                values.len()
+            )));
+        };
+        let tensor = Tensor::new(&info.shape, dtype, bytes.to_vec());
+        tensors.insert(name, tensor.expect("as many bytes as the shape has"));
+        at = end;
+    }
+    if at < values.len() {
+        let over = values.len() - at;
+        let fault = format!("{over} bytes at its end are of no tensor");
+        return Err(FormatError::Safetensors(fault));
+    }
+    Ok(tensors)
 }
 
 /// Writes the tensors: the largest elements first, for alignment, and by name among equals. The
@@ -70,7 +154,7 @@ pub(crate) fn write(state_dict: &StateDict, to: &mut impl Write) -> io::Result<(
         let metadata: Map<_, _> = metadata
             .map(|(key, value)| (key.clone(), value.to_string().into()))
             .collect();
-        entries.push(format!("\"__metadata__\":{}", json!(metadata)));
+        entries.push(format!("\"{METADATA}\":{}", json!(metadata)));
     }
     let mut offset = 0;
     for (name, tensor) in &tensors {
@@ -93,18 +177,7 @@ pub(crate) fn write(state_dict: &StateDict, to: &mut impl Write) -> io::Result<(
     Ok(())
 }
 
-fn dtype(dtype: Foreign) -> Option<Dtype> {
-    Some(match dtype {
-        Foreign::F64 => Dtype::F64,
-        Foreign::F32 => Dtype::F32,
-        Foreign::F16 => Dtype::F16,
-        Foreign::BF16 => Dtype::Bf16,
-        Foreign::I64 => Dtype::I64,
-        Foreign::I32 => Dtype::I32,
-        Foreign::I16 => Dtype::I16,
-        Foreign::I8 => Dtype::I8,
-        Foreign::U8 => Dtype::U8,
-        Foreign::BOOL => Dtype::Bool,
-        _ => return None,
-    })
+fn dtype(name: &str) -> Option<Dtype> {
+    let mut dtypes = Dtype::ALL.into_iter();
+    dtypes.find(|dtype| dtype.name() == name)
 }

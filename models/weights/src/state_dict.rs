@@ -13,6 +13,9 @@ use crate::{pytorch, safetensors};
 /// Bytes of a file.
 const MAX_FILE: u64 = 16 << 30;
 
+/// Tensors of a file, and entries of a dictionary that they are looked for in.
+pub(crate) const MAX_TENSORS: usize = 1 << 16;
+
 /// Bytes of a name.
 const MAX_NAME: usize = 1024;
 

@@ -20,6 +20,20 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// Every type.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Bool,
+        Self::U8,
+        Self::I8,
+        Self::I16,
+        Self::F16,
+        Self::Bf16,
+        Self::I32,
+        Self::F32,
+        Self::F64,
+        Self::I64,
+    ];
+
     /// Bytes of an element.
     pub fn size(self) -> usize {
         match self {

@@ -341,6 +341,19 @@ fn nesting_costs_nothing() {
         message.contains("no tensors in 4 dictionaries within each other"),
         "{message}"
     );
+    // One empty tensor under many names.
+    let one = tensor(storage("FloatStorage", "0", 6), 0, &[0; 16], &[0; 16]);
+    let mut pickle = [PROTO, &one, b"q\x000}"].concat();
+    for i in 0..70_000 {
+        pickle.extend(text(&i.to_string()));
+        pickle.extend(b"h\x00s");
+    }
+    pickle.push(b'.');
+    let message = refusal(&stored(&pickle));
+    assert!(
+        message.contains("a dictionary of 70000 is more"),
+        "{message}"
+    );
     // One string as many values.
     let mut pickle = [PROTO, b"}", &text(&"x".repeat(100_000)), b"q\x000"].concat();
     for i in 0..20 {
@@ -666,17 +679,42 @@ fn a_safetensors_header_that_lies_is_refused() {
         &file(&tensor("F8_E4M3", "[8]", 0, 8), 8),
         "a is F8_E4M3: weights must be",
     );
-    check(&file(&tensor("F99", "[8]", 0, 8), 8), damaged);
+    check(
+        &file(&tensor("F99", "[8]", 0, 8), 8),
+        "a is F99: weights must be",
+    );
     check(&file("{", 0), damaged);
     check(&file(&"{\"a\":".repeat(100_000), 0), damaged);
     let two = r#"{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},
                   "b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}"#;
     check(&file(two, 3), damaged);
 
+    let twice = r#"{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},
+                    "a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#;
+    check(&file(twice, 0), "a stands there twice");
+    let empty = |i: usize| format!(r#""{i}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#);
+    let empty: Vec<String> = (0..=1 << 16).map(empty).collect();
+    let empty = format!("{{{}}}", empty.join(","));
+    check(&file(&empty, 0), "more than 65536 tensors");
+
+    // Sizes that each fit, but not their sum with the length of the header.
+    let most = (1u64 << 61) - 1;
+    let tensors = (0..8).map(|i| {
+        let (start, end) = (i * most, (i + 1) * most);
+        format!(r#""{i}":{{"dtype":"U8","shape":[{most}],"data_offsets":[{start},{end}]}}"#)
+    });
+    let tensors = tensors.collect::<Vec<_>>().join(",");
+    check(&file(&format!("{{{tensors}}}"), 8), damaged);
+    let one = format!(
+        r#"{{"a":{{"dtype":"U8","shape":[{0}],"data_offsets":[0,{0}]}}}}"#,
+        u64::MAX
+    );
+    check(&file(&one, 8), damaged);
+
     let mut long = b"\xff\xff\xff\xff\xff\xff\xff\x7f{".to_vec();
     check(
         &long,
-        "a safetensors header of 9223372036854775807 is more than the 16777216",
+        "a safetensors header of 9223372036854775807 is more than the 4194304",
     );
     long[..8].copy_from_slice(&1000u64.to_le_bytes());
     check(&long, "it ends in the middle of the safetensors header");

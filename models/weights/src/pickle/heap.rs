@@ -131,7 +131,10 @@ impl Heap {
     }
 
     /// The entries of a dictionary, in order. A later one replaces an earlier one of the same key.
-    pub(crate) fn entries(&self, dict: Container) -> impl Iterator<Item = (Object, Object)> {
+    pub(crate) fn entries(
+        &self,
+        dict: Container,
+    ) -> impl ExactSizeIterator<Item = (Object, Object)> {
         let pairs = self.items(dict).as_chunks().0;
         pairs.iter().map(|&[key, value]| (key, value))
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use crate::error::FormatError;
 use crate::pickle::{Container, Object, Pickle};
 use crate::pytorch::unexpected;
-use crate::state_dict::{Value, check_name, shown};
+use crate::state_dict::{MAX_TENSORS, Value, check_name, shown};
 
 /// Where a state_dict lies in a dictionary that has no tensors itself: the first of these that is a
 /// dictionary. Averaged weights count only where there are no others.
@@ -115,6 +115,14 @@ fn entries<'a>(
     dict: Container,
 ) -> Result<BTreeMap<Cow<'a, str>, Object>, FormatError> {
     let mut entries = BTreeMap::new();
+    let count = pickle.heap.entries(dict).len();
+    if count > MAX_TENSORS {
+        return Err(FormatError::TooLarge {
+            what: "a dictionary",
+            size: count as u64,
+            limit: MAX_TENSORS as u64,
+        });
+    }
     for (key, value) in pickle.heap.entries(dict) {
         match (key, value) {
             (Object::Text(key), _) => {
