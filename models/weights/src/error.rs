@@ -54,11 +54,11 @@ pub enum FormatError {
     )]
     Unknown,
     /// Something is larger than is read.
-    #[error("{what} of {size} is more than the {limit} that are read")]
+    #[error("it has {size} {what}, at most {limit} are read")]
     TooLarge {
-        /// What it is.
+        /// Of what there is too much.
         what: &'static str,
-        /// Its size, as the file declares it.
+        /// How much, as the file says.
         size: u64,
         /// The limit.
         limit: u64,

@@ -88,7 +88,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<StateDict, FormatError> {
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER {
         return Err(FormatError::TooLarge {
-            what: "a safetensors header",
+            what: "bytes of safetensors header",
             size: length,
             limit: MAX_HEADER,
         });

@@ -112,7 +112,7 @@ impl StateDict {
         let size = size.max(bytes.len() as u64);
         if size > MAX_FILE {
             return Err(format(FormatError::TooLarge {
-                what: "a file",
+                what: "bytes",
                 size,
                 limit: MAX_FILE,
             }));

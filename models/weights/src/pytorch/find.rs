@@ -62,7 +62,7 @@ pub(super) fn find(pickle: &Pickle) -> Result<Found, FormatError> {
                     text += value.len();
                     if text > MAX_METADATA {
                         return Err(FormatError::TooLarge {
-                            what: "text beside the tensors",
+                            what: "bytes of text beside the tensors",
                             size: text as u64,
                             limit: MAX_METADATA as u64,
                         });
@@ -118,7 +118,7 @@ fn entries<'a>(
     let count = pickle.heap.entries(dict).len();
     if count > MAX_TENSORS {
         return Err(FormatError::TooLarge {
-            what: "a dictionary",
+            what: "entries in a dictionary",
             size: count as u64,
             limit: MAX_TENSORS as u64,
         });
