@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 
-use serde::Deserialize;
 use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, json};
 
 use crate::error::FormatError;
@@ -38,9 +38,18 @@ struct Info {
     data_offsets: (usize, usize),
 }
 
+/// The strings of the header.
+struct Metadata(BTreeMap<String, String>);
+
 impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MetadataVisitor)
     }
 }
 
@@ -57,22 +66,44 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         let mut header = Header::default();
         while let Some(name) = map.next_key::<String>()? {
             if name == METADATA {
-                header.metadata = map.next_value()?;
-                continue;
+                header.metadata = map.next_value::<Metadata>()?.0;
+            } else {
+                insert(&mut header.tensors, name, map.next_value()?)?;
             }
-            check_name(&name).map_err(A::Error::custom)?;
-            if header.tensors.len() >= MAX_TENSORS {
-                let fault = format!("more than {MAX_TENSORS} tensors");
-                return Err(A::Error::custom(fault));
-            }
-            let info = map.next_value()?;
-            if header.tensors.contains_key(&name) {
-                return Err(A::Error::custom(format!("{name} stands there twice")));
-            }
-            header.tensors.insert(name, info);
         }
         Ok(header)
     }
+}
+
+struct MetadataVisitor;
+
+impl<'de> Visitor<'de> for MetadataVisitor {
+    type Value = Metadata;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object of strings")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata, A::Error> {
+        let mut metadata = BTreeMap::new();
+        while let Some((key, value)) = map.next_entry()? {
+            insert(&mut metadata, key, value)?;
+        }
+        Ok(Metadata(metadata))
+    }
+}
+
+/// Adds an entry of an object, whose names must differ and be names.
+fn insert<T, E: Error>(to: &mut BTreeMap<String, T>, name: String, value: T) -> Result<(), E> {
+    check_name(&name).map_err(E::custom)?;
+    if to.contains_key(&name) {
+        return Err(E::custom(format!("{name} stands there twice")));
+    }
+    if to.len() >= MAX_TENSORS {
+        return Err(E::custom(format!("more than {MAX_TENSORS} entries")));
+    }
+    to.insert(name, value);
+    Ok(())
 }
 
 /// Whether a file begins as a safetensors file: with the length of a JSON object, and this.

@@ -695,7 +695,11 @@ fn a_safetensors_header_that_lies_is_refused() {
     let empty = |i: usize| format!(r#""{i}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#);
     let empty: Vec<String> = (0..=1 << 16).map(empty).collect();
     let empty = format!("{{{}}}", empty.join(","));
-    check(&file(&empty, 0), "more than 65536 tensors");
+    check(&file(&empty, 0), "more than 65536 entries");
+    let strings: Vec<String> = (0..300_000).map(|i| format!(r#""{i:x}":"""#)).collect();
+    let strings = format!(r#"{{"__metadata__":{{{}}}}}"#, strings.join(","));
+    check(&file(&strings, 0), "more than 65536 entries");
+    check(&file(r#"{"__metadata__":{"a":1}}"#, 0), "expected a string");
 
     // Sizes that each fit, but not their sum with the length of the header.
     let most = (1u64 << 61) - 1;
