@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use topk_native::Device;
 
@@ -21,15 +21,19 @@ use crate::schedule::Schedule;
     args_override_self = true
 )]
 pub struct Args {
+    /// Print the names of all networks, with their parameters and multiply-adds, and do nothing else
+    #[arg(long, exclusive = true)]
+    list_models: bool,
+
     /// Data set
-    #[arg(long, value_enum)]
-    data: DataSet,
+    #[arg(long, value_enum, required_unless_present = "list_models")]
+    data: Option<DataSet>,
 
     /// Folder of the data set
-    #[arg(long, value_name = "DIR")]
-    root: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "list_models")]
+    root: Option<PathBuf>,
 
-    /// Network: basic-N, a small convolutional network N channels wide
+    /// Network, such as basic-32 or resnet18-cifar: --list-models has all
     #[arg(long, value_name = "NAME", default_value = "basic-32")]
     model: String,
 
@@ -103,8 +107,8 @@ pub struct Args {
     threads: Option<usize>,
 
     /// Folder to write to; made if it does not exist
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "list_models")]
+    out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -114,10 +118,15 @@ enum LossName {
 }
 
 impl Args {
+    /// Whether only the networks are to be listed.
+    pub fn list_models(&self) -> bool {
+        self.list_models
+    }
+
     /// The run that the arguments ask for.
     ///
     /// # Errors
-    /// If a value is out of its range.
+    /// If a value is out of its range, or missing.
     pub fn config(self) -> Result<Config> {
         ensure!(self.topk >= 1, "--topk must be at least 1, got 0");
         for (flag, value) in [
@@ -141,8 +150,8 @@ impl Args {
         // libtorch defines Nesterov momentum only so.
         ensure!(self.momentum > 0.0, "--momentum must be above 0, got 0");
         Ok(Config {
-            data: self.data,
-            root: self.root,
+            data: self.data.context("--data is needed to train")?,
+            root: self.root.context("--root is needed to train")?,
             model: self.model,
             loss: match self.loss {
                 LossName::Svm => LossKind::Svm {
@@ -168,7 +177,7 @@ impl Args {
             seed: self.seed,
             device: self.device,
             threads: self.threads,
-            out: self.out,
+            out: self.out.context("--out is needed to train")?,
         })
     }
 }
@@ -186,6 +195,15 @@ mod tests {
     #[test]
     fn flags_are_well_formed() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn models_are_listed_without_a_data_set() {
+        let parse = |flags: &str| Args::try_parse_from(flags.split(' '));
+        assert!(parse("topk-train --list-models").unwrap().list_models());
+        assert!(!self::parse("").list_models());
+        assert!(parse("topk-train").is_err());
+        assert!(parse("topk-train --list-models --topk 5").is_err());
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The `topk-train` command.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
 use topk_train::args::Args;
-use topk_train::train;
+use topk_train::{models, train};
 
 fn main() -> ExitCode {
     match run() {
@@ -18,7 +19,11 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let config = Args::parse().config()?;
-    train(&config)?;
+    let args = Args::parse();
+    if args.list_models() {
+        io::stdout().write_all(models().as_bytes())?;
+        return Ok(());
+    }
+    train(&args.config()?)?;
     Ok(())
 }

@@ -149,6 +149,8 @@ fn values(name: &str, count: usize, low: f64, high: f64) -> Vec<f32> {
 
 /// Compares the networks whose names begin with one of these.
 fn compare(families: &[&str]) {
+    // The tests run side by side.
+    tch::set_num_threads(1);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     let runtime = Runtime::load().unwrap();
