@@ -25,6 +25,8 @@ struct Original {
     gain: f64,
     logits: Vec<f32>,
     parameters: BTreeMap<String, Vec<usize>>,
+    /// Mean and standard deviation of each parameter before training.
+    initial: BTreeMap<String, [f64; 2]>,
     /// Number of parameters, if it is known for this network, and billions of multiply-adds, as torchvision
     /// states them for its own image size and number of classes.
     published: Option<(Option<usize>, f64)>,
@@ -38,13 +40,18 @@ fn originals() -> Vec<Original> {
         .map(|line| {
             let line: Value = serde_json::from_str(line).unwrap();
             let parameters = line["parameters"].as_array().unwrap().iter();
+            let named = parameters.map(|entry| (entry[0].as_str().unwrap().to_owned(), entry));
             Original {
                 name: line["name"].as_str().unwrap().to_owned(),
                 size: [3, usizes(&line["size"])[0], usizes(&line["size"])[1]],
                 gain: line["gain"].as_f64().unwrap(),
                 logits: serde_json::from_value(line["logits"].clone()).unwrap(),
-                parameters: parameters
-                    .map(|pair| (pair[0].as_str().unwrap().to_owned(), usizes(&pair[1])))
+                parameters: named
+                    .clone()
+                    .map(|(name, entry)| (name, usizes(&entry[1])))
+                    .collect(),
+                initial: named
+                    .map(|(name, entry)| (name, [2, 3].map(|i| entry[i].as_f64().unwrap())))
                     .collect(),
                 published: line.get("published").map(|published| {
                     let parameters = published["parameters"].as_u64();
@@ -92,6 +99,24 @@ impl Original {
             -2.0,
             2.0,
         )
+    }
+
+    /// Checks that a network begins as the original does, as far as samples of random numbers can show.
+    fn check_initial(&self, network: &Network) {
+        for (name, tensor) in network.variables().variables() {
+            let [mean, std] = self.initial[&name];
+            let found_mean = tensor.mean(Kind::Float).double_value(&[]);
+            let found_std = tensor.std(false).double_value(&[]);
+            // Six deviations of the difference of two means, and of two deviations of normal numbers.
+            let bound = 6.0 * std / (tensor.numel() as f64).sqrt() + 1e-3 * std;
+            let exact = 1e-6 * mean.abs();
+            assert!(
+                (found_std - std).abs() <= bound + exact
+                    && (found_mean - mean).abs() <= 1.5 * bound + exact,
+                "{}: {name} begins with {found_mean} ± {found_std}, the original's with {mean} ± {std}",
+                self.name
+            );
+        }
     }
 
     /// Largest difference from the original's logits, as a share of the largest of them.
@@ -164,7 +189,9 @@ fn compare(families: &[&str]) {
         let checkpoint = original.checkpoint();
         let images = original.images();
         let libtorch = {
+            tch::manual_seed(1);
             let mut network = Network::new(original.architecture(), Device::Cpu);
+            original.check_initial(&network);
             network.load(&checkpoint).unwrap();
             let [channels, height, width] = original.size.map(|dim| dim as i64);
             let shape = [BATCH as i64, channels, height, width];

@@ -49,17 +49,19 @@ def bounds(name, shape, gain):
 
 
 def fill(network, gain):
-    """Gives a network its weights; returns their names and shapes."""
-    state = {}
+    """Gives a network its weights; returns names, shapes, and mean and deviation of what it started with."""
+    state, parameters = {}, []
     for name, tensor in network.state_dict().items():
         if name.endswith("num_batches_tracked"):
             continue
         shape = tuple(tensor.shape)
+        std, mean = torch.std_mean(tensor, correction=0)
+        parameters.append([name, list(shape), *(float(f"{value:.4g}") for value in (mean, std))])
         array = values(name, tensor.numel(), *bounds(name, shape, gain))
         state[name] = torch.from_numpy(array).reshape(shape)
     missing, unexpected = network.load_state_dict(state, strict=False)
     assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing)
-    return [[name, list(tensor.shape)] for name, tensor in state.items()]
+    return parameters
 
 
 def published(name):
@@ -87,6 +89,7 @@ def record(name, network, size, gain=math.sqrt(2), **more):
 def small(network):
     """A ResNet of torchvision for small images."""
     network.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    torch.nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out")
     network.maxpool = torch.nn.Identity()
     return network
 
@@ -125,7 +128,7 @@ def main():
     for name, size, gain in cases:
         network = torchvision.models.get_model(name, num_classes=CLASSES)
         record(name, network, size, gain, published=published(name))
-    network = torchvision.models.inception_v3(num_classes=CLASSES, aux_logits=False, init_weights=False)
+    network = torchvision.models.inception_v3(num_classes=CLASSES, aux_logits=False, init_weights=True)
     record("inception_v3", network, (107, 139), math.sqrt(2), published=published("inception_v3"))
     network = torchvision.models.vit_b_16(num_classes=CLASSES, image_size=64)
     record("vit_b_16", network, (64, 64), 1.0, published=published("vit_b_16"))
