@@ -64,7 +64,7 @@ pub enum ArchitectureError {
 }
 
 impl Architecture {
-    /// Name that [`architecture`](crate::architecture) knows it by.
+    /// Name that [`architecture`](crate::architecture()) knows it by.
     pub fn name(&self) -> &str {
         &self.name
     }
