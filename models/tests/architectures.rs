@@ -280,7 +280,7 @@ fn as_large_as_torchvision_says() {
     }
     // Those of AuxLogits are not here; torchvision states 27,161,264.
     assert_eq!(made["inception_v3"].trainable_len(), 23_834_568);
-    // timm's documentation states 4.65 million.
+    // As timm 1.0 builds it.
     assert_eq!(made["tf_efficientnet_lite0"].trainable_len(), 4_652_008);
 }
 
