@@ -11,6 +11,7 @@ mod builder;
 mod checkpoint;
 mod export;
 mod network;
+mod onnx_nodes;
 mod op;
 mod triton;
 
