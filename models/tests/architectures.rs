@@ -12,7 +12,9 @@ use topk_models::{
     Architecture, ArchitectureError, Checkpoint, ExportOptions, Mode, Network, Weight,
     architecture, architectures, export,
 };
-use topk_onnx::ModelCard;
+
+mod card;
+use card::card;
 
 const CLASSES: usize = 10;
 const BATCH: usize = 2;
@@ -70,24 +72,7 @@ impl Original {
 
     fn checkpoint(&self) -> Checkpoint {
         Checkpoint {
-            card: ModelCard {
-                format: ModelCard::FORMAT,
-                architecture: self.name.clone(),
-                class_names: (0..CLASSES).map(|class| class.to_string()).collect(),
-                input_size: self.size,
-                mean: [0.5; 3],
-                std: [0.25; 3],
-                dataset: "random".to_owned(),
-                noise: 0.0,
-                loss: "ce".to_owned(),
-                k: 5,
-                tau: None,
-                alpha: None,
-                seed: 0,
-                epoch: 1,
-                val_top1: 0.0,
-                val_topk: 0.0,
-            },
+            card: card(&self.architecture()),
             weights: weights(&self.parameters, self.gain),
         }
     }

@@ -10,6 +10,7 @@ use topk_models::{LABELS, LOGITS, LOSS, Mode, Network};
 use topk_ops::{Loss, SmoothTopkSvm};
 use topk_testing::Environment;
 
+mod card;
 mod random;
 use random::{CLASSES, checkpoint, random_network};
 

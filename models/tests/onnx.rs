@@ -8,6 +8,7 @@ use topk_eval::{Model, Runtime};
 use topk_models::{Checkpoint, ExportOptions, Mode, Network, export};
 use topk_testing::Environment;
 
+mod card;
 mod random;
 use random::{CLASSES, checkpoint, random_network};
 

@@ -2,7 +2,8 @@
 
 use tch::{Device, no_grad};
 use topk_models::{Checkpoint, Network, architecture};
-use topk_onnx::ModelCard;
+
+use crate::card::card;
 
 pub const CLASSES: usize = 7;
 
@@ -24,26 +25,8 @@ pub fn random_network() -> Network {
 }
 
 pub fn checkpoint(network: &Network) -> Checkpoint {
-    let card = ModelCard {
-        format: ModelCard::FORMAT,
-        architecture: network.architecture().name().to_owned(),
-        class_names: (0..CLASSES).map(|class| format!("class {class}")).collect(),
-        input_size: network.architecture().input_size(),
-        mean: [0.5; 3],
-        std: [0.25; 3],
-        dataset: "random".to_owned(),
-        noise: 0.0,
-        loss: "svm".to_owned(),
-        k: 3,
-        tau: Some(1.0),
-        alpha: Some(1.0),
-        seed: 5,
-        epoch: 1,
-        val_top1: 0.5,
-        val_topk: 0.75,
-    };
     Checkpoint {
-        card,
+        card: card(network.architecture()),
         weights: network.weights(),
     }
 }

@@ -1,0 +1,27 @@
+//! The card of a checkpoint that no training made.
+
+use topk_models::Architecture;
+use topk_onnx::ModelCard;
+
+/// A card of which only the network is true.
+pub fn card(architecture: &Architecture) -> ModelCard {
+    let classes = 0..architecture.classes();
+    ModelCard {
+        format: ModelCard::FORMAT,
+        architecture: architecture.name().to_owned(),
+        class_names: classes.map(|class| format!("class {class}")).collect(),
+        input_size: architecture.input_size(),
+        mean: [0.5; 3],
+        std: [0.25; 3],
+        dataset: "random".to_owned(),
+        noise: 0.0,
+        loss: "svm".to_owned(),
+        k: 3,
+        tau: Some(1.0),
+        alpha: Some(1.0),
+        seed: 5,
+        epoch: 1,
+        val_top1: 0.5,
+        val_topk: 0.75,
+    }
+}
