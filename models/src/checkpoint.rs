@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use atomic_write_file::AtomicWriteFile;
@@ -71,13 +71,6 @@ pub enum CheckpointError {
     },
 }
 
-/// Writes a file whole or not at all.
-pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = AtomicWriteFile::open(path)?;
-    file.write_all(bytes)?;
-    file.commit()
-}
-
 impl Checkpoint {
     /// Writes the file, whole or not at all.
     ///
@@ -90,14 +83,15 @@ impl Checkpoint {
                 path: path.to_owned(),
                 reason: error.to_string(),
             })?;
-        let mut bytes = Vec::new();
-        weights
-            .write_safetensors(&mut bytes)
-            .and_then(|()| write_file(path, &bytes))
-            .map_err(|error| CheckpointError::Write {
-                path: path.to_owned(),
-                error,
-            })
+        let write = || {
+            let mut file = AtomicWriteFile::open(path)?;
+            weights.write_safetensors(&mut file)?;
+            file.commit()
+        };
+        write().map_err(|error| CheckpointError::Write {
+            path: path.to_owned(),
+            error,
+        })
     }
 
     fn to_state_dict(&self) -> Result<StateDict, TensorError> {

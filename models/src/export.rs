@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use atomic_write_file::AtomicWriteFile;
 use thiserror::Error;
-use topk_onnx::proto::{DataType, ModelProto, NodeProto, StringStringEntryProto};
+use topk_onnx::proto::{DataType, ModelProto, NodeProto};
 use topk_onnx::{
     CheckError, Dim, Form, FunctionError, GraphBuilder, HalfError, ImageInput, MAX_FILE, ModelCard,
     OPSET, OnnxLoss, attribute, check, fold_batch_norm, ir_version, model, normalize_inside,
@@ -171,7 +171,12 @@ pub fn onnx_model(
         "{} classifier of {} classes, trained on {} for top-{} accuracy",
         card.architecture, classes, card.dataset, card.k
     );
-    let mut model = model(graph, &doc, []);
+    let mut card = card.clone();
+    if options.image_input.is_some() {
+        // What is left for the caller to do.
+        (card.mean, card.std) = ([0.0; 3], [1.0; 3]);
+    }
+    let mut model = model(graph, &doc, card.to_metadata());
     model.opset_import[0].version = options.opset;
     model.ir_version = ir_version(options.opset);
     if let Head::Loss { loss, form } = options.head {
@@ -180,22 +185,12 @@ pub fn onnx_model(
     if options.float16 {
         to_float16(&mut model)?;
     }
-    let mut card = card.clone();
     if let (Some(input), Some(graph)) = (options.image_input, &mut model.graph) {
-        normalize_inside(graph, input, &card.mean, &card.std);
-        // What is left for the caller to do.
-        (card.mean, card.std) = ([0.0; 3], [1.0; 3]);
+        let ModelCard { mean, std, .. } = &checkpoint.card;
+        normalize_inside(graph, input, mean, std);
     }
-    model.metadata_props = metadata(&card);
     check(&model)?;
     Ok(model)
-}
-
-fn metadata(card: &ModelCard) -> Vec<StringStringEntryProto> {
-    let entries = card.to_metadata().into_iter();
-    entries
-        .map(|(key, value)| StringStringEntryProto { key, value })
-        .collect()
 }
 
 fn logits(graph: &mut GraphBuilder, classes: usize) {

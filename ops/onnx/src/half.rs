@@ -4,9 +4,7 @@ use thiserror::Error;
 use topk_ops::f16;
 
 use crate::attribute;
-use crate::proto::{
-    AttributeProto, DataType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
-};
+use crate::proto::{AttributeProto, DataType, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
 /// A number that is too large for 16 bits.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -28,11 +26,11 @@ pub struct HalfError {
 /// # Errors
 /// If a constant has a number that is too large; the model is then as it was.
 pub fn to_float16(model: &mut ModelProto) -> Result<(), HalfError> {
-    let Some(graph) = &model.graph else {
+    let Some(graph) = &mut model.graph else {
         return Ok(());
     };
     let initializer = graph.initializer.iter().map(rounded_constant);
-    let initializer = initializer.collect::<Result<_, _>>()?;
+    let initializer: Vec<TensorProto> = initializer.collect::<Result<_, _>>()?;
     let nodes = graph.node.iter().map(rounded_node);
     let nodes: Vec<NodeProto> = nodes.collect::<Result<_, _>>()?;
 
@@ -69,11 +67,8 @@ pub fn to_float16(model: &mut ModelProto) -> Result<(), HalfError> {
     }));
     let last = graph.output.iter().filter(|value| is_float(value));
     node.extend(last.map(|value| cast(value, false)));
-    model.graph = Some(GraphProto {
-        node,
-        initializer,
-        ..graph.clone()
-    });
+    graph.node = node;
+    graph.initializer = initializer;
     Ok(())
 }
 
