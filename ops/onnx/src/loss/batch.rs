@@ -73,6 +73,21 @@ impl Batch {
         self.body.op("scale", "Mul", &[derivative, &self.factor])
     }
 
+    /// The derivatives of the wrong classes, with that of the label, −`factor`.
+    pub(super) fn with_label(&mut self, grad: &str, factor: &str) -> String {
+        let label_grad = self.body.op("label_grad", "Neg", &[factor]);
+        self.scatter("all_grad", grad, &self.label.clone(), &label_grad)
+    }
+
+    /// The derivatives of a loss of the logarithm of the `weights`' sum less the label's score, which
+    /// has the derivative `derivative`.
+    pub(super) fn log_sum_grad(&mut self, weights: &str, sum: &str, derivative: &str) -> String {
+        let factor = self.weighted(derivative);
+        let share = self.body.op("share", "Div", &[&factor, sum]);
+        let grad = self.body.op("wrong_grad", "Mul", &[weights, &share]);
+        self.with_label(&grad, &factor)
+    }
+
     /// 1 where `value` is above 0, else 0.
     pub(super) fn positive(&mut self, value: &str) -> String {
         let zero = self.body.float(0.0);

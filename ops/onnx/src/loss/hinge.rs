@@ -80,12 +80,7 @@ pub(super) fn truncated_topk_entropy(k: usize, batch: &mut Batch) -> Values {
     let body = &mut batch.body;
     let hinge = body.op("hinge", "Relu", &[&u]);
     let losses = body.op("losses", "Add", &[&hinge, &softplus.rest]);
-    let scale = batch.weighted(&softplus.derivative);
-    let body = &mut batch.body;
-    let minus = body.op("minus", "Neg", &[&scale]);
-    let share = body.op("share", "Div", &[&scale, &sum]);
-    let grad = body.op("wrong_grad", "Mul", &[&weights, &share]);
-    let grad = batch.scatter("all_grad", &grad, &batch.label.clone(), &minus);
+    let grad = batch.log_sum_grad(&weights, &sum, &softplus.derivative);
     Values {
         losses,
         grad,
@@ -105,10 +100,9 @@ fn nth(batch: &mut Batch, scores: &str, n: usize) -> (String, String) {
 /// max(0, `hinge`), whose derivative is `share` for `class` and −`share` for the label.
 fn pair(batch: &mut Batch, hinge: &str, share: &str, class: &str) -> Values {
     let share = batch.weighted(share);
-    let minus = batch.body.op("minus", "Neg", &[&share]);
     let grad = batch.zeros();
     let grad = batch.scatter("wrong_grad", &grad, class, &share);
-    let grad = batch.scatter("all_grad", &grad, &batch.label.clone(), &minus);
+    let grad = batch.with_label(&grad, &share);
     let losses = batch.body.op("losses", "Relu", &[hinge]);
     Values {
         losses,
@@ -127,10 +121,9 @@ fn mean(k: usize, batch: &mut Batch, sum: &str, chosen: &str, classes: &str) -> 
     let shares = body.op("shares", "Div", &[chosen, &k]);
     let shares = batch.weighted(&shares);
     let all = batch.body.sum("all_shares", &shares, 1);
-    let minus = batch.body.op("minus", "Neg", &[&all]);
     let grad = batch.zeros();
     let grad = batch.scatter("wrong_grad", &grad, classes, &shares);
-    let grad = batch.scatter("all_grad", &grad, &batch.label.clone(), &minus);
+    let grad = batch.with_label(&grad, &all);
     Values {
         losses,
         grad,

@@ -34,12 +34,7 @@ fn top1(batch: &mut Batch) -> Values {
     let log_ratio = body.op("log_ratio", "Log", &[&sum]);
     let (losses, prob) = losses(1, batch, &scale, &log_ratio);
 
-    let factor = batch.weighted(&prob);
-    let body = &mut batch.body;
-    let share = body.op("share", "Div", &[&factor, &sum]);
-    let grad = body.op("wrong_grad", "Mul", &[&weights, &share]);
-    let label_grad = body.op("label_grad", "Neg", &[&factor]);
-    let grad = batch.scatter("all_grad", &grad, &batch.label.clone(), &label_grad);
+    let grad = batch.log_sum_grad(&weights, &sum, &prob);
     Values {
         losses,
         grad,
@@ -79,8 +74,7 @@ fn topk(k: usize, batch: &mut Batch) -> Values {
     };
     let head_grad = head.grad(k, &mut batch.body, &sizes, &factor);
     let grad = batch.scatter("wrong_grad", &grad, &head.classes, &head_grad);
-    let label_grad = batch.body.op("label_grad", "Neg", &[&factor]);
-    let grad = batch.scatter("all_grad", &grad, &batch.label.clone(), &label_grad);
+    let grad = batch.with_label(&grad, &factor);
     Values {
         losses,
         grad,
