@@ -1,7 +1,5 @@
 //! The losses on a GPU, where there is one, against those on the CPU.
 
-use std::io::Write;
-
 use tch::{Device, Kind, Tensor};
 use topk_ops::{
     BalancedNoisedTopk, Criterion, CrossEntropy, DifferentiableTopkCrossEntropy, Lml, LossError,
@@ -47,11 +45,7 @@ fn step(
 fn losses_on_a_gpu_are_those_on_the_cpu() {
     let device = select_device(topk_native::Device::Auto).unwrap();
     if device == Device::Cpu {
-        // Not `eprintln!`, which the test harness captures.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED losses_on_a_gpu_are_those_on_the_cpu: there is no GPU"
-        );
+        topk_testing::skip("losses_on_a_gpu_are_those_on_the_cpu", "there is no GPU");
         return;
     }
     let (samples, classes) = (32, 1000);
