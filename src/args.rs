@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use topk_native::Device;
 
-use crate::config::{Config, DataSet, LossKind};
+use crate::config::{Config, DataSet, Head, LossKind};
 use crate::schedule::Schedule;
 
 /// Train an image classifier for top-k accuracy.
@@ -36,6 +36,14 @@ pub struct Args {
     /// Network, such as basic-32 or resnet18-cifar: --list-models has all
     #[arg(long, value_name = "NAME", default_value = "basic-32")]
     model: String,
+
+    /// Weights to start from: a checkpoint, or a safetensors or PyTorch file (.pth, .pt) from elsewhere
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+
+    /// What becomes of the last layer in --weights
+    #[arg(long, value_enum, default_value = "keep", requires = "weights")]
+    head: Head,
 
     /// Loss: smooth top-k SVM or cross-entropy
     #[arg(long, value_enum, default_value = "svm")]
@@ -153,6 +161,8 @@ impl Args {
             data: self.data.context("--data is needed to train")?,
             root: self.root.context("--root is needed to train")?,
             model: self.model,
+            weights: self.weights,
+            head: self.head,
             loss: match self.loss {
                 LossName::Svm => LossKind::Svm {
                     tau: self.tau,

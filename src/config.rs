@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
+use topk_models::Classifier;
 use topk_native::Device;
 
 use crate::schedule::Schedule;
@@ -14,6 +15,10 @@ pub struct Config {
     pub root: PathBuf,
     /// Name of the network.
     pub model: String,
+    /// File of the weights to start from; `None` for random ones.
+    pub weights: Option<PathBuf>,
+    /// What becomes of the classifier in that file.
+    pub head: Head,
     /// The loss.
     pub loss: LossKind,
     /// The k of top-k: of the loss, and of the accuracy that decides the best checkpoint.
@@ -63,6 +68,26 @@ impl DataSet {
     pub fn name(self) -> &'static str {
         match self {
             Self::Cifar100 => "cifar100",
+        }
+    }
+}
+
+/// What becomes of the last layer of weights to start from.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Head {
+    /// It stays, and must have a score for each class
+    #[default]
+    Keep,
+    /// It starts anew, for the classes of the data
+    New,
+}
+
+impl From<Head> for Classifier {
+    fn from(head: Head) -> Self {
+        match head {
+            Head::Keep => Self::Keep,
+            Head::New => Self::New,
         }
     }
 }

@@ -24,9 +24,11 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 use topk_data::DataError;
-use topk_models::{ArchitectureError, CheckpointError, ExportError};
+use topk_models::{ArchitectureError, CheckpointError, ExportError, LoadError, MatchError};
+use topk_native::RuntimeError;
 use topk_ops::LossError;
 use topk_ops_tch::{DeviceError, TensorLossError};
+use topk_weights::WeightsError;
 
 pub use config::{Config, DataSet, LossKind};
 pub use evaluate::label_ranks;
@@ -107,9 +109,26 @@ pub enum TrainError {
         /// What the system says.
         error: io::Error,
     },
-    /// A checkpoint cannot be written or read back.
+    /// The weights to start from are not the network's.
+    #[error("{}: {error}\n--head new starts with a new last layer", path.display())]
+    Pretrained {
+        /// Their file.
+        path: PathBuf,
+        /// What is wrong with them.
+        error: MatchError,
+    },
+    /// A file of weights cannot be read, or a checkpoint not written.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A checkpoint cannot be read back.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A checkpoint has become one of another network.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The models to be exported cannot be verified.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
     /// A checkpoint cannot be exported.
     #[error(transparent)]
     Export(#[from] ExportError),

@@ -7,9 +7,11 @@ use tch::nn::{Optimizer, OptimizerConfig, Sgd};
 use tch::{Device, Kind, Tensor, no_grad};
 use topk_data::{Dataset, Normalization, NormalizationTable, cifar100};
 use topk_models::{Checkpoint, ExportOptions, Mode, Network, architecture, export};
-use topk_onnx::ModelCard;
+use topk_native::Runtime;
+use topk_onnx::{ModelCard, Training};
 use topk_ops::accuracy::Accuracy;
 use topk_ops_tch::{loss, select_device};
+use topk_weights::StateDict;
 
 use crate::TrainError;
 use crate::batches::TrainingImages;
@@ -43,6 +45,8 @@ pub fn train(config: &Config) -> Result<(), TrainError> {
             .build_global();
     }
     let device = select_device(config.device)?;
+    // Needed at the end: not to be missed only then.
+    Runtime::load()?;
     let data = Data::load(config)?;
     let classes = data.training.dataset.class_names.len();
     let loss = training_loss(config.loss, config.topk)?;
@@ -57,7 +61,16 @@ pub fn train(config: &Config) -> Result<(), TrainError> {
     tch::manual_seed(config.seed as i64);
     let architecture = architecture(&config.model, data.training.dataset.shape, classes)?;
     let parameters = architecture.trainable_len();
-    let network = Network::new(architecture, device);
+    let mut network = Network::new(architecture, device);
+    if let Some(path) = &config.weights {
+        let file = StateDict::read(path)?;
+        let matched = network.architecture().matched(file, config.head.into());
+        let matched = matched.map_err(|error| TrainError::Pretrained {
+            path: path.clone(),
+            error,
+        })?;
+        network.load(&matched.tensors)?;
+    }
     let optimizer = Sgd {
         momentum: config.momentum,
         dampening: 0.0,
@@ -332,25 +345,25 @@ impl Run<'_> {
         let card = ModelCard {
             format: ModelCard::FORMAT,
             architecture: config.model.clone(),
-            class_names: self.data.dataset().class_names.clone(),
+            class_names: Some(self.data.dataset().class_names.clone()),
             input_size: self.data.dataset().shape,
+            resize: None,
             mean: self.data.normalization.mean,
             std: self.data.normalization.std,
-            dataset: config.data.name().to_owned(),
-            noise: config.noise,
-            loss: config.loss.name().to_owned(),
-            k: config.topk,
-            tau,
-            alpha,
-            seed: config.seed,
-            epoch: epoch.epoch,
-            val_top1: epoch.val.top1(),
-            val_topk: epoch.val.topk(),
+            training: Some(Training {
+                dataset: config.data.name().to_owned(),
+                noise: config.noise,
+                loss: config.loss.name().to_owned(),
+                k: config.topk,
+                tau,
+                alpha,
+                seed: config.seed,
+                epoch: epoch.epoch,
+                val_top1: epoch.val.top1(),
+                val_topk: epoch.val.topk(),
+            }),
         };
-        Checkpoint {
-            card,
-            weights: self.network.weights(),
-        }
+        Checkpoint::of_network(card, &self.network)
     }
 }
 
@@ -363,7 +376,7 @@ fn conclude(
 ) -> Result<Best, TrainError> {
     let path = best.path(&config.out);
     let checkpoint = Checkpoint::load(&path)?;
-    network.load(&checkpoint)?;
+    network.load(checkpoint.weights())?;
     let test = &data.test;
     let indices: Vec<usize> = (0..test.len()).collect();
     let ranks = label_ranks(
@@ -379,7 +392,7 @@ fn conclude(
         image,
     })?;
     let onnx = path.with_extension("onnx");
-    export(&checkpoint, &ExportOptions::default(), &onnx)?;
+    export(checkpoint, &ExportOptions::default(), &onnx)?;
     Ok(Best {
         name: best.name,
         epoch: best.epoch,

@@ -9,9 +9,9 @@ use tch::{Kind, Tensor, no_grad};
 use tempfile::TempDir;
 use topk_data::Dataset;
 use topk_data::cifar100::{self, NORMALIZATION, Split};
-use topk_eval::{Evaluation, Model, Runtime};
-use topk_models::{Checkpoint, Mode, Network, architecture};
-use topk_native::Device;
+use topk_eval::{Evaluation, Model};
+use topk_models::{Checkpoint, Mode, Network};
+use topk_native::{Device, Runtime};
 use topk_ops::accuracy::Accuracy;
 use topk_train::label_ranks;
 
@@ -103,12 +103,7 @@ impl Case {
 
 fn network(checkpoint: &Path) -> Network {
     let checkpoint = Checkpoint::load(checkpoint).unwrap();
-    let card = &checkpoint.card;
-    let architecture =
-        architecture(&card.architecture, card.input_size, card.class_names.len()).unwrap();
-    let mut network = Network::new(architecture, tch::Device::Cpu);
-    network.load(&checkpoint).unwrap();
-    network
+    Network::of_checkpoint(&checkpoint, tch::Device::Cpu)
 }
 
 fn ranks_by_libtorch(checkpoint: &Path, test: &Dataset) -> Vec<usize> {
@@ -200,17 +195,18 @@ fn the_evaluator_agrees_with_the_trainer_image_for_image() {
             );
 
             let card = model.card().unwrap();
+            let training = card.training.as_ref().unwrap();
             assert_eq!(
-                (card.loss.as_str(), card.k, card.seed, card.noise),
+                (&*training.loss, training.k, training.seed, training.noise),
                 (loss, K, 3, 0.2)
             );
-            assert_eq!(card.tau, (loss == "svm").then_some(1.0));
+            assert_eq!(training.tau, (loss == "svm").then_some(1.0));
             assert_eq!(
                 (card.mean, card.std),
                 (NORMALIZATION.mean, NORMALIZATION.std)
             );
-            assert_eq!(card.class_names, test.class_names);
-            assert_eq!(card.epoch, first);
+            assert_eq!(card.class_names.as_ref(), Some(&test.class_names));
+            assert_eq!(training.epoch, first);
         }
     }
 }
@@ -331,4 +327,42 @@ fn a_training_that_diverges_is_stopped_with_advice() {
         error.ends_with("the training has diverged: try a lower --lr"),
         "{error}"
     );
+}
+
+#[test]
+fn weights_to_start_from_are_taken_over() {
+    let case = Case::new();
+    case.train("first", &[]);
+    let weights = case.path("first").join("bestk.safetensors");
+    let weights = weights.to_str().unwrap();
+    // Its one epoch moves nothing.
+    let still = ["--epochs=1", "--lr=0", "--no-augment", "--weights", weights];
+    assert!(case.run("again", &still).status.success());
+    let new_head = [&still[..], &["--head=new"]].concat();
+    assert!(case.run("new", &new_head).status.success());
+    let checkpoint = |out: &str| {
+        let path = case.path(out).join("bestk.safetensors");
+        Checkpoint::load(&path).unwrap()
+    };
+    let [first, again, new] = ["first", "again", "new"].map(checkpoint);
+    for (name, tensor) in first.weights() {
+        // Batch norm's statistics move without a learning rate, too.
+        if !name.contains("running_") {
+            assert!(&again.weights()[name] == tensor, "{name}");
+            let in_head = name.starts_with("fc.");
+            assert!((&new.weights()[name] == tensor) != in_head, "{name}");
+        }
+    }
+
+    let error = case.run("other", &["--weights", weights, "--model=basic-8"]);
+    let error = String::from_utf8(error.stderr).unwrap();
+    assert!(
+        error.contains("bestk.safetensors: the weights are not those of basic-8:\n"),
+        "{error}"
+    );
+    assert!(
+        error.ends_with("--head new starts with a new last layer\n"),
+        "{error}"
+    );
+    assert!(!case.path("other").exists());
 }

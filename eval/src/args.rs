@@ -9,13 +9,12 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use topk_data::cifar100::{self, Split};
 use topk_data::{Dataset, Normalization};
-use topk_native::Device;
+use topk_native::{Device, Runtime};
 use topk_ops::accuracy::Accuracy;
 
 use crate::evaluation::Evaluation;
 use crate::model::Model;
 use crate::report::{self, Report};
-use crate::runtime::Runtime;
 
 /// Measure top-1 and top-k accuracy of ONNX classifiers.
 ///

@@ -114,9 +114,10 @@ impl Evaluation {
         if let Some(expected) = model.classes() {
             check_classes(model, expected, found)?;
         }
-        if let Some(card) = model.card() {
-            check_classes(model, card.class_names.len(), found)?;
-            let pairs = card.class_names.iter().zip(&dataset.class_names);
+        let named = model.card().and_then(|card| card.class_names.as_ref());
+        if let Some(class_names) = named {
+            check_classes(model, class_names.len(), found)?;
+            let pairs = class_names.iter().zip(&dataset.class_names);
             if let Some((class, (expected, found))) = pairs
                 .enumerate()
                 .find(|(_, (expected, found))| expected != found)

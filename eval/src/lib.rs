@@ -4,8 +4,8 @@
 //! ```no_run
 //! use std::path::Path;
 //! use topk_data::cifar100::{self, Split};
-//! use topk_eval::{Evaluation, Model, Runtime};
-//! use topk_native::Device;
+//! use topk_eval::{Evaluation, Model};
+//! use topk_native::{Device, Runtime};
 //! use topk_ops::accuracy::Accuracy;
 //!
 //! let test = cifar100::load(Path::new("cifar-100-binary"), Split::Test)?;
@@ -20,9 +20,7 @@ pub mod args;
 mod evaluation;
 mod model;
 mod report;
-mod runtime;
 
 pub use evaluation::{Evaluation, EvaluationError};
 pub use model::{Model, ModelError, Provider};
 pub use report::{Report, Result};
-pub use runtime::{Runtime, RuntimeError};

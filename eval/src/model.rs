@@ -9,10 +9,8 @@ use ort::session::builder::SessionBuilder;
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-use topk_native::{Device, driver_version, onnxruntime};
+use topk_native::{Device, Runtime, driver_version, onnxruntime};
 use topk_onnx::{CardError, ModelCard};
-
-use crate::runtime::Runtime;
 
 /// Where a model runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -161,12 +159,13 @@ impl Model {
             .ok_or_else(|| signature(unexpected(output, "f32 [dynamic, classes]")))?;
         let input = input.name().to_owned();
         let card = read_card(&session, path)?;
-        if let (Some(card), Some(classes)) = (&card, classes)
-            && card.class_names.len() != classes
+        let named = card.as_ref().and_then(|card| card.class_names.as_ref());
+        if let (Some(class_names), Some(classes)) = (named, classes)
+            && class_names.len() != classes
         {
             return Err(signature(format!(
                 "its metadata names {} classes, but it has {classes} scores",
-                card.class_names.len()
+                class_names.len()
             )));
         }
         let path = path.to_owned();

@@ -99,20 +99,12 @@ fn card() -> ModelCard {
     ModelCard {
         format: ModelCard::FORMAT,
         architecture: "constant".to_owned(),
-        class_names: class_names(),
+        class_names: Some(class_names()),
         input_size: [3, 32, 32],
+        resize: None,
         mean: [0.5; 3],
         std: [0.25; 3],
-        dataset: "made".to_owned(),
-        noise: 0.0,
-        loss: "ce".to_owned(),
-        k: 5,
-        tau: None,
-        alpha: None,
-        seed: 0,
-        epoch: 1,
-        val_top1: 0.0,
-        val_topk: 0.0,
+        training: None,
     }
 }
 
@@ -298,15 +290,18 @@ fn a_model_of_other_classes_is_refused() {
     let error = case.error(&flags);
     assert!(error.contains("has 9 classes, the data has 6"), "{error}");
 
-    let mut other = card();
-    other.class_names[4] = "other".to_owned();
-    case.write_model(&in_order(), Some(&other));
+    let with_names = |names: Vec<String>| ModelCard {
+        class_names: Some(names),
+        ..card()
+    };
+    let mut names = class_names();
+    names[4] = "other".to_owned();
+    case.write_model(&in_order(), Some(&with_names(names)));
     let error = case.error(&[]);
     assert!(error.starts_with("class 4 is `other` to /"), "{error}");
 
-    let mut fewer = card();
-    fewer.class_names.pop();
-    case.write_model(&in_order(), Some(&fewer));
+    let fewer = class_names()[1..].to_vec();
+    case.write_model(&in_order(), Some(&with_names(fewer)));
     let error = case.error(&[]);
     assert!(
         error.contains("its metadata names 5 classes, but it has 6 scores"),

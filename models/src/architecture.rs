@@ -1,5 +1,7 @@
 use thiserror::Error;
 
+use topk_weights::{Head, Matched, Mismatch, StateDict, TensorError};
+
 use crate::architectures;
 use crate::op::{Dims, Node, Op, Parameter};
 
@@ -11,6 +13,7 @@ pub struct Architecture {
     pub(crate) nodes: Vec<Node>,
     pub(crate) classes: usize,
     pub(crate) ignorable: Vec<&'static str>,
+    pub(crate) old_names: Vec<[&'static str; 2]>,
 }
 
 /// There is no such network.
@@ -63,6 +66,38 @@ pub enum ArchitectureError {
     NoClasses,
 }
 
+/// What becomes of the weights of a classifier, the last layer.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Classifier {
+    /// They must fit as they are.
+    #[default]
+    Keep,
+    /// They are left out, to start anew.
+    New,
+}
+
+/// Why weights are not a network's.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum MatchError {
+    /// A number has no place in `f32`.
+    #[error("{name}: {error}")]
+    Tensor {
+        /// The tensor.
+        name: String,
+        /// What is wrong.
+        error: TensorError,
+    },
+    /// Tensors are missing, unexpected or of another shape.
+    #[error("the weights are not those of {architecture}:\n{mismatch}")]
+    Mismatch {
+        /// Name of the network.
+        architecture: String,
+        /// Every fault.
+        mismatch: Mismatch,
+    },
+}
+
 impl Architecture {
     /// Name that [`architecture`](crate::architecture()) knows it by.
     pub fn name(&self) -> &str {
@@ -109,6 +144,54 @@ impl Architecture {
     /// of matrices.
     pub fn multiply_adds(&self) -> usize {
         self.nodes.iter().map(Node::multiply_adds).sum()
+    }
+
+    /// Names of the classifier's tensors: those of the layer that makes the scores. The first dimension of
+    /// each is the number of classes.
+    pub fn classifier(&self) -> Vec<String> {
+        let layers = self.nodes.iter().map(Node::parameters);
+        let layer = layers.rev().find(|parameters| !parameters.is_empty());
+        let parameters = layer.into_iter().flatten();
+        parameters.map(|parameter| parameter.name).collect()
+    }
+
+    /// Takes a file's weights for this network: tensors that [`is_ignorable`](Self::is_ignorable) names are
+    /// left out, names that older versions of the original gave are changed to today's, and all numbers
+    /// become `f32`.
+    ///
+    /// # Errors
+    /// If tensors are missing, unexpected or of another shape, all of which the message lists, or if a
+    /// number is too large.
+    pub fn matched(&self, file: StateDict, classifier: Classifier) -> Result<Matched, MatchError> {
+        let mut weights = StateDict::default();
+        for (name, tensor) in file.tensors {
+            if self.is_ignorable(&name) {
+                continue;
+            }
+            let name = self
+                .old_names
+                .iter()
+                .fold(name, |name, [old, new]| name.replace(old, new));
+            let tensor = tensor.into_f32().map_err(|error| MatchError::Tensor {
+                name: name.clone(),
+                error,
+            })?;
+            weights.tensors.insert(name, tensor);
+        }
+        let names = self.classifier();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let head = match classifier {
+            Classifier::Keep => Head::Keep,
+            Classifier::New => Head::New(&names),
+        };
+        let shapes = self.parameter_shapes();
+        let shapes = shapes.iter().map(|(name, shape)| (&**name, &**shape));
+        weights
+            .matched(shapes, head)
+            .map_err(|mismatch| MatchError::Mismatch {
+                architecture: self.name.clone(),
+                mismatch,
+            })
     }
 
     /// Whether a parameter of this name may stand in a file of the original network's weights and be left

@@ -14,6 +14,7 @@ pub(crate) struct Builder {
     nodes: Vec<Node>,
     uses: HashMap<String, usize>,
     ignorable: Vec<&'static str>,
+    old_names: Vec<[&'static str; 2]>,
     /// The first reason why this network cannot be had; the shapes mean nothing from then on.
     fault: Option<ArchitectureError>,
     /// How the weights of layers start that are added from now on.
@@ -147,6 +148,7 @@ impl Builder {
             nodes: Vec::new(),
             uses: HashMap::new(),
             ignorable: Vec::new(),
+            old_names: Vec::new(),
             fault: None,
             rules: Rules::default(),
             batch_norm: BatchNorm {
@@ -215,6 +217,11 @@ impl Builder {
     /// Parameters whose names begin so may stand in the original's files, and are not those of this network.
     pub(crate) fn ignorable(&mut self, prefix: &'static str) {
         self.ignorable.push(prefix);
+    }
+
+    /// Older files of weights have the first of these parts of names where now there is the second.
+    pub(crate) fn old_names(&mut self, parts: &[[&'static str; 2]]) {
+        self.old_names.extend(parts);
     }
 
     fn too_small(&mut self, module: &str) {
@@ -566,6 +573,7 @@ impl Builder {
             nodes: self.nodes,
             classes: self.classes,
             ignorable: self.ignorable,
+            old_names: self.old_names,
         })
     }
 }

@@ -1,176 +1,155 @@
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use atomic_write_file::AtomicWriteFile;
 use thiserror::Error;
 use topk_onnx::ModelCard;
-use topk_weights::{Dtype, StateDict, Tensor, TensorError, Value, WeightsError};
+use topk_weights::{StateDict, Tensor, Value, WeightsError};
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, ArchitectureError, Classifier, MatchError};
+use crate::architectures::architecture_of;
+use crate::network::Network;
 
 /// Key of the file's metadata that holds the model card, as JSON.
 const CARD_KEY: &str = "topk";
 
-/// Values of one parameter.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Weight {
-    /// Its shape.
-    pub shape: Vec<usize>,
-    /// The values, row-major.
-    pub values: Vec<f32>,
-}
-
-/// Weights by PyTorch's parameter names, and what the network says of itself.
+/// A network's weights in `f32`, under PyTorch's names, and what the network says of itself.
 ///
-/// On disk: a safetensors file, the card in its metadata. The same checkpoint always gives the same
+/// On disk: a file of weights with the card in its metadata. The same checkpoint always gives the same
 /// bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// Which network this is and where it comes from.
-    pub card: ModelCard,
-    /// Parameters and statistics.
-    pub weights: BTreeMap<String, Weight>,
+    card: ModelCard,
+    architecture: Architecture,
+    /// With the card in its metadata.
+    file: StateDict,
 }
 
-/// Why a checkpoint cannot be read, written or used. Messages about files name them.
+/// Why a checkpoint cannot be read, written or used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
-    Read {
+    /// The file cannot be read or written. The message names it.
+    #[error(transparent)]
+    File(#[from] WeightsError),
+    /// A file's contents are no checkpoint.
+    #[error("{}: {error}", path.display())]
+    Contents {
         /// The file.
         path: PathBuf,
-        /// What the system says.
-        error: io::Error,
+        /// What is wrong with them.
+        error: Box<CheckpointError>,
     },
-    /// The file cannot be written.
-    #[error("cannot write {}: {error}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// The file is not what it should be.
-    #[error("{} is not a checkpoint of topk-train: {reason}", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Weights and network do not belong together.
-    #[error("the weights are not those of {architecture}: {}", faults.join("; "))]
-    Mismatch {
-        /// Name of the network.
-        architecture: String,
-        /// Each missing, unexpected or wrongly shaped parameter.
-        faults: Vec<String>,
+    /// The file does not say what network it is of.
+    #[error("it does not say which network it is of: it was not written by topk-train")]
+    NoCard,
+    /// What the file says of itself is broken.
+    #[error("metadata key `{CARD_KEY}`: {0}")]
+    Card(serde_json::Error),
+    /// Its network is not known.
+    #[error(transparent)]
+    Architecture(#[from] ArchitectureError),
+    /// The weights are not the network's.
+    #[error(transparent)]
+    Weights(#[from] MatchError),
+    /// There are not as many names as classes.
+    #[error("there are {names} names of classes, but the weights give {classes} scores")]
+    ClassNames {
+        /// Number of names.
+        names: usize,
+        /// Number of scores.
+        classes: usize,
     },
 }
 
 impl Checkpoint {
-    /// Writes the file, whole or not at all.
+    /// Puts weights and card together. The weights decide the number of classes.
     ///
     /// # Errors
-    /// If the shapes do not fit the values, or the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        let weights = self
-            .to_state_dict()
-            .map_err(|error| CheckpointError::Format {
-                path: path.to_owned(),
-                reason: error.to_string(),
-            })?;
-        let write = || {
-            let mut file = AtomicWriteFile::open(path)?;
-            weights.write_safetensors(&mut file)?;
-            file.commit()
-        };
-        write().map_err(|error| CheckpointError::Write {
-            path: path.to_owned(),
-            error,
-        })
+    /// If the card's network is not known, or the weights or the names of classes are not its own.
+    pub fn new(card: ModelCard, weights: StateDict) -> Result<Self, CheckpointError> {
+        let architecture = architecture_of(&weights, &card.architecture, card.input_size)?;
+        let classes = architecture.classes();
+        if let Some(names) = &card.class_names
+            && names.len() != classes
+        {
+            let names = names.len();
+            return Err(CheckpointError::ClassNames { names, classes });
+        }
+        let weights = architecture.matched(weights, Classifier::Keep)?.tensors;
+        Ok(Self::of(card, architecture, weights))
     }
 
-    fn to_state_dict(&self) -> Result<StateDict, TensorError> {
-        let tensors = self.weights.iter().map(|(name, weight)| {
-            let tensor = Tensor::from_f32(&weight.shape, &weight.values)?;
-            Ok((name.clone(), tensor))
-        });
-        let card = serde_json::to_string(&self.card).expect("a struct of plain fields is JSON");
-        Ok(StateDict {
-            tensors: tensors.collect::<Result<_, _>>()?,
-            metadata: BTreeMap::from([(CARD_KEY.to_owned(), Value::Text(card))]),
-        })
+    /// The weights that a network has now.
+    pub fn of_network(card: ModelCard, network: &Network) -> Self {
+        Self::of(card, network.architecture().clone(), network.weights())
     }
 
-    /// Reads a file that [`save`](Self::save) wrote.
+    fn of(card: ModelCard, architecture: Architecture, tensors: BTreeMap<String, Tensor>) -> Self {
+        let text = serde_json::to_string(&card).expect("a struct of plain fields is JSON");
+        Self {
+            card,
+            architecture,
+            file: StateDict {
+                tensors,
+                metadata: BTreeMap::from([(CARD_KEY.to_owned(), Value::Text(text))]),
+            },
+        }
+    }
+
+    /// What the network says of itself.
+    pub fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    /// The network.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// Its parameters and statistics, all `f32`.
+    pub fn weights(&self) -> &BTreeMap<String, Tensor> {
+        &self.file.tensors
+    }
+
+    /// Its parameters and statistics, all `f32`.
+    pub fn into_weights(self) -> BTreeMap<String, Tensor> {
+        self.file.tensors
+    }
+
+    /// Writes the file, whole or not at all, as [`StateDict::save`] does. A PyTorch file has no place for
+    /// the card.
+    ///
+    /// # Errors
+    /// If the name says no format, or the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), WeightsError> {
+        self.file.save(path)
+    }
+
+    /// Reads a file that [`save`](Self::save) wrote as safetensors.
     ///
     /// # Errors
     /// If it cannot be read, is something else, or has weights that are not finite.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
-        let format = |reason| CheckpointError::Format {
+        let file = StateDict::read(path)?;
+        let contents = |error| CheckpointError::Contents {
             path: path.to_owned(),
-            reason,
+            error: Box::new(error),
         };
-        let file = StateDict::read(path).map_err(|error| match error {
-            WeightsError::Read { path, error } => CheckpointError::Read { path, error },
-            WeightsError::Format { error, .. } => format(error.to_string()),
-            error => format(error.to_string()),
-        })?;
-        let Some(Value::Text(card)) = file.metadata.get(CARD_KEY) else {
-            return Err(format(format!("it has no metadata key `{CARD_KEY}`")));
-        };
-        let card = serde_json::from_str(card)
-            .map_err(|error| format(format!("metadata key `{CARD_KEY}`: {error}")))?;
-        let weights = file.tensors.into_iter().map(|(name, tensor)| {
-            if tensor.dtype() != Dtype::F32 {
-                let dtype = tensor.dtype();
-                return Err(format(format!("{name} is {dtype}, expected F32")));
-            }
-            let weight = Weight {
-                shape: tensor.shape().to_vec(),
-                values: tensor.to_f32().expect("they are single precision"),
-            };
-            Ok((name, weight))
-        });
-        Ok(Self {
-            card,
-            weights: weights.collect::<Result<_, _>>()?,
-        })
+        let card = Self::card_of(&file).map_err(contents)?;
+        let card = card.ok_or(CheckpointError::NoCard).map_err(contents)?;
+        Self::new(card, file).map_err(contents)
     }
 
-    /// Checks that the weights are exactly the parameters of this network.
+    /// The card in a file of weights, if it has one.
     ///
     /// # Errors
-    /// [`CheckpointError::Mismatch`], with every fault.
-    pub fn check(&self, architecture: &Architecture) -> Result<(), CheckpointError> {
-        let mut faults = Vec::new();
-        let parameters = architecture.parameters();
-        for parameter in &parameters {
-            match self.weights.get(&parameter.name) {
-                None => faults.push(format!("{} is missing", parameter.name)),
-                Some(weight) if weight.shape != parameter.shape => faults.push(format!(
-                    "{} has shape {:?}, expected {:?}",
-                    parameter.name, weight.shape, parameter.shape
-                )),
-                Some(_) => {}
-            }
-        }
-        for name in self.weights.keys() {
-            if !parameters.iter().any(|parameter| &parameter.name == name) {
-                faults.push(format!("{name} is unexpected"));
-            }
-        }
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(CheckpointError::Mismatch {
-                architecture: architecture.name().to_owned(),
-                faults,
-            })
-        }
+    /// [`CheckpointError::Card`] if it is broken.
+    pub fn card_of(file: &StateDict) -> Result<Option<ModelCard>, CheckpointError> {
+        let Some(Value::Text(card)) = file.metadata.get(CARD_KEY) else {
+            return Ok(None);
+        };
+        serde_json::from_str(card)
+            .map(Some)
+            .map_err(CheckpointError::Card)
     }
 }

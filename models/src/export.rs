@@ -1,19 +1,20 @@
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use atomic_write_file::AtomicWriteFile;
+use tempfile::TempDir;
 use thiserror::Error;
-use topk_onnx::proto::{DataType, ModelProto, NodeProto};
+use topk_onnx::proto::{DataType, ModelProto, NodeProto, TensorProto};
 use topk_onnx::{
-    CheckError, Dim, Form, FunctionError, GraphBuilder, HalfError, ImageInput, MAX_FILE, ModelCard,
-    OPSET, OnnxLoss, attribute, check, fold_batch_norm, ir_version, model, normalize_inside,
+    CheckError, Dim, Form, FunctionError, GraphBuilder, HalfError, ImageInput, MAX_FILE, OPSET,
+    OnnxLoss, Training, attribute, check, fold_batch_norm, ir_version, model, normalize_inside,
     to_float16, write_with_external_data,
 };
 
-use crate::architecture::ArchitectureError;
-use crate::architectures::architecture;
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::Checkpoint;
 use crate::onnx_nodes::add_nodes;
+use crate::verification::{Expected, Verification, VerificationError};
 
 /// Name of the model's input: normalised images, `f32` `[batch, channels, height, width]`.
 pub const INPUT: &str = "input";
@@ -66,10 +67,15 @@ pub struct ExportOptions {
     pub float16: bool,
     /// Version of ONNX's operators, 17 to 21.
     pub opset: i64,
+    /// Whether the written file is run in ONNX Runtime, and compared with the network in libtorch.
+    pub verify: bool,
+    /// By how much outputs may differ then, as a share of the largest logit. If not said: 1e-4, or 1e-2 in
+    /// 16-bit floating point.
+    pub tolerance: Option<f32>,
 }
 
 impl Default for ExportOptions {
-    /// Normalised images to logits, in `f32`, with batch norm folded.
+    /// Normalised images to logits, in `f32`, with batch norm folded, and verified.
     fn default() -> Self {
         Self {
             head: Head::Logits,
@@ -77,6 +83,8 @@ impl Default for ExportOptions {
             fold_batch_norm: true,
             float16: false,
             opset: OPSET,
+            verify: true,
+            tolerance: None,
         }
     }
 }
@@ -85,12 +93,6 @@ impl Default for ExportOptions {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ExportError {
-    /// Its network is not known.
-    #[error(transparent)]
-    Architecture(#[from] ArchitectureError),
-    /// Its weights are not those of its network.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
     /// The model that came out is not sound.
     #[error("the weights cannot be exported: {0}")]
     Check(#[from] CheckError),
@@ -111,6 +113,9 @@ pub enum ExportError {
         /// Number of classes.
         classes: usize,
     },
+    /// What was written is not known to be the network.
+    #[error(transparent)]
+    Verification(#[from] VerificationError),
     /// The file cannot be written.
     #[error("cannot write {}: {error}", path.display())]
     Write {
@@ -125,18 +130,16 @@ pub enum ExportError {
 /// and the checkpoint's card as metadata. Checked.
 ///
 /// # Errors
-/// If the checkpoint's network is not known, its weights do not belong to it, or are not finite, or the
-/// options do not fit it.
+/// If a weight is not finite, or the options do not fit the network.
 pub fn onnx_model(
-    checkpoint: &Checkpoint,
+    checkpoint: Checkpoint,
     options: &ExportOptions,
 ) -> Result<ModelProto, ExportError> {
     if !(OPSET..=21).contains(&options.opset) {
         return Err(ExportError::Opset(options.opset));
     }
-    let card = &checkpoint.card;
-    let architecture = architecture(&card.architecture, card.input_size, card.class_names.len())?;
-    checkpoint.check(&architecture)?;
+    let mut card = checkpoint.card().clone();
+    let architecture = checkpoint.architecture().clone();
     let classes = architecture.classes();
 
     let mut graph = GraphBuilder::new(architecture.name());
@@ -148,8 +151,10 @@ pub fn onnx_model(
         &[batch, channels, height, width],
         "RGB images: (pixel / 255 - mean) / std, see the metadata topk.mean and topk.std",
     );
-    for (name, weight) in &checkpoint.weights {
-        graph.initializer(name, &weight.shape, &weight.values);
+    for (name, weight) in checkpoint.into_weights() {
+        let shape = weight.shape().to_vec();
+        let constant = TensorProto::new(&name, DataType::Float, &shape, weight.into_bytes());
+        graph.constant(constant);
     }
     add_nodes(&mut graph, &architecture);
     match options.head {
@@ -167,11 +172,15 @@ pub fn onnx_model(
         fold_batch_norm(&mut graph);
     }
 
+    let trained = card.training.as_ref().map_or_else(String::new, |training| {
+        let Training { dataset, k, .. } = training;
+        format!(", trained on {dataset} for top-{k} accuracy")
+    });
     let doc = format!(
-        "{} classifier of {} classes, trained on {} for top-{} accuracy",
-        card.architecture, classes, card.dataset, card.k
+        "{} classifier of {classes} classes{trained}",
+        card.architecture
     );
-    let mut card = card.clone();
+    let (mean, std) = (card.mean, card.std);
     if options.image_input.is_some() {
         // What is left for the caller to do.
         (card.mean, card.std) = ([0.0; 3], [1.0; 3]);
@@ -186,8 +195,7 @@ pub fn onnx_model(
         to_float16(&mut model)?;
     }
     if let (Some(input), Some(graph)) = (options.image_input, &mut model.graph) {
-        let ModelCard { mean, std, .. } = &checkpoint.card;
-        normalize_inside(graph, input, mean, std);
+        normalize_inside(graph, input, &mean, &std);
     }
     check(&model)?;
     Ok(model)
@@ -223,23 +231,120 @@ fn rank(graph: &mut GraphBuilder, k: usize, classes: usize) -> Result<(), Export
     Ok(())
 }
 
-/// Writes the ONNX model of a checkpoint to a file, whole or not at all.
+/// Writes the ONNX model of a checkpoint to a file, and verifies it: runs the file in ONNX Runtime and the
+/// network in libtorch on photographs and noise, and leaves nothing behind if their outputs differ.
 ///
 /// Of a model above 2 GiB, which cannot be one file, the weights go to a second file beside it, with
 /// `.data` after its name.
 ///
 /// # Errors
-/// As [`onnx_model`], or if a file cannot be written.
+/// As [`onnx_model`], if a file cannot be written, or if the model does not pass.
 pub fn export(
-    checkpoint: &Checkpoint,
+    checkpoint: Checkpoint,
     options: &ExportOptions,
     path: &Path,
-) -> Result<(), ExportError> {
-    let model = onnx_model(checkpoint, options)?;
-    write_model(&model, path).map_err(|error| ExportError::Write {
-        path: path.to_owned(),
-        error,
-    })
+) -> Result<Option<Verification>, ExportError> {
+    let export = Export::new(checkpoint, options)?;
+    let draft = Draft::beside(path)?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| draft.error(io::ErrorKind::IsADirectory.into()))?;
+    let verification = export.write(&draft, &draft.folder().join(name))?;
+    let written = fs::read_dir(draft.folder()).and_then(|files| {
+        // The data of a large model before the model.
+        let mut files: Vec<_> = files
+            .map(|file| Ok(file?.file_name()))
+            .collect::<io::Result<_>>()?;
+        files.sort_by_key(|file| file == name);
+        for file in files {
+            fs::rename(draft.folder().join(&file), path.with_file_name(&file))?;
+        }
+        Ok(())
+    });
+    written.map_err(|error| draft.error(error))?;
+    Ok(verification)
+}
+
+/// A model that has been made but not written.
+pub(crate) struct Export<'a> {
+    options: &'a ExportOptions,
+    expected: Option<Expected>,
+    pub(crate) model: ModelProto,
+}
+
+impl<'a> Export<'a> {
+    pub(crate) fn new(
+        checkpoint: Checkpoint,
+        options: &'a ExportOptions,
+    ) -> Result<Self, ExportError> {
+        let expected = options
+            .verify
+            .then(|| Expected::new(&checkpoint))
+            .transpose()?;
+        Ok(Self {
+            options,
+            expected,
+            model: onnx_model(checkpoint, options)?,
+        })
+    }
+
+    /// Writes the model to `path`, which is in `draft`, and verifies it.
+    pub(crate) fn write(
+        self,
+        draft: &Draft,
+        path: &Path,
+    ) -> Result<Option<Verification>, ExportError> {
+        write_model(&self.model, path).map_err(|error| draft.error(error))?;
+        // Half of what the process holds.
+        drop(self.model);
+        let verification = self
+            .expected
+            .map(|expected| expected.check(path, self.options));
+        Ok(verification.transpose()?)
+    }
+}
+
+/// A folder beside a path, for files that are not to be seen before they are found good. It is removed
+/// with what is still in it.
+pub(crate) struct Draft {
+    folder: TempDir,
+    path: PathBuf,
+}
+
+impl Draft {
+    pub(crate) fn beside(path: &Path) -> Result<Self, ExportError> {
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        // The message of `tempfile` would name the folder that nobody knows of.
+        let folder = fs::metadata(parent).and_then(|_| {
+            let mut builder = tempfile::Builder::new();
+            builder.prefix(".topk-export-").tempdir_in(parent)
+        });
+        let folder = folder.map_err(|error| ExportError::write(path, error))?;
+        Ok(Self {
+            folder,
+            path: path.to_owned(),
+        })
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn error(&self, error: io::Error) -> ExportError {
+        ExportError::write(&self.path, error)
+    }
+}
+
+impl ExportError {
+    fn write(path: &Path, error: io::Error) -> Self {
+        Self::Write {
+            path: path.to_owned(),
+            error,
+        }
+    }
 }
 
 /// Writes a model to one file, or to two if it is too large.

@@ -14,13 +14,15 @@ mod network;
 mod onnx_nodes;
 mod op;
 mod triton;
+mod verification;
 
-pub use architecture::{Architecture, ArchitectureError};
-pub use architectures::{architecture, architectures};
-pub use checkpoint::{Checkpoint, CheckpointError, Weight};
+pub use architecture::{Architecture, ArchitectureError, Classifier, MatchError};
+pub use architectures::{Images, architecture, architecture_of, architectures, images};
+pub use checkpoint::{Checkpoint, CheckpointError};
 pub use export::{
     CLASSES, ExportError, ExportOptions, Head, INPUT, LABELS, LOGITS, LOSS, PROBABILITIES, export,
     onnx_model,
 };
-pub use network::{Mode, Network};
-pub use triton::{TritonRepositoryError, write_triton};
+pub use network::{LoadError, Mode, Network};
+pub use triton::{TritonRepositoryError, export_triton};
+pub use verification::{Verification, VerificationError};

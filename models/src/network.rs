@@ -1,10 +1,12 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tch::nn::{VarStore, init};
 use tch::{Device, Kind, Tensor, no_grad};
+use thiserror::Error;
+use topk_weights::{Dtype, Tensor as Weight};
 
 use crate::architecture::Architecture;
-use crate::checkpoint::{Checkpoint, CheckpointError, Weight};
+use crate::checkpoint::Checkpoint;
 use crate::op::{Activation, Init, Node, Op, Value};
 
 /// What a network is used for.
@@ -27,23 +29,50 @@ pub struct Network {
     spent: Vec<Vec<Value>>,
 }
 
+/// A tensor is not a parameter of a network.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[error("{architecture} has no parameter {name} of shape {shape:?} and type {dtype}")]
+pub struct LoadError {
+    architecture: String,
+    name: String,
+    shape: Vec<usize>,
+    dtype: Dtype,
+}
+
 impl Network {
     /// A network with initial weights, drawn from libtorch's generator (`tch::manual_seed`).
     pub fn new(architecture: Architecture, device: Device) -> Self {
+        Self::build(architecture, device, |init| match init {
+            Init::Constant(value) => init::Init::Const(value),
+            Init::Normal { std } => init::Init::Randn {
+                mean: 0.0,
+                stdev: std,
+            },
+            Init::Uniform { bound } => init::Init::Uniform {
+                lo: -bound,
+                up: bound,
+            },
+        })
+    }
+
+    /// A network with the weights of a checkpoint; draws no numbers.
+    pub fn of_checkpoint(checkpoint: &Checkpoint, device: Device) -> Self {
+        let zeros = |_| init::Init::Const(0.0);
+        let mut network = Self::build(checkpoint.architecture().clone(), device, zeros);
+        let loaded = network.load(checkpoint.weights());
+        loaded.expect("a checkpoint has the weights of its network");
+        network
+    }
+
+    fn build(
+        architecture: Architecture,
+        device: Device,
+        start: impl Fn(Init) -> init::Init,
+    ) -> Self {
         let variables = VarStore::new(device);
         let mut tensors = BTreeMap::new();
         for parameter in architecture.parameters() {
-            let init = match parameter.init {
-                Init::Constant(value) => init::Init::Const(value),
-                Init::Normal { std } => init::Init::Randn {
-                    mean: 0.0,
-                    stdev: std,
-                },
-                Init::Uniform { bound } => init::Init::Uniform {
-                    lo: -bound,
-                    up: bound,
-                },
-            };
+            let init = start(parameter.init);
             let shape: Vec<i64> = parameter.shape.iter().map(|&dim| dim as i64).collect();
             let mut names: Vec<&str> = parameter.name.split('.').collect();
             let last = names.pop().expect("a name is not empty");
@@ -208,25 +237,41 @@ impl Network {
             .iter()
             .map(|(name, tensor)| {
                 let tensor = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float);
-                let shape = tensor.size().iter().map(|&dim| dim as usize).collect();
-                let mut values = vec![0.0; tensor.numel()];
-                tensor.contiguous().copy_data(&mut values, tensor.numel());
-                (name.clone(), Weight { shape, values })
+                let shape: Vec<usize> = tensor.size().iter().map(|&dim| dim as usize).collect();
+                let mut bytes = vec![0; tensor.numel() * Dtype::F32.size()];
+                tensor.contiguous().copy_data_u8(&mut bytes, tensor.numel());
+                let weight = Weight::new(&shape, Dtype::F32, bytes);
+                (
+                    name.clone(),
+                    weight.expect("the bytes are those of the shape"),
+                )
             })
             .collect()
     }
 
-    /// Takes over the weights of a checkpoint.
+    /// Takes over weights by name, such as [`Architecture::matched`] gives them; parameters that are not
+    /// among them stay.
     ///
     /// # Errors
-    /// If they are not exactly the parameters of this network; then none is taken over.
-    pub fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
-        checkpoint.check(&self.architecture)?;
+    /// If one is not a parameter of this network, or has another shape or type; then none is taken over.
+    pub fn load(&mut self, weights: &BTreeMap<String, Weight>) -> Result<(), LoadError> {
+        let shapes: HashMap<_, _> = self.architecture.parameter_shapes().into_iter().collect();
+        for (name, weight) in weights {
+            let shape = shapes.get(name);
+            if shape.is_none_or(|shape| shape != weight.shape()) || weight.dtype() != Dtype::F32 {
+                return Err(LoadError {
+                    architecture: self.architecture.name().to_owned(),
+                    name: name.clone(),
+                    shape: weight.shape().to_vec(),
+                    dtype: weight.dtype(),
+                });
+            }
+        }
         no_grad(|| {
-            for (name, tensor) in &mut self.tensors {
-                let Weight { shape, values } = &checkpoint.weights[name];
-                let shape: Vec<i64> = shape.iter().map(|&dim| dim as i64).collect();
-                tensor.copy_(&Tensor::from_slice(values).reshape(shape));
+            for (name, weight) in weights {
+                let shape: Vec<i64> = weight.shape().iter().map(|&dim| dim as i64).collect();
+                let tensor = Tensor::from_data_size(weight.bytes(), &shape, Kind::Float);
+                self.tensors[name].shallow_clone().copy_(&tensor);
             }
         });
         Ok(())

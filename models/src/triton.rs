@@ -1,12 +1,12 @@
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
-use topk_onnx::proto::ModelProto;
 use topk_onnx::{TritonError, triton_config};
 
-use crate::export::{LOGITS, write_model};
+use crate::checkpoint::Checkpoint;
+use crate::export::{Draft, Export, ExportError, ExportOptions, LOGITS};
+use crate::verification::Verification;
 
 /// Name of the file of class names.
 const LABELS_FILE: &str = "labels.txt";
@@ -24,48 +24,49 @@ pub enum TritonRepositoryError {
     /// The folder has no name, which is the model's.
     #[error("{} does not end in a name for the model", .0.display())]
     NoName(PathBuf),
-    /// The folder cannot be written.
-    #[error("cannot write {}: {error}", path.display())]
-    Write {
-        /// The folder.
-        path: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
+    /// The model cannot be written.
+    #[error(transparent)]
+    Export(#[from] ExportError),
 }
 
-/// Writes a model as a new folder of a model repository of Triton Inference Server, named after the
-/// folder: `config.pbtxt`, `labels.txt` with the names of the classes, and `1/model.onnx`.
+/// Writes the ONNX model of a checkpoint as a new folder of a model repository of Triton Inference Server,
+/// named after the folder: `config.pbtxt`, `1/model.onnx`, and `labels.txt` with the names of the classes
+/// if they are known. Verifies the model as [`export`](crate::export()) does.
 ///
 /// # Errors
-/// If the folder exists, or cannot be written; nothing is left behind then.
-pub fn write_triton(
-    model: &ModelProto,
-    class_names: &[String],
+/// If the folder exists, or cannot be written, or the model cannot be exported; nothing is left behind
+/// then.
+pub fn export_triton(
+    checkpoint: Checkpoint,
+    options: &ExportOptions,
     max_batch_size: u32,
     folder: &Path,
-) -> Result<(), TritonRepositoryError> {
+) -> Result<Option<Verification>, TritonRepositoryError> {
     if folder.exists() {
         return Err(TritonRepositoryError::Exists(folder.to_owned()));
     }
     let name = folder.file_name().and_then(|name| name.to_str());
     let name = name.ok_or_else(|| TritonRepositoryError::NoName(folder.to_owned()))?;
-    let graph = model.graph.clone().unwrap_or_default();
-    let labels = Some((LOGITS, LABELS_FILE));
-    let config = triton_config(&graph, name, max_batch_size, labels)?;
+    let class_names = checkpoint.card().class_names.clone();
+    let export = Export::new(checkpoint, options)?;
+    let graph = export.model.graph.as_ref();
+    let graph = graph.expect("an exported model has a graph");
+    let labels = class_names.as_ref().map(|_| (LOGITS, LABELS_FILE));
+    let config = triton_config(graph, name, max_batch_size, labels)?;
 
-    let partial = folder.with_file_name(format!("{name}.partial"));
+    let draft = Draft::beside(folder)?;
+    let repository = draft.folder().join(name);
+    let version = repository.join("1");
     let write = || {
-        fs::create_dir_all(partial.join("1"))?;
-        write_model(model, &partial.join("1/model.onnx"))?;
-        fs::write(partial.join("config.pbtxt"), config)?;
-        fs::write(partial.join(LABELS_FILE), class_names.join("\n") + "\n")?;
-        fs::rename(&partial, folder)
+        fs::create_dir_all(&version)?;
+        fs::write(repository.join("config.pbtxt"), config)?;
+        match class_names {
+            Some(names) => fs::write(repository.join(LABELS_FILE), names.join("\n") + "\n"),
+            None => Ok(()),
+        }
     };
-    write().map_err(|error| {
-        // It may not be there at all.
-        let _ = fs::remove_dir_all(&partial);
-        let path = folder.to_owned();
-        TritonRepositoryError::Write { path, error }
-    })
+    write().map_err(|error| draft.error(error))?;
+    let verification = export.write(&draft, &version.join("model.onnx"))?;
+    fs::rename(repository, folder).map_err(|error| draft.error(error))?;
+    Ok(verification)
 }

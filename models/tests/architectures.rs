@@ -7,11 +7,13 @@ use std::path::Path;
 
 use serde_json::Value;
 use tch::{Device, Kind, Tensor, no_grad};
-use topk_eval::{Model, Runtime};
+use topk_eval::Model;
 use topk_models::{
-    Architecture, ArchitectureError, Checkpoint, ExportOptions, Mode, Network, Weight,
-    architecture, architectures, export,
+    Architecture, ArchitectureError, Checkpoint, ExportOptions, Mode, Network, architecture,
+    architectures, export,
 };
+use topk_native::Runtime;
+use topk_weights::{StateDict, Tensor as Weight};
 
 mod card;
 use card::card;
@@ -71,10 +73,8 @@ impl Original {
     }
 
     fn checkpoint(&self) -> Checkpoint {
-        Checkpoint {
-            card: card(&self.architecture()),
-            weights: weights(&self.parameters, self.gain),
-        }
+        let weights = weights(&self.parameters, self.gain);
+        Checkpoint::new(card(&self.architecture()), weights).unwrap()
     }
 
     fn images(&self) -> Vec<f32> {
@@ -115,14 +115,16 @@ impl Original {
     }
 }
 
-fn weights(shapes: &BTreeMap<String, Vec<usize>>, gain: f64) -> BTreeMap<String, Weight> {
+fn weights(shapes: &BTreeMap<String, Vec<usize>>, gain: f64) -> StateDict {
     let weight = |(name, shape): (&String, &Vec<usize>)| {
         let (low, high) = bounds(name, shape, gain);
         let values = values(name, shape.iter().product(), low, high);
-        let shape = shape.clone();
-        (name.clone(), Weight { shape, values })
+        (name.clone(), Weight::from_f32(shape, &values).unwrap())
     };
-    shapes.iter().map(weight).collect()
+    StateDict {
+        tensors: shapes.iter().map(weight).collect(),
+        ..StateDict::default()
+    }
 }
 
 /// Between which numbers the values of a parameter lie.
@@ -164,6 +166,11 @@ fn compare(families: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     let runtime = Runtime::load().unwrap();
+    // What it compares is compared here.
+    let options = ExportOptions {
+        verify: false,
+        ..ExportOptions::default()
+    };
     for original in originals() {
         if !families
             .iter()
@@ -177,15 +184,14 @@ fn compare(families: &[&str]) {
             tch::manual_seed(1);
             let mut network = Network::new(original.architecture(), Device::Cpu);
             original.check_initial(&network);
-            network.load(&checkpoint).unwrap();
+            network.load(checkpoint.weights()).unwrap();
             let [channels, height, width] = original.size.map(|dim| dim as i64);
             let shape = [BATCH as i64, channels, height, width];
             let images = Tensor::from_slice(&images).reshape(shape);
             let logits = no_grad(|| network.forward(&images, Mode::Eval));
             Vec::<f32>::try_from(logits.view(-1)).unwrap()
         };
-        export(&checkpoint, &ExportOptions::default(), &path).unwrap();
-        drop(checkpoint);
+        export(checkpoint, &options, &path).unwrap();
         let mut model = Model::open(&runtime, &path, topk_native::Device::Cpu, Some(1)).unwrap();
         let onnx = model.scores(&images, BATCH).unwrap();
 
@@ -291,14 +297,8 @@ fn a_training_step_reaches_every_parameter() {
         tch::manual_seed(1);
         let architecture = architecture(name, [3, side as usize, side as usize], CLASSES).unwrap();
         let shapes = architecture.parameter_shapes().into_iter().collect();
-        let network = Network::new(architecture, Device::Cpu);
-        no_grad(|| {
-            let weights = weights(&shapes, 1.5);
-            for (name, mut tensor) in network.variables().variables() {
-                let shape = tensor.size();
-                tensor.copy_(&Tensor::from_slice(&weights[&name].values).reshape(shape));
-            }
-        });
+        let mut network = Network::new(architecture, Device::Cpu);
+        network.load(&weights(&shapes, 1.5).tensors).unwrap();
         let images = Tensor::randn([4, 3, side, side], (Kind::Float, Device::Cpu));
         let same = |mode| {
             let run = || no_grad(|| network.forward(&images, mode));

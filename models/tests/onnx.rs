@@ -1,12 +1,16 @@
 //! An exported model is the network that was trained, and a valid ONNX file.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use tch::{Device, Kind, Tensor, no_grad};
-use topk_eval::{Model, Runtime};
-use topk_models::{Checkpoint, ExportOptions, Mode, Network, export};
+use topk_eval::Model;
+use topk_models::{Checkpoint, Classifier, ExportOptions, Mode, Network, export};
+use topk_native::Runtime;
+use topk_onnx::ModelCard;
 use topk_testing::Environment;
+use topk_weights::{StateDict, Tensor as Weight};
 
 mod card;
 mod random;
@@ -17,11 +21,13 @@ fn onnx_runtime_gives_the_scores_of_libtorch() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     let network = random_network();
-    export(&checkpoint(&network), &ExportOptions::default(), &path).unwrap();
+    let verification = export(checkpoint(&network), &ExportOptions::default(), &path);
+    let verification = verification.unwrap().unwrap();
+    assert!(verification.difference <= 1e-5, "{verification}");
 
     let runtime = Runtime::load().unwrap();
     let mut model = Model::open(&runtime, &path, topk_native::Device::Cpu, None).unwrap();
-    assert_eq!(model.card(), Some(&checkpoint(&network).card));
+    assert_eq!(model.card(), Some(checkpoint(&network).card()));
     assert_eq!(model.classes(), Some(CLASSES));
     // The batch is dynamic.
     for count in [1, 2, 33] {
@@ -57,7 +63,7 @@ fn a_checkpoint_survives_the_way_through_its_file() {
     tch::manual_seed(6);
     let mut other = Network::new(network.architecture().clone(), Device::Cpu);
     assert_ne!(other.weights(), network.weights());
-    other.load(&loaded).unwrap();
+    other.load(loaded.weights()).unwrap();
     assert_eq!(other.weights(), network.weights());
 }
 
@@ -67,11 +73,11 @@ fn the_same_checkpoint_gives_the_same_bytes() {
     let checkpoint = checkpoint(&random_network());
     let write = |name: &str| {
         let (weights, onnx) = (
-            folder.path().join(name),
-            folder.path().join(name.to_owned() + "o"),
+            folder.path().join(name.to_owned() + ".safetensors"),
+            folder.path().join(name.to_owned() + ".onnx"),
         );
         checkpoint.save(&weights).unwrap();
-        export(&checkpoint, &ExportOptions::default(), &onnx).unwrap();
+        export(checkpoint.clone(), &ExportOptions::default(), &onnx).unwrap();
         (fs::read(weights).unwrap(), fs::read(onnx).unwrap())
     };
     assert!(write("a") == write("b"));
@@ -83,36 +89,67 @@ fn unusable_checkpoints_are_named() {
     let path = folder.path().join("a.safetensors");
     let network = random_network();
     let good = checkpoint(&network);
-    let fault = |change: fn(&mut Checkpoint)| {
-        let mut bad = good.clone();
-        change(&mut bad);
-        let onnx = folder.path().join("bad.onnx");
-        let message = export(&bad, &ExportOptions::default(), &onnx)
+    let file = |change: fn(&mut BTreeMap<String, Weight>)| {
+        let mut tensors = good.weights().clone();
+        change(&mut tensors);
+        StateDict {
+            tensors,
+            ..StateDict::default()
+        }
+    };
+    let bad = file(|tensors| {
+        tensors.remove("fc.bias");
+        let other = Weight::from_f32(&[24, 7], &[0.0; 168]).unwrap();
+        tensors.insert("fc.weight".to_owned(), other);
+        tensors.insert("extra".to_owned(), tensors["base.1.bias"].clone());
+    });
+    let error = network.architecture().matched(bad, Classifier::Keep);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "the weights are not those of basic-6:\n\
+         fc.bias of shape [7] is missing\n\
+         fc.weight has shape [24, 7], expected [7, 24]\n\
+         extra of shape [6] is unexpected"
+    );
+    let bad = file(|tensors| {
+        let mut values = [0.0; 7];
+        values[2] = f32::NAN;
+        let nan = Weight::from_f32(&[7], &values).unwrap();
+        tensors.insert("fc.bias".to_owned(), nan);
+    });
+    let bad = Checkpoint::new(good.card().clone(), bad).unwrap();
+    let onnx = folder.path().join("bad.onnx");
+    for (verify, expected) in [
+        (false, "constant fc.bias is not finite at element 2"),
+        (true, "the network gives logits that are not finite"),
+    ] {
+        let options = ExportOptions {
+            verify,
+            ..ExportOptions::default()
+        };
+        let message = export(bad.clone(), &options, &onnx)
             .unwrap_err()
             .to_string();
+        assert!(message.contains(expected), "{message}");
         assert!(!onnx.exists());
-        message
+    }
+    let card = ModelCard {
+        architecture: "resnet-9".to_owned(),
+        ..good.card().clone()
     };
-    let message = fault(|bad| {
-        bad.weights.remove("fc.bias");
-        bad.weights.get_mut("fc.weight").unwrap().shape = vec![24, 7];
-        bad.weights
-            .insert("extra".to_owned(), bad.weights["base.1.bias"].clone());
-    });
-    assert_eq!(
-        message,
-        "the weights are not those of basic-6: fc.weight has shape [24, 7], expected [7, 24]; \
-         fc.bias is missing; extra is unexpected"
-    );
-    let message = fault(|bad| bad.weights.get_mut("fc.bias").unwrap().values[2] = f32::NAN);
-    assert!(
-        message.contains("constant fc.bias is not finite at element 2"),
-        "{message}"
-    );
-    let message = fault(|bad| bad.card.architecture = "resnet-9".to_owned());
+    let message = Checkpoint::new(card, file(|_| {})).unwrap_err().to_string();
     assert!(
         message.starts_with("`resnet-9` is not a network"),
         "{message}"
+    );
+    let card = ModelCard {
+        class_names: Some(vec!["one".to_owned()]),
+        ..good.card().clone()
+    };
+    let message = Checkpoint::new(card, file(|_| {})).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "there are 1 names of classes, but the weights give 7 scores"
     );
 
     good.save(&path).unwrap();
@@ -121,7 +158,7 @@ fn unusable_checkpoints_are_named() {
         fs::write(&path, &bytes[..length]).unwrap();
         let message = Checkpoint::load(&path).unwrap_err().to_string();
         assert!(
-            message.contains("a.safetensors is not a checkpoint"),
+            message.starts_with("no weights can be read from /"),
             "{message}"
         );
     }
@@ -164,7 +201,7 @@ fn pythons_onnx_package_accepts_the_file() {
         folder.path().join("theirs.onnx"),
     );
     export(
-        &checkpoint(&random_network()),
+        checkpoint(&random_network()),
         &ExportOptions::default(),
         &ours,
     )

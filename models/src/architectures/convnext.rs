@@ -6,7 +6,8 @@ use crate::op::{Activation, Init, Value};
 
 pub(super) const NETWORKS: &[Definition] = &[Definition::imagenet("convnext_tiny", |b, _| {
     convnext(b, [3, 3, 9, 3], [96, 192, 384, 768], 0.1)
-})];
+})
+.images(224, 236)];
 
 const EPS: f64 = 1e-6;
 

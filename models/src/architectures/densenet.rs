@@ -12,6 +12,12 @@ pub(super) const NETWORKS: &[Definition] = &[
 ];
 
 fn densenet(b: &mut Builder, growth: usize, depths: [usize; 4]) -> Value {
+    b.old_names(&[
+        [".norm.1.", ".norm1."],
+        [".norm.2.", ".norm2."],
+        [".conv.1.", ".conv1."],
+        [".conv.2.", ".conv2."],
+    ]);
     b.rules = Rules {
         conv: Init::kaiming_normal,
         linear_bias: Init::zeros,

@@ -7,10 +7,16 @@ use crate::op::Activation::{Sigmoid, Silu};
 use crate::op::{Init, Value};
 
 pub(super) const NETWORKS: &[Definition] = &[
-    Definition::imagenet("efficientnet_b0", |b, _| efficientnet(b, 1.0, 1.0, 0.2)),
-    Definition::imagenet("efficientnet_b1", |b, _| efficientnet(b, 1.0, 1.1, 0.2)).side(240),
-    Definition::imagenet("efficientnet_b2", |b, _| efficientnet(b, 1.1, 1.2, 0.3)).side(288),
-    Definition::imagenet("efficientnet_b3", |b, _| efficientnet(b, 1.2, 1.4, 0.3)).side(300),
+    Definition::imagenet("efficientnet_b0", |b, _| efficientnet(b, 1.0, 1.0, 0.2)).bicubic(),
+    Definition::imagenet("efficientnet_b1", |b, _| efficientnet(b, 1.0, 1.1, 0.2))
+        .images(240, 256)
+        .bicubic(),
+    Definition::imagenet("efficientnet_b2", |b, _| efficientnet(b, 1.1, 1.2, 0.3))
+        .images(288, 288)
+        .bicubic(),
+    Definition::imagenet("efficientnet_b3", |b, _| efficientnet(b, 1.2, 1.4, 0.3))
+        .images(300, 320)
+        .bicubic(),
 ];
 
 /// Factor of expansion, side of the kernel, first stride, channels and blocks of each stage of B0.

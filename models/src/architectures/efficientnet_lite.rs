@@ -2,16 +2,18 @@
 //!
 //! Dropout and stochastic depth are those that timm says to train with.
 
-use super::Definition;
 use super::efficientnet::{STAGES, STOCHASTIC_DEPTH};
+use super::{Definition, HALF};
 use crate::builder::{Builder, Conv, Rules};
 use crate::op::Activation::Relu6;
 use crate::op::{BatchNorm, Init, Value};
 
 pub(super) const NETWORKS: &[Definition] =
-    &[Definition::imagenet("tf_efficientnet_lite0", |b, _| {
-        lite(b)
-    })];
+    &[
+        Definition::imagenet("tf_efficientnet_lite0", |b, _| lite(b))
+            .bicubic()
+            .normalized(HALF),
+    ];
 
 fn lite(b: &mut Builder) -> Value {
     b.rules = Rules {

@@ -1,11 +1,16 @@
 //! torchvision's Inception v3, with `transform_input` off and without the auxiliary classifier.
+//!
+//! The published weights want `transform_input`, which makes of images that are normalised as for the other
+//! networks what a mean and deviation of 0.5 give.
 
-use super::Definition;
+use super::{Definition, HALF};
 use crate::builder::{Builder, Conv, Rules};
 use crate::op::{BatchNorm, Init, Pool, Value};
 
 pub(super) const NETWORKS: &[Definition] =
-    &[Definition::imagenet("inception_v3", |b, _| inception(b)).side(299)];
+    &[Definition::imagenet("inception_v3", |b, _| inception(b))
+        .images(299, 342)
+        .normalized(HALF)];
 
 fn inception(b: &mut Builder) -> Value {
     b.ignorable("AuxLogits.");

@@ -16,6 +16,10 @@ mod squeezenet;
 mod vgg;
 mod vit;
 
+use topk_data::{Normalization, cifar100};
+use topk_onnx::{Interpolation, Resize};
+use topk_weights::StateDict;
+
 use crate::architecture::{Architecture, ArchitectureError};
 use crate::builder::Builder;
 use crate::op::Value;
@@ -39,14 +43,37 @@ const FAMILIES: &[&[Definition]] = &[
     vit::NETWORKS,
 ];
 
+/// Mean and deviation of ImageNet, as torchvision has them.
+const IMAGENET: Normalization = Normalization {
+    mean: [0.485, 0.456, 0.406],
+    std: [0.229, 0.224, 0.225],
+};
+
+/// Pixels between -1 and 1.
+const HALF: Normalization = Normalization {
+    mean: [0.5; 3],
+    std: [0.5; 3],
+};
+
+/// The images that a network was made for, and that its published weights were measured on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Images {
+    /// Channels, height and width.
+    pub size: [usize; 3],
+    /// How they come to be of that size.
+    pub resize: Option<Resize>,
+    /// How they are normalised.
+    pub normalization: Normalization,
+}
+
 /// A network that can be asked for by name.
 struct Definition {
     /// Its name; words in capitals between hyphens stand for numbers above 0.
     name: &'static str,
     /// These numbers, where the network is an example.
     example: &'static [usize],
-    /// Size of the images that it was made for.
-    input_size: [usize; 3],
+    /// The images that it was made for.
+    images: Images,
     /// Number of classes that it was made for.
     classes: usize,
     /// Adds its nodes and returns the scores; gets the numbers of the name.
@@ -59,7 +86,14 @@ impl Definition {
         Self {
             name,
             example: &[],
-            input_size: [3, 224, 224],
+            images: Images {
+                size: [3, 224, 224],
+                resize: Some(Resize {
+                    shorter_side: 256,
+                    interpolation: Interpolation::Bilinear,
+                }),
+                normalization: IMAGENET,
+            },
             classes: 1000,
             build,
         }
@@ -74,15 +108,37 @@ impl Definition {
         Self {
             name,
             example,
-            input_size: [3, 32, 32],
+            images: Images {
+                size: [3, 32, 32],
+                resize: None,
+                normalization: cifar100::NORMALIZATION,
+            },
             classes: 100,
             build,
         }
     }
 
-    /// For images of this side.
-    const fn side(mut self, side: usize) -> Self {
-        self.input_size = [3, side, side];
+    /// For images of side `crop`, from the middle of those whose shorter side is `resize`.
+    const fn images(mut self, crop: usize, resize: usize) -> Self {
+        self.images.size = [3, crop, crop];
+        self.images.resize = Some(Resize {
+            shorter_side: resize,
+            interpolation: Interpolation::Bilinear,
+        });
+        self
+    }
+
+    /// For images that are resized with the bicubic filter.
+    const fn bicubic(mut self) -> Self {
+        if let Some(resize) = &mut self.images.resize {
+            resize.interpolation = Interpolation::Bicubic;
+        }
+        self
+    }
+
+    /// For images that are normalised so.
+    const fn normalized(mut self, normalization: Normalization) -> Self {
+        self.images.normalization = normalization;
         self
     }
 
@@ -153,10 +209,42 @@ pub fn architecture(
     if classes == 0 {
         return Err(ArchitectureError::NoClasses);
     }
-    let (definition, numbers) = definitions()
-        .find_map(|definition| Some((definition, definition.numbers(name)?)))
-        .ok_or_else(|| ArchitectureError::Unknown(name.to_owned()))?;
+    let (definition, numbers) = definition(name)?;
     definition.build(name, &numbers, input_size, classes)
+}
+
+/// The images that the network of this name was made for.
+///
+/// # Errors
+/// If there is none.
+pub fn images(name: &str) -> Result<Images, ArchitectureError> {
+    definition(name).map(|(definition, _)| definition.images)
+}
+
+/// The network of this name, with as many classes as these weights have scores. If they lack the tensors
+/// of the classifier, it has the number of classes that it was made for.
+///
+/// # Errors
+/// As [`architecture`].
+pub fn architecture_of(
+    weights: &StateDict,
+    name: &str,
+    input_size: [usize; 3],
+) -> Result<Architecture, ArchitectureError> {
+    let (definition, _) = definition(name)?;
+    let made = architecture(name, input_size, definition.classes)?;
+    let scores = |tensor: &String| weights.tensors.get(tensor)?.shape().first().copied();
+    match made.classifier().iter().find_map(scores) {
+        Some(classes) if classes != definition.classes => architecture(name, input_size, classes),
+        _ => Ok(made),
+    }
+}
+
+/// The definition of this name, and the numbers in the name.
+fn definition(name: &str) -> Result<(&'static Definition, Vec<usize>), ArchitectureError> {
+    definitions()
+        .find_map(|definition| Some((definition, definition.numbers(name)?)))
+        .ok_or_else(|| ArchitectureError::Unknown(name.to_owned()))
 }
 
 /// Every network, for the images and the number of classes that it was made for; where a name has numbers,
@@ -181,7 +269,7 @@ pub fn architectures() -> Vec<Architecture> {
                 .build(
                     &name,
                     definition.example,
-                    definition.input_size,
+                    definition.images.size,
                     definition.classes,
                 )
                 .expect("a network takes the images that it was made for")

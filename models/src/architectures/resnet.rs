@@ -28,7 +28,8 @@ pub(super) const NETWORKS: &[Definition] = &[
     }),
     Definition::imagenet("resnext101_64x4d", |b, _| {
         resnet(b, Stem::Large, bottleneck(64, 4), [3, 4, 23, 3])
-    }),
+    })
+    .images(224, 232),
     Definition::imagenet("wide_resnet50_2", |b, _| {
         resnet(b, Stem::Large, bottleneck(1, 128), [3, 4, 6, 3])
     }),

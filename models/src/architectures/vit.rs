@@ -21,6 +21,7 @@ fn vit(
     hidden: usize,
 ) -> Value {
     b.sides_of(patch);
+    b.old_names(&[[".mlp.linear_1.", ".mlp.0."], [".mlp.linear_2.", ".mlp.3."]]);
     b.rules = Rules {
         conv: |fan| Init::Normal {
             std: (1.0 / fan.input as f64).sqrt(),

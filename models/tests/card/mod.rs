@@ -1,7 +1,7 @@
 //! The card of a checkpoint that no training made.
 
 use topk_models::Architecture;
-use topk_onnx::ModelCard;
+use topk_onnx::{ModelCard, Training};
 
 /// A card of which only the network is true.
 pub fn card(architecture: &Architecture) -> ModelCard {
@@ -9,19 +9,22 @@ pub fn card(architecture: &Architecture) -> ModelCard {
     ModelCard {
         format: ModelCard::FORMAT,
         architecture: architecture.name().to_owned(),
-        class_names: classes.map(|class| format!("class {class}")).collect(),
+        class_names: Some(classes.map(|class| format!("class {class}")).collect()),
         input_size: architecture.input_size(),
+        resize: None,
         mean: [0.5; 3],
         std: [0.25; 3],
-        dataset: "random".to_owned(),
-        noise: 0.0,
-        loss: "svm".to_owned(),
-        k: 3,
-        tau: Some(1.0),
-        alpha: Some(1.0),
-        seed: 5,
-        epoch: 1,
-        val_top1: 0.5,
-        val_topk: 0.75,
+        training: Some(Training {
+            dataset: "random".to_owned(),
+            noise: 0.0,
+            loss: "svm".to_owned(),
+            k: 3,
+            tau: Some(1.0),
+            alpha: Some(1.0),
+            seed: 5,
+            epoch: 1,
+            val_top1: 0.5,
+            val_topk: 0.75,
+        }),
     }
 }

@@ -25,8 +25,5 @@ pub fn random_network() -> Network {
 }
 
 pub fn checkpoint(network: &Network) -> Checkpoint {
-    Checkpoint {
-        card: card(network.architecture()),
-        weights: network.weights(),
-    }
+    Checkpoint::of_network(card(network.architecture()), network)
 }

@@ -8,7 +8,7 @@
 //! justifies.
 //!
 //! ```
-//! use topk_weights::{Head, Matching, StateDict, Tensor};
+//! use topk_weights::{Head, StateDict, Tensor};
 //!
 //! # let folder = tempfile::tempdir()?;
 //! # let path = folder.path().join("linear.pth");
@@ -21,8 +21,7 @@
 //! assert_eq!(weights.tensors["fc.weight"].to_f32()?, values);
 //!
 //! // For a network of five classes in place of two:
-//! let matching = Matching { ignored: &["num_batches_tracked"], head: Head::New(&["fc.weight"]) };
-//! let matched = matching.apply(weights, [("fc.weight", [5, 3].as_slice())])?;
+//! let matched = weights.matched([("fc.weight", [5, 3].as_slice())], Head::New(&["fc.weight"]))?;
 //! assert_eq!(matched.new, ["fc.weight"]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -36,6 +35,6 @@ mod state_dict;
 mod tensor;
 
 pub use error::{FormatError, PickleFault, WeightsError};
-pub use matching::{Head, Matched, Matching, Mismatch};
+pub use matching::{Head, Matched, Mismatch};
 pub use state_dict::{StateDict, Value};
 pub use tensor::{Dtype, Tensor, TensorError};

@@ -167,6 +167,22 @@ impl Tensor {
         &self.bytes
     }
 
+    /// The elements, row-major, little-endian.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// The same tensor in single precision, rounded as [`to_f32`](Self::to_f32) does.
+    ///
+    /// # Errors
+    /// As [`to_f32`](Self::to_f32).
+    pub fn into_f32(self) -> Result<Self, TensorError> {
+        if self.dtype == Dtype::F32 {
+            return Ok(self);
+        }
+        Self::from_f32(&self.shape, &self.to_f32()?)
+    }
+
     /// Number of elements.
     pub fn elements(&self) -> usize {
         self.bytes.len() / self.dtype.size()
@@ -252,6 +268,8 @@ mod tests {
             let shape = [bytes.len() / Dtype::size(dtype)];
             let tensor = Tensor::new(&shape, dtype, bytes.to_vec()).unwrap();
             assert_eq!(tensor.to_f32().unwrap(), expected, "{dtype}");
+            let single = tensor.clone().into_f32().unwrap();
+            assert_eq!(single, Tensor::from_f32(&shape, expected).unwrap());
             tensor
         };
         case(Dtype::F32, &(-1.5f32).to_le_bytes(), &[-1.5]);

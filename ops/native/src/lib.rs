@@ -7,8 +7,12 @@ mod cuda;
 mod device;
 mod library;
 pub mod onnxruntime;
+#[cfg(feature = "ort")]
+mod runtime;
 pub mod torch;
 
 pub use cuda::{driver_version, runtime_version};
 pub use device::{Device, ParseDeviceError};
 pub use library::LoadError;
+#[cfg(feature = "ort")]
+pub use runtime::{Runtime, RuntimeError};

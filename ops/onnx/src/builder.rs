@@ -59,7 +59,11 @@ impl GraphBuilder {
 
     /// Adds a constant of `f32`.
     pub fn initializer(&mut self, name: &str, shape: &[usize], values: &[f32]) {
-        let constant = TensorProto::of_floats(name, shape, values);
+        self.constant(TensorProto::of_floats(name, shape, values));
+    }
+
+    /// Adds a constant.
+    pub fn constant(&mut self, constant: TensorProto) {
         self.graph.initializer.push(constant);
     }
 

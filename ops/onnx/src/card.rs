@@ -7,7 +7,8 @@ use thiserror::Error;
 /// What a classifier says of itself: how to feed it, what its outputs mean, where it comes from.
 ///
 /// In ONNX files it is metadata of one key a field, `topk.` and the field's name: texts stand as they
-/// are, numbers and lists are JSON, and fields that do not apply have no key.
+/// are, all else is JSON, and fields that do not apply have no key. The fields of [`Training`] have keys
+/// like the others.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelCard {
@@ -15,14 +16,47 @@ pub struct ModelCard {
     pub format: u32,
     /// Name of the network, such as `basic-32`.
     pub architecture: String,
-    /// Names of the classes, in the order of the scores.
-    pub class_names: Vec<String>,
+    /// Names of the classes, in the order of the scores, if they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_names: Option<Vec<String>>,
     /// Channels, height and width of an input image.
     pub input_size: [usize; 3],
+    /// How images of other sizes become those of `input_size`; if not said, they have that size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resize: Option<Resize>,
     /// Mean per channel of pixels / 255, red first.
     pub mean: [f32; 3],
     /// Standard deviation per channel of pixels / 255.
     pub std: [f32; 3],
+    /// How it was trained, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training: Option<Training>,
+}
+
+/// Resizing before the middle of an image is cropped, as torchvision's `Resize` and `CenterCrop` do it on
+/// images of Pillow.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resize {
+    /// Length of the shorter side afterwards, in pixels; the longer one keeps the proportion.
+    pub shorter_side: usize,
+    /// The filter.
+    pub interpolation: Interpolation,
+}
+
+/// Filters of Pillow.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Interpolation {
+    Bilinear,
+    Bicubic,
+}
+
+/// How a classifier was trained by `topk-train`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
     /// Data set that the network was trained on.
     pub dataset: String,
     /// Probability that a training label was replaced by a random one of its group.
@@ -71,6 +105,20 @@ const PREFIX: &str = "topk.";
 /// Fields that stand as they are, not as JSON.
 const TEXTS: [&str; 3] = ["architecture", "dataset", "loss"];
 
+/// Fields that are not of [`Training`].
+const PLAIN: [&str; 7] = [
+    "format",
+    "architecture",
+    "class_names",
+    "input_size",
+    "resize",
+    "mean",
+    "std",
+];
+
+/// The field that has keys of its own for its fields.
+const TRAINING: &str = "training";
+
 const FORMAT: u32 = 1;
 
 impl ModelCard {
@@ -79,9 +127,12 @@ impl ModelCard {
 
     /// The card as metadata keys and values, in a fixed order.
     pub fn to_metadata(&self) -> BTreeMap<String, String> {
-        let Ok(Value::Object(fields)) = serde_json::to_value(self) else {
+        let Ok(Value::Object(mut fields)) = serde_json::to_value(self) else {
             unreachable!("a struct of plain fields is a JSON object")
         };
+        if let Some(Value::Object(training)) = fields.remove(TRAINING) {
+            fields.extend(training);
+        }
         let text = |value| match value {
             Value::String(text) => text,
             value => value.to_string(),
@@ -100,6 +151,7 @@ impl ModelCard {
         metadata: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Option<Self>, CardError> {
         let mut fields = serde_json::Map::new();
+        let mut training = serde_json::Map::new();
         for (key, value) in metadata {
             let Some(key) = key.strip_prefix(PREFIX) else {
                 continue;
@@ -112,7 +164,14 @@ impl ModelCard {
                     value: value.to_owned(),
                 })?
             };
-            fields.insert(key.to_owned(), value);
+            let of = match PLAIN.contains(&key) {
+                true => &mut fields,
+                false => &mut training,
+            };
+            of.insert(key.to_owned(), value);
+        }
+        if !training.is_empty() {
+            fields.insert(TRAINING.to_owned(), Value::Object(training));
         }
         if fields.is_empty() {
             return Ok(None);
@@ -136,20 +195,23 @@ mod tests {
         ModelCard {
             format: ModelCard::FORMAT,
             architecture: "basic-32".into(),
-            class_names: vec!["apple".into(), "no \"bear\"".into()],
+            class_names: Some(vec!["apple".into(), "no \"bear\"".into()]),
             input_size: [3, 32, 32],
+            resize: None,
             mean: [0.4914, 0.4824, 0.4467],
             std: [0.247, 0.2435, 0.2616],
-            dataset: "123".into(),
-            noise: 0.6,
-            loss: "svm".into(),
-            k: 5,
-            tau: Some(0.1),
-            alpha: None,
-            seed: u64::MAX,
-            epoch: 7,
-            val_top1: 1.0 / 3.0,
-            val_topk: 0.75,
+            training: Some(Training {
+                dataset: "123".into(),
+                noise: 0.6,
+                loss: "svm".into(),
+                k: 5,
+                tau: Some(0.1),
+                alpha: None,
+                seed: u64::MAX,
+                epoch: 7,
+                val_top1: 1.0 / 3.0,
+                val_topk: 0.75,
+            }),
         }
     }
 
@@ -163,8 +225,40 @@ mod tests {
         assert_eq!(metadata["topk.architecture"], "basic-32");
         assert_eq!(metadata["topk.input_size"], "[3,32,32]");
         assert!(!metadata.contains_key("topk.alpha"));
+        assert!(!metadata.contains_key("topk.training"));
         metadata.insert("author".into(), "somebody".into());
         assert_eq!(read(&metadata).unwrap(), Some(card()));
+    }
+
+    #[test]
+    fn what_is_not_known_has_no_key() {
+        let card = ModelCard {
+            class_names: None,
+            resize: Some(Resize {
+                shorter_side: 256,
+                interpolation: Interpolation::Bicubic,
+            }),
+            training: None,
+            ..card()
+        };
+        let metadata = card.to_metadata();
+        let keys: Vec<&str> = metadata.keys().map(String::as_str).collect();
+        assert_eq!(
+            keys,
+            [
+                "topk.architecture",
+                "topk.format",
+                "topk.input_size",
+                "topk.mean",
+                "topk.resize",
+                "topk.std"
+            ]
+        );
+        assert_eq!(
+            metadata["topk.resize"],
+            r#"{"interpolation":"bicubic","shorter_side":256}"#
+        );
+        assert_eq!(read(&metadata).unwrap(), Some(card));
     }
 
     #[test]

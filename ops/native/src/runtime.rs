@@ -4,7 +4,8 @@ use std::sync::OnceLock;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use thiserror::Error;
-use topk_native::onnxruntime;
+
+use crate::onnxruntime;
 
 /// ONNX Runtime cannot be used.
 #[derive(Clone, Debug, Error)]
@@ -55,7 +56,8 @@ impl Runtime {
         })
     }
 
-    pub(crate) fn environment(&self) -> &Environment {
+    /// What sessions are made in.
+    pub fn environment(&self) -> &Environment {
         &self.environment
     }
 

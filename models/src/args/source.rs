@@ -1,0 +1,161 @@
+//! Weights, of `topk-train` or from elsewhere, and what they say or are said to be.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+use topk_onnx::{Interpolation, ModelCard, Resize};
+use topk_weights::StateDict;
+
+use crate::architectures::images;
+use crate::checkpoint::Checkpoint;
+
+/// Options that checkpoints of `topk-train` need none of.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Source {
+    /// Weights: a checkpoint of topk-train, such as best1.safetensors, or a safetensors or PyTorch file
+    /// (.pth, .pt) from elsewhere
+    #[arg(long, value_name = "FILE")]
+    pub(super) checkpoint: PathBuf,
+
+    /// Network of weights from elsewhere, such as resnet18: topk-train --list-models has all
+    #[arg(long, value_name = "NAME")]
+    arch: Option<String>,
+
+    /// File with the names of the classes, one a line, in the order of the scores
+    #[arg(long, value_name = "FILE")]
+    class_names: Option<PathBuf>,
+
+    /// Size of the input images in pixels, such as 224 or 192x256 (height x width) [default: what the
+    /// checkpoint says, or the network was made for]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    input_size: Option<[usize; 2]>,
+
+    /// Shorter side of the images before the middle is cropped, or 0 if they come in the input's size
+    /// [default: likewise]
+    #[arg(long, value_name = "PIXELS")]
+    resize: Option<usize>,
+
+    /// Filter that images are resized with [default: likewise]
+    #[arg(long, value_enum)]
+    interpolation: Option<Filter>,
+
+    /// Mean of red, green, blue in units of pixels / 255 [default: likewise]
+    #[arg(long, value_name = "R,G,B", value_parser = rgb, requires = "std")]
+    mean: Option<[f32; 3]>,
+
+    /// Standard deviation of red, green, blue, likewise
+    #[arg(long, value_name = "R,G,B", value_parser = rgb, requires = "mean")]
+    std: Option<[f32; 3]>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Filter {
+    Bilinear,
+    Bicubic,
+}
+
+impl From<Filter> for Interpolation {
+    fn from(filter: Filter) -> Self {
+        match filter {
+            Filter::Bilinear => Self::Bilinear,
+            Filter::Bicubic => Self::Bicubic,
+        }
+    }
+}
+
+/// Height and width, or the side of a square.
+fn size(text: &str) -> Result<[usize; 2], String> {
+    let side = |side: &str| side.parse().ok().filter(|&side| side > 0);
+    let size = match text.split_once('x') {
+        Some((height, width)) => side(height).zip(side(width)).map(|(h, w)| [h, w]),
+        None => side(text).map(|side| [side; 2]),
+    };
+    size.ok_or_else(|| "expected a side such as 224, or height x width such as 192x256".to_owned())
+}
+
+/// Three numbers with commas between them.
+fn rgb(text: &str) -> Result<[f32; 3], String> {
+    let numbers: Option<Vec<f32>> = text
+        .split(',')
+        .map(|number| number.trim().parse().ok())
+        .collect();
+    numbers
+        .and_then(|numbers| numbers.try_into().ok())
+        .ok_or_else(|| "expected three numbers, such as 0.5,0.5,0.5".to_owned())
+}
+
+impl Source {
+    /// The weights, and what is known of them.
+    pub(super) fn read(&self) -> Result<(ModelCard, StateDict)> {
+        let path = self.checkpoint.display();
+        let weights = StateDict::read(&self.checkpoint)?;
+        let card = Checkpoint::card_of(&weights).with_context(|| path.to_string())?;
+        let mut card = match (card, &self.arch) {
+            (Some(card), None) => card,
+            (Some(card), Some(name)) if card.architecture == *name => card,
+            (Some(card), Some(name)) => {
+                bail!(
+                    "{path} says that it is of {}: --arch {name} contradicts it",
+                    card.architecture
+                )
+            }
+            (None, Some(name)) => published(name)?,
+            (None, None) => bail!(
+                "{path} does not say which network it is of: name it with --arch, such as --arch \
+                 resnet18 (topk-train --list-models has all)"
+            ),
+        };
+        if let Some(path) = &self.class_names {
+            let names = fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            card.class_names = Some(names.lines().map(str::to_owned).collect());
+        }
+        if let Some([height, width]) = self.input_size {
+            card.input_size = [card.input_size[0], height, width];
+        }
+        if let (Some(mean), Some(std)) = (self.mean, self.std) {
+            (card.mean, card.std) = (mean, std);
+        }
+        card.resize = self.resized(card.resize)?;
+        Ok((card, weights))
+    }
+
+    /// Whether the options name the classes.
+    pub(super) fn names_classes(&self) -> bool {
+        self.class_names.is_some()
+    }
+
+    fn resized(&self, resize: Option<Resize>) -> Result<Option<Resize>> {
+        let filter = self.interpolation.map(Interpolation::from);
+        let shorter_side = self.resize.or(resize.map(|resize| resize.shorter_side));
+        let Some(shorter_side) = shorter_side.filter(|&side| side > 0) else {
+            ensure!(
+                filter.is_none(),
+                "--interpolation has no meaning without --resize"
+            );
+            return Ok(None);
+        };
+        let said = resize.map(|resize| resize.interpolation);
+        Ok(Some(Resize {
+            shorter_side,
+            interpolation: filter.or(said).unwrap_or(Interpolation::Bilinear),
+        }))
+    }
+}
+
+/// What is known of a network's published weights.
+fn published(name: &str) -> Result<ModelCard> {
+    let images = images(name)?;
+    Ok(ModelCard {
+        format: ModelCard::FORMAT,
+        architecture: name.to_owned(),
+        class_names: None,
+        input_size: images.size,
+        resize: images.resize,
+        mean: images.normalization.mean,
+        std: images.normalization.std,
+        training: None,
+    })
+}

@@ -1,0 +1,82 @@
+//! A checkpoint as a file of weights.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use tch::Device;
+use topk_onnx::ModelCard;
+use topk_weights::StateDict;
+
+use super::source::Source;
+use crate::architecture::Classifier;
+use crate::architectures::architecture;
+use crate::checkpoint::Checkpoint;
+use crate::network::Network;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct WeightsArgs {
+    #[command(flatten)]
+    source: Source,
+
+    /// What becomes of the weights of the classifier, the last layer
+    #[arg(long, value_enum, default_value_t = HeadName::Keep)]
+    head: HeadName,
+
+    /// Number of classes of a new classifier [default: that of --class-names, or the old one]
+    #[arg(long, value_name = "C")]
+    classes: Option<usize>,
+
+    /// Seed of a new classifier
+    #[arg(long, default_value_t = 0)]
+    seed: i64,
+
+    /// The file to write: its name ends in .safetensors, .pth or .pt
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum HeadName {
+    /// They stay
+    Keep,
+    /// They start anew, for another number of classes
+    New,
+}
+
+impl WeightsArgs {
+    pub(super) fn run(&self) -> Result<()> {
+        let named = || self.source.checkpoint.display().to_string();
+        let (card, weights) = self.source.read()?;
+        let checkpoint = match self.head {
+            HeadName::Keep => Checkpoint::new(card, weights).with_context(named)?,
+            HeadName::New => self.with_new_head(card, weights).with_context(named)?,
+        };
+        Ok(checkpoint.save(&self.out)?)
+    }
+
+    fn with_new_head(&self, mut card: ModelCard, weights: StateDict) -> Result<Checkpoint> {
+        if !self.source.names_classes() {
+            // Those of the old head.
+            card.class_names = None;
+        }
+        let names = card.class_names.as_ref().map(Vec::len);
+        let classes = self
+            .classes
+            .or(names)
+            .context("a new head needs its number of classes: give --classes or --class-names")?;
+        if let Some(names) = names {
+            ensure!(
+                names == classes,
+                "--class-names has {names} names, and --classes is {classes}"
+            );
+        }
+        card.training = None;
+        let architecture = architecture(&card.architecture, card.input_size, classes)?;
+        tch::manual_seed(self.seed);
+        let mut network = Network::new(architecture, Device::Cpu);
+        let matched = network.architecture().matched(weights, Classifier::New)?;
+        network.load(&matched.tensors)?;
+        Ok(Checkpoint::of_network(card, &network))
+    }
+}

@@ -1,0 +1,42 @@
+"""Writes transforms.json: how torchvision's and timm's published weights want images.
+
+Needs torchvision 0.26 and timm 1.0, and fetches nothing. For each network: the shorter side that images are
+resized to, the side of the crop, the filter, and mean and deviation. Weights of torchvision are the first
+ones (IMAGENET1K_V1).
+"""
+
+import json
+import math
+import pathlib
+
+import timm
+import torchvision
+
+here = pathlib.Path(__file__).parent
+transforms = {}
+for line in (here / "architectures.jsonl").read_text().splitlines():
+    name = json.loads(line)["name"]
+    if name.startswith("tf_"):
+        config = timm.get_pretrained_cfg(name)
+        crop = config.input_size[1]
+        transforms[name] = {
+            "resize": math.floor(crop / config.crop_pct),
+            "crop": crop,
+            "interpolation": config.interpolation,
+            "mean": config.mean,
+            "std": config.std,
+        }
+    elif name in torchvision.models.list_models(torchvision.models):
+        weights = torchvision.models.get_model_weights(name).IMAGENET1K_V1.transforms()
+        transforms[name] = {
+            "resize": weights.resize_size[0],
+            "crop": weights.crop_size[0],
+            "interpolation": weights.interpolation.value,
+            "mean": weights.mean,
+            "std": weights.std,
+        }
+# The weights come with transform_input, which makes x * 0.229 / 0.5 + (0.485 - 0.5) / 0.5 of red, and so on:
+# (pixel - 0.5) / 0.5 of (pixel - 0.485) / 0.229.
+transforms["inception_v3"] |= {"mean": [0.5] * 3, "std": [0.5] * 3}
+lines = [f"{json.dumps(name)}: {json.dumps(transforms[name])}" for name in sorted(transforms)]
+(here / "transforms.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
