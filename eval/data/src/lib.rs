@@ -4,14 +4,13 @@
 //! row, column order (CHW), red first.
 
 pub mod cifar100;
-mod normalization;
 
 use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-pub use normalization::{Normalization, NormalizationError, NormalizationTable};
+pub use topk_image::{Normalization, NormalizationError, NormalizationTable};
 
 /// Images of one size with their labels.
 #[derive(Clone, Debug)]

@@ -74,6 +74,26 @@ impl NormalizationTable {
             }
         }
     }
+
+    /// Normalises one image of interleaved pixels, `height × width × 3`, into planes, `3 × height ×
+    /// width`.
+    ///
+    /// # Panics
+    /// If the lengths of `pixels` and `out` differ or are no multiple of three.
+    pub fn normalize_interleaved(&self, pixels: &[u8], out: &mut [f32]) {
+        assert_eq!(pixels.len(), out.len());
+        let (pixels, rest) = pixels.as_chunks::<3>();
+        assert!(rest.is_empty());
+        let (red, others) = out.split_at_mut(pixels.len());
+        let (green, blue) = others.split_at_mut(pixels.len());
+        let [reds, greens, blues] = &self.0;
+        let out = red.iter_mut().zip(green).zip(blue);
+        for (((red, green), blue), &[r, g, b]) in out.zip(pixels) {
+            *red = reds[usize::from(r)];
+            *green = greens[usize::from(g)];
+            *blue = blues[usize::from(b)];
+        }
+    }
 }
 
 #[cfg(test)]
@@ -91,6 +111,26 @@ mod tests {
             .table()
             .normalize(&[0, 255, 0, 255, 0, 255], &mut out);
         assert_eq!(out, [0.0, 1.0, -1.0, 1.0, -4.0, 0.0]);
+    }
+
+    #[test]
+    fn interleaved_pixels_become_the_same_planes() {
+        let normalization = Normalization {
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+        };
+        let (mut planes, mut interleaved) = ([0; 768], [0; 768]);
+        for (i, pixel) in interleaved.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+            for (channel, value) in pixel.iter_mut().enumerate() {
+                *value = (i + 85 * channel) as u8;
+                planes[256 * channel + i] = *value;
+            }
+        }
+        let (mut expected, mut found) = ([f32::NAN; 768], [f32::NAN; 768]);
+        let table = normalization.table();
+        table.normalize(&planes, &mut expected);
+        table.normalize_interleaved(&interleaved, &mut found);
+        assert_eq!(found, expected);
     }
 
     #[test]

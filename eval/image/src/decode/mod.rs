@@ -1,0 +1,102 @@
+//! Encoded images to RGB.
+
+mod gif;
+mod jpeg;
+mod others;
+mod png;
+
+use crate::{ImageError, Limits};
+
+/// A decoded image.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RgbImage {
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// `height × width × 3` values: rows from the top, red first.
+    pub pixels: Vec<u8>,
+}
+
+impl RgbImage {
+    /// Takes a size and returns the buffer of its pixels, which are black.
+    fn clear(&mut self, width: u32, height: u32) -> &mut [u8] {
+        (self.width, self.height) = (width, height);
+        self.pixels.clear();
+        self.pixels.resize(width as usize * height as usize * 3, 0);
+        &mut self.pixels
+    }
+}
+
+/// A format, told by the first bytes. Names of files say nothing: ImageNet has a PNG named `.JPEG`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Format {
+    Jpeg,
+    Png,
+    Gif,
+    Other(image::ImageFormat),
+}
+
+impl Format {
+    fn of(encoded: &[u8]) -> Result<Self, ImageError> {
+        Ok(match encoded {
+            [] => return Err(ImageError::Empty),
+            [0xff, 0xd8, 0xff, ..] => Self::Jpeg,
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Self::Png,
+            [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Self::Gif,
+            [b'B', b'M', ..] => Self::Other(image::ImageFormat::Bmp),
+            [
+                b'R',
+                b'I',
+                b'F',
+                b'F',
+                _,
+                _,
+                _,
+                _,
+                b'W',
+                b'E',
+                b'B',
+                b'P',
+                ..,
+            ] => Self::Other(image::ImageFormat::WebP),
+            [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => {
+                Self::Other(image::ImageFormat::Tiff)
+            }
+            _ => {
+                let first = &encoded[..encoded.len().min(8)];
+                return Err(ImageError::UnknownFormat(first.to_vec()));
+            }
+        })
+    }
+}
+
+/// Decodes an image as Pillow's `Image.open(file).convert("RGB")` does: the first frame, transparency
+/// dropped, colour profiles and the orientation in EXIF data not looked at.
+///
+/// # Errors
+///
+/// If the format is unknown, the data are damaged or cut off, or the image is larger than `limits`
+/// allow.
+pub fn decode(encoded: &[u8], limits: &Limits) -> Result<RgbImage, ImageError> {
+    let mut image = RgbImage::default();
+    decode_into(encoded, limits, None, &mut image)?;
+    Ok(image)
+}
+
+/// [`decode`] into an image whose memory is used again. JPEGs at least twice as large as `at_least`,
+/// width and height, are decoded at ½, ¼ or ⅛ of their size that is not below it, as by Pillow's
+/// `draft`.
+pub(crate) fn decode_into(
+    encoded: &[u8],
+    limits: &Limits,
+    at_least: Option<[u32; 2]>,
+    image: &mut RgbImage,
+) -> Result<(), ImageError> {
+    match Format::of(encoded)? {
+        Format::Jpeg => jpeg::decode(encoded, limits, at_least, image),
+        Format::Png => png::decode(encoded, limits, image),
+        Format::Gif => gif::decode(encoded, limits, image),
+        Format::Other(format) => others::decode(encoded, format, limits, image),
+    }
+}

@@ -1,0 +1,45 @@
+//! Decoding and preprocessing of images, bit for bit as torchvision on Pillow does it.
+//!
+//! A published accuracy holds only with the pixels it was measured with. [`Preprocessor`] decodes JPEG,
+//! PNG, WebP, GIF, BMP and TIFF as Pillow's `Image.open(file).convert("RGB")` does, resizes with Pillow's
+//! arithmetic and takes torchvision's or timm's crops. Of the resized image only what is in a crop is
+//! computed. Files from anyone may be read: sizes are checked before memory is taken.
+//!
+//! ```
+//! use topk_image::{Limits, Normalization, Preprocessing, Preprocessor};
+//!
+//! let preprocessing = Preprocessing::torchvision(256, 224);
+//! assert_eq!(
+//!     preprocessing.to_string(),
+//!     "resize shorter side to 256 (bilinear), centre crop of 224x224, as Pillow 13"
+//! );
+//! let mut preprocessor = Preprocessor::new(preprocessing, Limits::default())?;
+//! # let encoded = include_bytes!("../tests/data/images/progressive.jpg");
+//! let crops = preprocessor.crops(encoded)?; // the bytes of a file
+//! assert_eq!(crops.pixels().len(), 224 * 224 * 3);
+//!
+//! let normalization = Normalization { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+//! let mut input = vec![0.0; 3 * 224 * 224];
+//! crops.normalize(&normalization.table(), &mut input);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod crop;
+mod decode;
+mod error;
+mod interpolation;
+mod limits;
+mod normalization;
+mod preprocessing;
+mod preprocessor;
+mod resize;
+
+pub use crop::Crop;
+pub use decode::{RgbImage, decode};
+pub use error::ImageError;
+pub use interpolation::Interpolation;
+pub use limits::Limits;
+pub use normalization::{Normalization, NormalizationError, NormalizationTable};
+pub use preprocessing::{CropMode, Preprocessing, PreprocessingError, Resize, TimmConfig};
+pub use preprocessor::{Crops, Preprocessor};
+pub use resize::Pillow;

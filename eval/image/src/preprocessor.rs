@@ -1,0 +1,173 @@
+use crate::decode::{RgbImage, decode_into};
+use crate::resize::{Region, Resampler, Source};
+use crate::{
+    Crop, ImageError, Limits, NormalizationTable, Preprocessing, PreprocessingError, Resize,
+};
+
+/// Decodes and preprocesses one image after the other, each thread with its own.
+///
+/// Buffers are kept from image to image; only the decoders take memory of their own.
+#[derive(Debug)]
+pub struct Preprocessor {
+    preprocessing: Preprocessing,
+    limits: Limits,
+    image: RgbImage,
+    resampler: Resampler,
+    /// The part of the resized image that is visible in crops.
+    resized: Vec<u8>,
+    crops: Vec<u8>,
+}
+
+/// The crops of an image, all of one size.
+#[derive(Clone, Copy, Debug)]
+pub struct Crops<'a> {
+    size: [u32; 2],
+    pixels: &'a [u8],
+}
+
+impl<'a> Crops<'a> {
+    /// Columns of each.
+    pub fn width(&self) -> u32 {
+        self.size[0]
+    }
+
+    /// Rows of each.
+    pub fn height(&self) -> u32 {
+        self.size[1]
+    }
+
+    /// All of them: `crops × height × width × 3` values, red first.
+    pub fn pixels(&self) -> &'a [u8] {
+        self.pixels
+    }
+
+    /// One after the other: `height × width × 3` values each.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+        self.pixels
+            .chunks_exact(3 * self.size[0] as usize * self.size[1] as usize)
+    }
+
+    /// Writes the normalised values of all: `crops × 3 × height × width`.
+    ///
+    /// # Panics
+    ///
+    /// If `out` has another length than [`pixels`](Self::pixels).
+    pub fn normalize(&self, table: &NormalizationTable, out: &mut [f32]) {
+        assert_eq!(out.len(), self.pixels.len());
+        let len = 3 * self.size[0] as usize * self.size[1] as usize;
+        for (crop, out) in self.iter().zip(out.chunks_exact_mut(len)) {
+            table.normalize_interleaved(crop, out);
+        }
+    }
+}
+
+impl Preprocessor {
+    /// Prepares for many images.
+    ///
+    /// # Errors
+    ///
+    /// If a size in it is 0 or far too large.
+    pub fn new(preprocessing: Preprocessing, limits: Limits) -> Result<Self, PreprocessingError> {
+        Ok(Self {
+            preprocessing: preprocessing.check()?,
+            limits,
+            image: RgbImage::default(),
+            resampler: Resampler::default(),
+            resized: Vec::new(),
+            crops: Vec::new(),
+        })
+    }
+
+    /// What is done to images.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
+    /// Decodes, resizes and crops an image.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be decoded, takes more memory than allowed, or is smaller than five or ten crops
+    /// need.
+    pub fn crops(&mut self, encoded: &[u8]) -> Result<Crops<'_>, ImageError> {
+        let Preprocessing { resize, fast, .. } = self.preprocessing;
+        let at_least = resize.at_least().filter(|_| fast);
+        decode_into(encoded, &self.limits, at_least, &mut self.image)?;
+        // The resampler reads four bytes for a pixel.
+        self.image.pixels.push(0);
+        let size = self.take(resize)?;
+        Ok(Crops {
+            size,
+            pixels: &self.crops,
+        })
+    }
+
+    /// Fills the crops and returns their size.
+    fn take(&mut self, resize: Resize) -> Result<[u32; 2], ImageError> {
+        let Preprocessing { crop, .. } = self.preprocessing;
+        let from = [self.image.width, self.image.height];
+        let to = resize.apply(from)?;
+        let size = crop.size().unwrap_or(to);
+        let windows = crop.windows(to)?;
+        let fill = match crop {
+            Crop::Center { fill, .. } => fill,
+            _ => [0; 3],
+        };
+
+        let visible = windows.iter().map(|window| window.visible(size, to).0);
+        let region = visible.reduce(union).expect("there is a crop");
+        let bytes = |size: [usize; 2]| 3 * size[0] as u64 * size[1] as u64;
+        let resized = bytes([region.columns.len(), region.rows.len()]);
+        let crops = bytes(size.map(|side| side as usize)).saturating_mul(windows.len() as u64);
+        self.limits.check_bytes("resizing it", resized)?;
+        self.limits.check_bytes("its crops", crops)?;
+        self.crops.resize(crops as usize, 0);
+
+        let source = Source {
+            size: from,
+            padded: &self.image.pixels,
+        };
+        let kind = (self.preprocessing.interpolation, self.preprocessing.pillow);
+        if windows.len() == 1 && resized == crops {
+            // The region is the crop.
+            self.resampler
+                .resize(source, to, &region, kind, &self.limits, &mut self.crops)?;
+            return Ok(size);
+        }
+        self.resized.resize(resized as usize, 0);
+        self.resampler
+            .resize(source, to, &region, kind, &self.limits, &mut self.resized)?;
+        let crop_len = crops as usize / windows.len();
+        for (window, out) in windows.iter().zip(self.crops.chunks_exact_mut(crop_len)) {
+            let out = out.as_chunks_mut::<3>().0;
+            let (part, [left, top]) = window.visible(size, to);
+            if part.columns.len() < size[0] as usize || part.rows.len() < size[1] as usize {
+                out.fill(fill);
+            }
+            let pixels = self.resized.as_chunks::<3>().0;
+            let first = (part.columns.start - region.columns.start) as usize;
+            let skipped = (part.rows.start - region.rows.start) as usize;
+            let rows = pixels.chunks_exact(region.columns.len()).skip(skipped);
+            let out = out.chunks_exact_mut(size[0] as usize).skip(top);
+            for (out, pixels) in out.zip(rows).take(part.rows.len()) {
+                let columns = part.columns.len();
+                let out = &mut out[left..left + columns];
+                out.copy_from_slice(&pixels[first..first + columns]);
+                if window.mirrored {
+                    out.reverse();
+                }
+            }
+        }
+        Ok(size)
+    }
+}
+
+/// The smallest region that has both in it.
+fn union(a: Region, b: Region) -> Region {
+    let union =
+        |a: std::ops::Range<u32>, b: std::ops::Range<u32>| a.start.min(b.start)..a.end.max(b.end);
+    Region {
+        columns: union(a.columns, b.columns),
+        rows: union(a.rows, b.rows),
+    }
+}

@@ -1,0 +1,134 @@
+//! Resizing as Pillow does it: two passes with 8 bits between them.
+
+mod passes;
+mod weights;
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ImageError, Interpolation, Limits};
+use weights::Weights;
+
+/// The version of Pillow whose pixels are computed.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Pillow {
+    /// Version 12 and older: columns are always resized before rows.
+    #[serde(rename = "12")]
+    V12,
+    /// Version 13: rows are resized first where the height shrinks by more than twice as many pixels as
+    /// the width does.
+    #[default]
+    #[serde(rename = "13")]
+    V13,
+}
+
+impl fmt::Display for Pillow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V12 => "Pillow 12",
+            Self::V13 => "Pillow 13",
+        })
+    }
+}
+
+impl Pillow {
+    fn rows_first(self, from: [u32; 2], to: [u32; 2]) -> bool {
+        let [columns, rows] = [0, 1].map(|axis| from[axis].saturating_sub(to[axis]));
+        self == Self::V13 && u64::from(rows) > 2 * u64::from(columns)
+    }
+}
+
+/// RGB pixels to resize.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// Columns and rows.
+    pub(crate) size: [u32; 2],
+    /// Row by row, and one more byte.
+    pub(crate) padded: &'a [u8],
+}
+
+/// A part of an image, from its first column and row on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Region {
+    pub(crate) columns: Range<u32>,
+    pub(crate) rows: Range<u32>,
+}
+
+/// Buffers for resizing one image after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Resampler {
+    columns: Weights,
+    rows: Weights,
+    between: Vec<u8>,
+}
+
+impl Resampler {
+    /// Computes a region, which is not empty, of the image resized to `to`.
+    pub(crate) fn resize(
+        &mut self,
+        source: Source<'_>,
+        to: [u32; 2],
+        region: &Region,
+        (interpolation, pillow): (Interpolation, Pillow),
+        limits: &Limits,
+        out: &mut [u8],
+    ) -> Result<(), ImageError> {
+        let from = source.size;
+        let stride = 3 * from[0] as usize;
+        let width = 3 * region.columns.len();
+        if to[0] != from[0] {
+            let columns = region.columns.clone();
+            self.columns
+                .compute(from[0], to[0], columns, interpolation, limits)?;
+        }
+        if to[1] != from[1] {
+            let rows = region.rows.clone();
+            self.rows
+                .compute(from[1], to[1], rows, interpolation, limits)?;
+        }
+        let row = |row: u32| &source.padded[row as usize * stride..];
+        let column = |column: u32| 3 * column as usize;
+        match (to[0] != from[0], to[1] != from[1]) {
+            (false, false) => {
+                for (out, y) in out.chunks_exact_mut(width).zip(region.rows.clone()) {
+                    let begin = column(region.columns.start);
+                    out.copy_from_slice(&row(y)[begin..begin + width]);
+                }
+            }
+            (true, false) => {
+                passes::columns(row(region.rows.start), stride, 0, &self.columns, out);
+            }
+            (false, true) => {
+                let first = &source.padded[column(region.columns.start)..];
+                passes::rows(first, stride, 0, &self.rows, out, width);
+            }
+            (true, true) if pillow.rows_first(from, to) => {
+                let columns = self.columns.inputs();
+                let between = 3 * columns.len();
+                self.reserve(between, region.rows.len(), limits)?;
+                let first = &source.padded[column(columns.start)..];
+                let pixels = &mut self.between[..between * region.rows.len()];
+                passes::rows(first, stride, 0, &self.rows, pixels, between);
+                passes::columns(&self.between, between, columns.start, &self.columns, out);
+            }
+            (true, true) => {
+                let rows = self.rows.inputs();
+                self.reserve(width, rows.len(), limits)?;
+                let pixels = &mut self.between[..width * rows.len()];
+                passes::columns(row(rows.start), stride, 0, &self.columns, pixels);
+                passes::rows(&self.between, width, rows.start, &self.rows, out, width);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the buffer as large as what is between the passes, and one byte more.
+    fn reserve(&mut self, width: usize, rows: usize, limits: &Limits) -> Result<(), ImageError> {
+        let bytes = (width as u64).saturating_mul(rows as u64);
+        limits.check_bytes("resizing it", bytes)?;
+        self.between.resize(bytes as usize + 1, 0);
+        Ok(())
+    }
+}

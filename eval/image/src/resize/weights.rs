@@ -1,0 +1,95 @@
+use std::ops::Range;
+
+use crate::{ImageError, Interpolation, Limits};
+
+/// Bits of a weight after the point: as many as leave room for 8 of a pixel, a sign and a carry.
+pub(super) const PRECISION: u32 = 32 - 8 - 2;
+
+/// The weights of a pass over one axis, for some of its outputs.
+#[derive(Debug, Default)]
+pub(super) struct Weights {
+    outputs: Vec<Output>,
+    values: Vec<i32>,
+    /// Those of one output before they are rounded.
+    exact: Vec<f64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Output {
+    /// The first input.
+    first: u32,
+    /// Where in the values those of this output end.
+    end: usize,
+}
+
+impl Weights {
+    /// Computes the weights of `outputs`, of `to` in all, over `from` inputs.
+    pub(super) fn compute(
+        &mut self,
+        from: u32,
+        to: u32,
+        outputs: Range<u32>,
+        interpolation: Interpolation,
+        limits: &Limits,
+    ) -> Result<(), ImageError> {
+        // Pillow keeps the size in single precision.
+        let scale = f64::from(from as f32) / f64::from(to);
+        let filter_scale = scale.max(1.0);
+        let support = interpolation.support() * filter_scale;
+        let inverse = 1.0 / filter_scale;
+        let each = (2.0 * support).ceil() as u64 + 1;
+        let bytes = outputs.len() as u64 * each.min(u64::from(from)) * 4 + each * 8;
+        limits.check_bytes("the weights for resizing it", bytes)?;
+
+        self.outputs.clear();
+        self.values.clear();
+        for output in outputs {
+            let center = (f64::from(output) + 0.5) * scale;
+            // Casts saturate, and cut off what is after the point.
+            let first = (center - support + 0.5) as u32;
+            let end = ((center + support + 0.5) as u32).min(from);
+            self.exact.clear();
+            let mut sum = 0.0;
+            for input in first..end {
+                let x = f64::from(input) - center + 0.5;
+                let weight = interpolation.weight(x * inverse);
+                self.exact.push(weight);
+                sum += weight;
+            }
+            let rounded = self.exact.iter().map(|&weight| {
+                let weight = if sum == 0.0 { weight } else { weight / sum };
+                let weight = weight * f64::from(1 << PRECISION);
+                (weight + 0.5f64.copysign(weight)) as i32
+            });
+            let begin = self.values.len();
+            self.values.extend(rounded);
+            let zeros = |&&value: &&i32| value == 0;
+            let ahead = self.values[begin..].iter().take_while(zeros).count();
+            self.values.drain(begin..begin + ahead);
+            let behind = self.values[begin..].iter().rev().take_while(zeros).count();
+            self.values.truncate(self.values.len() - behind);
+            self.outputs.push(Output {
+                first: first + ahead as u32,
+                end: self.values.len(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The inputs that have a weight in some output.
+    pub(super) fn inputs(&self) -> Range<u32> {
+        let first = self.iter().map(|(first, _)| first).min();
+        let end = self.iter().map(|(first, of)| first + of.len() as u32).max();
+        first.unwrap_or(0)..end.unwrap_or(0)
+    }
+
+    /// For each output the first input, and the weights from there on.
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (u32, &[i32])> {
+        let mut begin = 0;
+        self.outputs.iter().map(move |output| {
+            let values = &self.values[begin..output.end];
+            begin = output.end;
+            (output.first, values)
+        })
+    }
+}
