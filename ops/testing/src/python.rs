@@ -20,6 +20,8 @@ pub enum Environment {
     OnnxRuntimeNewest,
     /// OpenVINO, an engine that is not ONNX Runtime.
     OpenVino,
+    /// OpenCV, whose DNN module has two engines of its own.
+    OpenCv,
 }
 
 /// Python packages that lie in one folder.
@@ -58,9 +60,14 @@ const OPENVINO: Packages = Packages {
     requirements: &["openvino==2026.4.1"],
 };
 
+const OPENCV: Packages = Packages {
+    name: "opencv-5.0.0.93",
+    requirements: &["opencv-python-headless==5.0.0.93"],
+};
+
 impl Packages {
     /// The packages of all environments.
-    pub const ALL: [&Packages; 4] = [&ONNX, &ONNXRUNTIME, &ONNXRUNTIME_NEWEST, &OPENVINO];
+    pub const ALL: [&Packages; 5] = [&ONNX, &ONNXRUNTIME, &ONNXRUNTIME_NEWEST, &OPENVINO, &OPENCV];
 
     /// The folder of the packages for the `python3` at hand; `None` if there is none.
     ///
@@ -109,6 +116,7 @@ impl Environment {
             Self::OnnxRuntime => &[&ONNX, &ONNXRUNTIME],
             Self::OnnxRuntimeNewest => &[&ONNX, &ONNXRUNTIME_NEWEST],
             Self::OpenVino => &[&ONNX, &OPENVINO],
+            Self::OpenCv => &[&ONNX, &OPENCV],
         }
     }
 
@@ -162,21 +170,25 @@ mod tests {
 
     #[test]
     fn each_environment_has_its_own_version() {
-        for environment in [
-            Environment::Onnx,
-            Environment::OnnxRuntime,
-            Environment::OnnxRuntimeNewest,
-            Environment::OpenVino,
+        for (environment, module) in [
+            (Environment::Onnx, "onnx"),
+            (Environment::OnnxRuntime, "onnxruntime"),
+            (Environment::OnnxRuntimeNewest, "onnxruntime"),
+            (Environment::OpenVino, "openvino"),
+            (Environment::OpenCv, "cv2"),
         ] {
             let Some(mut python) = python("each_environment_has_its_own_version", environment)
             else {
                 return;
             };
             let own = environment.packages().last().unwrap().requirements[0];
-            let (module, version) = own.split_once("==").unwrap();
-            let script = format!("import onnx, numpy, {module}; print({module}.__version__)");
+            let (name, version) = own.split_once("==").unwrap();
+            let script = format!(
+                "import onnx, numpy, {module}, importlib.metadata as packages
+print(packages.version('{name}'))"
+            );
             let printed = run(python.args(["-c", &script]));
-            assert!(printed.starts_with(version), "{own}: {printed}");
+            assert_eq!(printed.trim_end(), version, "{name}");
         }
     }
 
