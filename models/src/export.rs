@@ -215,12 +215,7 @@ fn rank(graph: &mut GraphBuilder, k: usize, classes: usize) -> Result<(), Export
         return Err(ExportError::K { k, classes });
     }
     graph.node("Softmax", "softmax", &[LOGITS], [attribute::int("axis", 1)]);
-    graph.node(
-        "Constant",
-        "k",
-        &[],
-        [attribute::ints("value_ints", [k as i64])],
-    );
+    graph.integers("k", &[1], &[k as i64]);
     let best = [PROBABILITIES, CLASSES];
     graph.nodes([NodeProto::new("TopK", &["softmax", "k"], &best, [])]);
     let dims = [Dim::Dynamic("batch"), Dim::Fixed(k)];

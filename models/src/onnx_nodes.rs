@@ -1,4 +1,8 @@
 //! The nodes of networks in ONNX: what each operation becomes.
+//!
+//! Where there is a choice, the nodes are such that all engines of the tests compute them alike. OpenCV's
+//! takes numbers as initializers, not from `Constant`; it has no `count_include_pad` of `AveragePool`,
+//! takes every product with a `HardSigmoid` for a `HardSwish`, and does not `Expand` to a dynamic batch.
 
 use topk_onnx::proto::{AttributeProto, NodeProto};
 use topk_onnx::{GraphBuilder, attribute};
@@ -62,11 +66,19 @@ fn add_node(graph: &mut GraphBuilder, node: &Node, name: &str, inputs: &[&str]) 
         }
         Op::Activation(activation) => add_activation(graph, *activation, name, inputs[0]),
         Op::MaxPool2d(pool) => simple(graph, "MaxPool", windows(pool)),
-        Op::AvgPool2d(pool) => {
-            let mut attributes = windows(pool);
-            attributes.push(attribute::int("count_include_pad", 1));
-            simple(graph, "AveragePool", attributes);
+        Op::AvgPool2d(pool) if pool.padding > 0 => {
+            // The zeros count in PyTorch's averages.
+            let (padded, pads) = (format!("{name}.padded"), format!("{name}.pads"));
+            let side = pool.padding as i64;
+            graph.integers(&pads, &[8], &[0, 0, side, side, 0, 0, side, side]);
+            graph.node("Pad", &padded, &[inputs[0], &pads], []);
+            let inside = Pool {
+                padding: 0,
+                ..*pool
+            };
+            graph.node("AveragePool", name, &[&padded], windows(&inside));
         }
+        Op::AvgPool2d(pool) => simple(graph, "AveragePool", windows(pool)),
         Op::AdaptiveAvgPool2d { to: [1, 1], .. } => simple(graph, "GlobalAveragePool", vec![]),
         &Op::AdaptiveAvgPool2d { from, to } => {
             // ONNX has no such operator; averages are linear, and those of rows and columns independent.
@@ -102,20 +114,18 @@ fn add_node(graph: &mut GraphBuilder, node: &Node, name: &str, inputs: &[&str]) 
         Op::Mul => simple(graph, "Mul", vec![]),
         Op::Concat => simple(graph, "Concat", vec![attribute::int("axis", 1)]),
         Op::LayerScale { .. } => with_parameters(graph, "Mul", vec![]),
-        &Op::ClassToken {
-            ref parameter,
-            features,
-        } => {
+        Op::ClassToken { parameter, .. } => {
+            // Zeros before the other tokens, and the parameter in their place.
             let part = |part| format!("{name}.{part}");
-            let [batch, rest, shape, token] = ["batch", "rest", "shape", "token"].map(part);
-            let first = [attribute::int("start", 0), attribute::int("end", 1)];
-            graph.node("Shape", &batch, &[inputs[0]], first);
-            constant(graph, &rest, &[1, features as i64]);
-            let axis = attribute::int("axis", 0);
-            graph.node("Concat", &shape, &[&batch, &rest], [axis]);
-            graph.node("Expand", &token, &[parameter, &shape], []);
-            let axis = attribute::int("axis", 1);
-            graph.node("Concat", name, &[&token, inputs[0]], [axis]);
+            let [pads, padded, first, token] = ["pads", "padded", "first", "token"].map(part);
+            let tokens = node.shape[0];
+            graph.integers(&pads, &[6], &[0, 1, 0, 0, 0, 0]);
+            graph.node("Pad", &padded, &[inputs[0], &pads], []);
+            let mut is_first = vec![0.0; tokens];
+            is_first[0] = 1.0;
+            graph.initializer(&first, &[1, tokens, 1], &is_first);
+            graph.node("Mul", &token, &[parameter, &first], []);
+            graph.node("Add", name, &[&padded, &token], []);
         }
         Op::PositionEmbedding { .. } => with_parameters(graph, "Add", vec![]),
         &Op::MultiheadAttention { features, heads } => {
@@ -123,8 +133,7 @@ fn add_node(graph: &mut GraphBuilder, node: &Node, name: &str, inputs: &[&str]) 
         }
         Op::FirstToken => {
             let index = format!("{name}.index");
-            let zero = attribute::int("value_int", 0);
-            graph.node("Constant", &index, &[], [zero]);
+            graph.integers(&index, &[], &[0]);
             let axis = attribute::int("axis", 1);
             graph.node("Gather", name, &[inputs[0], &index], [axis]);
         }
@@ -134,8 +143,7 @@ fn add_node(graph: &mut GraphBuilder, node: &Node, name: &str, inputs: &[&str]) 
 fn add_activation(graph: &mut GraphBuilder, activation: Activation, name: &str, x: &str) {
     let part = |part| format!("{name}.{part}");
     let number = |graph: &mut GraphBuilder, name: &str, value: f32| {
-        let value = attribute::float("value_float", value);
-        graph.node("Constant", name, &[], [value]);
+        graph.initializer(name, &[], &[value]);
     };
     match activation {
         Activation::Relu => graph.node("Relu", name, &[x], []),
@@ -151,12 +159,16 @@ fn add_activation(graph: &mut GraphBuilder, activation: Activation, name: &str, 
             graph.node("Mul", name, &[x, &sigmoid], []);
         }
         Activation::Hardswish => graph.node("HardSwish", name, &[x], []),
+        // PyTorch's definition: relu6(x + 3) / 6.
         Activation::Hardsigmoid => {
-            let attributes = [
-                attribute::float("alpha", 1.0 / 6.0),
-                attribute::float("beta", 0.5),
-            ];
-            graph.node("HardSigmoid", name, &[x], attributes);
+            let [three, low, high] = ["three", "low", "high"].map(part);
+            number(graph, &three, 3.0);
+            number(graph, &low, 0.0);
+            number(graph, &high, 6.0);
+            let [sum, clipped] = ["sum", "clipped"].map(part);
+            graph.node("Add", &sum, &[x, &three], []);
+            graph.node("Clip", &clipped, &[&sum, &low, &high], []);
+            graph.node("Div", name, &[&clipped, &high], []);
         }
         Activation::Sigmoid => graph.node("Sigmoid", name, &[x], []),
         // Operator set 17 has no Gelu: x / 2 · (1 + erf(x / √2)).
@@ -202,7 +214,7 @@ fn add_attention(
     add_linear(graph, &projected, x, &weight, &bias);
     let flat = ["query", "key", "value"].map(|of| part(&format!("flat_{of}")));
     let sizes = part("sizes");
-    constant(graph, &sizes, &[features as i64; 3]);
+    graph.integers(&sizes, &[3], &[features as i64; 3]);
     let split = NodeProto::new(
         "Split",
         &[&projected, &sizes],
@@ -221,8 +233,7 @@ fn add_attention(
     }
     let [query, key, value] = &of_heads;
     let [scale, scaled, scores, weights] = ["scale", "scaled", "scores", "weights"].map(part);
-    let factor = attribute::float("value_float", 1.0 / (size as f32).sqrt());
-    graph.node("Constant", &scale, &[], [factor]);
+    graph.initializer(&scale, &[], &[1.0 / (size as f32).sqrt()]);
     graph.node("Mul", &scaled, &[query, &scale], []);
     graph.node("MatMul", &scores, &[&scaled, key], []);
     let axis = attribute::int("axis", -1);
@@ -241,13 +252,8 @@ fn add_attention(
 
 fn add_reshape(graph: &mut GraphBuilder, name: &str, x: &str, shape: &[i64]) {
     let dims = format!("{name}.shape");
-    constant(graph, &dims, shape);
+    graph.integers(&dims, &[shape.len()], shape);
     graph.node("Reshape", name, &[x, &dims], []);
-}
-
-fn constant(graph: &mut GraphBuilder, name: &str, values: &[i64]) {
-    let values = attribute::ints("value_ints", values);
-    graph.node("Constant", name, &[], [values]);
 }
 
 /// For each of `to` adaptive averages over a side of `from` elements, the share of each element.

@@ -67,6 +67,12 @@ impl GraphBuilder {
         self.graph.initializer.push(constant);
     }
 
+    /// Adds a constant of `i64`.
+    pub fn integers(&mut self, name: &str, shape: &[usize], values: &[i64]) {
+        let constant = TensorProto::of_integers(name, shape, values);
+        self.graph.initializer.push(constant);
+    }
+
     /// Adds a node of one output, which takes the node's name.
     pub fn node(
         &mut self,

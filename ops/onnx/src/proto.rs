@@ -223,6 +223,12 @@ impl TensorProto {
         Self::new(name, DataType::Float, dims, bytes.collect())
     }
 
+    /// A constant of `i64`.
+    pub fn of_integers(name: &str, dims: &[usize], values: &[i64]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+        Self::new(name, DataType::Int64, dims, bytes.collect())
+    }
+
     /// The elements of a constant of `f32`.
     pub fn floats(&self) -> Vec<f32> {
         let (values, _) = self.raw_data.as_chunks();
