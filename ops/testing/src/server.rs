@@ -158,6 +158,7 @@ fn answer(mut stream: TcpStream, site: &Site, outcomes: &Sender<Outcome>) -> io:
 fn content_type(path: &str) -> &'static str {
     match Path::new(path).extension().and_then(|name| name.to_str()) {
         Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css",
         Some("js" | "mjs") => "text/javascript",
         Some("json") => "application/json",
         Some("wasm") => "application/wasm",
