@@ -1,0 +1,173 @@
+// An image classifier that `topk-export model` wrote, run by onnxruntime-web.
+
+import { readMetadata } from "./metadata.js";
+
+/** What a model takes: pixels as bytes in rows, or numbers in planes, normalised or not. */
+const BYTES = "uint8";
+const FLOATS = "float32";
+
+export class Classifier {
+  #ort;
+  #session;
+  #bytes;
+
+  /**
+   * Loads a model.
+   * @param {object} ort the module onnxruntime-web
+   * @param {Uint8Array} file the ONNX file
+   * @returns {Promise<Classifier>}
+   * @throws {Error} that says what is wrong with the file
+   */
+  static async load(ort, file) {
+    let metadata;
+    try {
+      metadata = readMetadata(file);
+    } catch (error) {
+      throw new Error(`This is not an ONNX file: ${error.message}.`);
+    }
+    const card = readCard(metadata);
+    let session;
+    try {
+      session = await ort.InferenceSession.create(file);
+    } catch (error) {
+      throw new Error(`onnxruntime-web cannot load the model: ${error.message ?? error}`);
+    }
+    try {
+      return new Classifier(ort, session, card);
+    } catch (error) {
+      await session.release();
+      throw error;
+    }
+  }
+
+  /** Use {@link Classifier.load}. */
+  constructor(ort, session, card) {
+    this.#ort = ort;
+    this.#session = session;
+    const { type, shape } = signature(session);
+    this.#bytes = type === BYTES;
+    /** What the model says of itself. */
+    this.card = card;
+    const [, height, width] = card.inputSize;
+    const expected = this.#bytes ? [height, width, 3] : [3, height, width];
+    if (expected.some((side, i) => shape[i + 1] !== side)) {
+      throw new Error(
+        `The model takes images of the shape ${shape.join(" × ")}, ` +
+          `but its metadata says ${card.inputSize.join(" × ")}.`,
+      );
+    }
+    const scores = session.outputMetadata[0].shape?.at(-1);
+    const isRanked = session.outputNames.includes("probabilities");
+    if (!isRanked && typeof scores === "number" && scores !== card.classNames.length) {
+      throw new Error(`The model has ${scores} scores, but names ${card.classNames.length} classes.`);
+    }
+    /** Height and width of the images that it takes. */
+    this.imageSize = { height, width };
+  }
+
+  /**
+   * The best classes of an image, the best first.
+   * @param {Uint8ClampedArray} pixels red, green and blue of each pixel, row by row
+   * @returns {Promise<{name: string, probability: number}[]>}
+   */
+  async classify(pixels) {
+    const { height, width } = this.imageSize;
+    const tensor = this.#bytes
+      ? new this.#ort.Tensor(BYTES, new Uint8Array(pixels), [1, height, width, 3])
+      : new this.#ort.Tensor(FLOATS, this.#normalized(pixels), [1, 3, height, width]);
+    const outputs = await this.#session.run({ [this.#session.inputNames[0]]: tensor });
+    const ranked =
+      "probabilities" in outputs
+        ? [...outputs.probabilities.data].map((probability, i) => [Number(outputs.classes.data[i]), probability])
+        : best(outputs[this.#session.outputNames[0]].data, this.card.k);
+    const { classNames } = this.card;
+    return ranked.map(([place, probability]) => {
+      if (!(place in classNames)) {
+        throw new Error(`The model gave class ${place}, but names ${classNames.length} classes.`);
+      }
+      return { name: classNames[place], probability };
+    });
+  }
+
+  /** Frees what the model holds. */
+  async release() {
+    await this.#session.release();
+  }
+
+  /** Planes of (pixel / 255 − mean) / std. */
+  #normalized(pixels) {
+    const { mean, std } = this.card;
+    const plane = pixels.length / 3;
+    const { fround } = Math;
+    return Float32Array.from(pixels, (_, i) => {
+      const channel = Math.floor(i / plane);
+      const fraction = fround(pixels[(i % plane) * 3 + channel] / 255);
+      return fround(fraction - fround(mean[channel])) / fround(std[channel]);
+    });
+  }
+}
+
+/** Type and shape of a classifier's only input. */
+function signature(session) {
+  if (session.inputNames.length !== 1) {
+    throw new Error(
+      `The model has the inputs ${session.inputNames.join(", ")}, but only images are at hand: ` +
+        "write it with --head topk or --head logits.",
+    );
+  }
+  const { type, shape = [] } = session.inputMetadata[0];
+  if (![BYTES, FLOATS].includes(type) || shape.length !== 4) {
+    throw new Error(`The model's input is not a batch of images but ${type} [${shape.join(", ")}].`);
+  }
+  return { type, shape };
+}
+
+/** Places and probabilities of the k highest scores. */
+function best(scores, k) {
+  const highest = scores.reduce((a, b) => Math.max(a, b));
+  const powers = Array.from(scores, (score) => Math.exp(score - highest));
+  const total = powers.reduce((a, b) => a + b);
+  return powers
+    .map((power, place) => [place, power / total])
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, k);
+}
+
+/** The part of a model's metadata that is needed, checked. */
+function readCard(metadata) {
+  if (![...metadata.keys()].some((key) => key.startsWith("topk."))) {
+    throw new Error("The model has no metadata that names its classes: write it with topk-export model.");
+  }
+  const read = (key, expected, isGood) => {
+    const text = metadata.get(key);
+    if (text === undefined) throw new Error(`The model's metadata has no ${key}.`);
+    let value;
+    try {
+      value = JSON.parse(text);
+    } catch {
+      // Reported below.
+    }
+    if (value === undefined || !isGood(value)) {
+      const found = text.length > 80 ? `${text.slice(0, 80)}…` : text;
+      throw new Error(`The model's metadata ${key} should be ${expected}, but is: ${found}`);
+    }
+    return value;
+  };
+  const three = (isGood) => (value) => Array.isArray(value) && value.length === 3 && value.every(isGood);
+  const isSize = (value) => Number.isInteger(value) && value >= 1 && value <= 4096;
+  const isNames = (value) =>
+    Array.isArray(value) && value.length > 0 && value.every((name) => typeof name === "string");
+  return {
+    architecture: metadata.get("topk.architecture") ?? "network",
+    dataset: metadata.get("topk.dataset") ?? "unknown data",
+    classNames: read("topk.class_names", "a list of names", isNames),
+    inputSize: read(
+      "topk.input_size",
+      "[3, height, width] of at most 4096",
+      (value) => three(isSize)(value) && value[0] === 3,
+    ),
+    mean: read("topk.mean", "three numbers", three(Number.isFinite)),
+    std: read("topk.std", "three numbers above 0", three((value) => Number.isFinite(value) && value > 0)),
+    k: read("topk.k", "a number from 1", (value) => Number.isInteger(value) && value >= 1),
+  };
+}

@@ -1,0 +1,234 @@
+// The page: a model is loaded, then each image that is chosen, dropped or pasted is classified.
+
+import { Classifier } from "./classifier.js";
+import { decode, defaultResize, resizedCenter } from "./pixels.js";
+
+const element = (id) => document.getElementById(id);
+const parameters = new URLSearchParams(location.search);
+
+/** The address of the model that is loaded first. */
+const MODEL = parameters.get("model") ?? "model.onnx";
+
+let classifier;
+
+/** Counts what the user asked for: what is overtaken by something newer is not shown. */
+let latest = 0;
+
+/** Does something for the user, whose result `show` displays; of what goes wrong the message is shown. */
+async function perform(work, show) {
+  const turn = ++latest;
+  element("error").hidden = true;
+  document.body.ariaBusy = "true";
+  try {
+    const result = await work();
+    if (turn === latest) {
+      element("error").hidden = true;
+      show(result);
+    }
+  } catch (error) {
+    if (turn === latest) showError(error);
+  } finally {
+    if (turn === latest) document.body.ariaBusy = "false";
+  }
+}
+
+function showError(error) {
+  element("error").textContent = error.message ?? String(error);
+  element("error").hidden = false;
+}
+
+/** Loads a model, in place of the one before. */
+function openModel(name, read) {
+  // Fails where the model is at work, whose result is not wanted any more.
+  classifier?.release().catch(() => {});
+  classifier = undefined;
+  element("image").disabled = true;
+  element("model").textContent = `Loading ${name} …`;
+  clear();
+  const load = async () => {
+    try {
+      return await Classifier.load(await runtime(), await read());
+    } catch (error) {
+      element("model").textContent = `${name} is not loaded.`;
+      throw error;
+    }
+  };
+  return perform(load, (loaded) => {
+    classifier = loaded;
+    showModel(name);
+  });
+}
+
+async function runtime() {
+  try {
+    return await import("onnxruntime-web");
+  } catch {
+    throw new Error(
+      "onnxruntime-web is not where index.html says it is: run npm install onnxruntime-web in the page's folder.",
+    );
+  }
+}
+
+async function download(address) {
+  let response;
+  try {
+    response = await fetch(address);
+  } catch {
+    throw new Error(`${address} cannot be fetched: is the page opened from a server?`);
+  }
+  if (!response.ok) {
+    throw new Error(
+      `There is no model at ${address} (status ${response.status}): ` +
+        "put one there, name another as ?model=… in the address, or choose a file below.",
+    );
+  }
+  return response.bytes?.() ?? new Uint8Array(await response.arrayBuffer());
+}
+
+function showModel(name) {
+  const { card, imageSize } = classifier;
+  const { height, width } = imageSize;
+  element("model").textContent =
+    `${name}: ${card.architecture}, trained on ${card.dataset}, ` +
+    `${card.classNames.length} classes, ${size(width, height)} pixels`;
+  const [summary, names] = element("names").children;
+  const [some, all] = [card.classNames.slice(0, 4).join(", "), card.classNames.join(", ")];
+  summary.textContent = `The ${card.classNames.length} classes: ${some}${some === all ? "" : ", …"}`;
+  names.textContent = all;
+  element("names").hidden = false;
+  element("image").disabled = false;
+}
+
+/** A size that no line break divides. */
+function size(width, height) {
+  return `${width}\u00a0×\u00a0${height}`;
+}
+
+function clear() {
+  for (const id of ["preview", "seen", "names"]) element(id).hidden = true;
+  element("invitation").hidden = false;
+  showClasses([]);
+}
+
+function showClasses(classes) {
+  const items = classes.map(({ name, probability }) => {
+    const item = document.createElement("li");
+    const label = document.createElement("span");
+    label.textContent = name;
+    const value = document.createElement("data");
+    value.value = probability;
+    value.textContent = `${(100 * probability).toFixed(1)} %`;
+    const bar = document.createElement("div");
+    bar.className = "bar";
+    bar.style.setProperty("--share", probability);
+    item.append(label, value, bar);
+    return item;
+  });
+  element("classes").replaceChildren(...items);
+  element("time").textContent = "";
+}
+
+/** The side that images are resized to before the crop. */
+function resizeFor({ height, width }) {
+  const text = parameters.get("resize");
+  if (text === null) return defaultResize(height, width);
+  const side = Number(text);
+  const least = Math.max(height, width);
+  if (!Number.isInteger(side) || side < least || side > 4096) {
+    throw new Error(`resize=${text} in the address should be a number of pixels from ${least} to 4096.`);
+  }
+  return side;
+}
+
+function classify(file) {
+  const used = classifier;
+  if (!used) {
+    showError(new Error("There is no model yet."));
+    return;
+  }
+  showClasses([]);
+  element("seen").hidden = true;
+  showPreview(file);
+  const work = async () => {
+    const image = await decode(file);
+    try {
+      const { imageSize } = used;
+      const start = performance.now();
+      const pixels = resizedCenter(image, imageSize, resizeFor(imageSize));
+      const prepared = performance.now();
+      const classes = await used.classify(pixels);
+      const times = [prepared - start, performance.now() - prepared];
+      return { pixels, classes, times, from: size(image.width, image.height) };
+    } finally {
+      image.close();
+    }
+  };
+  return perform(work, ({ pixels, classes, times, from }) => {
+    showClasses(classes);
+    showCrop(pixels, used.imageSize, from);
+    const [resize, run] = times.map((time) => time.toFixed(time < 10 ? 1 : 0));
+    element("time").textContent = `${run} ms for the model, ${resize} ms to resize the image`;
+  });
+}
+
+function showPreview(file) {
+  const preview = element("preview");
+  URL.revokeObjectURL(preview.src);
+  preview.src = URL.createObjectURL(file);
+  const show = (isImage) => {
+    preview.hidden = !isImage;
+    element("invitation").hidden = isImage;
+  };
+  preview.onload = () => show(true);
+  preview.onerror = () => show(false);
+}
+
+/** Shows what the model got. */
+function showCrop(pixels, { height, width }, from) {
+  const canvas = element("crop");
+  Object.assign(canvas, { width, height });
+  const context = canvas.getContext("2d");
+  const shown = context.createImageData(width, height);
+  for (let i = 0, j = 0; i < shown.data.length; i += 4) {
+    shown.data[i] = pixels[j++];
+    shown.data[i + 1] = pixels[j++];
+    shown.data[i + 2] = pixels[j++];
+    shown.data[i + 3] = 255;
+  }
+  context.putImageData(shown, 0, 0);
+  element("seen").lastElementChild.textContent =
+    `What the model sees: ${size(width, height)} pixels, from ${from}`;
+  element("seen").hidden = false;
+}
+
+function openFile(file) {
+  openModel(file.name, async () => new Uint8Array(await file.arrayBuffer()));
+}
+
+/** Takes what was dropped or pasted: a model or an image. */
+function take(file) {
+  if (file?.name.endsWith(".onnx")) openFile(file);
+  else if (file) classify(file);
+}
+
+for (const [id, use] of [["image", classify], ["file", openFile]]) {
+  element(id).addEventListener("change", ({ target }) => {
+    const [file] = target.files;
+    // Else the same file could not be chosen again.
+    target.value = "";
+    if (file) use(file);
+  });
+}
+addEventListener("paste", ({ clipboardData }) => take(clipboardData.files[0]));
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dragging");
+});
+addEventListener("dragleave", () => document.body.classList.remove("dragging"));
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dragging");
+  take(event.dataTransfer.files[0]);
+});
+
+openModel(MODEL, () => download(MODEL));

@@ -1,0 +1,161 @@
+// From an image file to the pixels that a network was trained on: the shorter side is resized, the centre
+// cut out, as torchvision does it with Pillow 13 (`Resize`, bilinear with antialiasing, and `CenterCrop`).
+
+/** Larger images are refused: their pixels take 4 bytes each. */
+const MAX_PIXELS = 1e8;
+
+/** Browsers cannot draw images with a longer side. */
+const MAX_SIDE = 16384;
+
+/**
+ * Decodes an image: upright as its EXIF data says, colours as in the file, white where it is transparent.
+ * @param {Blob} file
+ * @returns {Promise<ImageBitmap>} to be closed by the caller
+ */
+export async function decode(file) {
+  let image;
+  try {
+    image = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  } catch {
+    const name = file.name ?? "this";
+    throw new Error(`${name} is not an image that this browser can read`);
+  }
+  const { width, height } = image;
+  if (width * height > MAX_PIXELS || Math.max(width, height) > MAX_SIDE) {
+    image.close();
+    throw new Error(
+      `The image is too large: ${width} × ${height} pixels. ` +
+        `At most ${MAX_SIDE} a side and ${MAX_PIXELS / 1e6} million in all are taken.`,
+    );
+  }
+  return image;
+}
+
+/**
+ * The side that an image's shorter one is resized to before the centre is cut out: what networks for
+ * ImageNet are tested with, 256 for a crop of 224, and the crop itself where images are small.
+ */
+export function defaultResize(height, width) {
+  const side = Math.max(height, width);
+  return side <= 64 ? side : Math.round((side * 256) / 224);
+}
+
+/**
+ * The resized centre of an image.
+ * @param {ImageBitmap} image
+ * @param {{height: number, width: number}} crop
+ * @param {number} resize length of the shorter side before the crop, at least that of the crop's longer
+ * @returns {Uint8ClampedArray} red, green and blue of each pixel, row by row
+ */
+export function resizedCenter(image, crop, resize) {
+  const full = resizedSize(image, resize);
+  const columns = shares(image.width, full.width, centered(full.width, crop.width), crop.width);
+  const rows = shares(image.height, full.height, centered(full.height, crop.height), crop.height);
+  // Only what the crop is made of is drawn and computed.
+  const source = { x: columns.first, y: rows.first, width: columns.extent, height: rows.extent };
+  const plane = { ...source, pixels: rgb(image, source) };
+  const shrinks = [image.width - full.width, image.height - full.height];
+  const rowsFirst = shrinks[1] > 0 && shrinks[1] > 2 * shrinks[0];
+  const passes = rowsFirst ? [alongColumns, alongRows] : [alongRows, alongColumns];
+  return passes.reduce((plane, pass) => pass(plane, pass === alongRows ? columns : rows), plane).pixels;
+}
+
+/** The size of the image when its shorter side has the length `resize`; the longer is rounded down. */
+function resizedSize({ width, height }, resize) {
+  return width <= height
+    ? { width: resize, height: Math.trunc((resize * height) / width) }
+    : { width: Math.trunc((resize * width) / height), height: resize };
+}
+
+/** Where a crop begins: the half of what is left, and of two integers equally near the even one. */
+function centered(side, crop) {
+  const half = (side - crop) / 2;
+  return Number.isInteger(half) ? half : 2 * Math.round(half / 2);
+}
+
+/** Fractions of 1 are integers of so many bits, as in Pillow. */
+const BITS = 22;
+
+/**
+ * Which source pixels make each of `count` resized ones from `start` on, and with which shares.
+ *
+ * `first` and `extent` are the source pixels that are needed in all; `from[i]` counts from `first`.
+ */
+function shares(side, resized, start, count) {
+  const scale = side / resized;
+  const reach = Math.max(scale, 1);
+  const from = [];
+  const weights = [];
+  for (let i = start; i < start + count; i++) {
+    const center = (i + 0.5) * scale;
+    const low = Math.max(Math.trunc(center - reach + 0.5), 0);
+    const high = Math.min(Math.trunc(center + reach + 0.5), side);
+    const triangle = Array.from({ length: high - low }, (_, j) =>
+      Math.max(0, 1 - Math.abs((j + low - center + 0.5) * (1 / reach))),
+    );
+    const sum = triangle.reduce((sum, weight) => sum + weight, 0);
+    from.push(low);
+    weights.push(Int32Array.from(triangle, (weight) => (weight / sum) * 2 ** BITS + 0.5));
+  }
+  const first = from[0];
+  const extent = from[count - 1] + weights[count - 1].length - first;
+  return { first, extent, from: from.map((low) => low - first), weights };
+}
+
+/** Red, green and blue of a rectangle of the image. */
+function rgb(image, { x, y, width, height }) {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingEnabled = false;
+  context.fillStyle = "white";
+  context.fillRect(0, 0, width, height);
+  context.drawImage(image, x, y, width, height, 0, 0, width, height);
+  const { data } = context.getImageData(0, 0, width, height);
+  const pixels = new Uint8ClampedArray(width * height * 3);
+  for (let i = 0, j = 0; i < data.length; i += 4) {
+    pixels[j++] = data[i];
+    pixels[j++] = data[i + 1];
+    pixels[j++] = data[i + 2];
+  }
+  return pixels;
+}
+
+/** Resizes each row. */
+function alongRows({ pixels, width, height }, { from, weights }) {
+  const resized = new Uint8ClampedArray(weights.length * height * 3);
+  let place = 0;
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < weights.length; x++) {
+      place = sum(pixels, (y * width + from[x]) * 3, 3, weights[x], resized, place);
+    }
+  }
+  return { pixels: resized, width: weights.length, height };
+}
+
+/** Resizes each column. */
+function alongColumns({ pixels, width }, { from, weights }) {
+  const resized = new Uint8ClampedArray(width * weights.length * 3);
+  let place = 0;
+  for (let y = 0; y < weights.length; y++) {
+    for (let x = 0; x < width; x++) {
+      place = sum(pixels, (from[y] * width + x) * 3, width * 3, weights[y], resized, place);
+    }
+  }
+  return { pixels: resized, width, height: weights.length };
+}
+
+/** The weighted sum of the pixels at `start`, `start + step`, …, rounded; returns the next place. */
+function sum(pixels, start, step, weights, resized, place) {
+  let red = 1 << (BITS - 1);
+  let green = red;
+  let blue = red;
+  for (let i = 0, at = start; i < weights.length; i++, at += step) {
+    red += pixels[at] * weights[i];
+    green += pixels[at + 1] * weights[i];
+    blue += pixels[at + 2] * weights[i];
+  }
+  resized[place++] = red >> BITS;
+  resized[place++] = green >> BITS;
+  resized[place++] = blue >> BITS;
+  return place;
+}

@@ -1,0 +1,58 @@
+"""Writes web_crops.json: hashes of resized and cropped images as Pillow makes them, for the page in examples/web.
+
+Run with Pillow 13 and numpy: python make_web_crops.py
+
+A pixel of an image is ((x x + 3 y y + 5 x y + 85 c) / 16) mod 256, rounded down, with column x, row y and
+channel c. Resizing and cropping are torchvision's `Resize` and `CenterCrop`.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import PIL
+from PIL import Image
+
+
+def image(width, height):
+    y, x, c = np.ogrid[:height, :width, :3]
+    return Image.fromarray(((x * x + 3 * y * y + 5 * x * y + 85 * c) // 16 % 256).astype(np.uint8))
+
+
+def resized_center(image, resize, height, width):
+    w, h = image.size
+    size = (resize, int(resize * h / w)) if w <= h else (int(resize * w / h), resize)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    left, top = (int(round((a - b) / 2.0)) for a, b in zip(image.size, (width, height)))
+    return image.crop((left, top, left + width, top + height))
+
+
+# Width and height of an image, length of its shorter side when resized, height and width of the crop.
+CASES = [
+    (32, 32, 32, 32, 32),
+    (300, 200, 32, 32, 32),
+    (200, 451, 32, 32, 32),
+    (20, 28, 32, 32, 32),
+    (300, 200, 256, 224, 224),
+    (203, 500, 256, 224, 224),
+    (1001, 667, 256, 224, 224),
+    (301, 200, 111, 97, 64),
+    (301, 200, 120, 97, 64),
+    (1, 90, 111, 97, 64),
+]
+
+if __name__ == "__main__":
+    assert PIL.__version__.startswith("13."), PIL.__version__
+    crops = []
+    for width, height, resize, *crop in CASES:
+        pixels = resized_center(image(width, height), resize, *crop).tobytes()
+        crops.append({
+            "image": [width, height],
+            "resize": resize,
+            "crop": crop,
+            "sha256": hashlib.sha256(pixels).hexdigest(),
+        })
+    lines = ",\n".join(json.dumps(crop) for crop in crops)
+    Path(__file__).with_name("web_crops.json").write_text(f"[\n{lines}\n]\n")

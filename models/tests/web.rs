@@ -1,0 +1,398 @@
+//! The page in `examples/web`, as it stands there, in headless Chromium.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use topk_eval::{Model, Runtime};
+use topk_models::{Checkpoint, ExportOptions, Head, architecture, onnx_model};
+use topk_onnx::proto::ModelProto;
+use topk_onnx::{Form, ImageInput, LossOperator, OnnxLoss};
+use topk_ops::Reduction;
+use topk_testing::{ONNXRUNTIME_WEB, Site, browse, skip};
+
+mod card;
+mod from_names;
+use card::card;
+use from_names::weights;
+
+const CLASSES: usize = 10;
+
+/// A network, and its size of images.
+const SMALL: (&str, [usize; 2]) = ("basic-6", [32, 32]);
+const LARGE: (&str, [usize; 2]) = ("squeezenet1_1", [224, 224]);
+const OBLONG: (&str, [usize; 2]) = ("squeezenet1_1", [97, 64]);
+
+fn checkpoint((name, [height, width]): (&str, [usize; 2])) -> Checkpoint {
+    let architecture = architecture(name, [3, height, width], CLASSES).unwrap();
+    let shapes = architecture.parameter_shapes().into_iter().collect();
+    let mut card = card(&architecture);
+    (card.mean, card.std) = ([0.4, 0.5, 0.55], [0.2, 0.25, 0.3]);
+    Checkpoint {
+        card,
+        weights: weights(&shapes, 1.4),
+    }
+}
+
+/// The page with models beside it.
+struct Page {
+    models: TempDir,
+    visits: Vec<Value>,
+}
+
+impl Page {
+    fn new() -> Self {
+        Self {
+            models: tempfile::tempdir().unwrap(),
+            visits: Vec::new(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.models.path().join(name)
+    }
+
+    fn write(&self, name: &str, model: &ModelProto) {
+        fs::write(self.path(name), prost::Message::encode_to_vec(model)).unwrap();
+    }
+
+    /// What is seen on the visits.
+    fn visit(&self, test: &str) -> Option<Vec<Value>> {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/web");
+        let modules = ONNXRUNTIME_WEB.folder().join("node_modules");
+        let site = Site::new()
+            .file("/web.html", include_str!("web.html"))
+            .file("/visits.json", serde_json::to_vec(&self.visits).unwrap())
+            .folder("/web/node_modules/", modules)
+            .folder("/web/models/", self.models.path())
+            .folder("/web/", &page)
+            .folder("/bare/", page);
+        let seen: Vec<Value> = serde_json::from_str(&browse(test, &site, "/web.html")?).unwrap();
+        Some(seen)
+    }
+}
+
+/// Names and probabilities of the k best classes of an image in ONNX Runtime.
+fn expected(model: &mut Model, pixels: &[u8], k: usize) -> Vec<(String, f64)> {
+    let card = model.card().unwrap().clone();
+    let plane = pixels.len() / 3;
+    let images: Vec<f32> = (0..pixels.len())
+        .map(|i| {
+            let channel = i / plane;
+            let fraction = f32::from(pixels[i % plane * 3 + channel]) / 255.0;
+            (fraction - card.mean[channel]) / card.std[channel]
+        })
+        .collect();
+    let scores = model.scores(&images, 1).unwrap();
+    let sum: f64 = scores.iter().map(|&score| f64::from(score).exp()).sum();
+    let mut classes: Vec<_> = card
+        .class_names
+        .into_iter()
+        .zip(scores.iter().map(|&score| f64::from(score).exp() / sum))
+        .collect();
+    classes.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    classes.truncate(k);
+    classes
+}
+
+/// The crops of a size that `data/make_web_crops.py` wrote, by what the page's address says of the resize:
+/// nothing where it is the page's own.
+fn crops(size: [usize; 2]) -> BTreeMap<String, Vec<Value>> {
+    let all: Vec<Value> = serde_json::from_str(include_str!("data/web_crops.json")).unwrap();
+    let mut crops = BTreeMap::<String, Vec<Value>>::new();
+    for crop in all.into_iter().filter(|crop| crop["crop"] == json!(size)) {
+        let address = match crop["resize"].as_u64().unwrap() {
+            32 | 111 | 256 => String::new(),
+            resize => format!("&resize={resize}"),
+        };
+        crops.entry(address).or_default().push(crop);
+    }
+    crops
+}
+
+#[test]
+fn classes_are_those_of_onnx_runtime_for_the_pixels_of_pillow() {
+    const TEST: &str = "classes_are_those_of_onnx_runtime_for_the_pixels_of_pillow";
+    let mut page = Page::new();
+    let plain = ExportOptions::default;
+    let input = |input| ExportOptions {
+        image_input: Some(input),
+        ..plain()
+    };
+    let options = [
+        plain(),
+        input(ImageInput::Float),
+        input(ImageInput::Bytes),
+        ExportOptions {
+            head: Head::TopK(4),
+            ..plain()
+        },
+        ExportOptions {
+            head: Head::TopK(2),
+            float16: true,
+            opset: 21,
+            ..input(ImageInput::Bytes)
+        },
+    ];
+    let mut cases = Vec::new();
+    for network in [SMALL, LARGE, OBLONG] {
+        let (name, [height, width]) = network;
+        let checkpoint = checkpoint(network);
+        for (i, options) in options.iter().enumerate() {
+            if network != SMALL && i != 2 {
+                continue;
+            }
+            let file = format!("{name}-{height}-{i}.onnx");
+            page.write(&file, &onnx_model(&checkpoint, options).unwrap());
+            let (k, bar) = match options.head {
+                Head::TopK(k) => (k, if options.float16 { 1e-2 } else { 1e-4 }),
+                _ => (checkpoint.card.k, 1e-4),
+            };
+            for (resize, crops) in crops([height, width]) {
+                let images: Vec<&Value> = crops.iter().map(|crop| &crop["image"]).collect();
+                page.visits.push(json!({
+                    "address": format!("/web/index.html?model=models/{file}{resize}"),
+                    "images": images,
+                }));
+                cases.extend(crops.into_iter().map(|crop| (network, crop, k, bar)));
+            }
+        }
+    }
+    let Some(seen) = page.visit(TEST) else {
+        return;
+    };
+    let runtime = Runtime::load().unwrap();
+    let mut spread = 0f64;
+    for ((network, crop, k, bar), seen) in cases.iter().zip(&seen) {
+        let what = format!("{network:?} {crop}: {}, {}", seen["error"], seen["model"]);
+        assert_eq!(seen["error"], Value::Null, "{what}");
+        assert_eq!(seen["sha256"], crop["sha256"], "{what}");
+        let pixels: Vec<u8> = serde_json::from_value(seen["pixels"].clone()).unwrap();
+        let path = page.path("expected.onnx");
+        page.write(
+            "expected.onnx",
+            &onnx_model(&checkpoint(*network), &plain()).unwrap(),
+        );
+        let mut model = Model::open(&runtime, &path, topk_native::Device::Cpu, None).unwrap();
+        let expected = expected(&mut model, &pixels, *k);
+        let classes: Vec<(String, f64)> = serde_json::from_value(seen["classes"].clone()).unwrap();
+        assert_eq!(classes.len(), *k, "{what}");
+        for ((name, probability), (expected_name, expected)) in classes.iter().zip(&expected) {
+            assert_eq!(name, expected_name, "{what}");
+            assert!(
+                (probability - expected).abs() <= *bar,
+                "{what}: {name} {probability} {expected}"
+            );
+        }
+        spread = spread.max(expected[0].1 - expected[k - 1].1);
+    }
+    assert_eq!(seen.len(), cases.len());
+    assert!(spread > 0.1, "equal probabilities would show nothing");
+}
+
+/// Posts size and hash of each image of `/images.json` when resized to 256 and cropped to 224.
+const HASHES: &str = r#"<!doctype html>
+<script type="module">
+import { decode, resizedCenter } from "/web/pixels.js";
+const post = (path, body) => fetch(path, { method: "POST", body });
+try {
+  const hashes = [];
+  for (const file of await (await fetch("/images.json")).json()) {
+    const image = await decode(await (await fetch(`/images/${file}`)).blob());
+    const pixels = resizedCenter(image, { height: 224, width: 224 }, 256);
+    const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", pixels));
+    const hex = [...hash].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    hashes.push([image.width, image.height, hex]);
+    image.close();
+  }
+  await post("/result", JSON.stringify(hashes));
+} catch (error) {
+  await post("/error", String(error.stack ?? error));
+}
+</script>
+"#;
+
+#[test]
+fn photographs_become_the_pixels_of_pillow() {
+    const TEST: &str = "photographs_become_the_pixels_of_pillow";
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let shared = root.join("../shared");
+    let Ok(golden) = fs::read_to_string(shared.join("golden/imagenet-sample.pillow13.jsonl"))
+    else {
+        return skip(TEST, "../shared is absent");
+    };
+    // The first line says how they were made.
+    let golden: Vec<Value> = golden
+        .lines()
+        .skip(1)
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let files: Vec<&Value> = golden.iter().map(|image| &image["file"]).collect();
+    let site = Site::new()
+        .file("/hashes.html", HASHES)
+        .file("/images.json", serde_json::to_vec(&files).unwrap())
+        .folder("/images/", shared.join("data/imagenet-sample"))
+        .folder("/web/", root.join("examples/web"));
+    let Some(printed) = browse(TEST, &site, "/hashes.html") else {
+        return;
+    };
+    let found: Vec<(u64, u64, String)> = serde_json::from_str(&printed).unwrap();
+    assert_eq!(found.len(), golden.len());
+    let mut turned = 0;
+    for ((width, height, hash), golden) in found.iter().zip(&golden) {
+        // Browsers turn an image as its EXIF data says.
+        if (golden["width"] == *height && golden["height"] == *width) && width != height {
+            turned += 1;
+        } else {
+            assert_eq!(golden["crop_bilinear"], *hash, "{}", golden["file"]);
+        }
+    }
+    assert_eq!(turned, 1);
+}
+
+/// A model of which something is changed, and what the page says of it.
+type Fault = (fn(&mut ModelProto), &'static str);
+
+fn set(model: &mut ModelProto, key: &str, value: &str) {
+    let entry = model
+        .metadata_props
+        .iter_mut()
+        .find(|entry| entry.key == key);
+    value.clone_into(&mut entry.unwrap().value);
+}
+
+const FAULTS: [Fault; 7] = [
+    (
+        |model| model.metadata_props.clear(),
+        "The model has no metadata that names its classes: write it with topk-export model.",
+    ),
+    (
+        |model| model.metadata_props.retain(|entry| entry.key != "topk.k"),
+        "The model's metadata has no topk.k.",
+    ),
+    (
+        |model| set(model, "topk.mean", "[0.5,0.5"),
+        "The model's metadata topk.mean should be three numbers, but is: [0.5,0.5",
+    ),
+    (
+        |model| set(model, "topk.std", "[1,0,1]"),
+        "The model's metadata topk.std should be three numbers above 0, but is: [1,0,1]",
+    ),
+    (
+        |model| set(model, "topk.input_size", "[3,64,32]"),
+        "The model takes images of the shape batch × 3 × 32 × 32, but its metadata says 3 × 64 × 32.",
+    ),
+    (
+        |model| set(model, "topk.class_names", "[\"cat\",\"dog\"]"),
+        "The model has 10 scores, but names 2 classes.",
+    ),
+    (
+        |model| model.graph.as_mut().unwrap().node[0].op_type = "Cnov".to_owned(),
+        "onnxruntime-web cannot load the model: ",
+    ),
+];
+
+#[test]
+fn what_goes_wrong_is_said() {
+    const TEST: &str = "what_goes_wrong_is_said";
+    let mut page = Page::new();
+    let checkpoint = checkpoint(SMALL);
+    let good = onnx_model(&checkpoint, &ExportOptions::default()).unwrap();
+    page.write("good.onnx", &good);
+    let loss = OnnxLoss {
+        operator: LossOperator::SmoothTopkSvm,
+        k: 3,
+        tau: 1.0,
+        alpha: 1.0,
+        reduction: Reduction::None,
+        ignore_index: None,
+    };
+    let form = Form::Function;
+    let options = ExportOptions {
+        head: Head::Loss { loss, form },
+        ..ExportOptions::default()
+    };
+    page.write("loss.onnx", &onnx_model(&checkpoint, &options).unwrap());
+    let bytes = fs::read(page.path("good.onnx")).unwrap();
+    fs::write(page.path("short.onnx"), &bytes[..bytes.len() / 2]).unwrap();
+    fs::write(page.path("text.onnx"), "<!doctype html>").unwrap();
+
+    let mut messages = Vec::new();
+    let mut visit = |visit: Value, message: &'static str| {
+        page.visits.push(visit);
+        messages.push(message);
+    };
+    let address = |model: &str| format!("/web/index.html?model=models/{model}.onnx");
+    visit(
+        json!({"address": "/web/index.html"}),
+        "There is no model at model.onnx (status 404): put one there, name another as ?model=… in the \
+         address, or choose a file below.",
+    );
+    visit(
+        json!({"address": "/bare/index.html?model=/web/models/good.onnx"}),
+        "onnxruntime-web is not where index.html says it is: run npm install onnxruntime-web in the page's \
+         folder.",
+    );
+    visit(
+        json!({"address": address("loss")}),
+        "The model has the inputs input, labels, but only images are at hand: write it with --head topk or \
+         --head logits.",
+    );
+    visit(
+        json!({"address": address("short")}),
+        "This is not an ONNX file: it ends in the middle of a field.",
+    );
+    visit(
+        json!({"address": address("text")}),
+        "This is not an ONNX file: a field has no valid number and type.",
+    );
+    visit(
+        json!({"address": address("good"), "text": "not an image"}),
+        "notes.txt is not an image that this browser can read",
+    );
+    visit(
+        json!({"address": address("good") + "&resize=31", "images": [[32, 32]]}),
+        "resize=31 in the address should be a number of pixels from 32 to 4096.",
+    );
+    for (i, (change, message)) in FAULTS.into_iter().enumerate() {
+        let name = format!("fault{i}");
+        let mut model = good.clone();
+        change(&mut model);
+        fs::write(
+            page.models.path().join(format!("{name}.onnx")),
+            prost::Message::encode_to_vec(&model),
+        )
+        .unwrap();
+        visit(json!({"address": address(&name)}), message);
+    }
+    // After a fault, all goes on.
+    let recovers = [
+        json!({"address": address("good"), "text": "not an image", "images": [[32, 32]]}),
+        json!({"address": "/web/index.html", "file": "/web/models/good.onnx", "images": [[32, 32]]}),
+    ];
+    page.visits.extend(recovers);
+
+    let Some(seen) = page.visit(TEST) else {
+        return;
+    };
+    for (seen, message) in seen.iter().zip(&messages) {
+        let error = seen["error"].as_str().unwrap_or_default();
+        let exact = error == *message;
+        let begins =
+            message.ends_with(": ") && error.starts_with(message) && error.len() > message.len();
+        assert!(exact || begins, "{error}\nis not\n{message}");
+        assert_eq!(seen["classes"], json!([]), "{message}");
+        let loaded = seen["model"]
+            .as_str()
+            .unwrap()
+            .contains(": basic-6, trained on random");
+        assert_eq!(seen["canChoose"], json!(loaded), "{message}");
+    }
+    assert_eq!(seen.len(), messages.len() + 2);
+    for seen in &seen[messages.len()..] {
+        assert_eq!(seen["error"], Value::Null);
+        assert_eq!(seen["classes"].as_array().unwrap().len(), checkpoint.card.k);
+    }
+}
