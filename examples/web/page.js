@@ -14,8 +14,11 @@ let classifier;
 /** Counts what the user asked for: what is overtaken by something newer is not shown. */
 let latest = 0;
 
-/** Does something for the user, whose result `show` displays; of what goes wrong the message is shown. */
-async function perform(work, show) {
+/**
+ * Does something for the user, whose result `show` displays; of what goes wrong the message is shown, after
+ * `fail`. A result that is not wanted any more goes to `drop`.
+ */
+async function perform(work, { show, fail = () => {}, drop = () => {} }) {
   const turn = ++latest;
   element("error").hidden = true;
   document.body.ariaBusy = "true";
@@ -24,9 +27,14 @@ async function perform(work, show) {
     if (turn === latest) {
       element("error").hidden = true;
       show(result);
+    } else {
+      drop(result);
     }
   } catch (error) {
-    if (turn === latest) showError(error);
+    if (turn === latest) {
+      fail();
+      showError(error);
+    }
   } finally {
     if (turn === latest) document.body.ariaBusy = "false";
   }
@@ -45,17 +53,15 @@ function openModel(name, read) {
   element("image").disabled = true;
   element("model").textContent = `Loading ${name} …`;
   clear();
-  const load = async () => {
-    try {
-      return await Classifier.load(await runtime(), await read());
-    } catch (error) {
+  return perform(async () => Classifier.load(await runtime(), await read()), {
+    show: (loaded) => {
+      classifier = loaded;
+      showModel(name);
+    },
+    fail: () => {
       element("model").textContent = `${name} is not loaded.`;
-      throw error;
-    }
-  };
-  return perform(load, (loaded) => {
-    classifier = loaded;
-    showModel(name);
+    },
+    drop: (loaded) => loaded.release(),
   });
 }
 
@@ -163,11 +169,13 @@ function classify(file) {
       image.close();
     }
   };
-  return perform(work, ({ pixels, classes, times, from }) => {
-    showClasses(classes);
-    showCrop(pixels, used.imageSize, from);
-    const [resize, run] = times.map((time) => time.toFixed(time < 10 ? 1 : 0));
-    element("time").textContent = `${run} ms for the model, ${resize} ms to resize the image`;
+  return perform(work, {
+    show: ({ pixels, classes, times, from }) => {
+      showClasses(classes);
+      showCrop(pixels, used.imageSize, from);
+      const [resize, run] = times.map((time) => time.toFixed(time < 10 ? 1 : 0));
+      element("time").textContent = `${run} ms for the model, ${resize} ms to resize the image`;
+    },
   });
 }
 
