@@ -6,6 +6,9 @@ import { readMetadata } from "./metadata.js";
 const BYTES = "uint8";
 const FLOATS = "float32";
 
+/** How many classes are shown of a model that does not say. */
+const DEFAULT_K = 5;
+
 export class Classifier {
   #ort;
   #session;
@@ -138,9 +141,12 @@ function readCard(metadata) {
   if (![...metadata.keys()].some((key) => key.startsWith("topk."))) {
     throw new Error("The model has no metadata that names its classes: write it with topk-export model.");
   }
-  const read = (key, expected, isGood) => {
+  const read = (key, expected, isGood, absent) => {
     const text = metadata.get(key);
-    if (text === undefined) throw new Error(`The model's metadata has no ${key}.`);
+    if (text === undefined) {
+      if (absent !== undefined) return absent;
+      throw new Error(`The model's metadata has no ${key}.`);
+    }
     let value;
     try {
       value = JSON.parse(text);
@@ -157,9 +163,15 @@ function readCard(metadata) {
   const isSize = (value) => Number.isInteger(value) && value >= 1 && value <= 4096;
   const isNames = (value) =>
     Array.isArray(value) && value.length > 0 && value.every((name) => typeof name === "string");
+  const isResize = (value) =>
+    isSize(value?.shorter_side) && ["bilinear", "bicubic"].includes(value.interpolation);
+  const resize = read("topk.resize", "a shorter side and bilinear or bicubic", isResize, null);
   return {
     architecture: metadata.get("topk.architecture") ?? "network",
-    dataset: metadata.get("topk.dataset") ?? "unknown data",
+    /** What it was trained on, if that is known. */
+    dataset: metadata.get("topk.dataset"),
+    /** How larger images are resized before the crop; null if they come in the right size. */
+    resize: resize && { side: resize.shorter_side, filter: resize.interpolation },
     classNames: read("topk.class_names", "a list of names", isNames),
     inputSize: read(
       "topk.input_size",
@@ -168,6 +180,6 @@ function readCard(metadata) {
     ),
     mean: read("topk.mean", "three numbers", three(Number.isFinite)),
     std: read("topk.std", "three numbers above 0", three((value) => Number.isFinite(value) && value > 0)),
-    k: read("topk.k", "a number from 1", (value) => Number.isInteger(value) && value >= 1),
+    k: read("topk.k", "a number from 1", (value) => Number.isInteger(value) && value >= 1, DEFAULT_K),
   };
 }

@@ -1,7 +1,7 @@
 // The page: a model is loaded, then each image that is chosen, dropped or pasted is classified.
 
 import { Classifier } from "./classifier.js";
-import { decode, defaultResize, resizedCenter } from "./pixels.js";
+import { decode, resizedCenter } from "./pixels.js";
 
 const element = (id) => document.getElementById(id);
 const parameters = new URLSearchParams(location.search);
@@ -95,7 +95,7 @@ function showModel(name) {
   const { card, imageSize } = classifier;
   const { height, width } = imageSize;
   element("model").textContent =
-    `${name}: ${card.architecture}, trained on ${card.dataset}, ` +
+    `${name}: ${card.architecture}, ${card.dataset ? `trained on ${card.dataset}, ` : ""}` +
     `${card.classNames.length} classes, ${size(width, height)} pixels`;
   const [summary, names] = element("names").children;
   const [some, all] = [card.classNames.slice(0, 4).join(", "), card.classNames.join(", ")];
@@ -134,16 +134,17 @@ function showClasses(classes) {
   element("time").textContent = "";
 }
 
-/** The side that images are resized to before the crop. */
-function resizeFor({ height, width }) {
+/** How images are resized before the crop: as the address says, the model, or just to cover it. */
+function resizeFor({ card, imageSize: { height, width } }) {
   const text = parameters.get("resize");
-  if (text === null) return defaultResize(height, width);
-  const side = Number(text);
   const least = Math.max(height, width);
+  const filter = card.resize?.filter ?? "bilinear";
+  if (text === null) return { side: Math.max(card.resize?.side ?? least, least), filter };
+  const side = Number(text);
   if (!Number.isInteger(side) || side < least || side > 4096) {
     throw new Error(`resize=${text} in the address should be a number of pixels from ${least} to 4096.`);
   }
-  return side;
+  return { side, filter };
 }
 
 function classify(file) {
@@ -160,7 +161,7 @@ function classify(file) {
     try {
       const { imageSize } = used;
       const start = performance.now();
-      const pixels = resizedCenter(image, imageSize, resizeFor(imageSize));
+      const pixels = resizedCenter(image, imageSize, resizeFor(used));
       const prepared = performance.now();
       const classes = await used.classify(pixels);
       const times = [prepared - start, performance.now() - prepared];

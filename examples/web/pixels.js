@@ -1,5 +1,5 @@
 // From an image file to the pixels that a network was trained on: the shorter side is resized, the centre
-// cut out, as torchvision does it with Pillow 13 (`Resize`, bilinear with antialiasing, and `CenterCrop`).
+// cut out, as torchvision does it with Pillow 13 (`Resize` with antialiasing, and `CenterCrop`).
 
 /** Larger images are refused: their pixels take 4 bytes each. */
 const MAX_PIXELS = 1e8;
@@ -31,26 +31,31 @@ export async function decode(file) {
   return image;
 }
 
-/**
- * The side that an image's shorter one is resized to before the centre is cut out: what networks for
- * ImageNet are tested with, 256 for a crop of 224, and the crop itself where images are small.
- */
-export function defaultResize(height, width) {
-  const side = Math.max(height, width);
-  return side <= 64 ? side : Math.round((side * 256) / 224);
+/** Pillow's filters: how far they reach, and the weight of a pixel at a distance. */
+const FILTERS = {
+  bilinear: { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },
+  bicubic: { support: 2, weight: (x) => cubic(Math.abs(x)) },
+};
+
+/** Keys' cubic with a slope of −1/2 at 1. */
+function cubic(x) {
+  if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
+  return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
 }
 
 /**
  * The resized centre of an image.
  * @param {ImageBitmap} image
  * @param {{height: number, width: number}} crop
- * @param {number} resize length of the shorter side before the crop, at least that of the crop's longer
+ * @param {{side: number, filter: string}} resize length of the shorter side before the crop, at least that of
+ *   the crop's longer; bilinear or bicubic
  * @returns {Uint8ClampedArray} red, green and blue of each pixel, row by row
  */
 export function resizedCenter(image, crop, resize) {
-  const full = resizedSize(image, resize);
-  const columns = shares(image.width, full.width, centered(full.width, crop.width), crop.width);
-  const rows = shares(image.height, full.height, centered(full.height, crop.height), crop.height);
+  const full = resizedSize(image, resize.side);
+  const filter = FILTERS[resize.filter];
+  const columns = shares(filter, image.width, full.width, centered(full.width, crop.width), crop.width);
+  const rows = shares(filter, image.height, full.height, centered(full.height, crop.height), crop.height);
   // Only what the crop is made of is drawn and computed.
   const source = { x: columns.first, y: rows.first, width: columns.extent, height: rows.extent };
   const plane = { ...source, pixels: rgb(image, source) };
@@ -81,21 +86,24 @@ const BITS = 22;
  *
  * `first` and `extent` are the source pixels that are needed in all; `from[i]` counts from `first`.
  */
-function shares(side, resized, start, count) {
+function shares(filter, side, resized, start, count) {
   const scale = side / resized;
-  const reach = Math.max(scale, 1);
+  // A filter does not change what has its size already.
+  const { support, weight } = scale === 1 ? FILTERS.bilinear : filter;
+  const stretch = Math.max(scale, 1);
+  const reach = support * stretch;
   const from = [];
   const weights = [];
   for (let i = start; i < start + count; i++) {
     const center = (i + 0.5) * scale;
     const low = Math.max(Math.trunc(center - reach + 0.5), 0);
     const high = Math.min(Math.trunc(center + reach + 0.5), side);
-    const triangle = Array.from({ length: high - low }, (_, j) =>
-      Math.max(0, 1 - Math.abs((j + low - center + 0.5) * (1 / reach))),
+    const shares = Array.from({ length: high - low }, (_, j) =>
+      weight((j + low - center + 0.5) * (1 / stretch)),
     );
-    const sum = triangle.reduce((sum, weight) => sum + weight, 0);
+    const sum = shares.reduce((sum, share) => sum + share, 0);
     from.push(low);
-    weights.push(Int32Array.from(triangle, (weight) => (weight / sum) * 2 ** BITS + 0.5));
+    weights.push(Int32Array.from(shares, (share) => (share / sum) * 2 ** BITS + (share < 0 ? -0.5 : 0.5)));
   }
   const first = from[0];
   const extent = from[count - 1] + weights[count - 1].length - first;

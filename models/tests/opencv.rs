@@ -5,10 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use topk_eval::{Model, Runtime};
+use topk_eval::Model;
 use topk_models::{
     CLASSES, Checkpoint, ExportOptions, Head, LOGITS, LOSS, PROBABILITIES, architecture, export,
 };
+use topk_native::Runtime;
 use topk_onnx::{Form, ImageInput, LossOperator, OnnxLoss};
 use topk_ops::Reduction;
 use topk_testing::{Environment, python, run};
@@ -137,10 +138,7 @@ fn check_run(what: &str, (engine, count, outputs): &Found, expected: &[&[f32]], 
 fn checkpoint(name: &str, [height, width]: [usize; 2], gain: f64) -> Checkpoint {
     let architecture = architecture(name, [3, height, width], NUMBER_OF_CLASSES).unwrap();
     let shapes = architecture.parameter_shapes().into_iter().collect();
-    Checkpoint {
-        card: card(&architecture),
-        weights: weights(&shapes, gain),
-    }
+    Checkpoint::new(card(&architecture), weights(&shapes, gain)).unwrap()
 }
 
 /// Scores of a model in ONNX Runtime.
@@ -157,7 +155,7 @@ fn every_family_computes_there_what_it_computes_in_onnx_runtime() {
     let path = folder.path().join("model.onnx");
     for (name, size, gain) in NETWORKS {
         let options = ExportOptions::default();
-        export(&checkpoint(name, size, gain), &options, &path).unwrap();
+        export(checkpoint(name, size, gain), &options, &path).unwrap();
         let shape = [BATCH, 3, size[0], size[1]];
         let images = values("images", shape.iter().product(), -2.0, 2.0);
         let expected = scores(&path, &images);
@@ -186,7 +184,7 @@ impl Bytes {
     fn new(folder: &Path) -> Self {
         let (side, path) = (32, folder.join("plain.onnx"));
         let checkpoint = checkpoint("basic-6", [side; 2], 1.4);
-        export(&checkpoint, &ExportOptions::default(), &path).unwrap();
+        export(checkpoint.clone(), &ExportOptions::default(), &path).unwrap();
         let pixels = values("pixels", BATCH * 3 * side * side, 0.0, 256.0);
         let pixels: Vec<u8> = pixels.into_iter().map(|value| value as u8).collect();
         let mut bytes = Self {
@@ -255,7 +253,7 @@ fn options_of_the_export_make_no_difference() {
     let bytes = Bytes::new(folder.path());
     let path = folder.path().join("model.onnx");
     let run_with = |options: &ExportOptions, outputs: &[&str]| {
-        export(&bytes.checkpoint, options, &path).unwrap();
+        export(bytes.checkpoint.clone(), options, &path).unwrap();
         run_in_opencv(TEST, &path, &bytes.images(options.image_input), outputs)
     };
     let plain = ExportOptions::default;
@@ -304,7 +302,7 @@ fn what_does_not_run_is_known() {
         float16: true,
         ..ExportOptions::default()
     };
-    export(&bytes.checkpoint, &options, &path).unwrap();
+    export(bytes.checkpoint.clone(), &options, &path).unwrap();
     let Some(found) = run_in_opencv(TEST, &path, &bytes.images(None), &[LOGITS]) else {
         return;
     };
@@ -330,7 +328,7 @@ fn what_does_not_run_is_known() {
             head: Head::Loss { loss, form },
             ..ExportOptions::default()
         };
-        export(&bytes.checkpoint, &options, &path).unwrap();
+        export(bytes.checkpoint.clone(), &options, &path).unwrap();
         let found = run_in_opencv(TEST, &path, &bytes.images(None), &[LOGITS, LOSS]).unwrap();
         for (engine, _, outputs) in found {
             assert!(outputs.is_err(), "{form:?} in the {engine} engine");
@@ -371,9 +369,10 @@ fn the_example_of_the_page() {
         .args(["-c", example("python")])
         .current_dir(&folder)
         .env("OPENCV_LOG_LEVEL", "SILENT"));
-    let [probabilities, classes] = bytes.ranked(bytes.checkpoint.card.k);
+    let k = bytes.checkpoint.card().training.as_ref().unwrap().k;
+    let [probabilities, classes] = bytes.ranked(k);
     let lines: Vec<&str> = printed.lines().collect();
-    assert_eq!(lines.len(), bytes.checkpoint.card.k);
+    assert_eq!(lines.len(), k);
     for ((line, probability), class) in lines.iter().zip(probabilities).zip(classes) {
         let (place, found) = line.split_once(' ').unwrap();
         assert_eq!(place.parse(), Ok(class), "{printed}");

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use topk_eval::{Model, Runtime};
+use topk_eval::Model;
 use topk_models::{Checkpoint, ExportOptions, Head, architecture, onnx_model};
+use topk_native::Runtime;
 use topk_onnx::proto::ModelProto;
-use topk_onnx::{Form, ImageInput, LossOperator, OnnxLoss};
+use topk_onnx::{Form, ImageInput, Interpolation, LossOperator, OnnxLoss, Resize};
 use topk_ops::Reduction;
 use topk_testing::{ONNXRUNTIME_WEB, Site, browse, skip};
 
@@ -30,10 +31,20 @@ fn checkpoint((name, [height, width]): (&str, [usize; 2])) -> Checkpoint {
     let shapes = architecture.parameter_shapes().into_iter().collect();
     let mut card = card(&architecture);
     (card.mean, card.std) = ([0.4, 0.5, 0.55], [0.2, 0.25, 0.3]);
-    Checkpoint {
-        card,
-        weights: weights(&shapes, 1.4),
-    }
+    let resize = |shorter_side, interpolation| Resize {
+        shorter_side,
+        interpolation,
+    };
+    card.resize = match [height, width] {
+        [224, 224] => Some(resize(256, Interpolation::Bilinear)),
+        [97, 64] => Some(resize(111, Interpolation::Bicubic)),
+        _ => None,
+    };
+    Checkpoint::new(card, weights(&shapes, 1.4)).unwrap()
+}
+
+fn k(checkpoint: &Checkpoint) -> usize {
+    checkpoint.card().training.as_ref().unwrap().k
 }
 
 /// The page with models beside it.
@@ -89,6 +100,7 @@ fn expected(model: &mut Model, pixels: &[u8], k: usize) -> Vec<(String, f64)> {
     let sum: f64 = scores.iter().map(|&score| f64::from(score).exp()).sum();
     let mut classes: Vec<_> = card
         .class_names
+        .unwrap()
         .into_iter()
         .zip(scores.iter().map(|&score| f64::from(score).exp() / sum))
         .collect();
@@ -145,10 +157,10 @@ fn classes_are_those_of_onnx_runtime_for_the_pixels_of_pillow() {
                 continue;
             }
             let file = format!("{name}-{height}-{i}.onnx");
-            page.write(&file, &onnx_model(&checkpoint, options).unwrap());
+            page.write(&file, &onnx_model(checkpoint.clone(), options).unwrap());
             let (k, bar) = match options.head {
                 Head::TopK(k) => (k, if options.float16 { 1e-2 } else { 1e-4 }),
-                _ => (checkpoint.card.k, 1e-4),
+                _ => (k(&checkpoint), 1e-4),
             };
             for (resize, crops) in crops([height, width]) {
                 let images: Vec<&Value> = crops.iter().map(|crop| &crop["image"]).collect();
@@ -173,7 +185,7 @@ fn classes_are_those_of_onnx_runtime_for_the_pixels_of_pillow() {
         let path = page.path("expected.onnx");
         page.write(
             "expected.onnx",
-            &onnx_model(&checkpoint(*network), &plain()).unwrap(),
+            &onnx_model(checkpoint(*network), &plain()).unwrap(),
         );
         let mut model = Model::open(&runtime, &path, topk_native::Device::Cpu, None).unwrap();
         let expected = expected(&mut model, &pixels, *k);
@@ -201,7 +213,7 @@ try {
   const hashes = [];
   for (const file of await (await fetch("/images.json")).json()) {
     const image = await decode(await (await fetch(`/images/${file}`)).blob());
-    const pixels = resizedCenter(image, { height: 224, width: 224 }, 256);
+    const pixels = resizedCenter(image, { height: 224, width: 224 }, { side: 256, filter: "bilinear" });
     const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", pixels));
     const hex = [...hash].map((byte) => byte.toString(16).padStart(2, "0")).join("");
     hashes.push([image.width, image.height, hex]);
@@ -269,8 +281,12 @@ const FAULTS: [Fault; 7] = [
         "The model has no metadata that names its classes: write it with topk-export model.",
     ),
     (
-        |model| model.metadata_props.retain(|entry| entry.key != "topk.k"),
-        "The model's metadata has no topk.k.",
+        |model| {
+            model
+                .metadata_props
+                .retain(|entry| entry.key != "topk.class_names")
+        },
+        "The model's metadata has no topk.class_names.",
     ),
     (
         |model| set(model, "topk.mean", "[0.5,0.5"),
@@ -299,7 +315,7 @@ fn what_goes_wrong_is_said() {
     const TEST: &str = "what_goes_wrong_is_said";
     let mut page = Page::new();
     let checkpoint = checkpoint(SMALL);
-    let good = onnx_model(&checkpoint, &ExportOptions::default()).unwrap();
+    let good = onnx_model(checkpoint.clone(), &ExportOptions::default()).unwrap();
     page.write("good.onnx", &good);
     let loss = OnnxLoss {
         operator: LossOperator::SmoothTopkSvm,
@@ -314,7 +330,10 @@ fn what_goes_wrong_is_said() {
         head: Head::Loss { loss, form },
         ..ExportOptions::default()
     };
-    page.write("loss.onnx", &onnx_model(&checkpoint, &options).unwrap());
+    page.write(
+        "loss.onnx",
+        &onnx_model(checkpoint.clone(), &options).unwrap(),
+    );
     let bytes = fs::read(page.path("good.onnx")).unwrap();
     fs::write(page.path("short.onnx"), &bytes[..bytes.len() / 2]).unwrap();
     fs::write(page.path("text.onnx"), "<!doctype html>").unwrap();
@@ -393,6 +412,6 @@ fn what_goes_wrong_is_said() {
     assert_eq!(seen.len(), messages.len() + 2);
     for seen in &seen[messages.len()..] {
         assert_eq!(seen["error"], Value::Null);
-        assert_eq!(seen["classes"].as_array().unwrap().len(), checkpoint.card.k);
+        assert_eq!(seen["classes"].as_array().unwrap().len(), k(&checkpoint));
     }
 }

@@ -20,16 +20,17 @@ def image(width, height):
     return Image.fromarray(((x * x + 3 * y * y + 5 * x * y + 85 * c) // 16 % 256).astype(np.uint8))
 
 
-def resized_center(image, resize, height, width):
+def resized_center(image, resize, height, width, interpolation):
     w, h = image.size
     size = (resize, int(resize * h / w)) if w <= h else (int(resize * w / h), resize)
     if size != image.size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
+        image = image.resize(size, Image.Resampling[interpolation.upper()])
     left, top = (int(round((a - b) / 2.0)) for a, b in zip(image.size, (width, height)))
     return image.crop((left, top, left + width, top + height))
 
 
-# Width and height of an image, length of its shorter side when resized, height and width of the crop.
+# Width and height of an image, length of its shorter side when resized, height and width of the crop. Crops of
+# 97 by 64 are bicubic.
 CASES = [
     (32, 32, 32, 32, 32),
     (300, 200, 32, 32, 32),
@@ -47,11 +48,13 @@ if __name__ == "__main__":
     assert PIL.__version__.startswith("13."), PIL.__version__
     crops = []
     for width, height, resize, *crop in CASES:
-        pixels = resized_center(image(width, height), resize, *crop).tobytes()
+        interpolation = "bicubic" if crop == [97, 64] else "bilinear"
+        pixels = resized_center(image(width, height), resize, *crop, interpolation).tobytes()
         crops.append({
             "image": [width, height],
             "resize": resize,
             "crop": crop,
+            "interpolation": interpolation,
             "sha256": hashlib.sha256(pixels).hexdigest(),
         })
     lines = ",\n".join(json.dumps(crop) for crop in crops)
