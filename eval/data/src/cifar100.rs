@@ -1,18 +1,14 @@
 //! CIFAR-100 in its binary version (Krizhevsky, 2009,
-//! <https://www.cs.toronto.edu/~kriz/cifar.html>), or a part of it in the same layout.
+//! <https://www.cs.toronto.edu/~kriz/cifar.html>), or a part of it in the same layout, in memory.
 //!
 //! `train.bin` and `test.bin` are records of a coarse label, a fine label and 3 × 32 × 32 pixels;
 //! `fine_label_names.txt` has a class name a line, in the order of the fine labels.
 
-use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+pub use crate::Split;
+use crate::cifar::{CIFAR100, SHAPE};
 use crate::{DataError, Dataset, Normalization};
-
-const SHAPE: [usize; 3] = [3, 32, 32];
-const LABELS: usize = 2;
-const RECORD: usize = LABELS + 3 * 32 * 32;
 
 /// Mean and standard deviation that the seed code and most of the literature normalise with.
 pub const NORMALIZATION: Normalization = Normalization {
@@ -20,80 +16,21 @@ pub const NORMALIZATION: Normalization = Normalization {
     std: [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0],
 };
 
-/// Part of the data set.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Split {
-    /// `train.bin`.
-    Train,
-    /// `test.bin`.
-    Test,
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Train => "train",
-            Self::Test => "test",
-        })
-    }
-}
-
-/// The folder with the files: `root` itself, or `cifar-100-binary` in it, as the archive unpacks.
-fn folder(root: &Path) -> Option<PathBuf> {
-    [root.to_owned(), root.join("cifar-100-binary")]
-        .into_iter()
-        .find(|folder| folder.join("train.bin").is_file() || folder.join("test.bin").is_file())
-}
-
-/// Reads one split into memory.
+/// Reads one split into memory, from the folder with the files, the one above it, or the archive
+/// `cifar-100-binary.tar.gz` itself.
 ///
 /// # Errors
 /// If a file is absent, cut off, empty or has a label without a name.
 pub fn load(root: &Path, split: Split) -> Result<Dataset, DataError> {
-    let folder = folder(root).ok_or_else(|| DataError::NotFound(root.to_owned()))?;
-    let names = folder.join("fine_label_names.txt");
-    let names = fs::read_to_string(&names).map_err(|error| DataError::Io { path: names, error })?;
-    let class_names: Vec<String> = names
-        .lines()
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect();
-
-    let path = folder.join(format!("{split}.bin"));
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) => return Err(DataError::Io { path, error }),
-    };
-    if bytes.is_empty() {
-        return Err(DataError::Empty(path));
-    }
-    if !bytes.len().is_multiple_of(RECORD) {
-        return Err(DataError::Truncated {
-            path,
-            length: bytes.len(),
-            record: RECORD,
-        });
-    }
-
-    let count = bytes.len() / RECORD;
-    let mut pixels = Vec::with_capacity(count * (RECORD - LABELS));
-    let mut labels = Vec::with_capacity(count);
-    for (record, bytes) in bytes.chunks_exact(RECORD).enumerate() {
-        let label = bytes[1];
-        if usize::from(label) >= class_names.len() {
-            return Err(DataError::Label {
-                path,
-                record,
-                label,
-                classes: class_names.len(),
-            });
-        }
+    let files = CIFAR100.open(root, split)?;
+    let mut pixels = Vec::new();
+    let mut labels = Vec::new();
+    files.records(|label, image| {
         labels.push(i64::from(label));
-        pixels.extend_from_slice(&bytes[LABELS..]);
-    }
+        pixels.extend_from_slice(image);
+    })?;
     Ok(Dataset {
-        class_names,
+        class_names: files.class_names,
         shape: SHAPE,
         pixels,
         labels,
@@ -103,6 +40,10 @@ pub fn load(root: &Path, split: Split) -> Result<Dataset, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::path::PathBuf;
+
+    const RECORD: usize = 2 + 3 * 32 * 32;
 
     fn sample() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/cifar100-sample")

@@ -2,14 +2,41 @@
 //!
 //! Shared by training and evaluation, so that both read the same pixels. Pixels are `u8` in channel,
 //! row, column order (CHW), red first.
+//!
+//! [`ImageSet`] lists the images of a data set as people have it (see [`Format`]), and reads them one
+//! at a time, encoded. [`Dataset`] has all pixels in memory.
 
+mod archive;
+mod cifar;
 pub mod cifar100;
+mod class_map;
+mod classes;
+mod detect;
+mod error;
+mod findings;
+mod folder;
+mod format;
+mod image_set;
+pub mod imagenet;
+mod labels;
+mod real;
+mod regions;
+mod shards;
+mod subset;
+#[cfg(feature = "parquet")]
+mod tables;
+mod tar;
+mod text;
+mod walk;
+mod webdataset;
 
-use std::io;
-use std::path::PathBuf;
-
-use thiserror::Error;
-
+pub use classes::Classes;
+pub use error::{DataError, TarFault};
+pub use findings::Findings;
+pub use format::{Format, ParseFormatError, Split};
+pub use image_set::{Description, Image, ImageSet, Options, Sample};
+pub use real::RealLabels;
+pub use subset::ClassSubset;
 pub use topk_image::{Normalization, NormalizationError, NormalizationTable};
 
 /// Images of one size with their labels.
@@ -49,59 +76,4 @@ impl Dataset {
         let len = self.image_len();
         &self.pixels[index * len..][..len]
     }
-}
-
-/// Why a data set cannot be read. Every message names the file.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum DataError {
-    /// The folder holds nothing that is recognised.
-    #[error(
-        "{} holds no CIFAR-100 in its binary version (no train.bin or test.bin). Unpack \
-         cifar-100-binary.tar.gz and name the folder that has these files, or the one above it",
-        .0.display()
-    )]
-    NotFound(PathBuf),
-    /// A file cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// A file is not a whole number of records.
-    #[error(
-        "{}: {length} bytes are not a whole number of records of {record} bytes: record {} is \
-         cut off. Unpack or download the file again",
-        path.display(),
-        length / record
-    )]
-    Truncated {
-        /// The file.
-        path: PathBuf,
-        /// Its length in bytes.
-        length: usize,
-        /// Length of a record in bytes.
-        record: usize,
-    },
-    /// A file holds no records.
-    #[error("{} is empty", .0.display())]
-    Empty(PathBuf),
-    /// A label is not the index of a class.
-    #[error(
-        "{}: record {record} has label {label}, but there are {classes} classes: the names and \
-         the records do not belong together",
-        path.display()
-    )]
-    Label {
-        /// The file.
-        path: PathBuf,
-        /// Index of the record.
-        record: usize,
-        /// The label found.
-        label: u8,
-        /// Number of class names.
-        classes: usize,
-    },
 }

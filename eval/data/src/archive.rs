@@ -1,0 +1,113 @@
+//! Images in one tar file, such as `ILSVRC2012_img_val.tar`, which is not unpacked.
+
+use std::path::Path;
+
+use crate::classes::Classes;
+use crate::image_set::{Listing, Storage, check_size};
+use crate::regions::{Container, Region, Regions};
+use crate::tar::Members;
+use crate::walk::is_image;
+use crate::{DataError, Findings, Format, Options, Sample, folder, imagenet, labels};
+
+/// Lists the images, in the archive's order.
+pub(crate) fn list(
+    path: &Path,
+    options: &Options,
+    findings: &mut Findings,
+) -> Result<Listing, DataError> {
+    let mut samples = Vec::new();
+    let mut regions = Vec::new();
+    let mut members = Members::open(path)?;
+    while let Some(member) = members.next()? {
+        let hidden = member.name.split('/').any(|part| part.starts_with('.'));
+        if hidden {
+            continue;
+        }
+        if !is_image(&member.name) {
+            findings.ignored.push(member.name);
+            continue;
+        }
+        check_size(path, &member.name, member.size)?;
+        samples.push(Sample {
+            name: member.name,
+            label: None,
+            place: regions.len(),
+        });
+        regions.push(Region {
+            container: 0,
+            offset: member.offset,
+            size: member.size,
+        });
+    }
+    if samples.is_empty() {
+        let expected = "a tar file with images in it (of tar files within it, each alone)";
+        let path = path.to_owned();
+        return Err(DataError::NoImages {
+            path,
+            format: Format::Tar,
+            expected,
+        });
+    }
+    let classes = match class_folders(&samples, options) {
+        Some(folders) => {
+            let mut names: Vec<String> = folders.iter().map(|&name| name.to_owned()).collect();
+            names.sort_unstable();
+            names.dedup();
+            let (classes, labels) = Classes::of_folders(path, &names, options.class_map.is_some())?;
+            let label = |folder| {
+                let place = names.binary_search_by(|name| name.as_str().cmp(folder));
+                labels[place.expect("every folder is in the list")]
+            };
+            let of_samples: Vec<u32> = folders.into_iter().map(label).collect();
+            for (sample, label) in samples.iter_mut().zip(of_samples) {
+                sample.label = Some(label);
+            }
+            (classes, None)
+        }
+        None => {
+            let beside = || labels::find(path.parent()?);
+            let list = options.labels.clone().or_else(beside);
+            (
+                folder::label(path, &mut samples, list.as_deref(), findings)?,
+                list,
+            )
+        }
+    };
+    let (classes, labels) = classes;
+    let containers = vec![Container::File(path.to_owned())];
+    let storage = Storage::Regions(Regions {
+        containers,
+        regions,
+        shape: None,
+    });
+    Ok(Listing {
+        path: path.to_owned(),
+        labels,
+        classes,
+        samples,
+        storage,
+    })
+}
+
+/// The class folder of each image: the first below what all have in common. `None` if the labels are in
+/// a list, or all images lie in one folder that is no class of ImageNet.
+fn class_folders<'a>(samples: &'a [Sample], options: &Options) -> Option<Vec<&'a str>> {
+    if options.labels.is_some() {
+        return None;
+    }
+    let mut rest: Vec<&str> = samples.iter().map(|sample| sample.name.as_str()).collect();
+    loop {
+        let parts: Option<Vec<_>> = rest.iter().map(|name| name.split_once('/')).collect();
+        let parts = parts?;
+        let first = parts[0].0;
+        let common = parts.iter().all(|(folder, _)| *folder == first);
+        let deeper = parts.iter().all(|(_, inner)| inner.contains('/'));
+        if common && deeper && !imagenet::is_wnid(first) {
+            rest = parts.into_iter().map(|(_, inner)| inner).collect();
+        } else if common && !imagenet::is_wnid(first) {
+            return None;
+        } else {
+            return Some(parts.into_iter().map(|(folder, _)| folder).collect());
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Which format a path has.
+
+use std::path::{Path, PathBuf};
+
+use crate::image_set::Listing;
+use crate::walk::{self, Entries};
+use crate::{DataError, Findings, Format, Options, archive, cifar, folder, shards, webdataset};
+
+/// The official archive of the validation images.
+const VALIDATION: &str = "ILSVRC2012_img_val.tar";
+
+impl Format {
+    /// The format of what lies at a path; for tar files what is inside counts. With a file of labels,
+    /// images in folders are [`Flat`](Format::Flat).
+    ///
+    /// # Errors
+    /// If nothing is recognised, or a file or folder cannot be read.
+    pub fn detect(path: &Path, options: &Options) -> Result<Self, DataError> {
+        let unrecognised = || DataError::Unrecognised {
+            path: path.to_owned(),
+        };
+        let extension = path.extension().unwrap_or_default();
+        if shards::is_pattern(path) {
+            return match extension.to_str() {
+                Some("tar") => Ok(Format::Webdataset),
+                Some("parquet") => Ok(Format::Parquet),
+                _ => Err(unrecognised()),
+            };
+        }
+        if cifar::CIFAR100.is_at(path) {
+            return Ok(Format::Cifar100);
+        }
+        if cifar::CIFAR10.is_at(path) {
+            return Ok(Format::Cifar10);
+        }
+        if path.is_file() {
+            return match extension.to_str() {
+                Some("tar") if options.labels.is_none() && webdataset::is_shard(path)? => {
+                    Ok(Format::Webdataset)
+                }
+                Some("tar") => Ok(Format::Tar),
+                Some("parquet") => Ok(Format::Parquet),
+                _ => Err(unrecognised()),
+            };
+        }
+        let folder = folder::of_split(path, options.split)?;
+        let Entries { files, folders } = Entries::of(&folder)?;
+        let have = |extension: &str| {
+            files
+                .iter()
+                .find(|file| Path::new(file).extension().is_some_and(|e| e == extension))
+        };
+        let data = folder.join("data");
+        if options.labels.is_some() && walk::has_images(&folder)? {
+            return Ok(Format::Flat);
+        }
+        if have("parquet").is_some() {
+            return Ok(Format::Parquet);
+        }
+        if let Some(tar) = have("tar") {
+            let one = files.iter().any(|file| file == VALIDATION)
+                || !webdataset::is_shard(&folder.join(tar))?;
+            return Ok(if one { Format::Tar } else { Format::Webdataset });
+        }
+        for inner in &folders {
+            if walk::has_images(&folder.join(inner))? {
+                return Ok(Format::Folder);
+            }
+        }
+        if files.iter().any(|file| walk::is_image(file)) {
+            return Ok(Format::Flat);
+        }
+        if data.is_dir() {
+            let files = Entries::of(&data)?.files;
+            if files.iter().any(|file| file.ends_with(".parquet")) {
+                return Ok(Format::Parquet);
+            }
+        }
+        Err(unrecognised())
+    }
+}
+
+/// Lists the images at a path in a format.
+pub(crate) fn list(
+    format: Format,
+    path: &Path,
+    options: &Options,
+    findings: &mut Findings,
+) -> Result<Listing, DataError> {
+    match format {
+        Format::Folder => folder::list(path, options, findings),
+        Format::Flat => folder::list_flat(path, options, findings),
+        Format::Tar => archive::list(&tar(path, options)?, options, findings),
+        Format::Webdataset => webdataset::list(path, options, findings),
+        Format::Cifar10 => cifar::list(&cifar::CIFAR10, path, options.split),
+        Format::Cifar100 => cifar::list(&cifar::CIFAR100, path, options.split),
+        #[cfg(feature = "parquet")]
+        Format::Parquet => crate::tables::list(path, options),
+        #[cfg(not(feature = "parquet"))]
+        Format::Parquet => Err(DataError::NotBuilt {
+            path: path.to_owned(),
+            format,
+        }),
+    }
+}
+
+/// The tar file that a path means: itself, the official one in a folder, or the only one there.
+fn tar(path: &Path, options: &Options) -> Result<PathBuf, DataError> {
+    if path.is_file() {
+        return Ok(path.to_owned());
+    }
+    let official = path.join(VALIDATION);
+    if official.is_file() {
+        return Ok(official);
+    }
+    let files = shards::files(path, Format::Tar, "tar", options.split)?;
+    match <[PathBuf; 1]>::try_from(files) {
+        Ok([file]) => Ok(file),
+        Err(_) => Err(DataError::NoImages {
+            path: path.to_owned(),
+            format: Format::Tar,
+            expected: "one tar file, but there are several, without labels beside the images",
+        }),
+    }
+}

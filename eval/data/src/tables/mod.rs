@@ -1,0 +1,337 @@
+//! Images in parquet files as Hugging Face's `datasets` writes them: a column `image` of encoded images
+//! and their paths, and a column of labels, whose names are in the file's metadata.
+
+mod cursor;
+mod schema;
+
+use std::fs::File;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::DataType;
+use parquet::errors;
+use parquet::file::reader::FileReader;
+use parquet::file::serialized_reader::SerializedFileReader;
+
+use crate::classes::{Classes, MAX_CLASSES};
+use crate::image_set::{Listing, Storage, check_size};
+use crate::{DataError, Format, Image, Options, Sample, error, shards};
+use cursor::Cursors;
+use schema::Columns;
+
+/// Values that are decoded at once.
+const BATCH: usize = 1 << 10;
+
+/// Longest path of an image that is kept.
+const MAX_PATH_BYTES: usize = 1 << 12;
+
+/// Rows with images in parquet files.
+///
+/// Pages are decompressed under a lock, which takes little of what decoding an image does. Threads may
+/// read rows in any order; it is fast where each reads on from near where one has read before. Memory
+/// holds some pages, never a file or a group of rows.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    paths: Vec<PathBuf>,
+    groups: Vec<Group>,
+    cursors: Mutex<Cursors>,
+}
+
+/// A group of rows.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    /// Index of its file.
+    table: usize,
+    /// Its index in the file.
+    index: usize,
+    /// Index of the column of images.
+    column: usize,
+    /// Its first row, counted over all files.
+    start: usize,
+}
+
+/// What is kept of each row.
+#[derive(Default)]
+struct Rows {
+    labels: Vec<Option<u32>>,
+    paths: Vec<Option<String>>,
+}
+
+/// Lists the rows of all files.
+pub(crate) fn list(path: &Path, options: &Options) -> Result<Listing, DataError> {
+    let paths = shards::files(path, Format::Parquet, "parquet", options.split)?;
+    let mut groups = Vec::new();
+    let mut rows = Rows::default();
+    let mut numbered = Vec::new();
+    let mut classes = None;
+    for (table, file) in paths.iter().enumerate() {
+        let start = rows.labels.len();
+        let found = rows.add(table, file, &mut groups)?;
+        if *classes.get_or_insert_with(|| found.clone()) != found {
+            return Err(damaged(
+                file,
+                "its classes are not those of the other files",
+            ));
+        }
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        numbered.extend((0..rows.labels.len() - start).map(|row| format!("{name}/{row:05}")));
+    }
+    if rows.labels.is_empty() {
+        return Err(DataError::Empty(path.to_owned()));
+    }
+    let most = rows.labels.iter().flatten().max();
+    let counted = most.map_or(0, |&label| label as usize + 1);
+    let classes = classes.filter(|classes| !classes.is_empty());
+    let names = names(rows.paths).unwrap_or(numbered);
+    let samples = names.into_iter().zip(rows.labels).enumerate();
+    Ok(Listing {
+        path: path.to_owned(),
+        labels: None,
+        classes: classes.unwrap_or(Classes::Numbered(counted)),
+        samples: samples
+            .map(|(place, (name, label))| Sample { name, label, place })
+            .collect(),
+        storage: Storage::Tables(Tables {
+            paths,
+            groups,
+            cursors: Mutex::default(),
+        }),
+    })
+}
+
+/// The paths as names, if every image has one that no other has.
+fn names(paths: Vec<Option<String>>) -> Option<Vec<String>> {
+    let names: Vec<String> = paths.into_iter().collect::<Option<_>>()?;
+    let mut sorted: Vec<&str> = names.iter().map(String::as_str).collect();
+    sorted.sort_unstable();
+    let unique = sorted.windows(2).all(|pair| pair[0] != pair[1]);
+    (unique && sorted.first().is_some_and(|first| !first.is_empty())).then_some(names)
+}
+
+impl Rows {
+    /// Adds those of a file. Gives its classes, which are none if they have no names.
+    fn add(
+        &mut self,
+        table: usize,
+        path: &Path,
+        groups: &mut Vec<Group>,
+    ) -> Result<Classes, DataError> {
+        let (file, length) = open(path)?;
+        let metadata = file.metadata();
+        let columns = Columns::find(metadata).map_err(|fault| damaged(path, fault))?;
+        let classes = columns.classes(metadata);
+        for (index, group) in metadata.row_groups().iter().enumerate() {
+            let rows = group.num_rows();
+            // Each image takes some bytes, which bounds what is kept of the rows.
+            let count = u64::try_from(rows).ok().filter(|&rows| rows <= length);
+            let count = count.ok_or_else(|| {
+                damaged(
+                    path,
+                    format!("group {index} has {rows} rows in {length} bytes"),
+                )
+            })? as usize;
+            let start = self.labels.len();
+            groups.push(Group {
+                table,
+                index,
+                column: columns.image,
+                start,
+            });
+
+            let labels = match columns.label {
+                Some(column) => integers(path, &file, index, column, count)?,
+                None => vec![None; count],
+            };
+            for (row, label) in labels.into_iter().enumerate() {
+                let label = checked(path, start + row, label, &classes)?;
+                self.labels.push(label);
+            }
+            let paths = match columns.path {
+                Some(column) => strings(path, &file, index, column, count)?,
+                None => vec![None; count],
+            };
+            self.paths.extend(paths);
+        }
+        Ok(classes)
+    }
+}
+
+/// The label that a value is. −1 stands for none, as in test sets.
+fn checked(
+    path: &Path,
+    record: usize,
+    label: Option<i64>,
+    classes: &Classes,
+) -> Result<Option<u32>, DataError> {
+    let Some(label) = label.filter(|&label| label != -1) else {
+        return Ok(None);
+    };
+    let classes = if classes.is_empty() {
+        MAX_CLASSES
+    } else {
+        classes.len()
+    };
+    match u32::try_from(label) {
+        Ok(class) if (class as usize) < classes => Ok(Some(class)),
+        _ => Err(DataError::Label {
+            path: path.to_owned(),
+            record,
+            label,
+            classes,
+        }),
+    }
+}
+
+/// Integers of a column.
+fn integers(
+    path: &Path,
+    file: &SerializedFileReader<File>,
+    group: usize,
+    column: usize,
+    count: usize,
+) -> Result<Vec<Option<i64>>, DataError> {
+    let level = level(file, column);
+    match reader(path, file, group, column)? {
+        ColumnReader::Int64ColumnReader(reader) => values(path, reader, level, count, |&v| v),
+        ColumnReader::Int32ColumnReader(reader) => {
+            values(path, reader, level, count, |&v| v.into())
+        }
+        _ => Err(damaged(path, "its labels are no integers")),
+    }
+}
+
+/// Texts of a column; empty where they are not UTF-8, or too long for a path.
+fn strings(
+    path: &Path,
+    file: &SerializedFileReader<File>,
+    group: usize,
+    column: usize,
+    count: usize,
+) -> Result<Vec<Option<String>>, DataError> {
+    let level = level(file, column);
+    match reader(path, file, group, column)? {
+        ColumnReader::ByteArrayColumnReader(reader) => {
+            values(path, reader, level, count, |bytes| {
+                let bytes = bytes.data();
+                let text = if bytes.len() <= MAX_PATH_BYTES {
+                    bytes
+                } else {
+                    b""
+                };
+                String::from_utf8(text.to_vec()).unwrap_or_default()
+            })
+        }
+        _ => Err(damaged(path, "the paths of its images are no text")),
+    }
+}
+
+/// The values of a column in a group of rows, which are there at one level of definition.
+fn values<T: DataType, V: Clone>(
+    path: &Path,
+    mut reader: ColumnReaderImpl<T>,
+    present_level: i16,
+    count: usize,
+    value: impl Fn(&T::T) -> V,
+) -> Result<Vec<Option<V>>, DataError> {
+    let mut found = Vec::new();
+    let (mut levels, mut decoded) = (Vec::new(), Vec::new());
+    while found.len() < count {
+        levels.clear();
+        decoded.clear();
+        let batch = BATCH.min(count - found.len());
+        let read = || reader.read_records(batch, Some(&mut levels), None, &mut decoded);
+        let (records, present, _) = guarded(path, read)?;
+        if records == 0 {
+            let rows = found.len();
+            return Err(damaged(
+                path,
+                format!("a column ends after {rows} of {count} rows"),
+            ));
+        }
+        if present == records {
+            found.extend(decoded.iter().map(|v| Some(value(v))));
+        } else {
+            let mut decoded = decoded.iter();
+            let value = |&level: &i16| {
+                let value = (level == present_level).then(|| decoded.next().map(&value));
+                value.flatten()
+            };
+            found.extend(levels.iter().map(value));
+        }
+    }
+    Ok(found)
+}
+
+/// The level of definition at which a column has a value.
+fn level(file: &SerializedFileReader<File>, column: usize) -> i16 {
+    let schema = file.metadata().file_metadata().schema_descr();
+    schema.column(column).max_def_level()
+}
+
+/// A reader of a column in a group of rows.
+fn reader(
+    path: &Path,
+    file: &SerializedFileReader<File>,
+    group: usize,
+    column: usize,
+) -> Result<ColumnReader, DataError> {
+    guarded(path, || {
+        file.get_row_group(group)?.get_column_reader(column)
+    })
+}
+
+/// Opens a file, and gives its length.
+fn open(path: &Path) -> Result<(SerializedFileReader<File>, u64), DataError> {
+    let file = File::open(path).map_err(DataError::io(path))?;
+    let length = file.metadata().map_err(DataError::io(path))?.len();
+    let reader = guarded(path, || SerializedFileReader::new(file))?;
+    Ok((reader, length))
+}
+
+/// Calls the parquet library, which panics at some kinds of damage, such as lengths beyond a page's end.
+/// What it was reading with must not be used after an error.
+fn guarded<T>(path: &Path, call: impl FnOnce() -> errors::Result<T>) -> Result<T, DataError> {
+    match panic::catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| damaged(path, error)),
+        Err(_) => Err(damaged(path, "a page of it is damaged")),
+    }
+}
+
+fn damaged(path: &Path, fault: impl ToString) -> DataError {
+    let fault = error::excerpt(&fault.to_string());
+    DataError::Parquet {
+        path: path.to_owned(),
+        fault,
+    }
+}
+
+impl Tables {
+    /// The image of this row, counted over all files.
+    pub fn read(&self, row: usize) -> Result<Image, DataError> {
+        let index = self.groups.partition_point(|group| group.start <= row) - 1;
+        let group = self.groups[index];
+        let (path, row) = (&self.paths[group.table], row - group.start);
+        let open = || {
+            let (file, _) = open(path)?;
+            match reader(path, &file, group.index, group.column)? {
+                ColumnReader::ByteArrayColumnReader(reader) => Ok(reader),
+                _ => Err(damaged(path, "its columns have changed")),
+            }
+        };
+        let bytes = {
+            let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
+            cursors.read(path, index, row, open)?
+        };
+        let name = || format!("row {row} of group {}", group.index);
+        let bytes = bytes.ok_or_else(|| {
+            damaged(
+                path,
+                format!("{} has no bytes, only a path at most", name()),
+            )
+        })?;
+        check_size(path, &name(), bytes.len() as u64)?;
+        Ok(Image::Encoded(bytes.data().to_vec()))
+    }
+}

@@ -1,0 +1,156 @@
+//! Folders of images.
+
+use std::fs::{self, Metadata};
+use std::path::Path;
+
+use crate::{DataError, Findings};
+
+/// Endings of torchvision's `IMG_EXTENSIONS`.
+const EXTENSIONS: [&str; 9] = [
+    "jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp",
+];
+
+/// Folders within folders that are followed.
+const MAX_DEPTH: usize = 32;
+
+/// Whether a file's name ends as those of images do.
+pub(crate) fn is_image(name: &str) -> bool {
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    EXTENSIONS
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(extension))
+}
+
+/// The last part of a name with slashes.
+pub(crate) fn file_name(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(_, file)| file)
+}
+
+/// What a folder has in it, without hidden files, sorted by name.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    pub files: Vec<String>,
+    pub folders: Vec<String>,
+}
+
+impl Entries {
+    /// Lists a folder. Symbolic links count as what they lead to.
+    pub fn of(path: &Path) -> Result<Self, DataError> {
+        let mut entries = Self::default();
+        for entry in fs::read_dir(path).map_err(DataError::io(path))? {
+            let entry = entry.map_err(DataError::io(path))?;
+            let name = entry.file_name();
+            if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let name = name.into_string().map_err(|name| DataError::NotUtf8 {
+                path: path.to_owned(),
+                name: name.to_string_lossy().into_owned(),
+            })?;
+            let mut kind = entry.file_type().map_err(DataError::io(entry.path()))?;
+            if kind.is_symlink() {
+                kind = match fs::metadata(entry.path()) {
+                    Ok(metadata) => metadata.file_type(),
+                    Err(_) if !is_image(&name) => kind,
+                    Err(error) => return Err(DataError::io(entry.path())(error)),
+                };
+            }
+            if kind.is_dir() {
+                entries.folders.push(name);
+            } else {
+                entries.files.push(name);
+            }
+        }
+        entries.files.sort_unstable();
+        entries.folders.sort_unstable();
+        Ok(entries)
+    }
+}
+
+/// Names of the images below `root/folder`, with `folder` and slashes, in the order of torchvision's
+/// `make_dataset`: folders sorted by their whole path, and the files of each. A link to a folder that
+/// it lies in is not followed.
+pub(crate) fn images(
+    root: &Path,
+    folder: &str,
+    findings: &mut Findings,
+) -> Result<Vec<String>, DataError> {
+    let mut walk = Walk {
+        root,
+        findings,
+        folders: Vec::new(),
+        above: Vec::new(),
+    };
+    walk.folder(folder)?;
+    let mut folders = walk.folders;
+    folders.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    let images = folders
+        .into_iter()
+        .flat_map(|(folder, files)| files.into_iter().map(move |file| join(&folder, &file)));
+    Ok(images.collect())
+}
+
+/// Whether there is an image below `folder`.
+pub(crate) fn has_images(folder: &Path) -> Result<bool, DataError> {
+    fn search(folder: &Path, depth: usize) -> Result<bool, DataError> {
+        let entries = Entries::of(folder)?;
+        if entries.files.iter().any(|file| is_image(file)) {
+            return Ok(true);
+        }
+        for inner in &entries.folders {
+            if depth > 0 && search(&folder.join(inner), depth - 1)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+    // A class has its images at once or a few folders down; a link to itself costs little here.
+    const DEPTH: usize = 3;
+    search(folder, DEPTH)
+}
+
+/// A name in a folder, which is empty for the root.
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{folder}/{name}")
+    }
+}
+
+struct Walk<'a> {
+    root: &'a Path,
+    findings: &'a mut Findings,
+    folders: Vec<(String, Vec<String>)>,
+    above: Vec<(u64, u64)>,
+}
+
+impl Walk<'_> {
+    fn folder(&mut self, folder: &str) -> Result<(), DataError> {
+        let path = self.root.join(folder);
+        let id = fs::metadata(&path).map(|metadata| identity(&metadata));
+        let id = id.map_err(DataError::io(&path))?;
+        if self.above.contains(&id) || self.above.len() > MAX_DEPTH {
+            self.findings.loops.push(folder.to_owned());
+            return Ok(());
+        }
+        let Entries { mut files, folders } = Entries::of(&path)?;
+        let ignored = files.extract_if(.., |file| !is_image(file));
+        self.findings
+            .ignored
+            .extend(ignored.map(|file| join(folder, &file)));
+        self.folders.push((folder.to_owned(), files));
+        self.above.push(id);
+        for inner in folders {
+            self.folder(&join(folder, &inner))?;
+        }
+        self.above.pop();
+        Ok(())
+    }
+}
+
+/// What tells one folder from all others.
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.dev(), metadata.ino())
+}
