@@ -1,6 +1,6 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use topk_data::NormalizationTable;
+use topk_image::NormalizationTable;
 
 /// Pixels added on each side before the crop.
 const PADDING: usize = 4;
@@ -51,7 +51,7 @@ pub(crate) fn crop_and_flip(
 mod tests {
     use super::*;
     use rand::SeedableRng;
-    use topk_data::Normalization;
+    use topk_image::Normalization;
 
     /// Every crop and flip, written out pixel by pixel, with what comes out for it.
     #[test]

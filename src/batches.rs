@@ -5,7 +5,8 @@ use std::thread::{self, JoinHandle};
 
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
-use topk_data::{Dataset, NormalizationTable};
+use topk_data::Dataset;
+use topk_image::NormalizationTable;
 
 use crate::augment::crop_and_flip;
 use crate::random::{Purpose, generator};
@@ -127,7 +128,7 @@ pub(crate) fn plain_batch(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use topk_data::Normalization;
+    use topk_image::Normalization;
 
     fn images(augment: bool) -> Arc<TrainingImages> {
         let dataset = Dataset {

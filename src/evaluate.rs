@@ -1,5 +1,6 @@
 use tch::{Device, Kind, Tensor, no_grad};
-use topk_data::{Dataset, NormalizationTable};
+use topk_data::Dataset;
+use topk_image::NormalizationTable;
 use topk_models::{Mode, Network};
 use topk_ops::accuracy;
 

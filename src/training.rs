@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use tch::nn::{Optimizer, OptimizerConfig, Sgd};
 use tch::{Device, Kind, Tensor, no_grad};
-use topk_data::{Dataset, Normalization, NormalizationTable, cifar100};
+use topk_data::{Dataset, cifar100};
+use topk_image::{Normalization, NormalizationTable};
 use topk_models::{Checkpoint, ExportOptions, Mode, Network, architecture, export};
 use topk_native::Runtime;
 use topk_onnx::{ModelCard, Training};

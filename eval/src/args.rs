@@ -7,8 +7,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use topk_data::Dataset;
 use topk_data::cifar100::{self, Split};
-use topk_data::{Dataset, Normalization};
+use topk_image::Normalization;
 use topk_native::{Device, Runtime};
 use topk_ops::accuracy::Accuracy;
 

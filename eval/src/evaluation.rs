@@ -1,6 +1,7 @@
 use rayon::prelude::*;
 use thiserror::Error;
-use topk_data::{Dataset, Normalization, NormalizationError, NormalizationTable};
+use topk_data::Dataset;
+use topk_image::{Normalization, NormalizationError, NormalizationTable};
 use topk_ops::accuracy;
 
 use crate::model::{Model, ModelError};

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use atomic_write_file::AtomicWriteFile;
 use serde::{Deserialize, Serialize};
-use topk_data::Normalization;
+use topk_image::Normalization;
 
 /// Results of a run of `topk-eval`: what the JSON file holds.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

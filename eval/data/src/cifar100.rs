@@ -6,9 +6,11 @@
 
 use std::path::Path;
 
+use topk_image::Normalization;
+
 pub use crate::Split;
 use crate::cifar::{CIFAR100, SHAPE};
-use crate::{DataError, Dataset, Normalization};
+use crate::{DataError, Dataset};
 
 /// Mean and standard deviation that the seed code and most of the literature normalise with.
 pub const NORMALIZATION: Normalization = Normalization {

@@ -37,7 +37,6 @@ pub use format::{Format, ParseFormatError, Split};
 pub use image_set::{Description, Image, ImageSet, Options, Sample};
 pub use real::RealLabels;
 pub use subset::ClassSubset;
-pub use topk_image::{Normalization, NormalizationError, NormalizationTable};
 
 /// Images of one size with their labels.
 #[derive(Clone, Debug)]

@@ -19,6 +19,12 @@ pub struct Normalization {
 pub struct NormalizationError(Normalization);
 
 impl Normalization {
+    /// That of ImageNet's training images, as torchvision and timm have it.
+    pub const IMAGENET: Self = Self {
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+    };
+
     /// Checks that the numbers can be computed with.
     ///
     /// # Errors

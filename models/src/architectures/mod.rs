@@ -16,7 +16,8 @@ mod squeezenet;
 mod vgg;
 mod vit;
 
-use topk_data::{Normalization, cifar100};
+use topk_data::cifar100;
+use topk_image::Normalization;
 use topk_onnx::{Interpolation, Resize};
 use topk_weights::StateDict;
 
@@ -42,12 +43,6 @@ const FAMILIES: &[&[Definition]] = &[
     convnext::NETWORKS,
     vit::NETWORKS,
 ];
-
-/// Mean and deviation of ImageNet, as torchvision has them.
-const IMAGENET: Normalization = Normalization {
-    mean: [0.485, 0.456, 0.406],
-    std: [0.229, 0.224, 0.225],
-};
 
 /// Pixels between -1 and 1.
 const HALF: Normalization = Normalization {
@@ -92,7 +87,7 @@ impl Definition {
                     shorter_side: 256,
                     interpolation: Interpolation::Bilinear,
                 }),
-                normalization: IMAGENET,
+                normalization: Normalization::IMAGENET,
             },
             classes: 1000,
             build,

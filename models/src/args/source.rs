@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
+use topk_data::imagenet;
 use topk_onnx::{Interpolation, ModelCard, Resize};
 use topk_weights::StateDict;
 
-use crate::architectures::images;
+use crate::architectures::{architecture_of, images};
 use crate::checkpoint::Checkpoint;
 
 /// Options that checkpoints of `topk-train` need none of.
@@ -23,7 +24,8 @@ pub(super) struct Source {
     #[arg(long, value_name = "NAME")]
     arch: Option<String>,
 
-    /// File with the names of the classes, one a line, in the order of the scores
+    /// File with the names of the classes, one a line, in the order of the scores [default: what the
+    /// checkpoint says, or ImageNet's if there are 1,000]
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
 
@@ -101,7 +103,7 @@ impl Source {
                     card.architecture
                 )
             }
-            (None, Some(name)) => published(name)?,
+            (None, Some(name)) => published(name, &weights)?,
             (None, None) => bail!(
                 "{path} does not say which network it is of: name it with --arch, such as --arch \
                  resnet18 (topk-train --list-models has all)"
@@ -145,13 +147,19 @@ impl Source {
     }
 }
 
-/// What is known of a network's published weights.
-fn published(name: &str) -> Result<ModelCard> {
+/// What is known of a network's published weights: they are of ImageNet if they have as many classes.
+fn published(name: &str, weights: &StateDict) -> Result<ModelCard> {
     let images = images(name)?;
+    let classes = architecture_of(weights, name, images.size)?.classes();
+    let names = || {
+        imagenet::synsets()
+            .iter()
+            .map(|synset| synset.names.to_owned())
+    };
     Ok(ModelCard {
         format: ModelCard::FORMAT,
         architecture: name.to_owned(),
-        class_names: None,
+        class_names: (classes == imagenet::CLASSES).then(|| names().collect()),
         input_size: images.size,
         resize: images.resize,
         mean: images.normalization.mean,
