@@ -9,18 +9,22 @@ use crate::DataError;
 
 type Reader = ColumnReaderImpl<ByteArrayType>;
 
-/// Places that are kept to read on from. Each holds a page, and a dictionary if there is one.
+/// Places that are kept to read on from. Each holds a page, and a dictionary if there is one, until its
+/// group has been read; in files of pyarrow either may have all images of a group.
 const CURSORS: usize = 8;
 
 /// Rows that are decoded on the way to one that is asked for, and kept: other threads want them soon.
 const AHEAD: usize = 64;
+
+/// Rows that are decoded before the first that is asked for in a group, for the same reason.
+const BEHIND: usize = 16;
 
 /// Places in groups of rows, the last used one last.
 ///
 /// A column is read from the beginning of its group, and only forwards. A row near after a place is
 /// reached by decoding those between; to one elsewhere a new place goes, past pages that are not
 /// decompressed. So threads that share a batch between them find what they need, and rows in random
-/// order cost a page each.
+/// order cost a page and a dictionary each.
 #[derive(Default)]
 pub(super) struct Cursors(VecDeque<Cursor>);
 
@@ -40,20 +44,27 @@ impl std::fmt::Debug for Cursors {
 }
 
 impl Cursors {
-    /// The value of a row of a group; `open` begins to read the group. `None` if it is null.
+    /// The value of a row of a group of `rows`; `open` begins to read the group. `None` if it is null.
     pub fn read(
         &mut self,
         path: &Path,
         group: usize,
+        rows: usize,
         row: usize,
         open: impl FnOnce() -> Result<Reader, DataError>,
     ) -> Result<Option<ByteArray>, DataError> {
-        let of_group = |cursor: &&mut Cursor| cursor.group == group;
-        for cursor in self.0.iter_mut().filter(of_group) {
-            if let Some(place) = cursor.passed.iter().position(|(passed, _)| *passed == row) {
-                let (_, bytes) = cursor.passed.remove(place).expect("the place was found");
-                return Ok(bytes);
+        let passed = self.0.iter().enumerate().find_map(|(index, cursor)| {
+            let mut passed = cursor.passed.iter();
+            let place = passed.position(|(passed, _)| *passed == row);
+            Some((index, place.filter(|_| cursor.group == group)?))
+        });
+        if let Some((index, place)) = passed {
+            let cursor = &mut self.0[index];
+            let found = cursor.passed.remove(place);
+            if cursor.next == rows && cursor.passed.is_empty() {
+                self.0.remove(index);
             }
+            return Ok(found.and_then(|(_, bytes)| bytes));
         }
         let near = |cursor: &Cursor| {
             cursor.group == group && (cursor.next..=cursor.next + AHEAD).contains(&row)
@@ -65,14 +76,15 @@ impl Cursors {
                     self.0.pop_front();
                 }
                 let mut reader = open()?;
-                let skipped = guarded(path, || reader.skip_records(row))?;
-                if skipped != row {
-                    let fault = format!("a column ends after {skipped} rows, before row {row}");
+                let start = row.saturating_sub(BEHIND);
+                let skipped = guarded(path, || reader.skip_records(start))?;
+                if skipped != start {
+                    let fault = format!("a column ends after {skipped} rows, before row {start}");
                     return Err(damaged(path, fault));
                 }
                 Cursor {
                     group,
-                    next: row,
+                    next: start,
                     reader,
                     passed: VecDeque::new(),
                 }
@@ -80,7 +92,9 @@ impl Cursors {
         };
         // After an error the place is not kept.
         let bytes = cursor.advance(path, row)?;
-        self.0.push_back(cursor);
+        if cursor.next < rows || !cursor.passed.is_empty() {
+            self.0.push_back(cursor);
+        }
         Ok(bytes)
     }
 }

@@ -50,6 +50,8 @@ struct Group {
     column: usize,
     /// Its first row, counted over all files.
     start: usize,
+    /// Number of its rows.
+    rows: usize,
 }
 
 /// What is kept of each row.
@@ -138,6 +140,7 @@ impl Rows {
                 index,
                 column: columns.image,
                 start,
+                rows: count,
             });
 
             let labels = match columns.label {
@@ -322,7 +325,7 @@ impl Tables {
         };
         let bytes = {
             let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
-            cursors.read(path, index, row, open)?
+            cursors.read(path, index, group.rows, row, open)?
         };
         let name = || format!("row {row} of group {}", group.index);
         let bytes = bytes.ok_or_else(|| {
