@@ -160,6 +160,20 @@ pub enum DataError {
         /// What was named.
         name: String,
     },
+    /// A file of labels is named for data that has its own.
+    #[error(
+        "{} is read as {format}, which has its own labels: leave out {}, or name the format flat",
+        path.display(),
+        labels.display()
+    )]
+    OwnLabels {
+        /// What was to be read.
+        path: PathBuf,
+        /// The file of labels.
+        labels: PathBuf,
+        /// The format.
+        format: Format,
+    },
     /// A label file and the images have nothing in common.
     #[error(
         "{} has labels for none of the images of {}: it names `{entry}`, an image is `{image}`",

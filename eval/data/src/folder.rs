@@ -9,7 +9,7 @@ use crate::image_set::{Listing, Storage, check_size};
 use crate::labels::{self, LabelList};
 use crate::regions::MAX_IMAGE_BYTES;
 use crate::walk::{self, Entries};
-use crate::{DataError, Findings, Format, Image, Options, Sample, Split};
+use crate::{DataError, Findings, Format, Image, Options, Sample, Split, error};
 
 /// Where Kaggle's archive of ImageNet has its folders of splits.
 const KAGGLE: &str = "ILSVRC/Data/CLS-LOC";
@@ -62,6 +62,13 @@ pub(crate) fn list(
             format: Format::Folder,
             expected,
         });
+    }
+    // As torchvision: folders that are no classes would shift the labels of those that are.
+    let ranked = matches!(classes, Classes::Named(_)) && options.class_map.is_none();
+    if ranked && !findings.empty_classes.is_empty() {
+        let names = error::excerpt(&findings.empty_classes.join(", "));
+        let fault = format!("there are no images in {names}");
+        return Err(DataError::ClassFolders { path, fault });
     }
     let storage = Storage::Folder(path.clone());
     Ok(Listing {

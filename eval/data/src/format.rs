@@ -16,11 +16,14 @@ pub enum Format {
     Tar,
     /// Tar files in which each image lies beside its label, as WebDataset has them.
     Webdataset,
-    /// Parquet files as Hugging Face's `datasets` writes them.
+    /// Parquet files as Hugging Face's `datasets` writes them. Up to eight places are kept in memory to
+    /// read on from, each with a page and a dictionary; at worst, as pyarrow may write them, that is
+    /// all images of a group of rows. Reading in random order decompresses that much for each image.
     Parquet,
-    /// CIFAR-10 in its binary version.
+    /// CIFAR-10 in its binary version: a folder, or the `.tar.gz` file, whose images are then kept in
+    /// memory.
     Cifar10,
-    /// CIFAR-100 in its binary version.
+    /// CIFAR-100 in its binary version, likewise.
     Cifar100,
 }
 

@@ -117,6 +117,16 @@ impl ImageSet {
             Some(format) => format,
             None => Format::detect(path, options)?,
         };
+        if let Some(labels) = &options.labels
+            && !matches!(format, Format::Flat | Format::Tar)
+        {
+            let (path, labels) = (path.to_owned(), labels.clone());
+            return Err(DataError::OwnLabels {
+                path,
+                labels,
+                format,
+            });
+        }
         let mut findings = Findings::default();
         let listing = detect::list(format, path, options, &mut findings)?;
         let Listing {

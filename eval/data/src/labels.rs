@@ -1,8 +1,8 @@
 //! Files of labels that come beside images.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::classes::{Classes, MAX_CLASSES};
@@ -185,7 +185,7 @@ impl LabelList {
             } => {
                 let mut found = places(folder, images, |key| by_name.get(key).copied())?;
                 if found.iter().all(Option::is_none) {
-                    let by_file = self.by_file(names)?;
+                    let by_file = self.by_file(names, images)?;
                     found = places(folder, images, |key| by_file.get(key).copied())?;
                 }
                 let mut used = vec![false; labels.len()];
@@ -241,16 +241,26 @@ impl LabelList {
         Ok(found)
     }
 
-    /// Places in the list by the last part of the names.
-    fn by_file<'a>(&self, names: &'a [String]) -> Result<HashMap<&'a str, usize>, DataError> {
+    /// Places in the list by the last part of the names, of which those of images must differ.
+    fn by_file<'a>(
+        &self,
+        names: &'a [String],
+        images: &[&str],
+    ) -> Result<HashMap<&'a str, usize>, DataError> {
         let mut by_file = HashMap::with_capacity(names.len());
+        let mut twice = HashSet::new();
         for (place, name) in names.iter().enumerate() {
             if by_file.insert(file_name(name), place).is_some() {
-                let (path, name) = (self.path.clone(), error::excerpt(file_name(name)));
-                return Err(DataError::Duplicate { path, name });
+                twice.insert(file_name(name));
             }
         }
-        Ok(by_file)
+        match images.iter().find(|image| twice.contains(file_name(image))) {
+            None => Ok(by_file),
+            Some(image) => Err(DataError::Duplicate {
+                path: self.path.clone(),
+                name: error::excerpt(file_name(image)),
+            }),
+        }
     }
 }
 

@@ -188,6 +188,15 @@ fn what_is_no_data_set_is_refused() {
     fs::create_dir(empty.path().join("class")).unwrap();
     assert!(refusal(empty.path(), &folder_of).contains("one folder a class"));
 
+    write(empty.path(), "other/1.jpg", "");
+    assert!(refusal(empty.path(), &options).contains("there are no images in class"));
+    let labels = write(empty.path(), "list.txt", "1.jpg 0");
+    let own = Options {
+        labels: Some(labels),
+        ..folder_of
+    };
+    assert!(refusal(empty.path(), &own).contains("has its own labels"));
+
     let bytes = std::ffi::OsStr::from_bytes(b"class/\xff.jpg");
     fs::write(empty.path().join(bytes), "").unwrap();
     let error = refusal(empty.path(), &options);
@@ -301,6 +310,8 @@ fn wrong_lists_are_refused_with_the_line() {
             "ImageId,PredictionString\n1,n01440764 1 2 3 4 n01443537 1 2 3 4",
             "line 2",
         ),
+        ("x/1.jpg 0\ny/1.jpg 0\n", "1.jpg twice"),
+        ("x/a.jpg 0\ny/a.jpg 0\n", "an image is `1.jpg`"),
         ("", "is empty"),
         ("filename,label\n", "is empty"),
     ];
@@ -349,6 +360,14 @@ fn a_class_map_gives_indices_and_leaves_out_others() {
     assert_eq!(
         set.read(1).unwrap(),
         Image::Encoded(b"n01484850/c.jpg".to_vec())
+    );
+    // Nor does a folder without images.
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    assert_eq!(
+        ImageSet::open(dir.path(), &map("n01484850 5"))
+            .unwrap()
+            .len(),
+        1
     );
     assert!(refusal(dir.path(), &map("cats\n")).contains("has none of the classes"));
 }
