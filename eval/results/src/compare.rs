@@ -1,0 +1,347 @@
+use std::cmp::Ordering;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::file;
+use crate::outcome::Outcome;
+use crate::results::{Counted, Results};
+use crate::statistics::{Pairs, mcnemar};
+
+/// Why two models cannot be compared.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CompareError {
+    /// There is no such model.
+    #[error("the results have {models} models, there is none of number {number}")]
+    Model {
+        /// The number asked for, from 1.
+        number: usize,
+        /// How many there are.
+        models: usize,
+    },
+    /// The results are of different data, or chose from different classes.
+    #[error(
+        "the results are not comparable: {what} of the first is {before}, of the second {after}"
+    )]
+    Different {
+        /// What differs.
+        what: &'static str,
+        /// What the first has.
+        before: String,
+        /// What the second has.
+        after: String,
+    },
+    /// An image is another, or has other labels.
+    #[error(
+        "the results are not comparable: the image at place {place} is {before} in the first, \
+         {after} in the second"
+    )]
+    Image {
+        /// Its place in the data set.
+        place: usize,
+        /// Name and labels in the first.
+        before: String,
+        /// Name and labels in the second.
+        after: String,
+    },
+    /// There is nothing to compare on.
+    #[error("the results have no image in common")]
+    NoImages,
+}
+
+/// Two models on the images that count for both.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The model compared with.
+    pub before: ComparedModel,
+    /// The model that is compared.
+    pub after: ComparedModel,
+    /// Images that count for both.
+    pub images: usize,
+    /// Images that count for the first only.
+    pub only_in_before: usize,
+    /// Images that count for the second only.
+    pub only_in_after: usize,
+    /// Accuracies at k = 1 and each k that the first was asked for.
+    pub topk: Vec<PairedAccuracy>,
+    /// Images with another prediction, or right at other k, by how much the confidence changed.
+    pub changed: Vec<ChangedImage>,
+}
+
+/// A model of a comparison.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ComparedModel {
+    /// Its file.
+    pub path: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// When it was run.
+    pub started: String,
+}
+
+/// Accuracies of two models at one k.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PairedAccuracy {
+    /// The k.
+    pub k: usize,
+    /// Accuracy of the first, 0 to 1.
+    pub before: f64,
+    /// Accuracy of the second.
+    pub after: f64,
+    /// `after` − `before`.
+    pub difference: f64,
+    /// Lower end of its 95 % interval (Newcombe's method 10).
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+    /// Images that only the first has right.
+    pub only_before: usize,
+    /// Images that only the second has right.
+    pub only_after: usize,
+    /// McNemar's test, two-sided, from the binomial distribution itself whatever the number of images: how
+    /// probable it is that two equally good models differ that much.
+    pub p_value: f64,
+}
+
+/// An image that two models judge differently.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChangedImage {
+    /// Its place in the data set.
+    pub place: usize,
+    /// Its name.
+    pub name: String,
+    /// Its class.
+    pub class: u32,
+    /// The name of the class.
+    pub class_name: String,
+    /// What the first makes of it; none if it could not be read.
+    pub before: Option<Answer>,
+    /// What the second makes of it.
+    pub after: Option<Answer>,
+}
+
+/// What a model makes of an image.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answer {
+    /// Classes before the right one.
+    pub rank: u32,
+    /// The best class.
+    pub predicted: u32,
+    /// Its name.
+    pub predicted_name: String,
+    /// Its probability.
+    pub confidence: f32,
+}
+
+impl ChangedImage {
+    /// Confidence of the second less that of the first; nothing is sure of what could not be read.
+    pub fn confidence_change(&self) -> f64 {
+        let confidence = |answer: &Option<Answer>| {
+            answer
+                .as_ref()
+                .map_or(0.0, |answer| f64::from(answer.confidence))
+        };
+        confidence(&self.after) - confidence(&self.before)
+    }
+}
+
+impl Comparison {
+    /// Compares two models, given as results and the number of a model in them, from 0: of two runs, or of
+    /// one.
+    ///
+    /// # Errors
+    /// If there is no such model, or the data, labels or classes differ.
+    pub fn new(before: (&Results, usize), after: (&Results, usize)) -> Result<Self, CompareError> {
+        let (first, second) = (compared(before)?, compared(after)?);
+        check_comparable(before.0, after.0)?;
+        let mut topk = before.0.settings.topk.clone();
+        if topk[0] != 1 {
+            topk.insert(0, 1);
+        }
+        let mut counts = vec![Pairs::default(); topk.len()];
+        let mut changed = Vec::new();
+        let (mut only_in_before, mut only_in_after) = (0, 0);
+        let mut a = before.0.counted(before.1).peekable();
+        let mut b = after.0.counted(after.1).peekable();
+        loop {
+            let order = match (a.peek(), b.peek()) {
+                (None, None) => break,
+                (Some(a), Some(b)) => a.image.place.cmp(&b.image.place),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+            };
+            let first = if order.is_le() { a.next() } else { None };
+            let second = if order.is_ge() { b.next() } else { None };
+            let (Some(first), Some(second)) = (&first, &second) else {
+                only_in_before += usize::from(order.is_lt());
+                only_in_after += usize::from(order.is_gt());
+                continue;
+            };
+            check_image(first, second)?;
+            let mut other = prediction(first) != prediction(second);
+            for (pairs, &k) in counts.iter_mut().zip(&topk) {
+                let right = (first.is_right(k), second.is_right(k));
+                *match right {
+                    (true, true) => &mut pairs.both,
+                    (true, false) => &mut pairs.only_first,
+                    (false, true) => &mut pairs.only_second,
+                    (false, false) => &mut pairs.neither,
+                } += 1;
+                other |= right.0 != right.1;
+            }
+            if other {
+                changed.push(ChangedImage {
+                    place: first.image.place,
+                    name: first.image.name.clone(),
+                    class: first.class,
+                    class_name: before.0.class_name(first.class).to_owned(),
+                    before: first.outcome.map(|outcome| answer(before.0, outcome)),
+                    after: second.outcome.map(|outcome| answer(after.0, outcome)),
+                });
+            }
+        }
+        if counts[0].images() == 0 {
+            return Err(CompareError::NoImages);
+        }
+        changed.sort_by(|a, b| {
+            let size = |image: &ChangedImage| image.confidence_change().abs();
+            size(b).total_cmp(&size(a))
+        });
+        Ok(Self {
+            before: first,
+            after: second,
+            images: counts[0].images(),
+            only_in_before,
+            only_in_after,
+            topk: topk
+                .iter()
+                .zip(&counts)
+                .map(|(&k, pairs)| PairedAccuracy::new(k, pairs))
+                .collect(),
+            changed,
+        })
+    }
+
+    /// As JSON.
+    pub fn to_json(&self) -> String {
+        file::to_json(self)
+    }
+}
+
+impl PairedAccuracy {
+    /// Of at least one image.
+    fn new(k: usize, pairs: &Pairs) -> Self {
+        let part = |count: usize| count as f64 / pairs.images() as f64;
+        let (before, after) = (
+            part(pairs.both + pairs.only_first),
+            part(pairs.both + pairs.only_second),
+        );
+        let (low, high) = pairs.difference_interval();
+        Self {
+            k,
+            before,
+            after,
+            difference: after - before,
+            low,
+            high,
+            only_before: pairs.only_first,
+            only_after: pairs.only_second,
+            p_value: mcnemar(pairs.only_first, pairs.only_second),
+        }
+    }
+}
+
+fn compared((results, at): (&Results, usize)) -> Result<ComparedModel, CompareError> {
+    let model = results.models.get(at).ok_or(CompareError::Model {
+        number: at + 1,
+        models: results.models.len(),
+    })?;
+    Ok(ComparedModel {
+        path: model.model.path.clone(),
+        sha256: model.model.sha256.clone(),
+        started: results.started.clone(),
+    })
+}
+
+fn check_comparable(a: &Results, b: &Results) -> Result<(), CompareError> {
+    let valid = |results: &Results| match &results.settings.valid_classes {
+        Some(valid) => format!("a choice of {}", valid.len()),
+        None => "all".to_owned(),
+    };
+    let other_class = a
+        .class_names
+        .iter()
+        .zip(&b.class_names)
+        .find(|(a, b)| a != b);
+    let (class_a, class_b) = other_class.unzip();
+    let name = |class: Option<&String>| class.map(|name| format!("`{name}`")).unwrap_or_default();
+    let pairs = [
+        (
+            a.data.sha256 != b.data.sha256,
+            "the SHA-256 of the data set",
+            a.data.sha256.clone(),
+            b.data.sha256.clone(),
+        ),
+        (
+            a.data.classes != b.data.classes,
+            "the number of classes",
+            a.data.classes.to_string(),
+            b.data.classes.to_string(),
+        ),
+        (
+            class_a.is_some(),
+            "the name of a class",
+            name(class_a),
+            name(class_b),
+        ),
+        (
+            a.settings.valid_classes != b.settings.valid_classes,
+            "the set of valid classes",
+            valid(a),
+            valid(b),
+        ),
+        (
+            a.settings.failures != b.settings.failures,
+            "what becomes of images that cannot be read",
+            format!("{:?}", a.settings.failures),
+            format!("{:?}", b.settings.failures),
+        ),
+    ];
+    let mut different = pairs.into_iter().filter(|(differ, ..)| *differ);
+    match different.next() {
+        None => Ok(()),
+        Some((_, what, before, after)) => Err(CompareError::Different {
+            what,
+            before,
+            after,
+        }),
+    }
+}
+
+/// Whether two images at one place are the same.
+fn check_image(a: &Counted<'_>, b: &Counted<'_>) -> Result<(), CompareError> {
+    let (a, b) = (a.image, b.image);
+    if a.name == b.name && a.labels == b.labels {
+        return Ok(());
+    }
+    let describe = |name: &str, labels: &[u32]| format!("`{name}` of class {labels:?}");
+    Err(CompareError::Image {
+        place: a.place,
+        before: describe(&a.name, &a.labels),
+        after: describe(&b.name, &b.labels),
+    })
+}
+
+fn prediction(counted: &Counted<'_>) -> Option<u32> {
+    counted.outcome.map(|outcome| outcome.predicted)
+}
+
+fn answer(results: &Results, outcome: &Outcome) -> Answer {
+    Answer {
+        rank: outcome.rank,
+        predicted: outcome.predicted,
+        predicted_name: results.class_name(outcome.predicted).to_owned(),
+        confidence: outcome.confidence,
+    }
+}

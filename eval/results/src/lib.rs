@@ -1,0 +1,22 @@
+//! What follows an evaluation of image classifiers: everything after the scores.
+
+mod check;
+mod columns;
+mod compare;
+mod file;
+mod merge;
+mod metrics;
+mod outcome;
+mod results;
+mod statistics;
+
+pub use check::InvalidResults;
+pub use compare::{Answer, ChangedImage, CompareError, ComparedModel, Comparison, PairedAccuracy};
+pub use file::FileError;
+pub use merge::MergeError;
+pub use metrics::{CALIBRATION_BINS, CalibrationBin, ClassRow, Confusion, Metrics, TopkAccuracy};
+pub use outcome::{CropAveraging, Guess, Judge, JudgeError, Outcome};
+pub use results::{
+    DataInfo, Environment, FORMAT, Failure, FailurePolicy, Image, LossSettings, ModelInfo,
+    ModelResults, Normalization, Results, Settings, Shard, Timing,
+};

@@ -1,0 +1,170 @@
+//! Comparisons of two models.
+
+mod synthetic;
+
+use serde_json::Value;
+use synthetic::{SKILLS, Size, run, run_places};
+use topk_results::{Comparison, Results};
+
+const SIZE: Size = Size {
+    images: 400,
+    classes: 12,
+};
+
+fn results() -> Results {
+    run(SIZE, &SKILLS, None)
+}
+
+#[test]
+fn two_models_of_a_run() {
+    let results = results();
+    let comparison = Comparison::new((&results, 0), (&results, 2)).unwrap();
+    assert_eq!(comparison.images, 400);
+    for (paired, k) in comparison.topk.iter().zip([1, 5]) {
+        let [before, after] = [0, 2].map(|model| results.models[model].metrics.topk(k).unwrap());
+        assert_eq!(paired.k, k);
+        assert_eq!(Some(paired.before), before.accuracy);
+        assert_eq!(Some(paired.after), after.accuracy);
+        let gained = paired.only_after as i64 - paired.only_before as i64;
+        assert_eq!(gained, after.correct as i64 - before.correct as i64);
+        assert!(paired.low < paired.difference && paired.difference < paired.high);
+        assert!(paired.only_before > 0 && paired.only_after > 0);
+    }
+    let predicted = |model: usize, place: usize| {
+        let outcome = results.models[model].outcomes[place].as_ref();
+        outcome.map(|outcome| outcome.predicted)
+    };
+    for image in &comparison.changed {
+        let of =
+            |answer: &Option<topk_results::Answer>| answer.as_ref().map(|answer| answer.predicted);
+        assert_eq!(of(&image.before), predicted(0, image.place));
+        assert_eq!(of(&image.after), predicted(2, image.place));
+    }
+    let other = (0..400).filter(|&place| predicted(0, place) != predicted(2, place));
+    let listed = comparison.changed.iter().filter(|image| {
+        let [a, b] = [&image.before, &image.after].map(|answer| answer.as_ref().unwrap());
+        a.predicted != b.predicted
+    });
+    assert_eq!(listed.count(), other.count());
+    let sizes = comparison
+        .changed
+        .iter()
+        .map(|image| image.confidence_change().abs());
+    assert!(sizes.collect::<Vec<_>>().is_sorted_by(|a, b| a >= b));
+}
+
+/// Newcombe's interval is close to the normal approximation for many images.
+#[test]
+fn the_interval_is_about_two_standard_errors_wide() {
+    let size = Size {
+        images: 5_000,
+        classes: 12,
+    };
+    let results = run(size, &SKILLS, None);
+    let comparison = Comparison::new((&results, 0), (&results, 1)).unwrap();
+    for paired in &comparison.topk {
+        let n = 5_000.0;
+        let [b, c] = [paired.only_before as f64, paired.only_after as f64];
+        let error = (b + c - (b - c).powi(2) / n).sqrt() / n;
+        let width = (paired.high - paired.low) / (2.0 * 1.96 * error);
+        assert!((0.98..1.05).contains(&width), "{width}");
+    }
+}
+
+#[test]
+fn a_model_is_as_good_as_itself() {
+    let results = results();
+    let comparison = Comparison::new((&results, 1), (&results, 1)).unwrap();
+    assert!(comparison.changed.is_empty());
+    for paired in &comparison.topk {
+        assert_eq!((paired.difference, paired.p_value), (0.0, 1.0));
+        assert!(paired.low <= 0.0 && paired.high >= 0.0);
+    }
+}
+
+#[test]
+fn the_images_that_both_have_are_compared() {
+    let before = run_places(SIZE, &SKILLS[..1], None, &(0..300).collect::<Vec<_>>());
+    let after = run_places(SIZE, &SKILLS[..1], None, &(250..400).collect::<Vec<_>>());
+    let comparison = Comparison::new((&before, 0), (&after, 0)).unwrap();
+    assert_eq!(comparison.images, 50);
+    assert_eq!(
+        (comparison.only_in_before, comparison.only_in_after),
+        (250, 100)
+    );
+    let none = run_places(SIZE, &SKILLS[..1], None, &[399]);
+    let error = Comparison::new((&before, 0), (&none, 0)).unwrap_err();
+    assert_eq!(error.to_string(), "the results have no image in common");
+}
+
+#[test]
+fn other_data_is_refused_by_name() {
+    let before = results();
+    type Change = fn(&mut Results);
+    let changes: [(&str, Change); 5] = [
+        (
+            "the SHA-256 of the data set of the first is 5f1d",
+            |results| {
+                results.data.sha256 = "0".to_owned();
+            },
+        ),
+        (
+            "the name of a class of the first is `amber antelope",
+            |results| {
+                results.class_names[0].push('!');
+            },
+        ),
+        (
+            "the set of valid classes of the first is all, of the second a choice of 11",
+            |results| {
+                results.settings.valid_classes = Some((0..11).collect());
+            },
+        ),
+        (
+            "the image at place 7 is `ILSVRC2012_val_00000008.JPEG` of class [5]",
+            |results| {
+                results.images[7].labels = vec![4];
+            },
+        ),
+        ("what becomes of images that cannot be read", |results| {
+            results.settings.failures = topk_results::FailurePolicy::Skip;
+        }),
+    ];
+    for (expected, change) in changes {
+        let mut after = before.clone();
+        change(&mut after);
+        let error = Comparison::new((&before, 0), (&after, 0)).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let error = Comparison::new((&before, 0), (&before, 3)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the results have 3 models, there is none of number 4"
+    );
+}
+
+#[test]
+fn an_image_that_one_could_not_read_has_no_answer() {
+    let after = results();
+    let mut before = after.clone();
+    before.failures.clear();
+    let image = before.images[11].clone();
+    before.models[0].outcomes[11] = before.models[0].outcomes[12].clone();
+    let before = before.finish();
+    // The other models have no outcome for it.
+    assert!(before.is_err());
+    let mut before = after.clone();
+    before.models.truncate(1);
+    before.failures.clear();
+    before.models[0].outcomes[11] = before.models[0].outcomes[12].clone();
+    let before = before.finish().unwrap();
+    let comparison = Comparison::new((&before, 0), (&after, 0)).unwrap();
+    let [changed] = &comparison.changed[..] else {
+        panic!("{:?}", comparison.changed);
+    };
+    assert_eq!((&changed.name, &changed.after), (&image.name, &None));
+    assert!(changed.confidence_change() < 0.0);
+    let json: Value = serde_json::from_str(&comparison.to_json()).unwrap();
+    assert_eq!(json["changed"][0]["after"], Value::Null);
+    assert_eq!(json["images"], 400);
+}

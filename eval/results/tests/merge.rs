@@ -1,0 +1,173 @@
+//! Parts of a run, put together.
+
+mod synthetic;
+
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use synthetic::{SKILLS, Size, run, run_places};
+use topk_results::{Environment, Results, Shard};
+
+const SIZE: Size = Size {
+    images: 300,
+    classes: 12,
+};
+
+static WHOLE: LazyLock<Results> = LazyLock::new(|| run(SIZE, &SKILLS[..2], None));
+
+fn part(places: &[usize]) -> Results {
+    run_places(SIZE, &SKILLS[..2], None, places)
+}
+
+/// The file without what depends on the clock.
+fn without_times(results: &Results) -> String {
+    let mut results = results.clone();
+    for model in &mut results.models {
+        model.timing = Default::default();
+    }
+    results.to_json()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn any_split_gives_the_whole(parts in prop::collection::vec(0..5usize, SIZE.images)) {
+        let parts = (0..5).map(|number| {
+            let places: Vec<usize> = (0..SIZE.images).filter(|&i| parts[i] == number).collect();
+            part(&places)
+        });
+        let merged = Results::merge(parts.collect(), false).unwrap();
+        prop_assert_eq!(without_times(&merged), without_times(&WHOLE));
+    }
+}
+
+#[test]
+fn shards_give_the_whole() {
+    for count in [1, 2, 7] {
+        let shards = (1..=count).rev().map(|index| {
+            let shard = run(SIZE, &SKILLS[..2], Some(Shard { index, count }));
+            assert!(shard.complete);
+            shard
+        });
+        let mut merged = Results::merge(shards.collect(), false).unwrap();
+        if count == 1 {
+            assert_eq!(merged.shard.take(), Some(Shard { index: 1, count }));
+        }
+        assert_eq!(without_times(&merged), without_times(&WHOLE));
+        let seconds = |results: &Results| results.models[1].timing.seconds;
+        assert!((seconds(&merged) / seconds(&WHOLE) - 1.0).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn a_run_that_was_cut_off_is_resumed() {
+    let begun = part(&(0..120).collect::<Vec<_>>());
+    assert!(!begun.complete);
+    let remaining: Vec<usize> = begun.remaining().collect();
+    assert_eq!(remaining, (120..300).collect::<Vec<_>>());
+    begun.check_same_run(&WHOLE).unwrap();
+    let resumed = Results::merge(vec![begun, part(&remaining)], false).unwrap();
+    assert!(resumed.complete);
+    assert_eq!(resumed.remaining().count(), 0);
+    assert_eq!(without_times(&resumed), without_times(&WHOLE));
+}
+
+#[test]
+fn a_shard_that_was_cut_off_is_resumed() {
+    let shard = Some(Shard { index: 2, count: 3 });
+    let of = |places: &[usize]| run_places(SIZE, &SKILLS[..2], shard, places);
+    let begun = of(&[100, 101, 150]);
+    let remaining: Vec<usize> = begun.remaining().collect();
+    assert_eq!(remaining.len(), 97);
+    let resumed = Results::merge(vec![of(&remaining), begun], false).unwrap();
+    assert_eq!(resumed, {
+        let mut whole = run(SIZE, &SKILLS[..2], shard);
+        for (whole, resumed) in whole.models.iter_mut().zip(&resumed.models) {
+            whole.timing = resumed.timing;
+        }
+        whole
+    });
+}
+
+#[test]
+fn machines_may_differ() {
+    let mut second = part(&(150..300).collect::<Vec<_>>());
+    second.environments[0].cpu = "Another Processor".to_owned();
+    second.models[0].timing.threads = Some(2);
+    second.started = "2026-11-23T23:59:59Z".to_owned();
+    let first = part(&(0..150).collect::<Vec<_>>());
+    let merged = Results::merge(vec![second, first], false).unwrap();
+    let cpus: Vec<&str> = merged
+        .environments
+        .iter()
+        .map(|machine| &*machine.cpu)
+        .collect();
+    assert_eq!(cpus, ["Imaginary Processor 9000", "Another Processor"]);
+    assert_eq!(merged.models[0].timing.threads, None);
+    assert_eq!(merged.models[1].timing.threads, Some(16));
+    assert_eq!(merged.started, "2026-11-23T23:59:59Z");
+}
+
+#[test]
+fn parts_of_other_runs_are_refused_by_name() {
+    let refused = |change: fn(&mut Results)| {
+        let first = part(&(0..150).collect::<Vec<_>>());
+        let mut second = part(&(150..300).collect::<Vec<_>>());
+        change(&mut second);
+        let error = Results::merge(vec![first, second], false).unwrap_err();
+        error.to_string()
+    };
+    assert_eq!(
+        refused(|part| part.data.sha256 = "0".to_owned()),
+        "results 2 are of another run than the first: `data.sha256` is \"0\", not \
+         \"5f1d0c6f2b6a43a6d1c7c2a2ba5b4c38f5b8e3f5a6d7f0e9c8b7a6958473625f\""
+    );
+    type Change = fn(&mut Results);
+    let changes: [(&str, Change); 8] = [
+        ("`models[1].sha256`", |part| {
+            part.models[1].model.sha256.push('1')
+        }),
+        ("`models[0].preprocessing_settings.resize`", |part| {
+            part.models[0].model.preprocessing_settings["resize"] = 224.into();
+        }),
+        ("`models[0].tf32`", |part| part.models[0].model.tf32 = true),
+        ("`models` is a list of 1", |part| drop(part.models.pop())),
+        ("`settings.loss.tau`", |part| {
+            part.settings.loss.as_mut().unwrap().tau = 1.0
+        }),
+        ("`topk_eval`", |part| part.topk_eval.push('1')),
+        ("`class_names[3]`", |part| part.class_names[3].push('!')),
+        ("`onnxruntime", |part| {
+            let Environment { onnxruntime, .. } = &mut part.environments[0];
+            *onnxruntime = "1.30.0".to_owned();
+        }),
+    ];
+    for (what, change) in changes {
+        let message = refused(change);
+        assert!(message.contains(what), "{message}");
+    }
+}
+
+#[test]
+fn overlaps_and_gaps_are_named() {
+    let places = |range: std::ops::Range<usize>| part(&range.collect::<Vec<_>>());
+    let merge = |parts| Results::merge(parts, false).unwrap_err().to_string();
+    assert_eq!(
+        merge(vec![places(0..200), places(199..300)]),
+        "image `ILSVRC2012_val_00000200.JPEG` (place 199) is in two of the results: merge each \
+         image once"
+    );
+    assert_eq!(
+        merge(vec![places(0..100), places(150..300)]),
+        "50 of 300 images are in none of the results, the first at place 100: run them too, or \
+         allow that they are missing"
+    );
+    assert_eq!(merge(vec![]), "no result files to merge");
+    let partial = Results::merge(vec![places(0..100), places(150..300)], true).unwrap();
+    assert!(!partial.complete);
+    assert_eq!(
+        partial.remaining().collect::<Vec<_>>(),
+        (100..150).collect::<Vec<_>>()
+    );
+}

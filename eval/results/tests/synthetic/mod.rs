@@ -1,0 +1,286 @@
+//! Runs that never happened, of models that do not exist: random scores, judged by the crate.
+
+use std::collections::BTreeMap;
+use std::f64::consts::TAU;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use topk_ops::SmoothTopkSvm;
+use topk_results::{
+    CropAveraging, DataInfo, Environment, FORMAT, Failure, FailurePolicy, Image, Judge,
+    LossSettings, Metrics, ModelInfo, ModelResults, Normalization, Outcome, Results, Settings,
+    Shard, Timing,
+};
+
+/// What a model is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Skill {
+    /// Its file.
+    pub path: &'static str,
+    /// By how much it raises the score of the right class.
+    pub signal: f64,
+    /// What all its scores are multiplied by: the larger, the surer it is of itself.
+    pub scale: f64,
+}
+
+/// How large a run is.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Number of images.
+    pub images: usize,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+pub const SKILLS: [Skill; 3] = [
+    Skill {
+        path: "models/resnet18-ce/bestk.onnx",
+        signal: 3.9,
+        scale: 2.4,
+    },
+    Skill {
+        path: "models/resnet18-svm/bestk.onnx",
+        signal: 4.1,
+        scale: 1.1,
+    },
+    Skill {
+        path: "models/squeezenet1_1.onnx",
+        signal: 3.3,
+        scale: 1.9,
+    },
+];
+
+const LOSS: LossSettings = LossSettings {
+    k: 5,
+    tau: 0.1,
+    alpha: 1.0,
+};
+
+const FIRST: [&str; 40] = [
+    "amber",
+    "arctic",
+    "banded",
+    "barred",
+    "black",
+    "blue",
+    "brindled",
+    "brown",
+    "common",
+    "copper",
+    "crested",
+    "dappled",
+    "desert",
+    "dwarf",
+    "eastern",
+    "emerald",
+    "giant",
+    "golden",
+    "grey",
+    "hooded",
+    "horned",
+    "island",
+    "ivory",
+    "lesser",
+    "long-tailed",
+    "marsh",
+    "mottled",
+    "mountain",
+    "northern",
+    "painted",
+    "pygmy",
+    "red",
+    "ringed",
+    "river",
+    "rock",
+    "scarlet",
+    "silver",
+    "spotted",
+    "striped",
+    "white",
+];
+
+const SECOND: [&str; 25] = [
+    "antelope",
+    "beetle",
+    "bunting",
+    "butterfly",
+    "crab",
+    "finch",
+    "fox",
+    "frog",
+    "gecko",
+    "heron",
+    "lizard",
+    "lynx",
+    "moth",
+    "newt",
+    "otter",
+    "owl",
+    "perch",
+    "plover",
+    "retriever",
+    "salamander",
+    "spaniel",
+    "terrier",
+    "trout",
+    "viper",
+    "warbler",
+];
+
+/// Names of up to 1,000 classes, as different as those of ImageNet.
+pub fn class_names(classes: usize) -> Vec<String> {
+    let name = |class: usize| {
+        let [first, second] = [FIRST[class / 25], SECOND[class % 25]];
+        format!("{first} {second}, {second} no. {class}")
+    };
+    (0..classes).map(name).collect()
+}
+
+struct Normal(ChaCha8Rng);
+
+impl Normal {
+    fn next(&mut self) -> f64 {
+        // In (0, 1], for the logarithm.
+        let mut uniform = || ((self.0.next_u64() >> 11) + 1) as f64 * f64::exp2(-53.0);
+        (-2.0 * uniform().ln()).sqrt() * (TAU * uniform()).cos()
+    }
+}
+
+/// The class of an image: their order is mixed, as in ImageNet's validation set.
+fn label(place: usize, classes: usize) -> u32 {
+    (place * 7919 % classes) as u32
+}
+
+/// A run over the images of a shard, or all.
+pub fn run(size: Size, skills: &[Skill], shard: Option<Shard>) -> Results {
+    let places = shard.map_or(0..size.images, |shard| shard.places(size.images));
+    run_places(size, skills, shard, &places.collect::<Vec<_>>())
+}
+
+/// A run over some images. Every 9,973rd cannot be read.
+pub fn run_places(size: Size, skills: &[Skill], shard: Option<Shard>, places: &[usize]) -> Results {
+    let images: Vec<Image> = places
+        .iter()
+        .map(|&place| Image {
+            place,
+            name: format!("ILSVRC2012_val_{:08}.JPEG", place + 1),
+            labels: vec![label(place, size.classes)],
+        })
+        .collect();
+    let fails = |place: usize| place % 9973 == 11;
+    let failures = images.iter().filter(|image| fails(image.place));
+    let failures = failures
+        .map(|image| Failure {
+            place: image.place,
+            name: image.name.clone(),
+            message: "the JPEG data ends in the middle of the image".to_owned(),
+        })
+        .collect();
+    let models = skills.iter().enumerate().map(|(number, skill)| {
+        let outcomes = images
+            .iter()
+            .map(|image| (!fails(image.place)).then(|| outcome(size, skill, number, image)))
+            .collect();
+        ModelResults {
+            model: model_info(skill, number),
+            timing: Timing {
+                threads: Some(16),
+                seconds: 0.0031 * images.len() as f64 / (1 + number) as f64,
+                decode_seconds: 0.0018 * images.len() as f64,
+                inference_seconds: 0.0024 * images.len() as f64 / (1 + number) as f64,
+                images_per_second: 0.0,
+            },
+            metrics: Metrics::default(),
+            outcomes,
+        }
+    });
+    let models = models.collect();
+    let results = Results {
+        format: FORMAT,
+        topk_eval: "0.1.0".to_owned(),
+        started: "2026-11-24T09:30:00Z".to_owned(),
+        complete: false,
+        shard,
+        data: DataInfo {
+            path: "/data/imagenet/val".to_owned(),
+            format: "imagenet".to_owned(),
+            labels: Some("/data/imagenet/val.txt".to_owned()),
+            real_labels: None,
+            valid_labels: None,
+            images: size.images,
+            classes: size.classes,
+            sha256: "5f1d0c6f2b6a43a6d1c7c2a2ba5b4c38f5b8e3f5a6d7f0e9c8b7a6958473625f".to_owned(),
+        },
+        settings: Settings {
+            topk: vec![1, 5],
+            failures: FailurePolicy::CountWrong,
+            loss: Some(LOSS),
+            valid_classes: None,
+        },
+        environments: vec![Environment {
+            onnxruntime: "1.31.1".to_owned(),
+            cpu: "Imaginary Processor 9000".to_owned(),
+            cores: 16,
+            os: "linux x86_64".to_owned(),
+        }],
+        class_names: class_names(size.classes),
+        wnids: Some(
+            (0..size.classes)
+                .map(|class| format!("n{class:08}"))
+                .collect(),
+        ),
+        images,
+        failures,
+        models,
+    };
+    results.finish().unwrap()
+}
+
+fn outcome(size: Size, skill: &Skill, number: usize, image: &Image) -> Outcome {
+    let label = image.labels[0] as usize;
+    // What is hard about an image or a class is hard for all models.
+    let mut shared = Normal(ChaCha8Rng::seed_from_u64(image.place as u64));
+    let mut class = Normal(ChaCha8Rng::seed_from_u64(1 << 40 | label as u64));
+    let mut own = Normal(ChaCha8Rng::seed_from_u64(
+        (2 + number as u64) << 41 | image.place as u64,
+    ));
+    let ease = skill.signal + 1.3 * shared.next() + 0.6 * class.next();
+    let mut scores: Vec<f32> = (0..size.classes)
+        .map(|_| (skill.scale * (0.7 * shared.next() + 0.7 * own.next())) as f32)
+        .collect();
+    scores[label] += (skill.scale * ease) as f32;
+    // Each class has one that it is easily taken for.
+    let twin = (label + 25) % size.classes;
+    scores[twin] += (skill.scale * (2.2 + 0.9 * class.next())) as f32;
+    let loss = SmoothTopkSvm::new(LOSS.k, LOSS.tau, LOSS.alpha).unwrap();
+    let judge = Judge::new(size.classes).unwrap().with_loss(loss).unwrap();
+    let judged = judge.judge(&image.name, &scores, CropAveraging::None, &image.labels);
+    judged.unwrap().unwrap()
+}
+
+fn model_info(skill: &Skill, number: usize) -> ModelInfo {
+    ModelInfo {
+        path: skill.path.to_owned(),
+        sha256: format!("{number:064x}"),
+        architecture: Some("resnet18".to_owned()),
+        provider: "cuda".to_owned(),
+        nodes: BTreeMap::from([
+            ("CPUExecutionProvider".to_owned(), 2),
+            ("CUDAExecutionProvider".to_owned(), 47),
+        ]),
+        device: "Imaginary Accelerator (cuda:0)".to_owned(),
+        tf32: false,
+        batch_size: 256,
+        precision: "float32".to_owned(),
+        input: "float32".to_owned(),
+        preprocessing: "shorter side to 256, bilinear, antialiased; centre crop of 224".to_owned(),
+        preprocessing_settings: serde_json::json!({
+            "resize": 256, "interpolation": "bilinear", "crop": [224, 224],
+        }),
+        normalization: Some(Normalization {
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+        }),
+        crops: CropAveraging::None,
+    }
+}
