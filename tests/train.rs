@@ -3,15 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
 use tch::{Kind, Tensor, no_grad};
 use tempfile::TempDir;
-use topk_data::Dataset;
 use topk_data::cifar100::{self, NORMALIZATION, Split};
-use topk_eval::{Evaluation, Model};
+use topk_data::{Dataset, ImageSet, Options};
+use topk_eval::{Evaluation, Execution, Finished, InputTensor, Model, Plan, labels_of};
 use topk_models::{Checkpoint, Mode, Network};
-use topk_native::{Device, Runtime};
+use topk_native::Runtime;
 use topk_ops::accuracy::Accuracy;
 use topk_train::label_ranks;
 
@@ -118,10 +119,23 @@ fn ranks_by_libtorch(checkpoint: &Path, test: &Dataset) -> Vec<usize> {
     .unwrap()
 }
 
-fn ranks_by_onnx_runtime(model: &mut Model, test: &Dataset) -> Vec<usize> {
-    let evaluation = Evaluation::new(model, test, K, None).unwrap();
-    // Another batch size than libtorch's: it must not matter.
-    evaluation.label_ranks(model, test, 70, |_| ()).unwrap()
+fn ranks_by_onnx_runtime(runtime: &Runtime, onnx: &Path, folder: &Path) -> Vec<usize> {
+    let set = ImageSet::open(folder, &Options::default()).unwrap();
+    let labels = labels_of(&set);
+    let model = Model::open(runtime, onnx, Execution::default()).unwrap();
+    let plan = Plan {
+        // Another batch size than libtorch's: it must not matter.
+        batch_size: 70,
+        ..Plan::new(&set).unwrap()
+    };
+    let mut evaluation = Evaluation::new(runtime, &set, &labels, vec![model], &plan).unwrap();
+    let places: Vec<usize> = evaluation.places().collect();
+    let finished = evaluation.run(&places, &AtomicBool::new(false), |_| ());
+    let Finished::Results(results) = finished.unwrap() else {
+        panic!("all images can be read");
+    };
+    let outcomes = results.models[0].outcomes.iter().flatten();
+    outcomes.map(|outcome| outcome.rank as usize).collect()
 }
 
 /// Fails unless the ranks are the same, but for images where the label's score is equal to another
@@ -134,7 +148,7 @@ fn assert_same_ranks(model: &mut Model, test: &Dataset, torch: &[usize], onnx: &
         NORMALIZATION
             .table()
             .normalize(test.image(image), &mut pixels);
-        let scores = model.scores(&pixels, 1).unwrap();
+        let scores = model.scores(&InputTensor::F32(pixels), 1, [32; 2]).unwrap();
         let label = scores[test.labels[image] as usize];
         let largest = scores.iter().fold(0f32, |max, score| max.max(score.abs()));
         let ties = scores
@@ -183,8 +197,8 @@ fn the_evaluator_agrees_with_the_trainer_image_for_image() {
 
             let path = |key: &str| PathBuf::from(best[key].as_str().unwrap());
             let torch = ranks_by_libtorch(&path("checkpoint"), &test);
-            let mut model = Model::open(&runtime, &path("onnx"), Device::Cpu, None).unwrap();
-            let onnx = ranks_by_onnx_runtime(&mut model, &test);
+            let onnx = ranks_by_onnx_runtime(&runtime, &path("onnx"), case.folder.path());
+            let mut model = Model::open(&runtime, &path("onnx"), Execution::default()).unwrap();
             assert_same_ranks(&mut model, &test, &torch, &onnx);
             let counted: Accuracy = serde_json::from_value(best["test"].clone()).unwrap();
             assert_eq!(counted, Accuracy::of(&torch, K));
@@ -218,12 +232,14 @@ fn scores_of_trained_weights_agree_on_random_inputs() {
     let out = case.path("run");
     let network = network(&out.join("best1.safetensors"));
     let runtime = Runtime::load().unwrap();
-    let mut model = Model::open(&runtime, &out.join("best1.onnx"), Device::Cpu, None).unwrap();
+    let mut model = Model::open(&runtime, &out.join("best1.onnx"), Execution::default()).unwrap();
     let images = Tensor::randn([50, 3, 32, 32], (Kind::Float, tch::Device::Cpu));
     let expected = no_grad(|| network.forward(&images, Mode::Eval));
     let expected: Vec<f32> = Vec::try_from(expected.view(-1)).unwrap();
     let images: Vec<f32> = Vec::try_from(images.view(-1)).unwrap();
-    let found = model.scores(&images, 50).unwrap();
+    let found = model
+        .scores(&InputTensor::F32(images), 50, [32; 2])
+        .unwrap();
     let difference = found
         .iter()
         .zip(&expected)

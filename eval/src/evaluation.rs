@@ -1,38 +1,37 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant, SystemTime};
+
 use rayon::prelude::*;
 use thiserror::Error;
-use topk_data::Dataset;
-use topk_image::{Normalization, NormalizationError, NormalizationTable};
-use topk_ops::accuracy;
+use topk_data::{Classes, DataError, ImageSet};
+use topk_image::{Limits, PreprocessingError};
+use topk_native::Runtime;
+use topk_ops::{LossError, SmoothTopkSvm};
+use topk_results::{
+    CropAveraging, DataInfo, Environment, FORMAT, Failure, FailurePolicy, Image, InvalidResults,
+    Judge, JudgeError, LossSettings, MergeError, Metrics, ModelInfo, ModelResults, Outcome,
+    Results, Settings, Shard, Timing,
+};
 
-use crate::model::{Model, ModelError};
+use crate::model::{Execution, InputKind, Model, ModelError};
+use crate::pipeline::{Batch, Pipeline, SizeError};
+use crate::recipe::{Recipe, RecipeError, Wishes};
 
-/// Why a model cannot be judged on a data set.
+/// The right classes of each image of a data set.
+pub type Labels = Vec<Vec<u32>>;
+
+/// Why models cannot be judged on a data set.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum EvaluationError {
-    /// Neither the model nor the user says how to normalise.
+    /// A model is for another number of classes.
     #[error(
-        "{model} does not say how its input is normalised: give --mean and --std, three numbers \
-         each in units of pixels / 255"
+        "{model} has {expected} classes, the data has {found}: they do not belong together (a class \
+         map or --valid-labels says how they do)"
     )]
-    NoNormalization {
-        /// The model's file.
-        model: String,
-    },
-    /// The images are not of the model's size.
-    #[error(
-        "{model} takes images of {expected:?} (channels, height, width), the data's are {found:?}"
-    )]
-    ImageSize {
-        /// The model's file.
-        model: String,
-        /// What the model takes.
-        expected: [usize; 3],
-        /// What the data set has.
-        found: [usize; 3],
-    },
-    /// The model is for another number of classes.
-    #[error("{model} has {expected} classes, the data has {found}: they do not belong together")]
     Classes {
         /// The model's file.
         model: String,
@@ -41,7 +40,7 @@ pub enum EvaluationError {
         /// Classes of the data set.
         found: usize,
     },
-    /// The model is for other classes.
+    /// A model is for other classes.
     #[error(
         "class {class} is `{expected}` to {model} and `{found}` in the data: they do not belong \
          together"
@@ -57,154 +56,593 @@ pub enum EvaluationError {
         found: String,
     },
     /// k is out of range.
-    #[error("--topk {k} is not in 1..={classes}: {model} has {classes} classes")]
+    #[error("--topk {k} is not in 1..={classes}: there are {classes} classes to choose from")]
     TopK {
-        /// The model's file.
-        model: String,
         /// The k asked for.
         k: usize,
         /// Number of classes.
         classes: usize,
     },
-    /// A score is NaN.
-    #[error("{model} gives NaN for image {image}, which has no rank")]
-    NanScore {
+    /// A model's scores cannot be judged.
+    #[error("{model}: {error}")]
+    Judge {
         /// The model's file.
         model: String,
-        /// Index of the image.
-        image: usize,
+        /// What is wrong with them.
+        error: JudgeError,
     },
-    /// The model, or the user, gives numbers that cannot be normalised with.
+    /// The loss is none.
     #[error(transparent)]
-    Normalization(#[from] NormalizationError),
-    /// The model failed.
+    Loss(#[from] LossError),
+    /// It is not known how images are prepared for a model.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// They cannot be prepared so.
+    #[error(transparent)]
+    Preprocessing(#[from] PreprocessingError),
+    /// They do not get the size that a model takes.
+    #[error(transparent)]
+    Size(#[from] SizeError),
+    /// A model failed.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// Results contradict each other; a bug.
+    #[error(transparent)]
+    Results(#[from] InvalidResults),
 }
 
-/// A model and a data set that fit each other, and how the images are normalised.
+/// What becomes of images that cannot be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnError {
+    /// There are no results then.
+    Fail,
+    /// There are, and they say so.
+    Report(FailurePolicy),
+}
+
+/// What is decided for all models.
 #[derive(Clone, Debug)]
-pub struct Evaluation {
-    normalization: Normalization,
-    table: NormalizationTable,
+pub struct Plan {
+    /// The data set, as results name it.
+    pub data: DataInfo,
+    /// The data set in words.
+    pub description: String,
+    /// Each k of top-k accuracy, ascending.
+    pub topk: Vec<usize>,
+    /// Classes that are chosen from, ascending; all if none are named.
+    pub valid_classes: Option<Vec<u32>>,
+    /// What becomes of images that cannot be read.
+    pub on_error: OnError,
+    /// The loss that is computed besides cross-entropy.
+    pub loss: Option<LossSettings>,
+    /// How crops are averaged; what a model was trained for, if not said.
+    pub averaging: Option<CropAveraging>,
+    /// What is said of preprocessing.
+    pub wishes: Wishes,
+    /// What may be decoded.
+    pub limits: Limits,
+    /// Crops that a model gets at once.
+    pub batch_size: usize,
+    /// The part of the data that is run.
+    pub shard: Option<Shard>,
 }
 
-impl Evaluation {
-    /// Checks that `model` can be judged on `dataset` by top-`k` accuracy.
-    ///
-    /// `normalization` takes precedence over what the model says; it is needed if the model says
-    /// nothing.
+impl Plan {
+    /// Top-1 and top-5 accuracy of the centre crops of all images, or as many as there are classes; an
+    /// image that cannot be read ends the run.
     ///
     /// # Errors
-    /// If image size, classes, k or normalisation do not fit or are not known.
-    pub fn new(
-        model: &Model,
-        dataset: &Dataset,
-        k: usize,
-        normalization: Option<Normalization>,
-    ) -> Result<Self, EvaluationError> {
-        let name = || model.path().display().to_string();
-        if model.input_size() != dataset.shape {
-            return Err(EvaluationError::ImageSize {
-                model: name(),
-                expected: model.input_size(),
-                found: dataset.shape,
-            });
-        }
-        let found = dataset.class_names.len();
-        if let Some(expected) = model.classes() {
-            check_classes(model, expected, found)?;
-        }
-        let named = model.card().and_then(|card| card.class_names.as_ref());
-        if let Some(class_names) = named {
-            check_classes(model, class_names.len(), found)?;
-            let pairs = class_names.iter().zip(&dataset.class_names);
-            if let Some((class, (expected, found))) = pairs
-                .enumerate()
-                .find(|(_, (expected, found))| expected != found)
-            {
-                return Err(EvaluationError::ClassName {
-                    model: name(),
-                    class,
-                    expected: expected.clone(),
-                    found: found.clone(),
-                });
-            }
-        }
-        if !(1..=found).contains(&k) {
-            return Err(EvaluationError::TopK {
-                model: name(),
-                k,
-                classes: found,
-            });
-        }
-        let normalization = normalization
-            .or_else(|| {
-                model.card().map(|card| Normalization {
-                    mean: card.mean,
-                    std: card.std,
-                })
-            })
-            .ok_or_else(|| EvaluationError::NoNormalization { model: name() })?
-            .check()?;
+    /// If the data set cannot be read.
+    pub fn new(set: &ImageSet) -> Result<Self, DataError> {
+        let description = set.description();
+        let mut topk = vec![1, set.classes().len().clamp(1, 5)];
+        topk.dedup();
         Ok(Self {
-            normalization,
-            table: normalization.table(),
+            data: DataInfo {
+                path: description.path.display().to_string(),
+                format: description.format.to_string(),
+                labels: description
+                    .labels
+                    .as_ref()
+                    .map(|path| path.display().to_string()),
+                real_labels: None,
+                valid_labels: None,
+                images: description.images,
+                classes: description.classes,
+                sha256: set.sha256()?,
+            },
+            description: description.to_string(),
+            topk,
+            valid_classes: None,
+            on_error: OnError::Fail,
+            loss: None,
+            averaging: None,
+            wishes: Wishes::default(),
+            limits: Limits::default(),
+            batch_size: 32,
+            shard: None,
         })
     }
+}
 
-    /// How the images are normalised.
-    pub fn normalization(&self) -> Normalization {
-        self.normalization
-    }
+/// The labels of a data set; none for images that have none, which do not count.
+pub fn labels_of(set: &ImageSet) -> Labels {
+    let labels = set.samples().iter().map(|sample| sample.label);
+    labels.map(|label| label.into_iter().collect()).collect()
+}
 
-    /// Rank of the label's score for each image (see [`accuracy::label_rank`]), `batch_size` images at a
-    /// time. Calls `done` after each batch with all ranks so far.
-    ///
-    /// # Errors
-    /// If the model fails, gives NaN, or another number of scores than there are classes.
-    pub fn label_ranks(
-        &self,
-        model: &mut Model,
-        dataset: &Dataset,
-        batch_size: usize,
-        mut done: impl FnMut(&[usize]),
-    ) -> Result<Vec<usize>, EvaluationError> {
-        let len = dataset.image_len();
-        let mut images = vec![0.0; batch_size.min(dataset.len()) * len];
-        let mut ranks = Vec::with_capacity(dataset.len());
-        for labels in dataset.labels.chunks(batch_size) {
-            let start = ranks.len();
-            let images = &mut images[..labels.len() * len];
-            images
-                .par_chunks_exact_mut(len)
-                .enumerate()
-                .for_each(|(i, image)| {
-                    self.table.normalize(dataset.image(start + i), image);
-                });
-            let scores = model.scores(images, labels.len())?;
-            let classes = scores.len() / labels.len();
-            check_classes(model, classes, dataset.class_names.len())?;
-            let batch = accuracy::label_ranks(&scores, labels).map_err(|image| {
-                EvaluationError::NanScore {
-                    model: model.path().display().to_string(),
-                    image: start + image,
-                }
-            })?;
-            ranks.extend(batch);
-            done(&ranks);
+/// How far a run is.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Images that have been run or could not be read.
+    pub images: usize,
+    /// Of the first model: images judged, and for each k those that are right.
+    judged: usize,
+    right: Vec<(usize, usize)>,
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (k, right)) in self.right.iter().enumerate() {
+            let space = if i == 0 { "" } else { " " };
+            let share = 100.0 * *right as f64 / self.judged.max(1) as f64;
+            write!(f, "{space}top-{k} {share:.2}")?;
         }
-        Ok(ranks)
+        Ok(())
     }
 }
 
-fn check_classes(model: &Model, expected: usize, found: usize) -> Result<(), EvaluationError> {
-    if expected == found {
-        return Ok(());
+/// How a run ended.
+#[derive(Debug)]
+pub enum Finished {
+    /// With results.
+    Results(Box<Results>),
+    /// With images that cannot be read, by name, and why.
+    BadImages(Vec<(String, String)>),
+}
+
+/// Models and a data set that fit each other.
+pub struct Evaluation<'a> {
+    set: &'a ImageSet,
+    labels: &'a Labels,
+    plan: &'a Plan,
+    onnxruntime: String,
+    models: Vec<Judged>,
+    recipes: Vec<Recipe>,
+}
+
+/// A model, and what it is judged by.
+struct Judged {
+    model: Model,
+    /// Place of its recipe.
+    recipe: usize,
+    judge: Judge,
+    classes: usize,
+    averaging: CropAveraging,
+}
+
+/// What has been found.
+#[derive(Default)]
+struct Found {
+    images: Vec<Image>,
+    failures: Vec<Failure>,
+    /// For each model, the outcomes of `images`.
+    outcomes: Vec<Vec<Option<Outcome>>>,
+    inference: Vec<Duration>,
+    preparation: Duration,
+}
+
+impl<'a> Evaluation<'a> {
+    /// Checks that the models can be judged on the data.
+    ///
+    /// # Errors
+    /// If sizes, classes, k or preprocessing do not fit or are not known.
+    pub fn new(
+        runtime: &Runtime,
+        set: &'a ImageSet,
+        labels: &'a Labels,
+        models: Vec<Model>,
+        plan: &'a Plan,
+    ) -> Result<Self, EvaluationError> {
+        let mut evaluation = Self {
+            set,
+            labels,
+            plan,
+            onnxruntime: runtime.version().to_owned(),
+            models: Vec::new(),
+            recipes: Vec::new(),
+        };
+        for model in models {
+            evaluation.add(model)?;
+        }
+        Ok(evaluation)
     }
-    Err(EvaluationError::Classes {
-        model: model.path().display().to_string(),
-        expected,
-        found,
+
+    fn add(&mut self, model: Model) -> Result<(), EvaluationError> {
+        let recipe = Recipe::new(&model, &self.plan.wishes)?;
+        let place = self.recipes.iter().position(|known| *known == recipe);
+        let place = place.unwrap_or_else(|| {
+            self.recipes.push(recipe);
+            self.recipes.len() - 1
+        });
+        let classes = check_classes(&model, self.set.classes())?;
+        let choices = self.plan.valid_classes.as_ref().map_or(classes, Vec::len);
+        if let Some(&k) = self.plan.topk.iter().find(|&&k| k > choices) {
+            return Err(EvaluationError::TopK {
+                k,
+                classes: choices,
+            });
+        }
+        let judge = self
+            .judge(classes)
+            .map_err(|error| EvaluationError::Judge {
+                model: model.path().display().to_string(),
+                error,
+            })?;
+        self.models.push(Judged {
+            recipe: place,
+            judge,
+            classes,
+            averaging: averaging(&model, &recipe, self.plan.averaging),
+            model,
+        });
+        Ok(())
+    }
+
+    fn judge(&self, classes: usize) -> Result<Judge, JudgeError> {
+        let best = self.plan.topk.last().copied().unwrap_or(1);
+        let mut judge = Judge::new(classes)?.with_best(best);
+        if let Some(valid) = &self.plan.valid_classes {
+            judge = judge.with_valid_classes(valid.clone())?;
+        }
+        if let Some(LossSettings { k, tau, alpha }) = self.plan.loss {
+            judge = judge.with_loss(SmoothTopkSvm::new(k, tau, alpha)?)?;
+        }
+        Ok(judge)
+    }
+
+    /// Lines that say what is run, and how.
+    pub fn description(&self) -> Vec<String> {
+        let mut lines = vec![self.plan.description.clone()];
+        lines.extend(self.set.findings().to_string().lines().map(str::to_owned));
+        for Judged {
+            model,
+            recipe,
+            averaging,
+            ..
+        } in &self.models
+        {
+            let recipe = &self.recipes[*recipe];
+            let normalized = recipe
+                .normalization
+                .map_or_else(String::new, |normalization| {
+                    let [mean, std] = [normalization.mean, normalization.std];
+                    format!(", mean {mean:?}, deviation {std:?}")
+                });
+            let averaged = match averaging {
+                CropAveraging::None => "",
+                CropAveraging::Softmax => ", probabilities averaged",
+                CropAveraging::Scores => ", scores averaged",
+            };
+            let nodes: Vec<String> = nodes(model)
+                .iter()
+                .map(|(provider, count)| format!("{count} nodes on {provider}"))
+                .collect();
+            lines.push(format!(
+                "{}: {}{normalized}{averaged}; {}",
+                model.path().display(),
+                recipe.preprocessing,
+                nodes.join(", ")
+            ));
+        }
+        lines
+    }
+
+    /// The images that are to be run.
+    pub fn places(&self) -> Range<usize> {
+        match self.plan.shard {
+            Some(shard) => shard.places(self.set.len()),
+            None => 0..self.set.len(),
+        }
+    }
+
+    /// Whether results are of this run.
+    ///
+    /// # Errors
+    /// With what differs.
+    pub fn check_same_run(&self, results: &Results) -> Result<(), MergeError> {
+        self.results(&[], Found::default(), Duration::ZERO)
+            .check_same_run(results)
+    }
+
+    /// Runs all models on the images of these places. Calls `progress` after each batch.
+    ///
+    /// Ends early, with the results of whole batches, once `stop` is set.
+    ///
+    /// # Errors
+    /// If a model fails, or gives scores that cannot be judged.
+    pub fn run(
+        &mut self,
+        places: &[usize],
+        stop: &AtomicBool,
+        mut progress: impl FnMut(&Progress),
+    ) -> Result<Finished, EvaluationError> {
+        let start = Instant::now();
+        let mut found = Found {
+            outcomes: vec![Vec::new(); self.models.len()],
+            inference: vec![Duration::ZERO; self.models.len()],
+            ..Found::default()
+        };
+        let mut shown = Progress {
+            images: 0,
+            judged: 0,
+            right: self.plan.topk.iter().map(|&k| (k, 0)).collect(),
+        };
+        let pipeline = Pipeline::new(self.set, self.recipes.clone(), self.plan.limits)?;
+        let crops = self.recipes.iter().map(Recipe::crops).max().unwrap_or(1);
+        let images = (self.plan.batch_size / crops).max(1);
+        pipeline.run(places, images, stop, |batch| {
+            shown.images += batch.places.len() + batch.failures.len();
+            self.take(batch, &mut found)?;
+            if let Some(outcomes) = found.outcomes.first() {
+                let new = outcomes[outcomes
+                    .len()
+                    .saturating_sub(batch.places.len() + batch.failures.len())..]
+                    .iter()
+                    .flatten();
+                for outcome in new {
+                    shown.judged += 1;
+                    for (k, right) in &mut shown.right {
+                        *right += usize::from((outcome.rank as usize) < *k);
+                    }
+                }
+            }
+            progress(&shown);
+            Ok::<_, EvaluationError>(())
+        })?;
+        if self.plan.on_error == OnError::Fail && !found.failures.is_empty() {
+            let failures = found.failures.into_iter();
+            let failures = failures.map(|failure| (failure.name, failure.message));
+            return Ok(Finished::BadImages(failures.collect()));
+        }
+        let results = self.results(places, found, start.elapsed()).finish()?;
+        Ok(Finished::Results(Box::new(results)))
+    }
+
+    /// Runs all models on a batch.
+    fn take(&mut self, batch: &Batch, found: &mut Found) -> Result<(), EvaluationError> {
+        if let Some(error) = &batch.wrong_size {
+            return Err(error.clone().into());
+        }
+        let samples = self.set.samples();
+        found.preparation += batch.preparation;
+        for (place, message) in &batch.failures {
+            found.failures.push(Failure {
+                place: *place,
+                name: samples[*place].name.clone(),
+                message: message.clone(),
+            });
+        }
+        if self.plan.on_error == OnError::Fail && !found.failures.is_empty() {
+            // There will be no results: what is left to find out is which other images are bad.
+            return Ok(());
+        }
+        let failed = batch.failures.iter().map(|(place, _)| *place);
+        let mut places: Vec<usize> = batch.places.iter().copied().chain(failed).collect();
+        places.sort_unstable();
+        found.images.extend(places.iter().map(|&place| Image {
+            place,
+            name: samples[place].name.clone(),
+            labels: self.labels[place].clone(),
+        }));
+        for (at, judged) in self.models.iter_mut().enumerate() {
+            let start = Instant::now();
+            let scores = judged.scores(&self.recipes, batch)?;
+            found.inference[at] += start.elapsed();
+            let outcomes = judged.outcomes(&scores, batch, |place| {
+                (&samples[place].name, &self.labels[place])
+            })?;
+            let mut outcomes: BTreeMap<usize, Option<Outcome>> = outcomes.into_iter().collect();
+            let ordered = places.iter().map(|place| outcomes.remove(place).flatten());
+            found.outcomes[at].extend(ordered);
+        }
+        Ok(())
+    }
+
+    fn results(&self, places: &[usize], found: Found, elapsed: Duration) -> Results {
+        let set_classes = self.set.classes();
+        let classes = self
+            .models
+            .first()
+            .map_or(set_classes.len(), |judged| judged.classes);
+        let card = self.models.first().and_then(|judged| judged.model.card());
+        let class_names = match (set_classes, card.and_then(|card| card.class_names.clone())) {
+            (Classes::Numbered(_), Some(names)) => names,
+            _ => (0..classes as u32)
+                .map(|class| set_classes.name(class).into_owned())
+                .collect(),
+        };
+        let wnids = (0..classes as u32).map(|class| set_classes.wnid(class).map(str::to_owned));
+        let Found {
+            images,
+            failures,
+            outcomes,
+            inference,
+            preparation,
+        } = found;
+        let mut outcomes = outcomes.into_iter();
+        let mut inference = inference.into_iter();
+        let models = self.models.iter().map(|judged| ModelResults {
+            model: judged.info(&self.recipes[judged.recipe], self.plan),
+            timing: Timing {
+                threads: Some(judged.model.execution().threads.unwrap_or_else(cores)),
+                seconds: elapsed.as_secs_f64(),
+                decode_seconds: preparation.as_secs_f64(),
+                inference_seconds: inference.next().unwrap_or_default().as_secs_f64(),
+                images_per_second: 0.0,
+            },
+            metrics: Metrics::default(),
+            outcomes: outcomes.next().unwrap_or_default(),
+        });
+        let mut data = self.plan.data.clone();
+        data.classes = classes;
+        Results {
+            format: FORMAT,
+            topk_eval: env!("CARGO_PKG_VERSION").to_owned(),
+            started: humantime::format_rfc3339_seconds(SystemTime::now() - elapsed).to_string(),
+            complete: places.len() == self.places().len(),
+            shard: self.plan.shard,
+            data,
+            settings: Settings {
+                topk: self.plan.topk.clone(),
+                failures: match self.plan.on_error {
+                    OnError::Fail => FailurePolicy::default(),
+                    OnError::Report(policy) => policy,
+                },
+                loss: self.plan.loss,
+                valid_classes: self.plan.valid_classes.clone(),
+            },
+            environments: vec![Environment {
+                onnxruntime: self.onnxruntime.clone(),
+                cpu: topk_native::processor(),
+                cores: cores(),
+                os: topk_native::platform(),
+            }],
+            class_names,
+            wnids: wnids.collect(),
+            images,
+            failures,
+            models: models.collect(),
+        }
+    }
+}
+
+impl Judged {
+    fn scores(&mut self, recipes: &[Recipe], batch: &Batch) -> Result<Vec<f32>, ModelError> {
+        if batch.places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let recipe = &recipes[self.recipe];
+        let count = batch.places.len() * recipe.crops();
+        self.model
+            .scores(&batch.inputs[self.recipe], count, recipe.size)
+    }
+
+    /// What the scores `[images × crops, classes]` of a batch say, with the images' places.
+    fn outcomes<'b>(
+        &self,
+        scores: &[f32],
+        batch: &Batch,
+        image: impl Fn(usize) -> (&'b String, &'b Vec<u32>) + Sync,
+    ) -> Result<Vec<(usize, Option<Outcome>)>, EvaluationError> {
+        let count = batch.places.len();
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        batch
+            .places
+            .par_iter()
+            .zip(scores.par_chunks(scores.len() / count))
+            .map(|(&place, scores)| {
+                let (name, labels) = image(place);
+                let outcome = self.judge.judge(name, scores, self.averaging, labels);
+                let outcome = outcome.map_err(|error| EvaluationError::Judge {
+                    model: self.model.path().display().to_string(),
+                    error,
+                })?;
+                Ok((place, outcome))
+            })
+            .collect()
+    }
+
+    fn info(&self, recipe: &Recipe, plan: &Plan) -> ModelInfo {
+        let model = &self.model;
+        let Execution { provider, tf32, .. } = model.execution();
+        let (input, precision) = match model.kind() {
+            InputKind::F32 => ("float32", "float32"),
+            InputKind::F16 => ("float16", "float16"),
+            InputKind::U8 => ("uint8", "float32"),
+        };
+        ModelInfo {
+            path: model.path().display().to_string(),
+            sha256: model.sha256().to_owned(),
+            architecture: model.card().map(|card| card.architecture.clone()),
+            provider: provider.to_string(),
+            nodes: nodes(model),
+            device: provider.to_string(),
+            tf32,
+            batch_size: plan.batch_size,
+            precision: precision.to_owned(),
+            input: input.to_owned(),
+            preprocessing: recipe.preprocessing.to_string(),
+            preprocessing_settings: serde_json::to_value(recipe.preprocessing)
+                .expect("a struct of plain fields is JSON"),
+            normalization: recipe
+                .normalization
+                .map(|normalization| topk_results::Normalization {
+                    mean: normalization.mean,
+                    std: normalization.std,
+                }),
+            crops: self.averaging,
+        }
+    }
+}
+
+/// How many nodes of a model run on each provider.
+fn nodes(model: &Model) -> BTreeMap<String, usize> {
+    let providers = model.assignment().iter();
+    let counted = providers.map(|(name, operators)| (name.clone(), operators.values().sum()));
+    counted.collect()
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The number of scores, if model and data have the same classes.
+fn check_classes(model: &Model, data: &Classes) -> Result<usize, EvaluationError> {
+    let name = || model.path().display().to_string();
+    let named = model.card().and_then(|card| card.class_names.as_ref());
+    let known = model.classes().or(named.map(Vec::len));
+    let expected = known.unwrap_or(data.len());
+    let fits = match data {
+        // What is labelled may be a part of the classes.
+        Classes::Numbered(count) => *count <= expected,
+        Classes::Imagenet | Classes::Named(_) => data.len() == expected,
+    };
+    if !fits {
+        return Err(EvaluationError::Classes {
+            model: name(),
+            expected,
+            found: data.len(),
+        });
+    }
+    if let (Some(expected), Classes::Named(found)) = (named, data) {
+        let pairs = expected.iter().zip(found).enumerate();
+        if let Some((class, (expected, found))) = pairs
+            .into_iter()
+            .find(|(_, (expected, found))| expected != found)
+        {
+            return Err(EvaluationError::ClassName {
+                model: name(),
+                class,
+                expected: expected.clone(),
+                found: found.clone(),
+            });
+        }
+    }
+    Ok(expected)
+}
+
+/// How the crops of an image are averaged: the paper's code averages scores for networks trained with the
+/// smooth SVM, and probabilities for others.
+fn averaging(model: &Model, recipe: &Recipe, wish: Option<CropAveraging>) -> CropAveraging {
+    if recipe.crops() == 1 {
+        return CropAveraging::None;
+    }
+    let training = model.card().and_then(|card| card.training.as_ref());
+    wish.unwrap_or(match training {
+        Some(training) if training.loss == "svm" => CropAveraging::Scores,
+        _ => CropAveraging::Softmax,
     })
 }

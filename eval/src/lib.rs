@@ -3,24 +3,37 @@
 //!
 //! ```no_run
 //! use std::path::Path;
-//! use topk_data::cifar100::{self, Split};
-//! use topk_eval::{Evaluation, Model};
-//! use topk_native::{Device, Runtime};
-//! use topk_ops::accuracy::Accuracy;
+//! use std::sync::atomic::AtomicBool;
+//! use topk_data::{ImageSet, Options};
+//! use topk_eval::{Evaluation, Execution, Finished, Model, Plan, labels_of};
+//! use topk_native::Runtime;
 //!
-//! let test = cifar100::load(Path::new("cifar-100-binary"), Split::Test)?;
+//! let set = ImageSet::open(Path::new("imagenet/val"), &Options::default())?;
+//! let labels = labels_of(&set);
 //! let runtime = Runtime::load()?;
-//! let mut model = Model::open(&runtime, Path::new("best.onnx"), Device::Auto, None)?;
-//! let ranks = Evaluation::new(&model, &test, 5, None)?.label_ranks(&mut model, &test, 256, |_| ())?;
-//! println!("top-5 accuracy {}", Accuracy::of(&ranks, 5).topk());
+//! let model = Model::open(&runtime, Path::new("best.onnx"), Execution::default())?;
+//! let plan = Plan::new(&set)?;
+//! let mut evaluation = Evaluation::new(&runtime, &set, &labels, vec![model], &plan)?;
+//! let places: Vec<usize> = evaluation.places().collect();
+//! if let Finished::Results(results) = evaluation.run(&places, &AtomicBool::new(false), |_| ())? {
+//!     println!("top-5 accuracy {:?}", results.models[0].metrics.topk(5));
+//! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 pub mod args;
+mod assignment;
 mod evaluation;
 mod model;
-mod report;
+mod pipeline;
+mod provider;
+mod recipe;
 
-pub use evaluation::{Evaluation, EvaluationError};
-pub use model::{Model, ModelError, Provider};
-pub use report::{Report, Result};
+pub use assignment::Assignment;
+pub use evaluation::{
+    Evaluation, EvaluationError, Finished, Labels, OnError, Plan, Progress, labels_of,
+};
+pub use model::{Execution, InputKind, InputTensor, Model, ModelError};
+pub use pipeline::{Batch, Pipeline, SizeError};
+pub use provider::{ParseProviderError, Provider};
+pub use recipe::{Crops, Preset, Recipe, RecipeError, Wishes};

@@ -7,7 +7,7 @@ use topk_eval::args::Args;
 
 fn main() -> ExitCode {
     match Args::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -1,34 +1,20 @@
-use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use ort::ep;
-use ort::session::Session;
-use ort::session::builder::SessionBuilder;
-use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+use half::f16;
+use ort::session::{Session, SessionInputValue};
+use ort::value::{DynValue, Outlet, TensorElementType, TensorRef, ValueType};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-use topk_native::{Device, Runtime, driver_version, onnxruntime};
+use topk_native::Runtime;
 use topk_onnx::{CardError, ModelCard};
 
-/// Where a model runs.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Provider {
-    /// ONNX Runtime's CPU execution provider.
-    Cpu,
-    /// The CUDA execution provider on the GPU of this index, with TF32 off.
-    Cuda(usize),
-}
+use crate::assignment::{Assignment, RECORD, assignment};
+use crate::provider::Provider;
 
-impl fmt::Display for Provider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(index) => write!(f, "cuda:{index}"),
-        }
-    }
-}
+/// Channels of an image: red, green, blue.
+const CHANNELS: usize = 3;
 
 /// Why a model cannot be loaded or run. Every message names its file.
 #[derive(Debug, Error)]
@@ -66,14 +52,14 @@ pub enum ModelError {
         /// What is wrong.
         error: CardError,
     },
-    /// CUDA was asked for and cannot be used.
+    /// The provider that was asked for cannot be used.
     #[error(
-        "cuda:{index} was asked for, but ONNX Runtime cannot use it: {reason}. `cargo xtask doctor` \
-         says what is missing; --device cpu goes without"
+        "{provider} was asked for, but ONNX Runtime cannot use it: {reason}. `cargo xtask doctor` says \
+         what is missing; --provider cpu goes without"
     )]
-    Cuda {
-        /// Index of the GPU.
-        index: usize,
+    Provider {
+        /// The provider.
+        provider: Provider,
         /// What is missing.
         reason: String,
     },
@@ -87,56 +73,80 @@ pub enum ModelError {
     },
 }
 
-/// An ONNX image classifier, ready to run: one `f32` input `[batch, 3, height, width]`, and scores
-/// `[batch, classes]` as its first output.
+/// How models are run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Execution {
+    /// The execution provider.
+    pub provider: Provider,
+    /// Threads of the CPU; `None` lets ONNX Runtime choose.
+    pub threads: Option<usize>,
+    /// Whether a GPU may round the factors of products to TF32's 11 bits.
+    pub tf32: bool,
+}
+
+/// What a model wants its images to be.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum InputKind {
+    /// Normalised, `f32` `[batch, channels, height, width]`.
+    F32,
+    /// Normalised, `f16` `[batch, channels, height, width]`.
+    F16,
+    /// As decoded, `u8` `[batch, height, width, channels]`.
+    U8,
+}
+
+/// Images in the form that a model wants.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum InputTensor {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+    U8(Vec<u8>),
+}
+
+/// An ONNX image classifier, ready to run: one input of images, and scores `[batch, classes]`, `f32` or
+/// `f16`, as its first output.
 #[derive(Debug)]
 pub struct Model {
     path: PathBuf,
     sha256: String,
     session: Session,
     input: String,
-    input_size: [usize; 3],
+    kind: InputKind,
+    input_size: [Option<usize>; 2],
+    batch: Option<usize>,
     classes: Option<usize>,
     card: Option<ModelCard>,
-    provider: Provider,
+    execution: Execution,
+    assignment: Assignment,
 }
 
 impl Model {
-    /// Loads a model for a device; `threads` of `None` lets ONNX Runtime choose.
+    /// Loads a model.
     ///
     /// # Errors
-    /// If the file cannot be read, is no ONNX model, or no image classifier; or if a GPU was asked
-    /// for by name and cannot be used. `auto` takes the CPU then.
+    /// If the file cannot be read, is no ONNX model, or no image classifier; or if a provider was asked
+    /// for by name and cannot be used. [`Provider::Auto`] takes the CPU then.
     pub fn open(
         runtime: &Runtime,
         path: &Path,
-        device: Device,
-        threads: Option<usize>,
+        mut execution: Execution,
     ) -> Result<Self, ModelError> {
-        let bytes = fs::read(path).map_err(|error| ModelError::Read {
-            path: path.to_owned(),
-            error,
-        })?;
-        let sha256 = Sha256::digest(&bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        drop(bytes);
-
-        let (session, provider) = match device {
-            Device::Cpu => (cpu_session(runtime, path, threads)?, Provider::Cpu),
-            Device::Cuda(index) => (
-                cuda_session(runtime, path, threads, index)?,
-                Provider::Cuda(index),
-            ),
-            Device::Auto => match cuda_session(runtime, path, threads, 0) {
-                Ok(session) => (session, Provider::Cuda(0)),
-                Err(ModelError::Cuda { .. }) => {
-                    (cpu_session(runtime, path, threads)?, Provider::Cpu)
+        let sha256 = sha256(path)?;
+        let session = match execution.provider {
+            Provider::Auto => {
+                execution.provider = Provider::Cuda(0);
+                match open_session(runtime, path, execution) {
+                    Err(ModelError::Provider { .. }) => {
+                        execution.provider = Provider::Cpu;
+                        open_session(runtime, path, execution)
+                    }
+                    session => session,
                 }
-                Err(error) => return Err(error),
-            },
-        };
+            }
+            _ => open_session(runtime, path, execution),
+        }?;
+        let assignment = assignment(&session).map_err(|reason| load_error(path, reason))?;
 
         let signature = |reason| ModelError::Signature {
             path: path.to_owned(),
@@ -149,14 +159,16 @@ impl Model {
                 names.len()
             )));
         };
-        let input_size = input_size(input.dtype())
-            .ok_or_else(|| signature(unexpected(input, "f32 [dynamic, 3, height, width]")))?;
+        let expected = "f32 or f16 [batch, 3, height, width], or u8 [batch, height, width, 3]";
+        let Some((kind, batch, input_size)) = image_input(input.dtype()) else {
+            return Err(signature(unexpected(input, expected)));
+        };
         let output = session
             .outputs()
             .first()
             .ok_or_else(|| signature("it has no outputs".to_owned()))?;
         let classes = classes(output.dtype())
-            .ok_or_else(|| signature(unexpected(output, "f32 [dynamic, classes]")))?;
+            .ok_or_else(|| signature(unexpected(output, "f32 or f16 [batch, classes]")))?;
         let input = input.name().to_owned();
         let card = read_card(&session, path)?;
         let named = card.as_ref().and_then(|card| card.class_names.as_ref());
@@ -168,16 +180,18 @@ impl Model {
                 class_names.len()
             )));
         }
-        let path = path.to_owned();
         Ok(Self {
-            path,
+            path: path.to_owned(),
             sha256,
             session,
             input,
+            kind,
             input_size,
+            batch,
             classes,
             card,
-            provider,
+            execution,
+            assignment,
         })
     }
 
@@ -191,9 +205,19 @@ impl Model {
         &self.sha256
     }
 
-    /// Channels, height and width of an input image.
-    pub fn input_size(&self) -> [usize; 3] {
+    /// What its images are to be.
+    pub fn kind(&self) -> InputKind {
+        self.kind
+    }
+
+    /// Height and width of an input image, as far as the file fixes them.
+    pub fn input_size(&self) -> [Option<usize>; 2] {
         self.input_size
+    }
+
+    /// Number of images in a batch, if the file fixes it.
+    pub fn batch(&self) -> Option<usize> {
+        self.batch
     }
 
     /// Number of scores, if the file fixes it.
@@ -206,35 +230,85 @@ impl Model {
         self.card.as_ref()
     }
 
-    /// Where it runs.
-    pub fn provider(&self) -> Provider {
-        self.provider
+    /// How it runs; [`Provider::Auto`] has been decided.
+    pub fn execution(&self) -> Execution {
+        self.execution
     }
 
-    /// Scores `[count, classes]`, row-major, of normalised images `[count, channels, height, width]`.
+    /// Which provider runs which operators.
+    pub fn assignment(&self) -> &Assignment {
+        &self.assignment
+    }
+
+    /// Scores `[count, classes]`, row-major, of `count` images of this height and width.
     ///
     /// # Errors
     /// If the run fails, or does not give one row of scores an image.
     ///
     /// # Panics
-    /// If `images` is not of that shape.
-    pub fn scores(&mut self, images: &[f32], count: usize) -> Result<Vec<f32>, ModelError> {
-        let [channels, height, width] = self.input_size;
+    /// If `images` is not of that shape and of this model's kind.
+    pub fn scores(
+        &mut self,
+        images: &InputTensor,
+        count: usize,
+        [height, width]: [usize; 2],
+    ) -> Result<Vec<f32>, ModelError> {
+        match self.batch {
+            Some(batch) if batch != count => self.scores_in_parts(images, count, [height, width]),
+            _ => self.run(images, count, [height, width]),
+        }
+    }
+
+    /// For a model whose batch has a fixed size: the last one is filled up with its first image.
+    fn scores_in_parts(
+        &mut self,
+        images: &InputTensor,
+        count: usize,
+        size: [usize; 2],
+    ) -> Result<Vec<f32>, ModelError> {
+        let batch = self.batch.unwrap_or(count);
+        let mut scores = Vec::new();
+        for start in (0..count).step_by(batch) {
+            let part = (count - start).min(batch);
+            let padded = images.padded(start, part, batch, 3 * size[0] * size[1]);
+            let found = self.run(&padded, batch, size)?;
+            scores.extend(&found[..found.len() / batch * part]);
+        }
+        Ok(scores)
+    }
+
+    fn run(
+        &mut self,
+        images: &InputTensor,
+        count: usize,
+        [height, width]: [usize; 2],
+    ) -> Result<Vec<f32>, ModelError> {
         let failed = |reason: String| ModelError::Run {
             path: self.path.clone(),
             reason,
         };
-        let input = TensorRef::from_array_view(([count, channels, height, width], images))
-            .expect("the caller gives images of the model's size");
+        let planes = [count, CHANNELS, height, width];
+        let rows = [count, height, width, CHANNELS];
+        let input: SessionInputValue = match (images, self.kind) {
+            (InputTensor::F32(images), InputKind::F32) => {
+                TensorRef::from_array_view((planes, &**images)).map(Into::into)
+            }
+            (InputTensor::F16(images), InputKind::F16) => {
+                TensorRef::from_array_view((planes, &**images)).map(Into::into)
+            }
+            (InputTensor::U8(images), InputKind::U8) => {
+                TensorRef::from_array_view((rows, &**images)).map(Into::into)
+            }
+            _ => panic!("the caller gives images of the model's kind"),
+        }
+        .expect("the caller gives images of the model's size");
         let outputs = self
             .session
             .run(ort::inputs![self.input.as_str() => input])
             .map_err(|error| failed(error.to_string()))?;
-        let (shape, scores) = outputs[0]
-            .try_extract_tensor::<f32>()
-            .map_err(|error| failed(error.to_string()))?;
-        match **shape {
-            [rows, classes] if rows == count as i64 && classes > 0 => Ok(scores.to_vec()),
+        let (shape, scores) = floats(&outputs[0]).map_err(|error| failed(error.to_string()))?;
+        match *shape {
+            [rows, classes] if rows == count as i64 && classes > 0 => Ok(scores),
             ref shape => Err(failed(format!(
                 "{count} images gave scores of shape {shape:?}"
             ))),
@@ -242,29 +316,79 @@ impl Model {
     }
 }
 
-fn session_builder(runtime: &Runtime, threads: Option<usize>) -> Result<SessionBuilder, String> {
-    let builder = Session::builder(runtime.environment()).map_err(|error| error.to_string())?;
-    match threads {
-        Some(threads) => builder
-            .with_intra_threads(threads)
-            .map_err(|error| error.to_string()),
-        None => Ok(builder),
+impl InputTensor {
+    /// Room for so many values.
+    pub fn zeros(kind: InputKind, len: usize) -> Self {
+        match kind {
+            InputKind::F32 => Self::F32(vec![0.0; len]),
+            InputKind::F16 => Self::F16(vec![f16::ZERO; len]),
+            InputKind::U8 => Self::U8(vec![0; len]),
+        }
+    }
+
+    /// `part` images from `start` on, and then the first of them, `batch` in all.
+    fn padded(&self, start: usize, part: usize, batch: usize, len: usize) -> Self {
+        fn padded<T: Copy>(values: &[T], part: usize, batch: usize, len: usize) -> Vec<T> {
+            let mut padded = values[..part * len].to_vec();
+            for _ in part..batch {
+                padded.extend_from_slice(&values[..len]);
+            }
+            padded
+        }
+        match self {
+            Self::F32(values) => Self::F32(padded(&values[start * len..], part, batch, len)),
+            Self::F16(values) => Self::F16(padded(&values[start * len..], part, batch, len)),
+            Self::U8(values) => Self::U8(padded(&values[start * len..], part, batch, len)),
+        }
     }
 }
 
-fn cpu_session(
-    runtime: &Runtime,
-    path: &Path,
-    threads: Option<usize>,
-) -> Result<Session, ModelError> {
-    let builder = session_builder(runtime, threads).map_err(|reason| load_error(path, reason))?;
-    load(builder, path)
+fn sha256(path: &Path) -> Result<String, ModelError> {
+    let hash = || {
+        let mut file = File::open(path)?;
+        let mut hash = Sha256::new();
+        let mut part = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut part)? {
+                0 => return Ok(hash.finalize()),
+                count => hash.update(&part[..count]),
+            }
+        }
+    };
+    let hash = hash().map_err(|error| ModelError::Read {
+        path: path.to_owned(),
+        error,
+    })?;
+    Ok(hash.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn load(mut builder: SessionBuilder, path: &Path) -> Result<Session, ModelError> {
-    builder
-        .commit_from_file(path)
-        .map_err(|error| load_error(path, error))
+fn open_session(
+    runtime: &Runtime,
+    path: &Path,
+    execution: Execution,
+) -> Result<Session, ModelError> {
+    let Execution {
+        provider,
+        threads,
+        tf32,
+    } = execution;
+    let missing = |reason| ModelError::Provider { provider, reason };
+    let providers = provider.dispatch(runtime, tf32).map_err(missing)?;
+    let load = |error: ort::Error| load_error(path, error);
+    let mut builder = Session::builder(runtime.environment())
+        // Threads that wait by spinning would take the time of those that decode.
+        .and_then(|builder| Ok(builder.with_intra_op_spinning(false)?))
+        .and_then(|builder| Ok(builder.with_config_entry(RECORD, "1")?))
+        .map_err(load)?;
+    if let Some(threads) = threads {
+        let with_threads = builder.with_intra_threads(threads);
+        builder = with_threads.map_err(|error| load_error(path, error))?;
+    }
+    if !providers.is_empty() {
+        let with_providers = builder.with_execution_providers(providers);
+        builder = with_providers.map_err(|error| missing(error.to_string()))?;
+    }
+    builder.commit_from_file(path).map_err(load)
 }
 
 fn load_error(path: &Path, reason: impl ToString) -> ModelError {
@@ -274,36 +398,16 @@ fn load_error(path: &Path, reason: impl ToString) -> ModelError {
     }
 }
 
-fn cuda_session(
-    runtime: &Runtime,
-    path: &Path,
-    threads: Option<usize>,
-    index: usize,
-) -> Result<Session, ModelError> {
-    let missing = |reason| ModelError::Cuda { index, reason };
-    driver_version().map_err(|error| missing(format!("there is no NVIDIA driver ({error})")))?;
-    onnxruntime::cuda_provider(runtime.path()).ok_or_else(|| {
-        missing(format!(
-            "{} has no CUDA provider beside it (run `cargo xtask setup --cuda`)",
-            runtime.path().display()
-        ))
-    })?;
-    onnxruntime::load_cuda_libraries(runtime.path()).map_err(|error| missing(error.to_string()))?;
-    let device_id = i32::try_from(index).map_err(|_| missing("no such GPU".to_owned()))?;
-    // ONNX Runtime would turn TF32 on and fall back to the CPU in silence.
-    let provider = ep::CUDA::default()
-        .with_device_id(device_id)
-        .with_tf32(false)
-        .build()
-        .error_on_failure();
-    let builder = session_builder(runtime, threads)
-        .and_then(|builder| {
-            builder
-                .with_execution_providers([provider])
-                .map_err(|error| error.to_string())
-        })
-        .map_err(missing)?;
-    load(builder, path)
+/// Shape and values of an output of `f32` or `f16`.
+fn floats(value: &DynValue) -> ort::Result<(Vec<i64>, Vec<f32>)> {
+    if let Ok((shape, values)) = value.try_extract_tensor::<f16>() {
+        return Ok((
+            shape.to_vec(),
+            values.iter().map(|value| value.to_f32()).collect(),
+        ));
+    }
+    let (shape, values) = value.try_extract_tensor::<f32>()?;
+    Ok((shape.to_vec(), values.to_vec()))
 }
 
 fn read_card(session: &Session, path: &Path) -> Result<Option<ModelCard>, ModelError> {
@@ -326,32 +430,42 @@ fn read_card(session: &Session, path: &Path) -> Result<Option<ModelCard>, ModelE
     })
 }
 
-/// Shape of a tensor of `f32`.
-fn float_shape(value: &ValueType) -> Option<&[i64]> {
-    match value {
-        ValueType::Tensor {
-            ty: TensorElementType::Float32,
-            shape,
-            ..
-        } => Some(shape),
-        _ => None,
-    }
-}
-
-/// The images that a model takes, if it takes a batch of any size of images of one size.
-fn input_size(value: &ValueType) -> Option<[usize; 3]> {
-    match *float_shape(value)? {
-        [..0, channels, height, width] if channels == 3 && height > 0 && width > 0 => {
-            Some([channels as usize, height as usize, width as usize])
-        }
-        _ => None,
-    }
+/// Kind, size of a batch, and height and width, if it is an input of images.
+fn image_input(value: &ValueType) -> Option<(InputKind, Option<usize>, [Option<usize>; 2])> {
+    let ValueType::Tensor { ty, shape, .. } = value else {
+        return None;
+    };
+    let kind = match ty {
+        TensorElementType::Float32 => InputKind::F32,
+        TensorElementType::Float16 => InputKind::F16,
+        TensorElementType::Uint8 => InputKind::U8,
+        _ => return None,
+    };
+    let &[batch, a, b, c] = &**shape else {
+        return None;
+    };
+    let (channels, size) = match kind {
+        InputKind::U8 => (c, [a, b]),
+        InputKind::F32 | InputKind::F16 => (a, [b, c]),
+    };
+    // What is not known is −1.
+    let known = |dim: i64| usize::try_from(dim).ok();
+    let good = known(channels).is_none_or(|channels| channels == CHANNELS);
+    let some = [batch, size[0], size[1]].iter().all(|&dim| dim != 0);
+    (good && some).then(|| (kind, known(batch), size.map(known)))
 }
 
 /// The number of scores; `Some(None)` if it is known only at run time.
 fn classes(value: &ValueType) -> Option<Option<usize>> {
-    match *float_shape(value)? {
-        [_, classes] => Some(usize::try_from(classes).ok()),
+    match value {
+        ValueType::Tensor {
+            ty: TensorElementType::Float32 | TensorElementType::Float16,
+            shape,
+            ..
+        } => match **shape {
+            [_, classes] => Some(usize::try_from(classes).ok()),
+            _ => None,
+        },
         _ => None,
     }
 }

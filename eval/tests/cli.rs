@@ -72,20 +72,24 @@ impl Case {
             .unwrap()
     }
 
-    /// The error that a run ends with: one line of the program's own, and no results.
+    /// The error that a run ends with, and no results.
     fn error(&self, flags: &[&str]) -> String {
         let json = self.path("out.json");
         let output = self.run(&[flags, &["--json", json.to_str().unwrap()]].concat());
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(output.stdout.is_empty(), "{output:?}");
         assert!(!json.exists());
-        let message = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(message.trim_end().lines().count(), 1, "{message}");
-        message
-            .strip_prefix("error: ")
-            .expect(&message)
-            .trim_end()
-            .to_owned()
+        let printed = String::from_utf8(output.stderr).unwrap();
+        let (_, message) = printed.split_once("error: ").expect(&printed);
+        message.trim_end().to_owned()
+    }
+
+    /// The results of a run.
+    fn results(&self, flags: &[&str]) -> Value {
+        let json = self.path("out.json");
+        let output = self.run(&[flags, &["--json", json.to_str().unwrap()]].concat());
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&fs::read(json).unwrap()).unwrap()
     }
 }
 
@@ -143,58 +147,114 @@ fn in_order() -> Box<GraphProtoBuilder> {
     linear(32, (0..CLASSES).map(|class| -(class as f32)).collect())
 }
 
+/// The numbers of images that are right, by k.
+fn correct(results: &Value, model: usize) -> Vec<(u64, u64)> {
+    let topk = results["models"][model]["metrics"]["topk"]
+        .as_array()
+        .unwrap();
+    let pair = |topk: &Value| Some((topk["k"].as_u64()?, topk["correct"].as_u64()?));
+    topk.iter().map(|topk| pair(topk).unwrap()).collect()
+}
+
 #[test]
 fn counts_are_exact_and_written_to_the_file() {
     let case = Case::new();
-    let json = case.path("out.json");
     // The last batch is smaller than the others.
-    let flags = [
-        "--topk",
-        "2",
-        "--batch-size",
-        "3",
-        "--device",
-        "cpu",
-        "--json",
-    ];
-    let output = case.run(&[&flags[..], &[json.to_str().unwrap()]].concat());
-    assert!(output.status.success(), "{output:?}");
-    assert!(
-        output.stderr.is_empty(),
-        "no bar where there is no terminal: {output:?}"
-    );
-    let table = String::from_utf8(output.stdout).unwrap();
-    let row = table.lines().nth(1).unwrap();
-    assert!(row.ends_with("     10   30.00%   50.00%  cpu"), "{table}");
-
-    let report: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
-    let results = report["results"].as_array().unwrap();
-    assert_eq!(results.len(), 1);
-    assert_eq!(
-        results[0]["model"],
-        case.path("model.onnx").to_str().unwrap()
-    );
-    for (key, expected) in [
-        ("images", 10),
-        ("k", 2),
-        ("top1_correct", 3),
-        ("topk_correct", 5),
-    ] {
-        assert_eq!(results[0][key], expected, "{key}");
-    }
-    assert_eq!(results[0]["mean"][0], 0.5);
-    assert_eq!(results[0]["provider"], "cpu");
+    let flags = ["--topk", "2,4", "--batch-size", "3", "--device", "cpu"];
+    let results = case.results(&flags);
+    assert_eq!(correct(&results, 0), [(1, 3), (2, 5), (4, 7)]);
+    assert_eq!(results["complete"], true);
+    assert_eq!(results["data"]["images"], 10);
+    let model = &results["models"][0]["model"];
+    assert_eq!(model["path"], case.path("model.onnx").to_str().unwrap());
+    assert_eq!(model["normalization"]["mean"][0], 0.5);
+    assert_eq!(model["provider"], "cpu");
+    assert_eq!(model["nodes"]["CPUExecutionProvider"], 2);
+    let ranks = &results["models"][0]["outcomes"]["rank"];
+    assert_eq!(*ranks, serde_json::json!(Case::LABELS));
 }
 
 #[test]
 fn several_models_give_a_result_each() {
     let case = Case::new();
     fs::copy(case.path("model.onnx"), case.path("again.onnx")).unwrap();
-    let again = case.path("again.onnx");
-    let output = case.run(&["--model", again.to_str().unwrap()]);
-    let table = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(table.lines().count(), 3, "{table}");
-    assert!(table.contains("again.onnx"), "{table}");
+    let pattern = case.path("ag*.onnx");
+    let results = case.results(&["--model", pattern.to_str().unwrap()]);
+    assert_eq!(correct(&results, 0), correct(&results, 1));
+    let results = case.results(&["--model", case.folder.path().to_str().unwrap()]);
+    let paths: Vec<&str> = (0..3)
+        .map(|i| results["models"][i]["model"]["path"].as_str().unwrap())
+        .map(|path| path.rsplit_once('/').unwrap().1)
+        .collect();
+    // The one that was named, and those in the folder.
+    assert_eq!(paths, ["model.onnx", "again.onnx", "model.onnx"]);
+    fs::remove_file(case.path("out.json")).unwrap();
+    let error = case.error(&["--model", case.path("no*.onnx").to_str().unwrap()]);
+    assert!(
+        error.ends_with("no*.onnx holds no models: expected .onnx files"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_run_goes_on_where_it_was_cut_off_and_parts_make_the_whole() {
+    let case = Case::new();
+    let flags = ["--batch-size", "3", "--device", "cpu"];
+    let outcomes = |results: &Value| results["models"][0]["outcomes"].clone();
+    let metrics = |results: &Value| results["models"][0]["metrics"].clone();
+    let whole = case.results(&flags);
+    let mut parts = Vec::new();
+    for shard in ["1/3", "2/3", "3/3"] {
+        let results = case.results(&[&flags[..], &["--shard", shard]].concat());
+        assert_eq!(results["complete"], true);
+        let part = case.path(&shard.replace('/', "-"));
+        fs::write(&part, serde_json::to_vec(&results).unwrap()).unwrap();
+        parts.push(part);
+    }
+    let merged = case.path("merged.json");
+    let merge = |parts: &[PathBuf], flags: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_topk-eval"));
+        command.arg("merge").args(parts).arg("--json").arg(&merged);
+        command.args(flags).output().unwrap()
+    };
+    let read = || -> Value { serde_json::from_slice(&fs::read(&merged).unwrap()).unwrap() };
+    assert!(merge(&parts, &[]).status.success());
+    assert_eq!(outcomes(&read()), outcomes(&whole));
+    assert_eq!(metrics(&read()), metrics(&whole));
+    assert_eq!(read()["images"], whole["images"]);
+
+    let output = merge(&parts[..2], &[]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("4 of 10 images are in none of the results"),
+        "{error}"
+    );
+    assert!(merge(&parts[..2], &["--allow-missing"]).status.success());
+    assert_eq!(read()["complete"], false);
+    fs::copy(&merged, case.path("out.json")).unwrap();
+    let resumed = case.results(&[&flags[..], &["--resume"]].concat());
+    assert_eq!(outcomes(&resumed), outcomes(&whole));
+    assert_eq!(metrics(&resumed), metrics(&whole));
+    assert_eq!(resumed["complete"], true);
+
+    fs::copy(&merged, case.path("out.json")).unwrap();
+    let other = ["--resume", "--mean", "0,0,0", "--std", "1,1,1"];
+    let output = case.run(
+        &[
+            &flags[..],
+            &other,
+            &["--json", case.path("out.json").to_str().unwrap()],
+        ]
+        .concat(),
+    );
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("out.json cannot be resumed"), "{error}");
+    assert!(error.contains("mean"), "{error}");
+    // What was measured is still there.
+    assert_eq!(
+        fs::read(case.path("out.json")).unwrap(),
+        fs::read(&merged).unwrap()
+    );
 }
 
 #[test]
@@ -277,7 +337,9 @@ fn models_that_are_no_image_classifiers_are_refused() {
     let error = case.error(&[]);
     assert!(error.contains("`a` is "), "{error}");
     assert!(
-        error.contains("expected f32 [dynamic, 3, height, width]"),
+        error.contains(
+            "expected f32 or f16 [batch, 3, height, width], or u8 [batch, height, width, 3]"
+        ),
         "{error}"
     );
 }
@@ -314,20 +376,25 @@ fn a_model_for_other_images_is_refused() {
     let case = Case::new();
     case.write_model(&linear(16, vec![0.0; CLASSES]), None);
     let error = case.error(&["--mean", "0,0,0", "--std", "1,1,1"]);
-    assert!(error.contains("takes images of [3, 16, 16]"), "{error}");
-    assert!(error.contains("the data's are [3, 32, 32]"), "{error}");
+    assert_eq!(
+        error,
+        "test.bin/00000 comes to 32x32 pixels (height x width), and the model takes 16x16: say how \
+         images are resized (--resize or --preset)"
+    );
+    let flags = ["--mean", "0,0,0", "--std", "1,1,1", "--resize", "16"];
+    assert_eq!(case.results(&flags)["data"]["images"], 10);
 }
 
 #[test]
 fn k_must_be_a_number_of_classes() {
     let case = Case::new();
-    for k in ["0", "7"] {
-        let error = case.error(&["--topk", k]);
-        assert!(
-            error.starts_with(&format!("--topk {k} is not in 1..=6: /")),
-            "{error}"
-        );
-    }
+    assert_eq!(
+        case.error(&["--topk", "2,7"]),
+        "--topk 7 is not in 1..=6: there are 6 classes to choose from"
+    );
+    let output = case.run(&["--topk", "0"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("expected a number from 1"), "{error}");
 }
 
 #[test]
@@ -348,7 +415,10 @@ fn unreadable_records_are_named() {
 
     fs::remove_file(case.path("test.bin")).unwrap();
     let error = case.error(&[]);
-    assert!(error.contains("holds no CIFAR-100"), "{error}");
+    assert!(
+        error.contains("is no data set that is recognised"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -374,7 +444,7 @@ fn nan_scores_are_refused() {
     case.write_model(&linear(32, bias), Some(&card()));
     let error = case.error(&[]);
     assert!(
-        error.ends_with("model.onnx gives NaN for image 0, which has no rank"),
+        error.contains("model.onnx: test.bin/00000: the model gives NaN for class 3"),
         "{error}"
     );
 }

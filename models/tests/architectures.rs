@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use tch::{Device, Kind, Tensor, no_grad};
-use topk_eval::Model;
+use topk_eval::{Execution, InputTensor, Model};
 use topk_models::{
     Architecture, ArchitectureError, Checkpoint, ExportOptions, Mode, Network, architecture,
     architectures, export,
@@ -124,6 +124,10 @@ fn compare(families: &[&str]) {
     let path = folder.path().join("model.onnx");
     let runtime = Runtime::load().unwrap();
     // What it compares is compared here.
+    let execution = Execution {
+        threads: Some(1),
+        ..Execution::default()
+    };
     let options = ExportOptions {
         verify: false,
         ..ExportOptions::default()
@@ -149,8 +153,14 @@ fn compare(families: &[&str]) {
             Vec::<f32>::try_from(logits.view(-1)).unwrap()
         };
         export(checkpoint, &options, &path).unwrap();
-        let mut model = Model::open(&runtime, &path, topk_native::Device::Cpu, Some(1)).unwrap();
-        let onnx = model.scores(&images, BATCH).unwrap();
+        let mut model = Model::open(&runtime, &path, execution).unwrap();
+        let onnx = model
+            .scores(
+                &InputTensor::F32(images),
+                BATCH,
+                [original.size[1], original.size[2]],
+            )
+            .unwrap();
 
         let [libtorch, onnx] = [libtorch, onnx].map(|logits| original.difference(&logits));
         println!(

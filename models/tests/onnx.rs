@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use tch::{Device, Kind, Tensor, no_grad};
-use topk_eval::Model;
+use topk_eval::{Execution, InputTensor, Model};
 use topk_models::{Checkpoint, Classifier, ExportOptions, Mode, Network, export};
 use topk_native::Runtime;
 use topk_onnx::ModelCard;
@@ -26,7 +26,7 @@ fn onnx_runtime_gives_the_scores_of_libtorch() {
     assert!(verification.difference <= 1e-5, "{verification}");
 
     let runtime = Runtime::load().unwrap();
-    let mut model = Model::open(&runtime, &path, topk_native::Device::Cpu, None).unwrap();
+    let mut model = Model::open(&runtime, &path, Execution::default()).unwrap();
     assert_eq!(model.card(), Some(checkpoint(&network).card()));
     assert_eq!(model.classes(), Some(CLASSES));
     // The batch is dynamic.
@@ -35,7 +35,9 @@ fn onnx_runtime_gives_the_scores_of_libtorch() {
         let expected = no_grad(|| network.forward(&images, Mode::Eval));
         let expected: Vec<f32> = Vec::try_from(expected.view(-1)).unwrap();
         let images: Vec<f32> = Vec::try_from(images.view(-1)).unwrap();
-        let found = model.scores(&images, count).unwrap();
+        let found = model
+            .scores(&InputTensor::F32(images), count, [32; 2])
+            .unwrap();
         assert_eq!(found.len(), expected.len());
         let spread = expected
             .iter()

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use topk_eval::Model;
+use topk_eval::{Execution, InputTensor, Model};
 use topk_models::{
     CLASSES, Checkpoint, ExportOptions, Head, LOGITS, LOSS, PROBABILITIES, architecture, export,
 };
@@ -142,10 +142,11 @@ fn checkpoint(name: &str, [height, width]: [usize; 2], gain: f64) -> Checkpoint 
 }
 
 /// Scores of a model in ONNX Runtime.
-fn scores(model: &Path, images: &[f32]) -> Vec<f32> {
+fn scores(model: &Path, images: &[f32], size: [usize; 2]) -> Vec<f32> {
     let runtime = Runtime::load().unwrap();
-    let mut model = Model::open(&runtime, model, topk_native::Device::Cpu, None).unwrap();
-    model.scores(images, BATCH).unwrap()
+    let mut model = Model::open(&runtime, model, Execution::default()).unwrap();
+    let images = InputTensor::F32(images.to_vec());
+    model.scores(&images, BATCH, size).unwrap()
 }
 
 #[test]
@@ -158,7 +159,7 @@ fn every_family_computes_there_what_it_computes_in_onnx_runtime() {
         export(checkpoint(name, size, gain), &options, &path).unwrap();
         let shape = [BATCH, 3, size[0], size[1]];
         let images = values("images", shape.iter().product(), -2.0, 2.0);
-        let expected = scores(&path, &images);
+        let expected = scores(&path, &images, size);
         let images = Images::floats(&shape, &images);
         let Some(found) = run_in_opencv(TEST, &path, &images, &[LOGITS]) else {
             return;
@@ -194,7 +195,7 @@ impl Bytes {
             logits: Vec::new(),
         };
         let normalized: Vec<f32> = bytes.fractions().iter().map(|x| (x - 0.5) / 0.25).collect();
-        bytes.logits = scores(&path, &normalized);
+        bytes.logits = scores(&path, &normalized, [side; 2]);
         bytes
     }
 

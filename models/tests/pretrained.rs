@@ -3,18 +3,17 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use lzma_rust2::XzReader;
 use serde_json::Value;
-use topk_eval::Model;
-use topk_image::{Limits, Preprocessing, Preprocessor};
+use topk_data::{ImageSet, Options};
+use topk_eval::{Evaluation, Execution, Finished, Model, Plan, labels_of};
 use topk_models::{Checkpoint, ExportOptions, export, images};
-use topk_native::{Device, Runtime};
+use topk_native::Runtime;
 use topk_onnx::ModelCard;
 use topk_testing::skip;
 use topk_weights::StateDict;
-
-const BATCH: usize = 25;
 
 /// The classes that onnxruntime finds in the images with the same weights, in files that others made.
 fn golden(shared: &Path) -> Vec<Value> {
@@ -77,50 +76,42 @@ fn real_weights_find_the_same_classes_in_real_images() {
             .unwrap();
         println!("{file}: {verification}");
 
-        let resize = wanted.resize.unwrap().shorter_side as u32;
-        let crop = wanted.size[1] as u32;
-        let preprocessing = Preprocessing::torchvision(resize, crop);
-        let mut preprocessor = Preprocessor::new(preprocessing, Limits::default()).unwrap();
-        let table = wanted.normalization.table();
-        let mut model = Model::open(&Runtime::load().unwrap(), &onnx, Device::Cpu, None).unwrap();
+        let set =
+            ImageSet::open(&shared.join("data/imagenet-sample"), &Options::default()).unwrap();
+        let labels = labels_of(&set);
+        let runtime = Runtime::load().unwrap();
+        let model = Model::open(&runtime, &onnx, Execution::default()).unwrap();
+        let plan = Plan::new(&set).unwrap();
+        let mut evaluation = Evaluation::new(&runtime, &set, &labels, vec![model], &plan).unwrap();
+        let places: Vec<usize> = evaluation.places().collect();
+        let finished = evaluation.run(&places, &AtomicBool::new(false), |_| ());
+        let Finished::Results(results) = finished.unwrap() else {
+            panic!("all images can be read");
+        };
         let (mut top1, mut top5) = (0, 0);
-        for batch in golden[1..].chunks(BATCH) {
-            let mut input = vec![0.0; batch.len() * 3 * (crop * crop) as usize];
-            for (line, input) in batch
+        for (image, outcome) in results.images.iter().zip(&results.models[0].outcomes) {
+            let expected = golden
                 .iter()
-                .zip(input.chunks_mut(3 * (crop * crop) as usize))
-            {
-                let file = line["file"].as_str().unwrap();
-                let encoded = fs::read(shared.join("data/imagenet-sample").join(file)).unwrap();
-                preprocessor
-                    .crops(&encoded)
-                    .unwrap()
-                    .normalize(&table, input);
-            }
-            let logits = model.scores(&input, batch.len()).unwrap();
-            for (line, logits) in batch.iter().zip(logits.chunks(logits.len() / batch.len())) {
-                let mut classes: Vec<usize> = (0..logits.len()).collect();
-                classes.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
-                let expected = &line[name];
-                assert_eq!(
-                    Value::from(&classes[..5]),
-                    expected["top5"],
-                    "{file}: {}",
-                    line["file"]
-                );
-                let logit = expected["logit"].as_f64().unwrap();
-                assert!(
-                    (f64::from(logits[classes[0]]) - logit).abs() < 1e-4,
-                    "{line}"
-                );
-                let label = line["label"].as_u64().unwrap() as usize;
-                top1 += usize::from(classes[0] == label);
-                top5 += usize::from(classes[..5].contains(&label));
-            }
+                .find(|line| line["file"] == *image.name)
+                .unwrap();
+            assert_eq!(expected["label"], image.labels[0], "{}", image.name);
+            let outcome = outcome.as_ref().unwrap();
+            let classes: Vec<u32> = outcome.best.iter().map(|guess| guess.class).collect();
+            assert_eq!(
+                Value::from(classes),
+                expected[name]["top5"],
+                "{file}: {}",
+                image.name
+            );
+            top1 += usize::from(outcome.rank < 1);
+            top5 += usize::from(outcome.rank < 5);
         }
         let correct = &golden[0]["correct"][name];
         assert_eq!(correct["top1"], top1, "{file}");
         assert_eq!(correct["top5"], top5, "{file}");
-        println!("{file}: {top1} and {top5} of {} right", golden.len() - 1);
+        println!(
+            "{file}: {top1} and {top5} of {} right",
+            results.images.len()
+        );
     }
 }

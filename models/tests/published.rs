@@ -7,9 +7,9 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use topk_eval::Model;
+use topk_eval::{Execution, Model};
 use topk_models::{Classifier, architecture, architectures, images};
-use topk_native::{Device, Runtime};
+use topk_native::Runtime;
 use topk_onnx::ModelCard;
 use topk_weights::{StateDict, Tensor};
 
@@ -156,7 +156,7 @@ impl Case {
         self.write(&format!("model {arguments} --out card.onnx"));
         let runtime = Runtime::load().unwrap();
         let path = self.folder.path().join("card.onnx");
-        let model = Model::open(&runtime, &path, Device::Cpu, None).unwrap();
+        let model = Model::open(&runtime, &path, Execution::default()).unwrap();
         model.card().unwrap().clone()
     }
 

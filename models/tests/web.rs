@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use topk_eval::Model;
+use topk_eval::{Execution, InputTensor, Model};
 use topk_models::{Checkpoint, ExportOptions, Head, architecture, onnx_model};
 use topk_native::Runtime;
 use topk_onnx::proto::ModelProto;
@@ -96,7 +96,10 @@ fn expected(model: &mut Model, pixels: &[u8], k: usize) -> Vec<(String, f64)> {
             (fraction - card.mean[channel]) / card.std[channel]
         })
         .collect();
-    let scores = model.scores(&images, 1).unwrap();
+    let [_, height, width] = card.input_size;
+    let scores = model
+        .scores(&InputTensor::F32(images), 1, [height, width])
+        .unwrap();
     let sum: f64 = scores.iter().map(|&score| f64::from(score).exp()).sum();
     let mut classes: Vec<_> = card
         .class_names
@@ -187,7 +190,7 @@ fn classes_are_those_of_onnx_runtime_for_the_pixels_of_pillow() {
             "expected.onnx",
             &onnx_model(checkpoint(*network), &plain()).unwrap(),
         );
-        let mut model = Model::open(&runtime, &path, topk_native::Device::Cpu, None).unwrap();
+        let mut model = Model::open(&runtime, &path, Execution::default()).unwrap();
         let expected = expected(&mut model, &pixels, *k);
         let classes: Vec<(String, f64)> = serde_json::from_value(seen["classes"].clone()).unwrap();
         assert_eq!(classes.len(), *k, "{what}");

@@ -102,6 +102,30 @@ impl Preprocessor {
         })
     }
 
+    /// Resizes and crops an image that has been decoded, such as for several preprocessors.
+    ///
+    /// # Errors
+    ///
+    /// As [`crops`](Self::crops).
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many pixels as the width and height say.
+    pub fn crops_of(&mut self, image: &RgbImage) -> Result<Crops<'_>, ImageError> {
+        assert_eq!(
+            image.pixels.len(),
+            3 * image.width as usize * image.height as usize
+        );
+        let own = std::mem::take(&mut self.image);
+        self.image = image.clone();
+        let size = self.take(self.preprocessing.resize);
+        self.image = own;
+        Ok(Crops {
+            size: size?,
+            pixels: &self.crops,
+        })
+    }
+
     /// Fills the crops and returns their size.
     fn take(&mut self, resize: Resize) -> Result<[u32; 2], ImageError> {
         let Preprocessing { crop, .. } = self.preprocessing;

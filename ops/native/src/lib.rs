@@ -6,6 +6,7 @@
 mod cuda;
 mod device;
 mod library;
+mod machine;
 pub mod onnxruntime;
 #[cfg(feature = "ort")]
 mod runtime;
@@ -14,5 +15,6 @@ pub mod torch;
 pub use cuda::{driver_version, runtime_version};
 pub use device::{Device, ParseDeviceError};
 pub use library::LoadError;
+pub use machine::{platform, processor};
 #[cfg(feature = "ort")]
 pub use runtime::{Runtime, RuntimeError};

@@ -1,4 +1,4 @@
-use std::{fmt, fs};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,13 +20,9 @@ pub struct Machine {
 impl Machine {
     /// This machine, with the threads of the current rayon pool.
     pub fn current() -> Self {
-        let cpu = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("model name"))?;
-            Some(line.split_once(':')?.1.trim().to_owned())
-        });
         Self {
-            cpu: cpu.unwrap_or_else(|| "unknown".to_owned()),
-            platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            cpu: topk_native::processor(),
+            platform: topk_native::platform(),
             threads: rayon::current_num_threads(),
             instructions: topk_ops::instructions().to_owned(),
         }

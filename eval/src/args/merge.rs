@@ -1,0 +1,30 @@
+//! Results of parts as those of the whole.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use topk_results::Results;
+
+use super::outputs::OutputArgs;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct MergeArgs {
+    /// Results of shards, or of parts of a run that was cut off
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+
+    /// Allow images that are in none of the files; the results are then marked as partial
+    #[arg(long)]
+    allow_missing: bool,
+
+    #[command(flatten)]
+    outputs: OutputArgs,
+}
+
+impl MergeArgs {
+    pub(super) fn run(&self) -> Result<()> {
+        let parts = self.files.iter().map(|path| Results::read(path));
+        let merged = Results::merge(parts.collect::<Result<_, _>>()?, self.allow_missing)?;
+        self.outputs.write(&merged, None)
+    }
+}

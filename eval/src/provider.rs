@@ -1,0 +1,117 @@
+use std::fmt;
+use std::str::FromStr;
+
+use ort::ep::{self, ExecutionProviderDispatch};
+use thiserror::Error;
+use topk_native::{Runtime, driver_version, onnxruntime};
+
+/// The execution provider of ONNX Runtime that is asked for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Provider {
+    /// CUDA on the first GPU if it can be used, or else the CPU.
+    #[default]
+    Auto,
+    /// ONNX Runtime's own for the CPU.
+    Cpu,
+    /// CUDA on the GPU of this index.
+    Cuda(usize),
+    /// TensorRT on the GPU of this index; what it cannot run goes to CUDA.
+    TensorRt(usize),
+    /// OpenVINO, on the device that it chooses.
+    OpenVino,
+}
+
+/// A text names no execution provider.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error(
+    "`{0}` is not a provider: expected auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N or openvino"
+)]
+pub struct ParseProviderError(String);
+
+impl FromStr for Provider {
+    type Err = ParseProviderError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, index) = match text.split_once(':') {
+            Some((name, index)) => (name, index.parse().ok()),
+            None => (text, Some(0)),
+        };
+        match (name, index) {
+            ("cuda", Some(index)) => Ok(Self::Cuda(index)),
+            ("tensorrt", Some(index)) => Ok(Self::TensorRt(index)),
+            ("auto", _) if name == text => Ok(Self::Auto),
+            ("cpu", _) if name == text => Ok(Self::Cpu),
+            ("openvino", _) if name == text => Ok(Self::OpenVino),
+            _ => Err(ParseProviderError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::TensorRt(index) => write!(f, "tensorrt:{index}"),
+            Self::OpenVino => f.write_str("openvino"),
+        }
+    }
+}
+
+impl Provider {
+    /// What to register with a session; none for the CPU's own.
+    ///
+    /// # Errors
+    /// What is missing, in words, if the provider cannot be loaded.
+    pub(crate) fn dispatch(
+        self,
+        runtime: &Runtime,
+        tf32: bool,
+    ) -> Result<Vec<ExecutionProviderDispatch>, String> {
+        // ONNX Runtime would turn TF32 on and fall back to the CPU in silence.
+        let cuda = |index: usize| -> Result<_, String> {
+            gpu_libraries(runtime)?;
+            let index = i32::try_from(index).map_err(|_| "there is no such GPU".to_owned())?;
+            let cuda = ep::CUDA::default().with_device_id(index).with_tf32(tf32);
+            Ok((index, cuda.build().error_on_failure()))
+        };
+        match self {
+            Self::Auto | Self::Cpu => Ok(Vec::new()),
+            Self::Cuda(index) => Ok(vec![cuda(index)?.1]),
+            Self::TensorRt(index) => {
+                let (index, cuda) = cuda(index)?;
+                let tensorrt = ep::TensorRT::default().with_device_id(index);
+                Ok(vec![tensorrt.build().error_on_failure(), cuda])
+            }
+            Self::OpenVino => Ok(vec![ep::OpenVINO::default().build().error_on_failure()]),
+        }
+    }
+}
+
+fn gpu_libraries(runtime: &Runtime) -> Result<(), String> {
+    driver_version().map_err(|error| format!("there is no NVIDIA driver ({error})"))?;
+    onnxruntime::cuda_provider(runtime.path()).ok_or_else(|| {
+        format!(
+            "{} has no CUDA provider beside it (run `cargo xtask setup --cuda`)",
+            runtime.path().display()
+        )
+    })?;
+    onnxruntime::load_cuda_libraries(runtime.path()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_written() {
+        for name in ["auto", "cpu", "cuda:0", "cuda:3", "tensorrt:1", "openvino"] {
+            assert_eq!(name.parse::<Provider>().unwrap().to_string(), name);
+        }
+        assert_eq!("cuda".parse(), Ok(Provider::Cuda(0)));
+        for name in ["", "gpu", "cuda:", "cuda:x", "cpu:0", "auto:1"] {
+            assert!(name.parse::<Provider>().is_err(), "{name}");
+        }
+    }
+}
