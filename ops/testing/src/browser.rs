@@ -75,8 +75,8 @@ pub fn browse(test: &str, site: &Site, page: &str) -> Option<String> {
     browse_alone(test, site, page)
 }
 
-/// [`browse`] without `onnxruntime-web`.
-fn browse_alone(test: &str, site: Site, page: &str) -> Option<String> {
+/// [`browse`] without `onnxruntime-web`, which then need not be there.
+pub fn browse_alone(test: &str, site: Site, page: &str) -> Option<String> {
     let Some(program) = CHROMIUM.iter().find_map(|name| on_path(name)) else {
         skip(test, &format!("none of {} found", CHROMIUM.join(", ")));
         return None;

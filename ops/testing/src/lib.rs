@@ -13,7 +13,7 @@ mod server;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-pub use browser::{ONNXRUNTIME_WEB, WebPackage, browse};
+pub use browser::{ONNXRUNTIME_WEB, WebPackage, browse, browse_alone};
 pub use python::{Environment, Packages, python, run};
 pub use server::Site;
 
