@@ -351,6 +351,12 @@ impl Results {
         names.split(',').next().unwrap_or(names).trim()
     }
 
+    /// How many of the images that count a model has right, for any k.
+    pub(crate) fn correct(&self, model: usize, k: usize) -> usize {
+        let right = self.counted(model).filter(|counted| counted.is_right(k));
+        right.count()
+    }
+
     /// The k that stands for "top-k" where there is room for one.
     pub(crate) fn largest_k(&self) -> usize {
         self.settings.topk.last().copied().unwrap_or(1)

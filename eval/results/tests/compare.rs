@@ -62,13 +62,13 @@ fn the_interval_is_about_two_standard_errors_wide() {
     };
     let results = run(size, &SKILLS, None);
     let comparison = Comparison::new((&results, 0), (&results, 1)).unwrap();
-    for paired in &comparison.topk {
-        let n = 5_000.0;
-        let [b, c] = [paired.only_before as f64, paired.only_after as f64];
-        let error = (b + c - (b - c).powi(2) / n).sqrt() / n;
-        let width = (paired.high - paired.low) / (2.0 * 1.96 * error);
-        assert!((0.98..1.05).contains(&width), "{width}");
-    }
+    // Near 100 %, where top-5 accuracy is here, the approximation is too narrow.
+    let paired = &comparison.topk[0];
+    let n = 5_000.0;
+    let [b, c] = [paired.only_before as f64, paired.only_after as f64];
+    let error = (b + c - (b - c).powi(2) / n).sqrt() / n;
+    let width = (paired.high - paired.low) / (2.0 * 1.96 * error);
+    assert!((0.98..1.03).contains(&width), "{width}");
 }
 
 #[test]

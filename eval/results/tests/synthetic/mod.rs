@@ -35,18 +35,18 @@ pub struct Size {
 pub const SKILLS: [Skill; 3] = [
     Skill {
         path: "models/resnet18-ce/bestk.onnx",
-        signal: 3.9,
-        scale: 2.4,
+        signal: 4.5,
+        scale: 3.6,
     },
     Skill {
         path: "models/resnet18-svm/bestk.onnx",
-        signal: 4.1,
-        scale: 1.1,
+        signal: 4.6,
+        scale: 2.6,
     },
     Skill {
         path: "models/squeezenet1_1.onnx",
-        signal: 3.3,
-        scale: 1.9,
+        signal: 3.8,
+        scale: 3.1,
     },
 ];
 

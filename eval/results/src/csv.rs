@@ -1,0 +1,196 @@
+//! Metrics of all models as CSV, and as the text file of the paper's code.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use crate::file::FileError;
+use crate::outcome::CropAveraging;
+use crate::results::Results;
+
+impl Results {
+    /// A row a model with its metrics and how it was run, as CSV (RFC 4180) with a header. Empty fields were
+    /// not measured.
+    pub fn to_csv(&self) -> String {
+        let mut header: Vec<String> = ["model", "sha256", "architecture", "images", "judged"]
+            .map(str::to_owned)
+            .to_vec();
+        header.extend(["failed", "excluded", "ties"].map(str::to_owned));
+        for k in &self.settings.topk {
+            let columns = ["", "_correct", "_low", "_high", "_mean_class"];
+            header.extend(columns.map(|column| format!("top{k}{column}")));
+        }
+        let rest = [
+            "cross_entropy",
+            "topk_loss",
+            "loss_k",
+            "loss_tau",
+            "loss_alpha",
+            "calibration_error",
+            "provider",
+            "device",
+            "precision",
+            "tf32",
+            "batch_size",
+            "threads",
+            "crops",
+            "preprocessing",
+            "seconds",
+            "decode_seconds",
+            "inference_seconds",
+            "images_per_second",
+            "data",
+            "data_sha256",
+            "complete",
+            "started",
+            "onnxruntime",
+            "topk_eval",
+        ];
+        header.extend(rest.map(str::to_owned));
+        let mut rows = vec![header];
+        rows.extend((0..self.models.len()).map(|model| self.csv_row(model)));
+        write_csv(&rows)
+    }
+
+    fn csv_row(&self, model: usize) -> Vec<String> {
+        let entry = &self.models[model];
+        let (model, timing, metrics) = (&entry.model, &entry.timing, &entry.metrics);
+        let counts = [
+            metrics.images,
+            metrics.judged,
+            metrics.failed,
+            metrics.excluded,
+        ];
+        let mut row = vec![
+            model.path.clone(),
+            model.sha256.clone(),
+            model.architecture.clone().unwrap_or_default(),
+        ];
+        row.extend(counts.map(|count| count.to_string()));
+        row.push(metrics.ties.to_string());
+        for accuracy in &metrics.topk {
+            row.extend([
+                field(accuracy.accuracy),
+                accuracy.correct.to_string(),
+                accuracy.low.to_string(),
+                accuracy.high.to_string(),
+                field(accuracy.mean_class_accuracy),
+            ]);
+        }
+        let loss = self.settings.loss;
+        let crops = match model.crops {
+            CropAveraging::None => "none",
+            CropAveraging::Softmax => "softmax",
+            CropAveraging::Scores => "scores",
+        };
+        let versions = self.environments.first();
+        row.extend([
+            field(metrics.cross_entropy),
+            field(metrics.topk_loss),
+            field(loss.map(|loss| loss.k)),
+            field(loss.map(|loss| loss.tau)),
+            field(loss.map(|loss| loss.alpha)),
+            field(metrics.calibration_error),
+            model.provider.clone(),
+            model.device.clone(),
+            model.precision.clone(),
+            model.tf32.to_string(),
+            model.batch_size.to_string(),
+            field(timing.threads),
+            crops.to_owned(),
+            model.preprocessing.clone(),
+            timing.seconds.to_string(),
+            timing.decode_seconds.to_string(),
+            timing.inference_seconds.to_string(),
+            timing.images_per_second.to_string(),
+            self.data.path.clone(),
+            self.data.sha256.clone(),
+            self.complete.to_string(),
+            self.started.clone(),
+            field(versions.map(|machine| &machine.onnxruntime)),
+            self.topk_eval.clone(),
+        ]);
+        row
+    }
+
+    /// Adds a row a model to a text file in the layout of the paper's code (`dump_results`): name, top-1 and
+    /// top-k accuracy as parts of 1, in columns of 60, 12 and 12. A file that is new or empty gets its header
+    /// first. k is the largest that was asked for.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn append_text(&self, path: &Path) -> Result<(), FileError> {
+        let append = || {
+            let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+            let mut text = String::new();
+            if file.metadata()?.len() == 0 {
+                text = format!(
+                    "{:60} {:12} {:12}\n",
+                    "Experiment name", "Accuracy@1", "Accuracy@k"
+                );
+            }
+            for (at, model) in self.models.iter().enumerate() {
+                let images = model.metrics.images as f64;
+                let accuracy = |k| match self.correct(at, k) as f64 / images {
+                    none if none.is_nan() => "nan".to_owned(),
+                    part => python_float(part),
+                };
+                let (top1, topk) = (accuracy(1), accuracy(self.largest_k()));
+                text += &format!("{:60} {top1:>12} {topk:>12}\n", model.model.path);
+            }
+            file.write_all(text.as_bytes())
+        };
+        append().map_err(|source| FileError::Write {
+            path: path.to_owned(),
+            source,
+        })
+    }
+}
+
+/// As Python writes a number of 0 to 1.
+fn python_float(number: f64) -> String {
+    let text = format!("{number:?}");
+    match text.split_once("e-") {
+        // A part of 100,000 images or more.
+        Some((digits, exponent)) => format!("{}e-{exponent:0>2}", digits.trim_end_matches(".0")),
+        None => text,
+    }
+}
+
+fn field(value: Option<impl ToString>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
+fn write_csv(rows: &[Vec<String>]) -> String {
+    let mut writer = ::csv::WriterBuilder::new()
+        .terminator(::csv::Terminator::CRLF)
+        .from_writer(Vec::new());
+    for row in rows {
+        let written = writer.write_record(row);
+        written.expect("rows are equally long, and writing to memory does not fail");
+    }
+    let bytes = writer
+        .into_inner()
+        .expect("writing to memory does not fail");
+    String::from_utf8(bytes).expect("fields are UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_as_python_writes_them() {
+        let written = [0.0, 1.0, 0.76118, 0.0001, 2e-5, 1.25e-5].map(python_float);
+        assert_eq!(
+            written,
+            ["0.0", "1.0", "0.76118", "0.0001", "2e-05", "1.25e-05"]
+        );
+    }
+
+    #[test]
+    fn fields_are_quoted_where_they_must_be() {
+        let rows = [vec!["a".to_owned(), "b,\"c\"\n".to_owned()]];
+        assert_eq!(write_csv(&rows), "a,\"b,\"\"c\"\"\n\"\r\n");
+    }
+}

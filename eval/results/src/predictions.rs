@@ -1,0 +1,323 @@
+//! What each model makes of each image, as a table: a row an image and model.
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use atomic_write_file::AtomicWriteFile;
+use parquet::basic::{Compression, ConvertedType, Repetition, Type as PhysicalType};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int64Type};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
+use parquet::schema::types::Type;
+use thiserror::Error;
+
+use crate::outcome::{Guess, Outcome};
+use crate::results::{Image, Results};
+
+/// Why predictions cannot be written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PredictionsError {
+    /// The file's name does not say in which format.
+    #[error("{path}: predictions are written to names that end in .csv or .parquet")]
+    Extension {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It cannot be written as Parquet.
+    #[error("cannot write {path}: {source}")]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ParquetError,
+    },
+}
+
+/// One column; entries may be missing.
+enum Values {
+    Bool(Vec<Option<bool>>),
+    Integer(Vec<Option<i64>>),
+    Number(Vec<Option<f64>>),
+    Text(Vec<Option<String>>),
+}
+
+struct Column {
+    name: String,
+    values: Values,
+}
+
+impl Results {
+    /// Writes what each model makes of each image, whole or not at all: as CSV (RFC 4180) or Parquet, by the
+    /// extension of the file.
+    ///
+    /// Columns: `model`, `place`, `name`, `status` (`judged`, `failed`, or `excluded` for images without a
+    /// right class), `label` and `label_name`, `labels` (all right classes, with spaces), `rank` (from 0),
+    /// `tied`, `predicted`, `predicted_name`, `confidence`, `cross_entropy`, `topk_loss`, and, where the
+    /// best classes are kept, `class1`, `probability1` and so on.
+    ///
+    /// # Errors
+    /// If the extension is another, or the file cannot be written.
+    pub fn save_predictions(&self, path: &Path) -> Result<(), PredictionsError> {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let cannot_write = |source| PredictionsError::Write {
+            path: path.to_owned(),
+            source,
+        };
+        let open = || AtomicWriteFile::open(path).map_err(cannot_write);
+        let file = match extension.map(str::to_ascii_lowercase).as_deref() {
+            Some("csv") => self.write_csv(open()?).map_err(cannot_write)?,
+            Some("parquet") => {
+                let written = self.write_parquet(open()?);
+                written.map_err(|source| PredictionsError::Parquet {
+                    path: path.to_owned(),
+                    source,
+                })?
+            }
+            _ => {
+                return Err(PredictionsError::Extension {
+                    path: path.to_owned(),
+                });
+            }
+        };
+        file.commit().map_err(cannot_write)
+    }
+
+    fn write_csv(&self, file: AtomicWriteFile) -> io::Result<AtomicWriteFile> {
+        let mut writer = ::csv::WriterBuilder::new()
+            .terminator(::csv::Terminator::CRLF)
+            .from_writer(BufWriter::new(file));
+        let best = self.best();
+        let header = self.columns(None, best);
+        writer.write_record(header.iter().map(|column| &column.name))?;
+        for model in 0..self.models.len() {
+            let columns = self.columns(Some(model), best);
+            for row in 0..self.images.len() {
+                for column in &columns {
+                    writer.write_field(column.values.field(row))?;
+                }
+                writer.write_record(None::<&[u8]>)?;
+            }
+        }
+        let file = writer
+            .into_inner()
+            .map_err(::csv::IntoInnerError::into_error)?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)
+    }
+
+    /// A row group a model.
+    fn write_parquet(&self, mut file: AtomicWriteFile) -> Result<AtomicWriteFile, ParquetError> {
+        let best = self.best();
+        let header = self.columns(None, best);
+        let fields = header.iter().map(|column| column.field().map(Arc::new));
+        let schema = Type::group_type_builder("predictions")
+            .with_fields(fields.collect::<Result<_, _>>()?)
+            .build()?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .build();
+        let mut writer =
+            SerializedFileWriter::new(&mut file, Arc::new(schema), Arc::new(properties))?;
+        for model in 0..self.models.len() {
+            let mut group = writer.next_row_group()?;
+            for column in self.columns(Some(model), best) {
+                let mut to = group
+                    .next_column()?
+                    .expect("the schema has the same columns");
+                column.values.write(&mut to)?;
+                to.close()?;
+            }
+            group.close()?;
+        }
+        writer.close()?;
+        file.flush()?;
+        Ok(file)
+    }
+
+    /// The most of best classes that a model keeps.
+    fn best(&self) -> usize {
+        let first = |outcomes: &[Option<Outcome>]| outcomes.iter().flatten().next().cloned();
+        let counts = self.models.iter().map(|model| first(&model.outcomes));
+        let counts = counts.map(|outcome| outcome.map_or(0, |outcome| outcome.best.len()));
+        counts.max().unwrap_or(0)
+    }
+
+    /// The columns of a model with `best` classes; without a model they are empty.
+    fn columns(&self, model: Option<usize>, best: usize) -> Vec<Column> {
+        let images = if model.is_some() { &*self.images } else { &[] };
+        let outcomes: &[_] = model.map_or(&[], |model| &self.models[model].outcomes);
+        let of_images = |value: &dyn Fn(&Image) -> Option<i64>| {
+            Values::Integer(images.iter().map(value).collect())
+        };
+        let texts = |value: &dyn Fn(&Image) -> Option<String>| {
+            Values::Text(images.iter().map(value).collect())
+        };
+        let of_outcomes = |value: &dyn Fn(&Outcome) -> Option<f64>| {
+            let values = outcomes
+                .iter()
+                .map(|outcome| outcome.as_ref().and_then(value));
+            Values::Number(values.collect())
+        };
+        let integers = |value: &dyn Fn(&Outcome) -> Option<u32>| {
+            let values = outcomes
+                .iter()
+                .map(|outcome| outcome.as_ref().and_then(value));
+            Values::Integer(values.map(|value| value.map(i64::from)).collect())
+        };
+        let path = model.map(|model| &self.models[model].model.path);
+        let status = |(image, outcome): (&Image, &Option<Outcome>)| {
+            Some(match (outcome, self.class(image)) {
+                (Some(_), _) => "judged".to_owned(),
+                (None, Some(_)) => "failed".to_owned(),
+                (None, None) => "excluded".to_owned(),
+            })
+        };
+        let names = outcomes.iter().map(|outcome| {
+            let predicted = outcome.as_ref()?.predicted;
+            Some(self.class_names[predicted as usize].clone())
+        });
+        let tied = outcomes
+            .iter()
+            .map(|outcome| outcome.as_ref().map(|outcome| outcome.tied));
+        let mut columns = vec![
+            ("model".to_owned(), texts(&|_| path.cloned())),
+            (
+                "place".to_owned(),
+                of_images(&|image| Some(image.place as i64)),
+            ),
+            ("name".to_owned(), texts(&|image| Some(image.name.clone()))),
+            (
+                "status".to_owned(),
+                Values::Text(images.iter().zip(outcomes).map(status).collect()),
+            ),
+            (
+                "label".to_owned(),
+                of_images(&|image| self.class(image).map(i64::from)),
+            ),
+            (
+                "label_name".to_owned(),
+                texts(&|image| Some(self.class_names[self.class(image)? as usize].clone())),
+            ),
+            (
+                "labels".to_owned(),
+                texts(&|image| Some(spaced(&image.labels))),
+            ),
+            ("rank".to_owned(), integers(&|outcome| Some(outcome.rank))),
+            ("tied".to_owned(), Values::Bool(tied.collect())),
+            (
+                "predicted".to_owned(),
+                integers(&|outcome| Some(outcome.predicted)),
+            ),
+            ("predicted_name".to_owned(), Values::Text(names.collect())),
+            (
+                "confidence".to_owned(),
+                of_outcomes(&|outcome| Some(wide(outcome.confidence))),
+            ),
+            (
+                "cross_entropy".to_owned(),
+                of_outcomes(&|outcome| Some(outcome.cross_entropy)),
+            ),
+            (
+                "topk_loss".to_owned(),
+                of_outcomes(&|outcome| outcome.topk_loss),
+            ),
+        ];
+        for at in 0..best {
+            let guess = |outcome: &Outcome| -> Option<Guess> { outcome.best.get(at).copied() };
+            let class = integers(&|outcome| Some(guess(outcome)?.class));
+            let probability = of_outcomes(&|outcome| Some(wide(guess(outcome)?.probability)));
+            columns.push((format!("class{}", at + 1), class));
+            columns.push((format!("probability{}", at + 1), probability));
+        }
+        let columns = columns.into_iter();
+        columns
+            .map(|(name, values)| Column { name, values })
+            .collect()
+    }
+}
+
+fn spaced(labels: &[u32]) -> String {
+    let labels: Vec<String> = labels.iter().map(u32::to_string).collect();
+    labels.join(" ")
+}
+
+/// The number with the same shortest decimal digits: 0.1, not 0.10000000149011612.
+fn wide(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or_else(|_| number.into())
+}
+
+impl Column {
+    fn field(&self) -> Result<Type, ParquetError> {
+        let (physical, converted) = match self.values {
+            Values::Bool(_) => (PhysicalType::BOOLEAN, ConvertedType::NONE),
+            Values::Integer(_) => (PhysicalType::INT64, ConvertedType::NONE),
+            Values::Number(_) => (PhysicalType::DOUBLE, ConvertedType::NONE),
+            Values::Text(_) => (PhysicalType::BYTE_ARRAY, ConvertedType::UTF8),
+        };
+        Type::primitive_type_builder(&self.name, physical)
+            .with_converted_type(converted)
+            .with_repetition(Repetition::OPTIONAL)
+            .build()
+    }
+}
+
+impl Values {
+    /// As CSV has it.
+    fn field(&self, row: usize) -> String {
+        let field = match self {
+            Self::Bool(values) => values[row].map(|value| value.to_string()),
+            Self::Integer(values) => values[row].map(|value| value.to_string()),
+            Self::Number(values) => values[row].map(|value| value.to_string()),
+            Self::Text(values) => values[row].clone(),
+        };
+        field.unwrap_or_default()
+    }
+
+    fn write(self, to: &mut SerializedColumnWriter<'_>) -> Result<(), ParquetError> {
+        /// The entries that are there, and for each entry whether it is.
+        fn split<T>(values: Vec<Option<T>>) -> (Vec<T>, Vec<i16>) {
+            let levels = values
+                .iter()
+                .map(|value| i16::from(value.is_some()))
+                .collect();
+            (values.into_iter().flatten().collect(), levels)
+        }
+        match self {
+            Self::Bool(values) => {
+                let (values, levels) = split(values);
+                to.typed::<BoolType>()
+                    .write_batch(&values, Some(&levels), None)?;
+            }
+            Self::Integer(values) => {
+                let (values, levels) = split(values);
+                to.typed::<Int64Type>()
+                    .write_batch(&values, Some(&levels), None)?;
+            }
+            Self::Number(values) => {
+                let (values, levels) = split(values);
+                to.typed::<DoubleType>()
+                    .write_batch(&values, Some(&levels), None)?;
+            }
+            Self::Text(values) => {
+                let (values, levels) = split(values);
+                let values: Vec<ByteArray> = values
+                    .iter()
+                    .map(|text| ByteArray::from(text.as_str()))
+                    .collect();
+                to.typed::<ByteArrayType>()
+                    .write_batch(&values, Some(&levels), None)?;
+            }
+        }
+        Ok(())
+    }
+}
