@@ -1,0 +1,96 @@
+//! The section of a comparison.
+
+use super::Escaped;
+use super::cells::{header, number, sortable};
+use crate::compare::{Answer, Comparison};
+use crate::table;
+use crate::text::{grouped, images, p_value, percent};
+
+/// Changed images that are listed.
+const LISTED: usize = 100;
+
+pub(super) fn section(comparison: &Comparison) -> String {
+    let mut html = String::from("<section class=\"comparison\"><h2>What changed</h2><p>");
+    let [before, after] = [&comparison.before, &comparison.after].map(|model| Escaped(&model.path));
+    html += &format!(
+        "From <b>{before}</b> to <b>{after}</b>, on {}",
+        images(comparison.images)
+    );
+    if comparison.only_in_before + comparison.only_in_after > 0 {
+        let [before, after] = [comparison.only_in_before, comparison.only_in_after].map(grouped);
+        html += &format!(" (left out: {before} only in the first, {after} only in the second)");
+    }
+    html += ".</p><div class=\"scroll panel\"><table><thead><tr>";
+    html += &header("", false);
+    for title in [
+        "before",
+        "after",
+        "difference (95 % interval)",
+        "only before",
+        "only after",
+        "p",
+    ] {
+        html += &header(title, true);
+    }
+    html += "</tr></thead><tbody>";
+    for paired in &comparison.topk {
+        html += &format!("<tr><th>top-{}</th>", paired.k);
+        let difference = table::difference(paired.difference, paired.low, paired.high);
+        for cell in [
+            format!("{} %", percent(paired.before)),
+            format!("{} %", percent(paired.after)),
+            difference,
+            grouped(paired.only_before),
+            grouped(paired.only_after),
+            p_value(paired.p_value),
+        ] {
+            html += &number(&cell);
+        }
+        html += "</tr>";
+    }
+    html += "</tbody></table></div><p class=\"faint\">Differences are in points, with the interval of Newcombe; \
+             “only before” and “only after” are images that one of the models has right; p is that of McNemar's \
+             test, exact.</p>";
+    let listed = comparison.changed.len().min(LISTED);
+    if listed == 0 {
+        return html + "<p>No image has another answer.</p></section>";
+    }
+    html += &format!(
+        "<h3>{} with another answer</h3><p class=\"faint\">",
+        images(comparison.changed.len())
+    );
+    if listed < comparison.changed.len() {
+        html += &format!("The {listed} whose confidence changed most. ");
+    }
+    html += "#n: the right class is the n-th best.</p><div class=\"tall\"><table><thead><tr>";
+    html += &sortable("image", false);
+    html += &sortable("class", false);
+    html += &sortable("before", false);
+    html += &sortable("after", false);
+    html += &sortable("change of confidence", true);
+    html += "</tr></thead><tbody>";
+    for image in &comparison.changed[..listed] {
+        let change = image.confidence_change();
+        html += &format!(
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"n\" data-value=\"{change}\">{:+.2}</td></tr>",
+            Escaped(&image.name),
+            Escaped(&image.class_name),
+            answer(image.before.as_ref()),
+            answer(image.after.as_ref()),
+            change,
+        );
+    }
+    html + "</tbody></table></div></section>"
+}
+
+fn answer(answer: Option<&Answer>) -> String {
+    match answer {
+        None => "could not be read".to_owned(),
+        Some(answer) => format!(
+            "{} {:.2} <span class=\"faint\">#{}</span>",
+            Escaped(&answer.predicted_name),
+            answer.confidence,
+            answer.rank + 1
+        ),
+    }
+}

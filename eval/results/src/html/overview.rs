@@ -1,0 +1,265 @@
+//! The sections on all models: what was measured, and the numbers.
+
+use super::cells::{header, number};
+use super::chart::{self, AccuracyLine};
+use super::{COLORS, Escaped};
+use crate::metrics::Metrics;
+use crate::results::Results;
+use crate::statistics::wilson;
+use crate::table::speed;
+use crate::text::{grouped, or_dash, percent};
+
+/// The largest k in the chart, where no larger one was asked for.
+const MAX_K: usize = 10;
+
+/// What was run, with what.
+pub(super) fn measured(results: &Results) -> String {
+    let day = results.started.split('T').next().unwrap_or_default();
+    let mut html = format!(
+        "<p>{}, {} classes. Measured {} with topk-eval {}",
+        Escaped(&results.extent()),
+        grouped(results.data.classes),
+        Escaped(day),
+        Escaped(&results.topk_eval),
+    );
+    if let Some(machine) = results.environments.first() {
+        html += &format!(
+            " and ONNX Runtime {} on {} ({} cores, {})",
+            Escaped(&machine.onnxruntime),
+            Escaped(&machine.cpu),
+            machine.cores,
+            Escaped(&machine.os)
+        );
+        match results.environments.len() {
+            1 => {}
+            2 => html += " and another machine",
+            machines => html += &format!(" and {} other machines", machines - 1),
+        }
+    }
+    html += ".</p>";
+    let mut notes = results.caveats();
+    if !results.complete {
+        notes.insert(
+            0,
+            "The run is not complete: the numbers are of the images that were run".to_owned(),
+        );
+    }
+    if !notes.is_empty() {
+        let notes: Vec<String> = notes
+            .iter()
+            .map(|note| format!("{}.", Escaped(note)))
+            .collect();
+        html += &format!("<p class=\"warn\">{}</p>", notes.join("<br>"));
+    }
+    html
+}
+
+/// The headline numbers.
+pub(super) fn cards(results: &Results, names: &[String]) -> String {
+    let mut topk = vec![0];
+    if results.settings.topk.len() > 1 {
+        topk.push(results.settings.topk.len() - 1);
+    }
+    let mut html = String::from("<div class=\"cards\">");
+    for (at, (model, name)) in results.models.iter().zip(names).enumerate() {
+        html += &format!(
+            "<article class=\"card s{}\"><h2>{}</h2><div class=\"pair\">",
+            at % COLORS,
+            Escaped(name)
+        );
+        for &at in &topk {
+            let accuracy = &model.metrics.topk[at];
+            html += &format!(
+                "<div><div class=\"label\">top-{}</div><div class=\"big\">{}<small> %</small></div>\
+                 <div class=\"label\">±{}</div></div>",
+                accuracy.k,
+                or_dash(accuracy.accuracy, percent),
+                percent((accuracy.high - accuracy.low) / 2.0)
+            );
+        }
+        let architecture = model.model.architecture.as_deref();
+        let facts: Vec<&str> = [
+            architecture,
+            Some(&model.model.device),
+            Some(&model.model.precision),
+        ]
+        .into_iter()
+        .flatten()
+        .filter(|fact| !fact.is_empty())
+        .collect();
+        let speed = speed(model.timing.images_per_second);
+        html += &format!(
+            "</div><div class=\"label\">{}; {speed} images/s</div></article>",
+            Escaped(&facts.join(", "))
+        );
+    }
+    html + "</div>"
+}
+
+/// A row for each metric and a column for each model, the best marked.
+pub(super) fn metrics(results: &Results, names: &[String]) -> String {
+    let mut html = String::from(
+        "<section><h2>Metrics</h2><div class=\"scroll panel\"><table class=\"metrics\"><thead><tr>",
+    );
+    html += &header("", false);
+    for (at, name) in names.iter().enumerate() {
+        let color = at % COLORS;
+        html += &format!(
+            "<th scope=\"col\" class=\"n s{color}\"><span class=\"dot\"></span>{}</th>",
+            Escaped(name)
+        );
+    }
+    html += "</tr></thead><tbody>";
+    let metrics = || results.models.iter().map(|model| &model.metrics);
+    let mut row = |title: &str,
+                   higher: Option<bool>,
+                   value: &dyn Fn(&Metrics) -> (Option<f64>, String)| {
+        let cells: Vec<(Option<f64>, String)> = metrics().map(value).collect();
+        let best = |a: f64, b: f64| {
+            if higher == Some(true) {
+                a.max(b)
+            } else {
+                a.min(b)
+            }
+        };
+        let best = cells.iter().filter_map(|cell| cell.0).reduce(best);
+        html += &format!("<tr><th scope=\"row\">{}</th>", Escaped(title));
+        for (value, text) in &cells {
+            let is_best = higher.is_some() && cells.len() > 1 && value.is_some() && *value == best;
+            let class = if is_best { "n best" } else { "n" };
+            html += &format!("<td class=\"{class}\">{text}</td>");
+        }
+        html += "</tr>";
+    };
+    for (at, k) in results.settings.topk.iter().enumerate() {
+        row(&format!("top-{k} accuracy"), Some(true), &|metrics| {
+            let accuracy = &metrics.topk[at];
+            let [low, high] = [accuracy.low, accuracy.high].map(percent);
+            let text = or_dash(accuracy.accuracy, |part| {
+                format!(
+                    "{} % <span class=\"interval\">({low} to {high})</span>",
+                    percent(part)
+                )
+            });
+            (accuracy.accuracy, text)
+        });
+    }
+    for (at, k) in results.settings.topk.iter().enumerate() {
+        row(
+            &format!("top-{k}, mean of classes"),
+            Some(true),
+            &|metrics| {
+                let mean = metrics.topk[at].mean_class_accuracy;
+                (mean, or_dash(mean, |part| format!("{} %", percent(part))))
+            },
+        );
+    }
+    let decimals = |value: f64| format!("{value:.4}");
+    row("cross-entropy", Some(false), &|metrics| {
+        (
+            metrics.cross_entropy,
+            or_dash(metrics.cross_entropy, decimals),
+        )
+    });
+    if let Some(loss) = results.settings.loss {
+        let title = format!(
+            "smooth top-{} SVM loss (τ = {}, α = {})",
+            loss.k, loss.tau, loss.alpha
+        );
+        row(&title, Some(false), &|metrics| {
+            (metrics.topk_loss, or_dash(metrics.topk_loss, decimals))
+        });
+    }
+    row("expected calibration error", Some(false), &|metrics| {
+        let error = metrics.calibration_error;
+        (error, or_dash(error, |part| format!("{} %", percent(part))))
+    });
+    row("images that count", None, &|metrics| {
+        (None, grouped(metrics.images))
+    });
+    row("ties with a wrong class", None, &|metrics| {
+        (None, grouped(metrics.ties))
+    });
+    html + "</tbody></table></div><p class=\"faint\">In parentheses the 95 % interval (Wilson) for images drawn \
+            like these.</p></section>"
+}
+
+pub(super) fn accuracy_by_k(results: &Results, names: &[String]) -> String {
+    let most = results
+        .choices()
+        .min(MAX_K.max(results.largest_k().min(2 * MAX_K)));
+    let lines: Vec<AccuracyLine<'_>> = names
+        .iter()
+        .enumerate()
+        .filter(|(model, _)| results.models[*model].metrics.images > 0)
+        .map(|(model, name)| AccuracyLine {
+            name,
+            points: accuracies(results, model, most),
+        })
+        .collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let mut html = String::from(
+        "<section><h2>Accuracy by k</h2><div class=\"columns\"><figure class=\"panel\">",
+    );
+    html += &legend(names);
+    html += &chart::accuracy_by_k(&lines);
+    html += "<figcaption>How often the right class is among the k best; bands are 95 % intervals.</figcaption></figure>";
+    html += "<div class=\"scroll panel\"><table class=\"by-k\"><thead><tr>";
+    html += &header("k", true);
+    lines
+        .iter()
+        .for_each(|line| html += &header(line.name, true));
+    html += "</tr></thead><tbody>";
+    for at in 0..most {
+        html += &format!("<tr>{}", number(&(at + 1).to_string()));
+        for line in &lines {
+            html += &number(&format!("{} %", percent(line.points[at].0)));
+        }
+        html += "</tr>";
+    }
+    html + "</tbody></table></div></div></section>"
+}
+
+/// Accuracy at k = 1 to `most`, with its interval.
+fn accuracies(results: &Results, model: usize, most: usize) -> Vec<(f64, f64, f64)> {
+    let images = results.models[model].metrics.images;
+    let points = (1..=most).map(|k| {
+        let correct = results.correct(model, k);
+        let (low, high) = wilson(correct, images);
+        (correct as f64 / images as f64, low, high)
+    });
+    points.collect()
+}
+
+fn legend(names: &[String]) -> String {
+    let mut html = String::from("<ul class=\"legend\">");
+    for (at, name) in names.iter().enumerate() {
+        let (color, key, name) = (at % COLORS, chart::key(at), Escaped(name));
+        html += &format!("<li class=\"s{color}\">{key}{name}</li>");
+    }
+    html + "</ul>"
+}
+
+pub(super) fn reliability(results: &Results, names: &[String]) -> String {
+    let mut html = String::from(
+        "<section><h2>Calibration</h2><p>Images by the confidence in the best class. Bars are how often it is right, \
+         marks the mean confidence: a model is too sure where the mark is above the bar, too modest where it is \
+         below. Under them is how many images there are.</p><div class=\"charts\">",
+    );
+    for (at, (model, name)) in results.models.iter().zip(names).enumerate() {
+        let metrics = &model.metrics;
+        let error = or_dash(metrics.calibration_error, |part| {
+            format!("{} %", percent(part))
+        });
+        html += &format!(
+            "<figure class=\"panel\"><div class=\"s{}\"><span class=\"dot\"></span>{}</div>{}\
+             <figcaption>Calibration error {error}</figcaption></figure>",
+            at % COLORS,
+            Escaped(name),
+            chart::reliability(at, name, &metrics.calibration)
+        );
+    }
+    html + "</div></section>"
+}
