@@ -28,6 +28,7 @@ mod model;
 mod pipeline;
 mod provider;
 mod recipe;
+mod thumbnail;
 
 pub use assignment::Assignment;
 pub use evaluation::{

@@ -255,7 +255,7 @@ fn table(recipe: &Recipe) -> NormalizationTable {
 }
 
 /// An image of planes as one of pixels.
-fn interleaved([channels, height, width]: [usize; 3], planes: &[u8]) -> RgbImage {
+pub(crate) fn interleaved([channels, height, width]: [usize; 3], planes: &[u8]) -> RgbImage {
     let plane = height * width;
     let mut pixels = Vec::with_capacity(planes.len());
     for pixel in 0..plane {

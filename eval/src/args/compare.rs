@@ -1,12 +1,85 @@
 //! Two results side by side.
 
-use anyhow::Result;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use topk_results::{Comparison, Results};
+
+use super::outputs::write;
 
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct CompareArgs {}
+pub(super) struct CompareArgs {
+    /// Results of the first model
+    #[arg(value_name = "BEFORE")]
+    before: PathBuf,
+
+    /// Results of the second [default: those of the first, which must have two models]
+    #[arg(value_name = "AFTER")]
+    after: Option<PathBuf>,
+
+    /// Which models of the files, from 1, if they have several, such as 1,2
+    #[arg(long, value_name = "I,J", value_parser = models)]
+    models: Option<[usize; 2]>,
+
+    /// Images that the table lists, of those that changed
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    list: usize,
+
+    /// Write the comparison, with all images that changed
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Write a page to look at
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// Two numbers from 1.
+fn models(text: &str) -> Result<[usize; 2], String> {
+    let number = |text: &str| text.parse().ok().filter(|&number: &usize| number > 0);
+    let numbers = text
+        .split_once(',')
+        .and_then(|(i, j)| Some([number(i)?, number(j)?]));
+    numbers.ok_or_else(|| "expected two numbers from 1, such as 1,2".to_owned())
+}
 
 impl CompareArgs {
     pub(super) fn run(&self) -> Result<()> {
+        let before = Results::read(&self.before)?;
+        let after = match &self.after {
+            Some(path) => &Results::read(path)?,
+            None => &before,
+        };
+        let [first, second] = match (self.models, &self.after) {
+            (Some(models), _) => models,
+            (None, None) => [1, 2],
+            (None, Some(path)) => {
+                for (path, results) in [(&self.before, &before), (path, after)] {
+                    let count = results.models.len();
+                    if count != 1 {
+                        bail!(
+                            "{} has {count} models: say which with --models, such as --models 1,1",
+                            path.display()
+                        );
+                    }
+                }
+                [1, 1]
+            }
+        };
+        let comparison = Comparison::new((&before, first - 1), (after, second - 1)).with_context(
+            || match &self.after {
+                Some(after) => format!("{} and {}", self.before.display(), after.display()),
+                None => self.before.display().to_string(),
+            },
+        )?;
+        if let Some(path) = &self.json {
+            write(path, &comparison.to_json())?;
+        }
+        if let Some(path) = &self.html {
+            write(path, &comparison.to_html())?;
+        }
+        io::stdout().write_all(comparison.table(self.list).as_bytes())?;
         Ok(())
     }
 }

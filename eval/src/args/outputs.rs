@@ -3,17 +3,46 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use atomic_write_file::AtomicWriteFile;
 use topk_data::ImageSet;
 use topk_image::Limits;
 use topk_results::Results;
 
+use crate::thumbnail::thumbnail;
+
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Results")]
 pub(super) struct OutputArgs {
-    /// Write the results, with all that is needed to repeat the run, and what was said of each image
+    /// Write all results: accuracies, what is needed to repeat the run, and what was said of each image
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+
+    /// Write a report to look at
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
+    /// Write a row a model
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+
+    /// Write what each model says of each image, as .csv or .parquet
+    #[arg(long, value_name = "FILE")]
+    predictions: Option<PathBuf>,
+
+    /// Add a row a model to a file in the layout of the paper's code
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+}
+
+/// Writes a file, whole or not at all.
+pub(super) fn write(path: &Path, contents: &str) -> Result<()> {
+    let write = || {
+        let mut file = AtomicWriteFile::open(path)?;
+        file.write_all(contents.as_bytes())?;
+        file.commit()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 impl OutputArgs {
@@ -21,16 +50,29 @@ impl OutputArgs {
         self.json.as_deref()
     }
 
-    /// Prints the table and writes the files.
+    /// Prints the table and writes the files; the report shows images if they are at hand.
     pub(super) fn write(
         &self,
         results: &Results,
-        _images: Option<(&ImageSet, &Limits)>,
+        images: Option<(&ImageSet, &Limits)>,
     ) -> Result<()> {
         if let Some(path) = &self.json {
             results.save(path)?;
         }
-        io::stdout().write_all(format!("{:?}\n", results.models[0].metrics.topk(5)).as_bytes())?;
+        if let Some(path) = &self.html {
+            let shown = |place| images.and_then(|(set, limits)| thumbnail(set, place, limits));
+            write(path, &results.to_html(&[], shown)?)?;
+        }
+        if let Some(path) = &self.csv {
+            write(path, &results.to_csv())?;
+        }
+        if let Some(path) = &self.predictions {
+            results.save_predictions(path)?;
+        }
+        if let Some(path) = &self.text {
+            results.append_text(path)?;
+        }
+        io::stdout().write_all(results.table().as_bytes())?;
         Ok(())
     }
 }

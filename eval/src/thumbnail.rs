@@ -1,0 +1,39 @@
+use image::ImageEncoder;
+use image::codecs::png::PngEncoder;
+use topk_data::{Image, ImageSet};
+use topk_image::{
+    Crop, Interpolation, Limits, Pillow, Preprocessing, Preprocessor, Resize, decode,
+};
+
+use crate::pipeline::interleaved;
+
+/// Side of a thumbnail, in pixels.
+const SIDE: u32 = 112;
+
+/// The middle of an image in small, as PNG; none if it cannot be read.
+pub(crate) fn thumbnail(set: &ImageSet, place: usize, limits: &Limits) -> Option<Vec<u8>> {
+    let image = match set.read(place).ok()? {
+        Image::Encoded(bytes) => decode(&bytes, limits).ok()?,
+        Image::Pixels { shape, pixels } => interleaved(shape, &pixels),
+    };
+    let shorter = image.width.min(image.height);
+    // What is smaller is enlarged by whoever shows it.
+    let side = SIDE.min(shorter);
+    let preprocessing = Preprocessing {
+        resize: Resize::ShorterSide(side),
+        interpolation: Interpolation::Bilinear,
+        crop: Crop::Center {
+            size: [side; 2],
+            fill: [0; 3],
+        },
+        pillow: Pillow::default(),
+        fast: false,
+    };
+    let mut preprocessor = Preprocessor::new(preprocessing, *limits).ok()?;
+    let crops = preprocessor.crops_of(&image).ok()?;
+    let mut png = Vec::new();
+    PngEncoder::new(&mut png)
+        .write_image(crops.pixels(), side, side, image::ExtendedColorType::Rgb8)
+        .ok()?;
+    Some(png)
+}
