@@ -93,8 +93,6 @@ impl Preprocessor {
         let Preprocessing { resize, fast, .. } = self.preprocessing;
         let at_least = resize.at_least().filter(|_| fast);
         decode_into(encoded, &self.limits, at_least, &mut self.image)?;
-        // The resampler reads four bytes for a pixel.
-        self.image.pixels.push(0);
         let size = self.take(resize)?;
         Ok(Crops {
             size,
@@ -149,7 +147,7 @@ impl Preprocessor {
 
         let source = Source {
             size: from,
-            padded: &self.image.pixels,
+            pixels: &self.image.pixels,
         };
         let kind = (self.preprocessing.interpolation, self.preprocessing.pillow);
         if windows.len() == 1 && resized == crops {

@@ -45,8 +45,8 @@ impl Pillow {
 pub(crate) struct Source<'a> {
     /// Columns and rows.
     pub(crate) size: [u32; 2],
-    /// Row by row, and one more byte.
-    pub(crate) padded: &'a [u8],
+    /// Row by row.
+    pub(crate) pixels: &'a [u8],
 }
 
 /// A part of an image, from its first column and row on.
@@ -62,6 +62,7 @@ pub(crate) struct Resampler {
     columns: Weights,
     rows: Weights,
     between: Vec<u8>,
+    groups: [Vec<passes::Column>; 2],
 }
 
 impl Resampler {
@@ -88,7 +89,7 @@ impl Resampler {
             self.rows
                 .compute(from[1], to[1], rows, interpolation, limits)?;
         }
-        let row = |row: u32| &source.padded[row as usize * stride..];
+        let row = |row: u32| &source.pixels[row as usize * stride..];
         let column = |column: u32| 3 * column as usize;
         match (to[0] != from[0], to[1] != from[1]) {
             (false, false) => {
@@ -98,37 +99,41 @@ impl Resampler {
                 }
             }
             (true, false) => {
-                passes::columns(row(region.rows.start), stride, 0, &self.columns, out);
+                let first = row(region.rows.start);
+                passes::columns(first, stride, 0, &self.columns, &mut self.groups, out);
             }
             (false, true) => {
-                let first = &source.padded[column(region.columns.start)..];
+                let first = &source.pixels[column(region.columns.start)..];
                 passes::rows(first, stride, 0, &self.rows, out, width);
             }
             (true, true) if pillow.rows_first(from, to) => {
                 let columns = self.columns.inputs();
                 let between = 3 * columns.len();
                 self.reserve(between, region.rows.len(), limits)?;
-                let first = &source.padded[column(columns.start)..];
-                let pixels = &mut self.between[..between * region.rows.len()];
+                let first = &source.pixels[column(columns.start)..];
+                let pixels = self.between.as_mut_slice();
                 passes::rows(first, stride, 0, &self.rows, pixels, between);
-                passes::columns(&self.between, between, columns.start, &self.columns, out);
+                let weights = &self.columns;
+                let groups = &mut self.groups;
+                passes::columns(pixels, between, columns.start, weights, groups, out);
             }
             (true, true) => {
                 let rows = self.rows.inputs();
                 self.reserve(width, rows.len(), limits)?;
-                let pixels = &mut self.between[..width * rows.len()];
-                passes::columns(row(rows.start), stride, 0, &self.columns, pixels);
-                passes::rows(&self.between, width, rows.start, &self.rows, out, width);
+                let pixels = self.between.as_mut_slice();
+                let first = row(rows.start);
+                passes::columns(first, stride, 0, &self.columns, &mut self.groups, pixels);
+                passes::rows(pixels, width, rows.start, &self.rows, out, width);
             }
         }
         Ok(())
     }
 
-    /// Makes the buffer as large as what is between the passes, and one byte more.
+    /// Makes the buffer as large as what is between the passes.
     fn reserve(&mut self, width: usize, rows: usize, limits: &Limits) -> Result<(), ImageError> {
         let bytes = (width as u64).saturating_mul(rows as u64);
         limits.check_bytes("resizing it", bytes)?;
-        self.between.resize(bytes as usize + 1, 0);
+        self.between.resize(bytes as usize, 0);
         Ok(())
     }
 }

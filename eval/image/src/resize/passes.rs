@@ -15,37 +15,73 @@ const LANES: usize = 32;
 /// Rows that the pass over columns takes side by side.
 const ROWS: usize = 4;
 
+/// The pixels of one column in a group of rows, each with a byte that nobody looks at.
+pub(super) type Column = [u8; 4 * ROWS];
+
 /// Resizes the columns of rows of RGB pixels.
 ///
-/// `source` begins with the first row, has `stride` bytes a row, and one more than its pixels; weights
-/// count pixels from `first`, where a row begins. `out` has rows of as many pixels as there are weights.
+/// `source` begins with the first row and has `stride` bytes a row; weights count pixels from `first`,
+/// where a row begins. `out` has rows of as many pixels as there are weights. `from` and `to` are
+/// buffers.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-pub(super) fn columns(source: &[u8], stride: usize, first: u32, weights: &Weights, out: &mut [u8]) {
+pub(super) fn columns(
+    source: &[u8],
+    stride: usize,
+    first: u32,
+    weights: &Weights,
+    [from, to]: &mut [Vec<Column>; 2],
+    out: &mut [u8],
+) {
     let width = 3 * weights.iter().len();
+    let inputs = weights.inputs();
+    from.resize(inputs.len(), [0; 4 * ROWS]);
+    to.resize(weights.iter().len(), [0; 4 * ROWS]);
     for (rows, out) in out.chunks_mut(ROWS * width).enumerate() {
-        // The last rows are taken again where they do not make up a group.
+        let last = out.len() / width - 1;
         let source: [&[u8]; ROWS] = std::array::from_fn(|row| {
-            let row = (rows * ROWS + row).min(rows * ROWS + out.len() / width - 1);
-            &source[row * stride..]
+            let row = rows * ROWS + row.min(last);
+            let begin = row * stride + 3 * (inputs.start - first) as usize;
+            &source[begin..begin + 3 * inputs.len()]
         });
-        for (x, (begin, weights)) in weights.iter().enumerate() {
-            let mut begin = 3 * (begin - first) as usize;
+        gather(source, from);
+        // All lanes are stored: LLVM would leave out the fourth, and with it the vectors.
+        for (to, (begin, weights)) in to.iter_mut().zip(weights.iter()) {
+            let columns = &from[(begin - inputs.start) as usize..][..weights.len()];
             let mut sums = [HALF; 4 * ROWS];
-            for &weight in weights {
-                // Four bytes of each row: a pixel and one that nobody looks at.
-                let mut pixels = [0; 4 * ROWS];
-                for row in 0..ROWS {
-                    pixels[4 * row..4 * row + 4].copy_from_slice(&source[row][begin..begin + 4]);
-                }
+            for (column, &weight) in columns.iter().zip(weights) {
                 for lane in 0..4 * ROWS {
-                    sums[lane] = add(sums[lane], pixels[lane], weight);
+                    sums[lane] = add(sums[lane], column[lane], weight);
                 }
-                begin += 3;
             }
-            let pixels = sums.map(rounded);
-            for (row, out) in out.chunks_exact_mut(width).enumerate() {
-                out[3 * x..3 * x + 3].copy_from_slice(&pixels[4 * row..4 * row + 3]);
+            *to = sums.map(rounded);
+        }
+        for (row, out) in out.chunks_exact_mut(width).enumerate() {
+            for (pixel, column) in out.as_chunks_mut::<3>().0.iter_mut().zip(&*to) {
+                pixel.copy_from_slice(&column[4 * row..4 * row + 3]);
             }
+        }
+    }
+}
+
+/// Puts the pixels of rows side by side.
+#[inline(always)]
+fn gather(rows: [&[u8]; ROWS], group: &mut [Column]) {
+    const BLOCK: usize = 4;
+    let (blocks, rest) = group.as_chunks_mut::<BLOCK>();
+    let done = BLOCK * blocks.len();
+    let mut sources = rows.map(|row| row.as_chunks::<{ 3 * BLOCK }>().0.iter());
+    for block in blocks {
+        for (row, source) in sources.iter_mut().enumerate() {
+            let Some(source) = source.next() else { return };
+            for x in 0..BLOCK {
+                block[x][4 * row..4 * row + 3].copy_from_slice(&source[3 * x..3 * x + 3]);
+            }
+        }
+    }
+    for (row, source) in rows.iter().enumerate() {
+        let pixels = source.as_chunks::<3>().0;
+        for (column, pixel) in rest.iter_mut().zip(&pixels[done..]) {
+            column[4 * row..4 * row + 3].copy_from_slice(pixel);
         }
     }
 }
