@@ -219,29 +219,48 @@ impl<'a> Pipeline<'a> {
             Fault::Image(error.to_string())
         }
         let image = self.set.read(place).map_err(unreadable)?;
+        let thread = rayon::current_thread_index().unwrap_or_default();
+        let mut worker = self.workers[thread]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let ([preprocessor], Image::Encoded(bytes)) = (&mut *worker.preprocessors, &image) {
+            // In the memory of the image before, and at a fraction of the size if that is enough.
+            let crops = preprocessor.crops(bytes).map_err(unreadable)?;
+            let mut slots = slots.into_iter().enumerate();
+            return slots.try_for_each(|(recipe, slot)| self.fill(place, recipe, &crops, slot));
+        }
         let image = match image {
             Image::Encoded(bytes) => {
                 topk_image::decode(&bytes, &self.limits).map_err(unreadable)?
             }
             Image::Pixels { shape, pixels } => interleaved(shape, &pixels),
         };
-        let thread = rayon::current_thread_index().unwrap_or_default();
-        let mut worker = self.workers[thread]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let parts = worker.preprocessors.iter_mut().zip(&self.recipes);
-        for (((preprocessor, recipe), table), slot) in parts.zip(&self.tables).zip(slots) {
+        for (recipe, slot) in slots.into_iter().enumerate() {
+            let preprocessor = &mut worker.preprocessors[recipe];
             let crops = preprocessor.crops_of(&image).map_err(unreadable)?;
-            let found = [crops.height() as usize, crops.width() as usize];
-            if found != recipe.size {
-                return Err(Fault::Size(SizeError {
-                    image: self.set.samples()[place].name.clone(),
-                    found,
-                    expected: recipe.size,
-                }));
-            }
-            slot.fill(&crops, table);
+            self.fill(place, recipe, &crops, slot)?;
         }
+        Ok(())
+    }
+
+    /// Puts the crops of an image into its part of a recipe's input.
+    fn fill(
+        &self,
+        place: usize,
+        recipe: usize,
+        crops: &Crops<'_>,
+        slot: Slot,
+    ) -> Result<(), Fault> {
+        let expected = self.recipes[recipe].size;
+        let found = [crops.height() as usize, crops.width() as usize];
+        if found != expected {
+            return Err(Fault::Size(SizeError {
+                image: self.set.samples()[place].name.clone(),
+                found,
+                expected,
+            }));
+        }
+        slot.fill(crops, &self.tables[recipe]);
         Ok(())
     }
 }

@@ -1,8 +1,6 @@
 use crate::decode::{RgbImage, decode_into};
 use crate::resize::{Region, Resampler, Source};
-use crate::{
-    Crop, ImageError, Limits, NormalizationTable, Preprocessing, PreprocessingError, Resize,
-};
+use crate::{Crop, ImageError, Limits, NormalizationTable, Preprocessing, PreprocessingError};
 
 /// Decodes and preprocesses one image after the other, each thread with its own.
 ///
@@ -93,9 +91,12 @@ impl Preprocessor {
         let Preprocessing { resize, fast, .. } = self.preprocessing;
         let at_least = resize.at_least().filter(|_| fast);
         decode_into(encoded, &self.limits, at_least, &mut self.image)?;
-        let size = self.take(resize)?;
+        let image = std::mem::take(&mut self.image);
+        let size = self.take(&image);
+        // Its memory is for the next one.
+        self.image = image;
         Ok(Crops {
-            size,
+            size: size?,
             pixels: &self.crops,
         })
     }
@@ -114,20 +115,16 @@ impl Preprocessor {
             image.pixels.len(),
             3 * image.width as usize * image.height as usize
         );
-        let own = std::mem::take(&mut self.image);
-        self.image = image.clone();
-        let size = self.take(self.preprocessing.resize);
-        self.image = own;
         Ok(Crops {
-            size: size?,
+            size: self.take(image)?,
             pixels: &self.crops,
         })
     }
 
     /// Fills the crops and returns their size.
-    fn take(&mut self, resize: Resize) -> Result<[u32; 2], ImageError> {
-        let Preprocessing { crop, .. } = self.preprocessing;
-        let from = [self.image.width, self.image.height];
+    fn take(&mut self, image: &RgbImage) -> Result<[u32; 2], ImageError> {
+        let Preprocessing { resize, crop, .. } = self.preprocessing;
+        let from = [image.width, image.height];
         let to = resize.apply(from)?;
         let size = crop.size().unwrap_or(to);
         let windows = crop.windows(to)?;
@@ -147,7 +144,7 @@ impl Preprocessor {
 
         let source = Source {
             size: from,
-            pixels: &self.image.pixels,
+            pixels: &image.pixels,
         };
         let kind = (self.preprocessing.interpolation, self.preprocessing.pillow);
         if windows.len() == 1 && resized == crops {
