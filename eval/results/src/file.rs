@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use atomic_write_file::AtomicWriteFile;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::ser::Formatter;
 use thiserror::Error;
 
@@ -150,6 +151,11 @@ pub(crate) fn to_json(value: &impl Serialize) -> String {
         .expect("values have names and are written to memory");
     json.push(b'\n');
     String::from_utf8(json).expect("JSON is UTF-8")
+}
+
+/// As a value in which `f32` numbers keep their few digits, which `serde_json::to_value` widens.
+pub(crate) fn to_value(value: &impl Serialize) -> Value {
+    serde_json::from_str(&to_json(value)).expect("it was just written")
 }
 
 /// Objects over several lines, arrays in one.

@@ -2,6 +2,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::check::InvalidResults;
+use crate::file;
 use crate::results::{Results, Timing};
 
 /// Why results are not parts of one run.
@@ -118,15 +119,15 @@ impl Results {
 
     /// What all parts of a run have in common.
     fn identity(&self) -> Value {
-        let models = self.models.iter().map(|model| &model.model);
+        let models = self.models.iter().map(|model| file::to_value(&model.model));
         let versions = self.environments.iter().map(|machine| &machine.onnxruntime);
         let mut versions: Vec<&String> = versions.collect();
         versions.dedup();
         serde_json::json!({
             "format": self.format,
             "topk_eval": self.topk_eval,
-            "data": self.data,
-            "settings": self.settings,
+            "data": file::to_value(&self.data),
+            "settings": file::to_value(&self.settings),
             "onnxruntime": versions,
             "class_names": self.class_names,
             "wnids": self.wnids,

@@ -14,7 +14,7 @@ pub const FORMAT: u32 = 1;
 /// A run of one or several models on a data set: what a result file holds.
 ///
 /// Whoever runs the models fills in everything but what [`Results::finish`] computes: `complete`, and
-/// `metrics` and `images_per_second` of each model.
+/// `metrics` and `images_per_second` of each model. Tables and reports are of finished results.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Results {

@@ -115,6 +115,18 @@ fn names_cannot_become_markup() {
 }
 
 #[test]
+fn how_to_repeat_the_run_is_said() {
+    let (results, html) = report();
+    let facts = table(&html, "facts");
+    let fact = |title: &str| facts.iter().find(|row| row[0] == title).unwrap()[1].clone();
+    assert_eq!(fact("data: sha256"), results.data.sha256);
+    assert_eq!(fact("settings: topk"), "[1,5]");
+    assert_eq!(fact("machine: onnxruntime"), "1.31.1");
+    // Not 0.48500001430511475, which is the number of the same f32.
+    assert!(html.contains("[0.485,0.456,0.406]"));
+}
+
+#[test]
 fn every_tag_is_closed() {
     let (results, html) = report();
     let alone = Comparison::new((&results, 0), (&results, 2))

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::cells::header;
 use super::{Escaped, MAX_ROWS};
+use crate::file;
 use crate::results::Results;
 use crate::text::{grouped, images};
 
@@ -37,50 +38,48 @@ pub(super) fn repeat(results: &Results, names: &[String]) -> String {
     let mut html = String::from(
         "<section><h2>How to repeat this run</h2><details><summary>Data, settings and machines</summary><div>",
     );
-    let common = serde_json::json!({
+    let versions = serde_json::json!({
         "topk_eval": results.topk_eval,
         "started": results.started,
         "complete": results.complete,
         "shard": results.shard,
-        "data": results.data,
-        "settings": results.settings,
-        "environments": results.environments,
     });
+    let mut common = vec![
+        ("", versions),
+        ("data", file::to_value(&results.data)),
+        ("settings", file::to_value(&results.settings)),
+    ];
+    let machines = results.environments.iter();
+    common.extend(machines.map(|machine| ("machine", file::to_value(machine))));
     html += &facts(&common);
     html += "</div></details>";
     for (model, name) in results.models.iter().zip(names) {
-        let value = serde_json::json!({ "model": model.model, "timing": model.timing });
         html += &format!("<details><summary>{}</summary><div>", Escaped(name));
-        html += &facts(&value);
+        html += &facts(&[
+            ("", file::to_value(&model.model)),
+            ("timing", file::to_value(&model.timing)),
+        ]);
         html += "</div></details>";
     }
     html + "</section>"
 }
 
-/// The members of an object of objects, a row each.
-fn facts(value: &Value) -> String {
+/// The members of several objects, a row each.
+fn facts(objects: &[(&str, Value)]) -> String {
     let mut html = String::from("<table class=\"facts\"><tbody>");
-    for (name, value) in value.as_object().into_iter().flatten() {
-        let members = value.as_object();
-        let single = [(name, value)];
-        let rows: Vec<(&String, &Value)> = match members {
-            Some(members) => members.iter().collect(),
-            None => single.to_vec(),
-        };
-        for (member, value) in rows {
+    for (object, value) in objects {
+        for (member, value) in value.as_object().into_iter().flatten() {
             let text = match value {
                 Value::Null => continue,
                 Value::String(text) => Escaped(text).to_string(),
                 Value::Object(_) | Value::Array(_) => {
                     format!("<pre>{}</pre>", Escaped(&shortened(value)))
                 }
-                value => Escaped(&value.to_string()).to_string(),
+                value => value.to_string(),
             };
-            let title = member.replace('_', " ");
-            html += &format!(
-                "<tr><th scope=\"row\">{}</th><td>{text}</td></tr>",
-                Escaped(&title)
-            );
+            let colon = if object.is_empty() { "" } else { ": " };
+            let title = format!("{object}{colon}{}", member.replace('_', " "));
+            html += &format!("<tr><th scope=\"row\">{title}</th><td>{text}</td></tr>");
         }
     }
     html + "</tbody></table>"
@@ -97,9 +96,6 @@ fn shortened(value: &Value) -> String {
                 grouped(entries.len())
             )
         }
-        Value::Array(entries) if entries.iter().all(|entry| !entry.is_object()) => {
-            value.to_string()
-        }
-        value => serde_json::to_string_pretty(value).unwrap_or_default(),
+        value => file::to_json(value).trim_end().to_owned(),
     }
 }
