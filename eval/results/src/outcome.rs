@@ -37,7 +37,7 @@ pub enum CropAveraging {
     #[default]
     None,
     /// Softmax probabilities are averaged, as the paper's code does for networks trained with
-    /// cross-entropy. Logarithms of the means are the scores of the image.
+    /// cross-entropy. Their logarithms, up to a constant, are the scores of the image.
     Softmax,
     /// Scores are averaged, as the paper's code does for networks trained with the smooth SVM.
     Scores,

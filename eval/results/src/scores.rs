@@ -21,13 +21,14 @@ pub(crate) fn average(mut rows: Vec<Vec<f64>>, averaging: CropAveraging) -> Vec<
                 let shift = row[top] + log_sum_exp(row, top);
                 row.iter_mut().for_each(|score| *score -= shift);
             }
+            // Of the sums: neither ranks nor probabilities nor losses change with a constant.
             let mut column = vec![0.0; rows.len()];
-            for (class, mean) in row.iter_mut().enumerate() {
+            for (class, sum) in row.iter_mut().enumerate() {
                 for (entry, row) in column.iter_mut().zip(&rows) {
                     *entry = row[class];
                 }
                 let top = top(&column);
-                *mean = column[top] + log_sum_exp(&column, top) - crops.ln();
+                *sum = column[top] + log_sum_exp(&column, top);
             }
         }
     }

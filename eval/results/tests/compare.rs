@@ -83,6 +83,33 @@ fn a_model_is_as_good_as_itself() {
 }
 
 #[test]
+fn a_rank_that_crosses_k_is_a_change() {
+    let before = results();
+    let mut after = before.clone();
+    // Wrong as before, and not among the best five any more; and one that still is not.
+    let places = [0, 1].map(|number| {
+        let outcomes = before.models[0].outcomes.iter();
+        let of = |outcome: &topk_results::Outcome| match number {
+            0 => (1..5).contains(&outcome.rank),
+            _ => outcome.rank == 5,
+        };
+        let place = outcomes
+            .into_iter()
+            .position(|outcome| outcome.as_ref().is_some_and(of));
+        place.unwrap()
+    });
+    for place in places {
+        after.models[0].outcomes[place].as_mut().unwrap().rank = 6;
+    }
+    let after = after.finish().unwrap();
+    let comparison = Comparison::new((&before, 0), (&after, 0)).unwrap();
+    let changed: Vec<usize> = comparison.changed.iter().map(|image| image.place).collect();
+    assert_eq!(changed, [places[0]]);
+    let paired = &comparison.topk[1];
+    assert_eq!((paired.k, paired.only_before, paired.only_after), (5, 1, 0));
+}
+
+#[test]
 fn the_images_that_both_have_are_compared() {
     let before = run_places(SIZE, &SKILLS[..1], None, &(0..300).collect::<Vec<_>>());
     let after = run_places(SIZE, &SKILLS[..1], None, &(250..400).collect::<Vec<_>>());
@@ -147,7 +174,7 @@ fn other_data_is_refused_by_name() {
 fn an_image_that_one_could_not_read_has_no_answer() {
     let after = results();
     let mut before = after.clone();
-    before.failures.clear();
+    before.failures.remove(0);
     let image = before.images[11].clone();
     before.models[0].outcomes[11] = before.models[0].outcomes[12].clone();
     let before = before.finish();
@@ -155,7 +182,7 @@ fn an_image_that_one_could_not_read_has_no_answer() {
     assert!(before.is_err());
     let mut before = after.clone();
     before.models.truncate(1);
-    before.failures.clear();
+    before.failures.remove(0);
     before.models[0].outcomes[11] = before.models[0].outcomes[12].clone();
     let before = before.finish().unwrap();
     let comparison = Comparison::new((&before, 0), (&after, 0)).unwrap();
