@@ -1,5 +1,5 @@
 use thiserror::Error;
-use topk_ops::{LossError, SmoothTopkSvm};
+use topk_ops::LossError;
 
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
@@ -197,7 +197,7 @@ impl Results {
         }
         ascending("topk", topk.iter().copied())?;
         if let Some(loss) = self.settings.loss {
-            SmoothTopkSvm::new(loss.k, loss.tau, loss.alpha)?;
+            loss.loss()?;
         }
         Ok(())
     }

@@ -3,8 +3,10 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use topk_ops::{LossError, SmoothTopkSvm};
 
 use crate::columns;
+use crate::judge::{Judge, JudgeError};
 use crate::metrics::Metrics;
 use crate::outcome::{CropAveraging, Outcome};
 
@@ -141,6 +143,33 @@ pub struct Environment {
     pub cores: usize,
     /// Operating system and architecture.
     pub os: String,
+}
+
+impl LossSettings {
+    /// The loss.
+    ///
+    /// # Errors
+    /// If a parameter is out of its range.
+    pub fn loss(self) -> Result<SmoothTopkSvm, LossError> {
+        SmoothTopkSvm::new(self.k, self.tau, self.alpha)
+    }
+}
+
+impl Settings {
+    /// What judges models of `classes` classes by these settings.
+    ///
+    /// # Errors
+    /// If they do not fit the classes.
+    pub fn judge(&self, classes: usize) -> Result<Judge, JudgeError> {
+        let mut judge = Judge::new(classes)?;
+        if let Some(valid) = &self.valid_classes {
+            judge = judge.with_valid_classes(valid.clone())?;
+        }
+        match self.loss {
+            Some(loss) => judge.with_loss(loss.loss()?),
+            None => Ok(judge),
+        }
+    }
 }
 
 /// An image that was run.

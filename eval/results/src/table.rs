@@ -115,16 +115,18 @@ impl Results {
         if let Some(shard) = self.shard {
             extent += &format!(", shard {} of {}", shard.index, shard.count);
         }
-        if !self.complete {
-            let missing = self.places().len() - self.images.len();
-            extent += &format!(", PARTIAL: {} not run", images(missing));
-        }
         extent
     }
 
     /// What is special about the numbers, a line each.
     pub(crate) fn caveats(&self) -> Vec<String> {
         let mut caveats = Vec::new();
+        if !self.complete {
+            let missing = images(self.places().len() - self.images.len());
+            caveats.push(format!(
+                "PARTIAL: {missing} not run; the numbers are of the others"
+            ));
+        }
         if !self.failures.is_empty() {
             let how = match self.settings.failures {
                 FailurePolicy::CountWrong => "count as wrong",

@@ -75,12 +75,17 @@ fn the_same_file_twice_has_two_names() {
 #[test]
 fn a_partial_run_says_so() {
     let mut results = results();
+    results.data.path = "/a/long/way/to/the/images".repeat(4);
     results.images.pop();
     for model in &mut results.models {
         model.outcomes.pop();
     }
     let table = results.finish().unwrap().table();
     assert!(table.contains("PARTIAL: 1 image not run"), "{table}");
+    assert!(
+        table.lines().all(|line| line.chars().count() <= 100),
+        "{table}"
+    );
 }
 
 #[test]

@@ -37,13 +37,7 @@ pub(super) fn measured(results: &Results) -> String {
         }
     }
     html += ".</p>";
-    let mut notes = results.caveats();
-    if !results.complete {
-        notes.insert(
-            0,
-            "The run is not complete: the numbers are of the images that were run".to_owned(),
-        );
-    }
+    let notes = results.caveats();
     if !notes.is_empty() {
         let notes: Vec<String> = notes
             .iter()

@@ -5,11 +5,9 @@ use std::f64::consts::TAU;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use topk_ops::SmoothTopkSvm;
 use topk_results::{
-    CropAveraging, DataInfo, Environment, FORMAT, Failure, FailurePolicy, Image, Judge,
-    LossSettings, Metrics, ModelInfo, ModelResults, Normalization, Outcome, Results, Settings,
-    Shard, Timing,
+    CropAveraging, DataInfo, Environment, FORMAT, Failure, FailurePolicy, Image, LossSettings,
+    Metrics, ModelInfo, ModelResults, Normalization, Outcome, Results, Settings, Shard, Timing,
 };
 
 /// What a model is like.
@@ -50,11 +48,18 @@ pub const SKILLS: [Skill; 3] = [
     },
 ];
 
-const LOSS: LossSettings = LossSettings {
-    k: 5,
-    tau: 0.1,
-    alpha: 1.0,
-};
+fn settings() -> Settings {
+    Settings {
+        topk: vec![1, 5],
+        failures: FailurePolicy::CountWrong,
+        loss: Some(LossSettings {
+            k: 5,
+            tau: 0.1,
+            alpha: 1.0,
+        }),
+        valid_classes: None,
+    }
+}
 
 const FIRST: [&str; 40] = [
     "amber",
@@ -211,12 +216,7 @@ pub fn run_places(size: Size, skills: &[Skill], shard: Option<Shard>, places: &[
             classes: size.classes,
             sha256: "5f1d0c6f2b6a43a6d1c7c2a2ba5b4c38f5b8e3f5a6d7f0e9c8b7a6958473625f".to_owned(),
         },
-        settings: Settings {
-            topk: vec![1, 5],
-            failures: FailurePolicy::CountWrong,
-            loss: Some(LOSS),
-            valid_classes: None,
-        },
+        settings: settings(),
         environments: vec![Environment {
             onnxruntime: "1.31.1".to_owned(),
             cpu: "Imaginary Processor 9000".to_owned(),
@@ -252,8 +252,7 @@ fn outcome(size: Size, skill: &Skill, number: usize, image: &Image) -> Outcome {
     // Each class has one that it is easily taken for.
     let twin = (label + 25) % size.classes;
     scores[twin] += (skill.scale * (2.2 + 0.9 * class.next())) as f32;
-    let loss = SmoothTopkSvm::new(LOSS.k, LOSS.tau, LOSS.alpha).unwrap();
-    let judge = Judge::new(size.classes).unwrap().with_loss(loss).unwrap();
+    let judge = settings().judge(size.classes).unwrap();
     let judged = judge.judge(&image.name, &scores, CropAveraging::None, &image.labels);
     judged.unwrap().unwrap()
 }
