@@ -101,28 +101,26 @@ pub(super) fn rows(
 ) {
     for (out, (begin, weights)) in out.chunks_exact_mut(width).zip(weights.iter()) {
         let source = &source[(begin - first) as usize * stride..];
-        let mut at = 0;
-        while at < width {
-            if width - at < LANES && at > 0 {
-                // The last ones again, with some before them.
-                at = width.saturating_sub(LANES);
-            }
-            let lanes = LANES.min(width - at);
+        let (blocks, rest) = out.as_chunks_mut::<LANES>();
+        let done = LANES * blocks.len();
+        for (i, block) in blocks.iter_mut().enumerate() {
             let mut sums = [HALF; LANES];
+            let mut values = &source[LANES * i..];
             for (row, &weight) in weights.iter().enumerate() {
-                let values = &source[row * stride + at..];
-                if let Some(values) = values.first_chunk::<LANES>() {
-                    for lane in 0..LANES {
-                        sums[lane] = add(sums[lane], values[lane], weight);
-                    }
-                } else {
-                    for (sum, &value) in sums.iter_mut().zip(values) {
-                        *sum = add(*sum, value, weight);
-                    }
+                if row > 0 {
+                    values = &values[stride..];
+                }
+                let values: &[u8; LANES] = values.first_chunk().expect("a row has them");
+                for lane in 0..LANES {
+                    sums[lane] = add(sums[lane], values[lane], weight);
                 }
             }
-            out[at..at + lanes].copy_from_slice(&sums.map(rounded)[..lanes]);
-            at += lanes;
+            *block = sums.map(rounded);
+        }
+        for (i, out) in rest.iter_mut().enumerate() {
+            let values = source[done + i..].iter().step_by(stride);
+            let products = values.zip(weights);
+            *out = rounded(products.fold(HALF, |sum, (&value, &weight)| add(sum, value, weight)));
         }
     }
 }

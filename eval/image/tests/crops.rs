@@ -1,0 +1,117 @@
+//! What is computed of the resized image is what resizing all of it gives.
+
+use proptest::prelude::*;
+use topk_image::{Crop, Interpolation, Limits, Pillow, Preprocessing, Preprocessor, Resize};
+
+/// A BMP of 24 bits a pixel, of noise.
+fn bitmap(width: u32, height: u32, seed: u32) -> Vec<u8> {
+    let len = (3 * width).next_multiple_of(4) * height;
+    let mut bitmap = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".to_vec();
+    bitmap.extend(width.to_le_bytes());
+    bitmap.extend(height.to_le_bytes());
+    bitmap.extend(b"\x01\0\x18\0");
+    bitmap.resize(0x36, 0);
+    let mut state = seed | 1;
+    bitmap.extend((0..len).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    }));
+    bitmap
+}
+
+fn crops(encoded: &[u8], preprocessing: Preprocessing) -> (Vec<u8>, [usize; 2]) {
+    let mut preprocessor = Preprocessor::new(preprocessing, Limits::default()).unwrap();
+    let crops = preprocessor.crops(encoded).unwrap();
+    let size = [crops.width(), crops.height()].map(|side| side as usize);
+    (crops.pixels().to_vec(), size)
+}
+
+/// A part of an RGB image.
+fn cut(pixels: &[u8], width: usize, at: [usize; 2], size: [usize; 2]) -> Vec<u8> {
+    let rows = pixels.chunks_exact(3 * width).skip(at[1]).take(size[1]);
+    rows.flat_map(|row| &row[3 * at[0]..3 * (at[0] + size[0])])
+        .copied()
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_crop_is_a_part_of_the_whole(
+        (width, height) in (1u32..90, 1u32..90),
+        (to_width, to_height) in (1u32..70, 1u32..70),
+        part in (1u32..=100, 1u32..=100),
+        interpolation in prop::sample::select(vec![
+            Interpolation::Box,
+            Interpolation::Bilinear,
+            Interpolation::Hamming,
+            Interpolation::Bicubic,
+            Interpolation::Lanczos,
+        ]),
+        pillow in prop::sample::select(vec![Pillow::V12, Pillow::V13]),
+        seed: u32,
+    ) {
+        let encoded = bitmap(width, height, seed);
+        let whole = Preprocessing {
+            resize: Resize::Exact([to_width, to_height]),
+            interpolation,
+            crop: Crop::None,
+            pillow,
+            fast: false,
+        };
+        let (resized, [columns, rows]) = crops(&encoded, whole);
+        let size = [
+            (to_width * part.0).div_ceil(100),
+            (to_height * part.1).div_ceil(100),
+        ];
+        let ten = Preprocessing { crop: Crop::Ten { size }, ..whole };
+        let (found, size) = crops(&encoded, ten);
+        let [right, bottom] = [columns - size[0], rows - size[1]];
+        let mut mirrored = resized.clone();
+        for row in mirrored.chunks_exact_mut(3 * columns) {
+            row.as_chunks_mut::<3>().0.reverse();
+        }
+        // Halves are rounded to even numbers.
+        let center = [right, bottom].map(|room| (room as f64 / 2.0).round_ties_even() as usize);
+        let corners = [[0, 0], [right, 0], [0, bottom], [right, bottom], center];
+        let expected: Vec<u8> = [&resized, &mirrored]
+            .into_iter()
+            .flat_map(|image| corners.map(|at| cut(image, columns, at, size)))
+            .flatten()
+            .collect();
+        prop_assert_eq!(&found, &expected);
+
+        let middle = Crop::Center { size: size.map(|side| side as u32), fill: [0; 3] };
+        let (found, size) = crops(&encoded, Preprocessing { crop: middle, ..whole });
+        prop_assert_eq!(found, cut(&resized, columns, center, size));
+    }
+}
+
+#[test]
+fn a_preprocessing_is_kept_as_json() {
+    let preprocessing = Preprocessing {
+        crop: Crop::Ten { size: [224, 192] },
+        pillow: Pillow::V12,
+        ..Preprocessing::torchvision(256, 224)
+    };
+    let json = serde_json::to_string(&preprocessing).unwrap();
+    assert_eq!(
+        json,
+        r#"{"resize":{"shorter_side":256},"interpolation":"bilinear","crop":{"ten":{"size":[224,192]}},"pillow":"12","fast":false}"#
+    );
+    let read: Preprocessing = serde_json::from_str(&json).unwrap();
+    assert_eq!(read, preprocessing);
+}
+
+#[test]
+fn sizes_that_no_image_has_are_refused() {
+    for preprocessing in [
+        Preprocessing::torchvision(0, 224),
+        Preprocessing::torchvision(256, 0),
+        Preprocessing::torchvision(1 << 20, 224),
+    ] {
+        let error = Preprocessor::new(preprocessing, Limits::default()).unwrap_err();
+        assert!(error.to_string().contains("from 1 to 65536"), "{error}");
+    }
+}
