@@ -138,6 +138,15 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[test]
+fn frames_larger_than_the_picture_are_refused() {
+    let mut lie = image("lossy_alpha.webp");
+    let frame = lie.windows(4).position(|w| w == b"VP8 ").unwrap();
+    lie[frame + 14..frame + 18].copy_from_slice(&[0xff, 0x3f, 0xff, 0x3f]);
+    let error = decode(&lie, &SMALL).unwrap_err();
+    assert!(error.to_string().contains("16383 x 16383"), "{error}");
+}
+
+#[test]
 fn memory_is_limited_as_pixels_are() {
     let limits = Limits {
         max_bytes: 10_000,

@@ -4,6 +4,7 @@ mod gif;
 mod jpeg;
 mod others;
 mod png;
+mod webp;
 
 use crate::{ImageError, Limits};
 
@@ -34,6 +35,7 @@ enum Format {
     Jpeg,
     Png,
     Gif,
+    WebP,
     Other(image::ImageFormat),
 }
 
@@ -59,7 +61,7 @@ impl Format {
                 b'B',
                 b'P',
                 ..,
-            ] => Self::Other(image::ImageFormat::WebP),
+            ] => Self::WebP,
             [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => {
                 Self::Other(image::ImageFormat::Tiff)
             }
@@ -97,6 +99,7 @@ pub(crate) fn decode_into(
         Format::Jpeg => jpeg::decode(encoded, limits, at_least, image),
         Format::Png => png::decode(encoded, limits, image),
         Format::Gif => gif::decode(encoded, limits, image),
+        Format::WebP => webp::decode(encoded, limits, image),
         Format::Other(format) => others::decode(encoded, format, limits, image),
     }
 }

@@ -1,4 +1,4 @@
-//! WebP, BMP and TIFF, with 8 bits a sample.
+//! BMP and TIFF, with 8 bits a sample.
 
 use std::io::Cursor;
 
@@ -49,7 +49,6 @@ pub(super) fn decode(
 
 fn name(format: ImageFormat) -> &'static str {
     match format {
-        ImageFormat::WebP => "WebP",
         ImageFormat::Bmp => "BMP",
         _ => "TIFF",
     }

@@ -1,0 +1,74 @@
+//! WebP: of an animation the first frame.
+
+use std::io::{Cursor, ErrorKind};
+
+use image_webp::{DecodingError, WebPDecoder};
+
+use super::RgbImage;
+use crate::{ImageError, Limits};
+
+const FORMAT: &str = "WebP";
+
+pub(super) fn decode(
+    encoded: &[u8],
+    limits: &Limits,
+    image: &mut RgbImage,
+) -> Result<(), ImageError> {
+    let mut decoder = WebPDecoder::new(Cursor::new(encoded)).map_err(error)?;
+    let (width, height) = decoder.dimensions();
+    let samples = if decoder.has_alpha() { 4 } else { 3 };
+    // What the decoder holds, and the pixels.
+    limits.check(width, height, 8 + samples as u64 + 3)?;
+    // A file has the size of the picture, and each frame its own, whose memory the decoder takes before
+    // it compares them.
+    check_frames(encoded.get(12..).unwrap_or_default(), [width, height])?;
+    let mut stored = vec![0; width as usize * height as usize * samples];
+    decoder.read_image(&mut stored).map_err(error)?;
+    let pixels = image.clear(width, height).as_chunks_mut::<3>().0;
+    for (pixel, samples) in pixels.iter_mut().zip(stored.chunks_exact(samples)) {
+        pixel.copy_from_slice(&samples[..3]);
+    }
+    Ok(())
+}
+
+/// Refuses frames that are larger than the picture.
+fn check_frames(mut chunks: &[u8], [width, height]: [u32; 2]) -> Result<(), ImageError> {
+    while let Some((header, rest)) = chunks.split_first_chunk::<8>() {
+        let [a, b, c, d, len @ ..] = *header;
+        let len = u32::from_le_bytes(len) as usize;
+        let content = &rest[..len.min(rest.len())];
+        match &[a, b, c, d] {
+            b"VP8 " => {
+                if let Some(&[w0, w1, h0, h1]) = content.get(6..10) {
+                    let [w, h] = [[w0, w1], [h0, h1]].map(|side| u16::from_le_bytes(side) & 0x3fff);
+                    if u32::from(w) > width || u32::from(h) > height {
+                        let reason =
+                            format!("a frame of {w} x {h} in a picture of {width} x {height}");
+                        return Err(corrupt(reason));
+                    }
+                }
+            }
+            // The place and times of a frame, then its chunks.
+            b"ANMF" => check_frames(content.get(16..).unwrap_or_default(), [width, height])?,
+            _ => {}
+        }
+        chunks = rest.get(len.next_multiple_of(2)..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+fn corrupt(reason: String) -> ImageError {
+    ImageError::Corrupt {
+        format: FORMAT,
+        reason,
+    }
+}
+
+fn error(error: DecodingError) -> ImageError {
+    match error {
+        DecodingError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            ImageError::Truncated { format: FORMAT }
+        }
+        error => corrupt(error.to_string()),
+    }
+}
