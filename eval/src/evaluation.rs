@@ -9,7 +9,6 @@ use thiserror::Error;
 use topk_data::{Classes, DataError, ImageSet};
 use topk_image::{Limits, PreprocessingError};
 use topk_native::Runtime;
-use topk_ops::{LossError, SmoothTopkSvm};
 use topk_results::{
     CropAveraging, DataInfo, Environment, FORMAT, Failure, FailurePolicy, Image, InvalidResults,
     Judge, JudgeError, LossSettings, MergeError, Metrics, ModelInfo, ModelResults, Outcome,
@@ -71,9 +70,6 @@ pub enum EvaluationError {
         /// What is wrong with them.
         error: JudgeError,
     },
-    /// The loss is none.
-    #[error(transparent)]
-    Loss(#[from] LossError),
     /// It is not known how images are prepared for a model.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
@@ -273,12 +269,15 @@ impl<'a> Evaluation<'a> {
                 classes: choices,
             });
         }
+        let best = self.plan.topk.last().copied().unwrap_or(1);
         let judge = self
+            .settings()
             .judge(classes)
-            .map_err(|error| EvaluationError::Judge {
-                model: model.path().display().to_string(),
-                error,
-            })?;
+            .map(|judge| judge.with_best(best));
+        let judge = judge.map_err(|error| EvaluationError::Judge {
+            model: model.path().display().to_string(),
+            error,
+        })?;
         self.models.push(Judged {
             recipe: place,
             judge,
@@ -289,16 +288,16 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
-    fn judge(&self, classes: usize) -> Result<Judge, JudgeError> {
-        let best = self.plan.topk.last().copied().unwrap_or(1);
-        let mut judge = Judge::new(classes)?.with_best(best);
-        if let Some(valid) = &self.plan.valid_classes {
-            judge = judge.with_valid_classes(valid.clone())?;
+    fn settings(&self) -> Settings {
+        Settings {
+            topk: self.plan.topk.clone(),
+            failures: match self.plan.on_error {
+                OnError::Fail => FailurePolicy::default(),
+                OnError::Report(policy) => policy,
+            },
+            loss: self.plan.loss,
+            valid_classes: self.plan.valid_classes.clone(),
         }
-        if let Some(LossSettings { k, tau, alpha }) = self.plan.loss {
-            judge = judge.with_loss(SmoothTopkSvm::new(k, tau, alpha)?)?;
-        }
-        Ok(judge)
     }
 
     /// Lines that say what is run, and how.
@@ -493,15 +492,7 @@ impl<'a> Evaluation<'a> {
             complete: places.len() == self.places().len(),
             shard: self.plan.shard,
             data,
-            settings: Settings {
-                topk: self.plan.topk.clone(),
-                failures: match self.plan.on_error {
-                    OnError::Fail => FailurePolicy::default(),
-                    OnError::Report(policy) => policy,
-                },
-                loss: self.plan.loss,
-                valid_classes: self.plan.valid_classes.clone(),
-            },
+            settings: self.settings(),
             environments: vec![Environment {
                 onnxruntime: self.onnxruntime.clone(),
                 cpu: topk_native::processor(),

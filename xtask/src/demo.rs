@@ -134,7 +134,7 @@ struct Row {
 
 fn rows(out: &Path, results: &Path) -> Result<Vec<Row>> {
     let results = read_json(results, &fs::read_to_string(results)?)?;
-    let mut results = results["results"].as_array().context("no results")?.iter();
+    let mut results = results["models"].as_array().context("no results")?.iter();
     let mut rows = Vec::new();
     for (name, loss) in LOSSES {
         let log = out.join(name).join("log.jsonl");
@@ -149,12 +149,22 @@ fn rows(out: &Path, results: &Path) -> Result<Vec<Row>> {
                 epoch: trained["epoch"]
                     .as_u64()
                     .context("a checkpoint has no epoch")?,
-                onnx: Accuracy::deserialize(result)?,
+                onnx: accuracy(&result["metrics"]).context("a model was not judged")?,
                 torch: Accuracy::deserialize(&trained["test"])?,
             });
         }
     }
     Ok(rows)
+}
+
+/// What the results say of a model: top-1, and the only other k.
+fn accuracy(metrics: &Value) -> Option<Accuracy> {
+    let correct = |at: usize| Some(metrics["topk"][at]["correct"].as_u64()? as usize);
+    Some(Accuracy {
+        images: metrics["images"].as_u64()? as usize,
+        top1_correct: correct(0)?,
+        topk_correct: correct(1)?,
+    })
 }
 
 fn read_json(path: &Path, text: &str) -> Result<Value> {
