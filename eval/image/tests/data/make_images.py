@@ -43,7 +43,7 @@ def chunk(kind, data):
 
 
 def png(width, height, depth, color, rows, extra=b"", interlaced=False):
-    """A PNG of packed rows, with all filters in turn where it is not interlaced."""
+    """A PNG of packed rows, none of them filtered."""
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlaced)
     data = zlib.compress(b"".join(b"\0" + row for row in rows), 9)
     chunks = chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")
@@ -171,7 +171,7 @@ def others():
 
 
 def preprocessings():
-    """Names, what they are in Rust, and what they are in torchvision."""
+    """What is done to an image: as the tests read it, and in torchvision."""
     modes = {
         "bilinear": InterpolationMode.BILINEAR,
         "bicubic": InterpolationMode.BICUBIC,
@@ -203,6 +203,7 @@ def preprocessings():
 
 
 def timm_preprocessings():
+    """The same in timm's terms."""
     from timm.data.transforms_factory import transforms_imagenet_eval
 
     mean = (0.485, 0.456, 0.406)
