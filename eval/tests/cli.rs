@@ -480,3 +480,152 @@ fn the_evaluator_is_free_of_libtorch() {
             .any(|line| line.starts_with("torch-sys") || line.starts_with("tch "))
     );
 }
+
+/// Six class folders with two images each, of which `bad` cannot be read.
+fn folders(case: &Case, bad: &[&str]) -> PathBuf {
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("image/tests/data/images");
+    let good = [
+        fs::read(images.join("444.jpg")).unwrap(),
+        fs::read(images.join("420.jpg")).unwrap(),
+    ];
+    let root = case.path("images");
+    for (class, name) in class_names().iter().enumerate() {
+        let folder = root.join(name);
+        fs::create_dir_all(&folder).unwrap();
+        for (i, good) in good.iter().enumerate() {
+            let file = format!("{class}-{i}.jpg");
+            let bytes = match bad.contains(&&*file) {
+                true => &good[..good.len() / 2],
+                false => good,
+            };
+            fs::write(folder.join(file), bytes).unwrap();
+        }
+    }
+    root
+}
+
+#[test]
+fn images_that_cannot_be_read_are_listed_counted_or_skipped() {
+    let case = Case::new();
+    let root = folders(&case, &["0-1.jpg", "3-0.jpg"]);
+    let flags = [
+        "--data",
+        root.to_str().unwrap(),
+        "--resize",
+        "32",
+        "--topk",
+        "1",
+    ];
+    let error = case.error(&flags);
+    let lines: Vec<&str> = error.lines().collect();
+    assert_eq!(lines.len(), 3, "{error}");
+    assert!(
+        lines[0].starts_with("2 images cannot be read, so there is no accuracy"),
+        "{error}"
+    );
+    assert!(lines[1].starts_with("  class 0/0-1.jpg: "), "{error}");
+    assert!(lines[2].starts_with("  class 3/3-0.jpg: "), "{error}");
+
+    // The model takes every image for class 0.
+    for (policy, images) in [("count-wrong", 12), ("skip", 10)] {
+        let results = case.results(&[&flags[..], &["--on-error", policy]].concat());
+        assert_eq!(correct(&results, 0), [(1, 1)], "{policy}");
+        let metrics = &results["models"][0]["metrics"];
+        assert_eq!(metrics["images"], images, "{policy}");
+        assert_eq!(metrics["failed"], 2, "{policy}");
+        assert_eq!(
+            results["failures"][1]["name"], "class 3/3-0.jpg",
+            "{policy}"
+        );
+        assert_eq!(results["settings"]["failures"], policy);
+        assert_eq!(results["complete"], true);
+    }
+}
+
+#[test]
+fn every_kind_of_result_is_written() {
+    let case = Case::new();
+    let root = folders(&case, &[]);
+    let path = |name: &str| case.path(name).to_str().unwrap().to_owned();
+    let results = case.results(&[
+        "--data",
+        root.to_str().unwrap(),
+        "--resize",
+        "40",
+        "--crops",
+        "ten",
+        "--loss-k",
+        "2",
+        "--html",
+        &path("a.html"),
+        "--csv",
+        &path("a.csv"),
+        "--predictions",
+        &path("b.csv"),
+        "--text",
+        &path("a.txt"),
+    ]);
+    let model = &results["models"][0];
+    assert_eq!(model["model"]["crops"], "softmax");
+    assert!(model["metrics"]["topk_loss"].is_f64(), "{model}");
+    assert_eq!(correct(&results, 0), [(1, 2), (5, 10)]);
+    let read = |name: &str| fs::read_to_string(case.path(name)).unwrap();
+    let html = read("a.html");
+    // Ten mistakes, each shown.
+    assert_eq!(html.matches("data:image/png;base64,").count(), 10);
+    assert!(html.contains("class 3/3-0.jpg"));
+    assert_eq!(read("a.csv").lines().count(), 2);
+    assert_eq!(read("b.csv").lines().count(), 13);
+    assert!(
+        read("a.txt").contains("0.16666666666666666"),
+        "{}",
+        read("a.txt")
+    );
+
+    fs::remove_file(case.path("out.json")).unwrap();
+    let error = case.error(&["--predictions", &path("b.txt")]);
+    assert!(
+        error.ends_with("b.txt: predictions are written as .csv or .parquet"),
+        "{error}"
+    );
+    let error = case.error(&["--html", &path("nowhere/a.html")]);
+    assert!(
+        error.contains("nowhere/a.html: No such file or directory"),
+        "{error}"
+    );
+}
+
+#[test]
+fn two_results_are_compared() {
+    let case = Case::new();
+    fs::copy(case.path("model.onnx"), case.path("in_order.onnx")).unwrap();
+    let reverse = (0..CLASSES).map(|class| class as f32).collect();
+    case.write_model(&linear(32, reverse), Some(&card()));
+    let in_order = case.path("in_order.onnx");
+    case.results(&["--model", in_order.to_str().unwrap()]);
+    let compare = |flags: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_topk-eval"));
+        command
+            .arg("compare")
+            .arg(case.path("out.json"))
+            .args(flags);
+        command.output().unwrap()
+    };
+    let output = compare(&[]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    // 2 images of class 5 are right before, 3 of class 0 after.
+    let row = table
+        .lines()
+        .find(|line| line.starts_with("top-1"))
+        .unwrap();
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(words[1..4], ["20.00", "30.00", "+10.00"], "{table}");
+    assert_eq!(
+        words[words.len() - 3..words.len() - 1],
+        ["2", "3"],
+        "{table}"
+    );
+    let error = compare(&["--models", "1,3"]).stderr;
+    let error = String::from_utf8(error).unwrap();
+    assert!(error.contains("out.json"), "{error}");
+}

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use atomic_write_file::AtomicWriteFile;
 use topk_data::ImageSet;
 use topk_image::Limits;
@@ -48,6 +48,43 @@ pub(super) fn write(path: &Path, contents: &str) -> Result<()> {
 impl OutputArgs {
     pub(super) fn json(&self) -> Option<&Path> {
         self.json.as_deref()
+    }
+
+    /// Checks that the files can be written, as far as that is known before there is anything to write.
+    pub(super) fn check(&self) -> Result<()> {
+        let paths = [
+            &self.json,
+            &self.html,
+            &self.csv,
+            &self.predictions,
+            &self.text,
+        ];
+        for path in paths.into_iter().flatten() {
+            let parent = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
+            if let Some(parent) = parent {
+                parent
+                    .read_dir()
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
+            ensure!(
+                !path.is_dir(),
+                "cannot write {}: it is a folder",
+                path.display()
+            );
+        }
+        if let Some(path) = &self.predictions {
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            ensure!(
+                extension.is_some_and(|extension| {
+                    ["csv", "parquet"].contains(&&*extension.to_ascii_lowercase())
+                }),
+                "cannot write {}: predictions are written as .csv or .parquet",
+                path.display()
+            );
+        }
+        Ok(())
     }
 
     /// Prints the table and writes the files; the report shows images if they are at hand.

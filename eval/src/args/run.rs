@@ -1,5 +1,6 @@
 //! An evaluation.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use topk_data::{ClassSubset, Classes, Format, ImageSet, Options, RealLabels, Split};
 use topk_image::Limits;
 use topk_native::Runtime;
@@ -176,6 +177,7 @@ impl RunArgs {
             self.execution.threads != Some(0),
             "--threads must be at least 1, got 0"
         );
+        self.outputs.check()?;
         if let Some(threads) = self.execution.threads {
             rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
@@ -424,8 +426,13 @@ fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
 fn progress_bar(images: usize) -> ProgressBar {
     // Hidden by indicatif when standard error is not a terminal.
     let bar = ProgressBar::new(images as u64);
-    let style = "{wide_bar:.cyan/black.bright} {pos}/{len}  {per_sec}  {msg}  {eta} left";
-    bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
+    let style = "{wide_bar:.cyan/black.bright} {pos}/{len}  {speed}  {msg}  {eta} left";
+    let style = ProgressStyle::with_template(style).expect("the template is well-formed");
+    let speed = |state: &ProgressState, text: &mut dyn fmt::Write| {
+        // A terminal that is gone is no reason to stop.
+        let _ = write!(text, "{:.0} images/s", state.per_sec());
+    };
+    bar.set_style(style.with_key("speed", speed));
     bar
 }
 
