@@ -104,7 +104,7 @@ impl Case {
 
 fn network(checkpoint: &Path) -> Network {
     let checkpoint = Checkpoint::load(checkpoint).unwrap();
-    Network::of_checkpoint(&checkpoint, tch::Device::Cpu)
+    Network::of_checkpoint(checkpoint, tch::Device::Cpu)
 }
 
 fn ranks_by_libtorch(checkpoint: &Path, test: &Dataset) -> Vec<usize> {

@@ -84,6 +84,12 @@ impl Checkpoint {
         Self::of(card, network.architecture().clone(), network.weights())
     }
 
+    /// The weights of a network that is no longer needed.
+    pub(crate) fn from_network(card: ModelCard, network: Network) -> Self {
+        let architecture = network.architecture().clone();
+        Self::of(card, architecture, network.into_weights())
+    }
+
     fn of(card: ModelCard, architecture: Architecture, tensors: BTreeMap<String, Tensor>) -> Self {
         let text = serde_json::to_string(&card).expect("a struct of plain fields is JSON");
         Self {

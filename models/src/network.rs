@@ -1,13 +1,13 @@
 use std::collections::{BTreeMap, HashMap};
 
-use tch::nn::{VarStore, init};
+use tch::nn::{Path, VarStore, init};
 use tch::{Device, Kind, Tensor, no_grad};
 use thiserror::Error;
 use topk_weights::{Dtype, Tensor as Weight};
 
 use crate::architecture::Architecture;
 use crate::checkpoint::Checkpoint;
-use crate::op::{Activation, Init, Node, Op, Value};
+use crate::op::{Activation, Init, Node, Op, Parameter, Value};
 
 /// What a network is used for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,50 +42,50 @@ pub struct LoadError {
 impl Network {
     /// A network with initial weights, drawn from libtorch's generator (`tch::manual_seed`).
     pub fn new(architecture: Architecture, device: Device) -> Self {
-        Self::build(architecture, device, |init| match init {
-            Init::Constant(value) => init::Init::Const(value),
-            Init::Normal { std } => init::Init::Randn {
-                mean: 0.0,
-                stdev: std,
-            },
-            Init::Uniform { bound } => init::Init::Uniform {
-                lo: -bound,
-                up: bound,
-            },
+        Self::build(architecture, device, |parameter, path, name| {
+            let init = match parameter.init {
+                Init::Constant(value) => init::Init::Const(value),
+                Init::Normal { std } => init::Init::Randn {
+                    mean: 0.0,
+                    stdev: std,
+                },
+                Init::Uniform { bound } => init::Init::Uniform {
+                    lo: -bound,
+                    up: bound,
+                },
+            };
+            variable(parameter, path, name, init)
         })
     }
 
-    /// A network with the weights of a checkpoint; draws no numbers.
-    pub fn of_checkpoint(checkpoint: &Checkpoint, device: Device) -> Self {
-        let zeros = |_| init::Init::Const(0.0);
-        let mut network = Self::build(checkpoint.architecture().clone(), device, zeros);
-        let loaded = network.load(checkpoint.weights());
-        loaded.expect("a checkpoint has the weights of its network");
-        network
+    /// A network with the weights of a checkpoint, which go over to it one by one: never are there two
+    /// copies of all. Draws no numbers.
+    pub fn of_checkpoint(checkpoint: Checkpoint, device: Device) -> Self {
+        let architecture = checkpoint.architecture().clone();
+        let mut weights = checkpoint.into_weights();
+        Self::build(architecture, device, |parameter, path, name| {
+            let mut made = variable(parameter, path, name, init::Init::Const(0.0));
+            let weight = weights.remove(&parameter.name);
+            let weight = weight.expect("a checkpoint has the weights of its network");
+            no_grad(|| made.copy_(&tensor_of(&weight)));
+            made
+        })
     }
 
     fn build(
         architecture: Architecture,
         device: Device,
-        start: impl Fn(Init) -> init::Init,
+        mut variable: impl FnMut(&Parameter, &Path, &str) -> Tensor,
     ) -> Self {
         let variables = VarStore::new(device);
         let mut tensors = BTreeMap::new();
         for parameter in architecture.parameters() {
-            let init = start(parameter.init);
-            let shape: Vec<i64> = parameter.shape.iter().map(|&dim| dim as i64).collect();
             let mut names: Vec<&str> = parameter.name.split('.').collect();
             let last = names.pop().expect("a name is not empty");
             let path = names
                 .iter()
                 .fold(variables.root(), |path, name| path.sub(*name));
-            let tensor = if parameter.trainable {
-                path.var(last, &shape, init)
-            } else {
-                let tensor = path.zeros_no_train(last, &shape);
-                no_grad(|| tensor.shallow_clone().init(init));
-                tensor
-            };
+            let tensor = variable(&parameter, &path, last);
             tensors.insert(parameter.name, tensor);
         }
         Self {
@@ -233,19 +233,22 @@ impl Network {
 
     /// A copy of the parameters and statistics, by name.
     pub fn weights(&self) -> BTreeMap<String, Weight> {
-        self.tensors
-            .iter()
-            .map(|(name, tensor)| {
-                let tensor = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float);
-                let shape: Vec<usize> = tensor.size().iter().map(|&dim| dim as usize).collect();
-                let mut bytes = vec![0; tensor.numel() * Dtype::F32.size()];
-                tensor.contiguous().copy_data_u8(&mut bytes, tensor.numel());
-                let weight = Weight::new(&shape, Dtype::F32, bytes);
-                (
-                    name.clone(),
-                    weight.expect("the bytes are those of the shape"),
-                )
-            })
+        let weights = self.tensors.iter();
+        weights
+            .map(|(name, tensor)| (name.clone(), weight_of(tensor)))
+            .collect()
+    }
+
+    /// The parameters and statistics, by name, one by one: never are there two copies of all.
+    pub fn into_weights(self) -> BTreeMap<String, Weight> {
+        let Self {
+            variables, tensors, ..
+        } = self;
+        // It holds them too.
+        drop(variables);
+        let weights = tensors.into_iter();
+        weights
+            .map(|(name, tensor)| (name, weight_of(&tensor)))
             .collect()
     }
 
@@ -269,13 +272,35 @@ impl Network {
         }
         no_grad(|| {
             for (name, weight) in weights {
-                let shape: Vec<i64> = weight.shape().iter().map(|&dim| dim as i64).collect();
-                let tensor = Tensor::from_data_size(weight.bytes(), &shape, Kind::Float);
-                self.tensors[name].shallow_clone().copy_(&tensor);
+                self.tensors[name].shallow_clone().copy_(&tensor_of(weight));
             }
         });
         Ok(())
     }
+}
+
+/// A new variable, which learns if its parameter does.
+fn variable(parameter: &Parameter, path: &Path, name: &str, init: init::Init) -> Tensor {
+    let shape: Vec<i64> = parameter.shape.iter().map(|&dim| dim as i64).collect();
+    if parameter.trainable {
+        return path.var(name, &shape, init);
+    }
+    let tensor = path.zeros_no_train(name, &shape);
+    no_grad(|| tensor.shallow_clone().init(init));
+    tensor
+}
+
+fn tensor_of(weight: &Weight) -> Tensor {
+    let shape: Vec<i64> = weight.shape().iter().map(|&dim| dim as i64).collect();
+    Tensor::from_data_size(weight.bytes(), &shape, Kind::Float)
+}
+
+fn weight_of(tensor: &Tensor) -> Weight {
+    let tensor = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float);
+    let shape: Vec<usize> = tensor.size().iter().map(|&dim| dim as usize).collect();
+    let mut bytes = vec![0; tensor.numel() * Dtype::F32.size()];
+    tensor.contiguous().copy_data_u8(&mut bytes, tensor.numel());
+    Weight::new(&shape, Dtype::F32, bytes).expect("the bytes are those of the shape")
 }
 
 /// What stochastic depth multiplies the samples of `x` with: 0 with probability p, or else 1 / (1 − p).

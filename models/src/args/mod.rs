@@ -32,7 +32,7 @@ enum Command {
 
     /// Write a checkpoint as a model: input `input`, output `logits`, or as --head says
     ///
-    /// The model is run in ONNX Runtime, and the network in libtorch, on photographs and noise; a model
+    /// The model is run in ONNX Runtime, and the network in libtorch, on a photograph and noise; a model
     /// whose outputs differ is not left behind.
     Model(model::ModelArgs),
 

@@ -43,6 +43,26 @@ pub enum WeightsError {
     },
 }
 
+/// What reading ends with before the file's name is known.
+pub(crate) enum ReadError {
+    /// The system cannot read on.
+    Io(io::Error),
+    /// The contents are wrong.
+    Format(FormatError),
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<FormatError> for ReadError {
+    fn from(error: FormatError) -> Self {
+        Self::Format(error)
+    }
+}
+
 /// What is wrong with the contents of a file of weights.
 #[derive(Debug, Error)]
 #[non_exhaustive]

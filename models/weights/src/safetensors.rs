@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, json};
 
-use crate::error::FormatError;
+use crate::error::{FormatError, ReadError};
 use crate::state_dict::{MAX_TENSORS, StateDict, Value, check_name, shown};
 use crate::tensor::{Dtype, Tensor, byte_len};
 
@@ -111,36 +111,41 @@ pub(crate) fn is_safetensors(bytes: &[u8]) -> bool {
     bytes.get(LENGTH) == Some(&b'{')
 }
 
-pub(crate) fn read(bytes: &[u8]) -> Result<StateDict, FormatError> {
+/// Reads a file of this size, a tensor at a time: without a second copy of them all in memory.
+pub(crate) fn read(from: &mut impl Read, size: u64) -> Result<StateDict, ReadError> {
     let truncated = || FormatError::Truncated {
         what: "the safetensors header".to_owned(),
     };
-    let (&length, rest) = bytes.split_first_chunk().ok_or_else(truncated)?;
+    let rest = size.checked_sub(LENGTH as u64).ok_or_else(truncated)?;
+    let mut length = [0; LENGTH];
+    from.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER {
-        return Err(FormatError::TooLarge {
+        return Err(ReadError::Format(FormatError::TooLarge {
             what: "bytes of safetensors header",
             size: length,
             limit: MAX_HEADER,
-        });
+        }));
     }
-    let header = rest.split_at_checked(length as usize);
-    let (header, values) = header.ok_or_else(truncated)?;
-    let header: Header = serde_json::from_slice(header)
+    let values = rest.checked_sub(length).ok_or_else(truncated)?;
+    let mut header = vec![0; length as usize];
+    from.read_exact(&mut header)?;
+    let header: Header = serde_json::from_slice(&header)
         .map_err(|error| FormatError::Safetensors(error.to_string()))?;
     let metadata = header.metadata.into_iter();
     let metadata = metadata.map(|(key, value)| (key, Value::Text(value)));
     Ok(StateDict {
-        tensors: tensors(header.tensors, values)?,
+        tensors: tensors(header.tensors, from, values)?,
         metadata: metadata.collect(),
     })
 }
 
-/// Cuts the values into tensors, which must follow each other and leave nothing over.
+/// Reads the tensors, which must follow each other and be all of the `size` bytes that are left.
 fn tensors(
     infos: BTreeMap<String, Info>,
-    values: &[u8],
-) -> Result<BTreeMap<String, Tensor>, FormatError> {
+    from: &mut impl Read,
+    size: u64,
+) -> Result<BTreeMap<String, Tensor>, ReadError> {
     let mut infos: Vec<_> = infos.into_iter().collect();
     infos.sort_by_key(|(_, info)| info.data_offsets);
     let mut tensors = BTreeMap::new();
@@ -148,28 +153,31 @@ fn tensors(
     for (name, info) in infos {
         let Some(dtype) = dtype(&info.dtype) else {
             let dtype = shown(&info.dtype);
-            return Err(FormatError::Dtype { name, dtype });
+            return Err(ReadError::Format(FormatError::Dtype { name, dtype }));
         };
         let (start, end) = info.data_offsets;
-        let bytes = values.get(start..end).filter(|_| start == at);
-        let bytes = bytes.filter(|bytes| byte_len(&info.shape, dtype) == Some(bytes.len()));
-        let Some(bytes) = bytes else {
+        let length = end
+            .checked_sub(start)
+            .filter(|_| start == at && end as u64 <= size);
+        let length = length.filter(|&length| byte_len(&info.shape, dtype) == Some(length));
+        let Some(length) = length else {
             let rank = info.shape.len();
             let shape = &info.shape[..rank.min(MAX_SHOWN)];
-            return Err(FormatError::Safetensors(format!(
-                "{name}, {dtype} of shape {shape:?}, cannot be bytes {start} to {end} of {}, of which \
-                 {at} is the next",
-                values.len()
-            )));
+            return Err(ReadError::Format(FormatError::Safetensors(format!(
+                "{name}, {dtype} of shape {shape:?}, cannot be bytes {start} to {end} of {size}, of \
+                 which {at} is the next"
+            ))));
         };
-        let tensor = Tensor::new(&info.shape, dtype, bytes.to_vec());
+        let mut bytes = vec![0; length];
+        from.read_exact(&mut bytes)?;
+        let tensor = Tensor::new(&info.shape, dtype, bytes);
         tensors.insert(name, tensor.expect("as many bytes as the shape has"));
         at = end;
     }
-    if at < values.len() {
-        let over = values.len() - at;
+    let over = size - at as u64;
+    if over > 0 {
         let fault = format!("{over} bytes at its end are of no tensor");
-        return Err(FormatError::Safetensors(fault));
+        return Err(ReadError::Format(FormatError::Safetensors(fault)));
     }
     Ok(tensors)
 }

@@ -6,12 +6,15 @@ use std::path::Path;
 
 use atomic_write_file::AtomicWriteFile;
 
-use crate::error::{FormatError, WeightsError};
+use crate::error::{FormatError, ReadError, WeightsError};
 use crate::tensor::Tensor;
 use crate::{pytorch, safetensors};
 
 /// Bytes of a file.
 const MAX_FILE: u64 = 16 << 30;
+
+/// Bytes at the beginning of a file that tell its format.
+const SNIFFED: u64 = 64;
 
 /// Tensors of a file, and entries of a dictionary that they are looked for in.
 pub(crate) const MAX_TENSORS: usize = 1 << 16;
@@ -91,33 +94,42 @@ impl StateDict {
     /// If the file cannot be read, is in no such format, damaged, larger than 16 GiB, has weights that
     /// are not finite, or asks for more than a state_dict does. Nothing of it is run.
     pub fn read(path: &Path) -> Result<Self, WeightsError> {
-        let format = |error| WeightsError::Format {
-            path: path.to_owned(),
-            error,
-        };
-        let read = || {
-            let mut bytes = Vec::new();
-            let file = File::open(path)?;
-            let size = file.metadata()?.len();
-            if size <= MAX_FILE {
-                bytes.reserve_exact(size as usize);
-                file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-            }
-            Ok((bytes, size))
-        };
-        let (bytes, size) = read().map_err(|error| WeightsError::Read {
-            path: path.to_owned(),
-            error,
-        })?;
-        let size = size.max(bytes.len() as u64);
+        Self::read_file(path).map_err(|error| match error {
+            ReadError::Io(error) => WeightsError::Read {
+                path: path.to_owned(),
+                error,
+            },
+            ReadError::Format(error) => WeightsError::Format {
+                path: path.to_owned(),
+                error,
+            },
+        })
+    }
+
+    fn read_file(path: &Path) -> Result<Self, ReadError> {
+        let mut file = File::open(path)?;
+        let size = file.metadata()?.len();
         if size > MAX_FILE {
-            return Err(format(FormatError::TooLarge {
+            return Err(ReadError::Format(FormatError::TooLarge {
                 what: "bytes",
                 size,
                 limit: MAX_FILE,
             }));
         }
-        Self::from_bytes(&bytes).map_err(format)
+        let mut start = Vec::new();
+        (&mut file).take(SNIFFED).read_to_end(&mut start)?;
+        file.rewind()?;
+        if !(pytorch::is_zip(&start) || pytorch::is_legacy(&start))
+            && safetensors::is_safetensors(&start)
+        {
+            return safetensors::read(&mut file, size)?
+                .cleaned()
+                .map_err(ReadError::Format);
+        }
+        let mut bytes = Vec::new();
+        bytes.reserve_exact(size as usize);
+        file.take(MAX_FILE).read_to_end(&mut bytes)?;
+        Ok(Self::from_bytes(&bytes)?)
     }
 
     /// Reads the contents of a file, as [`read`](Self::read) does.
@@ -125,16 +137,25 @@ impl StateDict {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
-        let mut state_dict = if pytorch::is_zip(bytes) {
+        let state_dict = if pytorch::is_zip(bytes) {
             pytorch::read_zip(bytes)
         } else if pytorch::is_legacy(bytes) {
             pytorch::read_legacy(bytes)
         } else if safetensors::is_safetensors(bytes) {
-            safetensors::read(bytes)
+            let size = bytes.len() as u64;
+            safetensors::read(&mut &*bytes, size).map_err(|error| match error {
+                ReadError::Format(error) => error,
+                ReadError::Io(_) => unreachable!("no more is read than there is"),
+            })
         } else {
             Err(FormatError::Unknown)
         }?;
-        for (name, tensor) in &state_dict.tensors {
+        state_dict.cleaned()
+    }
+
+    /// With finite numbers, and without what stands before every name.
+    fn cleaned(mut self) -> Result<Self, FormatError> {
+        for (name, tensor) in &self.tensors {
             if let Some((index, value)) = tensor.not_finite() {
                 return Err(FormatError::NotFinite {
                     name: name.clone(),
@@ -143,8 +164,8 @@ impl StateDict {
                 });
             }
         }
-        state_dict.remove_prefixes();
-        Ok(state_dict)
+        self.remove_prefixes();
+        Ok(self)
     }
 
     fn remove_prefixes(&mut self) {
