@@ -155,7 +155,7 @@ impl Plan {
             averaging: None,
             wishes: Wishes::default(),
             limits: Limits::default(),
-            batch_size: 32,
+            batch_size: 8,
             shard: None,
         })
     }

@@ -134,9 +134,9 @@ struct ExecutionArgs {
     #[arg(long)]
     tf32: bool,
 
-    /// Images at once
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    batch_size: usize,
+    /// Images at once [default: 8 on the CPU, 64 on a GPU]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
 
     /// Threads that decode, and of a model on the CPU [default: one a processor]
     #[arg(long, value_name = "N")]
@@ -170,7 +170,7 @@ fn shard(text: &str) -> Result<Shard, String> {
 impl RunArgs {
     pub(super) fn run(&self) -> Result<ExitCode> {
         ensure!(
-            self.execution.batch_size > 0,
+            self.execution.batch_size != Some(0),
             "--batch-size must be at least 1, got 0"
         );
         ensure!(
@@ -326,7 +326,10 @@ impl RunArgs {
                 max_pixels: self.data_set.max_pixels,
                 ..Limits::default()
             },
-            batch_size: self.execution.batch_size,
+            batch_size: self
+                .execution
+                .batch_size
+                .unwrap_or_else(|| batch_size(models)),
             shard: self.execution.shard,
             ..plan
         })
@@ -377,6 +380,18 @@ impl RunArgs {
             .check_same_run(&before)
             .with_context(|| format!("{} cannot be resumed", path.display()))?;
         Ok(Some(before))
+    }
+}
+
+/// A GPU wants many images at once; on the CPU, decoding has to wait less for small batches.
+fn batch_size(models: &[Model]) -> usize {
+    let on_gpu = |model: &Model| {
+        let provider = model.execution().provider;
+        matches!(provider, Provider::Cuda(_) | Provider::TensorRt(_))
+    };
+    match models.iter().any(on_gpu) {
+        true => 64,
+        false => 8,
     }
 }
 
