@@ -4,23 +4,20 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
-use rayon::prelude::*;
 use thiserror::Error;
-use topk_data::{Classes, DataError, ImageSet};
-use topk_image::{Limits, PreprocessingError};
+use topk_data::{Classes, ImageSet};
+use topk_image::PreprocessingError;
 use topk_native::Runtime;
 use topk_results::{
-    CropAveraging, DataInfo, Environment, FORMAT, Failure, FailurePolicy, Image, InvalidResults,
-    Judge, JudgeError, LossSettings, MergeError, Metrics, ModelInfo, ModelResults, Outcome,
-    Results, Settings, Shard, Timing,
+    CropAveraging, Environment, FORMAT, Failure, FailurePolicy, Image, InvalidResults, JudgeError,
+    MergeError, Metrics, ModelResults, Outcome, Results, Settings, Timing,
 };
 
-use crate::model::{Execution, InputKind, Model, ModelError};
+use crate::judged::{Judged, averaging, nodes};
+use crate::model::{Model, ModelError};
 use crate::pipeline::{Batch, Pipeline, SizeError};
-use crate::recipe::{Recipe, RecipeError, Wishes};
-
-/// The right classes of each image of a data set.
-pub type Labels = Vec<Vec<u32>>;
+use crate::plan::{Labels, OnError, Plan};
+use crate::recipe::{Recipe, RecipeError};
 
 /// Why models cannot be judged on a data set.
 #[derive(Debug, Error)]
@@ -87,86 +84,6 @@ pub enum EvaluationError {
     Results(#[from] InvalidResults),
 }
 
-/// What becomes of images that cannot be read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum OnError {
-    /// There are no results then.
-    Fail,
-    /// There are, and they say so.
-    Report(FailurePolicy),
-}
-
-/// What is decided for all models.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The data set, as results name it.
-    pub data: DataInfo,
-    /// The data set in words.
-    pub description: String,
-    /// Each k of top-k accuracy, ascending.
-    pub topk: Vec<usize>,
-    /// Classes that are chosen from, ascending; all if none are named.
-    pub valid_classes: Option<Vec<u32>>,
-    /// What becomes of images that cannot be read.
-    pub on_error: OnError,
-    /// The loss that is computed besides cross-entropy.
-    pub loss: Option<LossSettings>,
-    /// How crops are averaged; what a model was trained for, if not said.
-    pub averaging: Option<CropAveraging>,
-    /// What is said of preprocessing.
-    pub wishes: Wishes,
-    /// What may be decoded.
-    pub limits: Limits,
-    /// Crops that a model gets at once.
-    pub batch_size: usize,
-    /// The part of the data that is run.
-    pub shard: Option<Shard>,
-}
-
-impl Plan {
-    /// Top-1 and top-5 accuracy of the centre crops of all images, or as many as there are classes; an
-    /// image that cannot be read ends the run.
-    ///
-    /// # Errors
-    /// If the data set cannot be read.
-    pub fn new(set: &ImageSet) -> Result<Self, DataError> {
-        let description = set.description();
-        let mut topk = vec![1, set.classes().len().clamp(1, 5)];
-        topk.dedup();
-        Ok(Self {
-            data: DataInfo {
-                path: description.path.display().to_string(),
-                format: description.format.to_string(),
-                labels: description
-                    .labels
-                    .as_ref()
-                    .map(|path| path.display().to_string()),
-                real_labels: None,
-                valid_labels: None,
-                images: description.images,
-                classes: description.classes,
-                sha256: set.sha256()?,
-            },
-            description: description.to_string(),
-            topk,
-            valid_classes: None,
-            on_error: OnError::Fail,
-            loss: None,
-            averaging: None,
-            wishes: Wishes::default(),
-            limits: Limits::default(),
-            batch_size: 8,
-            shard: None,
-        })
-    }
-}
-
-/// The labels of a data set; none for images that have none, which do not count.
-pub fn labels_of(set: &ImageSet) -> Labels {
-    let labels = set.samples().iter().map(|sample| sample.label);
-    labels.map(|label| label.into_iter().collect()).collect()
-}
-
 /// How far a run is.
 #[derive(Clone, Debug)]
 pub struct Progress {
@@ -205,16 +122,6 @@ pub struct Evaluation<'a> {
     onnxruntime: String,
     models: Vec<Judged>,
     recipes: Vec<Recipe>,
-}
-
-/// A model, and what it is judged by.
-struct Judged {
-    model: Model,
-    /// Place of its recipe.
-    recipe: usize,
-    judge: Judge,
-    classes: usize,
-    averaging: CropAveraging,
 }
 
 /// What has been found.
@@ -381,19 +288,14 @@ impl<'a> Evaluation<'a> {
         let crops = self.recipes.iter().map(Recipe::crops).max().unwrap_or(1);
         let images = (self.plan.batch_size / crops).max(1);
         pipeline.run(places, images, stop, |batch| {
-            shown.images += batch.places.len() + batch.failures.len();
+            let judged = found.images.len();
             self.take(batch, &mut found)?;
-            if let Some(outcomes) = found.outcomes.first() {
-                let new = outcomes[outcomes
-                    .len()
-                    .saturating_sub(batch.places.len() + batch.failures.len())..]
-                    .iter()
-                    .flatten();
-                for outcome in new {
-                    shown.judged += 1;
-                    for (k, right) in &mut shown.right {
-                        *right += usize::from((outcome.rank as usize) < *k);
-                    }
+            shown.images += batch.places.len() + batch.failures.len();
+            let first = found.outcomes.first().into_iter();
+            for outcome in first.flat_map(|outcomes| &outcomes[judged..]).flatten() {
+                shown.judged += 1;
+                for (k, right) in &mut shown.right {
+                    *right += usize::from((outcome.rank as usize) < *k);
                 }
             }
             progress(&shown);
@@ -508,84 +410,6 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-impl Judged {
-    fn scores(&mut self, recipes: &[Recipe], batch: &Batch) -> Result<Vec<f32>, ModelError> {
-        if batch.places.is_empty() {
-            return Ok(Vec::new());
-        }
-        let recipe = &recipes[self.recipe];
-        let count = batch.places.len() * recipe.crops();
-        self.model
-            .scores(&batch.inputs[self.recipe], count, recipe.size)
-    }
-
-    /// What the scores `[images × crops, classes]` of a batch say, with the images' places.
-    fn outcomes<'b>(
-        &self,
-        scores: &[f32],
-        batch: &Batch,
-        image: impl Fn(usize) -> (&'b String, &'b Vec<u32>) + Sync,
-    ) -> Result<Vec<(usize, Option<Outcome>)>, EvaluationError> {
-        let count = batch.places.len();
-        if count == 0 {
-            return Ok(Vec::new());
-        }
-        batch
-            .places
-            .par_iter()
-            .zip(scores.par_chunks(scores.len() / count))
-            .map(|(&place, scores)| {
-                let (name, labels) = image(place);
-                let outcome = self.judge.judge(name, scores, self.averaging, labels);
-                let outcome = outcome.map_err(|error| EvaluationError::Judge {
-                    model: self.model.path().display().to_string(),
-                    error,
-                })?;
-                Ok((place, outcome))
-            })
-            .collect()
-    }
-
-    fn info(&self, recipe: &Recipe, plan: &Plan) -> ModelInfo {
-        let model = &self.model;
-        let Execution { provider, tf32, .. } = model.execution();
-        let (input, precision) = match model.kind() {
-            InputKind::F32 => ("float32", "float32"),
-            InputKind::F16 => ("float16", "float16"),
-            InputKind::U8 => ("uint8", "float32"),
-        };
-        ModelInfo {
-            path: model.path().display().to_string(),
-            sha256: model.sha256().to_owned(),
-            architecture: model.card().map(|card| card.architecture.clone()),
-            provider: provider.to_string(),
-            nodes: nodes(model),
-            device: provider.to_string(),
-            tf32,
-            batch_size: plan.batch_size,
-            precision: precision.to_owned(),
-            input: input.to_owned(),
-            preprocessing: recipe.preprocessing.to_string(),
-            preprocessing_settings: serde_json::to_value(recipe.preprocessing)
-                .expect("a struct of plain fields is JSON"),
-            normalization: recipe
-                .normalization
-                .map(|normalization| topk_results::Normalization {
-                    mean: normalization.mean,
-                    std: normalization.std,
-                }),
-            crops: self.averaging,
-        }
-    }
-}
-
-/// How many nodes of a model run on each provider.
-fn nodes(model: &Model) -> BTreeMap<String, usize> {
-    let providers = model.assignment().iter();
-    let counted = providers.map(|(name, operators)| (name.clone(), operators.values().sum()));
-    counted.collect()
-}
-
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -623,17 +447,4 @@ fn check_classes(model: &Model, data: &Classes) -> Result<usize, EvaluationError
         }
     }
     Ok(expected)
-}
-
-/// How the crops of an image are averaged: the paper's code averages scores for networks trained with the
-/// smooth SVM, and probabilities for others.
-fn averaging(model: &Model, recipe: &Recipe, wish: Option<CropAveraging>) -> CropAveraging {
-    if recipe.crops() == 1 {
-        return CropAveraging::None;
-    }
-    let training = model.card().and_then(|card| card.training.as_ref());
-    wish.unwrap_or(match training {
-        Some(training) if training.loss == "svm" => CropAveraging::Scores,
-        _ => CropAveraging::Softmax,
-    })
 }

@@ -24,17 +24,18 @@
 pub mod args;
 mod assignment;
 mod evaluation;
+mod judged;
 mod model;
 mod pipeline;
+mod plan;
 mod provider;
 mod recipe;
 mod thumbnail;
 
 pub use assignment::Assignment;
-pub use evaluation::{
-    Evaluation, EvaluationError, Finished, Labels, OnError, Plan, Progress, labels_of,
-};
+pub use evaluation::{Evaluation, EvaluationError, Finished, Progress};
 pub use model::{Execution, InputKind, InputTensor, Model, ModelError};
 pub use pipeline::{Batch, Pipeline, SizeError};
+pub use plan::{Labels, OnError, Plan, labels_of};
 pub use provider::{ParseProviderError, Provider};
 pub use recipe::{Crops, Preset, Recipe, RecipeError, Wishes};

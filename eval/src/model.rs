@@ -372,7 +372,11 @@ fn open_session(
         threads,
         tf32,
     } = execution;
-    let missing = |reason| ModelError::Provider { provider, reason };
+    let missing = |reason: String| ModelError::Provider {
+        provider,
+        // ONNX Runtime ends its sentences; this one goes on.
+        reason: reason.trim_end_matches(['.', ' ']).to_owned(),
+    };
     let providers = provider.dispatch(runtime, tf32).map_err(missing)?;
     let load = |error: ort::Error| load_error(path, error);
     let mut builder = Session::builder(runtime.environment())

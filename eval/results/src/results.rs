@@ -231,7 +231,7 @@ pub struct ModelInfo {
     pub tf32: bool,
     /// Images at once.
     pub batch_size: usize,
-    /// Type that it computes in, such as `float32`.
+    /// What is known of the type that it computes in, such as `float16` or `float32 input`.
     pub precision: String,
     /// Type of its input, such as `float32` or `uint8`.
     pub input: String,

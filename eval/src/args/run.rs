@@ -16,8 +16,9 @@ use topk_results::{CropAveraging, DataInfo, FailurePolicy, LossSettings, Results
 
 use super::outputs::OutputArgs;
 use super::preprocessing::PreprocessingArgs;
-use crate::evaluation::{Evaluation, Finished, Labels, OnError, Plan, labels_of};
+use crate::evaluation::{Evaluation, Finished};
 use crate::model::{Execution, Model};
+use crate::plan::{Labels, OnError, Plan, labels_of};
 use crate::provider::Provider;
 
 #[derive(Clone, Debug, clap::Args)]
