@@ -39,7 +39,9 @@ pub use decode::{RgbImage, decode};
 pub use error::ImageError;
 pub use interpolation::Interpolation;
 pub use limits::Limits;
-pub use normalization::{Normalization, NormalizationError, NormalizationTable};
+pub use normalization::{
+    Normalization, NormalizationError, NormalizationTable, ParseChannelsError, parse_channels,
+};
 pub use preprocessing::{CropMode, Preprocessing, PreprocessingError, Resize, TimmConfig};
 pub use preprocessor::{Crops, Preprocessor};
 pub use resize::Pillow;

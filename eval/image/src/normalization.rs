@@ -102,6 +102,24 @@ impl NormalizationTable {
     }
 }
 
+/// A text that is not a number for each channel.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[error("expected three numbers, such as 0.5,0.5,0.5")]
+pub struct ParseChannelsError;
+
+/// Reads a number for red, green and blue, with commas between them.
+///
+/// # Errors
+/// If there are not three, or one is no number.
+pub fn parse_channels(text: &str) -> Result<[f32; 3], ParseChannelsError> {
+    let numbers: Option<Vec<f32>> = text
+        .split(',')
+        .map(|number| number.trim().parse().ok())
+        .collect();
+    let numbers = numbers.and_then(|numbers| numbers.try_into().ok());
+    numbers.ok_or(ParseChannelsError)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,5 +180,13 @@ mod tests {
             .check()
             .is_err()
         );
+    }
+
+    #[test]
+    fn three_numbers_are_read() {
+        assert_eq!(parse_channels("0.5, 0.4,0.3"), Ok([0.5, 0.4, 0.3]));
+        for text in ["0.5,0.4", "a,b,c", "", "1,2,3,4"] {
+            assert_eq!(parse_channels(text), Err(ParseChannelsError), "{text}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! How images are prepared.
 
 use clap::ValueEnum;
-use topk_image::{CropMode, Interpolation, Normalization, Pillow};
+use topk_image::{CropMode, Interpolation, Normalization, Pillow, parse_channels};
 
 use crate::recipe::{Crops, Preset, Wishes};
 
@@ -37,11 +37,11 @@ pub(super) struct PreprocessingArgs {
     crop_mode: Option<CropModeName>,
 
     /// Mean of red, green, blue in units of pixels / 255
-    #[arg(long, value_name = "R,G,B", value_parser = rgb, requires = "std")]
+    #[arg(long, value_name = "R,G,B", value_parser = parse_channels, requires = "std")]
     mean: Option<[f32; 3]>,
 
     /// Standard deviation of red, green, blue, likewise
-    #[arg(long, value_name = "R,G,B", value_parser = rgb, requires = "mean")]
+    #[arg(long, value_name = "R,G,B", value_parser = parse_channels, requires = "mean")]
     std: Option<[f32; 3]>,
 
     /// Version of Pillow whose pixels are computed
@@ -95,17 +95,6 @@ enum PillowName {
     V13,
 }
 
-/// Three numbers with commas between them.
-fn rgb(text: &str) -> Result<[f32; 3], String> {
-    let numbers: Option<Vec<f32>> = text
-        .split(',')
-        .map(|number| number.trim().parse().ok())
-        .collect();
-    numbers
-        .and_then(|numbers| numbers.try_into().ok())
-        .ok_or_else(|| "expected three numbers, such as 0.5,0.5,0.5".to_owned())
-}
-
 impl PreprocessingArgs {
     pub(super) fn wishes(&self) -> Wishes {
         Wishes {
@@ -143,17 +132,5 @@ impl PreprocessingArgs {
             },
             fast: self.fast,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn three_numbers_are_read() {
-        assert_eq!(rgb("0.5, 0.4,0.3"), Ok([0.5, 0.4, 0.3]));
-        assert!(rgb("0.5,0.4").is_err());
-        assert!(rgb("a,b,c").is_err());
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use topk_data::imagenet;
+use topk_image::parse_channels;
 use topk_onnx::{Interpolation, ModelCard, Resize};
 use topk_weights::StateDict;
 
@@ -44,11 +45,11 @@ pub(super) struct Source {
     interpolation: Option<Filter>,
 
     /// Mean of red, green, blue in units of pixels / 255 [default: likewise]
-    #[arg(long, value_name = "R,G,B", value_parser = rgb, requires = "std")]
+    #[arg(long, value_name = "R,G,B", value_parser = parse_channels, requires = "std")]
     mean: Option<[f32; 3]>,
 
     /// Standard deviation of red, green, blue, likewise
-    #[arg(long, value_name = "R,G,B", value_parser = rgb, requires = "mean")]
+    #[arg(long, value_name = "R,G,B", value_parser = parse_channels, requires = "mean")]
     std: Option<[f32; 3]>,
 }
 
@@ -75,17 +76,6 @@ fn size(text: &str) -> Result<[usize; 2], String> {
         None => side(text).map(|side| [side; 2]),
     };
     size.ok_or_else(|| "expected a side such as 224, or height x width such as 192x256".to_owned())
-}
-
-/// Three numbers with commas between them.
-fn rgb(text: &str) -> Result<[f32; 3], String> {
-    let numbers: Option<Vec<f32>> = text
-        .split(',')
-        .map(|number| number.trim().parse().ok())
-        .collect();
-    numbers
-        .and_then(|numbers| numbers.try_into().ok())
-        .ok_or_else(|| "expected three numbers, such as 0.5,0.5,0.5".to_owned())
 }
 
 impl Source {
