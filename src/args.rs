@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
+use topk_models::Classifier;
 use topk_native::Device;
 
-use crate::config::{Config, DataSet, Head, LossKind};
+use crate::config::{Config, DataSet, LossKind};
 use crate::schedule::Schedule;
 
 /// Train an image classifier for top-k accuracy.
@@ -43,7 +44,7 @@ pub struct Args {
 
     /// What becomes of the last layer in --weights
     #[arg(long, value_enum, default_value = "keep", requires = "weights")]
-    head: Head,
+    head: Classifier,
 
     /// Loss: smooth top-k SVM or cross-entropy
     #[arg(long, value_enum, default_value = "svm")]

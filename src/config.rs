@@ -18,7 +18,7 @@ pub struct Config {
     /// File of the weights to start from; `None` for random ones.
     pub weights: Option<PathBuf>,
     /// What becomes of the classifier in that file.
-    pub head: Head,
+    pub head: Classifier,
     /// The loss.
     pub loss: LossKind,
     /// The k of top-k: of the loss, and of the accuracy that decides the best checkpoint.
@@ -68,26 +68,6 @@ impl DataSet {
     pub fn name(self) -> &'static str {
         match self {
             Self::Cifar100 => "cifar100",
-        }
-    }
-}
-
-/// What becomes of the last layer of weights to start from.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Head {
-    /// It stays, and must have a score for each class
-    #[default]
-    Keep,
-    /// It starts anew, for the classes of the data
-    New,
-}
-
-impl From<Head> for Classifier {
-    fn from(head: Head) -> Self {
-        match head {
-            Head::Keep => Self::Keep,
-            Head::New => Self::New,
         }
     }
 }

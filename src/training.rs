@@ -65,7 +65,7 @@ pub fn train(config: &Config) -> Result<(), TrainError> {
     let mut network = Network::new(architecture, device);
     if let Some(path) = &config.weights {
         let file = StateDict::read(path)?;
-        let matched = network.architecture().matched(file, config.head.into());
+        let matched = network.architecture().matched(file, config.head);
         let matched = matched.map_err(|error| TrainError::Pretrained {
             path: path.clone(),
             error,

@@ -209,7 +209,7 @@ impl<'a> Evaluation<'a> {
 
     /// Lines that say what is run, and how.
     pub fn description(&self) -> Vec<String> {
-        let mut lines = vec![self.plan.description.clone()];
+        let mut lines = vec![self.set.description().to_string()];
         lines.extend(self.set.findings().to_string().lines().map(str::to_owned));
         for Judged {
             model,

@@ -60,17 +60,13 @@ pub struct Batch {
     pub preparation: Duration,
 }
 
-/// What a thread works with.
-struct Worker {
-    preprocessors: Vec<Preprocessor>,
-}
-
 /// Prepares images for several models at once; each image is read and decoded once.
 pub struct Pipeline<'a> {
     set: &'a ImageSet,
     recipes: Vec<Recipe>,
     tables: Vec<NormalizationTable>,
-    workers: Vec<Mutex<Worker>>,
+    /// For each thread, a preprocessor for each recipe.
+    preprocessors: Vec<Mutex<Vec<Preprocessor>>>,
     limits: Limits,
 }
 
@@ -84,18 +80,17 @@ impl<'a> Pipeline<'a> {
         recipes: Vec<Recipe>,
         limits: Limits,
     ) -> Result<Self, PreprocessingError> {
-        let worker = || {
+        let of_thread = |_| {
             let preprocessors = recipes
                 .iter()
                 .map(|recipe| Preprocessor::new(recipe.preprocessing, limits));
-            let preprocessors = preprocessors.collect::<Result<_, _>>()?;
-            Ok(Mutex::new(Worker { preprocessors }))
+            Ok(Mutex::new(preprocessors.collect::<Result<_, _>>()?))
         };
-        let workers = (0..rayon::current_num_threads()).map(|_| worker());
+        let preprocessors = (0..rayon::current_num_threads()).map(of_thread);
         Ok(Self {
             set,
             tables: recipes.iter().map(table).collect(),
-            workers: workers.collect::<Result<_, _>>()?,
+            preprocessors: preprocessors.collect::<Result<_, _>>()?,
             recipes,
             limits,
         })
@@ -220,10 +215,10 @@ impl<'a> Pipeline<'a> {
         }
         let image = self.set.read(place).map_err(unreadable)?;
         let thread = rayon::current_thread_index().unwrap_or_default();
-        let mut worker = self.workers[thread]
+        let mut preprocessors = self.preprocessors[thread]
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let ([preprocessor], Image::Encoded(bytes)) = (&mut *worker.preprocessors, &image) {
+        if let ([preprocessor], Image::Encoded(bytes)) = (&mut **preprocessors, &image) {
             // In the memory of the image before, and at a fraction of the size if that is enough.
             let crops = preprocessor.crops(bytes).map_err(unreadable)?;
             let mut slots = slots.into_iter().enumerate();
@@ -233,11 +228,10 @@ impl<'a> Pipeline<'a> {
             Image::Encoded(bytes) => {
                 topk_image::decode(&bytes, &self.limits).map_err(unreadable)?
             }
-            Image::Pixels { shape, pixels } => interleaved(shape, &pixels),
+            Image::Pixels { shape, pixels } => RgbImage::of_planes(shape, &pixels),
         };
         for (recipe, slot) in slots.into_iter().enumerate() {
-            let preprocessor = &mut worker.preprocessors[recipe];
-            let crops = preprocessor.crops_of(&image).map_err(unreadable)?;
+            let crops = preprocessors[recipe].crops_of(&image).map_err(unreadable)?;
             self.fill(place, recipe, &crops, slot)?;
         }
         Ok(())
@@ -271,20 +265,6 @@ fn table(recipe: &Recipe) -> NormalizationTable {
         .normalization
         .unwrap_or(Normalization::IMAGENET)
         .table()
-}
-
-/// An image of planes as one of pixels.
-pub(crate) fn interleaved([channels, height, width]: [usize; 3], planes: &[u8]) -> RgbImage {
-    let plane = height * width;
-    let mut pixels = Vec::with_capacity(planes.len());
-    for pixel in 0..plane {
-        pixels.extend((0..channels).map(|channel| planes[channel * plane + pixel]));
-    }
-    RgbImage {
-        width: width as u32,
-        height: height as u32,
-        pixels,
-    }
 }
 
 /// Where the crops of an image go.

@@ -21,8 +21,6 @@ pub enum OnError {
 pub struct Plan {
     /// The data set, as results name it.
     pub data: DataInfo,
-    /// The data set in words.
-    pub description: String,
     /// Each k of top-k accuracy, ascending.
     pub topk: Vec<usize>,
     /// Classes that are chosen from, ascending; all if none are named.
@@ -67,7 +65,6 @@ impl Plan {
                 classes: description.classes,
                 sha256: set.sha256()?,
             },
-            description: description.to_string(),
             topk,
             valid_classes: None,
             on_error: OnError::Fail,

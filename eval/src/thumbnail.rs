@@ -2,10 +2,8 @@ use image::ImageEncoder;
 use image::codecs::png::PngEncoder;
 use topk_data::{Image, ImageSet};
 use topk_image::{
-    Crop, Interpolation, Limits, Pillow, Preprocessing, Preprocessor, Resize, decode,
+    Crop, Interpolation, Limits, Pillow, Preprocessing, Preprocessor, Resize, RgbImage, decode,
 };
-
-use crate::pipeline::interleaved;
 
 /// Side of a thumbnail, in pixels.
 const SIDE: u32 = 112;
@@ -14,7 +12,7 @@ const SIDE: u32 = 112;
 pub(crate) fn thumbnail(set: &ImageSet, place: usize, limits: &Limits) -> Option<Vec<u8>> {
     let image = match set.read(place).ok()? {
         Image::Encoded(bytes) => decode(&bytes, limits).ok()?,
-        Image::Pixels { shape, pixels } => interleaved(shape, &pixels),
+        Image::Pixels { shape, pixels } => RgbImage::of_planes(shape, &pixels),
     };
     let shorter = image.width.min(image.height);
     // What is smaller is enlarged by whoever shows it.

@@ -1,3 +1,5 @@
+use clap::ValueEnum;
+use serde::Serialize;
 use thiserror::Error;
 
 use topk_weights::{Head, Matched, Mismatch, StateDict, TensorError};
@@ -67,12 +69,13 @@ pub enum ArchitectureError {
 }
 
 /// What becomes of the weights of a classifier, the last layer.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Classifier {
-    /// They must fit as they are.
+    /// They stay, and must fit as they are
     #[default]
     Keep,
-    /// They are left out, to start anew.
+    /// They are left out, to start anew
     New,
 }
 

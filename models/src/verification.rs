@@ -6,6 +6,7 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::Tensor as OrtTensor;
 use tch::{Device, Kind, Tensor, no_grad};
 use thiserror::Error;
+use topk_image::{Normalization, RgbImage};
 use topk_native::{Runtime, RuntimeError};
 use topk_onnx::{Form, ImageInput};
 use topk_ops::{Loss, LossError};
@@ -112,8 +113,7 @@ pub(crate) struct Expected {
     /// RGB bytes `[IMAGES, CHANNELS, height, width]`.
     pixels: Vec<u8>,
     size: [usize; 3],
-    mean: [f32; 3],
-    std: [f32; 3],
+    normalization: Normalization,
     /// `[IMAGES, classes]`.
     logits: Vec<f32>,
     classes: usize,
@@ -129,8 +129,10 @@ impl Expected {
         let mut expected = Self {
             pixels: images(card.input_size),
             size: card.input_size,
-            mean: card.mean,
-            std: card.std,
+            normalization: Normalization {
+                mean: card.mean,
+                std: card.std,
+            },
             logits: Vec::new(),
             classes: checkpoint.architecture().classes(),
         };
@@ -151,27 +153,22 @@ impl Expected {
 
     /// The images as a model takes them that does not normalise.
     fn normalized(&self) -> Vec<f32> {
-        let plane = self.size[1] * self.size[2];
-        let values = self.pixels.chunks_exact(plane).enumerate();
-        let values = values.flat_map(|(i, plane)| {
-            let (mean, std) = (self.mean[i % CHANNELS], self.std[i % CHANNELS]);
-            plane
-                .iter()
-                .map(move |&pixel| (f32::from(pixel) / 255.0 - mean) / std)
-        });
-        values.collect()
+        let table = self.normalization.table();
+        let mut values = vec![0.0; self.pixels.len()];
+        let len = self.size.iter().product();
+        let images = self.pixels.chunks_exact(len);
+        for (image, values) in images.zip(values.chunks_exact_mut(len)) {
+            table.normalize(image, values);
+        }
+        values
     }
 
     /// The images in rows of pixels.
     fn rows(&self) -> Vec<u8> {
-        let plane = self.size[1] * self.size[2];
-        let mut rows = Vec::with_capacity(self.pixels.len());
-        for image in self.pixels.chunks_exact(CHANNELS * plane) {
-            for pixel in 0..plane {
-                rows.extend((0..CHANNELS).map(|channel| image[channel * plane + pixel]));
-            }
-        }
-        rows
+        let images = self.pixels.chunks_exact(self.size.iter().product());
+        images
+            .flat_map(|image| RgbImage::of_planes(self.size, image).pixels)
+            .collect()
     }
 
     /// Classes from the first to the last.

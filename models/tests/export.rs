@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
 
 use tch::{Kind, Tensor, no_grad};
 use tempfile::TempDir;
@@ -11,6 +10,7 @@ use topk_ops::{Loss, SmoothTopkSvm};
 use topk_testing::Environment;
 
 mod card;
+mod command;
 mod random;
 use random::{CLASSES, checkpoint, random_network};
 
@@ -36,30 +36,12 @@ impl Case {
         self.folder.path().join(name)
     }
 
-    /// Runs the command in the folder, without any environment.
-    fn run(&self, arguments: &str) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_topk-export"))
-            .env_clear()
-            .current_dir(self.folder.path())
-            .args(arguments.split(' '))
-            .output()
-            .unwrap()
-    }
-
     fn write(&self, arguments: &str) {
-        let output = self.run(arguments);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && error.is_empty(), "{error}");
+        command::write(self.folder.path(), arguments);
     }
 
-    /// What the command says when it fails; it leaves nothing behind.
     fn error(&self, arguments: &str) -> String {
-        let files = || fs::read_dir(self.folder.path()).unwrap().count();
-        let before = files();
-        let output = self.run(arguments);
-        assert!(!output.status.success());
-        assert_eq!(files(), before);
-        String::from_utf8(output.stderr).unwrap()
+        command::error(self.folder.path(), arguments)
     }
 }
 

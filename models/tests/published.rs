@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -14,6 +13,7 @@ use topk_onnx::ModelCard;
 use topk_weights::{StateDict, Tensor};
 
 mod card;
+mod command;
 mod random;
 use random::{CLASSES, checkpoint, random_network};
 
@@ -134,22 +134,8 @@ impl Case {
         Self { folder }
     }
 
-    /// Runs the command in the folder, without any environment.
-    fn run(&self, arguments: &str) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_topk-export"))
-            .env_clear()
-            .current_dir(self.folder.path())
-            .args(arguments.split(' '))
-            .output()
-            .unwrap()
-    }
-
-    /// What the command prints.
     fn write(&self, arguments: &str) -> String {
-        let output = self.run(arguments);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && error.is_empty(), "{error}");
-        String::from_utf8(output.stdout).unwrap()
+        command::write(self.folder.path(), arguments)
     }
 
     fn card(&self, arguments: &str) -> ModelCard {
@@ -160,14 +146,8 @@ impl Case {
         model.card().unwrap().clone()
     }
 
-    /// What the command says when it fails; it leaves nothing behind.
     fn error(&self, arguments: &str) -> String {
-        let files = || fs::read_dir(self.folder.path()).unwrap().count();
-        let before = files();
-        let output = self.run(arguments);
-        assert!(!output.status.success());
-        assert_eq!(files(), before);
-        String::from_utf8(output.stderr).unwrap()
+        command::error(self.folder.path(), arguments)
     }
 }
 

@@ -300,10 +300,10 @@ impl RunArgs {
             data: DataInfo {
                 real_labels: text(&self.data_set.real_labels),
                 valid_labels: text(&self.data_set.valid_labels),
-                ..plan.data.clone()
+                ..plan.data
             },
             topk: match &self.topk {
-                None => plan.topk.clone(),
+                None => plan.topk,
                 Some(topk) => {
                     let mut topk: Vec<usize> = topk.iter().copied().chain([1]).collect();
                     topk.sort_unstable();
@@ -332,7 +332,6 @@ impl RunArgs {
                 .batch_size
                 .unwrap_or_else(|| batch_size(models)),
             shard: self.execution.shard,
-            ..plan
         })
     }
 

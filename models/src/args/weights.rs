@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use clap::ValueEnum;
 use tch::Device;
 use topk_onnx::ModelCard;
 use topk_weights::StateDict;
@@ -20,10 +19,10 @@ pub(super) struct WeightsArgs {
     source: Source,
 
     /// What becomes of the weights of the classifier, the last layer
-    #[arg(long, value_enum, default_value_t = HeadName::Keep)]
-    head: HeadName,
+    #[arg(long, value_enum, default_value = "keep")]
+    head: Classifier,
 
-    /// Number of classes of a new classifier [default: that of --class-names, or the old one]
+    /// Number of classes of a new classifier [default: that of --class-names]
     #[arg(long, value_name = "C")]
     classes: Option<usize>,
 
@@ -36,21 +35,13 @@ pub(super) struct WeightsArgs {
     out: PathBuf,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum HeadName {
-    /// They stay
-    Keep,
-    /// They start anew, for another number of classes
-    New,
-}
-
 impl WeightsArgs {
     pub(super) fn run(&self) -> Result<()> {
         let named = || self.source.checkpoint.display().to_string();
         let (card, weights) = self.source.read()?;
         let checkpoint = match self.head {
-            HeadName::Keep => Checkpoint::new(card, weights).with_context(named)?,
-            HeadName::New => self.with_new_head(card, weights).with_context(named)?,
+            Classifier::Keep => Checkpoint::new(card, weights).with_context(named)?,
+            Classifier::New => self.with_new_head(card, weights).with_context(named)?,
         };
         Ok(checkpoint.save(&self.out)?)
     }

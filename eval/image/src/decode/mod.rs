@@ -20,6 +20,24 @@ pub struct RgbImage {
 }
 
 impl RgbImage {
+    /// An image of pixels that lie in planes: three of them (channels, height, width), red first.
+    ///
+    /// # Panics
+    /// If there are not as many pixels as the shape says.
+    pub fn of_planes([channels, height, width]: [usize; 3], planes: &[u8]) -> Self {
+        let plane = height * width;
+        assert_eq!((channels, planes.len()), (3, 3 * plane));
+        let mut pixels = Vec::with_capacity(planes.len());
+        for pixel in 0..plane {
+            pixels.extend((0..channels).map(|channel| planes[channel * plane + pixel]));
+        }
+        Self {
+            width: width as u32,
+            height: height as u32,
+            pixels,
+        }
+    }
+
     /// Takes a size and returns the buffer of its pixels, which are black.
     fn clear(&mut self, width: u32, height: u32) -> &mut [u8] {
         (self.width, self.height) = (width, height);

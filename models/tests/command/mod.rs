@@ -1,0 +1,33 @@
+//! `topk-export` in a folder of its own.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs the command in the folder, without any environment.
+fn run(folder: &Path, arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_topk-export"))
+        .env_clear()
+        .current_dir(folder)
+        .args(arguments.split(' '))
+        .output()
+        .unwrap()
+}
+
+/// What the command prints; it succeeds, and says nothing else.
+pub fn write(folder: &Path, arguments: &str) -> String {
+    let output = run(folder, arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && error.is_empty(), "{error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What the command says when it fails; it leaves nothing behind.
+pub fn error(folder: &Path, arguments: &str) -> String {
+    let files = || fs::read_dir(folder).unwrap().count();
+    let before = files();
+    let output = run(folder, arguments);
+    assert!(!output.status.success());
+    assert_eq!(files(), before);
+    String::from_utf8(output.stderr).unwrap()
+}
