@@ -148,7 +148,7 @@ fn assert_same_ranks(model: &mut Model, test: &Dataset, torch: &[usize], onnx: &
         NORMALIZATION
             .table()
             .normalize(test.image(image), &mut pixels);
-        let scores = model.scores(&InputTensor::F32(pixels), 1, [32; 2]).unwrap();
+        let scores = model.scores(&InputTensor::f32(pixels, [32; 2])).unwrap();
         let label = scores[test.labels[image] as usize];
         let largest = scores.iter().fold(0f32, |max, score| max.max(score.abs()));
         let ties = scores
@@ -237,9 +237,7 @@ fn scores_of_trained_weights_agree_on_random_inputs() {
     let expected = no_grad(|| network.forward(&images, Mode::Eval));
     let expected: Vec<f32> = Vec::try_from(expected.view(-1)).unwrap();
     let images: Vec<f32> = Vec::try_from(images.view(-1)).unwrap();
-    let found = model
-        .scores(&InputTensor::F32(images), 50, [32; 2])
-        .unwrap();
+    let found = model.scores(&InputTensor::f32(images, [32; 2])).unwrap();
     let difference = found
         .iter()
         .zip(&expected)

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
@@ -13,9 +12,10 @@ use topk_results::{
     MergeError, Metrics, ModelResults, Outcome, Results, Settings, Timing,
 };
 
-use crate::judged::{Judged, averaging, nodes};
+use crate::judged::{Judged, Judging, Said, averaging, nodes};
+use crate::lane::Lane;
 use crate::model::{Model, ModelError};
-use crate::pipeline::{Batch, Pipeline, SizeError};
+use crate::pipeline::{Batch, MemoryError, Pipeline, SizeError};
 use crate::plan::{Labels, OnError, Plan};
 use crate::recipe::{Recipe, RecipeError};
 
@@ -79,6 +79,9 @@ pub enum EvaluationError {
     /// A model failed.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// Batches are too large.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// Results contradict each other; a bug.
     #[error(transparent)]
     Results(#[from] InvalidResults),
@@ -135,6 +138,76 @@ struct Found {
     preparation: Duration,
 }
 
+/// What all models say of a batch.
+struct Part {
+    places: Vec<usize>,
+    faults: Vec<Option<String>>,
+    said: Vec<Said>,
+    preparation: Duration,
+}
+
+impl Progress {
+    fn add(&mut self, part: &Part) {
+        self.images += part.places.len();
+        let first = part.said.first().into_iter();
+        for outcome in first.flat_map(|said| &said.outcomes).flatten() {
+            self.judged += 1;
+            for (k, right) in &mut self.right {
+                *right += usize::from((outcome.rank as usize) < *k);
+            }
+        }
+    }
+}
+
+impl Found {
+    fn add(&mut self, part: Part, set: &ImageSet, labels: &Labels, plan: &Plan) {
+        let samples = set.samples();
+        self.preparation += part.preparation;
+        for (&place, fault) in part.places.iter().zip(part.faults) {
+            self.failures.extend(fault.map(|message| Failure {
+                place,
+                name: samples[place].name.clone(),
+                message,
+            }));
+        }
+        if plan.on_error == OnError::Fail && !self.failures.is_empty() {
+            // There will be no results: what is left to find out is which other images are bad.
+            return;
+        }
+        self.images.extend(part.places.iter().map(|&place| Image {
+            place,
+            name: samples[place].name.clone(),
+            labels: labels[place].clone(),
+        }));
+        for (model, said) in part.said.into_iter().enumerate() {
+            self.inference[model] += said.inference;
+            self.outcomes[model].extend(said.outcomes);
+        }
+    }
+}
+
+/// Has all models judge a batch.
+fn judge(
+    lanes: &mut [(&Judging, &mut Lane)],
+    batch: &Batch,
+    set: &ImageSet,
+    labels: &Labels,
+) -> Result<Part, EvaluationError> {
+    if let Some(error) = &batch.wrong_size {
+        return Err(error.clone().into());
+    }
+    let image = |place: usize| (&set.samples()[place].name, &labels[place]);
+    let said = lanes
+        .iter_mut()
+        .map(|(judging, lane)| judging.judge(lane, batch, image));
+    Ok(Part {
+        said: said.collect::<Result<_, _>>()?,
+        places: batch.places.clone(),
+        faults: batch.faults.clone(),
+        preparation: batch.preparation,
+    })
+}
+
 impl<'a> Evaluation<'a> {
     /// Checks that the models can be judged on the data.
     ///
@@ -186,10 +259,13 @@ impl<'a> Evaluation<'a> {
             error,
         })?;
         self.models.push(Judged {
-            recipe: place,
-            judge,
-            classes,
-            averaging: averaging(&model, &recipe, self.plan.averaging),
+            judging: Judging {
+                path: model.path().to_owned(),
+                recipe: place,
+                judge,
+                classes,
+                averaging: averaging(&model, &recipe, self.plan.averaging),
+            },
             model,
         });
         Ok(())
@@ -211,21 +287,15 @@ impl<'a> Evaluation<'a> {
     pub fn description(&self) -> Vec<String> {
         let mut lines = vec![self.set.description().to_string()];
         lines.extend(self.set.findings().to_string().lines().map(str::to_owned));
-        for Judged {
-            model,
-            recipe,
-            averaging,
-            ..
-        } in &self.models
-        {
-            let recipe = &self.recipes[*recipe];
+        for Judged { model, judging } in &self.models {
+            let recipe = &self.recipes[judging.recipe];
             let normalized = recipe
                 .normalization
                 .map_or_else(String::new, |normalization| {
                     let [mean, std] = [normalization.mean, normalization.std];
                     format!(", mean {mean:?}, deviation {std:?}")
                 });
-            let averaged = match averaging {
+            let averaged = match judging.averaging {
                 CropAveraging::None => "",
                 CropAveraging::Softmax => ", probabilities averaged",
                 CropAveraging::Scores => ", scores averaged",
@@ -284,22 +354,35 @@ impl<'a> Evaluation<'a> {
             judged: 0,
             right: self.plan.topk.iter().map(|&k| (k, 0)).collect(),
         };
-        let pipeline = Pipeline::new(self.set, self.recipes.clone(), self.plan.limits)?;
+        let pipeline = Pipeline::new(self.set, &self.recipes, self.plan.limits)?;
         let crops = self.recipes.iter().map(Recipe::crops).max().unwrap_or(1);
         let images = (self.plan.batch_size / crops).max(1);
-        pipeline.run(places, images, stop, |batch| {
-            let judged = found.images.len();
-            self.take(batch, &mut found)?;
-            shown.images += batch.places.len() + batch.failures.len();
-            let first = found.outcomes.first().into_iter();
-            for outcome in first.flat_map(|outcomes| &outcomes[judged..]).flatten() {
-                shown.judged += 1;
-                for (k, right) in &mut shown.right {
-                    *right += usize::from((outcome.rank as usize) < *k);
-                }
-            }
+        // In memory of the first model that reads them.
+        let allocators = (0..self.recipes.len()).map(|recipe| {
+            let mut models = self.models.iter();
+            let model = models.find(|judged| judged.judging.recipe == recipe);
+            model.expect("recipes are of models").model.allocator()
+        });
+        let allocators = allocators.collect::<Result<_, _>>()?;
+        let (set, labels, plan) = (self.set, self.labels, self.plan);
+        // A consumer has one session of each model.
+        let mut sessions: Vec<_> = self
+            .models
+            .iter_mut()
+            .map(|Judged { model, judging }| (&*judging, model.lanes_mut().iter_mut()))
+            .collect();
+        let mut consumers = Vec::new();
+        while let Some(mut lanes) = sessions
+            .iter_mut()
+            .map(|(judging, lanes)| Some((*judging, lanes.next()?)))
+            .collect::<Option<Vec<_>>>()
+        {
+            consumers.push(move |batch: &Batch| judge(&mut lanes, batch, set, labels));
+        }
+        pipeline.run(places, images, allocators, stop, consumers, |part: Part| {
+            shown.add(&part);
+            found.add(part, set, labels, plan);
             progress(&shown);
-            Ok::<_, EvaluationError>(())
         })?;
         if self.plan.on_error == OnError::Fail && !found.failures.is_empty() {
             let failures = found.failures.into_iter();
@@ -310,52 +393,12 @@ impl<'a> Evaluation<'a> {
         Ok(Finished::Results(Box::new(results)))
     }
 
-    /// Runs all models on a batch.
-    fn take(&mut self, batch: &Batch, found: &mut Found) -> Result<(), EvaluationError> {
-        if let Some(error) = &batch.wrong_size {
-            return Err(error.clone().into());
-        }
-        let samples = self.set.samples();
-        found.preparation += batch.preparation;
-        for (place, message) in &batch.failures {
-            found.failures.push(Failure {
-                place: *place,
-                name: samples[*place].name.clone(),
-                message: message.clone(),
-            });
-        }
-        if self.plan.on_error == OnError::Fail && !found.failures.is_empty() {
-            // There will be no results: what is left to find out is which other images are bad.
-            return Ok(());
-        }
-        let failed = batch.failures.iter().map(|(place, _)| *place);
-        let mut places: Vec<usize> = batch.places.iter().copied().chain(failed).collect();
-        places.sort_unstable();
-        found.images.extend(places.iter().map(|&place| Image {
-            place,
-            name: samples[place].name.clone(),
-            labels: self.labels[place].clone(),
-        }));
-        for (at, judged) in self.models.iter_mut().enumerate() {
-            let start = Instant::now();
-            let scores = judged.scores(&self.recipes, batch)?;
-            found.inference[at] += start.elapsed();
-            let outcomes = judged.outcomes(&scores, batch, |place| {
-                (&samples[place].name, &self.labels[place])
-            })?;
-            let mut outcomes: BTreeMap<usize, Option<Outcome>> = outcomes.into_iter().collect();
-            let ordered = places.iter().map(|place| outcomes.remove(place).flatten());
-            found.outcomes[at].extend(ordered);
-        }
-        Ok(())
-    }
-
     fn results(&self, places: &[usize], found: Found, elapsed: Duration) -> Results {
         let set_classes = self.set.classes();
         let classes = self
             .models
             .first()
-            .map_or(set_classes.len(), |judged| judged.classes);
+            .map_or(set_classes.len(), |judged| judged.judging.classes);
         let card = self.models.first().and_then(|judged| judged.model.card());
         let class_names = match (set_classes, card.and_then(|card| card.class_names.clone())) {
             (Classes::Numbered(_), Some(names)) => names,
@@ -374,7 +417,7 @@ impl<'a> Evaluation<'a> {
         let mut outcomes = outcomes.into_iter();
         let mut inference = inference.into_iter();
         let models = self.models.iter().map(|judged| ModelResults {
-            model: judged.info(&self.recipes[judged.recipe], self.plan),
+            model: judged.info(&self.recipes[judged.judging.recipe], self.plan),
             timing: Timing {
                 threads: Some(judged.model.execution().threads.unwrap_or_else(cores)),
                 seconds: elapsed.as_secs_f64(),

@@ -1,10 +1,13 @@
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
 use topk_results::{CropAveraging, Judge, ModelInfo, Outcome};
 
 use crate::evaluation::EvaluationError;
-use crate::model::{Execution, InputKind, Model, ModelError};
+use crate::input::InputKind;
+use crate::lane::Lane;
+use crate::model::{Execution, Model, ModelError};
 use crate::pipeline::Batch;
 use crate::plan::Plan;
 use crate::recipe::Recipe;
@@ -12,55 +15,71 @@ use crate::recipe::Recipe;
 /// A model, and what it is judged by.
 pub(crate) struct Judged {
     pub(crate) model: Model,
-    /// Place of its recipe.
+    pub(crate) judging: Judging,
+}
+
+/// What the scores of a model are judged by.
+pub(crate) struct Judging {
+    /// The model's file.
+    pub(crate) path: PathBuf,
+    /// Place of the model's recipe.
     pub(crate) recipe: usize,
     pub(crate) judge: Judge,
     pub(crate) classes: usize,
     pub(crate) averaging: CropAveraging,
 }
 
-impl Judged {
-    pub(crate) fn scores(
-        &mut self,
-        recipes: &[Recipe],
-        batch: &Batch,
-    ) -> Result<Vec<f32>, ModelError> {
-        if batch.places.is_empty() {
-            return Ok(Vec::new());
-        }
-        let recipe = &recipes[self.recipe];
-        let count = batch.places.len() * recipe.crops();
-        self.model
-            .scores(&batch.inputs[self.recipe], count, recipe.size)
-    }
+/// What a model says of the images of a batch.
+pub(crate) struct Said {
+    /// For each image, if it could be read and counts.
+    pub(crate) outcomes: Vec<Option<Outcome>>,
+    /// How long the model ran.
+    pub(crate) inference: Duration,
+}
 
-    /// What the scores `[images × crops, classes]` of a batch say, with the images' places.
-    pub(crate) fn outcomes<'b>(
+impl Judging {
+    /// Runs the model on a batch; `image` gives the name and the right classes of a place.
+    pub(crate) fn judge<'b>(
         &self,
-        scores: &[f32],
+        lane: &mut Lane,
         batch: &Batch,
-        image: impl Fn(usize) -> (&'b String, &'b Vec<u32>) + Sync,
-    ) -> Result<Vec<(usize, Option<Outcome>)>, EvaluationError> {
+        image: impl Fn(usize) -> (&'b String, &'b Vec<u32>),
+    ) -> Result<Said, EvaluationError> {
         let count = batch.places.len();
-        if count == 0 {
-            return Ok(Vec::new());
+        if batch.faults.iter().all(Option::is_some) {
+            return Ok(Said {
+                outcomes: vec![None; count],
+                inference: Duration::ZERO,
+            });
         }
-        batch
-            .places
-            .par_iter()
-            .zip(scores.par_chunks(scores.len() / count))
-            .map(|(&place, scores)| {
-                let (name, labels) = image(place);
-                let outcome = self.judge.judge(name, scores, self.averaging, labels);
-                let outcome = outcome.map_err(|error| EvaluationError::Judge {
-                    model: self.model.path().display().to_string(),
-                    error,
-                })?;
-                Ok((place, outcome))
+        let start = Instant::now();
+        let scores = lane.scores(&batch.inputs[self.recipe]);
+        let scores = scores.map_err(|reason| ModelError::Run {
+            path: self.path.clone(),
+            reason,
+        })?;
+        let inference = start.elapsed();
+        let rows = scores.chunks(scores.len() / count);
+        let rows = batch.places.iter().zip(&batch.faults).zip(rows);
+        let outcomes = rows.map(|((&place, fault), scores)| {
+            if fault.is_some() {
+                return Ok(None);
+            }
+            let (name, labels) = image(place);
+            let outcome = self.judge.judge(name, scores, self.averaging, labels);
+            outcome.map_err(|error| EvaluationError::Judge {
+                model: self.path.display().to_string(),
+                error,
             })
-            .collect()
+        });
+        Ok(Said {
+            outcomes: outcomes.collect::<Result<_, _>>()?,
+            inference,
+        })
     }
+}
 
+impl Judged {
     pub(crate) fn info(&self, recipe: &Recipe, plan: &Plan) -> ModelInfo {
         let model = &self.model;
         let Execution { provider, tf32, .. } = model.execution();
@@ -90,7 +109,7 @@ impl Judged {
                     mean: normalization.mean,
                     std: normalization.std,
                 }),
-            crops: self.averaging,
+            crops: self.judging.averaging,
         }
     }
 }

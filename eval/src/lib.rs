@@ -24,7 +24,9 @@
 pub mod args;
 mod assignment;
 mod evaluation;
+mod input;
 mod judged;
+mod lane;
 mod model;
 mod pipeline;
 mod plan;
@@ -34,8 +36,9 @@ mod thumbnail;
 
 pub use assignment::Assignment;
 pub use evaluation::{Evaluation, EvaluationError, Finished, Progress};
-pub use model::{Execution, InputKind, InputTensor, Model, ModelError};
-pub use pipeline::{Batch, Pipeline, SizeError};
+pub use input::{InputKind, InputTensor};
+pub use model::{Execution, Model, ModelError};
+pub use pipeline::{MemoryError, SizeError};
 pub use plan::{Labels, OnError, Plan, labels_of};
 pub use provider::{ParseProviderError, Provider};
 pub use recipe::{Crops, Preset, Recipe, RecipeError, Wishes};

@@ -1,20 +1,24 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use half::f16;
-use ort::session::{Session, SessionInputValue};
-use ort::value::{DynValue, Outlet, TensorElementType, TensorRef, ValueType};
+use ort::memory::Allocator;
+use ort::session::Session;
+use ort::value::{Outlet, TensorElementType, ValueType};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use topk_native::Runtime;
 use topk_onnx::{CardError, ModelCard};
 
 use crate::assignment::{Assignment, RECORD, assignment};
+use crate::input::{CHANNELS, InputKind, InputTensor};
+use crate::lane::Lane;
 use crate::provider::Provider;
 
-/// Channels of an image: red, green, blue.
-const CHANNELS: usize = 3;
+/// Bytes that copies of the weights may take, if nobody says how many there are to be.
+const MAX_COPIES: u64 = 1 << 30;
 
 /// Why a model cannot be loaded or run. Every message names its file.
 #[derive(Debug, Error)]
@@ -78,30 +82,14 @@ pub enum ModelError {
 pub struct Execution {
     /// The execution provider.
     pub provider: Provider,
-    /// Threads of the CPU; `None` lets ONNX Runtime choose.
+    /// Threads of the CPU, of all sessions together; `None` is one a processor.
     pub threads: Option<usize>,
+    /// Sessions of a model, which run at the same time: each has its own copy of the weights, and its
+    /// share of the threads. `None` is one on a GPU, and on the CPU one a thread, or as many as the copies
+    /// of all models that are opened together have room for in 1 GiB.
+    pub sessions: Option<usize>,
     /// Whether a GPU may round the factors of products to TF32's 11 bits.
     pub tf32: bool,
-}
-
-/// What a model wants its images to be.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum InputKind {
-    /// Normalised, `f32` `[batch, channels, height, width]`.
-    F32,
-    /// Normalised, `f16` `[batch, channels, height, width]`.
-    F16,
-    /// As decoded, `u8` `[batch, height, width, channels]`.
-    U8,
-}
-
-/// Images in the form that a model wants.
-#[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)]
-pub enum InputTensor {
-    F32(Vec<f32>),
-    F16(Vec<f16>),
-    U8(Vec<u8>),
 }
 
 /// An ONNX image classifier, ready to run: one input of images, and scores `[batch, classes]`, `f32` or
@@ -110,8 +98,7 @@ pub enum InputTensor {
 pub struct Model {
     path: PathBuf,
     sha256: String,
-    session: Session,
-    input: String,
+    lanes: Vec<Lane>,
     kind: InputKind,
     input_size: [Option<usize>; 2],
     batch: Option<usize>,
@@ -127,26 +114,52 @@ impl Model {
     /// # Errors
     /// If the file cannot be read, is no ONNX model, or no image classifier; or if a provider was asked
     /// for by name and cannot be used. [`Provider::Auto`] takes the CPU then.
-    pub fn open(
+    pub fn open(runtime: &Runtime, path: &Path, execution: Execution) -> Result<Self, ModelError> {
+        Self::open_in(runtime, path, execution, MAX_COPIES)
+    }
+
+    /// Loads models that are to run together.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_all(
+        runtime: &Runtime,
+        paths: &[PathBuf],
+        execution: Execution,
+    ) -> Result<Vec<Self>, ModelError> {
+        let room = MAX_COPIES / paths.len().max(1) as u64;
+        let models = paths.iter();
+        models
+            .map(|path| Self::open_in(runtime, path, execution, room))
+            .collect()
+    }
+
+    /// Loads a model; copies of its weights may have so many bytes.
+    fn open_in(
         runtime: &Runtime,
         path: &Path,
         mut execution: Execution,
+        room: u64,
     ) -> Result<Self, ModelError> {
-        let sha256 = sha256(path)?;
-        let session = match execution.provider {
-            Provider::Auto => {
-                execution.provider = Provider::Cuda(0);
-                match open_session(runtime, path, execution) {
-                    Err(ModelError::Provider { .. }) => {
-                        execution.provider = Provider::Cpu;
-                        open_session(runtime, path, execution)
-                    }
-                    session => session,
-                }
-            }
-            _ => open_session(runtime, path, execution),
-        }?;
-        let assignment = assignment(&session).map_err(|reason| load_error(path, reason))?;
+        let (sha256, bytes) = hash(path)?;
+        if execution.provider == Provider::Auto {
+            execution.provider = match Provider::Cuda(0).dispatch(runtime, execution.tf32) {
+                Ok(_) => Provider::Cuda(0),
+                Err(_) => Provider::Cpu,
+            };
+        }
+        let sessions = execution.sessions.unwrap_or(match execution.provider {
+            Provider::Cpu => threads(execution).min((room / bytes.max(1)) as usize),
+            _ => 1,
+        });
+        let sessions = sessions.max(1);
+        execution.sessions = Some(sessions);
+        let sessions: Vec<Session> = (0..sessions)
+            .into_par_iter()
+            .map(|_| open_session(runtime, path, execution))
+            .collect::<Result<_, _>>()?;
+        let session = &sessions[0];
+        let assignment = assignment(session).map_err(|reason| load_error(path, reason))?;
 
         let signature = |reason| ModelError::Signature {
             path: path.to_owned(),
@@ -169,8 +182,8 @@ impl Model {
             .ok_or_else(|| signature("it has no outputs".to_owned()))?;
         let classes = classes(output.dtype())
             .ok_or_else(|| signature(unexpected(output, "f32 or f16 [batch, classes]")))?;
-        let input = input.name().to_owned();
-        let card = read_card(&session, path)?;
+        let (input, output) = (input.name().to_owned(), output.name().to_owned());
+        let card = read_card(session, path)?;
         let named = card.as_ref().and_then(|card| card.class_names.as_ref());
         if let (Some(class_names), Some(classes)) = (named, classes)
             && class_names.len() != classes
@@ -180,11 +193,15 @@ impl Model {
                 class_names.len()
             )));
         }
+        let lanes = sessions
+            .into_iter()
+            .map(|session| Lane::new(session, execution.provider, &input, &output, batch))
+            .collect::<ort::Result<_>>()
+            .map_err(|error| load_error(path, error))?;
         Ok(Self {
             path: path.to_owned(),
             sha256,
-            session,
-            input,
+            lanes,
             kind,
             input_size,
             batch,
@@ -240,126 +257,63 @@ impl Model {
         &self.assignment
     }
 
-    /// Scores `[count, classes]`, row-major, of `count` images of this height and width.
+    /// Scores `[count, classes]`, row-major, of so many images.
     ///
     /// # Errors
-    /// If the run fails, or does not give one row of scores an image.
-    ///
-    /// # Panics
-    /// If `images` is not of that shape and of this model's kind.
-    pub fn scores(
-        &mut self,
-        images: &InputTensor,
-        count: usize,
-        [height, width]: [usize; 2],
-    ) -> Result<Vec<f32>, ModelError> {
-        match self.batch {
-            Some(batch) if batch != count => self.scores_in_parts(images, count, [height, width]),
-            _ => self.run(images, count, [height, width]),
-        }
-    }
-
-    /// For a model whose batch has a fixed size: the last one is filled up with its first image.
-    fn scores_in_parts(
-        &mut self,
-        images: &InputTensor,
-        count: usize,
-        size: [usize; 2],
-    ) -> Result<Vec<f32>, ModelError> {
-        let batch = self.batch.unwrap_or(count);
-        let mut scores = Vec::new();
-        for start in (0..count).step_by(batch) {
-            let part = (count - start).min(batch);
-            let padded = images.padded(start, part, batch, 3 * size[0] * size[1]);
-            let found = self.run(&padded, batch, size)?;
-            scores.extend(&found[..found.len() / batch * part]);
-        }
-        Ok(scores)
-    }
-
-    fn run(
-        &mut self,
-        images: &InputTensor,
-        count: usize,
-        [height, width]: [usize; 2],
-    ) -> Result<Vec<f32>, ModelError> {
-        let failed = |reason: String| ModelError::Run {
-            path: self.path.clone(),
+    /// If the run fails, as with images of another kind or size than this model's, or does not give one
+    /// row of scores an image.
+    pub fn scores(&mut self, images: &InputTensor) -> Result<Vec<f32>, ModelError> {
+        let Self { lanes, path, .. } = self;
+        lanes[0].scores(images).map_err(|reason| ModelError::Run {
+            path: path.clone(),
             reason,
-        };
-        let planes = [count, CHANNELS, height, width];
-        let rows = [count, height, width, CHANNELS];
-        let input: SessionInputValue = match (images, self.kind) {
-            (InputTensor::F32(images), InputKind::F32) => {
-                TensorRef::from_array_view((planes, &**images)).map(Into::into)
-            }
-            (InputTensor::F16(images), InputKind::F16) => {
-                TensorRef::from_array_view((planes, &**images)).map(Into::into)
-            }
-            (InputTensor::U8(images), InputKind::U8) => {
-                TensorRef::from_array_view((rows, &**images)).map(Into::into)
-            }
-            _ => panic!("the caller gives images of the model's kind"),
-        }
-        .expect("the caller gives images of the model's size");
-        let outputs = self
-            .session
-            .run(ort::inputs![self.input.as_str() => input])
-            .map_err(|error| failed(error.to_string()))?;
-        let (shape, scores) = floats(&outputs[0]).map_err(|error| failed(error.to_string()))?;
-        match *shape {
-            [rows, classes] if rows == count as i64 && classes > 0 => Ok(scores),
-            ref shape => Err(failed(format!(
-                "{count} images gave scores of shape {shape:?}"
-            ))),
-        }
+        })
+    }
+
+    /// Its sessions.
+    pub(crate) fn lanes_mut(&mut self) -> &mut [Lane] {
+        &mut self.lanes
+    }
+
+    /// Where its input tensors are made.
+    pub(crate) fn allocator(&self) -> Result<Allocator, ModelError> {
+        let allocator = self.lanes[0].allocator(self.execution.provider);
+        allocator.map_err(|error| ModelError::Run {
+            path: self.path.clone(),
+            reason: error.to_string(),
+        })
     }
 }
 
-impl InputTensor {
-    /// Room for so many values.
-    pub fn zeros(kind: InputKind, len: usize) -> Self {
-        match kind {
-            InputKind::F32 => Self::F32(vec![0.0; len]),
-            InputKind::F16 => Self::F16(vec![f16::ZERO; len]),
-            InputKind::U8 => Self::U8(vec![0; len]),
-        }
-    }
-
-    /// `part` images from `start` on, and then the first of them, `batch` in all.
-    fn padded(&self, start: usize, part: usize, batch: usize, len: usize) -> Self {
-        fn padded<T: Copy>(values: &[T], part: usize, batch: usize, len: usize) -> Vec<T> {
-            let mut padded = values[..part * len].to_vec();
-            for _ in part..batch {
-                padded.extend_from_slice(&values[..len]);
-            }
-            padded
-        }
-        match self {
-            Self::F32(values) => Self::F32(padded(&values[start * len..], part, batch, len)),
-            Self::F16(values) => Self::F16(padded(&values[start * len..], part, batch, len)),
-            Self::U8(values) => Self::U8(padded(&values[start * len..], part, batch, len)),
-        }
-    }
-}
-
-fn sha256(path: &Path) -> Result<String, ModelError> {
+/// SHA-256 of a file, in hexadecimal, and its length in bytes.
+fn hash(path: &Path) -> Result<(String, u64), ModelError> {
     let hash = || {
         let mut file = File::open(path)?;
         let mut hash = Sha256::new();
         let mut part = vec![0; 1 << 20];
+        let mut bytes = 0;
         loop {
             match file.read(&mut part)? {
-                0 => return Ok(hash.finalize()),
-                count => hash.update(&part[..count]),
+                0 => return Ok((hash.finalize(), bytes)),
+                count => {
+                    hash.update(&part[..count]);
+                    bytes += count as u64;
+                }
             }
         }
     };
-    let hash = hash().map_err(|error| ModelError::Read {
+    let (hash, bytes) = hash().map_err(|error| ModelError::Read {
         path: path.to_owned(),
         error,
     })?;
-    Ok(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+    let hash = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((hash, bytes))
+}
+
+/// Threads of all sessions together.
+fn threads(execution: Execution) -> usize {
+    let processors = || thread::available_parallelism().map_or(1, usize::from);
+    execution.threads.unwrap_or_else(processors)
 }
 
 fn open_session(
@@ -367,11 +321,7 @@ fn open_session(
     path: &Path,
     execution: Execution,
 ) -> Result<Session, ModelError> {
-    let Execution {
-        provider,
-        threads,
-        tf32,
-    } = execution;
+    let Execution { provider, tf32, .. } = execution;
     let missing = |reason: String| ModelError::Provider {
         provider,
         // ONNX Runtime ends its sentences; this one goes on.
@@ -384,8 +334,10 @@ fn open_session(
         .and_then(|builder| Ok(builder.with_intra_op_spinning(false)?))
         .and_then(|builder| Ok(builder.with_config_entry(RECORD, "1")?))
         .map_err(load)?;
-    if let Some(threads) = threads {
-        let with_threads = builder.with_intra_threads(threads);
+    let sessions = execution.sessions.unwrap_or(1);
+    if execution.threads.is_some() || sessions > 1 {
+        let share = (threads(execution) / sessions).max(1);
+        let with_threads = builder.with_intra_threads(share);
         builder = with_threads.map_err(|error| load_error(path, error))?;
     }
     if !providers.is_empty() {
@@ -400,18 +352,6 @@ fn load_error(path: &Path, reason: impl ToString) -> ModelError {
         path: path.to_owned(),
         reason: reason.to_string(),
     }
-}
-
-/// Shape and values of an output of `f32` or `f16`.
-fn floats(value: &DynValue) -> ort::Result<(Vec<i64>, Vec<f32>)> {
-    if let Ok((shape, values)) = value.try_extract_tensor::<f16>() {
-        return Ok((
-            shape.to_vec(),
-            values.iter().map(|value| value.to_f32()).collect(),
-        ));
-    }
-    let (shape, values) = value.try_extract_tensor::<f32>()?;
-    Ok((shape.to_vec(), values.to_vec()))
 }
 
 fn read_card(session: &Session, path: &Path) -> Result<Option<ModelCard>, ModelError> {

@@ -1,6 +1,7 @@
 //! Images on their way from a data set to models: read, decoded, resized, cropped and normalised in
 //! parallel, ahead of the models, a batch at a time.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Mutex, PoisonError};
@@ -8,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use half::f16;
+use ort::memory::Allocator;
 use rayon::prelude::*;
 use thiserror::Error;
 use topk_data::{Image, ImageSet};
@@ -15,7 +17,7 @@ use topk_image::{
     Crops, Limits, Normalization, NormalizationTable, PreprocessingError, Preprocessor, RgbImage,
 };
 
-use crate::model::{InputKind, InputTensor};
+use crate::input::{InputTensor, ValuesMut};
 use crate::recipe::Recipe;
 
 /// Batches that wait for the models, besides those that are being made and used.
@@ -45,25 +47,32 @@ pub struct SizeError {
     pub expected: [usize; 2],
 }
 
+/// There is no memory for the images of a batch.
+#[derive(Clone, Debug, Error)]
+#[error("cannot get memory for a batch of images: {0}. Try a smaller --batch-size")]
+pub struct MemoryError(String);
+
 /// Images that were prepared together.
 #[derive(Debug, Default)]
-pub struct Batch {
-    /// Places in the data set of the images that could be read.
-    pub places: Vec<usize>,
-    /// For each recipe, the crops of these images.
-    pub inputs: Vec<InputTensor>,
-    /// Places of those that could not, and why.
-    pub failures: Vec<(usize, String)>,
+pub(crate) struct Batch {
+    /// Its number, from 0.
+    number: usize,
+    /// Places of the images in the data set.
+    pub(crate) places: Vec<usize>,
+    /// For each recipe, the crops of these images. Those of an image that could not be read are anything.
+    pub(crate) inputs: Vec<InputTensor>,
+    /// For each image, why it could not be read, if so.
+    pub(crate) faults: Vec<Option<String>>,
     /// The first image that could be read and has a size that is not the model's.
-    pub wrong_size: Option<SizeError>,
+    pub(crate) wrong_size: Option<SizeError>,
     /// Time that all threads together took.
-    pub preparation: Duration,
+    pub(crate) preparation: Duration,
 }
 
 /// Prepares images for several models at once; each image is read and decoded once.
-pub struct Pipeline<'a> {
+pub(crate) struct Pipeline<'a> {
     set: &'a ImageSet,
-    recipes: Vec<Recipe>,
+    recipes: &'a [Recipe],
     tables: Vec<NormalizationTable>,
     /// For each thread, a preprocessor for each recipe.
     preprocessors: Vec<Mutex<Vec<Preprocessor>>>,
@@ -75,9 +84,9 @@ impl<'a> Pipeline<'a> {
     ///
     /// # Errors
     /// If a recipe has sizes that images cannot have.
-    pub fn new(
+    pub(crate) fn new(
         set: &'a ImageSet,
-        recipes: Vec<Recipe>,
+        recipes: &'a [Recipe],
         limits: Limits,
     ) -> Result<Self, PreprocessingError> {
         let of_thread = |_| {
@@ -96,76 +105,124 @@ impl<'a> Pipeline<'a> {
         })
     }
 
-    /// The recipes, in the order of [`Batch::inputs`].
-    pub fn recipes(&self) -> &[Recipe] {
-        &self.recipes
-    }
-
-    /// Prepares the images of these places in batches of `batch_size`, and has `consume` use each batch, in
-    /// order, while the next ones are prepared. At most three batches are in memory.
+    /// Prepares the images of these places in batches of `batch_size`, in memory of the recipes'
+    /// `allocators`. Each batch goes to one of the `consumers`, which work at the same time while the next
+    /// ones are prepared; what they make of it goes to `collect`, in order. There are at most two batches
+    /// in memory besides those of the consumers.
     ///
-    /// Ends early, after a whole batch, once `stop` is set.
+    /// Ends early, after whole batches, once `stop` is set.
     ///
     /// # Errors
-    /// The first of `consume`.
-    pub fn run<E: Send>(
+    /// One of the consumers', or if there is no memory for a batch.
+    pub(crate) fn run<T: Send, E: Send + From<MemoryError>>(
         &self,
         places: &[usize],
         batch_size: usize,
+        allocators: Vec<Allocator>,
         stop: &AtomicBool,
-        mut consume: impl FnMut(&Batch) -> Result<(), E>,
+        consumers: Vec<impl FnMut(&Batch) -> Result<T, E> + Send>,
+        mut collect: impl FnMut(T),
     ) -> Result<(), E> {
+        let (ready, batches) = mpsc::sync_channel(WAITING);
+        let (used, spare) = mpsc::channel();
+        let (done, results) = mpsc::channel();
+        let batches = &Mutex::new(batches);
+        let take = || {
+            let batches = batches.lock().unwrap_or_else(PoisonError::into_inner);
+            batches.recv()
+        };
+        let ended = &AtomicBool::new(false);
         thread::scope(|scope| {
-            let (ready, batches) = mpsc::sync_channel(WAITING);
-            let (used, spare) = mpsc::channel();
-            scope.spawn(move || self.prepare_all(places, batch_size, stop, &ready, &spare));
-            for batch in batches {
-                consume(&batch)?;
-                if stop.load(Ordering::Relaxed) {
-                    break;
+            let failed = done.clone();
+            scope.spawn(move || {
+                let go_on = || !stop.load(Ordering::Relaxed) && !ended.load(Ordering::Relaxed);
+                let chunks = places.chunks(batch_size).take_while(|_| go_on());
+                if let Err(error) = self.prepare_all(chunks, &allocators, &ready, &spare) {
+                    // The other side has ended if it takes no more; so everywhere here.
+                    let _ = failed.send((usize::MAX, Err(error.into())));
                 }
-                // The other side has ended if it takes no more.
-                let _ = used.send(batch);
+            });
+            for mut consume in consumers {
+                let (used, done) = (used.clone(), done.clone());
+                scope.spawn(move || {
+                    while let Ok(batch) = take() {
+                        let result = consume(&batch);
+                        let failed = result.is_err();
+                        if done.send((batch.number, result)).is_err() || failed {
+                            break;
+                        }
+                        let _ = used.send(batch);
+                    }
+                });
             }
-            Ok(())
+            drop((used, done));
+            let mut early = BTreeMap::new();
+            let mut next = 0;
+            let mut outcome = Ok(());
+            for (number, result) in results {
+                match result {
+                    Ok(found) => early.insert(number, found),
+                    Err(error) => {
+                        outcome = Err(error);
+                        break;
+                    }
+                };
+                while let Some(found) = early.remove(&next) {
+                    next += 1;
+                    collect(found);
+                }
+            }
+            ended.store(true, Ordering::Relaxed);
+            // What waits for a consumer would wait for ever if they have failed.
+            while take().is_ok() {}
+            outcome
         })
     }
 
-    fn prepare_all(
+    fn prepare_all<'p>(
         &self,
-        places: &[usize],
-        batch_size: usize,
-        stop: &AtomicBool,
+        chunks: impl Iterator<Item = &'p [usize]>,
+        allocators: &[Allocator],
         ready: &SyncSender<Batch>,
         spare: &Receiver<Batch>,
-    ) {
-        for places in places.chunks(batch_size) {
-            if stop.load(Ordering::Relaxed) {
-                return;
-            }
-            let batch = self.prepare(places, spare.try_recv().unwrap_or_default());
+    ) -> Result<(), MemoryError> {
+        for (number, places) in chunks.enumerate() {
+            let mut batch = spare.try_recv().unwrap_or_default();
+            batch.number = number;
+            self.make_room(&mut batch, places.len(), allocators)
+                .map_err(|error| MemoryError(error.to_string()))?;
+            self.prepare(places, &mut batch);
             if ready.send(batch).is_err() {
-                return;
+                break;
             }
         }
+        Ok(())
     }
 
-    /// Prepares a batch in the memory of a used one.
-    fn prepare(&self, places: &[usize], mut batch: Batch) -> Batch {
-        let mut inputs = std::mem::take(&mut batch.inputs);
-        inputs.resize_with(self.recipes.len(), || InputTensor::U8(Vec::new()));
-        for (input, recipe) in inputs.iter_mut().zip(&self.recipes) {
-            input.set_len(
-                recipe.kind,
-                places.len() * recipe.crops() * recipe.crop_len(),
-            );
+    /// Sees to it that a batch has tensors for so many images.
+    fn make_room(
+        &self,
+        batch: &mut Batch,
+        images: usize,
+        allocators: &[Allocator],
+    ) -> ort::Result<()> {
+        if batch.places.len() != images || batch.inputs.is_empty() {
+            let tensors = self.recipes.iter().zip(allocators);
+            let tensors = tensors.map(|(recipe, allocator)| {
+                InputTensor::zeros(allocator, recipe.kind, images * recipe.crops(), recipe.size)
+            });
+            batch.inputs = tensors.collect::<ort::Result<_>>()?;
         }
+        Ok(())
+    }
+
+    /// Prepares the images of these places in the memory of a batch.
+    fn prepare(&self, places: &[usize], batch: &mut Batch) {
         let nanoseconds = AtomicU64::new(0);
         // For each image, its part of each input.
-        let mut slots: Vec<Vec<Slot>> = (0..places.len()).map(|_| Vec::new()).collect();
-        for (input, recipe) in inputs.iter_mut().zip(&self.recipes) {
-            let parts = input.slots(recipe.crops() * recipe.crop_len());
-            for (slots, part) in slots.iter_mut().zip(parts) {
+        let mut slots: Vec<Vec<ValuesMut>> = (0..places.len()).map(|_| Vec::new()).collect();
+        for (input, recipe) in batch.inputs.iter_mut().zip(self.recipes) {
+            for (slots, part) in slots.iter_mut().zip(input.groups_mut(recipe.crops())) {
                 slots.push(part);
             }
         }
@@ -180,36 +237,23 @@ impl<'a> Pipeline<'a> {
                 result
             })
             .collect();
-
         batch.places.clear();
-        batch.failures.clear();
-        for (at, (&place, result)) in places.iter().zip(results).enumerate() {
-            match result {
-                Ok(()) => {
-                    let to = batch.places.len();
-                    batch.places.push(place);
-                    if to < at {
-                        for (input, recipe) in inputs.iter_mut().zip(&self.recipes) {
-                            input.copy_within(at, to, recipe.crops() * recipe.crop_len());
-                        }
-                    }
-                }
-                Err(Fault::Image(reason)) => batch.failures.push((place, reason)),
+        batch.places.extend(places);
+        batch.faults.clear();
+        for result in results {
+            batch.faults.push(match result {
+                Ok(()) => None,
+                Err(Fault::Image(reason)) => Some(reason),
                 Err(Fault::Size(error)) => {
                     batch.wrong_size.get_or_insert(error);
+                    None
                 }
-            }
+            });
         }
-        for (input, recipe) in inputs.iter_mut().zip(&self.recipes) {
-            let len = batch.places.len() * recipe.crops() * recipe.crop_len();
-            input.set_len(recipe.kind, len);
-        }
-        batch.inputs = inputs;
         batch.preparation = Duration::from_nanos(nanoseconds.into_inner());
-        batch
     }
 
-    fn prepare_image(&self, place: usize, slots: Vec<Slot>) -> Result<(), Fault> {
+    fn prepare_image(&self, place: usize, slots: Vec<ValuesMut>) -> Result<(), Fault> {
         fn unreadable(error: impl ToString) -> Fault {
             Fault::Image(error.to_string())
         }
@@ -222,7 +266,7 @@ impl<'a> Pipeline<'a> {
             // In the memory of the image before, and at a fraction of the size if that is enough.
             let crops = preprocessor.crops(bytes).map_err(unreadable)?;
             let mut slots = slots.into_iter().enumerate();
-            return slots.try_for_each(|(recipe, slot)| self.fill(place, recipe, &crops, slot));
+            return slots.try_for_each(|(recipe, slot)| self.put(place, recipe, &crops, slot));
         }
         let image = match image {
             Image::Encoded(bytes) => {
@@ -232,18 +276,18 @@ impl<'a> Pipeline<'a> {
         };
         for (recipe, slot) in slots.into_iter().enumerate() {
             let crops = preprocessors[recipe].crops_of(&image).map_err(unreadable)?;
-            self.fill(place, recipe, &crops, slot)?;
+            self.put(place, recipe, &crops, slot)?;
         }
         Ok(())
     }
 
     /// Puts the crops of an image into its part of a recipe's input.
-    fn fill(
+    fn put(
         &self,
         place: usize,
         recipe: usize,
         crops: &Crops<'_>,
-        slot: Slot,
+        slot: ValuesMut,
     ) -> Result<(), Fault> {
         let expected = self.recipes[recipe].size;
         let found = [crops.height() as usize, crops.width() as usize];
@@ -254,7 +298,7 @@ impl<'a> Pipeline<'a> {
                 expected,
             }));
         }
-        slot.fill(crops, &self.tables[recipe]);
+        fill(slot, crops, &self.tables[recipe]);
         Ok(())
     }
 }
@@ -267,54 +311,17 @@ fn table(recipe: &Recipe) -> NormalizationTable {
         .table()
 }
 
-/// Where the crops of an image go.
-enum Slot<'a> {
-    F32(&'a mut [f32]),
-    F16(&'a mut [f16]),
-    U8(&'a mut [u8]),
-}
-
-impl Slot<'_> {
-    fn fill(self, crops: &Crops<'_>, table: &NormalizationTable) {
-        match self {
-            Self::F32(values) => crops.normalize(table, values),
-            Self::F16(values) => {
-                let mut single = vec![0.0; values.len()];
-                crops.normalize(table, &mut single);
-                for (value, single) in values.iter_mut().zip(single) {
-                    *value = f16::from_f32(single);
-                }
+/// Puts crops where a model reads them.
+fn fill(values: ValuesMut, crops: &Crops<'_>, table: &NormalizationTable) {
+    match values {
+        ValuesMut::F32(values) => crops.normalize(table, values),
+        ValuesMut::F16(values) => {
+            let mut single = vec![0.0; values.len()];
+            crops.normalize(table, &mut single);
+            for (value, single) in values.iter_mut().zip(single) {
+                *value = f16::from_f32(single);
             }
-            Self::U8(values) => values.copy_from_slice(crops.pixels()),
         }
-    }
-}
-
-impl InputTensor {
-    fn set_len(&mut self, kind: InputKind, len: usize) {
-        match (&mut *self, kind) {
-            (Self::F32(values), InputKind::F32) => values.resize(len, 0.0),
-            (Self::F16(values), InputKind::F16) => values.resize(len, f16::ZERO),
-            (Self::U8(values), InputKind::U8) => values.resize(len, 0),
-            _ => *self = Self::zeros(kind, len),
-        }
-    }
-
-    fn slots(&mut self, len: usize) -> Vec<Slot<'_>> {
-        match self {
-            Self::F32(values) => values.chunks_exact_mut(len).map(Slot::F32).collect(),
-            Self::F16(values) => values.chunks_exact_mut(len).map(Slot::F16).collect(),
-            Self::U8(values) => values.chunks_exact_mut(len).map(Slot::U8).collect(),
-        }
-    }
-
-    /// Moves an image to an earlier place.
-    fn copy_within(&mut self, from: usize, to: usize, len: usize) {
-        let from = from * len..(from + 1) * len;
-        match self {
-            Self::F32(values) => values.copy_within(from, to * len),
-            Self::F16(values) => values.copy_within(from, to * len),
-            Self::U8(values) => values.copy_within(from, to * len),
-        }
+        ValuesMut::U8(values) => values.copy_from_slice(crops.pixels()),
     }
 }

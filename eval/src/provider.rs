@@ -60,6 +60,14 @@ impl fmt::Display for Provider {
 }
 
 impl Provider {
+    /// Index of the GPU that images are copied to, if they are.
+    pub(crate) fn gpu(self) -> Option<i32> {
+        match self {
+            Self::Cuda(index) | Self::TensorRt(index) => i32::try_from(index).ok(),
+            Self::Auto | Self::Cpu | Self::OpenVino => None,
+        }
+    }
+
     /// What to register with a session; none for the CPU's own.
     ///
     /// # Errors

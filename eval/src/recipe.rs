@@ -4,7 +4,8 @@ use topk_image::{
     PreprocessingError, Resize, TimmConfig,
 };
 
-use crate::model::{InputKind, Model};
+use crate::input::InputKind;
+use crate::model::Model;
 
 /// How images become the input of a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -146,11 +147,6 @@ impl Recipe {
     /// Crops of an image.
     pub fn crops(&self) -> usize {
         self.preprocessing.crop.count()
-    }
-
-    /// Values of a crop.
-    pub(crate) fn crop_len(&self) -> usize {
-        3 * self.size[0] * self.size[1]
     }
 }
 

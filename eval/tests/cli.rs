@@ -203,6 +203,14 @@ fn a_run_goes_on_where_it_was_cut_off_and_parts_make_the_whole() {
     let outcomes = |results: &Value| results["models"][0]["outcomes"].clone();
     let metrics = |results: &Value| results["models"][0]["metrics"].clone();
     let whole = case.results(&flags);
+    for others in [
+        ["--batch-size", "1", "--sessions", "3"],
+        ["--threads", "1", "--sessions", "1"],
+    ] {
+        let results = case.results(&others);
+        assert_eq!(outcomes(&results), outcomes(&whole));
+        assert_eq!(metrics(&results), metrics(&whole));
+    }
     let mut parts = Vec::new();
     for shard in ["1/3", "2/3", "3/3"] {
         let results = case.results(&[&flags[..], &["--shard", shard]].concat());

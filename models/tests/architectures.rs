@@ -155,11 +155,10 @@ fn compare(families: &[&str]) {
         export(checkpoint, &options, &path).unwrap();
         let mut model = Model::open(&runtime, &path, execution).unwrap();
         let onnx = model
-            .scores(
-                &InputTensor::F32(images),
-                BATCH,
+            .scores(&InputTensor::f32(
+                images,
                 [original.size[1], original.size[2]],
-            )
+            ))
             .unwrap();
 
         let [libtorch, onnx] = [libtorch, onnx].map(|logits| original.difference(&logits));

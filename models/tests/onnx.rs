@@ -35,9 +35,7 @@ fn onnx_runtime_gives_the_scores_of_libtorch() {
         let expected = no_grad(|| network.forward(&images, Mode::Eval));
         let expected: Vec<f32> = Vec::try_from(expected.view(-1)).unwrap();
         let images: Vec<f32> = Vec::try_from(images.view(-1)).unwrap();
-        let found = model
-            .scores(&InputTensor::F32(images), count, [32; 2])
-            .unwrap();
+        let found = model.scores(&InputTensor::f32(images, [32; 2])).unwrap();
         assert_eq!(found.len(), expected.len());
         let spread = expected
             .iter()

@@ -145,8 +145,8 @@ fn checkpoint(name: &str, [height, width]: [usize; 2], gain: f64) -> Checkpoint 
 fn scores(model: &Path, images: &[f32], size: [usize; 2]) -> Vec<f32> {
     let runtime = Runtime::load().unwrap();
     let mut model = Model::open(&runtime, model, Execution::default()).unwrap();
-    let images = InputTensor::F32(images.to_vec());
-    model.scores(&images, BATCH, size).unwrap()
+    let images = InputTensor::f32(images.to_vec(), size);
+    model.scores(&images).unwrap()
 }
 
 #[test]

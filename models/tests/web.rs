@@ -98,7 +98,7 @@ fn expected(model: &mut Model, pixels: &[u8], k: usize) -> Vec<(String, f64)> {
         .collect();
     let [_, height, width] = card.input_size;
     let scores = model
-        .scores(&InputTensor::F32(images), 1, [height, width])
+        .scores(&InputTensor::f32(images, [height, width]))
         .unwrap();
     let sum: f64 = scores.iter().map(|&score| f64::from(score).exp()).sum();
     let mut classes: Vec<_> = card

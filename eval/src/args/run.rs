@@ -143,6 +143,11 @@ struct ExecutionArgs {
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 
+    /// Copies of each model that run at the same time and share the threads [default: on the CPU one a
+    /// thread, as far as 1 GiB of weights goes; on a GPU 1]
+    #[arg(long, value_name = "N")]
+    sessions: Option<usize>,
+
     /// Run one part of the data, such as 2/8; `topk-eval merge` puts the parts together
     #[arg(long, value_name = "I/N", value_parser = shard)]
     shard: Option<Shard>,
@@ -178,6 +183,10 @@ impl RunArgs {
             self.execution.threads != Some(0),
             "--threads must be at least 1, got 0"
         );
+        ensure!(
+            self.execution.sessions != Some(0),
+            "--sessions must be at least 1, got 0"
+        );
         self.outputs.check()?;
         if let Some(threads) = self.execution.threads {
             rayon::ThreadPoolBuilder::new()
@@ -191,12 +200,10 @@ impl RunArgs {
         let execution = Execution {
             provider: self.execution.provider,
             threads: self.execution.threads,
+            sessions: self.execution.sessions,
             tf32: self.execution.tf32,
         };
-        let models = model_files(&self.model)?
-            .iter()
-            .map(|path| Model::open(&runtime, path, execution))
-            .collect::<Result<Vec<_>, _>>()?;
+        let models = Model::open_all(&runtime, &model_files(&self.model)?, execution)?;
         let plan = self.plan(&set, &models)?;
         let mut evaluation = Evaluation::new(&runtime, &set, &labels, models, &plan)?;
         for line in evaluation.description() {
