@@ -1,39 +1,10 @@
 //! Compiles the little C++ that libtorch needs: see `src/autograd.rs`.
 
+#[path = "../native/libtorch.rs"]
+mod libtorch;
 #[path = "../native/rpath.rs"]
 mod rpath;
 
-use std::env;
-use std::path::PathBuf;
-
 fn main() {
-    rpath::main();
-    println!("cargo:rerun-if-changed=src/autograd.cpp");
-    println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
-    println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
-    let lib =
-        env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys says where libtorch's libraries are");
-    // Where torch-sys looks, too.
-    let root = match env::var("LIBTORCH_INCLUDE") {
-        Ok(root) => PathBuf::from(root),
-        Err(_) => PathBuf::from(lib).join(".."),
-    };
-    let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
-    let mut build = cc::Build::new();
-    build
-        .cpp(true)
-        .std("c++17")
-        .include(root.join("include"))
-        .include(root.join("include/torch/csrc/api/include"))
-        .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
-        // libtorch's own headers are not for us to mend.
-        .warnings(false)
-        .file("src/autograd.cpp");
-    // libtorch's threads are those of GNU's OpenMP, which torch-sys links. Without this flag its
-    // headers have none.
-    let linux = env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux");
-    if linux && build.get_compiler().is_like_gnu() {
-        build.flag("-fopenmp");
-    }
-    build.compile("topk_autograd");
+    libtorch::compile("src/autograd.cpp", "topk_autograd");
 }

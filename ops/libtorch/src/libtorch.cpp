@@ -1,0 +1,142 @@
+// What libtorch offers to C++ only. The Rust side, with the safety contracts, is lib.rs and its modules.
+
+#include <cstring>
+#include <exception>
+#include <vector>
+
+#include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
+#include <c10/core/InferenceMode.h>
+
+namespace {
+
+std::vector<at::Tensor> list(at::Tensor *const *tensors, size_t count) {
+  std::vector<at::Tensor> result;
+  result.reserve(count);
+  for (size_t i = 0; i < count; i++) {
+    result.push_back(*tensors[i]);
+  }
+  return result;
+}
+
+std::vector<at::Tensor> gradients(at::Tensor *const *parameters, size_t count) {
+  std::vector<at::Tensor> result;
+  for (size_t i = 0; i < count; i++) {
+    if (parameters[i]->grad().defined()) {
+      result.push_back(parameters[i]->grad());
+    }
+  }
+  return result;
+}
+
+// Runs it; returns null, or a message that the caller frees.
+template <typename F> char *caught(F run) {
+  try {
+    run();
+    return nullptr;
+  } catch (const std::exception &exception) {
+    return strdup(exception.what());
+  }
+}
+
+} // namespace
+
+extern "C" {
+
+// Parameters without a gradient stay as they are. Where `skip` is 1, all do.
+char *topk_sgd_step(at::Tensor *const *parameters, at::Tensor *const *momenta, size_t count,
+                    double lr, double momentum, double weight_decay, bool nesterov,
+                    const at::Tensor *skip) {
+  return caught([=] {
+    at::NoGradGuard no_grad;
+    std::vector<at::Tensor> values, grads, buffers;
+    for (size_t i = 0; i < count; i++) {
+      const at::Tensor &grad = parameters[i]->grad();
+      if (grad.defined()) {
+        values.push_back(*parameters[i]);
+        // The kernel wants the same layout of all three.
+        grads.push_back(grad.strides() == parameters[i]->strides()
+                            ? grad
+                            : at::empty_like(*parameters[i]).copy_(grad));
+        buffers.push_back(*momenta[i]);
+      }
+    }
+    if (!values.empty()) {
+      at::_fused_sgd_(values, grads, buffers, weight_decay, momentum, lr, 0.0, nesterov,
+                      false, false, {}, *skip);
+    }
+  });
+}
+
+char *topk_clear_gradients(at::Tensor *const *parameters, size_t count) {
+  return caught([=] {
+    for (size_t i = 0; i < count; i++) {
+      parameters[i]->mutable_grad() = at::Tensor();
+    }
+  });
+}
+
+// The Euclidean norm of all gradients together, a scalar on their device.
+char *topk_gradient_norm(at::Tensor *const *parameters, size_t count, at::Tensor **result) {
+  return caught([=] {
+    at::NoGradGuard no_grad;
+    const std::vector<at::Tensor> grads = gradients(parameters, count);
+    const at::Tensor norm =
+        grads.empty() ? at::zeros({})
+                      : at::linalg_vector_norm(at::stack(at::_foreach_norm(grads, 2)), 2);
+    *result = new at::Tensor(norm);
+  });
+}
+
+// Multiplies all gradients with a scalar tensor.
+char *topk_scale_gradients(at::Tensor *const *parameters, size_t count, const at::Tensor *factor) {
+  return caught([=] {
+    at::NoGradGuard no_grad;
+    const std::vector<at::Tensor> grads = gradients(parameters, count);
+    if (!grads.empty()) {
+      at::_foreach_mul_(grads, *factor);
+    }
+  });
+}
+
+// averages += weight * (values - averages)
+char *topk_move_towards(at::Tensor *const *averages, at::Tensor *const *values, size_t count,
+                        double weight) {
+  return caught([=] {
+    at::NoGradGuard no_grad;
+    at::_foreach_lerp_(list(averages, count), list(values, count), weight);
+  });
+}
+
+char *topk_copy_all(at::Tensor *const *to, at::Tensor *const *from, size_t count) {
+  return caught([=] {
+    at::NoGradGuard no_grad;
+    at::_foreach_copy_(list(to, count), list(from, count));
+  });
+}
+
+char *topk_channels_last(const at::Tensor *tensor, at::Tensor **result) {
+  return caught([=] {
+    *result = new at::Tensor(tensor->contiguous(at::MemoryFormat::ChannelsLast));
+  });
+}
+
+// Starts bfloat16 autocast on this kind of device for this thread; returns whether it was on.
+bool topk_start_autocast(bool cuda) {
+  const at::DeviceType device = cuda ? at::kCUDA : at::kCPU;
+  const bool before = at::autocast::is_autocast_enabled(device);
+  at::autocast::set_autocast_dtype(device, at::kBFloat16);
+  at::autocast::set_autocast_enabled(device, true);
+  at::autocast::increment_nesting();
+  return before;
+}
+
+// Ends it, and forgets the rounded weights.
+void topk_end_autocast(bool cuda, bool before) {
+  if (at::autocast::decrement_nesting() == 0) {
+    at::autocast::clear_cache();
+  }
+  at::autocast::set_autocast_enabled(cuda ? at::kCUDA : at::kCPU, before);
+}
+
+}

@@ -1,0 +1,30 @@
+use tch::Device;
+
+unsafe extern "C" {
+    safe fn topk_start_autocast(cuda: bool) -> bool;
+    safe fn topk_end_autocast(cuda: bool, before: bool);
+}
+
+/// Runs `operations` with libtorch's autocast to bfloat16 on this thread: convolutions and products of
+/// matrices on the device take their inputs rounded, sums and losses stay in `f32`, and weights stay as
+/// they are.
+pub fn autocast<T>(device: Device, operations: impl FnOnce() -> T) -> T {
+    /// Ends it, also when `operations` panics.
+    struct Guard {
+        cuda: bool,
+        before: bool,
+    }
+
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            topk_end_autocast(self.cuda, self.before);
+        }
+    }
+
+    let cuda = device.is_cuda();
+    let _guard = Guard {
+        cuda,
+        before: topk_start_autocast(cuda),
+    };
+    operations()
+}

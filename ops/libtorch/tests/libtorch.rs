@@ -1,0 +1,160 @@
+//! Against libtorch's own optimizer, and against arithmetic done here.
+
+use tch::nn::{self, OptimizerConfig};
+use tch::{Device, Kind, Tensor, no_grad};
+use topk_libtorch::{Sgd, SgdOptions, autocast, channels_last, copy_all, move_towards};
+
+const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
+const OPTIONS: SgdOptions = SgdOptions {
+    momentum: 0.9,
+    weight_decay: 1e-2,
+    nesterov: true,
+};
+
+fn number(scalar: &Tensor) -> f64 {
+    scalar.double_value(&[])
+}
+
+fn skip(skip: bool) -> Tensor {
+    Tensor::from(f32::from(skip))
+}
+
+/// Parameters of three shapes, one of which gets no gradient.
+fn parameters(root: &nn::Path) -> Vec<Tensor> {
+    let parameter = |(i, shape): (usize, &[i64])| {
+        root.var(&format!("p{i}"), shape, nn::Init::Const(0.1 + i as f64))
+    };
+    let shapes: [&[i64]; 3] = [&[7, 3], &[33], &[2]];
+    shapes.into_iter().enumerate().map(parameter).collect()
+}
+
+fn objective(parameters: &[Tensor], step: i64) -> Tensor {
+    let wave = Tensor::arange(33, CPU) * 0.1 + step;
+    (parameters[0].square().sum(Kind::Float) * 0.5) + (&parameters[1] * wave.sin()).sum(Kind::Float)
+}
+
+#[test]
+fn steps_are_those_of_torch() {
+    let (reference, ours) = (
+        nn::VarStore::new(Device::Cpu),
+        nn::VarStore::new(Device::Cpu),
+    );
+    let expected = parameters(&reference.root());
+    let found = parameters(&ours.root());
+    let mut torch = nn::Sgd {
+        momentum: OPTIONS.momentum,
+        dampening: 0.0,
+        wd: OPTIONS.weight_decay,
+        nesterov: true,
+    }
+    .build(&reference, 0.1)
+    .unwrap();
+    let mut sgd = Sgd::new(found.iter().map(Tensor::shallow_clone).collect(), OPTIONS);
+    for step in 0..20 {
+        let lr = 0.1 / (1 + step) as f64;
+        torch.set_lr(lr);
+        torch.backward_step(&objective(&expected, step));
+        sgd.clear_gradients().unwrap();
+        objective(&found, step).backward();
+        sgd.step(lr, &skip(false)).unwrap();
+        for (expected, found) in expected.iter().zip(&found) {
+            assert!(expected.allclose(found, 1e-6, 1e-7, false));
+        }
+    }
+    assert!(
+        number(&(&found[0] - 0.1).abs().max()) > 0.05,
+        "they have moved"
+    );
+    assert_eq!(sgd.velocities()[2], Tensor::zeros([2], CPU));
+}
+
+#[test]
+fn velocities_are_the_whole_state() {
+    let (one, two) = (
+        nn::VarStore::new(Device::Cpu),
+        nn::VarStore::new(Device::Cpu),
+    );
+    let tensors = [parameters(&one.root()), parameters(&two.root())];
+    let [mut first, mut second] = tensors.map(|tensors| Sgd::new(tensors, OPTIONS));
+    let step = |sgd: &mut Sgd, step: i64| {
+        sgd.clear_gradients().unwrap();
+        objective(sgd.parameters(), step).backward();
+        sgd.step(0.1, &skip(false)).unwrap();
+    };
+    (0..3).for_each(|i| step(&mut first, i));
+    copy_all(second.parameters(), first.parameters()).unwrap();
+    copy_all(second.velocities(), first.velocities()).unwrap();
+    (3..6).for_each(|i| step(&mut first, i));
+    (3..6).for_each(|i| step(&mut second, i));
+    assert_eq!(first.parameters(), second.parameters());
+}
+
+#[test]
+fn a_step_can_be_skipped_without_a_trace() {
+    let variables = nn::VarStore::new(Device::Cpu);
+    let mut sgd = Sgd::new(parameters(&variables.root()), OPTIONS);
+    objective(sgd.parameters(), 0).backward();
+    sgd.step(0.1, &skip(false)).unwrap();
+    let before: Vec<Tensor> = sgd.parameters().iter().map(Tensor::copy).collect();
+    let velocities: Vec<Tensor> = sgd.velocities().iter().map(Tensor::copy).collect();
+    sgd.scale_gradients(&Tensor::from(f32::NAN)).unwrap();
+    sgd.step(0.1, &skip(true)).unwrap();
+    assert_eq!(sgd.parameters(), before);
+    assert_eq!(sgd.velocities(), velocities);
+}
+
+#[test]
+fn the_norm_is_of_all_gradients_together() {
+    let variables = nn::VarStore::new(Device::Cpu);
+    let mut sgd = Sgd::new(parameters(&variables.root()), OPTIONS);
+    assert_eq!(number(&sgd.gradient_norm().unwrap()), 0.0);
+    objective(sgd.parameters(), 2).backward();
+    let squares: f64 = sgd.parameters()[..2]
+        .iter()
+        .map(|parameter| number(&parameter.grad().square().sum(Kind::Double)))
+        .sum();
+    let norm = number(&sgd.gradient_norm().unwrap());
+    assert!((norm / squares.sqrt() - 1.0).abs() < 1e-6);
+    sgd.scale_gradients(&Tensor::from(0.25f32)).unwrap();
+    assert!((number(&sgd.gradient_norm().unwrap()) / norm - 0.25).abs() < 1e-6);
+}
+
+#[test]
+fn averages_follow() {
+    let averages = [Tensor::zeros([3], CPU), Tensor::ones([2, 2], CPU)];
+    let values = [Tensor::ones([3], CPU), Tensor::zeros([2, 2], CPU)];
+    move_towards(&averages, &values, 0.25).unwrap();
+    assert_eq!(averages[0], Tensor::from_slice(&[0.25f32; 3]));
+    assert_eq!(averages[1], Tensor::full([2, 2], 0.75, CPU));
+    let other = [Tensor::ones([4], CPU), Tensor::ones([2, 2], CPU)];
+    assert!(copy_all(&averages, &other).is_err());
+}
+
+#[test]
+fn autocast_rounds_to_bfloat16_and_ends() {
+    let (images, weight) = (
+        Tensor::randn([2, 3, 8, 8], CPU),
+        Tensor::randn([4, 3, 3, 3], CPU),
+    );
+    let convolve = || images.conv2d::<Tensor>(&weight, None, [1, 1], [0, 0], [1, 1], 1);
+    assert_eq!(autocast(Device::Cpu, convolve).kind(), Kind::BFloat16);
+    assert_eq!(convolve().kind(), Kind::Float);
+    let panics = || autocast(Device::Cpu, || panic!("on purpose"));
+    assert!(std::panic::catch_unwind(panics).is_err());
+    assert_eq!(convolve().kind(), Kind::Float);
+}
+
+#[test]
+fn channels_last_is_a_layout() {
+    let images = Tensor::randn([2, 3, 4, 5], CPU);
+    let last = channels_last(&images).unwrap();
+    assert_eq!(last.stride(), [60, 1, 15, 3]);
+    assert_eq!(last, images);
+    assert!(channels_last(&Tensor::zeros([2], CPU)).is_err());
+    // Steps keep the layout, whatever that of the gradients.
+    let last = no_grad(|| last.set_requires_grad(true));
+    let mut sgd = Sgd::new(vec![last.shallow_clone()], OPTIONS);
+    (&last * images).sum(Kind::Float).backward();
+    sgd.step(0.1, &skip(false)).unwrap();
+    assert_eq!(last.stride(), [60, 1, 15, 3]);
+}

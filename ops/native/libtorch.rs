@@ -1,0 +1,37 @@
+//! Part of the build scripts that compile C++ against libtorch's headers.
+
+use std::env;
+use std::path::PathBuf;
+
+/// Compiles a file into a library of this name, and records where libtorch lies.
+pub fn compile(file: &str, name: &str) {
+    crate::rpath::main();
+    println!("cargo:rerun-if-changed={file}");
+    println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
+    println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
+    let lib =
+        env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys says where libtorch's libraries are");
+    // Where torch-sys looks, too.
+    let root = match env::var("LIBTORCH_INCLUDE") {
+        Ok(root) => PathBuf::from(root),
+        Err(_) => PathBuf::from(lib).join(".."),
+    };
+    let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("c++17")
+        .include(root.join("include"))
+        .include(root.join("include/torch/csrc/api/include"))
+        .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+        // libtorch's own headers are not for us to mend.
+        .warnings(false)
+        .file(file);
+    // libtorch's threads are those of GNU's OpenMP, which torch-sys links. Without this flag its
+    // headers have none.
+    let linux = env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux");
+    if linux && build.get_compiler().is_like_gnu() {
+        build.flag("-fopenmp");
+    }
+    build.compile(name);
+}
