@@ -177,6 +177,15 @@ impl ImageSet {
         self.samples.is_empty()
     }
 
+    /// Number of labelled images of each class. There may be classes of which there are none.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes.len()];
+        for label in self.samples.iter().filter_map(|sample| sample.label) {
+            counts[label as usize] += 1;
+        }
+        counts
+    }
+
     /// What was noticed, and is no error.
     pub fn findings(&self) -> &Findings {
         &self.findings

@@ -12,16 +12,21 @@ pub mod cifar100;
 mod class_map;
 mod classes;
 mod detect;
+#[cfg(test)]
+mod drawn;
 mod error;
 mod findings;
 mod folder;
 mod format;
 mod image_set;
 pub mod imagenet;
+mod label_noise;
 mod labels;
+mod random_state;
 mod real;
 mod regions;
 mod shards;
+mod splits;
 mod subset;
 #[cfg(feature = "parquet")]
 mod tables;
@@ -35,7 +40,9 @@ pub use error::{DataError, TarFault};
 pub use findings::Findings;
 pub use format::{Format, ParseFormatError, Split};
 pub use image_set::{Description, Image, ImageSet, Options, Sample};
+pub use label_noise::{LabelNoise, LabelNoiseError};
 pub use real::RealLabels;
+pub use splits::{ClassHoldout, Holdout, SPLIT_SEED, SplitError, holdout};
 pub use subset::ClassSubset;
 
 /// Images of one size with their labels.

@@ -266,6 +266,7 @@ fn lists_of_other_data() {
         ]
     );
     assert_eq!(numbers.classes(), &Classes::Numbered(8));
+    assert_eq!(numbers.class_counts(), [0, 0, 0, 1, 0, 0, 0, 1]);
     assert_eq!(numbers.description().labelled, 2);
 
     let names = ImageSet::open(dir.path(), &list("./x/1.jpg\tblack cat\nx/2.jpg\tant\n")).unwrap();

@@ -1,0 +1,195 @@
+use super::*;
+use crate::drawn::{Kept, cases};
+use crate::{Classes, Options};
+use serde::Deserialize;
+use std::fs;
+
+#[derive(Deserialize)]
+struct Case {
+    images: usize,
+    train_size: usize,
+    validation_size: usize,
+    seed: u32,
+    train: Kept,
+    validation: Kept,
+}
+
+#[derive(Deserialize)]
+struct ClassCase {
+    validation_per_class: usize,
+    train_size: Option<usize>,
+    run_seed: u32,
+    train: Kept,
+    validation: Kept,
+}
+
+impl ClassCase {
+    fn settings(&self) -> ClassHoldout {
+        ClassHoldout {
+            validation_per_class: self.validation_per_class,
+            train: self.train_size,
+            split_seed: SPLIT_SEED,
+            run_seed: self.run_seed,
+        }
+    }
+
+    fn check(&self, drawn: &Holdout) {
+        assert_eq!(Kept::indices(&drawn.validation), self.validation);
+        assert_eq!(Kept::indices(&drawn.train), self.train);
+    }
+}
+
+#[derive(Deserialize)]
+struct Made {
+    classes: u32,
+    smallest: u32,
+    step: u32,
+    modulus: u32,
+    splits: Vec<ClassCase>,
+}
+
+impl Made {
+    fn samples(&self) -> Vec<Sample> {
+        let of_class = |class| {
+            let images = self.smallest + class * self.step % self.modulus;
+            let mut names: Vec<String> = (0..images)
+                .map(|image| format!("{class:04}/{image}.JPEG"))
+                .collect();
+            names.sort_unstable();
+            names.into_iter().map(move |name| (name, Some(class)))
+        };
+        let samples = (0..self.classes).flat_map(of_class);
+        samples.map(|(name, label)| sample(name, label)).collect()
+    }
+}
+
+#[derive(Deserialize)]
+struct Folders {
+    first: Vec<String>,
+    splits: Vec<ClassCase>,
+}
+
+fn sample(name: String, label: Option<u32>) -> Sample {
+    Sample {
+        name,
+        label,
+        place: 0,
+    }
+}
+
+fn split(settings: &ClassHoldout, samples: &[Sample]) -> Result<Holdout, SplitError> {
+    settings.split_samples(samples, |class| format!("class {class}"))
+}
+
+#[test]
+fn images_held_out_are_those_of_numpy() {
+    let cases: Vec<Case> = serde_json::from_value(cases("holdout")).unwrap();
+    assert!(cases.len() > 3);
+    for case in cases {
+        let (images, seed) = (case.images, case.seed);
+        let drawn = holdout(images, case.train_size, case.validation_size, seed).unwrap();
+        assert_eq!(Kept::indices(&drawn.train), case.train);
+        assert_eq!(Kept::indices(&drawn.validation), case.validation);
+    }
+}
+
+#[test]
+fn images_of_each_class_are_those_of_numpy() {
+    let made: Vec<Made> = serde_json::from_value(cases("made")).unwrap();
+    for made in made {
+        let samples = made.samples();
+        assert!(made.splits.len() > 1);
+        for case in &made.splits {
+            let drawn = split(&case.settings(), &samples).unwrap();
+            case.check(&drawn);
+        }
+        // However the set lists its images, as an archive does in its own order.
+        let reversed: Vec<Sample> = samples.iter().rev().cloned().collect();
+        let mut drawn = split(&made.splits[0].settings(), &reversed).unwrap();
+        for indices in [&mut drawn.train, &mut drawn.validation] {
+            for index in indices {
+                *index = samples.len() - 1 - *index;
+            }
+        }
+        made.splits[0].check(&drawn);
+    }
+}
+
+#[test]
+fn folders_within_classes_are_taken_in_the_orders_of_the_seed_code() {
+    let folders: Folders = serde_json::from_value(cases("folders")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for class in ["a", "b", "c"] {
+        for image in 0..40 {
+            let place = ["", "x/", "x-y/", "x/z/"][image % 4];
+            let path = dir.path().join(format!("{class}/{place}{image}.jpg"));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+    }
+    let set = ImageSet::open(dir.path(), &Options::default()).unwrap();
+    assert!(matches!(set.classes(), Classes::Named(_)));
+    let names = set.samples().iter().map(|sample| &sample.name);
+    assert!(names.take(folders.first.len()).eq(&folders.first));
+    for case in folders.splits {
+        case.check(&case.settings().split(&set).unwrap());
+    }
+}
+
+#[test]
+fn what_cannot_be_split_is_named() {
+    let error = holdout(100, 90, 11, 0).unwrap_err().to_string();
+    assert!(error.contains("90 images") && error.contains("11 for validation"));
+    assert!(error.contains("the set has 100"), "{error}");
+    assert!(holdout(usize::MAX, 1, 1, 0).is_err());
+    assert!(holdout(9, usize::MAX, 1, 0).is_err());
+
+    let samples = |sizes: [u32; 2]| -> Vec<Sample> {
+        let of = |class: u32| (0..sizes[class as usize]).map(move |image| (class, image));
+        let images = (0..2).flat_map(of);
+        images
+            .map(|(class, image)| sample(format!("{class}/{image}.jpg"), Some(class)))
+            .collect()
+    };
+    let settings = ClassHoldout {
+        validation_per_class: 3,
+        train: None,
+        split_seed: SPLIT_SEED,
+        run_seed: 0,
+    };
+    let drawn = split(&settings, &samples([5, 4])).unwrap();
+    assert_eq!((drawn.train.len(), drawn.validation.len()), (3, 6));
+    let error = |settings, samples: &[Sample]| split(&settings, samples).unwrap_err();
+    let class = error(settings, &samples([5, 3])).to_string();
+    assert!(
+        class.contains("class 1 has 3 images, so 3 cannot be held out"),
+        "{class}"
+    );
+    let of = |train| ClassHoldout {
+        train: Some(train),
+        ..settings
+    };
+    let many = error(of(4), &samples([5, 4])).to_string();
+    assert!(
+        many.contains("4 images to train on and 6") && many.contains("has 9"),
+        "{many}"
+    );
+    assert_eq!(
+        error(of(1), &samples([5, 4])),
+        SplitError::Subset {
+            train: 1,
+            classes: 2
+        }
+    );
+    let late = ClassHoldout {
+        split_seed: u32::MAX,
+        ..settings
+    };
+    assert_eq!(error(late, &samples([5, 4])), SplitError::Seed(u32::MAX));
+    let unlabelled = [sample("x.jpg".to_owned(), None)];
+    assert!(
+        error(settings, &unlabelled)
+            .to_string()
+            .contains("x.jpg has no label")
+    );
+}
