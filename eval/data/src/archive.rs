@@ -1,46 +1,58 @@
-//! Images in one tar file, such as `ILSVRC2012_img_val.tar`, which is not unpacked.
+//! Images in one tar file, such as `ILSVRC2012_img_val.tar`, which is not unpacked, nor are the tar files
+//! of the classes in `ILSVRC2012_img_train.tar`.
 
 use std::path::Path;
 
 use crate::classes::Classes;
 use crate::image_set::{Listing, Storage, check_size};
 use crate::regions::{Container, Region, Regions};
-use crate::tar::Members;
-use crate::walk::is_image;
+use crate::tar::{Member, Members};
+use crate::walk::{image_folder_order, is_image, join};
 use crate::{DataError, Findings, Format, Options, Sample, folder, imagenet, labels};
 
-/// Lists the images, in the archive's order.
+/// What the names of archives end with.
+const ARCHIVE: &str = ".tar";
+
+/// Images of an archive.
+#[derive(Default)]
+struct Images {
+    samples: Vec<Sample>,
+    regions: Vec<Region>,
+}
+
+/// Lists the images, in the archive's order. Archives within it are class folders, as those of
+/// `ILSVRC2012_img_train.tar` are, and then the images are in the order of such folders.
 pub(crate) fn list(
     path: &Path,
     options: &Options,
     findings: &mut Findings,
 ) -> Result<Listing, DataError> {
-    let mut samples = Vec::new();
-    let mut regions = Vec::new();
+    let mut images = Images::default();
+    let mut archives = Vec::new();
     let mut members = Members::open(path)?;
     while let Some(member) = members.next()? {
-        let hidden = member.name.split('/').any(|part| part.starts_with('.'));
-        if hidden {
-            continue;
+        if !is_hidden(&member.name) && member.name.ends_with(ARCHIVE) {
+            archives.push(member);
+        } else {
+            images.add(path, "", member, findings)?;
         }
-        if !is_image(&member.name) {
-            findings.ignored.push(member.name);
-            continue;
+    }
+    for archive in &archives {
+        let folder = archive.name.trim_end_matches(ARCHIVE);
+        let mut members = Members::within(path, archive)?;
+        while let Some(member) = members.next()? {
+            images.add(path, folder, member, findings)?;
         }
-        check_size(path, &member.name, member.size)?;
-        samples.push(Sample {
-            name: member.name,
-            label: None,
-            place: regions.len(),
-        });
-        regions.push(Region {
-            container: 0,
-            offset: member.offset,
-            size: member.size,
-        });
+    }
+    let Images {
+        mut samples,
+        regions,
+    } = images;
+    if !archives.is_empty() {
+        samples.sort_by(|a, b| image_folder_order(&a.name).cmp(&image_folder_order(&b.name)));
     }
     if samples.is_empty() {
-        let expected = "a tar file with images in it (of tar files within it, each alone)";
+        let expected = "a tar file with images in it, or with a tar file of images for each class";
         let path = path.to_owned();
         return Err(DataError::NoImages {
             path,
@@ -87,6 +99,44 @@ pub(crate) fn list(
         samples,
         storage,
     })
+}
+
+impl Images {
+    /// Adds a file of the archive, if it is an image. `folder` goes before its name.
+    fn add(
+        &mut self,
+        path: &Path,
+        folder: &str,
+        member: Member,
+        findings: &mut Findings,
+    ) -> Result<(), DataError> {
+        let Member { name, offset, size } = member;
+        if is_hidden(&name) {
+            return Ok(());
+        }
+        let name = join(folder, &name);
+        if !is_image(&name) {
+            findings.ignored.push(name);
+            return Ok(());
+        }
+        check_size(path, &name, size)?;
+        let place = self.regions.len();
+        self.samples.push(Sample {
+            name,
+            label: None,
+            place,
+        });
+        self.regions.push(Region {
+            container: 0,
+            offset,
+            size,
+        });
+        Ok(())
+    }
+}
+
+fn is_hidden(name: &str) -> bool {
+    name.split('/').any(|part| part.starts_with('.'))
 }
 
 /// The class folder of each image: the first below what all have in common. `None` if the labels are in

@@ -4,10 +4,17 @@ use std::path::{Path, PathBuf};
 
 use crate::image_set::Listing;
 use crate::walk::{self, Entries};
-use crate::{DataError, Findings, Format, Options, archive, cifar, folder, shards, webdataset};
+use crate::{
+    DataError, Findings, Format, Options, Split, archive, cifar, folder, shards, webdataset,
+};
 
-/// The official archive of the validation images.
-const VALIDATION: &str = "ILSVRC2012_img_val.tar";
+/// The official archive of ImageNet for a split.
+fn official(split: Split) -> &'static str {
+    match split {
+        Split::Train => "ILSVRC2012_img_train.tar",
+        Split::Test => "ILSVRC2012_img_val.tar",
+    }
+}
 
 impl Format {
     /// The format of what lies at a path; for tar files what is inside counts. With a file of labels,
@@ -58,10 +65,11 @@ impl Format {
             return Ok(Format::Parquet);
         }
         if let Some(tar) = have("tar") {
-            let one = files.iter().any(|file| file == VALIDATION)
+            let one = files.iter().any(|file| file == official(options.split))
                 || !webdataset::is_shard(&folder.join(tar))?;
             return Ok(if one { Format::Tar } else { Format::Webdataset });
         }
+        folder::check_splits(&folder, &folders, options.split)?;
         for inner in &folders {
             if walk::has_images(&folder.join(inner))? {
                 return Ok(Format::Folder);
@@ -109,7 +117,7 @@ fn tar(path: &Path, options: &Options) -> Result<PathBuf, DataError> {
     if path.is_file() {
         return Ok(path.to_owned());
     }
-    let official = path.join(VALIDATION);
+    let official = path.join(official(options.split));
     if official.is_file() {
         return Ok(official);
     }

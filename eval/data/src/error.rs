@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::Format;
+use crate::{Format, Split};
 
 /// Why a data set cannot be read. Every message names the file.
 #[derive(Debug, Error)]
@@ -45,6 +45,20 @@ pub enum DataError {
         format: Format,
         /// What should be there.
         expected: &'static str,
+    },
+    /// A folder has splits, but not the one that is to be read.
+    #[error(
+        "{} has no images of the split {split}, only {found}: name the folder with the classes, or \
+         another split",
+        path.display()
+    )]
+    NoSplit {
+        /// The folder.
+        path: PathBuf,
+        /// The split that is missing.
+        split: Split,
+        /// The folders that are there.
+        found: String,
     },
     /// A file or folder cannot be read.
     #[error("cannot read {}: {error}", path.display())]

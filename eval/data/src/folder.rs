@@ -14,19 +14,38 @@ use crate::{DataError, Findings, Format, Image, Options, Sample, Split, error};
 /// Where Kaggle's archive of ImageNet has its folders of splits.
 const KAGGLE: &str = "ILSVRC/Data/CLS-LOC";
 
+/// ImageNet's development kit, which may lie beside the folders of splits.
+const DEVKIT: &str = "ILSVRC2012_devkit_t12";
+
 /// The folder of a split in a folder that has nothing but splits, or in Kaggle's archive; else `path`.
 pub(crate) fn of_split(path: &Path, split: Split) -> Result<PathBuf, DataError> {
     let kaggle = path.join(KAGGLE);
     let path = if kaggle.is_dir() { &kaggle } else { path };
     let folders = Entries::of(path)?.folders;
-    let all = [Split::Train, Split::Test].map(Split::names).concat();
-    let is_split = |folder: &String| all.contains(&folder.as_str());
-    if folders.is_empty() || !folders.iter().all(is_split) {
+    if !are_splits(&folders) {
         return Ok(path.to_owned());
     }
     let mut names = split.names().iter();
     let found = names.find(|name| folders.iter().any(|folder| folder == *name));
     Ok(found.map_or_else(|| path.to_owned(), |name| path.join(name)))
+}
+
+fn are_splits(folders: &[String]) -> bool {
+    let all = [Split::Train, Split::Test].map(Split::names).concat();
+    let mut folders = folders.iter().filter(|folder| *folder != DEVKIT).peekable();
+    folders.peek().is_some() && folders.all(|folder| all.contains(&folder.as_str()))
+}
+
+/// Refuses folders of splits as classes, which they would be where the split is missing that is wanted.
+pub(crate) fn check_splits(path: &Path, folders: &[String], split: Split) -> Result<(), DataError> {
+    if !are_splits(folders) {
+        return Ok(());
+    }
+    Err(DataError::NoSplit {
+        path: path.to_owned(),
+        split,
+        found: error::excerpt(&folders.join(", ")),
+    })
 }
 
 /// Lists class folders.
@@ -40,6 +59,7 @@ pub(crate) fn list(
     findings.ignored.extend(files);
     // Their own metadata: `lost+found` of a disk, `__MACOSX` of an archive.
     folders.retain(|name| name != "lost+found" && name != "__MACOSX");
+    check_splits(&path, &folders, options.split)?;
     let (classes, labels) = Classes::of_folders(&path, &folders, options.class_map.is_some())?;
     let mut folders: Vec<(u32, String)> = labels.into_iter().zip(folders).collect();
     folders.sort_unstable();

@@ -2,7 +2,7 @@
 //! GNU write them. Nothing is unpacked.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::{DataError, TarFault, error, walk};
@@ -33,7 +33,7 @@ pub(crate) trait Source: Read {
 pub(crate) struct Seekable {
     reader: BufReader<File>,
     at: u64,
-    length: u64,
+    end: u64,
 }
 
 /// An archive that must be read from beginning to end.
@@ -43,6 +43,7 @@ pub(crate) struct Stream<R>(pub R);
 pub(crate) struct Members<S> {
     path: PathBuf,
     source: S,
+    start: u64,
     at: u64,
     /// The file whose contents come next.
     current: Option<Member>,
@@ -53,26 +54,39 @@ impl Members<Seekable> {
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let file = File::open(path).map_err(DataError::io(path))?;
         let length = file.metadata().map_err(DataError::io(path))?.len();
-        let reader = BufReader::with_capacity(2 * BLOCK, file);
-        Ok(Self::new(
-            path,
-            Seekable {
-                reader,
-                at: 0,
-                length,
-            },
-        ))
+        Ok(Self::from(path, 0, Seekable::new(file, 0, length)))
+    }
+
+    /// Opens an archive that is a member of the archive `path`. Where its members lie is counted from
+    /// the beginning of that.
+    pub fn within(path: &Path, archive: &Member) -> Result<Self, DataError> {
+        let &Member {
+            ref name,
+            offset,
+            size,
+        } = archive;
+        let mut file = File::open(path).map_err(DataError::io(path))?;
+        let start = file.seek(SeekFrom::Start(offset));
+        start.map_err(DataError::io(path))?;
+        let source = Seekable::new(file, offset, offset + size);
+        Ok(Self::from(&path.join(name), offset, source))
     }
 }
 
 impl<S: Source> Members<S> {
     /// The members of what `source` gives; `path` is its name in errors.
     pub fn new(path: &Path, source: S) -> Self {
+        Self::from(path, 0, source)
+    }
+
+    /// Those of an archive that begins at `start`.
+    fn from(path: &Path, start: u64, source: S) -> Self {
         let path = path.to_owned();
         Self {
             path,
             source,
-            at: 0,
+            start,
+            at: start,
             current: None,
         }
     }
@@ -173,7 +187,7 @@ impl<S: Source> Members<S> {
         let mut header = [0; BLOCK];
         let length = fill(&mut self.source, &mut header).map_err(DataError::io(&self.path))?;
         self.at += length as u64;
-        if let (0, Some(compression)) = (at, compression(&header)) {
+        if let Some(compression) = compression(&header).filter(|_| at == self.start) {
             return Err(self.fault(TarFault::Compressed(compression)));
         }
         match length {
@@ -251,9 +265,17 @@ impl<S: Source> Members<S> {
     }
 }
 
+impl Seekable {
+    /// What `file`, which stands at `at`, has up to `end`.
+    fn new(file: File, at: u64, end: u64) -> Self {
+        let reader = BufReader::with_capacity(2 * BLOCK, file);
+        Self { reader, at, end }
+    }
+}
+
 impl Source for Seekable {
     fn skip(&mut self, bytes: u64) -> io::Result<bool> {
-        let end = self.at.checked_add(bytes).filter(|&end| end <= self.length);
+        let end = self.at.checked_add(bytes).filter(|&end| end <= self.end);
         let (Some(end), Ok(step)) = (end, i64::try_from(bytes)) else {
             return Ok(false);
         };
@@ -265,7 +287,9 @@ impl Source for Seekable {
 
 impl Read for Seekable {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.reader.read(buffer)?;
+        let rest = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let most = buffer.len().min(rest);
+        let length = self.reader.read(&mut buffer[..most])?;
         self.at += length as u64;
         Ok(length)
     }

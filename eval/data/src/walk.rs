@@ -26,6 +26,11 @@ pub(crate) fn file_name(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(_, file)| file)
 }
 
+/// What torchvision's `ImageFolder` sorts the images of a class by: the folder, then the name in it.
+pub(crate) fn image_folder_order(name: &str) -> (&str, &str) {
+    name.rsplit_once('/').unwrap_or(("", name))
+}
+
 /// What a folder has in it, without hidden files, sorted by name.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
@@ -110,7 +115,7 @@ pub(crate) fn has_images(folder: &Path) -> Result<bool, DataError> {
 }
 
 /// A name in a folder, which is empty for the root.
-fn join(folder: &str, name: &str) -> String {
+pub(crate) fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() {
         name.to_owned()
     } else {

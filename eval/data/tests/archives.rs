@@ -150,6 +150,74 @@ fn class_folders_in_an_archive() {
 }
 
 #[test]
+fn the_official_training_archive_is_of_archives() {
+    let classes = [
+        (
+            "n01484850.tar",
+            named(&["n01484850_9.JPEG", "n01484850_10.JPEG"]),
+        ),
+        ("n01440764.tar", named(&["n01440764_1.JPEG", "notes.txt"])),
+    ];
+    let whole = archive(
+        classes
+            .iter()
+            .map(|(name, bytes)| (*name, bytes.as_slice())),
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(&dir, "ILSVRC2012_img_train.tar", &whole);
+    write(&dir, "ILSVRC2012_img_val.tar", &named(&["x.JPEG"]));
+    let train = Options {
+        split: Split::Train,
+        ..Options::default()
+    };
+    // As the folders that one would unpack it to are listed.
+    let expected = [
+        ("n01440764/n01440764_1.JPEG", Some(0)),
+        ("n01484850/n01484850_10.JPEG", Some(2)),
+        ("n01484850/n01484850_9.JPEG", Some(2)),
+    ];
+    for path in [path.as_path(), dir.path()] {
+        let set = ImageSet::open(path, &train).unwrap();
+        assert_eq!(set.format(), Format::Tar);
+        assert_eq!(listed(&set), expected);
+        assert_eq!(set.findings().ignored, ["n01440764/notes.txt"]);
+        assert_eq!(set.class_counts().iter().sum::<usize>(), 3);
+        for (index, (name, _)) in expected.iter().enumerate() {
+            let file = name.split_once('/').unwrap().1;
+            let contents = Image::Encoded(file.as_bytes().to_vec());
+            assert_eq!(set.read(index).unwrap(), contents);
+        }
+    }
+    assert_eq!(listed(&open(dir.path()).unwrap()), [("x.JPEG", None)]);
+}
+
+#[test]
+fn damage_in_an_archive_within_is_found() {
+    let inner = named(&["n01440764_1.JPEG"]);
+    let dir = tempfile::tempdir().unwrap();
+    let error = |inner: &[u8]| {
+        let next = named(&["n01484850_1.JPEG"]);
+        let classes = [("n01440764.tar", inner), ("n01484850.tar", next.as_slice())];
+        let path = write(&dir, "train.tar", &archive(classes));
+        open(&path).unwrap_err().to_string()
+    };
+    // What follows in the outer archive is not taken for a part of the inner one.
+    let cut = error(&inner[..1024]);
+    assert!(
+        cut.contains("train.tar/n01440764.tar cannot be read"),
+        "{cut}"
+    );
+    assert!(cut.contains("without an end mark"), "{cut}");
+    let cut = error(&inner[..1024 - 512]);
+    assert!(cut.contains("in the middle of n01440764_1.JPEG"), "{cut}");
+    let gzip = error(&[&b"\x1f\x8b"[..], &[0; 600]].concat());
+    assert!(gzip.contains("compressed with gzip"), "{gzip}");
+    let mut damaged = inner;
+    damaged[0] ^= 1;
+    assert!(error(&damaged).contains("the header at byte 512 has a wrong checksum"));
+}
+
+#[test]
 fn long_names_of_both_kinds() {
     let dir = tempfile::tempdir().unwrap();
     let long = format!("n01440764/{}.jpg", "x".repeat(300));

@@ -134,6 +134,21 @@ fn splits_are_found() {
         ..Options::default()
     };
     assert_eq!(ImageSet::open(dir.path(), &train).unwrap().len(), 2);
+    fs::create_dir(dir.path().join("ILSVRC2012_devkit_t12")).unwrap();
+    assert_eq!(ImageSet::open(dir.path(), &train).unwrap().len(), 2);
+    // What is left is no class.
+    fs::remove_dir_all(dir.path().join("train")).unwrap();
+    let folder_of = Options {
+        format: Some(Format::Folder),
+        ..train.clone()
+    };
+    for options in [&train, &folder_of] {
+        let error = refusal(dir.path(), options);
+        assert!(
+            error.contains("no images of the split train, only"),
+            "{error}"
+        );
+    }
 
     let kaggle = folder(&[
         "ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG",

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::error::excerpt;
 use crate::random_state::RandomState;
+use crate::walk::image_folder_order;
 use crate::{ImageSet, Sample};
 
 /// The seed of the splits of the paper's experiments, whatever the seed of a run is.
@@ -189,7 +190,9 @@ impl ClassHoldout {
         let mut is_drawn = is_drawn.into_iter();
         images.retain(|_| is_drawn.next() == Some(false));
         for images in [images, &mut validation] {
-            images.sort_unstable_by(|&a, &b| in_folder(name(a)).cmp(&in_folder(name(b))));
+            images.sort_unstable_by(|&a, &b| {
+                image_folder_order(name(a)).cmp(&image_folder_order(name(b)))
+            });
         }
         Ok(validation)
     }
@@ -246,9 +249,4 @@ fn by_class(samples: &[Sample]) -> Result<ByClass, SplitError> {
         classes.entry(class).or_default().push(index);
     }
     Ok(classes)
-}
-
-/// What `ImageFolder` sorts the images of a class by: the folder, then the name in it.
-fn in_folder(name: &str) -> (&str, &str) {
-    name.rsplit_once('/').unwrap_or(("", name))
 }
