@@ -2,6 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
+use topk_pickle::{PickleError, PickleFault};
 use zip::result::ZipError;
 
 /// Why a file of weights cannot be read or written.
@@ -148,42 +149,8 @@ pub enum FormatError {
     },
 }
 
-/// Why a pickle is refused. Nothing of it is ever run.
-#[derive(Clone, Debug, Error, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum PickleFault {
-    /// It asks for something that no state_dict needs.
-    #[error(
-        "asks for {0}, which is no part of a state_dict: refused; nothing of it was run; if you \
-         trust the file, load it in PyTorch and save its state_dict alone"
-    )]
-    Global(String),
-    /// It has an operation that no state_dict needs.
-    #[error("has the operation {0:#04x}, which is no part of a state_dict: refused")]
-    Opcode(u8),
-    /// Its version is not known.
-    #[error("has protocol {0}, expected 2 to 5")]
-    Protocol(u8),
-    /// It ends too early.
-    #[error("ends in the middle: the file is not whole, fetch or copy it again")]
-    Truncated,
-    /// There is too much of something.
-    #[error("has more than {limit} {what}: refused")]
-    TooMany {
-        /// What there is too much of.
-        what: &'static str,
-        /// The limit.
-        limit: usize,
-    },
-    /// Something is not what it should be.
-    #[error("has {got} where {expected} should be")]
-    Unexpected {
-        /// What is needed there.
-        expected: &'static str,
-        /// What is there.
-        got: String,
-    },
-    /// A tensor does not lie in its storage.
-    #[error("has a tensor {0}")]
-    Tensor(String),
+impl From<PickleError> for FormatError {
+    fn from(PickleError { at, fault }: PickleError) -> Self {
+        Self::Pickle { at, fault }
+    }
 }

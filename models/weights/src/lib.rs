@@ -34,7 +34,8 @@ mod safetensors;
 mod state_dict;
 mod tensor;
 
-pub use error::{FormatError, PickleFault, WeightsError};
+pub use error::{FormatError, WeightsError};
 pub use matching::{Head, Matched, Mismatch};
 pub use state_dict::{StateDict, Value};
 pub use tensor::{Dtype, Tensor, TensorError};
+pub use topk_pickle::PickleFault;

@@ -1,16 +1,16 @@
-//! An interpreter of the pickles that state_dicts are, which runs nothing.
-//!
-//! Of pickle's operations it has those that build numbers, text, tuples, lists and dictionaries. Where
-//! a pickle asks for a function, it must be one of [`Global`], and what it would do is done here. All
-//! else is refused. Nothing is recursive: containers lie in a [`Heap`] and name each other by number,
-//! so neither nesting nor cycles matter. What a pickle can make of a byte is bounded, by constants in
-//! [`heap`], and so is the whole.
+//! The pickles that state_dicts are: what of PyTorch they may ask for, and the tensors that they
+//! describe.
 
 mod global;
-mod heap;
-mod machine;
-mod stack;
+mod tensors;
+mod torch;
 
 pub(crate) use global::Global;
-pub(crate) use heap::{Container, Heap, Object, StorageRef, TensorRef, Text};
-pub(crate) use machine::{MAX_BYTES, Pickle, parse};
+pub(crate) use tensors::{StorageRef, TensorRef};
+pub(crate) use torch::{Thing, Torch};
+
+/// Anything that such a pickle makes.
+pub(crate) type Object = topk_pickle::Object<Torch>;
+
+/// Such a pickle.
+pub(crate) type Pickle<'a> = topk_pickle::Pickle<'a, Torch>;

@@ -1,12 +1,13 @@
 use std::borrow::Cow;
 use std::io::{Cursor, Read};
 
+use topk_pickle::Vocabulary;
 use zip::CompressionMethod;
 use zip::read::ZipArchive;
 use zip::result::ZipError;
 
 use crate::error::FormatError;
-use crate::pickle::{self, StorageRef};
+use crate::pickle::{StorageRef, Torch};
 use crate::pytorch::{Storages, state_dict, storage_len};
 use crate::state_dict::{StateDict, check_name};
 
@@ -48,8 +49,8 @@ pub(crate) fn read(bytes: &[u8]) -> Result<StateDict, FormatError> {
             });
         }
     }
-    let pickle = archive.entry("data.pkl", pickle::MAX_BYTES)?;
-    state_dict(&pickle::parse(&pickle)?, &mut archive)
+    let pickle = archive.entry("data.pkl", Torch::MAX_BYTES)?;
+    state_dict(&topk_pickle::parse(&pickle)?, &mut archive)
 }
 
 impl<'a> Archive<'a> {

@@ -2,7 +2,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::error::FormatError;
-use crate::pickle::{Container, Object, Pickle};
+use topk_pickle::Container;
+
+use crate::pickle::{Object, Pickle, Thing};
 use crate::pytorch::unexpected;
 use crate::state_dict::{MAX_TENSORS, Value, check_name, shown};
 
@@ -74,7 +76,7 @@ pub(super) fn find(pickle: &Pickle) -> Result<Found, FormatError> {
             metadata.entry(key.clone().into_owned()).or_insert(value);
         }
         let tensors = entries.iter().filter_map(|(key, object)| match *object {
-            Object::Tensor(tensor) => Some((key.clone().into_owned(), tensor)),
+            Object::Made(Thing::Tensor(tensor)) => Some((key.clone().into_owned(), tensor)),
             _ => None,
         });
         let tensors: Vec<_> = tensors.collect();
@@ -130,7 +132,9 @@ fn entries<'a>(
                 check_name(&key)?;
                 entries.insert(key, value);
             }
-            (_, Object::Tensor(_)) => return Err(unexpected("the name of a tensor", key.kind())),
+            (_, Object::Made(Thing::Tensor(_))) => {
+                return Err(unexpected("the name of a tensor", key.kind()));
+            }
             _ => {}
         }
     }

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::error::FormatError;
-use crate::pickle::{self, Object, Pickle, StorageRef};
+use crate::pickle::{Object, Pickle, StorageRef};
 use crate::pytorch::{Storages, state_dict, storage_len, unexpected};
 use crate::state_dict::StateDict;
 
@@ -50,7 +50,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<StateDict, FormatError> {
 }
 
 fn next<'a>(rest: &mut &'a [u8]) -> Result<Pickle<'a>, FormatError> {
-    let pickle = pickle::parse(rest)?;
+    let pickle = topk_pickle::parse(rest)?;
     *rest = &rest[pickle.bytes.len()..];
     Ok(pickle)
 }
@@ -72,7 +72,7 @@ impl<'a> Values<'a> {
             return Err(unexpected("a list of storages", keys.root.kind()));
         };
         let mut mentioned: HashMap<Cow<str>, &StorageRef> = HashMap::new();
-        for storage in &object.heap.storages {
+        for storage in &object.made.storages {
             mentioned.insert(storage.key.get(object.bytes), storage);
         }
         let mut by_key = BTreeMap::new();

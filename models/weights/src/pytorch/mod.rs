@@ -9,7 +9,9 @@ mod write;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::error::{FormatError, PickleFault};
+use topk_pickle::PickleFault;
+
+use crate::error::FormatError;
 use crate::pickle::{Pickle, StorageRef, TensorRef};
 use crate::state_dict::StateDict;
 use crate::tensor::{Dtype, Tensor, byte_len};
@@ -36,14 +38,14 @@ fn state_dict(pickle: &Pickle, storages: &mut impl Storages) -> Result<StateDict
     let found = find::find(pickle)?;
     let mut by_storage: BTreeMap<Cow<str>, Vec<(String, &TensorRef)>> = BTreeMap::new();
     for (name, tensor) in found.tensors {
-        let tensor = &pickle.heap.tensors[tensor as usize];
-        let storage = &pickle.heap.storages[tensor.storage as usize];
+        let tensor = &pickle.made.tensors[tensor as usize];
+        let storage = &pickle.made.storages[tensor.storage as usize];
         let key = storage.key.get(pickle.bytes);
         by_storage.entry(key).or_default().push((name, tensor));
     }
     let mut tensors = BTreeMap::new();
     for (key, views) in by_storage {
-        let storage = |tensor: &TensorRef| &pickle.heap.storages[tensor.storage as usize];
+        let storage = |tensor: &TensorRef| &pickle.made.storages[tensor.storage as usize];
         let first = storage(views[0].1);
         let bytes = storages.read(&key, first)?;
         let mut budget = MAX_SHARES * bytes.len() + FREE_BYTES;

@@ -1,11 +1,7 @@
 use std::collections::HashMap;
 
-use crate::error::{FormatError, PickleFault};
-use crate::pickle::stack::Stack;
-use crate::pickle::{Container, Global, Heap, Object, Text};
-
-/// Bytes of a pickle; a network of 1,000 tensors takes about 120,000.
-pub(crate) const MAX_BYTES: usize = 16 << 20;
+use crate::stack::Stack;
+use crate::{Container, Heap, Object, PickleError, PickleFault, Span, Text, Vocabulary};
 
 /// Operations.
 const MAX_STEPS: usize = 1 << 22;
@@ -13,51 +9,59 @@ const MAX_STEPS: usize = 1 << 22;
 /// Objects to be used again; a tensor has about seven.
 const MAX_MEMO: usize = 1 << 18;
 
-/// Bytes of a string.
-const MAX_TEXT: usize = 1 << 20;
+/// Bytes of an integer.
+const MAX_NUMBER: usize = 1 << 20;
 
 /// Bytes of the name of a module, or of something in it.
 const MAX_NAME: usize = 256;
 
-/// Arguments of a function; those that there are take up to eight.
+/// Arguments of a function; those of PyTorch take up to eight.
 const MAX_ARGUMENTS: usize = 8;
 
 /// What a pickle is.
 #[derive(Debug)]
-pub(crate) struct Pickle<'a> {
+pub struct Pickle<'a, V: Vocabulary> {
     /// Its bytes, which the strings lie in.
-    pub(crate) bytes: &'a [u8],
+    pub bytes: &'a [u8],
     /// What it made.
-    pub(crate) root: Object,
-    /// The parts of that.
-    pub(crate) heap: Heap,
+    pub root: Object<V>,
+    /// The containers of that.
+    pub heap: Heap<V>,
+    /// What functions made of it.
+    pub made: V,
 }
 
-struct Machine<'a> {
+struct Machine<'a, V: Vocabulary> {
     bytes: &'a [u8],
     at: usize,
-    stack: Stack,
-    memo: HashMap<u32, Object>,
-    heap: Heap,
+    stack: Stack<V>,
+    memo: HashMap<u32, Object<V>>,
+    heap: Heap<V>,
+    made: V,
 }
 
 /// What the pickle at the beginning of `bytes` makes. More may follow it.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Pickle<'_>, FormatError> {
+///
+/// # Errors
+/// If it is no pickle, or one that asks for more than its vocabulary has, or too large.
+pub fn parse<V: Vocabulary>(bytes: &[u8]) -> Result<Pickle<'_, V>, PickleError> {
     let mut machine = Machine {
-        bytes: &bytes[..bytes.len().min(MAX_BYTES)],
+        bytes: &bytes[..bytes.len().min(V::MAX_BYTES)],
         at: 0,
-        stack: Stack::default(),
+        stack: Stack::new(),
         memo: HashMap::new(),
-        heap: Heap::default(),
+        heap: Heap::new(),
+        made: V::default(),
     };
-    let mut start = 0;
+    let mut at = 0;
     let root = machine
-        .run(&mut start)
-        .map_err(|fault| FormatError::Pickle { at: start, fault })?;
+        .run(&mut at)
+        .map_err(|fault| PickleError { at, fault })?;
     Ok(Pickle {
         bytes: &bytes[..machine.at],
         root,
         heap: machine.heap,
+        made: machine.made,
     })
 }
 
@@ -65,9 +69,9 @@ fn too_many<T>(what: &'static str, limit: usize) -> Result<T, PickleFault> {
     Err(PickleFault::TooMany { what, limit })
 }
 
-impl<'a> Machine<'a> {
+impl<'a, V: Vocabulary> Machine<'a, V> {
     /// Runs to the end; `start` is always where the present operation begins.
-    fn run(&mut self, start: &mut usize) -> Result<Object, PickleFault> {
+    fn run(&mut self, start: &mut usize) -> Result<Object<V>, PickleFault> {
         for _ in 0..MAX_STEPS {
             *start = self.at;
             let [operation] = self.array()?;
@@ -146,15 +150,15 @@ impl<'a> Machine<'a> {
             // SHORT_BINBYTES, BINBYTES, BINBYTES8
             b'C' => {
                 let [len] = self.array()?;
-                self.other(len.into())?;
+                self.plain_bytes(len.into())?;
             }
             b'B' => {
                 let len = self.len4()?;
-                self.other(len)?;
+                self.plain_bytes(len)?;
             }
             0x8e => {
                 let len = self.len8()?;
-                self.other(len)?;
+                self.plain_bytes(len)?;
             }
 
             // EMPTY_TUPLE, TUPLE1, TUPLE2, TUPLE3, TUPLE, EMPTY_LIST, LIST, EMPTY_DICT, DICT
@@ -252,21 +256,19 @@ impl<'a> Machine<'a> {
             }
             b'b' => {
                 let (state, &[object]) = (self.stack.pop()?, self.stack.top()?);
-                // Attributes of an OrderedDict, such as a state_dict's _metadata, are not needed.
-                match (object, state) {
-                    (Object::Dict(_), Object::Dict(_)) => {}
-                    (Object::Dict(_), _) => {
-                        return Err(state.expected("a dictionary of attributes"));
-                    }
-                    _ => return Err(object.expected("an object that may have attributes")),
-                }
+                self.made.build(&self.heap, self.bytes, object, state)?;
             }
             b'Q' => {
                 let id = self.stack.pop()?;
-                let storage = self.heap.storage(id, self.bytes)?;
-                self.stack.push(storage)?;
+                let object = self.made.persistent(&self.heap, self.bytes, id)?;
+                self.stack.push(object)?;
             }
-            _ => return Err(PickleFault::Opcode(operation)),
+            _ => {
+                return Err(PickleFault::Opcode {
+                    operation,
+                    contents: V::CONTENTS,
+                });
+            }
         }
         Ok(())
     }
@@ -274,10 +276,10 @@ impl<'a> Machine<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], PickleFault> {
         let rest = &self.bytes[self.at..];
         let taken = rest.get(..len).ok_or({
-            if self.bytes.len() == MAX_BYTES {
+            if self.bytes.len() == V::MAX_BYTES {
                 PickleFault::TooMany {
                     what: "bytes",
-                    limit: MAX_BYTES,
+                    limit: V::MAX_BYTES,
                 }
             } else {
                 PickleFault::Truncated
@@ -316,12 +318,19 @@ impl<'a> Machine<'a> {
         Ok(String::from_utf8_lossy(&line[..len]).into_owned())
     }
 
-    fn text(&mut self, len: usize, latin1: bool) -> Result<(), PickleFault> {
-        if len > MAX_TEXT {
-            return too_many("bytes in a string", MAX_TEXT);
+    /// The bytes of a string.
+    fn span(&mut self, len: usize) -> Result<(Span, &'a [u8]), PickleFault> {
+        if len > V::MAX_TEXT {
+            return too_many("bytes in a string", V::MAX_TEXT);
         }
         let at = self.at as u32;
         let bytes = self.take(len)?;
+        let len = len as u32;
+        Ok((Span { at, len }, bytes))
+    }
+
+    fn text(&mut self, len: usize, latin1: bool) -> Result<(), PickleFault> {
+        let (span, bytes) = self.span(len)?;
         // Python writes lone surrogates as if they were characters. No name has any.
         if !latin1 && str::from_utf8(bytes).is_err() {
             return Err(PickleFault::Unexpected {
@@ -329,22 +338,18 @@ impl<'a> Machine<'a> {
                 got: "bytes that are not UTF-8".to_owned(),
             });
         }
-        let len = len as u32;
-        self.stack.push(Object::Text(Text { at, len, latin1 }))
+        self.stack.push(Object::Text(Text { span, latin1 }))
     }
 
-    fn other(&mut self, len: usize) -> Result<(), PickleFault> {
-        if len > MAX_TEXT {
-            return too_many("bytes in a string", MAX_TEXT);
-        }
-        self.take(len)?;
-        self.stack.push(Object::Other)
+    fn plain_bytes(&mut self, len: usize) -> Result<(), PickleFault> {
+        let (span, _) = self.span(len)?;
+        self.stack.push(Object::Bytes(span))
     }
 
     /// An integer in two's complement, from the lowest byte.
     fn long(&mut self, len: usize) -> Result<(), PickleFault> {
-        if len > MAX_TEXT {
-            return too_many("bytes in a number", MAX_TEXT);
+        if len > MAX_NUMBER {
+            return too_many("bytes in a number", MAX_NUMBER);
         }
         let bytes = self.take(len)?;
         let Some(&highest) = bytes.last() else {
@@ -417,15 +422,23 @@ impl<'a> Machine<'a> {
     }
 
     fn global(&mut self, module: &str, name: &str) -> Result<(), PickleFault> {
-        let global = Global::find(module, name).ok_or_else(|| {
+        let global = V::global(module, name).ok_or_else(|| {
             let full = format!("{module}.{name}");
             let shown: String = full.chars().take(MAX_NAME).collect();
-            PickleFault::Global(shown.escape_debug().to_string())
+            PickleFault::Global {
+                name: shown.escape_debug().to_string(),
+                contents: V::CONTENTS,
+                advice: V::ADVICE,
+            }
         })?;
         self.stack.push(Object::Global(global))
     }
 
-    fn call(&mut self, function: Object, arguments: Object) -> Result<Object, PickleFault> {
+    fn call(
+        &mut self,
+        function: Object<V>,
+        arguments: Object<V>,
+    ) -> Result<Object<V>, PickleFault> {
         let Object::Global(function) = function else {
             return Err(function.expected("a function"));
         };
@@ -438,31 +451,7 @@ impl<'a> Machine<'a> {
             return too_many("arguments of a function", MAX_ARGUMENTS);
         }
         let arguments = &arguments.to_vec();
-        match (function, arguments.as_slice()) {
-            (Global::OrderedDict, _) => self.heap.ordered_dict(arguments),
-            (Global::Size, &[Object::Tuple(sizes) | Object::List(sizes)]) => {
-                Ok(Object::Tuple(sizes))
-            }
-            (Global::Layout, &[Object::Text(_)]) => Ok(Object::Other),
-            (Global::RebuildParameter, &[tensor @ Object::Tensor(_), ..]) => Ok(tensor),
-            (Global::RebuildTensor, _) => {
-                let metadata = arguments.get(6).copied();
-                self.heap.tensor(arguments, None, metadata)
-            }
-            (Global::RebuildTensorV3, &[.., Object::Global(Global::Dtype(dtype))])
-                if arguments.len() == 7 =>
-            {
-                self.heap.tensor(arguments, Some(dtype), None)
-            }
-            (Global::RebuildTensorV3, &[.., Object::Global(Global::Dtype(dtype)), metadata])
-                if arguments.len() == 8 =>
-            {
-                self.heap.tensor(arguments, Some(dtype), Some(metadata))
-            }
-            _ => Err(PickleFault::Unexpected {
-                expected: "the arguments of a function",
-                got: "others".to_owned(),
-            }),
-        }
+        self.made
+            .call(&mut self.heap, self.bytes, function, arguments)
     }
 }

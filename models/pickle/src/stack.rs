@@ -1,37 +1,43 @@
-use crate::error::PickleFault;
-use crate::pickle::Object;
+use crate::{Object, PickleFault, Vocabulary};
 
 /// Objects on the stack, and marks. Pickles put down their objects in thousands.
 const MAX_DEPTH: usize = 1 << 16;
 
 /// What a pickle works on, with the places that are marked.
-#[derive(Debug, Default)]
-pub(super) struct Stack {
-    objects: Vec<Object>,
+#[derive(Debug)]
+pub(super) struct Stack<V: Vocabulary> {
+    objects: Vec<Object<V>>,
     marks: Vec<usize>,
 }
 
-impl Stack {
-    pub(super) fn push(&mut self, object: Object) -> Result<(), PickleFault> {
+impl<V: Vocabulary> Stack<V> {
+    pub(super) fn new() -> Self {
+        Self {
+            objects: Vec::new(),
+            marks: Vec::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, object: Object<V>) -> Result<(), PickleFault> {
         check(self.objects.len())?;
         self.objects.push(object);
         Ok(())
     }
 
-    pub(super) fn pop(&mut self) -> Result<Object, PickleFault> {
+    pub(super) fn pop(&mut self) -> Result<Object<V>, PickleFault> {
         let &[object] = self.top()?;
         self.drop(1);
         Ok(object)
     }
 
     /// The highest objects, none of them below a mark.
-    pub(super) fn top<const N: usize>(&self) -> Result<&[Object; N], PickleFault> {
+    pub(super) fn top<const N: usize>(&self) -> Result<&[Object<V>; N], PickleFault> {
         let objects = self.highest(N)?;
         Ok(objects.try_into().expect("there are N"))
     }
 
     /// The highest objects, none of them below a mark.
-    pub(super) fn highest(&self, count: usize) -> Result<&[Object], PickleFault> {
+    pub(super) fn highest(&self, count: usize) -> Result<&[Object<V>], PickleFault> {
         let lowest = self.marks.last().copied().unwrap_or(0);
         match self.objects.len().checked_sub(count) {
             Some(start) if start >= lowest => Ok(&self.objects[start..]),

@@ -1,0 +1,232 @@
+use topk_pickle::{Heap, PickleFault, Text};
+
+use super::{Global, Object, Thing, Torch};
+use crate::tensor::Dtype;
+
+/// Tensors, and mentions of storages.
+const MAX_TENSORS: usize = 1 << 16;
+
+/// Dimensions of a tensor.
+const MAX_RANK: usize = 16;
+
+/// Bytes of the key of a storage, which is a number or an address.
+const MAX_KEY: usize = 64;
+
+/// Values that lie somewhere else, or a part of them.
+#[derive(Clone, Debug)]
+pub(crate) struct StorageRef {
+    /// Its name.
+    pub(crate) key: Text,
+    /// Type of the elements; bytes if there is none.
+    pub(crate) dtype: Option<Dtype>,
+    /// Number of elements in the file.
+    pub(crate) total: usize,
+    /// The first element that is part of it.
+    pub(crate) start: usize,
+    /// Number of elements that are part of it.
+    pub(crate) elements: usize,
+}
+
+/// A tensor as a view of a storage. It lies in it.
+#[derive(Clone, Debug)]
+pub(crate) struct TensorRef {
+    /// Number of the storage.
+    pub(crate) storage: u32,
+    /// Type of the elements.
+    pub(crate) dtype: Dtype,
+    /// The storage's element where it begins.
+    pub(crate) offset: usize,
+    /// Size and stride of each dimension, in elements.
+    pub(crate) dims: Box<[(usize, usize)]>,
+}
+
+fn number<T>(of: &mut Vec<T>, new: T, what: &'static str) -> Result<u32, PickleFault> {
+    if of.len() >= MAX_TENSORS {
+        let limit = MAX_TENSORS;
+        return Err(PickleFault::TooMany { what, limit });
+    }
+    of.push(new);
+    Ok(of.len() as u32 - 1)
+}
+
+impl Torch {
+    /// The storage that a persistent id stands for: `('storage', type, key, location, elements)`,
+    /// and in the older format a sixth, None or `(key of the view, start, elements)`.
+    pub(super) fn storage(
+        &mut self,
+        heap: &Heap<Self>,
+        pickle: &[u8],
+        id: Object,
+    ) -> Result<Object, PickleFault> {
+        let expected = "the persistent id of a storage";
+        let Object::Tuple(parts) = id else {
+            return Err(id.expected(expected));
+        };
+        let (storage_type, key, total, view) = match *heap.items(parts) {
+            [
+                Object::Text(kind),
+                Object::Global(Global::Storage(storage_type)),
+                Object::Text(key),
+                _,
+                total,
+            ] if kind.is(pickle, "storage") => (storage_type, key, total, Object::None),
+            [
+                Object::Text(kind),
+                Object::Global(Global::Storage(storage_type)),
+                Object::Text(key),
+                _,
+                total,
+                view,
+            ] if kind.is(pickle, "storage") => (storage_type, key, total, view),
+            _ => {
+                return Err(PickleFault::Unexpected {
+                    expected,
+                    got: "another tuple".to_owned(),
+                });
+            }
+        };
+        let name = key.bytes(pickle);
+        if name.len() > MAX_KEY || !name.iter().all(u8::is_ascii_graphic) {
+            return Err(PickleFault::Unexpected {
+                expected: "the key of a storage, which is a number",
+                got: "another string".to_owned(),
+            });
+        }
+        let total = total.size("the number of elements of a storage")?;
+        let (start, elements) = match view {
+            Object::None => (0, total),
+            Object::Tuple(view) => match *heap.items(view) {
+                [_, start, elements] => (
+                    start.size("the start of a view of a storage")?,
+                    elements.size("the number of elements of a view")?,
+                ),
+                _ => return Err(id.expected("a view of a storage")),
+            },
+            _ => return Err(view.expected("None or a view of a storage")),
+        };
+        if start.checked_add(elements).is_none_or(|end| end > total) {
+            return Err(PickleFault::Invalid(format!(
+                "a tensor in a view of elements {start} to {start} + {elements} of a storage that has {total}"
+            )));
+        }
+        let storage = StorageRef {
+            key,
+            dtype: storage_type,
+            total,
+            start,
+            elements,
+        };
+        let number = number(&mut self.storages, storage, "mentions of storages")?;
+        Ok(Object::Made(Thing::Storage(number)))
+    }
+
+    /// The tensor `(storage, offset, sizes, strides, ...)`; the type of its elements is the storage's
+    /// if it has one.
+    pub(super) fn tensor(
+        &mut self,
+        heap: &Heap<Self>,
+        arguments: &[Object],
+        dtype: Option<Dtype>,
+        metadata: Option<Object>,
+    ) -> Result<Object, PickleFault> {
+        let &[
+            Object::Made(Thing::Storage(storage)),
+            offset,
+            sizes,
+            strides,
+            ..,
+        ] = arguments
+        else {
+            return Err(PickleFault::Unexpected {
+                expected: "storage, offset, sizes and strides of a tensor",
+                got: "something else".to_owned(),
+            });
+        };
+        match metadata {
+            None | Some(Object::None) => {}
+            Some(Object::Dict(metadata)) if heap.items(metadata).is_empty() => {}
+            // A conjugate or negated view would have other values.
+            Some(metadata) => return Err(metadata.expected("no metadata of a tensor")),
+        }
+        let storage_ref = &self.storages[storage as usize];
+        let Some(dtype) = dtype.or(storage_ref.dtype) else {
+            return Err(PickleFault::Invalid(
+                "a tensor of a storage without a type".to_owned(),
+            ));
+        };
+        let elements = match storage_ref.dtype {
+            Some(own) if own == dtype => storage_ref.elements,
+            None => storage_ref.elements / dtype.size(),
+            Some(own) => {
+                let fault = format!("a tensor of {dtype} in a storage of {own}");
+                return Err(PickleFault::Invalid(fault));
+            }
+        };
+        let offset = offset.size("the offset of a tensor")?;
+        let (Object::Tuple(sizes), Object::Tuple(strides)) = (sizes, strides) else {
+            return Err(sizes.expected("sizes and strides of a tensor"));
+        };
+        let (sizes, strides) = (heap.items(sizes), heap.items(strides));
+        if sizes.len() != strides.len() || sizes.len() > MAX_RANK {
+            return Err(PickleFault::Invalid(format!(
+                "a tensor of {} sizes and {} strides: they must be as many, and at most {MAX_RANK}",
+                sizes.len(),
+                strides.len()
+            )));
+        }
+        let dims = sizes.iter().zip(strides);
+        let dims = dims.map(|(&dim, &stride)| {
+            let dim = dim.size("a size of a tensor")?;
+            Ok((dim, stride.size("a stride of a tensor")?))
+        });
+        let dims: Box<[_]> = dims.collect::<Result<_, PickleFault>>()?;
+        if !fits(&dims, offset, elements) {
+            return Err(PickleFault::Invalid(format!(
+                "a tensor that is not within its storage: sizes and strides {dims:?} from element {offset} of \
+                 {elements}"
+            )));
+        }
+        let tensor = TensorRef {
+            storage,
+            dtype,
+            offset,
+            dims,
+        };
+        let number = number(&mut self.tensors, tensor, "tensors")?;
+        Ok(Object::Made(Thing::Tensor(number)))
+    }
+}
+
+/// Whether every element of a tensor lies in a storage of so many.
+fn fits(dims: &[(usize, usize)], offset: usize, elements: usize) -> bool {
+    if dims.iter().any(|&(dim, _)| dim == 0) {
+        return true;
+    }
+    let last = dims.iter().try_fold(offset, |last, &(dim, stride)| {
+        last.checked_add((dim - 1).checked_mul(stride)?)
+    });
+    last.is_some_and(|last| last < elements)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensor_fits_if_its_last_element_does() {
+        let cases: [(&[(usize, usize)], _, _, _); 9] = [
+            (&[], 0, 1, true),
+            (&[], 1, 1, false),
+            (&[(2, 3), (3, 1)], 0, 6, true),
+            (&[(2, 3), (3, 1)], 1, 6, false),
+            (&[(3, 1), (2, 3)], 0, 6, true),
+            (&[(1000, 0)], 5, 6, true),
+            (&[(0, 7)], 9, 1, true),
+            (&[(usize::MAX, 2)], 0, usize::MAX, false),
+            (&[(2, usize::MAX)], 1, usize::MAX, false),
+        ];
+        for (dims, offset, elements, expected) in cases {
+            assert_eq!(fits(dims, offset, elements), expected, "{dims:?}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+use topk_pickle::{Heap, PickleFault, Vocabulary};
+
+use super::{Global, Object, StorageRef, TensorRef};
+
+/// What a pickle says of tensors.
+#[derive(Debug, Default)]
+pub(crate) struct Torch {
+    pub(crate) storages: Vec<StorageRef>,
+    pub(crate) tensors: Vec<TensorRef>,
+}
+
+/// Number of something in [`Torch`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Thing {
+    Storage(u32),
+    Tensor(u32),
+}
+
+impl Vocabulary for Torch {
+    type Global = Global;
+    type Made = Thing;
+
+    const CONTENTS: &'static str = "a state_dict";
+    const ADVICE: &'static str =
+        "if you trust the file, load it in PyTorch and save its state_dict alone";
+
+    /// A network of 1,000 tensors takes about 120,000.
+    const MAX_BYTES: usize = 16 << 20;
+    const MAX_TEXT: usize = 1 << 20;
+
+    fn global(module: &str, name: &str) -> Option<Global> {
+        Global::find(module, name)
+    }
+
+    fn kind(made: Thing) -> &'static str {
+        match made {
+            Thing::Storage(_) => "a storage",
+            Thing::Tensor(_) => "a tensor",
+        }
+    }
+
+    fn call(
+        &mut self,
+        heap: &mut Heap<Self>,
+        _: &[u8],
+        function: Global,
+        arguments: &[Object],
+    ) -> Result<Object, PickleFault> {
+        match (function, arguments) {
+            (Global::OrderedDict, _) => ordered_dict(heap, arguments),
+            (Global::Size, &[Object::Tuple(sizes) | Object::List(sizes)]) => {
+                Ok(Object::Tuple(sizes))
+            }
+            (Global::Layout, &[Object::Text(_)]) => Ok(Object::Other),
+            (Global::RebuildParameter, &[tensor @ Object::Made(Thing::Tensor(_)), ..]) => {
+                Ok(tensor)
+            }
+            (Global::RebuildTensor, _) => {
+                let metadata = arguments.get(6).copied();
+                self.tensor(heap, arguments, None, metadata)
+            }
+            (Global::RebuildTensorV3, &[.., Object::Global(Global::Dtype(dtype))])
+                if arguments.len() == 7 =>
+            {
+                self.tensor(heap, arguments, Some(dtype), None)
+            }
+            (Global::RebuildTensorV3, &[.., Object::Global(Global::Dtype(dtype)), metadata])
+                if arguments.len() == 8 =>
+            {
+                self.tensor(heap, arguments, Some(dtype), Some(metadata))
+            }
+            _ => Err(PickleFault::Unexpected {
+                expected: "the arguments of a function",
+                got: "others".to_owned(),
+            }),
+        }
+    }
+
+    fn build(
+        &mut self,
+        _: &Heap<Self>,
+        _: &[u8],
+        object: Object,
+        state: Object,
+    ) -> Result<(), PickleFault> {
+        // Attributes of an OrderedDict, such as a state_dict's _metadata, are not needed.
+        match (object, state) {
+            (Object::Dict(_), Object::Dict(_)) => Ok(()),
+            (Object::Dict(_), _) => Err(state.expected("a dictionary of attributes")),
+            _ => Err(object.expected("an object that may have attributes")),
+        }
+    }
+
+    fn persistent(
+        &mut self,
+        heap: &Heap<Self>,
+        pickle: &[u8],
+        id: Object,
+    ) -> Result<Object, PickleFault> {
+        self.storage(heap, pickle, id)
+    }
+}
+
+/// `OrderedDict()`, or `OrderedDict([[key, value], ...])`, as Python 2 wrote it.
+fn ordered_dict(heap: &mut Heap<Torch>, arguments: &[Object]) -> Result<Object, PickleFault> {
+    let pairs = match *arguments {
+        [] => return Ok(Object::Dict(heap.container(&[])?)),
+        [Object::List(pairs)] => pairs,
+        _ => {
+            return Err(PickleFault::Unexpected {
+                expected: "the entries of an OrderedDict",
+                got: "something else".to_owned(),
+            });
+        }
+    };
+    let mut entries = Vec::new();
+    for &pair in heap.items(pairs) {
+        match pair {
+            Object::List(pair) | Object::Tuple(pair) if heap.items(pair).len() == 2 => {
+                entries.extend_from_slice(heap.items(pair));
+            }
+            _ => return Err(pair.expected("a pair of key and value")),
+        }
+    }
+    Ok(Object::Dict(heap.container(&entries)?))
+}
