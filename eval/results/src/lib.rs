@@ -56,13 +56,13 @@ mod html;
 mod judge;
 mod merge;
 mod metrics;
+mod names;
 mod outcome;
 mod predictions;
 mod results;
 mod scores;
 mod statistics;
 mod table;
-mod text;
 
 pub use check::InvalidResults;
 pub use compare::{Answer, ChangedImage, CompareError, ComparedModel, Comparison, PairedAccuracy};

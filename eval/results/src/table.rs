@@ -1,11 +1,11 @@
 //! Tables for a terminal of 100 columns.
 
+use topk_report::text::{fit, grouped, images, or_dash, p_value, percent};
 use unicode_width::UnicodeWidthStr;
 
 use crate::compare::{Answer, Comparison};
 use crate::metrics::Metrics;
 use crate::results::{FailurePolicy, Results};
-use crate::text::{fit, grouped, images, or_dash, p_value, percent};
 
 const COLUMNS: usize = 100;
 /// Narrower names say nothing.

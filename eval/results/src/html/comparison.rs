@@ -1,10 +1,11 @@
 //! The section of a comparison.
 
-use super::Escaped;
-use super::cells::{header, number, sortable};
+use topk_report::Escaped;
+use topk_report::cells::{header, number, sortable};
+use topk_report::text::{grouped, images, p_value, percent};
+
 use crate::compare::{Answer, Comparison};
 use crate::table;
-use crate::text::{grouped, images, p_value, percent};
 
 /// Changed images that are listed.
 const LISTED: usize = 100;

@@ -1,14 +1,11 @@
 //! Reports as one HTML file that needs nothing else: no network, no other file.
 
-mod cells;
 mod chart;
 mod comparison;
 mod model;
 mod overview;
 mod page;
 mod run;
-
-use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,8 +14,6 @@ use thiserror::Error;
 use crate::compare::Comparison;
 use crate::results::Results;
 
-/// Colours of the style sheet: the classes `s0`, `s1` and so on.
-const COLORS: usize = 6;
 /// Confident mistakes shown for each model.
 const MISTAKES: usize = 12;
 /// The longest tables.
@@ -107,39 +102,9 @@ fn data_uri(place: usize, bytes: &[u8]) -> Result<String, ReportError> {
     ))
 }
 
-/// A text without the characters that mean something in HTML.
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0;
-        while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
-            f.write_str(&rest[..at])?;
-            f.write_str(match rest.as_bytes()[at] {
-                b'&' => "&amp;",
-                b'<' => "&lt;",
-                b'>' => "&gt;",
-                b'"' => "&quot;",
-                _ => "&#39;",
-            })?;
-            rest = &rest[at + 1..];
-        }
-        f.write_str(rest)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn markup_is_escaped() {
-        let escaped = Escaped("a<b class=\"c\">d</b> & 'é'").to_string();
-        assert_eq!(
-            escaped,
-            "a&lt;b class=&quot;c&quot;&gt;d&lt;/b&gt; &amp; &#39;é&#39;"
-        );
-    }
 
     #[test]
     fn thumbnails_are_checked() {

@@ -1,9 +1,11 @@
 //! The section of one model: what it gets wrong.
 
-use super::cells::{header, number, sortable};
-use super::{COLORS, Escaped, MAX_ROWS, MISTAKES, ReportError};
+use topk_report::cells::{header, number, sortable};
+use topk_report::text::grouped;
+use topk_report::{COLORS, Escaped};
+
+use super::{MAX_ROWS, MISTAKES, ReportError};
 use crate::results::{Counted, Results};
-use crate::text::grouped;
 
 /// Gives the address of a thumbnail.
 pub(super) type Thumbnail<'a> = dyn FnMut(usize) -> Result<Option<String>, ReportError> + 'a;

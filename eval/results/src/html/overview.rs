@@ -1,13 +1,15 @@
 //! The sections on all models: what was measured, and the numbers.
 
-use super::cells::{header, number};
+use topk_report::cells::{header, number};
+use topk_report::chart::legend;
+use topk_report::text::{grouped, or_dash, percent};
+use topk_report::{COLORS, Escaped};
+
 use super::chart::{self, AccuracyLine};
-use super::{COLORS, Escaped};
 use crate::metrics::Metrics;
 use crate::results::Results;
 use crate::statistics::wilson;
 use crate::table::speed;
-use crate::text::{grouped, or_dash, percent};
 
 /// The largest k in the chart, where no larger one was asked for.
 const MAX_K: usize = 10;
@@ -197,7 +199,7 @@ pub(super) fn accuracy_by_k(results: &Results, names: &[String]) -> String {
     let mut html = String::from(
         "<section><h2>Accuracy by k</h2><div class=\"columns\"><figure class=\"panel\">",
     );
-    html += &legend(names);
+    html += &legend(names.iter().map(String::as_str));
     html += &chart::accuracy_by_k(&lines);
     html += "<figcaption>How often the right class is among the k best; bands are 95 % intervals.</figcaption></figure>";
     html += "<div class=\"scroll panel\"><table class=\"by-k\"><thead><tr>";
@@ -225,15 +227,6 @@ fn accuracies(results: &Results, model: usize, most: usize) -> Vec<(f64, f64, f6
         (correct as f64 / images as f64, low, high)
     });
     points.collect()
-}
-
-fn legend(names: &[String]) -> String {
-    let mut html = String::from("<ul class=\"legend\">");
-    for (at, name) in names.iter().enumerate() {
-        let (color, key, name) = (at % COLORS, chart::key(at), Escaped(name));
-        html += &format!("<li class=\"s{color}\">{key}{name}</li>");
-    }
-    html + "</ul>"
 }
 
 pub(super) fn reliability(results: &Results, names: &[String]) -> String {

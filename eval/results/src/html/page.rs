@@ -1,17 +1,12 @@
-//! The page around the sections.
+//! What stands on a page, in order.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest, Sha256};
+use topk_report::text::images;
+use topk_report::{Escaped, page};
 
 use super::model::{self, Thumbnail};
-use super::{Escaped, ReportError, comparison, overview, run};
+use super::{ReportError, comparison, overview, run};
 use crate::compare::Comparison;
 use crate::results::Results;
-use crate::text::images;
-
-const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = include_str!("script.js");
 
 pub(super) fn report(
     results: &Results,
@@ -48,19 +43,5 @@ pub(super) fn comparison(comparison: &Comparison) -> String {
     page(
         title,
         &format!("<header><h1>{title}</h1><p>{about}</p></header>{section}"),
-    )
-}
-
-/// A browser runs no script on it but this one, and asks no server for anything.
-fn page(title: &str, body: &str) -> String {
-    let hash = STANDARD.encode(Sha256::digest(SCRIPT));
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src \
-         'unsafe-inline'; img-src data:; script-src 'sha256-{hash}'\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n\
-         <script>{SCRIPT}</script>\n</body>\n</html>\n",
-        Escaped(title)
     )
 }

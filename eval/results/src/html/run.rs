@@ -1,12 +1,13 @@
 //! The sections on the run itself: images that could not be read, and how to repeat it.
 
 use serde_json::Value;
+use topk_report::Escaped;
+use topk_report::cells::{self, header};
+use topk_report::text::{grouped, images};
 
-use super::cells::header;
-use super::{Escaped, MAX_ROWS};
+use super::MAX_ROWS;
 use crate::file;
 use crate::results::Results;
-use crate::text::{grouped, images};
 
 pub(super) fn failures(results: &Results) -> String {
     if results.failures.is_empty() {
@@ -66,23 +67,22 @@ pub(super) fn repeat(results: &Results, names: &[String]) -> String {
 
 /// The members of several objects, a row each.
 fn facts(objects: &[(&str, Value)]) -> String {
-    let mut html = String::from("<table class=\"facts\"><tbody>");
-    for (object, value) in objects {
-        for (member, value) in value.as_object().into_iter().flatten() {
-            let text = match value {
-                Value::Null => continue,
-                Value::String(text) => Escaped(text).to_string(),
-                Value::Object(_) | Value::Array(_) => {
-                    format!("<pre>{}</pre>", Escaped(&shortened(value)))
-                }
-                value => value.to_string(),
-            };
-            let colon = if object.is_empty() { "" } else { ": " };
-            let title = format!("{object}{colon}{}", member.replace('_', " "));
-            html += &format!("<tr><th scope=\"row\">{title}</th><td>{text}</td></tr>");
-        }
-    }
-    html + "</tbody></table>"
+    let members = objects.iter().flat_map(|(object, value)| {
+        let members = value.as_object().into_iter().flatten();
+        members.map(move |(member, value)| (object, member, value))
+    });
+    cells::facts(members.filter_map(|(object, member, value)| {
+        let text = match value {
+            Value::Null => return None,
+            Value::String(text) => Escaped(text).to_string(),
+            Value::Object(_) | Value::Array(_) => {
+                format!("<pre>{}</pre>", Escaped(&shortened(value)))
+            }
+            value => value.to_string(),
+        };
+        let colon = if object.is_empty() { "" } else { ": " };
+        Some((format!("{object}{colon}{}", member.replace('_', " ")), text))
+    }))
 }
 
 /// As JSON, without the middle of long lists.
