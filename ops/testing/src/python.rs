@@ -22,6 +22,8 @@ pub enum Environment {
     OpenVino,
     /// OpenCV, whose DNN module has two engines of its own.
     OpenCv,
+    /// TensorBoard, to read event files.
+    TensorBoard,
 }
 
 /// Python packages that lie in one folder.
@@ -65,9 +67,21 @@ const OPENCV: Packages = Packages {
     requirements: &["opencv-python-headless==5.0.0.93"],
 };
 
+const TENSORBOARD: Packages = Packages {
+    name: "tensorboard-2.21.0",
+    requirements: &["tensorboard==2.21.0", "absl-py==2.5.1"],
+};
+
 impl Packages {
     /// The packages of all environments.
-    pub const ALL: [&Packages; 5] = [&ONNX, &ONNXRUNTIME, &ONNXRUNTIME_NEWEST, &OPENVINO, &OPENCV];
+    pub const ALL: [&Packages; 6] = [
+        &ONNX,
+        &ONNXRUNTIME,
+        &ONNXRUNTIME_NEWEST,
+        &OPENVINO,
+        &OPENCV,
+        &TENSORBOARD,
+    ];
 
     /// The folder of the packages for the `python3` at hand; `None` if there is none.
     ///
@@ -117,6 +131,7 @@ impl Environment {
             Self::OnnxRuntimeNewest => &[&ONNX, &ONNXRUNTIME_NEWEST],
             Self::OpenVino => &[&ONNX, &OPENVINO],
             Self::OpenCv => &[&ONNX, &OPENCV],
+            Self::TensorBoard => &[&ONNX, &TENSORBOARD],
         }
     }
 
@@ -176,6 +191,7 @@ mod tests {
             (Environment::OnnxRuntimeNewest, "onnxruntime"),
             (Environment::OpenVino, "openvino"),
             (Environment::OpenCv, "cv2"),
+            (Environment::TensorBoard, "tensorboard"),
         ] {
             let Some(mut python) = python("each_environment_has_its_own_version", environment)
             else {

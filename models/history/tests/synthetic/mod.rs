@@ -1,0 +1,140 @@
+//! Runs that never happened.
+
+// Not every test needs all.
+#![allow(dead_code)]
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+use topk_history::{
+    BEST1, BESTK, Checkpoint, End, Epoch, EpochTime, Event, LOG, Run, Start, TIMES,
+};
+use topk_ops::accuracy::Accuracy;
+
+/// A run that is not yet: what it is to train, for how long.
+#[derive(Clone)]
+pub struct Plan {
+    pub loss: &'static str,
+    pub noise: f64,
+    pub seed: u64,
+    pub epochs: usize,
+}
+
+impl Plan {
+    pub fn start(&self) -> Start {
+        let mut config = json!({
+            "data": "cifar100",
+            "model": "densenet40-40",
+            "loss": self.loss,
+            "topk": 5,
+            "noise": self.noise,
+            "seed": self.seed,
+            "epochs": self.epochs,
+            "batch-size": 64,
+            "lr": 0.1,
+            "schedule": { "milestones": [self.epochs / 2, 3 * self.epochs / 4] },
+            "weights": null,
+        });
+        if self.loss == "svm" {
+            config["tau"] = 1.0.into();
+            config["alpha"] = 1.0.into();
+        }
+        Start {
+            config: config.as_object().unwrap().clone(),
+            device: "cpu".to_owned(),
+            classes: 100,
+            train_images: 45_000,
+            val_images: 5_000,
+            parameters: 1_941_620,
+        }
+    }
+
+    pub fn epoch(&self, epoch: usize) -> Epoch {
+        let drops = [self.epochs / 2, 3 * self.epochs / 4];
+        let drops = drops.iter().filter(|&&drop| epoch > drop).count();
+        let skill = 1.0 - (-6.0 * epoch as f64 / self.epochs as f64).exp() + 0.08 * drops as f64;
+        let svm = f64::from(self.loss == "svm");
+        let wobble = ((epoch * 7 + self.seed as usize * 13) % 11) as f64 / 11.0 - 0.5;
+        let accuracy = |images: usize, top1: f64, topk: f64| {
+            let count = |part: f64| (images as f64 * part.clamp(0.0, 1.0)) as usize;
+            Accuracy {
+                images,
+                top1_correct: count(top1.min(topk)),
+                topk_correct: count(topk),
+            }
+        };
+        let harm = self.noise * (0.28 - 0.06 * svm) * skill;
+        let noisy = 0.012 * wobble;
+        Epoch {
+            epoch,
+            lr: 0.1 * 0.1f64.powi(drops as i32),
+            tau: None,
+            alpha: None,
+            loss: 4.6 * (-4.0 * skill).exp() + 0.02 + 0.3 * self.noise + 0.05 * wobble,
+            train: accuracy(45_000, 0.78 * skill, 0.9 * skill),
+            val: accuracy(
+                5_000,
+                0.68 * skill - harm + noisy,
+                0.86 * skill - harm + noisy,
+            ),
+            val_ema: None,
+            skipped_steps: 0,
+        }
+    }
+
+    pub fn time(&self, epoch: usize) -> EpochTime {
+        EpochTime {
+            epoch,
+            seconds: 41.0 + (epoch * 5 % 7) as f64 * 0.4,
+            images_per_second: 1_150.0 - (epoch * 5 % 7) as f64 * 11.0,
+            waiting_seconds: 0.2 + (epoch % 3) as f64 * 0.1,
+        }
+    }
+
+    /// The run after some of its epochs; it has ended if these are all.
+    pub fn run(&self, epochs: usize) -> Run {
+        let mut run = Run {
+            start: self.start(),
+            epochs: (1..=epochs).map(|epoch| self.epoch(epoch)).collect(),
+            times: (1..=epochs).map(|epoch| Some(self.time(epoch))).collect(),
+            end: None,
+        };
+        if epochs == self.epochs {
+            let checkpoint = |name: &str, epoch: &Epoch| Checkpoint {
+                name: name.to_owned(),
+                epoch: epoch.epoch,
+                k: 5,
+                val: epoch.val,
+                test: Some(Accuracy {
+                    images: 10_000,
+                    top1_correct: 2 * epoch.val.top1_correct - 40,
+                    topk_correct: 2 * epoch.val.topk_correct - 30,
+                }),
+                checkpoint: format!("{name}.safetensors"),
+                onnx: Some(format!("{name}.onnx")),
+            };
+            let checkpoints = vec![
+                checkpoint(BEST1, run.best1().unwrap()),
+                checkpoint(BESTK, run.bestk().unwrap()),
+            ];
+            run.end = Some(End { checkpoints });
+        }
+        run
+    }
+}
+
+/// Writes the files of a run.
+pub fn save(run: &Run, folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    let mut log = Event::Start(run.start.clone()).to_line();
+    log.extend(
+        run.epochs
+            .iter()
+            .map(|epoch| Event::Epoch(epoch.clone()).to_line()),
+    );
+    log.extend(run.end.iter().map(|end| Event::End(end.clone()).to_line()));
+    fs::write(folder.join(LOG), log).unwrap();
+    let times = run.times.iter().flatten().map(EpochTime::to_line);
+    fs::write(folder.join(TIMES), times.collect::<String>()).unwrap();
+}
