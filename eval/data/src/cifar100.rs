@@ -1,16 +1,17 @@
-//! CIFAR-100 in its binary version (Krizhevsky, 2009,
-//! <https://www.cs.toronto.edu/~kriz/cifar.html>), or a part of it in the same layout, in memory.
+//! CIFAR-100 (Krizhevsky, 2009, <https://www.cs.toronto.edu/~kriz/cifar.html>), or a part of it in the
+//! same layout, in memory.
 //!
-//! `train.bin` and `test.bin` are records of a coarse label, a fine label and 3 × 32 × 32 pixels;
-//! `fine_label_names.txt` has a class name a line, in the order of the fine labels.
+//! In the binary version, `train.bin` and `test.bin` are records of a coarse label, a fine label and
+//! 3 × 32 × 32 pixels; `fine_label_names.txt` has a class name a line, in the order of the fine labels.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use topk_image::Normalization;
 
 pub use crate::Split;
-use crate::cifar::{CIFAR100, SHAPE};
-use crate::{DataError, Dataset};
+use crate::cifar::SHAPE;
+use crate::{DataError, Dataset, Format, Image, ImageSet, Options};
 
 /// Mean and standard deviation that the seed code and most of the literature normalise with.
 pub const NORMALIZATION: Normalization = Normalization {
@@ -18,24 +19,30 @@ pub const NORMALIZATION: Normalization = Normalization {
     std: [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0],
 };
 
-/// Reads one split into memory, from the folder with the files, the one above it, or the archive
-/// `cifar-100-binary.tar.gz` itself.
+/// Reads one split into memory, from the folder with the files, the one above it, or an archive as
+/// downloaded.
 ///
 /// # Errors
 /// If a file is absent, cut off, empty or has a label without a name.
 pub fn load(root: &Path, split: Split) -> Result<Dataset, DataError> {
-    let files = CIFAR100.open(root, split)?;
-    let mut pixels = Vec::new();
-    let mut labels = Vec::new();
-    files.records(|label, image| {
-        labels.push(i64::from(label));
-        pixels.extend_from_slice(image);
-    })?;
+    let options = Options {
+        format: Some(Format::Cifar100),
+        split,
+        ..Options::default()
+    };
+    let set = ImageSet::open(root, &options)?;
+    let classes = (0..set.classes().len() as u32).map(|class| set.classes().name(class));
+    let mut pixels = Vec::with_capacity(set.len() * SHAPE.iter().product::<usize>());
+    for index in 0..set.len() {
+        let (Image::Pixels { pixels: bytes, .. } | Image::Encoded(bytes)) = set.read(index)?;
+        pixels.extend(bytes);
+    }
+    let labels = set.samples().iter().filter_map(|sample| sample.label);
     Ok(Dataset {
-        class_names: files.class_names,
+        class_names: classes.map(Cow::into_owned).collect(),
         shape: SHAPE,
         pixels,
-        labels,
+        labels: labels.map(i64::from).collect(),
     })
 }
 

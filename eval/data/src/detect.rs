@@ -100,8 +100,8 @@ pub(crate) fn list(
         Format::Flat => folder::list_flat(path, options, findings),
         Format::Tar => archive::list(&tar(path, options)?, options, findings),
         Format::Webdataset => webdataset::list(path, options, findings),
-        Format::Cifar10 => cifar::list(&cifar::CIFAR10, path, options.split),
-        Format::Cifar100 => cifar::list(&cifar::CIFAR100, path, options.split),
+        Format::Cifar10 => cifar::CIFAR10.list(path, options.split),
+        Format::Cifar100 => cifar::CIFAR100.list(path, options.split),
         #[cfg(feature = "parquet")]
         Format::Parquet => crate::tables::list(path, options),
         #[cfg(not(feature = "parquet"))]

@@ -9,27 +9,42 @@ use crate::{Format, Split};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// The folder holds no CIFAR.
+    /// The folder or archive holds no CIFAR.
     #[error(
-        "{} holds no {name} in its binary version (no {file}). Give {archive} as downloaded, the \
-         folder that it unpacks to, or the one above",
-        path.display()
+        "{} holds no {name} (neither {} nor {}). Give {} or {} as downloaded, the folder that it \
+         unpacks to, or the one above",
+        path.display(),
+        files[0],
+        files[1],
+        archives[0],
+        archives[1]
     )]
     NotFound {
         /// What was to be read.
         path: PathBuf,
         /// Name of the data set.
         name: &'static str,
-        /// The file that would show it.
-        file: String,
-        /// The archive in which it comes.
-        archive: &'static str,
+        /// The file that would show each version.
+        files: [&'static str; 2],
+        /// The archive in which each version comes.
+        archives: [&'static str; 2],
+    },
+    /// A file of CIFAR's Python version is damaged, or another.
+    #[error(
+        "{} cannot be read as CIFAR in its Python version: {fault}",
+        path.display()
+    )]
+    Cifar {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: String,
     },
     /// Nothing in a path shows how it is to be read.
     #[error(
         "{} is no data set that is recognised. Looked for: folders of images, one a class; a folder \
          of images; .tar and .parquet files; the folders and .tar.gz files of CIFAR-10 and CIFAR-100 \
-         (binary version). Name the folder or file that has the images, and its format if need be",
+         (binary or Python version). Name the folder or file that has the images, and its format if need be",
         path.display()
     )]
     Unrecognised {

@@ -20,10 +20,10 @@ pub enum Format {
     /// read on from, each with a page and a dictionary; at worst, as pyarrow may write them, that is
     /// all images of a group of rows. Reading in random order decompresses that much for each image.
     Parquet,
-    /// CIFAR-10 in its binary version: a folder, or the `.tar.gz` file, whose images are then kept in
-    /// memory.
+    /// CIFAR-10 in its binary or Python version: a folder, or the `.tar.gz` file, whose images are then
+    /// kept in memory.
     Cifar10,
-    /// CIFAR-100 in its binary version, likewise.
+    /// CIFAR-100, likewise, with its fine labels.
     Cifar100,
 }
 

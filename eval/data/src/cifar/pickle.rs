@@ -1,0 +1,238 @@
+//! The Python version's pickles: dictionaries with an array of numpy, as Python 2 wrote them.
+
+use std::ops::Range;
+
+use topk_pickle::{Heap, PickleFault, Vocabulary, parse};
+
+use super::{MAX_BYTES, MAX_NAMES, PIXELS};
+
+type Object = topk_pickle::Object<Numpy>;
+type Pickle<'a> = topk_pickle::Pickle<'a, Numpy>;
+
+/// Arrays in a pickle, of which one is needed.
+const MAX_ARRAYS: usize = 16;
+
+/// What a pickle says of arrays.
+#[derive(Debug, Default)]
+struct Numpy {
+    arrays: Vec<Array>,
+}
+
+/// An array of bytes, row by row; empty until its state has been read.
+#[derive(Clone, Debug, Default)]
+struct Array {
+    rows: usize,
+    columns: usize,
+    /// Where in the pickle its values are.
+    values: Range<usize>,
+}
+
+/// What a pickle may ask for of numpy.
+#[derive(Clone, Copy, Debug)]
+enum Global {
+    /// `numpy.core.multiarray._reconstruct`: an array, whose state follows.
+    Reconstruct,
+    /// `numpy.ndarray`.
+    Ndarray,
+    /// `numpy.dtype`.
+    Dtype,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Made {
+    /// `dtype('u1')`.
+    Bytes,
+    /// Number of an array.
+    Array(u32),
+}
+
+impl Vocabulary for Numpy {
+    type Global = Global;
+    type Made = Made;
+
+    const CONTENTS: &'static str = "CIFAR";
+    const ADVICE: &'static str = "download it again";
+    const MAX_BYTES: usize = MAX_BYTES;
+    const MAX_TEXT: usize = MAX_BYTES;
+
+    fn global(module: &str, name: &str) -> Option<Global> {
+        Some(match (module, name) {
+            ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => {
+                Global::Reconstruct
+            }
+            ("numpy", "ndarray") => Global::Ndarray,
+            ("numpy", "dtype") => Global::Dtype,
+            _ => return None,
+        })
+    }
+
+    fn kind(made: Made) -> &'static str {
+        match made {
+            Made::Bytes => "a type of numbers",
+            Made::Array(_) => "an array",
+        }
+    }
+
+    fn call(
+        &mut self,
+        _: &mut Heap<Self>,
+        pickle: &[u8],
+        function: Global,
+        arguments: &[Object],
+    ) -> Result<Object, PickleFault> {
+        let made = match (function, arguments) {
+            (Global::Reconstruct, [Object::Global(Global::Ndarray), ..]) => {
+                if self.arrays.len() == MAX_ARRAYS {
+                    return Err(PickleFault::TooMany {
+                        what: "arrays",
+                        limit: MAX_ARRAYS,
+                    });
+                }
+                self.arrays.push(Array::default());
+                Made::Array(self.arrays.len() as u32 - 1)
+            }
+            (Global::Dtype, [Object::Text(name), ..]) if name.is(pickle, "u1") => Made::Bytes,
+            (Global::Dtype, _) => {
+                return Err(PickleFault::Invalid(
+                    "an array of other numbers than bytes".to_owned(),
+                ));
+            }
+            _ => {
+                return Err(PickleFault::Unexpected {
+                    expected: "the arguments of a function",
+                    got: "others".to_owned(),
+                });
+            }
+        };
+        Ok(Object::Made(made))
+    }
+
+    /// The state of an array is `(1, (rows, columns), dtype, is by columns, values)`.
+    fn build(
+        &mut self,
+        heap: &Heap<Self>,
+        _: &[u8],
+        object: Object,
+        state: Object,
+    ) -> Result<(), PickleFault> {
+        let (Object::Made(made), Object::Tuple(parts)) = (object, state) else {
+            return Err(object.expected("an array that has a state"));
+        };
+        let Made::Array(array) = made else {
+            // Bytes have no order that a state could say.
+            return Ok(());
+        };
+        let &[
+            Object::Int(1),
+            Object::Tuple(shape),
+            Object::Made(Made::Bytes),
+            Object::Bool(false),
+            values,
+        ] = heap.items(parts)
+        else {
+            return Err(state.expected("the state of an array of bytes, row by row"));
+        };
+        let values = match values {
+            Object::Text(text) => text.span().range(),
+            Object::Bytes(span) => span.range(),
+            _ => return Err(values.expected("the values of an array")),
+        };
+        let &[rows, columns] = heap.items(shape) else {
+            return Err(PickleFault::Invalid(
+                "an array of other than two dimensions".to_owned(),
+            ));
+        };
+        let rows = rows.size("the rows of an array")?;
+        let columns = columns.size("the columns of an array")?;
+        if rows.checked_mul(columns) != Some(values.len()) {
+            return Err(PickleFault::Invalid(format!(
+                "an array of {rows} rows and {columns} columns with {} values",
+                values.len()
+            )));
+        }
+        self.arrays[array as usize] = Array {
+            rows,
+            columns,
+            values,
+        };
+        Ok(())
+    }
+
+    fn persistent(&mut self, _: &Heap<Self>, _: &[u8], id: Object) -> Result<Object, PickleFault> {
+        Err(id.expected("nothing from beside the pickle"))
+    }
+}
+
+/// The labels of the images in a file, and where the pixels of the first of them begin, with those of
+/// the others after them.
+pub(super) fn batch(bytes: &[u8], labels: &str) -> Result<(Vec<i64>, usize), String> {
+    let pickle = parse(bytes).map_err(|error| error.to_string())?;
+    let Object::Made(Made::Array(array)) = entry(&pickle, "data")? else {
+        return Err("its `data` are no array".to_owned());
+    };
+    let Array {
+        rows,
+        columns,
+        ref values,
+    } = pickle.made.arrays[array as usize];
+    let items = list(&pickle, labels)?;
+    if rows != items.len() || (rows > 0 && columns != PIXELS) {
+        return Err(format!(
+            "its `data` are {rows} rows of {columns} bytes, expected {} of {PIXELS}, for it has so \
+             many `{labels}`",
+            items.len()
+        ));
+    }
+    let label = |item: &Object| match item {
+        Object::Int(label) => Ok(*label),
+        other => Err(format!("its `{labels}` have {}", other.kind())),
+    };
+    let labels: Result<_, _> = items.iter().map(label).collect();
+    Ok((labels?, values.start))
+}
+
+/// The names of the classes.
+pub(super) fn class_names(bytes: &[u8], key: &str) -> Result<Vec<String>, String> {
+    let pickle = parse(bytes).map_err(|error| error.to_string())?;
+    let mut length = 0;
+    let name = |item: &Object| {
+        let Object::Text(name) = item else {
+            return Err(format!("its `{key}` have {}", item.kind()));
+        };
+        // One string may be there many times.
+        length += name.len();
+        if length > MAX_NAMES {
+            return Err(format!("its `{key}` have more than {MAX_NAMES} bytes"));
+        }
+        Ok(name.get(pickle.bytes).into_owned())
+    };
+    list(&pickle, key)?.iter().map(name).collect()
+}
+
+/// The objects of a list in the dictionary that a pickle is.
+fn list<'a>(pickle: &'a Pickle, key: &str) -> Result<&'a [Object], String> {
+    match entry(pickle, key)? {
+        Object::List(list) => Ok(pickle.heap.items(list)),
+        other => Err(format!("its `{key}` are {}, expected a list", other.kind())),
+    }
+}
+
+fn entry(pickle: &Pickle, key: &str) -> Result<Object, String> {
+    let Object::Dict(dict) = pickle.root else {
+        return Err(format!(
+            "it holds {}, expected a dictionary",
+            pickle.root.kind()
+        ));
+    };
+    let is_key = |object: Object| match object {
+        Object::Text(text) => text.is(pickle.bytes, key),
+        Object::Bytes(span) => &pickle.bytes[span.range()] == key.as_bytes(),
+        _ => false,
+    };
+    let mut entries = pickle.heap.entries(dict).filter(|&(key, _)| is_key(key));
+    let (_, value) = entries.next().ok_or_else(|| format!("it has no `{key}`"))?;
+    match entries.next() {
+        None => Ok(value),
+        Some(_) => Err(format!("it has `{key}` twice")),
+    }
+}
