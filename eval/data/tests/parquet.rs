@@ -279,3 +279,24 @@ fn damage_anywhere_is_an_error_and_never_a_panic() {
         }
     }
 }
+
+#[test]
+fn places_and_sizes_that_are_negative_are_refused() {
+    let (_dir, path) = folder();
+    write(&path, 0, 30, Compression::SNAPPY, None);
+    let whole = fs::read(&path).unwrap();
+    // The lowest bit of a number in the metadata at the end is its sign.
+    let length = whole[whole.len() - 8..][..4].try_into().unwrap();
+    let footer = whole.len() - 8 - u32::from_le_bytes(length) as usize;
+    let refused = (footer..whole.len() - 8).filter(|&byte| {
+        let mut damaged = whole.clone();
+        damaged[byte] ^= 1;
+        fs::write(&path, damaged).unwrap();
+        let opened = ImageSet::open(&path, &Options::default());
+        // The column of images is not looked at before one is read.
+        let error = opened.and_then(|set| set.read(0)).err();
+        error.is_some_and(|error| error.to_string().contains("a negative place or size"))
+    });
+    // Each column has a size, a place and a place of its dictionary.
+    assert_eq!(refused.count(), 9);
+}

@@ -280,6 +280,20 @@ fn reader(
     group: usize,
     column: usize,
 ) -> Result<ColumnReader, DataError> {
+    let metadata = file.metadata().row_group(group).column(column);
+    let starts = [
+        Some(metadata.data_page_offset()),
+        metadata.dictionary_page_offset(),
+    ];
+    let starts = starts.into_iter().flatten();
+    // The library panics at these.
+    if starts
+        .chain([metadata.compressed_size()])
+        .any(|number| number < 0)
+    {
+        let fault = format!("column {column} of group {group} has a negative place or size");
+        return Err(damaged(path, fault));
+    }
     guarded(path, || {
         file.get_row_group(group)?.get_column_reader(column)
     })
@@ -293,8 +307,9 @@ fn open(path: &Path) -> Result<(SerializedFileReader<File>, u64), DataError> {
     Ok((reader, length))
 }
 
-/// Calls the parquet library, which panics at some kinds of damage, such as lengths beyond a page's end.
-/// What it was reading with must not be used after an error.
+/// Calls the parquet library, which panics at some kinds of damage, such as lengths beyond a page's end;
+/// the message of that is printed, for only a hook of the whole process could keep it back. What the
+/// library was reading with must not be used after an error.
 fn guarded<T>(path: &Path, call: impl FnOnce() -> errors::Result<T>) -> Result<T, DataError> {
     match panic::catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(|error| damaged(path, error)),
