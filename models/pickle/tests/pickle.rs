@@ -1,0 +1,156 @@
+//! Pickles of a small vocabulary: points, which Python would make by calling `shapes.Point`.
+
+use topk_pickle::{Heap, Object, PickleFault, Vocabulary, parse};
+
+#[derive(Debug, Default)]
+struct Points(Vec<(i64, i64)>);
+
+/// `shapes.Point`.
+#[derive(Clone, Copy, Debug)]
+struct Point;
+
+/// Number of a point.
+#[derive(Clone, Copy, Debug)]
+struct Made(usize);
+
+impl Vocabulary for Points {
+    type Global = Point;
+    type Made = Made;
+
+    const CONTENTS: &'static str = "a list of points";
+    const ADVICE: &'static str = "draw it again";
+    const MAX_BYTES: usize = 1000;
+    const MAX_TEXT: usize = 300;
+
+    fn global(module: &str, name: &str) -> Option<Point> {
+        (module == "shapes" && name == "Point").then_some(Point)
+    }
+
+    fn kind(_: Made) -> &'static str {
+        "a point"
+    }
+
+    fn call(
+        &mut self,
+        _: &mut Heap<Self>,
+        _: &[u8],
+        Point: Point,
+        arguments: &[Object<Self>],
+    ) -> Result<Object<Self>, PickleFault> {
+        let &[Object::Int(x), Object::Int(y)] = arguments else {
+            return Err(PickleFault::Invalid(
+                "a point without two numbers".to_owned(),
+            ));
+        };
+        self.0.push((x, y));
+        Ok(Object::Made(Made(self.0.len() - 1)))
+    }
+
+    /// The state is by how much the point is moved.
+    fn build(
+        &mut self,
+        _: &Heap<Self>,
+        _: &[u8],
+        object: Object<Self>,
+        state: Object<Self>,
+    ) -> Result<(), PickleFault> {
+        match (object, state) {
+            (Object::Made(Made(point)), Object::Int(by)) => self.0[point].0 += by,
+            _ => return Err(state.expected("how far a point is moved")),
+        }
+        Ok(())
+    }
+
+    /// The origin.
+    fn persistent(
+        &mut self,
+        _: &Heap<Self>,
+        pickle: &[u8],
+        id: Object<Self>,
+    ) -> Result<Object<Self>, PickleFault> {
+        match id {
+            Object::Text(name) if name.is(pickle, "origin") => Ok(Object::Int(0)),
+            _ => Err(id.expected("the name of a place")),
+        }
+    }
+}
+
+fn refusal(pickle: &[u8]) -> String {
+    parse::<Points>(pickle).unwrap_err().to_string()
+}
+
+#[test]
+fn what_a_vocabulary_makes_is_where_the_pickle_has_it() {
+    // [Point(1, -2), moved by 5; the same again; Point(origin, 3)], and more after it.
+    let pickle = b"\x80\x02](cshapes\nPoint\nq\x00K\x01J\xfe\xff\xff\xff\x86Rq\x01K\x05bh\x01h\x00\
+                   U\x06originQK\x03\x86Re.rest";
+    let parsed = parse::<Points>(pickle).unwrap();
+    assert_eq!(parsed.bytes.len(), pickle.len() - 4);
+    let Object::List(list) = parsed.root else {
+        panic!("{:?}", parsed.root);
+    };
+    let point = |object: &Object<Points>| match *object {
+        Object::Made(Made(point)) => parsed.made.0[point],
+        other => panic!("{other:?}"),
+    };
+    let points: Vec<_> = parsed.heap.items(list).iter().map(point).collect();
+    assert_eq!(points, [(6, -2), (6, -2), (0, 3)]);
+}
+
+#[test]
+fn strings_of_every_kind_say_where_they_are() {
+    let pickle = b"\x80\x03}(U\x03a\xe9bX\x03\x00\x00\x00\xe2\x82\xacC\x02\xff\x00K\x01u.";
+    let parsed = parse::<Points>(pickle).unwrap();
+    let Object::Dict(dict) = parsed.root else {
+        panic!("{:?}", parsed.root);
+    };
+    let entries: Vec<_> = parsed.heap.entries(dict).collect();
+    let [
+        (Object::Text(latin1), Object::Text(utf8)),
+        (Object::Bytes(bytes), Object::Int(1)),
+    ] = entries[..]
+    else {
+        panic!("{entries:?}");
+    };
+    assert_eq!(latin1.get(pickle), "aéb");
+    assert_eq!(utf8.get(pickle), "€");
+    assert_eq!(utf8.bytes(pickle), &pickle[utf8.span().range()]);
+    assert_eq!(&pickle[bytes.range()], b"\xff\x00");
+}
+
+#[test]
+fn all_else_is_refused() {
+    assert_eq!(
+        refusal(b"\x80\x02cos\nsystem\n."),
+        "the pickle asks for os.system, which is no part of a list of points: refused; nothing of it \
+         was run; draw it again (byte 2)"
+    );
+    let cases: [(&[u8], &str); 8] = [
+        (b"\x80\x01N.", "has protocol 1"),
+        (
+            b"\x80\x02i",
+            "the operation 0x69, which is no part of a list of points",
+        ),
+        (
+            b"\x80\x02cshapes\nPoint\nK\x01\x85R.",
+            "a point without two numbers (byte 19)",
+        ),
+        (
+            b"\x80\x02K\x01K\x02b.",
+            "has the number 2 where how far a point is moved",
+        ),
+        (b"\x80\x02K\x01Q.", "where the name of a place should be"),
+        (
+            b"\x80\x02X\xff\xff\x00\x00x.",
+            "more than 300 bytes in a string",
+        ),
+        (b"\x80\x02", "ends in the middle"),
+        (b".", "has nothing where an object on the stack should be"),
+    ];
+    for (pickle, expected) in cases {
+        let refusal = refusal(pickle);
+        assert!(refusal.contains(expected), "{refusal}");
+    }
+    let long = [b"\x80\x02".as_slice(), &b"N0".repeat(1000)].concat();
+    assert!(refusal(&long).contains("more than 1000 bytes"));
+}
