@@ -1,23 +1,24 @@
 //! Images in one tar file, such as `ILSVRC2012_img_val.tar`, which is not unpacked, nor are the tar files
 //! of the classes in `ILSVRC2012_img_train.tar`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::classes::Classes;
 use crate::image_set::{Listing, Storage, check_size};
 use crate::regions::{Container, Region, Regions};
-use crate::tar::{Member, Members};
+use crate::tar::{Member, Members, Seekable};
 use crate::walk::{image_folder_order, is_image, join};
 use crate::{DataError, Findings, Format, Options, Sample, folder, imagenet, labels};
 
 /// What the names of archives end with.
 const ARCHIVE: &str = ".tar";
 
-/// Images of an archive.
+/// Images of archives.
 #[derive(Default)]
 struct Images {
     samples: Vec<Sample>,
     regions: Vec<Region>,
+    containers: Vec<Container>,
 }
 
 /// Lists the images, in the archive's order. Archives within it are class folders, as those of
@@ -29,83 +30,69 @@ pub(crate) fn list(
 ) -> Result<Listing, DataError> {
     let mut images = Images::default();
     let mut archives = Vec::new();
+    let container = images.container(path);
     let mut members = Members::open(path)?;
     while let Some(member) = members.next()? {
         if !is_hidden(&member.name) && member.name.ends_with(ARCHIVE) {
             archives.push(member);
         } else {
-            images.add(path, "", member, findings)?;
+            images.add(container, "", member, findings)?;
         }
     }
     for archive in &archives {
-        let folder = archive.name.trim_end_matches(ARCHIVE);
-        let mut members = Members::within(path, archive)?;
-        while let Some(member) = members.next()? {
-            images.add(path, folder, member, findings)?;
-        }
+        let name = archive.name.as_str();
+        let folder = name.strip_suffix(ARCHIVE).unwrap_or(name);
+        let members = Members::within(path, archive)?;
+        images.add_all(container, folder, members, findings)?;
     }
-    let Images {
-        mut samples,
-        regions,
-    } = images;
     if !archives.is_empty() {
-        samples.sort_by(|a, b| image_folder_order(&a.name).cmp(&image_folder_order(&b.name)));
+        images.sort();
     }
-    if samples.is_empty() {
-        let expected = "a tar file with images in it, or with a tar file of images for each class";
-        let path = path.to_owned();
-        return Err(DataError::NoImages {
-            path,
-            format: Format::Tar,
-            expected,
-        });
+    images.listing(path, options, findings)
+}
+
+/// Lists the images of the archives in a folder, each of which is a class folder.
+pub(crate) fn list_classes(
+    path: &Path,
+    archives: &[PathBuf],
+    options: &Options,
+    findings: &mut Findings,
+) -> Result<Listing, DataError> {
+    let mut images = Images::default();
+    for archive in archives {
+        let container = images.container(archive);
+        let folder = archive.file_stem().unwrap_or_default().to_string_lossy();
+        images.add_all(container, &folder, Members::open(archive)?, findings)?;
     }
-    let classes = match class_folders(&samples, options) {
-        Some(folders) => {
-            let mut names: Vec<String> = folders.iter().map(|&name| name.to_owned()).collect();
-            names.sort_unstable();
-            names.dedup();
-            let (classes, labels) = Classes::of_folders(path, &names, options.class_map.is_some())?;
-            let label = |folder| {
-                let place = names.binary_search_by(|name| name.as_str().cmp(folder));
-                labels[place.expect("every folder is in the list")]
-            };
-            let of_samples: Vec<u32> = folders.into_iter().map(label).collect();
-            for (sample, label) in samples.iter_mut().zip(of_samples) {
-                sample.label = Some(label);
-            }
-            (classes, None)
-        }
-        None => {
-            let beside = || labels::find(path.parent()?);
-            let list = options.labels.clone().or_else(beside);
-            (
-                folder::label(path, &mut samples, list.as_deref(), findings)?,
-                list,
-            )
-        }
-    };
-    let (classes, labels) = classes;
-    let containers = vec![Container::File(path.to_owned())];
-    let storage = Storage::Regions(Regions {
-        containers,
-        regions,
-        shape: None,
-    });
-    Ok(Listing {
-        path: path.to_owned(),
-        labels,
-        classes,
-        samples,
-        storage,
-    })
+    images.sort();
+    images.listing(path, options, findings)
 }
 
 impl Images {
-    /// Adds a file of the archive, if it is an image. `folder` goes before its name.
+    /// The number of an archive.
+    fn container(&mut self, path: &Path) -> u32 {
+        self.containers.push(Container::File(path.to_owned()));
+        self.containers.len() as u32 - 1
+    }
+
+    /// Adds the images of an archive. `folder` goes before their names.
+    fn add_all(
+        &mut self,
+        container: u32,
+        folder: &str,
+        mut members: Members<Seekable>,
+        findings: &mut Findings,
+    ) -> Result<(), DataError> {
+        while let Some(member) = members.next()? {
+            self.add(container, folder, member, findings)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a file of an archive, if it is an image. `folder` goes before its name.
     fn add(
         &mut self,
-        path: &Path,
+        container: u32,
         folder: &str,
         member: Member,
         findings: &mut Findings,
@@ -119,7 +106,7 @@ impl Images {
             findings.ignored.push(name);
             return Ok(());
         }
-        check_size(path, &name, size)?;
+        check_size(self.containers[container as usize].path(), &name, size)?;
         let place = self.regions.len();
         self.samples.push(Sample {
             name,
@@ -127,11 +114,80 @@ impl Images {
             place,
         });
         self.regions.push(Region {
-            container: 0,
+            container,
             offset,
             size,
         });
         Ok(())
+    }
+
+    /// Puts them in the order of class folders.
+    fn sort(&mut self) {
+        let samples = &mut self.samples;
+        samples.sort_by(|a, b| image_folder_order(&a.name).cmp(&image_folder_order(&b.name)));
+    }
+
+    /// Finds their labels.
+    fn listing(
+        self,
+        path: &Path,
+        options: &Options,
+        findings: &mut Findings,
+    ) -> Result<Listing, DataError> {
+        let Self {
+            mut samples,
+            regions,
+            containers,
+        } = self;
+        if samples.is_empty() {
+            let expected =
+                "a tar file with images in it, or with a tar file of images for each class";
+            let path = path.to_owned();
+            return Err(DataError::NoImages {
+                path,
+                format: Format::Tar,
+                expected,
+            });
+        }
+        let classes = match class_folders(&samples, options) {
+            Some(folders) => {
+                let mut names: Vec<String> = folders.iter().map(|&name| name.to_owned()).collect();
+                names.sort_unstable();
+                names.dedup();
+                let (classes, labels) =
+                    Classes::of_folders(path, &names, options.class_map.is_some())?;
+                let label = |folder| {
+                    let place = names.binary_search_by(|name| name.as_str().cmp(folder));
+                    labels[place.expect("every folder is in the list")]
+                };
+                let of_samples: Vec<u32> = folders.into_iter().map(label).collect();
+                for (sample, label) in samples.iter_mut().zip(of_samples) {
+                    sample.label = Some(label);
+                }
+                (classes, None)
+            }
+            None => {
+                let beside = || labels::find(path.parent()?);
+                let list = options.labels.clone().or_else(beside);
+                (
+                    folder::label(path, &mut samples, list.as_deref(), findings)?,
+                    list,
+                )
+            }
+        };
+        let (classes, labels) = classes;
+        let storage = Storage::Regions(Regions {
+            containers,
+            regions,
+            shape: None,
+        });
+        Ok(Listing {
+            path: path.to_owned(),
+            labels,
+            classes,
+            samples,
+            storage,
+        })
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::image_set::Listing;
 use crate::walk::{self, Entries};
 use crate::{
-    DataError, Findings, Format, Options, Split, archive, cifar, folder, shards, webdataset,
+    DataError, Findings, Format, Options, Split, archive, cifar, folder, imagenet, shards,
+    webdataset,
 };
 
 /// The official archive of ImageNet for a split.
@@ -98,7 +99,7 @@ pub(crate) fn list(
     match format {
         Format::Folder => folder::list(path, options, findings),
         Format::Flat => folder::list_flat(path, options, findings),
-        Format::Tar => archive::list(&tar(path, options)?, options, findings),
+        Format::Tar => list_tar(path, options, findings),
         Format::Webdataset => webdataset::list(path, options, findings),
         Format::Cifar10 => cifar::CIFAR10.list(path, options.split),
         Format::Cifar100 => cifar::CIFAR100.list(path, options.split),
@@ -112,22 +113,32 @@ pub(crate) fn list(
     }
 }
 
-/// The tar file that a path means: itself, the official one in a folder, or the only one there.
-fn tar(path: &Path, options: &Options) -> Result<PathBuf, DataError> {
+/// Lists the images of the tar file that a path means: itself, the official one in a folder, or the only
+/// one there; or of those of classes in a folder, to which one unpacks the official one.
+fn list_tar(path: &Path, options: &Options, findings: &mut Findings) -> Result<Listing, DataError> {
     if path.is_file() {
-        return Ok(path.to_owned());
+        return archive::list(path, options, findings);
     }
-    let official = path.join(official(options.split));
+    let folder = folder::of_split(path, options.split)?;
+    let official = folder.join(official(options.split));
     if official.is_file() {
-        return Ok(official);
+        return archive::list(&official, options, findings);
     }
-    let files = shards::files(path, Format::Tar, "tar", options.split)?;
-    match <[PathBuf; 1]>::try_from(files) {
-        Ok([file]) => Ok(file),
-        Err(_) => Err(DataError::NoImages {
-            path: path.to_owned(),
+    let files = shards::files(&folder, Format::Tar, "tar", options.split)?;
+    let is_class = |file: &PathBuf| {
+        let stem = file.file_stem().and_then(|stem| stem.to_str());
+        stem.is_some_and(imagenet::is_wnid)
+    };
+    match files.as_slice() {
+        [file] if !is_class(file) => archive::list(file, options, findings),
+        files if files.iter().all(is_class) => {
+            archive::list_classes(&folder, files, options, findings)
+        }
+        _ => Err(DataError::NoImages {
+            path: folder,
             format: Format::Tar,
-            expected: "one tar file, but there are several, without labels beside the images",
+            expected: "one tar file, or those of ImageNet's classes, but there are several, without \
+                       labels beside the images",
         }),
     }
 }

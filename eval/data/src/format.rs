@@ -12,7 +12,8 @@ pub enum Format {
     Folder,
     /// A folder of images, with a file of labels or without.
     Flat,
-    /// One tar file of images, in class folders or with a file of labels.
+    /// One tar file of images, in class folders or with a file of labels; or ImageNet's training images
+    /// as a tar file for each class, in a tar file or a folder.
     Tar,
     /// Tar files in which each image lies beside its label, as WebDataset has them.
     Webdataset,

@@ -103,8 +103,9 @@ pub(crate) enum Storage {
 }
 
 impl ImageSet {
-    /// Lists the images of a data set, in this order: class folders by class, and then as torchvision's
-    /// `ImageFolder`; other folders by name; archives as the images lie in them, shards by name.
+    /// Lists the images of a data set, in this order: class folders, and archives of classes, by class,
+    /// and then as torchvision's `ImageFolder`; other folders by name; other archives as the images lie
+    /// in them, shards by name.
     ///
     /// The class map is a text file with a class a line, by its folder, wnid, name or number; the class
     /// gets the number of the line, from 0, or that which stands after the name. Images of other

@@ -17,7 +17,7 @@ pub(crate) enum Container {
     /// On disk. It is opened for each image, because there may be more shards than a process may have
     /// files open.
     File(PathBuf),
-    /// On disk, and kept open.
+    /// On disk, and kept open: for small images, of which opening takes longer than reading.
     Open(PathBuf, File),
     /// Unpacked, with the name of what it was in.
     Memory(PathBuf, Vec<u8>),

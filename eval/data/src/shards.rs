@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::walk::Entries;
-use crate::{DataError, Format, Split, error};
+use crate::{DataError, Format, Split, error, folder};
 
 /// Files that a pattern may name.
 const MAX_SHARDS: usize = 1 << 20;
@@ -40,8 +40,9 @@ pub(crate) fn files(
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
+    let path = &folder::of_split(path, split)?;
     for folder in [path.to_owned(), path.join("data")] {
-        if !folder.is_dir() && folder != path {
+        if !folder.is_dir() && folder != *path {
             continue;
         }
         let mut names = Entries::of(&folder)?.files;

@@ -189,6 +189,22 @@ fn the_official_training_archive_is_of_archives() {
         }
     }
     assert_eq!(listed(&open(dir.path()).unwrap()), [("x.JPEG", None)]);
+
+    // Unpacked once.
+    let folder = dir.path().join("images/train");
+    fs::create_dir_all(&folder).unwrap();
+    for (name, bytes) in &classes {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+    for path in [&folder, &dir.path().join("images")] {
+        let set = ImageSet::open(path, &train).unwrap();
+        assert_eq!(listed(&set), expected);
+        let contents = Image::Encoded(b"n01484850_9.JPEG".to_vec());
+        assert_eq!(set.read(2).unwrap(), contents);
+    }
+    fs::write(folder.join("others.tar"), &classes[0].1).unwrap();
+    let error = ImageSet::open(&folder, &train).unwrap_err().to_string();
+    assert!(error.contains("but there are several"), "{error}");
 }
 
 #[test]
@@ -408,6 +424,12 @@ fn shards_have_labels_beside_images() {
         ..Options::default()
     };
     assert_eq!(ImageSet::open(dir.path(), &train).unwrap().len(), 1);
+    // In a folder for each split, whose files do not say it.
+    let folder = dir.path().join("splits/train");
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(dir.path().join("train-00.tar"), folder.join("00.tar")).unwrap();
+    let set = ImageSet::open(&dir.path().join("splits"), &train).unwrap();
+    assert_eq!(listed(&set), [("00.tar/x.jpg", Some(0))]);
     let missing = open(&dir.path().join("val-{00..02}.tar"))
         .unwrap_err()
         .to_string();

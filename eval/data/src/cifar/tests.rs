@@ -276,3 +276,29 @@ fn pickles_that_are_damaged_or_others_are_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn damage_anywhere_is_an_error_and_never_a_panic() {
+    let version = &CIFAR100.versions[1];
+    let dir = tempfile::tempdir().unwrap();
+    let files = fixture_files(version);
+    for (name, bytes) in &files {
+        fs::write(dir.path().join(name), bytes).unwrap();
+    }
+    let (name, whole) = &files[1];
+    // Not the pixels, of which any value is right.
+    let pixels = whole.len() - 2 * PIXELS;
+    let mut refused = 0;
+    for at in (0..pixels).chain(whole.len() - 2..whole.len()) {
+        for change in [0x01, 0x10, 0x80, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= change;
+            fs::write(dir.path().join(name), damaged).unwrap();
+            match ImageSet::open(dir.path(), &Options::default()) {
+                Ok(set) => assert!((0..set.len()).all(|index| set.read(index).is_ok())),
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(refused > 2 * pixels, "{refused} of {}", 4 * pixels);
+}
