@@ -89,6 +89,19 @@ pub fn open(
     )
 }
 
+/// A drawing as an SVG file of its own, on a ground of its own: light or dark as the reader's browser is.
+pub fn file((width, height): (f64, f64), title: &str, description: &str, drawing: &str) -> String {
+    const STYLE: &str = concat!(include_str!("palette.css"), include_str!("chart.css"));
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} \
+         {height}\" role=\"img\" aria-labelledby=\"title desc\">\n<title id=\"title\">{}</title>\n<desc \
+         id=\"desc\">{}</desc>\n<style>\n{STYLE}</style>\n<rect class=\"ground\" width=\"100%\" \
+         height=\"100%\" rx=\"6\"/>\n{drawing}\n</svg>\n",
+        Escaped(title),
+        Escaped(description)
+    )
+}
+
 /// What the colours and markers of lines stand for.
 pub fn legend<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut html = String::from("<ul class=\"legend\">");

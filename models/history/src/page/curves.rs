@@ -1,0 +1,220 @@
+//! The curves of one run.
+
+use topk_ops::accuracy::Accuracy;
+use topk_report::Escaped;
+use topk_report::text::{grouped, percent};
+
+use super::{Top, tops};
+use crate::plot::{Axis, Line, Mark, Plot, WIDE, legend, number};
+use crate::record::{Epoch, EpochTime};
+use crate::run::Run;
+
+// Numbers of lines, which choose their colours.
+const VALIDATION: usize = 0;
+const TRAINING: usize = 1;
+const AVERAGED: usize = 2;
+
+pub(super) fn section(run: &Run) -> String {
+    if run.epochs.is_empty() {
+        return "<section><h2>Curves</h2><p>No epoch has ended yet.</p></section>".to_owned();
+    }
+    let mut figures: Vec<Figure> = Vec::new();
+    figures.extend(
+        tops(run.start.k())
+            .iter()
+            .rev()
+            .map(|top| accuracy(run, top)),
+    );
+    figures.push(Figure {
+        caption: "Mean over the training images, while the network changes.".to_owned(),
+        ..Figure::new(
+            "loss",
+            "Loss",
+            vec![curve(run, "loss", TRAINING, |epoch| Some(epoch.loss))],
+        )
+    });
+    type Setting = fn(&Epoch) -> Option<f64>;
+    let settings: [(&str, &str, Setting); 3] = [
+        ("learning rate", "Learning rate", |epoch| Some(epoch.lr)),
+        ("τ", "Temperature τ of the loss", |epoch| epoch.tau),
+        ("α", "Margin α of the loss", |epoch| epoch.alpha),
+    ];
+    for (name, title, value) in settings {
+        if run.epochs.iter().any(|epoch| value(epoch).is_some()) {
+            let id = name.replace(' ', "-");
+            figures.push(Figure::new(
+                &id,
+                title,
+                vec![curve(run, name, VALIDATION, value)],
+            ));
+        }
+    }
+    figures.extend(times(run));
+    let figures = figures
+        .iter()
+        .map(|figure| figure.to_html(run.epochs.len()));
+    format!(
+        "<section><h2>Curves</h2><div class=\"charts two\">{}</div></section>",
+        figures.collect::<String>()
+    )
+}
+
+/// Accuracy on training and validation images, the best epoch marked.
+fn accuracy(run: &Run, top: &Top) -> Figure {
+    let part = |accuracy: Option<Accuracy>| top.part(&accuracy?);
+    let mut lines = vec![
+        curve(run, "validation", VALIDATION, |epoch| part(Some(epoch.val))),
+        curve(run, "training", TRAINING, |epoch| part(Some(epoch.train))),
+    ];
+    if run.epochs.iter().any(|epoch| epoch.val_ema.is_some()) {
+        let averaged = |epoch: &Epoch| part(epoch.val_ema);
+        lines.push(curve(
+            run,
+            "validation, averaged weights",
+            AVERAGED,
+            averaged,
+        ));
+    }
+    let mut figure = Figure {
+        unit: Unit::Percent,
+        ..Figure::new(&top.name, &format!("{} accuracy", top.title()), lines)
+    };
+    let best = top.best(run).and_then(|best| {
+        let val = top.best_val(run, best);
+        let is_averaged = val != best.val && Some(val) == best.val_ema;
+        let number = if is_averaged { AVERAGED } else { VALIDATION };
+        Some((best.epoch, top.part(&val)?, number))
+    });
+    if let Some((epoch, value, number)) = best {
+        let best = format!("{} % after epoch {}", percent(value), grouped(epoch));
+        figure.caption = format!("Circle: the best on the validation images, {best}.");
+        figure.marks.push(Mark {
+            number,
+            point: (epoch as f64, value),
+            title: format!("best: {best}"),
+        });
+    }
+    figure
+}
+
+fn times(run: &Run) -> Vec<Figure> {
+    if run.times.iter().all(Option::is_none) {
+        return Vec::new();
+    }
+    let line = |name: &str, number: usize, value: fn(&EpochTime) -> f64| {
+        let times = run.times.iter().enumerate();
+        let points =
+            times.map(|(at, time)| ((at + 1) as f64, time.as_ref().map_or(f64::NAN, value)));
+        Line::new(name, number, points.collect())
+    };
+    let speed = line("images/s", VALIDATION, |time| time.images_per_second);
+    let seconds = line("seconds", VALIDATION, |time| time.seconds);
+    let waiting = line("of these waiting for images", TRAINING, |time| {
+        time.waiting_seconds
+    });
+    vec![
+        Figure {
+            unit: Unit::FromZero,
+            caption: "Of training alone.".to_owned(),
+            ..Figure::new("speed", "Images per second", vec![speed])
+        },
+        Figure {
+            unit: Unit::FromZero,
+            caption: "Training and validation.".to_owned(),
+            ..Figure::new("seconds", "Seconds per epoch", vec![seconds, waiting])
+        },
+    ]
+}
+
+fn curve(run: &Run, name: &str, number: usize, value: impl Fn(&Epoch) -> Option<f64>) -> Line {
+    let points = run
+        .epochs
+        .iter()
+        .map(|epoch| (epoch.epoch as f64, value(epoch).unwrap_or(f64::NAN)));
+    Line::new(name, number, points.collect())
+}
+
+/// What values are.
+enum Unit {
+    /// Parts of 1, shown as percentages.
+    Percent,
+    Number,
+    /// Numbers that are compared with zero.
+    FromZero,
+}
+
+/// A plot with what is written around it.
+struct Figure {
+    id: String,
+    title: String,
+    caption: String,
+    unit: Unit,
+    /// Each has a point an epoch.
+    lines: Vec<Line>,
+    marks: Vec<Mark>,
+}
+
+impl Figure {
+    fn new(id: &str, title: &str, lines: Vec<Line>) -> Self {
+        Self {
+            id: id.to_owned(),
+            title: title.to_owned(),
+            caption: String::new(),
+            unit: Unit::Number,
+            lines,
+            marks: Vec::new(),
+        }
+    }
+
+    fn to_html(&self, epochs: usize) -> String {
+        let hits = (1..=epochs)
+            .map(|epoch| (epoch as f64, format!("epoch {epoch}: {}", self.said(epoch))));
+        let values = self
+            .lines
+            .iter()
+            .flat_map(|line| &line.points)
+            .map(|point| point.1);
+        let plot = Plot {
+            id: format!("curve-{}", self.id),
+            title: self.title.clone(),
+            description: format!(
+                "after the first epoch {}; after epoch {epochs} {}",
+                self.said(1),
+                self.said(epochs)
+            ),
+            size: WIDE,
+            x_label: "epoch".to_owned(),
+            x: Axis::count(1, epochs),
+            y: match self.unit {
+                Unit::Percent => Axis::percent(values),
+                Unit::Number => Axis::number(values),
+                Unit::FromZero => Axis::number(values.chain([0.0])),
+            },
+            lines: self.lines.clone(),
+            marks: self.marks.clone(),
+            hits: hits.collect(),
+        };
+        let mut html = format!("<figure class=\"panel\"><h3>{}</h3>", Escaped(&self.title));
+        if self.lines.len() > 1 {
+            html += &legend(&self.lines);
+        }
+        html += &plot.to_svg();
+        if !self.caption.is_empty() {
+            html += &format!("<figcaption>{}</figcaption>", Escaped(&self.caption));
+        }
+        html + "</figure>"
+    }
+
+    /// The values after an epoch.
+    fn said(&self, epoch: usize) -> String {
+        let values = self.lines.iter().filter_map(|line| {
+            let value = line.points[epoch - 1].1;
+            let text = match self.unit {
+                Unit::Percent => format!("{} %", percent(value)),
+                Unit::Number | Unit::FromZero => number(value),
+            };
+            value.is_finite().then(|| format!("{} {text}", line.name))
+        });
+        values.collect::<Vec<_>>().join(", ")
+    }
+}

@@ -1,0 +1,230 @@
+//! Runs that differ in some settings, and what their differences make.
+
+mod html;
+mod level;
+mod plots;
+mod reference;
+mod summary;
+mod tables;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::record::LOG;
+use crate::run::{Run, RunError};
+
+pub use level::Level;
+pub use reference::{Reference, ReferenceError, ReferenceValue};
+pub use summary::{Cell, Spread, Summary};
+
+/// The most runs that a sweep may have.
+const MAX_RUNS: usize = 10_000;
+
+/// The settings in which the runs of a sweep differ, as keys of their configurations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Axes {
+    /// What has a row for each of its values, and is the x axis of plots: `noise`.
+    pub row: String,
+    /// What together is a variant, with a column and a line of its own: `loss`, or `loss` and `tau`.
+    pub columns: Vec<String>,
+    /// What is averaged over: `seed`.
+    pub seed: String,
+}
+
+/// Runs in the subfolders of a folder.
+#[derive(Debug)]
+pub struct Sweep {
+    pub(crate) axes: Axes,
+    pub(crate) runs: Vec<SweepRun>,
+}
+
+/// A run of a sweep.
+#[derive(Debug)]
+pub struct SweepRun {
+    /// Name of its folder.
+    pub name: String,
+    /// Its configuration; empty if that is not known.
+    pub config: Map<String, Value>,
+    /// How far it is.
+    pub state: RunState,
+}
+
+/// How far a run is.
+#[derive(Debug)]
+pub enum RunState {
+    /// It has ended.
+    Finished(Run),
+    /// It has not: it is going on, or was cut off.
+    Unfinished(Run),
+    /// It has not begun.
+    Missing,
+    /// Its files are damaged.
+    Unreadable(RunError),
+}
+
+/// Why a sweep cannot be looked at.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SweepError {
+    /// The folder cannot be listed.
+    #[error("cannot list {}: {error}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// There are no runs.
+    #[error("{} has no run: each run is a folder in it, with the file {LOG}", path.display())]
+    NoRuns {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// No run can be read; this is what is wrong with the first.
+    #[error(transparent)]
+    Unreadable(RunError),
+    /// There are too many.
+    #[error("{} has more than the {MAX_RUNS} runs that a sweep may have", path.display())]
+    TooMany {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// No run has a setting of the axes.
+    #[error("no run has the setting `{key}`; there are: {known}")]
+    NoKey {
+        /// The key.
+        key: String,
+        /// The keys that runs have.
+        known: String,
+    },
+}
+
+impl Sweep {
+    /// Reads the runs in the subfolders of a folder, in the order of their names. A subfolder without a log
+    /// counts as a run that has not begun.
+    ///
+    /// # Errors
+    /// If the folder cannot be listed, has no run or more than 10,000, or no run has a setting of the axes. A
+    /// run that cannot be read is no error but [`RunState::Unreadable`].
+    pub fn discover(folder: &Path, axes: Axes) -> Result<Self, SweepError> {
+        let cannot_list = |error| SweepError::Folder {
+            path: folder.to_owned(),
+            error,
+        };
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder).map_err(cannot_list)? {
+            let entry = entry.map_err(cannot_list)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.path().is_dir() && !name.starts_with('.') {
+                names.push(name);
+            }
+            if names.len() > MAX_RUNS {
+                let path = folder.to_owned();
+                return Err(SweepError::TooMany { path });
+            }
+        }
+        names.sort();
+        let plan = names.into_iter().map(|name| (name, Map::new()));
+        Self::planned(folder, axes, plan.collect())
+    }
+
+    /// Reads the runs that were planned: the names of their folders and their configurations, by which those are
+    /// known that have not begun. Of those that have, the configuration in the log counts.
+    ///
+    /// # Errors
+    /// As [`Sweep::discover`].
+    pub fn planned(
+        folder: &Path,
+        axes: Axes,
+        plan: Vec<(String, Map<String, Value>)>,
+    ) -> Result<Self, SweepError> {
+        let path = folder.to_owned();
+        if plan.len() > MAX_RUNS {
+            return Err(SweepError::TooMany { path });
+        }
+        let runs = plan.into_iter().map(|(name, config)| {
+            let state = RunState::of(&folder.join(&name));
+            let config = state.run().map_or(config, |run| run.start.config.clone());
+            SweepRun {
+                name,
+                config,
+                state,
+            }
+        });
+        let runs: Vec<SweepRun> = runs.collect();
+        if runs.iter().all(|run| run.config.is_empty()) {
+            let mut states = runs.into_iter().map(|run| run.state);
+            return Err(states
+                .find_map(|state| match state {
+                    RunState::Unreadable(error) => Some(SweepError::Unreadable(error)),
+                    _ => None,
+                })
+                .unwrap_or(SweepError::NoRuns { path }));
+        }
+        for key in axes.keys() {
+            if !runs.iter().any(|run| run.config.contains_key(key)) {
+                let mut known: Vec<&str> = runs
+                    .iter()
+                    .flat_map(|run| run.config.keys().map(String::as_str))
+                    .collect();
+                known.sort_unstable();
+                known.dedup();
+                return Err(SweepError::NoKey {
+                    key: key.to_owned(),
+                    known: known.join(", "),
+                });
+            }
+        }
+        Ok(Self { axes, runs })
+    }
+
+    /// The runs.
+    pub fn runs(&self) -> &[SweepRun] {
+        &self.runs
+    }
+}
+
+impl Axes {
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        let columns = self.columns.iter().map(String::as_str);
+        [self.row.as_str(), self.seed.as_str()]
+            .into_iter()
+            .chain(columns)
+    }
+}
+
+impl SweepRun {
+    /// The value of a setting.
+    fn level(&self, key: &str) -> Level {
+        self.config.get(key).map_or(Level::None, Level::of)
+    }
+
+    fn column(&self, axes: &Axes) -> Vec<Level> {
+        axes.columns.iter().map(|key| self.level(key)).collect()
+    }
+}
+
+impl RunState {
+    fn of(folder: &Path) -> Self {
+        match Run::read(folder) {
+            Ok(run) if run.end.is_some() => Self::Finished(run),
+            Ok(run) => Self::Unfinished(run),
+            Err(RunError::Read { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                Self::Missing
+            }
+            Err(error) => Self::Unreadable(error),
+        }
+    }
+
+    /// What has been read.
+    pub fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Finished(run) | Self::Unfinished(run) => Some(run),
+            Self::Missing | Self::Unreadable(_) => None,
+        }
+    }
+}

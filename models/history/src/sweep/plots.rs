@@ -1,0 +1,246 @@
+//! Plots of a sweep.
+
+use topk_report::COLORS;
+use topk_report::chart::{file, text};
+use topk_report::text::percent;
+use unicode_width::UnicodeWidthStr;
+
+use super::tables::cell_text;
+use super::{Level, RunState, Summary};
+use crate::page::Top;
+use crate::plot::{Axis, Line, Plot, SMALL, Style, WIDE, sample};
+use crate::run::Run;
+
+/// Values of the row setting that are named on the axis, at most.
+const MAX_NAMES: usize = 12;
+
+impl Summary<'_> {
+    /// The plots of accuracy, as an SVG file for documents: light or dark as the reader's browser is.
+    ///
+    /// It needs a program that knows CSS variables, as every browser does.
+    pub fn to_svg(&self) -> String {
+        let plots: Vec<Plot> = self.tops().iter().map(|top| self.accuracy(top)).collect();
+        let width = WIDE.0 * plots.len() as f64;
+        let (mut head, mut left, mut top) = (String::new(), 18.0, 26.0);
+        for line in self.lines(&self.tops()[0]) {
+            let needed = 26.0 + 8.0 + 6.6 * line.name.width() as f64 + 24.0;
+            if left > 18.0 && left + needed > width {
+                (left, top) = (18.0, top + 20.0);
+            }
+            head += &format!(
+                r#"<g class="s{}" transform="translate(0 {top})">"#,
+                line.number % COLORS
+            );
+            head += &sample(&line, left);
+            text(&mut head, "start", (left + 34.0, 4.0), &line.name);
+            head += "</g>";
+            left += needed;
+        }
+        top += 20.0;
+        let mut body = head;
+        for (at, plot) in plots.iter().enumerate() {
+            let left = WIDE.0 * at as f64;
+            body += r#"<g class="title">"#;
+            text(&mut body, "start", (left + 18.0, top + 10.0), &plot.title);
+            body += "</g>";
+            body += &format!(
+                r#"<g transform="translate({left} {})">{}</g>"#,
+                top + 18.0,
+                plot.contents()
+            );
+        }
+        let title = format!("Accuracy by {}", self.sweep.axes.row);
+        let descriptions: Vec<&str> = plots.iter().map(|plot| plot.description.as_str()).collect();
+        file(
+            (width, top + 18.0 + WIDE.1),
+            &title,
+            &descriptions.join("; "),
+            &body,
+        )
+    }
+
+    /// One kind of accuracy against the row setting.
+    pub(super) fn accuracy(&self, top: &Top) -> Plot {
+        let lines = self.lines(top);
+        let reach = lines.iter().flat_map(|line| {
+            let errors = line.errors.iter().copied().chain(std::iter::repeat(None));
+            line.points.iter().zip(errors).flat_map(|(point, error)| {
+                let error = error.unwrap_or(0.0);
+                [point.1 - error, point.1 + error]
+            })
+        });
+        let described = self.cells.iter().enumerate().map(|(row, cells)| {
+            let cells = cells.iter().zip(self.column_names());
+            let cells = cells.map(|(cell, name)| format!("{name} {} %", cell_text(cell, top)));
+            format!(
+                "{}: {}",
+                self.row_name(row),
+                cells.collect::<Vec<_>>().join(", ")
+            )
+        });
+        let described: Vec<String> = described.collect();
+        Plot {
+            id: format!("by-row-{}", top.name),
+            title: format!("{} accuracy on the test images", top.title()),
+            description: described.join("; "),
+            size: WIDE,
+            x_label: self.sweep.axes.row.clone(),
+            x: self.row_axis(),
+            y: Axis::percent(reach),
+            hits: described
+                .into_iter()
+                .enumerate()
+                .map(|(row, said)| (self.row_place(row), said))
+                .collect(),
+            lines,
+            marks: Vec::new(),
+        }
+    }
+
+    /// A line for each variant, and one for what was published of it.
+    pub(super) fn lines(&self, top: &Top) -> Vec<Line> {
+        let (names, rows) = (self.column_names(), 0..self.rows.len());
+        let line = |column: usize| {
+            let spread = |row: usize| self.cells[row][column].spread(top);
+            let mean = |row| spread(row).map_or(f64::NAN, |spread| spread.mean);
+            Line {
+                errors: rows.clone().map(|row| spread(row)?.deviation).collect(),
+                ..Line::new(
+                    &names[column],
+                    column,
+                    rows.clone()
+                        .map(|row| (self.row_place(row), mean(row)))
+                        .collect(),
+                )
+            }
+        };
+        let mut lines: Vec<Line> = (0..names.len()).map(line).collect();
+        for (column, name) in names.iter().enumerate() {
+            let points = rows
+                .clone()
+                .filter_map(|row| Some((self.row_place(row), self.published(row, column, top)?)));
+            let points: Vec<(f64, f64)> = points.collect();
+            if let Some(reference) = self.reference.filter(|_| !points.is_empty()) {
+                lines.push(Line {
+                    style: Style::Dashed,
+                    ..Line::new(&format!("{}: {name}", reference.name), column, points)
+                });
+            }
+        }
+        lines
+    }
+
+    /// Numbers stand where they belong, other values side by side.
+    fn row_place(&self, row: usize) -> f64 {
+        let are_numbers = self.rows.iter().all(|row| matches!(row, Level::Number(_)));
+        match &self.rows[row] {
+            Level::Number(value) if are_numbers => *value,
+            _ => row as f64,
+        }
+    }
+
+    fn row_axis(&self) -> Axis {
+        let rows = self.rows.len();
+        let ticks = (0..rows).map(|row| (self.row_place(row), self.rows[row].text()));
+        let mut axis = Axis::exactly(ticks.collect());
+        let step = rows.div_ceil(MAX_NAMES);
+        let mut at = 0;
+        axis.ticks.retain(|_| {
+            at += 1;
+            (at - 1) % step == 0
+        });
+        axis
+    }
+
+    /// Learning curves for each value of the row setting: the same axes for all.
+    pub(super) fn learning_curves(&self, top: &Top) -> Vec<Plot> {
+        let names = self.column_names();
+        let lines: Vec<Vec<Line>> = self
+            .cells
+            .iter()
+            .map(|cells| {
+                let mut lines = Vec::new();
+                for (column, cell) in cells.iter().enumerate() {
+                    let runs = self.followed(&cell.runs);
+                    let mean = |part: &dyn Fn(&Run, usize) -> Option<f64>| {
+                        let epochs = runs.iter().map(|run| run.epochs.len()).min().unwrap_or(0);
+                        let points = (0..epochs).map(|at| {
+                            let parts: Option<Vec<f64>> =
+                                runs.iter().map(|run| part(run, at)).collect();
+                            let mean =
+                                parts.map(|parts| parts.iter().sum::<f64>() / parts.len() as f64);
+                            ((at + 1) as f64, mean.unwrap_or(f64::NAN))
+                        });
+                        points.collect::<Vec<_>>()
+                    };
+                    let val = mean(&|run, at| top.part(&run.epochs[at].val));
+                    let train = mean(&|run, at| top.part(&run.epochs[at].train));
+                    lines.push(Line::new(&names[column], column, val));
+                    lines.push(Line {
+                        style: Style::Dashed,
+                        ..Line::new(&format!("{}, training", names[column]), column, train)
+                    });
+                }
+                lines
+            })
+            .collect();
+        let points = || lines.iter().flatten().flat_map(|line| &line.points);
+        let y = Axis::percent(points().map(|point| point.1));
+        let epochs = lines
+            .iter()
+            .flatten()
+            .map(|line| line.points.len())
+            .max()
+            .unwrap_or(0);
+        if epochs == 0 {
+            return Vec::new();
+        }
+        let plots = lines.into_iter().enumerate().map(|(row, lines)| {
+            let said = |at: usize| {
+                let values = lines.iter().filter_map(|line| {
+                    let value = line.points.get(at)?.1;
+                    value
+                        .is_finite()
+                        .then(|| format!("{} {} %", line.name, percent(value)))
+                });
+                values.collect::<Vec<_>>().join(", ")
+            };
+            let own = lines
+                .iter()
+                .map(|line| line.points.len())
+                .max()
+                .unwrap_or(0);
+            let hits =
+                (0..own).map(|at| ((at + 1) as f64, format!("epoch {}: {}", at + 1, said(at))));
+            Plot {
+                id: format!("learning-{row}"),
+                title: self.row_name(row),
+                description: format!("after epoch {own} {}", said(own.saturating_sub(1))),
+                size: SMALL,
+                x_label: "epoch".to_owned(),
+                x: Axis::count(1, epochs),
+                y: y.clone(),
+                hits: hits.collect(),
+                lines,
+                marks: Vec::new(),
+            }
+        });
+        plots.collect()
+    }
+
+    /// The runs whose curves are averaged: those that have ended, or if none has, those that have begun.
+    fn followed(&self, runs: &[usize]) -> Vec<&Run> {
+        let runs = || runs.iter().map(|&run| &self.sweep.runs[run].state);
+        let ended: Vec<&Run> = runs()
+            .filter(|state| matches!(state, RunState::Finished(_)))
+            .filter_map(RunState::run)
+            .collect();
+        if !ended.is_empty() {
+            return ended;
+        }
+        runs()
+            .filter_map(RunState::run)
+            .filter(|run| !run.epochs.is_empty())
+            .collect()
+    }
+}

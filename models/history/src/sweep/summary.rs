@@ -1,0 +1,315 @@
+//! Means and standard deviations over the seeds of a sweep.
+
+use serde::Serialize;
+use topk_report::text::grouped;
+
+use super::level::variant;
+use super::{Axes, Level, Reference, RunState, Sweep, SweepRun};
+use crate::page::{Top, plain, progress, tops};
+use crate::record::BEST1;
+use crate::run::Run;
+
+/// Settings that say where a run is computed and not what.
+const PLACES: [&str; 4] = ["device", "out", "root", "threads"];
+
+/// A sweep as a table: a cell for each value of the row setting and each variant.
+///
+/// Accuracies are those on the test images: top-k of the checkpoint with the best validation top-k, top-1 of that
+/// with the best validation top-1. Only runs that have ended count; the others are named.
+#[derive(Debug)]
+pub struct Summary<'a> {
+    pub(super) sweep: &'a Sweep,
+    pub(super) reference: Option<&'a Reference>,
+    /// The k of top-k; `None` if runs differ in it or do not say it.
+    pub k: Option<usize>,
+    /// Values of the row setting, ascending.
+    pub rows: Vec<Level>,
+    /// Variants, ascending.
+    pub columns: Vec<Vec<Level>>,
+    /// Seeds, ascending.
+    pub seeds: Vec<Level>,
+    /// For each row a cell for each column.
+    pub cells: Vec<Vec<Cell>>,
+    /// What a reader of the numbers must know, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// The runs with the same settings but for the seed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Cell {
+    /// Places of the runs in [`Sweep::runs`].
+    #[serde(skip)]
+    pub runs: Vec<usize>,
+    /// Seeds of the sweep for which there is no run.
+    pub missing: Vec<Level>,
+    /// Runs that should be: those that are and those that are missing.
+    pub expected: usize,
+    /// Runs that have ended.
+    pub finished: usize,
+    /// Top-1 accuracy, 0 to 1.
+    pub top1: Option<Spread>,
+    /// Top-k accuracy, 0 to 1.
+    pub topk: Option<Spread>,
+}
+
+/// Accuracies of several runs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// Number of runs.
+    pub runs: usize,
+    /// Their mean.
+    pub mean: f64,
+    /// Their standard deviation, with one run less in the denominator; `None` of a single run.
+    pub deviation: Option<f64>,
+}
+
+impl Spread {
+    /// Of at least one value.
+    fn of(values: &[f64]) -> Option<Self> {
+        let runs = values.len();
+        if runs == 0 {
+            return None;
+        }
+        let mean = values.iter().sum::<f64>() / runs as f64;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        Some(Self {
+            runs,
+            mean,
+            deviation: (runs > 1).then(|| (squares / (runs - 1) as f64).sqrt()),
+        })
+    }
+}
+
+impl Cell {
+    pub(crate) fn spread(&self, top: &Top) -> Option<Spread> {
+        if top.checkpoint == BEST1 {
+            self.top1
+        } else {
+            self.topk
+        }
+    }
+}
+
+impl<'a> Summary<'a> {
+    /// The summary of a sweep, beside published numbers if there are any.
+    pub fn new(sweep: &'a Sweep, reference: Option<&'a Reference>) -> Self {
+        let axes = &sweep.axes;
+        let known = || sweep.runs.iter().filter(|run| !run.config.is_empty());
+        let rows = sorted(known().map(|run| run.level(&axes.row)));
+        let columns = sorted(known().map(|run| run.column(axes)));
+        let seeds = sorted(known().map(|run| run.level(&axes.seed)));
+        let ks = sorted(known().map(|run| run.level("topk")));
+        let k = match &ks[..] {
+            [Level::Number(k)] if *k >= 1.0 => Some(*k as usize),
+            _ => None,
+        };
+        let cells = rows.iter().map(|row| {
+            let cells = columns
+                .iter()
+                .map(|column| cell(sweep, &seeds, row, column));
+            cells.collect()
+        });
+        let mut summary = Self {
+            cells: cells.collect(),
+            sweep,
+            reference,
+            k,
+            rows,
+            columns,
+            seeds,
+            notes: Vec::new(),
+        };
+        summary.notes = summary.caveats();
+        summary
+    }
+
+    /// The kinds of accuracy, top-k first.
+    pub(crate) fn tops(&self) -> Vec<Top> {
+        let mut tops = tops(self.k);
+        tops.reverse();
+        tops
+    }
+
+    pub(crate) fn column_names(&self) -> Vec<String> {
+        let names = self
+            .columns
+            .iter()
+            .map(|column| variant(&self.sweep.axes.columns, column));
+        names.collect()
+    }
+
+    pub(crate) fn row_name(&self, row: usize) -> String {
+        format!("{} {}", self.sweep.axes.row, self.rows[row].text())
+    }
+
+    /// The published accuracy for a cell, 0 to 1.
+    pub(crate) fn published(&self, row: usize, column: usize, top: &Top) -> Option<f64> {
+        let value = self.reference?.of(&self.rows[row], &self.columns[column])?;
+        let percent = if top.checkpoint == BEST1 {
+            value.top1
+        } else {
+            value.topk
+        };
+        percent.map(|percent| percent / 100.0)
+    }
+
+    fn caveats(&self) -> Vec<String> {
+        let Axes { seed, columns, .. } = &self.sweep.axes;
+        let mut notes = Vec::new();
+        for run in &self.sweep.runs {
+            let RunState::Finished(finished) = &run.state else {
+                notes.push(format!("{} does not count: {}", run.name, run.progress()));
+                continue;
+            };
+            for top in self.tops() {
+                if test(finished, &top).is_none() {
+                    notes.push(format!(
+                        "{} has no {} accuracy on test images",
+                        run.name, top.name
+                    ));
+                }
+            }
+        }
+        for (row, cells) in self.cells.iter().enumerate() {
+            for (column, cell) in cells.iter().enumerate() {
+                let of = format!("{}, {}", self.row_name(row), self.column_names()[column]);
+                if !cell.missing.is_empty() {
+                    let seeds: Vec<String> = cell.missing.iter().map(Level::text).collect();
+                    notes.push(format!(
+                        "There is no run for {of}, {seed} {}",
+                        seeds.join(", ")
+                    ));
+                }
+                let runs = || cell.runs.iter().map(|&run| &self.sweep.runs[run]);
+                for level in &self.seeds {
+                    let same = runs().filter(|run| run.level(seed) == *level);
+                    let same: Vec<&str> = same.map(|run| run.name.as_str()).collect();
+                    if same.len() > 1 {
+                        let same = same.join(" and ");
+                        notes.push(format!(
+                            "{same} are both of {of}, {seed} {}: both count",
+                            level.text()
+                        ));
+                    }
+                }
+            }
+        }
+        for (at, column) in self.columns.iter().enumerate() {
+            let axes = &self.sweep.axes;
+            let runs = self.sweep.runs.iter().filter(|run| !run.config.is_empty());
+            let runs: Vec<&SweepRun> = runs.filter(|run| run.column(axes) == *column).collect();
+            let keys = sorted(runs.iter().flat_map(|run| run.config.keys()));
+            for key in keys {
+                if PLACES.contains(&key.as_str())
+                    || [&axes.row, seed].contains(&key)
+                    || columns.contains(key)
+                {
+                    continue;
+                }
+                let values = sorted(
+                    runs.iter()
+                        .map(|run| run.config.get(key).map_or_else(|| "–".to_owned(), plain)),
+                );
+                if values.len() > 1 {
+                    let name = &self.column_names()[at];
+                    notes.push(format!(
+                        "The runs of {name} also differ in {key}: {}",
+                        values.join(", ")
+                    ));
+                }
+            }
+        }
+        if let Some(reference) = self.reference {
+            let is_here = |value: &&super::ReferenceValue| {
+                let mut rows = self.rows.iter();
+                rows.any(|row| self.columns.iter().any(|column| value.is_for(row, column)))
+            };
+            let (all, here) = (
+                reference.values.len(),
+                reference.values.iter().filter(is_here).count(),
+            );
+            if here < all {
+                let (elsewhere, all) = (grouped(all - here), grouped(all));
+                notes.push(format!(
+                    "Not in the sweep: {elsewhere} of the {all} settings of {}",
+                    reference.name
+                ));
+            }
+        }
+        notes
+    }
+}
+
+fn cell(sweep: &Sweep, seeds: &[Level], row: &Level, column: &[Level]) -> Cell {
+    let axes = &sweep.axes;
+    let is_here = |run: &SweepRun| {
+        !run.config.is_empty() && run.level(&axes.row) == *row && run.column(axes) == column
+    };
+    let runs: Vec<usize> = (0..sweep.runs.len())
+        .filter(|&run| is_here(&sweep.runs[run]))
+        .collect();
+    let here = || runs.iter().map(|&run| &sweep.runs[run]);
+    let finished = || {
+        here().filter_map(|run| match &run.state {
+            RunState::Finished(run) => Some(run),
+            _ => None,
+        })
+    };
+    let has_run = |seed: &&Level| here().any(|run| run.level(&axes.seed) == **seed);
+    let missing: Vec<Level> = seeds
+        .iter()
+        .filter(|seed| !has_run(seed))
+        .cloned()
+        .collect();
+    let spread = |top: &Top| {
+        let values: Vec<f64> = finished().filter_map(|run| test(run, top)).collect();
+        Spread::of(&values)
+    };
+    let [top1, topk] = [Some(1), None].map(|k| tops(k).pop().and_then(|top| spread(&top)));
+    Cell {
+        expected: runs.len() + missing.len(),
+        finished: finished().count(),
+        missing,
+        top1,
+        topk,
+        runs,
+    }
+}
+
+/// The test accuracy of the checkpoint that is best by the same kind of accuracy.
+pub(crate) fn test(run: &Run, top: &Top) -> Option<f64> {
+    top.part(&run.checkpoint(top.checkpoint)?.test?)
+}
+
+impl SweepRun {
+    /// How far the run is.
+    pub(crate) fn progress(&self) -> String {
+        match &self.state {
+            RunState::Finished(_) => "finished".to_owned(),
+            RunState::Unfinished(run) => format!("not finished, {}", progress(run)),
+            RunState::Missing => "not begun".to_owned(),
+            RunState::Unreadable(error) => error.to_string(),
+        }
+    }
+}
+
+fn sorted<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut values: Vec<T> = values.collect();
+    values.sort();
+    values.dedup();
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deviation_is_that_of_a_sample() {
+        let spread = Spread::of(&[0.5, 0.7, 0.9]).unwrap();
+        assert!((spread.mean - 0.7).abs() < 1e-12);
+        assert!((spread.deviation.unwrap() - 0.2).abs() < 1e-12);
+        assert_eq!(Spread::of(&[0.5]).unwrap().deviation, None);
+        assert_eq!(Spread::of(&[]), None);
+    }
+}

@@ -1,0 +1,197 @@
+//! The page of a run.
+
+mod synthetic;
+
+use synthetic::{Plan, opened_and_closed};
+use topk_history::{Run, run_page};
+use topk_testing::{Site, browse_alone};
+
+fn plan(epochs: usize) -> Plan {
+    Plan {
+        loss: "svm",
+        noise: 0.6,
+        seed: 1,
+        epochs,
+    }
+}
+
+/// The page without style sheet and script.
+fn body(run: &Run) -> String {
+    let page = run_page(run);
+    let start = page.find("<body>").unwrap();
+    page[start..page.rfind("<script>").unwrap()].to_owned()
+}
+
+#[test]
+fn the_numbers_are_those_of_the_checkpoints() {
+    let run = plan(30).run(30);
+    let body = body(&run);
+    for name in ["best1", "bestk"] {
+        let checkpoint = run.checkpoint(name).unwrap();
+        let (val, test) = (checkpoint.val, checkpoint.test.unwrap());
+        let cells: String = [val.top1(), val.topk(), test.top1(), test.topk()]
+            .iter()
+            .map(|part| format!("<td class=\"n\">{:.2}</td>", 100.0 * part))
+            .collect();
+        let row = format!(
+            "<tr><th scope=\"row\">{name}</th><td class=\"n\">{}</td>{cells}\
+             <td>{name}.safetensors, {name}.onnx</td></tr>",
+            checkpoint.epoch
+        );
+        assert!(body.contains(&row), "{row}");
+    }
+    assert!(body.contains("30 epochs on 45,000 images of 100 classes, 5,000 held out"));
+    assert!(body.contains("<th scope=\"row\">batch-size</th><td>64</td>"));
+    assert!(!body.contains("class=\"warn\""));
+}
+
+#[test]
+fn a_run_of_any_length_has_a_page() {
+    for (epochs, after) in [(300, 0), (300, 1), (300, 2), (1, 1), (1000, 1000)] {
+        let run = plan(epochs).run(after);
+        let body = body(&run);
+        opened_and_closed(&body);
+        for word in ["NaN", "inf", "undefined"] {
+            assert!(!body.contains(word), "{word} after {after} of {epochs}");
+        }
+        assert_eq!(
+            body.contains(&format!(
+                "The run has not ended: this is after epoch {after} of {epochs}"
+            )),
+            run.end.is_none()
+        );
+        assert!(run_page(&run).len() < 1 << 20);
+    }
+}
+
+#[test]
+fn what_went_wrong_is_said() {
+    let mut run = plan(30).run(12);
+    for at in [6, 7] {
+        run.epochs[at].loss = f64::NAN;
+        run.epochs[at].skipped_steps = 700;
+    }
+    run.times[3] = None;
+    run.epochs[2].val.images = 0;
+    run.epochs[2].val.top1_correct = 0;
+    run.epochs[2].val.topk_correct = 0;
+    let body = body(&run);
+    assert!(!body.contains("NaN"));
+    assert!(body.contains("The loss is not a number in 2 epochs, first in epoch 7."));
+    assert!(body.contains("1,400 steps were left out because the gradient was not finite."));
+    // Two pieces of a line, and a gap.
+    let loss = &body[body.find("id=\"curve-loss\"").unwrap()..];
+    let loss = &loss[..loss.find("</svg>").unwrap()];
+    assert_eq!(loss.matches("<path class=\"line\"").count(), 2);
+}
+
+#[test]
+fn what_there_is_is_drawn() {
+    let mut run = plan(30).run(30);
+    let curves = |run: &Run| -> Vec<String> {
+        let ids = body(run);
+        let ids = ids.split("<svg id=\"curve-").skip(1);
+        ids.map(|rest| rest[..rest.find('"').unwrap()].to_owned())
+            .collect()
+    };
+    let all = [
+        "top-5",
+        "top-1",
+        "loss",
+        "learning-rate",
+        "speed",
+        "seconds",
+    ];
+    assert_eq!(curves(&run), all);
+    for epoch in &mut run.epochs {
+        epoch.tau = Some(1.0 / epoch.epoch as f64);
+        epoch.val_ema = Some(epoch.val);
+    }
+    run.times = vec![None; 30];
+    assert_eq!(
+        curves(&run),
+        ["top-5", "top-1", "loss", "learning-rate", "τ"]
+    );
+    assert!(body(&run).contains("validation, averaged weights"));
+    run.start.config.insert("topk".to_owned(), 1.into());
+    assert_eq!(curves(&run)[..2], ["top-1", "loss"]);
+}
+
+#[test]
+fn the_best_epoch_is_marked_where_its_checkpoint_says() {
+    let mut run = plan(30).run(30);
+    let mark = |run: &Run| {
+        let body = body(run);
+        let mark = &body[body.find("<circle class=\"best\"").unwrap()..];
+        mark[mark.find("<title>").unwrap() + 7..mark.find("</title>").unwrap()].to_owned()
+    };
+    let best = run.bestk().unwrap();
+    let (epoch, part) = (best.epoch, 100.0 * best.val.topk());
+    assert_eq!(mark(&run), format!("best: {part:.2} % after epoch {epoch}"));
+    // Averaged weights were kept.
+    let mut averaged = run.epochs[9].val;
+    averaged.topk_correct += 50;
+    run.epochs[9].val_ema = Some(averaged);
+    let checkpoint = &mut run.end.as_mut().unwrap().checkpoints[1];
+    (checkpoint.epoch, checkpoint.val) = (10, averaged);
+    let part = 100.0 * averaged.topk();
+    assert_eq!(mark(&run), format!("best: {part:.2} % after epoch 10"));
+    assert!(body(&run).contains("<g class=\"s2\"><circle class=\"best\""));
+}
+
+#[test]
+fn names_cannot_become_markup() {
+    let evil = "<script>alert('\"&')</script>";
+    let mut run = plan(3).run(3);
+    run.start.device = evil.to_owned();
+    for key in ["model", "loss", evil] {
+        run.start.config.insert(key.to_owned(), evil.into());
+    }
+    for checkpoint in &mut run.end.as_mut().unwrap().checkpoints {
+        checkpoint.name = evil.to_owned();
+        checkpoint.checkpoint = evil.to_owned();
+    }
+    let page = run_page(&run);
+    assert!(!page.contains(evil));
+    assert_eq!(page.matches("<script").count(), 1);
+    for address in ["http:", "https:", "url(", "@import", "href="] {
+        assert!(!page.contains(address), "{address}");
+    }
+}
+
+/// Measures a page in a frame as wide as a telephone.
+const VISIT: &str = r#"<!doctype html>
+<script type="module">
+const frame = document.createElement("iframe");
+frame.style.width = "420px";
+frame.src = "/run.html";
+frame.onload = () => {
+  const page = frame.contentDocument;
+  const body = page.querySelector("table.epochs").tBodies[0];
+  const first = () => body.rows[0].cells[0].textContent;
+  const before = first();
+  page.querySelector("table.epochs").tHead.rows[0].cells[0].firstChild.click();
+  fetch("/result", { method: "POST", body: JSON.stringify({
+    title: page.title,
+    overflow: page.documentElement.scrollWidth - page.documentElement.clientWidth,
+    first: [before, first()],
+    plots: [...page.querySelectorAll("svg[id]")].map((svg) => svg.getBoundingClientRect().width > 300),
+  }) });
+};
+document.documentElement.append(frame);
+</script>"#;
+
+#[test]
+fn in_a_browser_it_fits_a_telephone() {
+    let site = Site::new()
+        .file("/index.html", VISIT)
+        .file("/run.html", run_page(&plan(30).run(30)));
+    let Some(found) = browse_alone("in_a_browser_it_fits_a_telephone", site, "/index.html") else {
+        return;
+    };
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    assert_eq!(found["title"], "densenet40-40, svm, noise 0.6, seed 1");
+    assert_eq!(found["overflow"], 0);
+    assert_eq!(found["first"], serde_json::json!(["30", "1"]));
+    assert_eq!(found["plots"], serde_json::json!(vec![true; 6]));
+}
