@@ -40,6 +40,16 @@ fn the_numbers_are_those_of_the_checkpoints() {
         );
         assert!(body.contains(&row), "{row}");
     }
+    for (name, best) in [
+        ("top-1", run.best1().unwrap()),
+        ("top-5", run.bestk().unwrap()),
+    ] {
+        let card = &body[body.find(&format!("<h2>Best {name}</h2>")).unwrap()..];
+        let card = &card[..card.find("</article>").unwrap()];
+        let after = format!("after epoch {}, the best {name} on", best.epoch);
+        assert!(card.contains(&after), "{card}");
+    }
+    assert_ne!(run.best1().unwrap().epoch, run.bestk().unwrap().epoch);
     assert!(body.contains("30 epochs on 45,000 images of 100 classes, 5,000 held out"));
     assert!(body.contains("<th scope=\"row\">batch-size</th><td>64</td>"));
     assert!(!body.contains("class=\"warn\""));

@@ -250,6 +250,24 @@ fn errors_say_what_is_wrong() {
         error.starts_with("no run has the setting `los`; there are: alpha, batch-size, "),
         "{error}"
     );
+    let many = tempfile::tempdir().unwrap();
+    let plan = |runs: usize| -> Vec<_> {
+        let configs = (0..runs).map(|run| json!({ "noise": run, "loss": run, "seed": 1 }));
+        let configs = configs.map(|config| config.as_object().unwrap().clone());
+        configs
+            .enumerate()
+            .map(|(run, config)| (run.to_string(), config))
+            .collect()
+    };
+    let planned = |runs| Sweep::planned(many.path(), axes(), plan(runs));
+    assert_eq!(planned(100).unwrap().runs().len(), 100);
+    let error = planned(101).unwrap_err().to_string();
+    assert!(
+        error.starts_with("the runs have 101 values of `noise` and 101 variants, too many"),
+        "{error}"
+    );
+    let error = planned(1001).unwrap_err();
+    assert!(matches!(error, SweepError::TooMany { .. }), "{error}");
     let empty = tempfile::tempdir().unwrap();
     let error = Sweep::discover(empty.path(), axes()).unwrap_err();
     assert!(matches!(error, SweepError::NoRuns { .. }), "{error}");

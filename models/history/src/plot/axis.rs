@@ -20,9 +20,10 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// An axis around parts of 1, in percent.
+    /// An axis around parts of 1, in percent; what reaches beyond 0 and 1 is cut off there.
     pub(crate) fn percent(values: impl Iterator<Item = f64>) -> Self {
-        let (low, high) = range(values).unwrap_or((0.0, 1.0));
+        let parts = values.map(|value| value.clamp(0.0, 1.0));
+        let (low, high) = range(parts).unwrap_or((0.0, 1.0));
         Self::of_ticks(percent_ticks(low, high), percent_label, false)
     }
 

@@ -146,7 +146,8 @@ impl Plot {
             }
             for (point, error) in series.points.iter().zip(&series.errors) {
                 if let Some(error) = error.filter(|_| point.1.is_finite()) {
-                    let ends = [point.1 - error, point.1 + error].map(|end| place(&(point.0, end)));
+                    let ends = [point.1 - error, point.1 + error]
+                        .map(|end| place(&(point.0, end.clamp(self.y.low, self.y.high))));
                     line(&mut svg, "whisker", ends[0], ends[1]);
                     for (x, y) in ends {
                         line(&mut svg, "whisker", (x - 3.5, y), (x + 3.5, y));

@@ -92,11 +92,16 @@ impl Summary<'_> {
         if plots.is_empty() {
             return String::new();
         }
+        let left_out = match self.rows.len() - plots.len() {
+            0 => String::new(),
+            _ => format!(" Of the first {} values.", plots.len()),
+        };
         let mut html = format!(
             "<section><h2>Learning curves</h2><p>{} accuracy after each epoch, mean over {}; on the training images as \
-             they are trained on, while the network changes.</p>",
+             they are trained on, while the network changes.{}</p>",
             top.title(),
-            Escaped(&self.sweep.axes.seed)
+            Escaped(&self.sweep.axes.seed),
+            left_out,
         );
         let mut keys = Vec::new();
         for (column, name) in self.column_names().iter().enumerate() {

@@ -8,12 +8,14 @@ use serde_json::Value;
 use crate::page::plain;
 use crate::plot::number;
 
-/// A value of a setting. Numbers come before texts, both ascending.
+/// A value of a setting. They are ordered by kind, then ascending.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Level {
     /// The setting is absent or null.
     None,
+    /// Yes or no.
+    Flag(bool),
     /// A number.
     Number(f64),
     /// Anything else, as a text.
@@ -25,6 +27,7 @@ impl Level {
     pub(crate) fn of(value: &Value) -> Self {
         match value {
             Value::Null => Self::None,
+            Value::Bool(flag) => Self::Flag(*flag),
             Value::Number(number) => number
                 .as_f64()
                 .map_or_else(|| Self::Text(number.to_string()), Self::Number),
@@ -36,6 +39,7 @@ impl Level {
     pub(crate) fn text(&self) -> String {
         match self {
             Self::None => "–".to_owned(),
+            Self::Flag(flag) => flag.to_string(),
             Self::Number(value) => number(*value),
             Self::Text(text) => text.clone(),
         }
@@ -45,7 +49,7 @@ impl Level {
     fn named(&self, key: &str) -> Option<String> {
         match self {
             Self::None => None,
-            Self::Number(_) => Some(format!("{key} {}", self.text())),
+            Self::Flag(_) | Self::Number(_) => Some(format!("{key} {}", self.text())),
             Self::Text(text) => Some(text.clone()),
         }
     }
@@ -53,8 +57,9 @@ impl Level {
     fn rank(&self) -> u8 {
         match self {
             Self::None => 0,
-            Self::Number(_) => 1,
-            Self::Text(_) => 2,
+            Self::Flag(_) => 1,
+            Self::Number(_) => 2,
+            Self::Text(_) => 3,
         }
     }
 }
@@ -76,6 +81,7 @@ pub(crate) fn variant(keys: &[String], levels: &[Level]) -> String {
 impl Ord for Level {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
+            (Self::Flag(a), Self::Flag(b)) => a.cmp(b),
             (Self::Number(a), Self::Number(b)) => a.total_cmp(b),
             (Self::Text(a), Self::Text(b)) => a.cmp(b),
             (a, b) => a.rank().cmp(&b.rank()),
@@ -123,5 +129,7 @@ mod tests {
             "tau 0.5, svm"
         );
         assert_eq!(variant(&keys, &[Level::None, levels[4].clone()]), "svm");
+        let flag = Level::of(&json!(false));
+        assert_eq!(variant(&["augment".to_owned()], &[flag]), "augment false");
     }
 }

@@ -22,7 +22,9 @@ pub use reference::{Reference, ReferenceError, ReferenceValue};
 pub use summary::{Cell, Spread, Summary};
 
 /// The most runs that a sweep may have.
-const MAX_RUNS: usize = 10_000;
+const MAX_RUNS: usize = 1_000;
+/// The most cells that its table may have.
+const MAX_CELLS: usize = 10_000;
 
 /// The settings in which the runs of a sweep differ, as keys of their configurations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +95,19 @@ pub enum SweepError {
         /// The folder.
         path: PathBuf,
     },
+    /// The axes have too many values.
+    #[error(
+        "the runs have {rows} values of `{row}` and {columns} variants, too many for a table: at most \
+         {MAX_CELLS} cells may be, so choose other settings for rows and columns"
+    )]
+    TooManyCells {
+        /// The key of the rows.
+        row: String,
+        /// Number of its values.
+        rows: usize,
+        /// Number of variants.
+        columns: usize,
+    },
     /// No run has a setting of the axes.
     #[error("no run has the setting `{key}`; there are: {known}")]
     NoKey {
@@ -108,7 +123,8 @@ impl Sweep {
     /// counts as a run that has not begun.
     ///
     /// # Errors
-    /// If the folder cannot be listed, has no run or more than 10,000, or no run has a setting of the axes. A
+    /// If the folder cannot be listed, has no run or more than 1,000, or no run has a setting of the axes, or their values make a
+    /// table of more than 10,000 cells. A
     /// run that cannot be read is no error but [`RunState::Unreadable`].
     pub fn discover(folder: &Path, axes: Axes) -> Result<Self, SweepError> {
         let cannot_list = |error| SweepError::Folder {
@@ -179,12 +195,36 @@ impl Sweep {
                 });
             }
         }
-        Ok(Self { axes, runs })
+        let sweep = Self { axes, runs };
+        let (rows, columns) = (sweep.rows().len(), sweep.columns().len());
+        if rows * columns > MAX_CELLS {
+            return Err(SweepError::TooManyCells {
+                row: sweep.axes.row,
+                rows,
+                columns,
+            });
+        }
+        Ok(sweep)
     }
 
     /// The runs.
     pub fn runs(&self) -> &[SweepRun] {
         &self.runs
+    }
+
+    /// The runs whose configuration is known.
+    fn known(&self) -> impl Iterator<Item = &SweepRun> {
+        self.runs.iter().filter(|run| !run.config.is_empty())
+    }
+
+    /// Values of the row setting, ascending.
+    fn rows(&self) -> Vec<Level> {
+        sorted(self.known().map(|run| run.level(&self.axes.row)))
+    }
+
+    /// Variants, ascending.
+    fn columns(&self) -> Vec<Vec<Level>> {
+        sorted(self.known().map(|run| run.column(&self.axes)))
     }
 }
 
@@ -227,4 +267,12 @@ impl RunState {
             Self::Missing | Self::Unreadable(_) => None,
         }
     }
+}
+
+/// Ascending, each value once.
+fn sorted<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut values: Vec<T> = values.collect();
+    values.sort();
+    values.dedup();
+    values
 }

@@ -11,6 +11,8 @@ use crate::page::Top;
 use crate::plot::{Axis, Line, Plot, SMALL, Style, WIDE, sample};
 use crate::run::Run;
 
+/// Values of the row setting that have learning curves, at most.
+const MAX_CURVES: usize = 24;
 /// Values of the row setting that are named on the axis, at most.
 const MAX_NAMES: usize = 12;
 
@@ -152,12 +154,13 @@ impl Summary<'_> {
         axis
     }
 
-    /// Learning curves for each value of the row setting: the same axes for all.
+    /// Learning curves for each of the first values of the row setting: the same axes for all.
     pub(super) fn learning_curves(&self, top: &Top) -> Vec<Plot> {
         let names = self.column_names();
         let lines: Vec<Vec<Line>> = self
             .cells
             .iter()
+            .take(MAX_CURVES)
             .map(|cells| {
                 let mut lines = Vec::new();
                 for (column, cell) in cells.iter().enumerate() {

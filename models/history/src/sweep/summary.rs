@@ -4,7 +4,7 @@ use serde::Serialize;
 use topk_report::text::grouped;
 
 use super::level::variant;
-use super::{Axes, Level, Reference, RunState, Sweep, SweepRun};
+use super::{Axes, Level, Reference, RunState, Sweep, SweepRun, sorted};
 use crate::page::{Top, plain, progress, tops};
 use crate::record::BEST1;
 use crate::run::Run;
@@ -94,19 +94,25 @@ impl<'a> Summary<'a> {
     /// The summary of a sweep, beside published numbers if there are any.
     pub fn new(sweep: &'a Sweep, reference: Option<&'a Reference>) -> Self {
         let axes = &sweep.axes;
-        let known = || sweep.runs.iter().filter(|run| !run.config.is_empty());
-        let rows = sorted(known().map(|run| run.level(&axes.row)));
-        let columns = sorted(known().map(|run| run.column(axes)));
-        let seeds = sorted(known().map(|run| run.level(&axes.seed)));
-        let ks = sorted(known().map(|run| run.level("topk")));
+        let (rows, columns) = (sweep.rows(), sweep.columns());
+        let seeds = sorted(sweep.known().map(|run| run.level(&axes.seed)));
+        let ks = sorted(sweep.known().map(|run| run.level("topk")));
         let k = match &ks[..] {
             [Level::Number(k)] if *k >= 1.0 => Some(*k as usize),
             _ => None,
         };
-        let cells = rows.iter().map(|row| {
-            let cells = columns
-                .iter()
-                .map(|column| cell(sweep, &seeds, row, column));
+        let mut places = vec![vec![Vec::new(); columns.len()]; rows.len()];
+        for (at, run) in sweep.runs.iter().enumerate() {
+            let place = (
+                rows.binary_search(&run.level(&axes.row)),
+                columns.binary_search(&run.column(axes)),
+            );
+            if let (false, (Ok(row), Ok(column))) = (run.config.is_empty(), place) {
+                places[row][column].push(at);
+            }
+        }
+        let cells = places.into_iter().map(|places| {
+            let cells = places.into_iter().map(|runs| cell(sweep, &seeds, runs));
             cells.collect()
         });
         let mut summary = Self {
@@ -196,8 +202,8 @@ impl<'a> Summary<'a> {
         }
         for (at, column) in self.columns.iter().enumerate() {
             let axes = &self.sweep.axes;
-            let runs = self.sweep.runs.iter().filter(|run| !run.config.is_empty());
-            let runs: Vec<&SweepRun> = runs.filter(|run| run.column(axes) == *column).collect();
+            let runs = self.sweep.known().filter(|run| run.column(axes) == *column);
+            let runs: Vec<&SweepRun> = runs.collect();
             let keys = sorted(runs.iter().flat_map(|run| run.config.keys()));
             for key in keys {
                 if PLACES.contains(&key.as_str())
@@ -240,14 +246,9 @@ impl<'a> Summary<'a> {
     }
 }
 
-fn cell(sweep: &Sweep, seeds: &[Level], row: &Level, column: &[Level]) -> Cell {
+/// Of the runs in these places.
+fn cell(sweep: &Sweep, seeds: &[Level], runs: Vec<usize>) -> Cell {
     let axes = &sweep.axes;
-    let is_here = |run: &SweepRun| {
-        !run.config.is_empty() && run.level(&axes.row) == *row && run.column(axes) == column
-    };
-    let runs: Vec<usize> = (0..sweep.runs.len())
-        .filter(|&run| is_here(&sweep.runs[run]))
-        .collect();
     let here = || runs.iter().map(|&run| &sweep.runs[run]);
     let finished = || {
         here().filter_map(|run| match &run.state {
@@ -291,13 +292,6 @@ impl SweepRun {
             RunState::Unreadable(error) => error.to_string(),
         }
     }
-}
-
-fn sorted<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
-    let mut values: Vec<T> = values.collect();
-    values.sort();
-    values.dedup();
-    values
 }
 
 #[cfg(test)]
