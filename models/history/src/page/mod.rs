@@ -135,8 +135,8 @@ pub(crate) fn progress(run: &Run) -> String {
 fn about(run: &Run) -> String {
     let start = &run.start;
     let mut html = format!(
-        "<p>{} epochs on {} of {} classes, {} held out for validation. {} parameters, trained on {}.",
-        grouped(run.epochs.len()),
+        "<p>{} on {} of {} classes, {} held out for validation. {} parameters, trained on {}.",
+        counted(run.epochs.len()),
         images(start.train_images),
         grouped(start.classes),
         grouped(start.val_images),
@@ -172,10 +172,9 @@ fn warnings(run: &Run) -> Vec<String> {
     let not_finite = |epoch: &&Epoch| !epoch.loss.is_finite();
     if let Some(first) = run.epochs.iter().find(not_finite) {
         let epochs = run.epochs.iter().filter(not_finite).count();
-        let s = if epochs == 1 { "" } else { "s" };
         warnings.push(format!(
-            "The loss is not a number in {} epoch{s}, first in epoch {}.",
-            grouped(epochs),
+            "The loss is not a number in {}, first in epoch {}.",
+            counted(epochs),
             grouped(first.epoch)
         ));
     }
@@ -192,6 +191,12 @@ fn warnings(run: &Run) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// `1 epoch`, `2 epochs`.
+fn counted(epochs: usize) -> String {
+    let s = if epochs == 1 { "" } else { "s" };
+    format!("{} epoch{s}", grouped(epochs))
 }
 
 /// `2 h 5 min`, to two units.
@@ -304,7 +309,7 @@ fn epochs(run: &Run) -> String {
     let shown = run.epochs.len().min(MAX_ROWS);
     let mut html = String::from("<section><h2>Epochs</h2><details><summary>");
     html += &match run.epochs.len() - shown {
-        0 => format!("All {} epochs as numbers, the last first", grouped(shown)),
+        0 => format!("All {} as numbers, the last first", counted(shown)),
         _ => format!(
             "The last {} epochs as numbers, the last first",
             grouped(shown)
