@@ -142,10 +142,7 @@ impl Preprocessor {
         self.limits.check_bytes("its crops", crops)?;
         self.crops.resize(crops as usize, 0);
 
-        let source = Source {
-            size: from,
-            pixels: &image.pixels,
-        };
+        let source = Source::of(image);
         let kind = (self.preprocessing.interpolation, self.preprocessing.pillow);
         if windows.len() == 1 && resized == crops {
             // The region is the crop.

@@ -39,7 +39,7 @@ impl RgbImage {
     }
 
     /// Takes a size and returns the buffer of its pixels, which are black.
-    fn clear(&mut self, width: u32, height: u32) -> &mut [u8] {
+    pub(crate) fn clear(&mut self, width: u32, height: u32) -> &mut [u8] {
         (self.width, self.height) = (width, height);
         self.pixels.clear();
         self.pixels.resize(width as usize * height as usize * 3, 0);

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ImageError, Interpolation, Limits};
+use crate::{ImageError, Interpolation, Limits, RgbImage};
 use weights::Weights;
 
 /// The version of Pillow whose pixels are computed.
@@ -40,13 +40,36 @@ impl Pillow {
     }
 }
 
-/// RGB pixels to resize.
+/// RGB pixels to resize: an image or a part of one.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     /// Columns and rows.
     pub(crate) size: [u32; 2],
-    /// Row by row.
+    /// Row by row, from its first pixel on.
     pub(crate) pixels: &'a [u8],
+    /// Bytes from one row to the next.
+    pub(crate) stride: usize,
+}
+
+impl<'a> Source<'a> {
+    /// All of an image.
+    pub(crate) fn of(image: &'a RgbImage) -> Self {
+        Self {
+            size: [image.width, image.height],
+            pixels: &image.pixels,
+            stride: 3 * image.width as usize,
+        }
+    }
+
+    /// A part of it, which must lie inside.
+    pub(crate) fn part(self, part: &Region) -> Self {
+        let begin = part.rows.start as usize * self.stride + 3 * part.columns.start as usize;
+        Self {
+            size: [part.columns.len() as u32, part.rows.len() as u32],
+            pixels: &self.pixels[begin..],
+            ..self
+        }
+    }
 }
 
 /// A part of an image, from its first column and row on.
@@ -77,7 +100,7 @@ impl Resampler {
         out: &mut [u8],
     ) -> Result<(), ImageError> {
         let from = source.size;
-        let stride = 3 * from[0] as usize;
+        let stride = source.stride;
         let width = 3 * region.columns.len();
         if to[0] != from[0] {
             let columns = region.columns.clone();

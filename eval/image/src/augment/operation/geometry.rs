@@ -1,0 +1,69 @@
+use crate::RgbImage;
+
+/// Mirrors an image left to right.
+pub(super) fn flip(image: &mut RgbImage) {
+    let pixels = image.pixels.as_chunks_mut::<3>().0;
+    for row in pixels.chunks_exact_mut(image.width as usize) {
+        row.reverse();
+    }
+}
+
+/// Takes a part, from a column and a row on, that may begin or end outside. `out` is black.
+pub(super) fn crop(image: &RgbImage, [x, y]: [i64; 2], out: &mut RgbImage) {
+    let columns = overlap(x, out.width, image.width);
+    let rows = overlap(y, out.height, image.height);
+    let bytes = 3 * columns.len;
+    let source = image.pixels.chunks_exact(3 * image.width as usize);
+    let target = out.pixels.chunks_exact_mut(3 * out.width as usize);
+    let source = source.skip(rows.from).take(rows.len);
+    for (out, pixels) in target.skip(rows.to).zip(source) {
+        out[3 * columns.to..][..bytes].copy_from_slice(&pixels[3 * columns.from..][..bytes]);
+    }
+}
+
+/// What a window shows of an axis.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::augment) struct Overlap {
+    /// The first pixel that is seen.
+    pub(in crate::augment) from: usize,
+    /// Where in the window it is.
+    pub(in crate::augment) to: usize,
+    /// How many are.
+    pub(in crate::augment) len: usize,
+}
+
+/// What a window of `size` pixels from `at` on shows of an axis of `image` pixels.
+pub(in crate::augment) fn overlap(at: i64, size: u32, image: u32) -> Overlap {
+    let first = at.clamp(0, i64::from(image));
+    let end = at
+        .saturating_add(i64::from(size))
+        .clamp(first, i64::from(image));
+    Overlap {
+        from: first as usize,
+        // A window that shows nothing may lie anywhere.
+        to: first.saturating_sub(at).clamp(0, i64::from(size)) as usize,
+        len: (end - first) as usize,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_shows_what_is_inside() {
+        let seen = |at, size, image| {
+            let Overlap { from, to, len } = overlap(at, size, image);
+            [from, to, len]
+        };
+        assert_eq!(seen(0, 5, 5), [0, 0, 5]);
+        assert_eq!(seen(-2, 5, 5), [0, 2, 3]);
+        assert_eq!(seen(3, 5, 5), [3, 0, 2]);
+        assert_eq!(seen(-2, 9, 5), [0, 2, 5]);
+        assert_eq!(seen(2, 2, 5), [2, 0, 2]);
+        for at in [-5, 5, i64::MIN, i64::MAX] {
+            let [from, to, len] = seen(at, 5, 5);
+            assert!(from <= 5 && to <= 5 && len == 0, "{at}");
+        }
+    }
+}
