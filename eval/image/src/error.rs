@@ -90,6 +90,20 @@ pub enum ImageError {
         /// Rows of the resized image.
         height: u32,
     },
+    /// A random crop does not fit into the padded image.
+    #[error(
+        "a crop of {} x {} pixels does not fit into the image of {} x {} with {padding} pixels of \
+         padding: take a smaller crop, more padding, or a resized crop",
+        .size[0], .size[1], .image[0], .image[1]
+    )]
+    RandomCrop {
+        /// Columns and rows of the crop.
+        size: [u32; 2],
+        /// Columns and rows of the image.
+        image: [u32; 2],
+        /// Pixels added on each side.
+        padding: u32,
+    },
 }
 
 fn hex(bytes: &[u8]) -> String {

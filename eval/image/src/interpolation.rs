@@ -33,6 +33,18 @@ impl fmt::Display for Interpolation {
 }
 
 impl Interpolation {
+    /// The one that is displayed so.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let all = [
+            Self::Box,
+            Self::Bilinear,
+            Self::Hamming,
+            Self::Bicubic,
+            Self::Lanczos,
+        ];
+        all.into_iter().find(|kind| kind.to_string() == name)
+    }
+
     /// How far from the centre weights reach, in pixels of the smaller image.
     pub(crate) fn support(self) -> f64 {
         match self {

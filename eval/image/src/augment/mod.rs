@@ -1,10 +1,51 @@
 //! Augmentation of training images, bit for bit as torchvision on Pillow does it.
 //!
-//! A [`Canvas`] does [`Operation`]s; given the same numbers, its pixels are those of torchvision 0.26 on
-//! x86-64.
+//! An [`Augmentation`] says what is done at random. An [`Augmenter`] draws from it, for every image,
+//! the [`Operation`]s with their numbers, and a [`Canvas`] does these; given the same numbers, its
+//! pixels are those of torchvision 0.26 on x86-64.
+//!
+//! All random numbers come from the caller's generator. With one for each image, the pixels do not
+//! depend on which thread makes them.
+//!
+//! ```
+//! use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+//! use topk_image::augment::{Augmentation, Augmenter};
+//! use topk_image::{Limits, Normalization};
+//!
+//! let augmentation: Augmentation = "resized-crop:224,flip,rand-augment:2:9".parse()?;
+//! let mut augmenter = Augmenter::new(augmentation, Limits::default())?;
+//! let mut generator = ChaCha8Rng::seed_from_u64(0);
+//! # let encoded = include_bytes!("../../tests/data/images/progressive.jpg");
+//! let image = augmenter.apply(encoded, &mut generator)?; // the bytes of a file
+//! assert_eq!([image.width(), image.height()], [224, 224]);
+//!
+//! let mut input = vec![0.0; 3 * 224 * 224];
+//! image.normalize(&Normalization::IMAGENET.table(), &mut generator, &mut input);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+mod augmenter;
 mod canvas;
+mod crop;
+mod erasing;
+mod error;
+mod jitter;
 mod operation;
+mod planes;
+mod policy;
+mod resized_crop;
+mod spec;
+#[cfg(test)]
+mod statistics;
+mod text;
 
+pub use augmenter::{Augmented, Augmenter};
 pub use canvas::Canvas;
+pub use crop::{RandomCrop, RandomHorizontalFlip};
+pub use erasing::{ErasingValue, RandomErasing};
+pub use error::AugmentationError;
+pub use jitter::ColorJitter;
 pub use operation::{Operation, Rect};
+pub use policy::{RandAugment, TrivialAugmentWide};
+pub use resized_crop::RandomResizedCrop;
+pub use spec::{Augmentation, Step};

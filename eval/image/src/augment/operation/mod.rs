@@ -7,6 +7,8 @@ mod hue;
 mod sharpness;
 mod tables;
 
+pub(super) use geometry::{Overlap, overlap};
+
 use serde::{Deserialize, Serialize};
 
 use crate::resize::{Region, Resampler, Source};

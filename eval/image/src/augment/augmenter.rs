@@ -1,0 +1,183 @@
+use rand::Rng;
+
+use super::planes::{Shown, normalize_shown};
+use super::{Augmentation, AugmentationError, Canvas, Operation, RandomErasing};
+use crate::decode::decode_into;
+use crate::{ImageError, Limits, NormalizationTable, RgbImage};
+
+/// Decodes and augments one image after the other, each thread with its own. Buffers are kept.
+#[derive(Debug)]
+pub struct Augmenter {
+    augmentation: Augmentation,
+    limits: Limits,
+    decoded: RgbImage,
+    operations: Vec<Operation>,
+    canvas: Canvas,
+}
+
+/// An augmented image.
+#[derive(Clone, Copy, Debug)]
+pub struct Augmented<'a> {
+    image: &'a RgbImage,
+    operations: &'a [Operation],
+    erasing: Option<RandomErasing>,
+}
+
+impl<'a> Augmented<'a> {
+    /// Columns.
+    pub fn width(&self) -> u32 {
+        self.image.width
+    }
+
+    /// Rows.
+    pub fn height(&self) -> u32 {
+        self.image.height
+    }
+
+    /// `height × width × 3` values, red first.
+    pub fn pixels(&self) -> &'a [u8] {
+        &self.image.pixels
+    }
+
+    /// What was drawn and done.
+    pub fn operations(&self) -> &'a [Operation] {
+        self.operations
+    }
+
+    /// Writes the normalised values, `3 × height × width`, of which some may be erased.
+    ///
+    /// # Panics
+    ///
+    /// If `out` has another length than [`pixels`](Self::pixels).
+    pub fn normalize(
+        &self,
+        table: &NormalizationTable,
+        generator: &mut (impl Rng + ?Sized),
+        out: &mut [f32],
+    ) {
+        table.normalize_interleaved(self.pixels(), out);
+        if let Some(erasing) = self.erasing {
+            erasing.apply([self.width(), self.height()], generator, out);
+        }
+    }
+}
+
+impl Augmenter {
+    /// Prepares for many images.
+    ///
+    /// # Errors
+    ///
+    /// If a number of the augmentation is out of range.
+    pub fn new(augmentation: Augmentation, limits: Limits) -> Result<Self, AugmentationError> {
+        let augmentation = augmentation.check()?;
+        Ok(Self {
+            canvas: Canvas::new(augmentation.pillow, limits),
+            augmentation,
+            limits,
+            decoded: RgbImage::default(),
+            operations: Vec::new(),
+        })
+    }
+
+    /// What is done to images.
+    pub fn augmentation(&self) -> &Augmentation {
+        &self.augmentation
+    }
+
+    /// Decodes and augments an image.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be decoded, takes more memory than allowed, or is smaller than a random crop.
+    pub fn apply(
+        &mut self,
+        encoded: &[u8],
+        generator: &mut (impl Rng + ?Sized),
+    ) -> Result<Augmented<'_>, ImageError> {
+        decode_into(encoded, &self.limits, None, &mut self.decoded)?;
+        let size = [self.decoded.width, self.decoded.height];
+        self.augmentation
+            .draw(size, generator, &mut self.operations)?;
+        let image = self.canvas.apply(&self.operations, &self.decoded)?;
+        Ok(Augmented {
+            image,
+            operations: &self.operations,
+            erasing: self.augmentation.erasing,
+        })
+    }
+
+    /// Augments an image that has been decoded.
+    ///
+    /// # Errors
+    ///
+    /// If it has no pixels, takes more memory than allowed, or is smaller than a random crop.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many pixels as the width and height say.
+    pub fn apply_to(
+        &mut self,
+        image: &RgbImage,
+        generator: &mut (impl Rng + ?Sized),
+    ) -> Result<Augmented<'_>, ImageError> {
+        let RgbImage { width, height, .. } = *image;
+        if width == 0 || height == 0 {
+            return Err(ImageError::NoPixels { width, height });
+        }
+        self.augmentation
+            .draw([width, height], generator, &mut self.operations)?;
+        let image = self.canvas.apply(&self.operations, image)?;
+        Ok(Augmented {
+            image,
+            operations: &self.operations,
+            erasing: self.augmentation.erasing,
+        })
+    }
+
+    /// Augments and normalises an image whose pixels lie in planes (channels, height, width), such as
+    /// those of CIFAR: as [`apply_to`](Self::apply_to) and [`Augmented::normalize`] do it, but without
+    /// bringing the planes together where no more is done than a crop and a flip.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply_to`](Self::apply_to).
+    ///
+    /// # Panics
+    ///
+    /// If there are not three planes of the size that the shape says, or if `out` has not
+    /// `3 × height × width` values of the image after [`Augmentation::size`].
+    pub fn normalize_planes(
+        &mut self,
+        shape: [usize; 3],
+        planes: &[u8],
+        table: &NormalizationTable,
+        generator: &mut (impl Rng + ?Sized),
+        out: &mut [f32],
+    ) -> Result<(), ImageError> {
+        let [channels, height, width] = shape;
+        assert_eq!((channels, planes.len()), (3, 3 * height * width));
+        let image = [width as u32, height as u32];
+        if planes.is_empty() {
+            let [width, height] = image;
+            return Err(ImageError::NoPixels { width, height });
+        }
+        self.augmentation
+            .draw(image, generator, &mut self.operations)?;
+        let size = match Shown::after(&self.operations, image) {
+            Some(shown) => {
+                normalize_shown(shown, image, planes, table, out);
+                shown.size
+            }
+            None => {
+                self.decoded = RgbImage::of_planes(shape, planes);
+                let image = self.canvas.apply(&self.operations, &self.decoded)?;
+                table.normalize_interleaved(&image.pixels, out);
+                [image.width, image.height]
+            }
+        };
+        if let Some(erasing) = self.augmentation.erasing {
+            erasing.apply(size, generator, out);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+use rand::{Rng, RngExt};
+use rand_distr::StandardNormal;
+use serde::{Deserialize, Serialize};
+
+use super::error::{check_probability, check_range};
+use super::resized_crop::{TRIES, check_ratio, draw_place, draw_sides};
+use super::{AugmentationError, Rect};
+
+/// torchvision's `RandomErasing`: a rectangle of normalised values is replaced.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RandomErasing {
+    /// Probability that it is done to an image.
+    pub p: f64,
+    /// The smallest and the largest part of the image's area.
+    pub scale: [f64; 2],
+    /// The smallest and the largest of height / width.
+    pub ratio: [f64; 2],
+    /// What is put in place.
+    pub value: ErasingValue,
+}
+
+/// What is put in place of erased values.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ErasingValue {
+    /// 0, the mean.
+    #[default]
+    Zero,
+    /// For each value a number of its own, with mean 0 and variance 1.
+    Random,
+}
+
+/// torchvision's: one image of two, 2 to 33 % of the area, proportions from 0.3 to 3.3, 0.
+impl Default for RandomErasing {
+    fn default() -> Self {
+        Self {
+            p: 0.5,
+            scale: [0.02, 0.33],
+            ratio: [0.3, 3.3],
+            value: ErasingValue::Zero,
+        }
+    }
+}
+
+impl RandomErasing {
+    pub(super) fn check(&self) -> Result<(), AugmentationError> {
+        check_probability("p of random-erasing", self.p)?;
+        let part = |part| (0.0..=1.0).contains(&part);
+        check_range(
+            "the scale of random-erasing",
+            self.scale,
+            "a range from 0 to 1",
+            part,
+        )?;
+        check_ratio("the ratio of random-erasing", self.ratio)
+    }
+
+    /// Draws a rectangle and erases it, in an image of three planes.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many values as columns and rows say, or the probability is none.
+    pub fn apply(
+        &self,
+        [width, height]: [u32; 2],
+        generator: &mut (impl Rng + ?Sized),
+        values: &mut [f32],
+    ) {
+        let plane = width as usize * height as usize;
+        assert_eq!(values.len(), 3 * plane);
+        let Some(rect) = self.draw([width, height], generator) else {
+            return;
+        };
+        for row in values.chunks_exact_mut(plane).flat_map(|plane| {
+            let rows = plane.chunks_exact_mut(width as usize);
+            rows.skip(rect.y as usize).take(rect.height as usize)
+        }) {
+            let erased = &mut row[rect.x as usize..][..rect.width as usize];
+            match self.value {
+                ErasingValue::Zero => erased.fill(0.0),
+                ErasingValue::Random => {
+                    erased.fill_with(|| generator.sample(StandardNormal));
+                }
+            }
+        }
+    }
+
+    /// Draws a rectangle smaller than the image along both axes, unless ten tries fail.
+    fn draw(&self, image: [u32; 2], generator: &mut (impl Rng + ?Sized)) -> Option<Rect> {
+        if !generator.random_bool(self.p) {
+            return None;
+        }
+        for _ in 0..TRIES {
+            let [height, width] = draw_sides(image, self.scale, self.ratio, generator);
+            if width < f64::from(image[0]) && height < f64::from(image[1]) {
+                let size = [width, height].map(|side| side as u32);
+                return Some(draw_place(size, image, generator));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::augment::statistics::generator;
+
+    #[test]
+    fn a_rectangle_of_all_planes_is_erased() {
+        const SIZE: [u32; 2] = [40, 30];
+        let mut generator = generator();
+        let erasing = RandomErasing {
+            p: 1.0,
+            ..RandomErasing::default()
+        };
+        let mut areas = 0.0;
+        for _ in 0..2000 {
+            let mut values = vec![1.0; 3 * 40 * 30];
+            erasing.apply(SIZE, &mut generator, &mut values);
+            let erased: Vec<usize> = (0..1200).filter(|&i| values[i] == 0.0).collect();
+            let (first, last) = (erased[0], erased[erased.len() - 1]);
+            let [width, height] = [last % 40 - first % 40 + 1, last / 40 - first / 40 + 1];
+            assert_eq!(erased.len(), width * height);
+            let (red, others) = values.split_at(1200);
+            assert!(others.chunks(1200).all(|plane| plane == red));
+            assert!(width < 40 && height < 30);
+            areas += erased.len() as f64 / 1200.0;
+        }
+        // The mean of 2 to 33 %; the largest of long shapes do not fit.
+        assert!((0.15..0.19).contains(&(areas / 2000.0)), "{areas}");
+    }
+
+    #[test]
+    fn random_values_have_mean_0_and_variance_1() {
+        let erasing = RandomErasing {
+            p: 1.0,
+            scale: [0.3, 0.3],
+            ratio: [1.0, 1.0],
+            value: ErasingValue::Random,
+        };
+        let mut values = vec![f32::NAN; 3 * 200 * 200];
+        erasing.apply([200, 200], &mut generator(), &mut values);
+        values.retain(|value| !value.is_nan());
+        let count = values.len() as f32;
+        assert!((count / 120_000.0 - 0.3).abs() < 0.01, "{count}");
+        let mean = values.iter().sum::<f32>() / count;
+        let variance = values.iter().map(|value| value * value).sum::<f32>() / count;
+        assert!(
+            mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05,
+            "{mean} {variance}"
+        );
+    }
+
+    #[test]
+    fn images_are_erased_with_the_probability() {
+        let erasing = RandomErasing {
+            p: 0.25,
+            ..RandomErasing::default()
+        };
+        let mut generator = generator();
+        let erased = (0..10_000).filter(|_| erasing.draw([32, 32], &mut generator).is_some());
+        assert!(erased.count().abs_diff(2500) < 300);
+    }
+}

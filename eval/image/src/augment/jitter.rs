@@ -1,0 +1,136 @@
+use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+
+use super::error::check_range;
+use super::{AugmentationError, Operation};
+
+/// torchvision's `ColorJitter`: brightness, contrast, saturation and hue change by random factors, in
+/// random order. Each is a range from the smallest to the largest.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColorJitter {
+    /// Factors of brightness, at least 0; none is changed from 1 to 1.
+    pub brightness: [f64; 2],
+    /// Factors of contrast, as those of brightness.
+    pub contrast: [f64; 2],
+    /// Factors of saturation, as those of brightness.
+    pub saturation: [f64; 2],
+    /// By what parts of the circle hues are turned, from −½ to ½; none is from 0 to 0.
+    pub hue: [f64; 2],
+}
+
+impl ColorJitter {
+    /// Factors so far from 1, but not below 0, and hues so far from 0.
+    pub fn new(brightness: f64, contrast: f64, saturation: f64, hue: f64) -> Self {
+        Self {
+            brightness: around_1(brightness),
+            contrast: around_1(contrast),
+            saturation: around_1(saturation),
+            hue: around_0(hue),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), AugmentationError> {
+        for (what, factors) in [
+            ("brightness of color-jitter", self.brightness),
+            ("contrast of color-jitter", self.contrast),
+            ("saturation of color-jitter", self.saturation),
+        ] {
+            let expected = "a distance of at least 0, or a range from 0 to at most 1000000";
+            check_range(what, factors, expected, |factor| {
+                (0.0..=1e6).contains(&factor)
+            })?;
+        }
+        let expected = "a distance from 0 to 0.5, or a range from -0.5 to 0.5";
+        let hue = "hue of color-jitter";
+        check_range(hue, self.hue, expected, |turn| (-0.5..=0.5).contains(&turn))
+    }
+
+    pub(super) fn draw(&self, generator: &mut (impl Rng + ?Sized), out: &mut Vec<Operation>) {
+        type New = fn(f64) -> Operation;
+        let mut changes: [([f64; 2], f64, New); 4] = [
+            (self.brightness, 1.0, Operation::Brightness),
+            (self.contrast, 1.0, Operation::Contrast),
+            (self.saturation, 1.0, Operation::Saturation),
+            (self.hue, 0.0, Operation::Hue),
+        ];
+        changes.shuffle(generator);
+        for ([low, high], none, new) in changes {
+            if [low, high] != [none; 2] {
+                out.push(new(generator.random_range(low..=high)));
+            }
+        }
+    }
+}
+
+pub(super) fn around_1(distance: f64) -> [f64; 2] {
+    // A distance that is no number stays none, to be refused.
+    let low = 1.0 - distance;
+    [if low < 0.0 { 0.0 } else { low }, 1.0 + distance]
+}
+
+pub(super) fn around_0(distance: f64) -> [f64; 2] {
+    [-distance, distance]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::augment::statistics::{assert_equally_likely, generator};
+
+    #[test]
+    fn all_orders_are_as_likely_and_factors_even() {
+        let jitter = ColorJitter::new(0.4, 1.5, 0.25, 0.1);
+        jitter.check().unwrap();
+        let mut generator = generator();
+        let mut orders: HashMap<String, u32> = HashMap::new();
+        let mut tenths = [[0; 10]; 4];
+        for _ in 0..24_000 {
+            let mut drawn = Vec::new();
+            jitter.draw(&mut generator, &mut drawn);
+            let names = drawn.iter().map(|operation| {
+                let (name, kind, value, [low, high]) = match *operation {
+                    Operation::Brightness(factor) => ('b', 0, factor, [0.6, 1.4]),
+                    Operation::Contrast(factor) => ('c', 1, factor, [0.0, 2.5]),
+                    Operation::Saturation(factor) => ('s', 2, factor, [0.75, 1.25]),
+                    Operation::Hue(turn) => ('h', 3, turn, [-0.1, 0.1]),
+                    other => panic!("{other:?}"),
+                };
+                assert!((low..=high).contains(&value), "{operation:?}");
+                let tenth = (value - low) / (high - low) * 10.0;
+                tenths[kind][(tenth as usize).min(9)] += 1;
+                name
+            });
+            *orders.entry(names.collect()).or_default() += 1;
+        }
+        let orders: Vec<u32> = orders.into_values().collect();
+        assert_eq!(orders.len(), 24);
+        assert_equally_likely(&orders);
+        tenths
+            .iter()
+            .for_each(|tenths| assert_equally_likely(tenths));
+    }
+
+    #[test]
+    fn what_does_not_change_is_not_done() {
+        let mut drawn = Vec::new();
+        ColorJitter::new(0.0, 0.0, 0.0, 0.2).draw(&mut generator(), &mut drawn);
+        assert!(matches!(drawn[..], [Operation::Hue(_)]), "{drawn:?}");
+    }
+
+    #[test]
+    fn what_has_no_meaning_is_refused() {
+        for (jitter, what) in [
+            (ColorJitter::new(-0.1, 0.0, 0.0, 0.0), "brightness"),
+            (ColorJitter::new(0.0, f64::NAN, 0.0, 0.0), "contrast"),
+            (ColorJitter::new(0.0, 0.0, f64::INFINITY, 0.0), "saturation"),
+            (ColorJitter::new(0.0, 0.0, 0.0, 0.6), "hue"),
+        ] {
+            let error = jitter.check().unwrap_err().to_string();
+            assert!(error.starts_with(what), "{error}");
+        }
+    }
+}

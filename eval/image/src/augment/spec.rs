@@ -1,0 +1,114 @@
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AugmentationError, ColorJitter, Operation, RandAugment, RandomCrop, RandomErasing,
+    RandomHorizontalFlip, RandomResizedCrop, TrivialAugmentWide,
+};
+use crate::{ImageError, Pillow};
+
+/// What is done to images at random, from decoded pixels to normalised values.
+///
+/// It is written and read as steps with commas between them, `crop:4,flip` or `none`. Options follow a
+/// step after colons, in their order or by name; sizes are columns and rows:
+///
+/// | step | options, with what holds without them |
+/// | --- | --- |
+/// | `crop` | `padding=0`, `size` of the image |
+/// | `flip` | `p=0.5` |
+/// | `resized-crop` | `size`, `scale=0.08..1`, `ratio=0.75..1.3333333333333333`, `interpolation=bilinear` |
+/// | `color-jitter` | `brightness=0`, `contrast=0`, `saturation=0`, `hue=0`: distances, or ranges such as `0.5..1` |
+/// | `rand-augment` | `ops=2`, `magnitude=9`, `bins=31` |
+/// | `trivial-augment` | `bins=31` |
+/// | `random-erasing` | `p=0.5`, `scale=0.02..0.33`, `ratio=0.3..3.3`, `value=zero` or `random` |
+///
+/// For example `resized-crop:224:scale=0.2..1,flip,color-jitter:0.4:0.4:0.4:0.1,random-erasing:0.25`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Augmentation {
+    /// What is done to pixels, in this order.
+    pub steps: Vec<Step>,
+    /// What is done to normalised values.
+    #[serde(default)]
+    pub erasing: Option<RandomErasing>,
+    /// Whose pixels they are. It is no part of the text.
+    #[serde(default)]
+    pub pillow: Pillow,
+}
+
+/// A step of an [`Augmentation`].
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Step {
+    /// A part of the padded image.
+    Crop(RandomCrop),
+    /// Mirroring left to right.
+    Flip(RandomHorizontalFlip),
+    /// A part of the image, resized.
+    ResizedCrop(RandomResizedCrop),
+    /// Other colours.
+    ColorJitter(ColorJitter),
+    /// Operations of one strength.
+    RandAugment(RandAugment),
+    /// An operation of any strength.
+    TrivialAugment(TrivialAugmentWide),
+}
+
+impl Augmentation {
+    /// Checks all numbers.
+    ///
+    /// # Errors
+    ///
+    /// If one is out of range.
+    pub fn check(self) -> Result<Self, AugmentationError> {
+        for step in &self.steps {
+            match step {
+                Step::Crop(step) => step.check(),
+                Step::Flip(step) => step.check(),
+                Step::ResizedCrop(step) => step.check(),
+                Step::ColorJitter(step) => step.check(),
+                Step::RandAugment(step) => step.check(),
+                Step::TrivialAugment(step) => step.check(),
+            }?;
+        }
+        if let Some(erasing) = &self.erasing {
+            erasing.check()?;
+        }
+        Ok(self)
+    }
+
+    /// Columns and rows that images of a size have after it.
+    pub fn size(&self, image: [u32; 2]) -> [u32; 2] {
+        self.steps.iter().fold(image, |image, step| match step {
+            Step::Crop(crop) => crop.size.unwrap_or(image),
+            Step::ResizedCrop(crop) => crop.size,
+            _ => image,
+        })
+    }
+
+    /// Draws what is done to the pixels of an image of so many columns and rows.
+    pub(super) fn draw(
+        &self,
+        mut image: [u32; 2],
+        generator: &mut (impl Rng + ?Sized),
+        out: &mut Vec<Operation>,
+    ) -> Result<(), ImageError> {
+        out.clear();
+        for step in &self.steps {
+            let before = out.len();
+            match step {
+                Step::Crop(step) => out.push(step.draw(image, generator)?),
+                Step::Flip(step) => out.extend(step.draw(generator)),
+                Step::ResizedCrop(step) => out.push(step.draw(image, generator)),
+                Step::ColorJitter(step) => step.draw(generator, out),
+                Step::RandAugment(step) => step.draw(image, generator, out),
+                Step::TrivialAugment(step) => out.extend(step.draw(generator)),
+            }
+            for operation in &out[before..] {
+                image = operation.size(image);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,257 @@
+//! Augmentations as they are written on a command line: steps with commas between them, their options
+//! after colons.
+
+pub(super) mod options;
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::jitter::{around_0, around_1};
+use super::{
+    Augmentation, AugmentationError, ColorJitter, ErasingValue, RandAugment, RandomCrop,
+    RandomErasing, RandomHorizontalFlip, RandomResizedCrop, Step, TrivialAugmentWide,
+};
+use crate::Interpolation;
+use options::{Range, Syntax};
+
+static CROP: Syntax<2> = Syntax {
+    step: "crop",
+    options: ["padding", "size"],
+    example: "crop:4",
+};
+static FLIP: Syntax<1> = Syntax {
+    step: "flip",
+    options: ["p"],
+    example: "flip:0.5",
+};
+static RESIZED_CROP: Syntax<4> = Syntax {
+    step: "resized-crop",
+    options: ["size", "scale", "ratio", "interpolation"],
+    example: "resized-crop:224:scale=0.08..1",
+};
+static COLOR_JITTER: Syntax<4> = Syntax {
+    step: "color-jitter",
+    options: ["brightness", "contrast", "saturation", "hue"],
+    example: "color-jitter:0.4:0.4:0.4:0.1",
+};
+static RAND_AUGMENT: Syntax<3> = Syntax {
+    step: "rand-augment",
+    options: ["ops", "magnitude", "bins"],
+    example: "rand-augment:2:9",
+};
+static TRIVIAL_AUGMENT: Syntax<1> = Syntax {
+    step: "trivial-augment",
+    options: ["bins"],
+    example: "trivial-augment",
+};
+static RANDOM_ERASING: Syntax<4> = Syntax {
+    step: "random-erasing",
+    options: ["p", "scale", "ratio", "value"],
+    example: "random-erasing:0.25",
+};
+
+impl FromStr for Augmentation {
+    type Err = AugmentationError;
+
+    fn from_str(text: &str) -> Result<Self, AugmentationError> {
+        let mut augmentation = Self::default();
+        if text.trim() == NONE {
+            return Ok(augmentation);
+        }
+        for step in text.split(',').map(str::trim) {
+            if augmentation.erasing.is_some() {
+                return Err(AugmentationError::ErasingIsLast);
+            }
+            let (name, options) = match step.split_once(':') {
+                Some((name, options)) => (name, Some(options)),
+                None => (step, None),
+            };
+            if name == RANDOM_ERASING.step {
+                augmentation.erasing = Some(erasing(options)?);
+            } else {
+                augmentation.steps.push(Step::read(name, options)?);
+            }
+        }
+        augmentation.check()
+    }
+}
+
+/// How no augmentation is written.
+const NONE: &str = "none";
+
+impl Step {
+    fn read(name: &str, options: Option<&str>) -> Result<Self, AugmentationError> {
+        Ok(match name {
+            "crop" => {
+                let options = CROP.read(options)?;
+                Self::Crop(RandomCrop {
+                    padding: options.integer(0)?.unwrap_or(0),
+                    size: options.get(1, SIZE, options::size)?,
+                })
+            }
+            "flip" => {
+                let p = FLIP.read(options)?.number(0)?;
+                Self::Flip(p.map_or_else(Default::default, |p| RandomHorizontalFlip { p }))
+            }
+            "resized-crop" => {
+                let options = RESIZED_CROP.read(options)?;
+                let default = RandomResizedCrop::new(options.require(0, SIZE, options::size)?);
+                let names = "box, bilinear, hamming, bicubic or lanczos";
+                let interpolation = options.get(3, names, Interpolation::named)?;
+                Self::ResizedCrop(RandomResizedCrop {
+                    scale: options.range(1)?.unwrap_or(default.scale),
+                    ratio: options.range(2)?.unwrap_or(default.ratio),
+                    interpolation: interpolation.unwrap_or(default.interpolation),
+                    ..default
+                })
+            }
+            "color-jitter" => {
+                let options = COLOR_JITTER.read(options)?;
+                let read = |place, around: fn(f64) -> [f64; 2]| {
+                    let expected = "a distance, or a range such as 0.5..1";
+                    let either =
+                        |text: &str| options::range(text).or_else(|| text.parse().ok().map(around));
+                    let range = options.get(place, expected, either)?;
+                    Ok::<_, AugmentationError>(range.unwrap_or_else(|| around(0.0)))
+                };
+                Self::ColorJitter(ColorJitter {
+                    brightness: read(0, around_1)?,
+                    contrast: read(1, around_1)?,
+                    saturation: read(2, around_1)?,
+                    hue: read(3, around_0)?,
+                })
+            }
+            "rand-augment" => {
+                let options = RAND_AUGMENT.read(options)?;
+                let default = RandAugment::default();
+                Self::RandAugment(RandAugment {
+                    num_ops: options.integer(0)?.unwrap_or(default.num_ops),
+                    magnitude: options.integer(1)?.unwrap_or(default.magnitude),
+                    num_magnitude_bins: options.integer(2)?.unwrap_or(default.num_magnitude_bins),
+                })
+            }
+            "trivial-augment" => {
+                let bins = TRIVIAL_AUGMENT.read(options)?.integer(0)?;
+                Self::TrivialAugment(bins.map_or_else(Default::default, |bins| {
+                    TrivialAugmentWide {
+                        num_magnitude_bins: bins,
+                    }
+                }))
+            }
+            _ => {
+                let known = [
+                    CROP.step,
+                    FLIP.step,
+                    RESIZED_CROP.step,
+                    COLOR_JITTER.step,
+                    RAND_AUGMENT.step,
+                    TRIVIAL_AUGMENT.step,
+                    RANDOM_ERASING.step,
+                    NONE,
+                ];
+                return Err(AugmentationError::Name {
+                    name: name.to_owned(),
+                    known: known.join(", "),
+                });
+            }
+        })
+    }
+}
+
+const SIZE: &str = "a size, such as 224 or 320x240";
+
+fn erasing(options: Option<&str>) -> Result<RandomErasing, AugmentationError> {
+    let options = RANDOM_ERASING.read(options)?;
+    let default = RandomErasing::default();
+    let value = options.get(3, "zero or random", |text| match text {
+        "zero" => Some(ErasingValue::Zero),
+        "random" => Some(ErasingValue::Random),
+        _ => None,
+    })?;
+    Ok(RandomErasing {
+        p: options.number(0)?.unwrap_or(default.p),
+        scale: options.range(1)?.unwrap_or(default.scale),
+        ratio: options.range(2)?.unwrap_or(default.ratio),
+        value: value.unwrap_or(default.value),
+    })
+}
+
+impl fmt::Display for Augmentation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.steps.is_empty() && self.erasing.is_none() {
+            return f.write_str(NONE);
+        }
+        for (i, step) in self.steps.iter().enumerate() {
+            if i > 0 {
+                f.write_str(",")?;
+            }
+            write!(f, "{step}")?;
+        }
+        let Some(erasing) = &self.erasing else {
+            return Ok(());
+        };
+        if !self.steps.is_empty() {
+            f.write_str(",")?;
+        }
+        let [scale, ratio] = [erasing.scale, erasing.ratio].map(Range);
+        let value = match erasing.value {
+            ErasingValue::Zero => "zero",
+            ErasingValue::Random => "random",
+        };
+        let p = erasing.p;
+        write!(
+            f,
+            "random-erasing:p={p}:scale={scale}:ratio={ratio}:value={value}"
+        )
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Crop(RandomCrop { padding, size }) => {
+                write!(f, "crop:padding={padding}")?;
+                match size {
+                    None => Ok(()),
+                    Some([width, height]) => write!(f, ":size={width}x{height}"),
+                }
+            }
+            Self::Flip(RandomHorizontalFlip { p }) => write!(f, "flip:p={p}"),
+            Self::ResizedCrop(crop) => {
+                let [width, height] = crop.size;
+                let [scale, ratio] = [crop.scale, crop.ratio].map(Range);
+                let interpolation = crop.interpolation;
+                write!(
+                    f,
+                    "resized-crop:size={width}x{height}:scale={scale}:ratio={ratio}:\
+                     interpolation={interpolation}"
+                )
+            }
+            Self::ColorJitter(jitter) => {
+                let brightness = Range(jitter.brightness);
+                let contrast = Range(jitter.contrast);
+                let saturation = Range(jitter.saturation);
+                let hue = Range(jitter.hue);
+                write!(
+                    f,
+                    "color-jitter:brightness={brightness}:contrast={contrast}:\
+                     saturation={saturation}:hue={hue}"
+                )
+            }
+            Self::RandAugment(augment) => {
+                let RandAugment {
+                    num_ops,
+                    magnitude,
+                    num_magnitude_bins: bins,
+                } = augment;
+                write!(
+                    f,
+                    "rand-augment:ops={num_ops}:magnitude={magnitude}:bins={bins}"
+                )
+            }
+            Self::TrivialAugment(TrivialAugmentWide {
+                num_magnitude_bins: bins,
+            }) => write!(f, "trivial-augment:bins={bins}"),
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! What an augmenter does with images, and what is written of augmentations.
+
+use std::fs;
+use std::path::Path;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use topk_image::augment::{
+    Augmentation, Augmenter, Canvas, Operation, RandomErasing, RandomResizedCrop, Rect, Step,
+};
+use topk_image::{ImageError, Interpolation, Limits, Normalization, Pillow, RgbImage, decode};
+
+fn augmenter(text: &str) -> Augmenter {
+    let augmentation: Augmentation = text.parse().unwrap();
+    Augmenter::new(augmentation, Limits::default()).unwrap()
+}
+
+/// Noise in planes.
+fn planes(height: usize, width: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed | 1;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..3 * height * width).map(next).collect()
+}
+
+fn photograph() -> Vec<u8> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/images");
+    fs::read(data.join("large.jpg")).unwrap()
+}
+
+/// Values as bits, of which no two are alike.
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn planes_become_what_their_image_becomes() {
+    let table = Normalization::IMAGENET.table();
+    for text in [
+        "none",
+        "crop:4,flip",
+        "crop:9,flip,flip:1",
+        "crop:size=9x5,flip",
+        "crop:70:size=40x30,flip",
+        "flip:1",
+        "flip,crop:2",
+        "crop:2,color-jitter:0.4:0.4:0.4:0.1",
+        "crop:4,flip,random-erasing:0.7:value=random",
+        "rand-augment:2:9,flip",
+        "resized-crop:24:interpolation=bicubic",
+    ] {
+        for shape @ [_, height, width] in [[3, 32, 32], [3, 17, 40], [3, 5, 9]] {
+            let planes = planes(height, width, 3);
+            let image = RgbImage::of_planes(shape, &planes);
+            let [mut of_planes, mut of_image] = [augmenter(text), augmenter(text)];
+            let size = [width as u32, height as u32];
+            let len = of_image.augmentation().size(size);
+            let len = 3 * len[0] as usize * len[1] as usize;
+            for seed in 0..60 {
+                let [mut a, mut b] = [seed; 2].map(ChaCha8Rng::seed_from_u64);
+                let [mut found, mut expected] = [vec![f32::NAN; len], vec![f32::NAN; len]];
+                of_planes
+                    .normalize_planes(shape, &planes, &table, &mut a, &mut found)
+                    .unwrap();
+                let augmented = of_image.apply_to(&image, &mut b).unwrap();
+                augmented.normalize(&table, &mut b, &mut expected);
+                assert_eq!(bits(&found), bits(&expected), "{text}, {shape:?}, {seed}");
+                assert_eq!(a, b, "{text}: other random numbers are drawn");
+            }
+        }
+    }
+}
+
+#[test]
+fn encoded_images_become_what_the_drawn_operations_make_of_them() {
+    let encoded = photograph();
+    let image = decode(&encoded, &Limits::default()).unwrap();
+    let text = "resized-crop:96x64,flip,color-jitter:0.4:0.4:0.4:0.1,rand-augment:2:14";
+    let mut augmenter = augmenter(text);
+    let mut canvas = Canvas::new(Pillow::V13, Limits::default());
+    for seed in 0..20 {
+        let mut generator = ChaCha8Rng::seed_from_u64(seed);
+        let augmented = augmenter.apply(&encoded, &mut generator).unwrap();
+        assert_eq!([augmented.width(), augmented.height()], [96, 64]);
+        let expected = canvas.apply(augmented.operations(), &image).unwrap();
+        assert_eq!(augmented.pixels(), expected.pixels, "{seed}");
+    }
+}
+
+#[test]
+fn pixels_do_not_depend_on_the_images_before() {
+    let encoded = photograph();
+    let text = "resized-crop:32,rand-augment:3:20,flip";
+    let pixels = |augmenter: &mut Augmenter, seed| {
+        let mut generator = ChaCha8Rng::seed_from_u64(seed);
+        let augmented = augmenter.apply(&encoded, &mut generator).unwrap();
+        augmented.pixels().to_vec()
+    };
+    let mut used = augmenter(text);
+    for seed in 0..10 {
+        let fresh = pixels(&mut augmenter(text), seed);
+        assert_eq!(pixels(&mut used, seed), fresh, "{seed}");
+    }
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    for text in [
+        "none",
+        "crop:4,flip",
+        "crop:padding=0:size=224",
+        "resized-crop:224,flip:0.3,color-jitter:0.4:0.4:0.4:0.1,random-erasing:0.25",
+        "resized-crop:320x240:scale=0.2..1:ratio=0.5..2:interpolation=lanczos",
+        "color-jitter:brightness=0.5..2:hue=-0.1..0.3,rand-augment:3:5:11,trivial-augment:5",
+        "random-erasing:1:scale=0..1:ratio=1..1:value=random",
+    ] {
+        let augmentation: Augmentation = text.parse().unwrap();
+        let written = augmentation.to_string();
+        assert_eq!(
+            written.parse(),
+            Ok(augmentation.clone()),
+            "{text}: {written}"
+        );
+        let json = serde_json::to_string(&augmentation).unwrap();
+        let read: Augmentation = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, augmentation, "{json}");
+    }
+    let augmentation: Augmentation = "resized-crop:224:interpolation=bicubic".parse().unwrap();
+    let crop = RandomResizedCrop {
+        interpolation: Interpolation::Bicubic,
+        ..RandomResizedCrop::new([224, 224])
+    };
+    assert_eq!(augmentation.steps, [Step::ResizedCrop(crop)]);
+    assert_eq!(
+        augmentation.to_string(),
+        "resized-crop:size=224x224:scale=0.08..1:ratio=0.75..1.3333333333333333:interpolation=bicubic"
+    );
+    let json = r#"{"steps":[{"crop":{"padding":4}},{"flip":{"p":0.5}}]}"#;
+    let read: Augmentation = serde_json::from_str(json).unwrap();
+    assert_eq!(read, "crop:4,flip".parse().unwrap());
+}
+
+#[test]
+fn what_cannot_be_done_is_refused() {
+    for (text, says) in [
+        ("", "there is no \"\": the names are crop, flip,"),
+        ("crop:4,mirror", "there is no \"mirror\""),
+        (
+            "crop:-1",
+            "padding of crop is \"-1\", it must be a whole number",
+        ),
+        ("crop:70000", "the padding of crop is 70000"),
+        ("crop:4:0", "the size of crop is 0"),
+        (
+            "crop:4:32:7",
+            "crop has no place for \"7\": its options are padding, size, as in crop:4",
+        ),
+        ("crop:pad=4", "crop has no \"pad\""),
+        ("crop:4:padding=4", "crop has padding twice"),
+        ("flip:1.5", "p of flip is 1.5, it must be from 0 to 1"),
+        ("flip:nan", "p of flip is NaN"),
+        ("resized-crop", "resized-crop needs size"),
+        (
+            "resized-crop:224x",
+            "it must be a size, such as 224 or 320x240",
+        ),
+        ("resized-crop:99999", "from 1 to 65536 pixels"),
+        ("resized-crop:224:scale=0.5", "such as 0.5..1"),
+        (
+            "resized-crop:224:scale=0..1",
+            "the scale of resized-crop is 0..1",
+        ),
+        (
+            "resized-crop:224:scale=0.9..0.1",
+            "the scale of resized-crop is 0.9..0.1",
+        ),
+        (
+            "resized-crop:224:ratio=0..1",
+            "the ratio of resized-crop is 0..1",
+        ),
+        (
+            "resized-crop:224:interpolation=nearest",
+            "bicubic or lanczos",
+        ),
+        ("color-jitter:-1", "brightness of color-jitter"),
+        ("color-jitter:hue=0.6", "hue of color-jitter is -0.6..0.6"),
+        ("color-jitter:a", "a distance, or a range"),
+        ("rand-augment:0", "ops of rand-augment is 0"),
+        (
+            "rand-augment:2:31",
+            "magnitude of rand-augment is 31, it must be below",
+        ),
+        ("rand-augment:2:0:1", "bins of rand-augment is 1"),
+        ("trivial-augment:1", "bins of trivial-augment is 1"),
+        (
+            "random-erasing,flip",
+            "random-erasing must be the last step",
+        ),
+        ("random-erasing:2", "p of random-erasing is 2"),
+        ("random-erasing:value=grey", "zero or random"),
+    ] {
+        let error = text.parse::<Augmentation>().unwrap_err().to_string();
+        assert!(error.contains(says), "{text}: {error}");
+    }
+    let augmentation = Augmentation {
+        erasing: Some(RandomErasing {
+            p: f64::NAN,
+            ..RandomErasing::default()
+        }),
+        ..Augmentation::default()
+    };
+    assert!(Augmenter::new(augmentation, Limits::default()).is_err());
+}
+
+#[test]
+fn images_that_cannot_be_augmented_are_refused() {
+    let mut generator = ChaCha8Rng::seed_from_u64(1);
+    let image = RgbImage::of_planes([3, 8, 8], &planes(8, 8, 1));
+    let error = augmenter("crop:size=9")
+        .apply_to(&image, &mut generator)
+        .err();
+    assert!(
+        matches!(error, Some(ImageError::RandomCrop { .. })),
+        "{error:?}"
+    );
+
+    let error = augmenter("none")
+        .apply_to(&RgbImage::default(), &mut generator)
+        .err();
+    assert!(
+        matches!(error, Some(ImageError::NoPixels { .. })),
+        "{error:?}"
+    );
+    let table = Normalization::IMAGENET.table();
+    let error = augmenter("flip").normalize_planes([3, 0, 5], &[], &table, &mut generator, &mut []);
+    assert!(
+        matches!(error, Err(ImageError::NoPixels { .. })),
+        "{error:?}"
+    );
+
+    let error = augmenter("flip").apply(b"no image", &mut generator).err();
+    assert!(
+        matches!(error, Some(ImageError::UnknownFormat(_))),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn memory_is_taken_within_the_limit() {
+    let limits = Limits {
+        max_bytes: 1 << 20,
+        ..Limits::default()
+    };
+    let image = RgbImage::of_planes([3, 8, 8], &planes(8, 8, 1));
+    for text in ["resized-crop:65536", "crop:65536:size=65536"] {
+        let mut augmenter = Augmenter::new(text.parse().unwrap(), limits).unwrap();
+        let error = augmenter.apply_to(&image, &mut ChaCha8Rng::seed_from_u64(1));
+        assert!(
+            matches!(error, Err(ImageError::TooLarge { .. })),
+            "{error:?}"
+        );
+    }
+    let crop = Operation::ResizedCrop {
+        part: Rect {
+            x: 0,
+            y: 0,
+            width: 8,
+            height: 8,
+        },
+        size: [u32::MAX; 2],
+        interpolation: Interpolation::Bilinear,
+    };
+    let error = Canvas::new(Pillow::V13, limits)
+        .apply(&[crop], &image)
+        .unwrap_err();
+    assert!(
+        error.to_string().starts_with("augmenting it would take"),
+        "{error}"
+    );
+}
