@@ -1,12 +1,12 @@
-//! Augmented pixels of the images in `tests/data` against those that torchvision made in
-//! `make_augmentations.py`.
+//! Augmented pixels of the images in `tests/data`, and mixed batches, against those that torchvision made
+//! in `make_augmentations.py`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use topk_image::augment::{Canvas, Operation};
+use topk_image::augment::{Canvas, Mix, Operation};
 use topk_image::{Limits, Pillow, decode};
 
 /// The first line: what was done to every image.
@@ -24,6 +24,21 @@ struct Expected {
     /// What was done to this one alone.
     crops: Vec<Vec<Operation>>,
     sha256: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Numbers {
+    mixes: Vec<Mixed>,
+}
+
+#[derive(Deserialize)]
+struct Mixed {
+    kind: String,
+    lambda: f64,
+    center: Option<[u32; 2]>,
+    /// The part of a label that is the image's own.
+    left: Option<f64>,
+    values: String,
 }
 
 fn data() -> PathBuf {
@@ -80,4 +95,34 @@ fn pixels_are_those_of_torchvision_on_pillow_12() {
 #[test]
 fn pixels_are_those_of_torchvision_on_pillow_13() {
     pixels_agree(Pillow::V13, "augmented13.jsonl");
+}
+
+#[test]
+fn batches_are_mixed_as_torchvision_mixes_them() {
+    const IMAGE: usize = 3 * 6 * 10;
+    let batch: Vec<f32> = (0..4 * IMAGE)
+        .map(|i| (i * 7919 % 1009) as f32 / 1009.0)
+        .collect();
+    let numbers = fs::read_to_string(data().join("augmentation.json")).unwrap();
+    let numbers: Numbers = serde_json::from_str(&numbers).unwrap();
+    assert_eq!(numbers.mixes.len(), 30);
+    // Those before them, as torchvision takes them.
+    let partners = vec![3, 0, 1, 2];
+    for expected in numbers.mixes {
+        let lambda = expected.lambda;
+        let mix = match (expected.kind.as_str(), expected.center) {
+            ("mixup", None) => Mix::mixup(partners.clone(), lambda),
+            ("cutmix", Some(center)) => Mix::cutmix(partners.clone(), lambda, center, [10, 6]),
+            other => panic!("{other:?}"),
+        };
+        let left = expected.left.unwrap_or(lambda);
+        assert!((mix.lambda() - left).abs() < 1e-7, "{lambda} {left}");
+        let mut mixed = vec![f32::NAN; batch.len()];
+        for (index, out) in mixed.chunks_exact_mut(IMAGE).enumerate() {
+            mix.write(index, &batch, 10, out);
+        }
+        let bytes: Vec<u8> = mixed.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let center = expected.center;
+        assert_eq!(sha256(&bytes), expected.values, "{lambda} {center:?}");
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! An [`Augmentation`] says what is done at random. An [`Augmenter`] draws from it, for every image,
 //! the [`Operation`]s with their numbers, and a [`Canvas`] does these; given the same numbers, its
-//! pixels are those of torchvision 0.26 on x86-64.
+//! pixels are those of torchvision 0.26 on x86-64. [`Mixing`] then mixes the images of a batch.
 //!
 //! All random numbers come from the caller's generator. With one for each image, the pixels do not
 //! depend on which thread makes them.
@@ -30,6 +30,7 @@ mod crop;
 mod erasing;
 mod error;
 mod jitter;
+mod mix;
 mod operation;
 mod planes;
 mod policy;
@@ -45,6 +46,7 @@ pub use crop::{RandomCrop, RandomHorizontalFlip};
 pub use erasing::{ErasingValue, RandomErasing};
 pub use error::AugmentationError;
 pub use jitter::ColorJitter;
+pub use mix::{Mix, Mixing};
 pub use operation::{Operation, Rect};
 pub use policy::{RandAugment, TrivialAugmentWide};
 pub use resized_crop::RandomResizedCrop;

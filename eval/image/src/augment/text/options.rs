@@ -50,7 +50,7 @@ impl<const N: usize> Syntax<N> {
         })
     }
 
-    fn error(&self, problem: String) -> AugmentationError {
+    pub(in crate::augment) fn error(&self, problem: String) -> AugmentationError {
         AugmentationError::Options {
             step: self.step,
             problem,
@@ -97,6 +97,13 @@ impl<const N: usize> Options<'_, N> {
         place: usize,
     ) -> Result<Option<f64>, AugmentationError> {
         self.get(place, NUMBER, number)
+    }
+
+    pub(in crate::augment) fn require_number(
+        &self,
+        place: usize,
+    ) -> Result<f64, AugmentationError> {
+        self.require(place, NUMBER, number)
     }
 
     pub(in crate::augment) fn integer(

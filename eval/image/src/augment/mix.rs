@@ -1,0 +1,315 @@
+use std::fmt;
+use std::str::FromStr;
+
+use rand::{Rng, RngExt};
+use rand_distr::{Beta, Distribution};
+use serde::{Deserialize, Serialize};
+
+use super::error::check;
+use super::text::options::Syntax;
+use super::{AugmentationError, Rect};
+
+/// How the images of a batch are mixed at random: torchvision's `MixUp` and `CutMix`. Of both, one is
+/// drawn a batch, either as likely.
+///
+/// It is written and read as `mixup:0.2`, `cutmix:1`, or both with a comma between them.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mixing {
+    /// α of mixup, whose λ has the distribution Beta(α, α).
+    #[serde(default)]
+    pub mixup: Option<f64>,
+    /// α of CutMix.
+    #[serde(default)]
+    pub cutmix: Option<f64>,
+}
+
+/// What is mixed in a batch.
+///
+/// The loss of image i is λ times that with its own label, and 1 − λ times that with the label of
+/// image `partners()[i]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mix {
+    partners: Vec<usize>,
+    lambda: f64,
+    /// What is taken of the partner; without it all, 1 − λ times.
+    rect: Option<Rect>,
+}
+
+impl Mixing {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    ///
+    /// If an α is not from 0.001 to 1000, or there is none.
+    pub fn check(self) -> Result<Self, AugmentationError> {
+        let some = self.mixup.is_some() || self.cutmix.is_some();
+        check("a mixing", "empty", "mixup, cutmix or both", some)?;
+        for (what, alpha) in [
+            ("the alpha of mixup", self.mixup),
+            ("the alpha of cutmix", self.cutmix),
+        ] {
+            let alpha = alpha.unwrap_or(1.0);
+            check(what, alpha, "from 0.001 to 1000", ALPHAS.contains(&alpha))?;
+        }
+        Ok(self)
+    }
+
+    /// Draws how a batch of so many images, of so many columns and rows, is mixed.
+    ///
+    /// Partners are drawn in a circle through all images, every circle as likely, so that no image is
+    /// its own, but for one alone.
+    ///
+    /// # Panics
+    ///
+    /// If [`check`](Self::check) refuses it.
+    pub fn draw(
+        &self,
+        images: usize,
+        [width, height]: [u32; 2],
+        generator: &mut (impl Rng + ?Sized),
+    ) -> Mix {
+        let mut partners: Vec<usize> = (0..images).collect();
+        // Sattolo's shuffle.
+        for last in (1..images).rev() {
+            partners.swap(last, generator.random_range(0..last));
+        }
+        let (alpha, cut) = match (self.mixup, self.cutmix) {
+            (Some(mixup), None) => (mixup, false),
+            (None, Some(cutmix)) => (cutmix, true),
+            (Some(mixup), Some(cutmix)) => {
+                let cut = generator.random_bool(0.5);
+                (if cut { cutmix } else { mixup }, cut)
+            }
+            (None, None) => panic!("a mixing has been checked"),
+        };
+        let beta = Beta::new(alpha, alpha).expect("an alpha has been checked");
+        let lambda: f64 = beta.sample(generator);
+        if !cut {
+            return Mix::mixup(partners, lambda);
+        }
+        let center = [width, height].map(|side| generator.random_range(0..side));
+        Mix::cutmix(partners, lambda, center, [width, height])
+    }
+}
+
+const ALPHAS: std::ops::RangeInclusive<f64> = 1e-3..=1e3;
+
+impl Mix {
+    /// Every image times λ, plus its partner times 1 − λ.
+    pub fn mixup(partners: Vec<usize>, lambda: f64) -> Self {
+        Self {
+            partners,
+            lambda,
+            rect: None,
+        }
+    }
+
+    /// In every image of so many columns and rows, a rectangle about the column and row `center` is
+    /// its partner's. It has 1 − λ of the area, unless it is clipped: then λ becomes what is left.
+    pub fn cutmix(partners: Vec<usize>, lambda: f64, center: [u32; 2], size: [u32; 2]) -> Self {
+        let reach = 0.5 * (1.0 - lambda).sqrt();
+        let [(x, width), (y, height)] = [0, 1].map(|axis| {
+            let reach = (reach * f64::from(size[axis])) as u32;
+            let begin = center[axis].saturating_sub(reach);
+            let end = center[axis].saturating_add(reach).min(size[axis]);
+            (begin, end.saturating_sub(begin))
+        });
+        let area = |[width, height]: [u32; 2]| f64::from(width) * f64::from(height);
+        Self {
+            partners,
+            lambda: 1.0 - area([width, height]) / area(size),
+            rect: Some(Rect {
+                x,
+                y,
+                width,
+                height,
+            }),
+        }
+    }
+
+    /// For each image the index of that which it is mixed with.
+    pub fn partners(&self) -> &[usize] {
+        &self.partners
+    }
+
+    /// The part of each image that is its own.
+    pub fn lambda(&self) -> f64 {
+        self.lambda
+    }
+
+    /// Writes one image of a mixed batch, so that threads may share the work.
+    ///
+    /// `batch` has images of three planes, of `width` columns; `out` is as long as one.
+    ///
+    /// # Panics
+    ///
+    /// If the batch is not of as many images of the length of `out` as there are partners, or has no
+    /// such rows.
+    pub fn write(&self, index: usize, batch: &[f32], width: usize, out: &mut [f32]) {
+        let len = out.len();
+        assert_eq!(batch.len(), len * self.partners.len());
+        let image = |index: usize| &batch[index * len..][..len];
+        let [own, partner] = [index, self.partners[index]].map(image);
+        match self.rect {
+            None => {
+                let (part, rest) = (self.lambda as f32, (1.0 - self.lambda) as f32);
+                for ((out, own), partner) in out.iter_mut().zip(own).zip(partner) {
+                    *out = partner * rest + own * part;
+                }
+            }
+            Some(rect) => {
+                out.copy_from_slice(own);
+                let plane = len / 3;
+                assert_eq!(len, 3 * width * (plane / width));
+                let rows = rect.y as usize..(rect.y + rect.height) as usize;
+                for row in (0..3).flat_map(|channel| rows.clone().map(move |row| (channel, row))) {
+                    let begin = row.0 * plane + row.1 * width + rect.x as usize;
+                    let cut = begin..begin + rect.width as usize;
+                    out[cut.clone()].copy_from_slice(&partner[cut]);
+                }
+            }
+        }
+    }
+}
+
+static MIXUP: Syntax<1> = Syntax {
+    step: "mixup",
+    options: ["alpha"],
+    example: "mixup:0.2",
+};
+static CUTMIX: Syntax<1> = Syntax {
+    step: "cutmix",
+    options: ["alpha"],
+    example: "cutmix:1",
+};
+
+impl FromStr for Mixing {
+    type Err = AugmentationError;
+
+    fn from_str(text: &str) -> Result<Self, AugmentationError> {
+        let mut mixing = Self::default();
+        for step in text.split(',').map(str::trim) {
+            let (name, options) = match step.split_once(':') {
+                Some((name, options)) => (name, Some(options)),
+                None => (step, None),
+            };
+            let (syntax, alpha) = match name {
+                "mixup" => (&MIXUP, &mut mixing.mixup),
+                "cutmix" => (&CUTMIX, &mut mixing.cutmix),
+                _ => {
+                    return Err(AugmentationError::Name {
+                        name: name.to_owned(),
+                        known: [MIXUP.step, CUTMIX.step].join(", "),
+                    });
+                }
+            };
+            let value = syntax.read(options)?.require_number(0)?;
+            if alpha.replace(value).is_some() {
+                return Err(syntax.error("is there twice".to_owned()));
+            }
+        }
+        mixing.check()
+    }
+}
+
+impl fmt::Display for Mixing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mixup = self.mixup.map(|alpha| format!("mixup:{alpha}"));
+        let cutmix = self.cutmix.map(|alpha| format!("cutmix:{alpha}"));
+        let both: Vec<String> = mixup.into_iter().chain(cutmix).collect();
+        f.write_str(&both.join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::augment::statistics::{assert_equally_likely, generator};
+
+    #[test]
+    fn partners_are_a_circle_through_all() {
+        let mixing: Mixing = "mixup:1".parse().unwrap();
+        let mut generator = generator();
+        let mut seen = [[0; 6]; 6];
+        for _ in 0..6000 {
+            let mix = mixing.draw(6, [4, 4], &mut generator);
+            let mut at = 0;
+            for step in 1..=6 {
+                seen[at][mix.partners()[at]] += 1;
+                at = mix.partners()[at];
+                assert_eq!(at == 0, step == 6, "{:?}", mix.partners());
+            }
+        }
+        for (image, partners) in seen.iter_mut().enumerate() {
+            partners.swap(image, 5);
+            assert_eq!(partners[5], 0);
+            assert_equally_likely(&partners[..5]);
+        }
+        assert_eq!(mixing.draw(1, [4, 4], &mut generator).partners(), [0]);
+        assert!(mixing.draw(0, [4, 4], &mut generator).partners().is_empty());
+    }
+
+    #[test]
+    fn lambda_has_a_beta_distribution() {
+        let mut generator = generator();
+        for alpha in [0.001, 0.2, 1.0, 8.0, 1000.0] {
+            let mixing = Mixing {
+                mixup: Some(alpha),
+                cutmix: None,
+            };
+            let lambdas: Vec<f64> = (0..20_000)
+                .map(|_| mixing.draw(0, [1, 1], &mut generator).lambda())
+                .collect();
+            assert!(lambdas.iter().all(|lambda| (0.0..=1.0).contains(lambda)));
+            let count = lambdas.len() as f64;
+            let mean = lambdas.iter().sum::<f64>() / count;
+            let squares = lambdas.iter().map(|lambda| (lambda - 0.5).powi(2));
+            let variance = squares.sum::<f64>() / count;
+            let expected = 1.0 / (4.0 * (2.0 * alpha + 1.0));
+            let error = 5.0 * (expected / count).sqrt();
+            assert!((mean - 0.5).abs() < error, "{alpha}: {mean}");
+            assert!(
+                (variance / expected - 1.0).abs() < 0.05,
+                "{alpha}: {variance}"
+            );
+        }
+    }
+
+    #[test]
+    fn of_both_either_is_as_likely_and_cuts_lie_anywhere() {
+        let mixing: Mixing = "mixup:0.2, cutmix:1".parse().unwrap();
+        assert_eq!(mixing.to_string(), "mixup:0.2,cutmix:1");
+        let mut generator = generator();
+        let (mut cuts, mut clipped) = (0, 0);
+        for _ in 0..4000 {
+            let mix = mixing.draw(2, [20, 10], &mut generator);
+            if let Some(rect) = mix.rect {
+                cuts += 1;
+                assert!(rect.x + rect.width <= 20 && rect.y + rect.height <= 10);
+                let area = f64::from(rect.width * rect.height) / 200.0;
+                assert!((mix.lambda() - (1.0 - area)).abs() < 1e-12);
+                let at_border = rect.x == 0 || rect.x + rect.width == 20;
+                clipped += u32::from(at_border && area > 0.0);
+            }
+        }
+        assert_equally_likely(&[cuts, 4000 - cuts]);
+        assert!(clipped > 500, "{clipped}");
+    }
+
+    #[test]
+    fn what_cannot_be_mixed_is_refused() {
+        for (text, says) in [
+            ("", "the names are mixup, cutmix"),
+            ("mixup", "mixup needs alpha"),
+            ("mixup:a", "it must be a number"),
+            ("mixup:0", "from 0.001 to 1000"),
+            ("cutmix:nan", "from 0.001 to 1000"),
+            ("mixup:1,mixup:1", "is there twice"),
+        ] {
+            let error = text.parse::<Mixing>().unwrap_err().to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+        assert!(Mixing::default().check().is_err());
+    }
+}
