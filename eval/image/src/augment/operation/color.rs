@@ -2,17 +2,58 @@
 
 use multiversion::multiversion;
 
+/// Pixels that are computed side by side.
+pub(super) const LANES: usize = 64;
+
+/// The values of each channel of so many pixels.
+pub(super) type Lanes = [[u8; LANES]; 3];
+
+/// Changes all pixels, [`LANES`] at a time; what is behind the last is changed too, and not looked at.
+#[inline(always)]
+pub(super) fn change(pixels: &mut [u8], change: impl Fn(Lanes) -> Lanes) {
+    let (blocks, rest) = pixels.as_chunks_mut::<3>().0.as_chunks_mut::<LANES>();
+    for block in blocks {
+        interleaved(&change(lanes(block)), block);
+    }
+    let mut block = [[0; 3]; LANES];
+    block[..rest.len()].copy_from_slice(rest);
+    interleaved(&change(lanes(&block)), &mut block);
+    rest.copy_from_slice(&block[..rest.len()]);
+}
+
+#[inline(always)]
+fn lanes(block: &[[u8; 3]; LANES]) -> Lanes {
+    let mut lanes = [[0; LANES]; 3];
+    for i in 0..LANES {
+        for channel in 0..3 {
+            lanes[channel][i] = block[i][channel];
+        }
+    }
+    lanes
+}
+
+#[inline(always)]
+fn interleaved(lanes: &Lanes, block: &mut [[u8; 3]; LANES]) {
+    for i in 0..LANES {
+        for channel in 0..3 {
+            block[i][channel] = lanes[channel][i];
+        }
+    }
+}
+
 /// Between two values, or beyond them, as Pillow's `Image.blend` has it: in single precision, cut off.
 #[inline(always)]
 pub(super) fn blend(from: u8, to: u8, factor: f32) -> u8 {
     let difference = f32::from(i16::from(to) - i16::from(from));
-    // Casts saturate, as Pillow clips where the factor is not from 0 to 1.
-    (f32::from(from) + factor * difference) as u8
+    // Pillow clips where the factor is not from 0 to 1.
+    let blended = (f32::from(from) + factor * difference).clamp(0.0, 255.0);
+    // What `as u8` gives, which would stop the vectorisation: the integer in the lowest bits.
+    (blended.trunc() + (1 << 23) as f32).to_bits() as u8
 }
 
 /// The luma of ITU-R 601 in 16 bits after the point.
 #[inline(always)]
-pub(super) fn grey([r, g, b]: [u8; 3]) -> u8 {
+fn grey([r, g, b]: [u8; 3]) -> u8 {
     let sum = 19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b);
     ((sum + 0x8000) >> 16) as u8
 }
@@ -20,22 +61,32 @@ pub(super) fn grey([r, g, b]: [u8; 3]) -> u8 {
 /// The sum of the greys of all pixels.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 pub(super) fn sum_of_greys(pixels: &[u8]) -> u64 {
-    let pixels = pixels.as_chunks::<3>().0;
-    // Blocks that cannot overflow 32 bits.
-    let blocks = pixels.chunks(1 << 16);
-    blocks
-        .map(|block| {
-            let greys = block.iter().map(|&pixel| u32::from(grey(pixel)));
-            u64::from(greys.sum::<u32>())
-        })
-        .sum()
+    let (blocks, rest) = pixels.as_chunks::<3>().0.as_chunks::<LANES>();
+    let of_blocks = blocks.iter().map(|block| {
+        let [r, g, b] = lanes(block);
+        let mut sum = 0;
+        for i in 0..LANES {
+            sum += u32::from(grey([r[i], g[i], b[i]]));
+        }
+        u64::from(sum)
+    });
+    let of_rest = rest.iter().map(|&pixel| u64::from(grey(pixel)));
+    of_blocks.sum::<u64>() + of_rest.sum::<u64>()
 }
 
 /// Blends each pixel with its grey.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 pub(super) fn saturate(pixels: &mut [u8], factor: f32) {
-    for pixel in pixels.as_chunks_mut::<3>().0 {
-        let grey = grey(*pixel);
-        *pixel = pixel.map(|value| blend(grey, value, factor));
-    }
+    change(pixels, |[r, g, b]| {
+        let mut grey_of = [0; LANES];
+        for i in 0..LANES {
+            grey_of[i] = grey([r[i], g[i], b[i]]);
+        }
+        [r, g, b].map(|mut channel| {
+            for i in 0..LANES {
+                channel[i] = blend(grey_of[i], channel[i], factor);
+            }
+            channel
+        })
+    });
 }

@@ -3,80 +3,111 @@
 
 use multiversion::multiversion;
 
+use super::color::{LANES, Lanes, change};
+
 /// Turns the hues of all pixels by a part of the circle.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 pub(super) fn turn(pixels: &mut [u8], by: f64) {
     // Cut off to a whole number of 255ths, which wrap around 256.
     let by = (by * 255.0) as i64 as u8;
-    let sextants: [Sextant; 256] = std::array::from_fn(|hue| Sextant::of(hue as u8));
-    for pixel in pixels.as_chunks_mut::<3>().0 {
-        let [hue, saturation, value] = hsv(*pixel);
-        let hue = hue.wrapping_add(by);
-        *pixel = rgb(&sextants[usize::from(hue)], saturation, value);
-    }
+    let sextants = Sextants::new();
+    change(pixels, |rgb| {
+        let [mut hues, saturations, values] = to_hsv(rgb);
+        for hue in &mut hues {
+            *hue = hue.wrapping_add(by);
+        }
+        to_rgb([hues, saturations, values], &sextants)
+    });
 }
 
 #[inline(always)]
-fn hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
-    let max = r.max(g).max(b);
-    let min = r.min(g).min(b);
-    if max == min {
-        return [0, 0, max];
+fn to_hsv([r, g, b]: Lanes) -> Lanes {
+    let mut hsv = [[0; LANES]; 3];
+    for i in 0..LANES {
+        let [r, g, b] = [r[i], g[i], b[i]];
+        let max = r.max(g).max(b);
+        let range = max - r.min(g).min(b);
+        // Greys have neither hue nor saturation: nothing divided by 1 is that too.
+        let divisor = f32::from(range.max(1));
+        let [from_r, from_g, from_b] = [r, g, b].map(|value| f32::from(max - value) / divisor);
+        // Pillow does not widen the difference of the first, which is exact: they have few bits.
+        let (begin, up, down) = if r == max {
+            (0.0, from_b, from_g)
+        } else if g == max {
+            (2.0, from_r, from_b)
+        } else {
+            (4.0, from_g, from_r)
+        };
+        let hue = (begin + f64::from(up) - f64::from(down)) as f32;
+        let hue = f64::from(hue) / 6.0 + 1.0;
+        let hue = (hue - f64::from(hue >= 1.0)) as f32;
+        let saturation = f32::from(range) / f32::from(max.max(1));
+        hsv[0][i] = byte(f64::from(hue) * 255.0);
+        hsv[1][i] = byte(f64::from(saturation) * 255.0);
+        hsv[2][i] = max;
     }
-    let range = f32::from(max - min);
-    let saturation = range / f32::from(max);
-    let [from_r, from_g, from_b] = [r, g, b].map(|value| f32::from(max - value) / range);
-    let hue = if r == max {
-        from_b - from_g
-    } else if g == max {
-        (2.0 + f64::from(from_r) - f64::from(from_b)) as f32
-    } else {
-        (4.0 + f64::from(from_g) - f64::from(from_r)) as f32
-    };
-    let hue = (f64::from(hue) / 6.0 + 1.0).fract() as f32;
-    let byte = |part: f32| (f64::from(part) * 255.0) as u8;
-    [byte(hue), byte(saturation), max]
+    hsv
 }
 
-/// What a hue says: between which of the six pure colours it is, and how far.
-#[derive(Clone, Copy)]
-struct Sextant {
-    number: usize,
-    part: f32,
+/// The whole part of a number from 0 to below 256: what `as u8` gives, which would stop the
+/// vectorisation. The integer is in the lowest bits.
+#[inline(always)]
+fn byte(number: f64) -> u8 {
+    (number.trunc() + (1u64 << 52) as f64).to_bits() as u8
 }
 
-impl Sextant {
-    fn of(hue: u8) -> Self {
-        let place = f64::from(hue) * 6.0 / 255.0;
-        let number = place.floor();
+/// For each hue, between which of the six pure colours it is, and how far.
+struct Sextants {
+    numbers: [u8; 256],
+    parts: [f32; 256],
+}
+
+impl Sextants {
+    fn new() -> Self {
+        let place = |hue: usize| hue as f64 * 6.0 / 255.0;
         Self {
-            number: number as usize % 6,
-            part: (place - number) as f32,
+            numbers: std::array::from_fn(|hue| place(hue) as u8 % 6),
+            parts: std::array::from_fn(|hue| place(hue).fract() as f32),
         }
     }
 }
 
 #[inline(always)]
-fn rgb(sextant: &Sextant, saturation: u8, value: u8) -> [u8; 3] {
-    if saturation == 0 {
-        return [value; 3];
+fn to_rgb([hues, saturations, values]: Lanes, sextants: &Sextants) -> Lanes {
+    let mut numbers = [0; LANES];
+    let mut parts = [0.0; LANES];
+    for i in 0..LANES {
+        numbers[i] = sextants.numbers[usize::from(hues[i])];
+        parts[i] = sextants.parts[usize::from(hues[i])];
     }
-    let part = sextant.part;
-    let saturation = (f64::from(saturation) / 255.0) as f32;
-    let byte = |kept: f64| (f64::from(value) * kept).round() as u8;
-    let low = byte(1.0 - f64::from(saturation));
-    let falling = byte(1.0 - f64::from(saturation * part));
-    let rising = byte(1.0 - f64::from(saturation) * (1.0 - f64::from(part)));
-    let of = [value, falling, low, rising];
-    ORDER[sextant.number].map(|which| of[which])
+    let mut rgb = [[0; LANES]; 3];
+    for i in 0..LANES {
+        let (number, part, value) = (numbers[i], parts[i], values[i]);
+        // Of whole numbers a division in single precision is what that in double gives.
+        let saturation = f32::from(saturations[i]) / 255.0;
+        // Rounded: the sum is exact, for there are few bits.
+        let kept = |part: f64| byte(f64::from(value) * part + 0.5);
+        let low = kept(1.0 - f64::from(saturation));
+        let falling = kept(1.0 - f64::from(saturation * part));
+        let rising = kept(1.0 - f64::from(saturation) * (1.0 - f64::from(part)));
+        let even = number % 2 == 0;
+        // The largest, the one between and the lowest are each a channel in a third of the circle.
+        let between = if even { rising } else { falling };
+        rgb[0][i] = match number {
+            0 | 5 => value,
+            2 | 3 => low,
+            _ => between,
+        };
+        rgb[1][i] = match number {
+            1 | 2 => value,
+            4 | 5 => low,
+            _ => between,
+        };
+        rgb[2][i] = match number {
+            3 | 4 => value,
+            0 | 1 => low,
+            _ => between,
+        };
+    }
+    rgb
 }
-
-/// Which of value, falling, low and rising red, green and blue are, a sextant.
-const ORDER: [[usize; 3]; 6] = [
-    [0, 3, 2],
-    [1, 0, 2],
-    [2, 0, 3],
-    [2, 1, 0],
-    [3, 2, 0],
-    [0, 2, 1],
-];

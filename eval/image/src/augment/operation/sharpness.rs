@@ -25,19 +25,19 @@ pub(super) fn sharpen(image: &RgbImage, factor: f32, out: &mut RgbImage) {
 /// `out` lacks the pixels at the border, which the rows have.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 fn sharpen_row<'a>([above, row, below]: [&'a [u8]; 3], factor: f32, out: &mut [u8]) {
-    const SIDE: f32 = 1.0 / 13.0;
-    const MIDDLE: f32 = 5.0 / 13.0;
     let len = out.len();
     // What is to the left, in the middle and to the right of the pixels.
     let parts = |row: &'a [u8]| [0, 3, 6].map(|begin| &row[begin..begin + len]);
     let [above, row, below] = [above, row, below].map(parts);
     for i in 0..len {
-        let value = |part: &[u8]| f32::from(part[i]);
-        // In single precision and in Pillow's order, the row below first.
-        let mut sum = 0.5;
-        sum += value(below[0]) * SIDE + value(below[1]) * SIDE + value(below[2]) * SIDE;
-        sum += value(row[0]) * SIDE + value(row[1]) * MIDDLE + value(row[2]) * SIDE;
-        sum += value(above[0]) * SIDE + value(above[1]) * SIDE + value(above[2]) * SIDE;
-        out[i] = blend(sum as u8, row[1][i], factor);
+        let sum = |[left, middle, right]: [&[u8]; 3]| {
+            u16::from(left[i]) + u16::from(middle[i]) + u16::from(right[i])
+        };
+        let middle = row[1][i];
+        let sum = sum(above) + sum(row) + sum(below) + 4 * u16::from(middle);
+        // Pillow adds thirteenths in single precision. No sum is near a half, so that its errors do not
+        // show.
+        let smooth = ((sum + 6) / 13) as u8;
+        out[i] = blend(smooth, middle, factor);
     }
 }
