@@ -280,3 +280,20 @@ fn memory_is_taken_within_the_limit() {
         "{error}"
     );
 }
+
+#[test]
+#[should_panic(expected = "width: 8")]
+fn a_part_outside_of_the_image_is_not_resized() {
+    let image = RgbImage::of_planes([3, 8, 8], &planes(8, 8, 1));
+    let crop = Operation::ResizedCrop {
+        part: Rect {
+            x: 1,
+            y: 0,
+            width: 8,
+            height: 7,
+        },
+        size: [4; 2],
+        interpolation: Interpolation::Bilinear,
+    };
+    let _ = Canvas::new(Pillow::V13, Limits::default()).apply(&[crop], &image);
+}

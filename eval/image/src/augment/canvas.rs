@@ -33,8 +33,8 @@ impl Canvas {
     ///
     /// # Panics
     ///
-    /// If there are not as many pixels as the width and height say, or none, or if a part to be resized
-    /// does not lie in the image.
+    /// If there are not as many pixels as the width and height say, or none, if a crop has none, or if a
+    /// part to be resized does not lie in the image.
     pub fn apply(
         &mut self,
         operations: &[Operation],

@@ -132,6 +132,7 @@ impl Operation {
         out: &mut RgbImage,
     ) -> Result<bool, ImageError> {
         let [width, height] = self.size([image.width, image.height]);
+        assert!(width > 0 && height > 0, "{self:?}");
         let bytes = u64::from(width) * u64::from(height);
         limits.check_bytes("augmenting it", bytes.saturating_mul(3))?;
         out.clear(width, height);
@@ -142,6 +143,12 @@ impl Operation {
                 size,
                 interpolation,
             } => {
+                let Region { columns, rows } = part.region();
+                assert!(
+                    !columns.is_empty() && columns.end <= image.width,
+                    "{part:?}"
+                );
+                assert!(!rows.is_empty() && rows.end <= image.height, "{part:?}");
                 let all = Region {
                     columns: 0..width,
                     rows: 0..height,
