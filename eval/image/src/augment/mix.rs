@@ -58,7 +58,8 @@ impl Mixing {
     /// Draws how a batch of so many images, of so many columns and rows, is mixed.
     ///
     /// Partners are drawn in a circle through all images, every circle as likely, so that no image is
-    /// its own, but for one alone.
+    /// its own, but for one alone. In torchvision the partner is the image before, in timm the one as far
+    /// from the end.
     ///
     /// # Panics
     ///
