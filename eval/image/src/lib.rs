@@ -1,9 +1,10 @@
-//! Decoding and preprocessing of images, bit for bit as torchvision on Pillow does it.
+//! Decoding, preprocessing and augmentation of images, bit for bit as torchvision on Pillow does it.
 //!
 //! A published accuracy holds only with the pixels it was measured with. [`Preprocessor`] decodes JPEG,
 //! PNG, WebP, GIF, BMP and TIFF as Pillow's `Image.open(file).convert("RGB")` does, resizes with Pillow's
 //! arithmetic and takes torchvision's or timm's crops. Of the resized image only what is in a crop is
-//! computed. Files from anyone may be read: sizes are checked before memory is taken.
+//! computed. Files from anyone may be read: sizes are checked before memory is taken. [`augment`] does
+//! with images for training what torchvision does at random.
 //!
 //! ```
 //! use topk_image::{Limits, Normalization, Preprocessing, Preprocessor};

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use topk_image::augment::{
@@ -296,4 +297,80 @@ fn a_part_outside_of_the_image_is_not_resized() {
         interpolation: Interpolation::Bilinear,
     };
     let _ = Canvas::new(Pillow::V13, Limits::default()).apply(&[crop], &image);
+}
+
+/// A step as it may be written, with options that are good, bad, or another step's.
+fn step() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec![
+        "crop",
+        "flip",
+        "resized-crop",
+        "color-jitter",
+        "rand-augment",
+        "trivial-augment",
+        "random-erasing",
+        "none",
+        "",
+    ]);
+    let option = prop::sample::select(vec![
+        "4",
+        "0",
+        "0.5",
+        "1e3",
+        "-1",
+        "17",
+        "12x9",
+        "size=7",
+        "size=40x3",
+        "padding=3",
+        "p=1",
+        "scale=0.1..0.9",
+        "ratio=0.001..1000",
+        "interpolation=lanczos",
+        "hue=-0.5..0.5",
+        "contrast=0..100",
+        "bins=31",
+        "magnitude=30",
+        "value=random",
+        "=",
+        "..",
+    ]);
+    let options = prop::collection::vec(option, 0..4);
+    (name, options).prop_map(|(name, options)| {
+        let options: String = options.iter().map(|option| format!(":{option}")).collect();
+        name.to_owned() + &options
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn what_is_read_can_be_done(
+        steps in prop::collection::vec(step(), 1..4),
+        (width, height) in (1u32..40, 1u32..40),
+        seed: u64,
+    ) {
+        let Ok(augmentation) = steps.join(",").parse::<Augmentation>() else {
+            return Ok(());
+        };
+        prop_assert_eq!(augmentation.to_string().parse(), Ok(augmentation.clone()));
+        let limits = Limits { max_bytes: 4 << 20, ..Limits::default() };
+        let size = augmentation.size([width, height]);
+        let mut augmenter = Augmenter::new(augmentation, limits).unwrap();
+        let planes = planes(height as usize, width as usize, seed as u32);
+        let image = RgbImage::of_planes([3, height as usize, width as usize], &planes);
+        let mut generator = ChaCha8Rng::seed_from_u64(seed);
+        match augmenter.apply_to(&image, &mut generator) {
+            Ok(augmented) => {
+                prop_assert_eq!([augmented.width(), augmented.height()], size);
+                let mut out = vec![f32::NAN; augmented.pixels().len()];
+                let table = Normalization::IMAGENET.table();
+                augmented.normalize(&table, &mut generator, &mut out);
+                prop_assert!(out.iter().all(|value| value.is_finite()));
+            }
+            Err(ImageError::RandomCrop { .. } | ImageError::TooLarge { .. }) => {}
+            Err(error) => prop_assert!(false, "{}", error),
+        }
+    }
 }
