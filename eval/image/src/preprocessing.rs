@@ -93,7 +93,7 @@ impl fmt::Display for Resize {
 pub struct Preprocessing {
     /// The size before crops are taken.
     pub resize: Resize,
-    /// How pixels are weighted.
+    /// How the pixels of the resized image are made.
     pub interpolation: Interpolation,
     /// The parts that are taken.
     pub crop: Crop,
@@ -115,7 +115,7 @@ pub struct TimmConfig {
     pub crop_pct: f64,
     /// What the crop is taken from.
     pub crop_mode: CropMode,
-    /// How pixels are weighted.
+    /// How the pixels of the resized image are made.
     pub interpolation: Interpolation,
     /// Mean of each channel of pixels / 255; the colour around images in [`CropMode::Border`].
     pub mean: [f64; 3],

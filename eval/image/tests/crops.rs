@@ -43,6 +43,7 @@ proptest! {
         (to_width, to_height) in (1u32..70, 1u32..70),
         part in (1u32..=100, 1u32..=100),
         interpolation in prop::sample::select(vec![
+            Interpolation::Nearest,
             Interpolation::Box,
             Interpolation::Bilinear,
             Interpolation::Hamming,

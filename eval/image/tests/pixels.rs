@@ -108,7 +108,7 @@ fn pixels_agree(pillow: Pillow, file: &str) {
         wrong.len(),
         wrong.join("\n")
     );
-    assert_eq!((images, crops), (80, 11 * 44));
+    assert_eq!((images, crops), (80, 11 * 48));
 }
 
 #[test]

@@ -63,6 +63,7 @@ enum PresetName {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum InterpolationName {
+    Nearest,
     Box,
     Bilinear,
     Hamming,
@@ -110,6 +111,7 @@ impl PreprocessingArgs {
                 CropModeName::Border => CropMode::Border,
             }),
             interpolation: self.interpolation.map(|interpolation| match interpolation {
+                InterpolationName::Nearest => Interpolation::Nearest,
                 InterpolationName::Box => Interpolation::Box,
                 InterpolationName::Bilinear => Interpolation::Bilinear,
                 InterpolationName::Hamming => Interpolation::Hamming,

@@ -10,7 +10,8 @@ const LIMITS: Limits = Limits {
     max_bytes: 4 << 20,
 };
 
-const INTERPOLATIONS: [Interpolation; 5] = [
+const INTERPOLATIONS: [Interpolation; 6] = [
+    Interpolation::Nearest,
     Interpolation::Box,
     Interpolation::Bilinear,
     Interpolation::Hamming,
@@ -31,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
             3 => Resize::Cover([a, b]),
             _ => Resize::Contain([a, b]),
         },
-        interpolation: INTERPOLATIONS[usize::from(kind / 5 % 5)],
+        interpolation: INTERPOLATIONS[usize::from(kind / 5 % 6)],
         crop: match crop % 4 {
             0 => Crop::None,
             1 => Crop::Center {

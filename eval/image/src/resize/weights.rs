@@ -1,5 +1,6 @@
 use std::ops::Range;
 
+use crate::interpolation::Filter;
 use crate::{ImageError, Interpolation, Limits};
 
 /// Bits of a weight after the point: as many as leave room for 8 of a pixel, a sign and a carry.
@@ -32,17 +33,59 @@ impl Weights {
         interpolation: Interpolation,
         limits: &Limits,
     ) -> Result<(), ImageError> {
+        self.outputs.clear();
+        self.values.clear();
+        match interpolation.filter() {
+            Some(filter) => self.filtered(from, to, outputs, filter, limits),
+            None => self.nearest(from, to, outputs, limits),
+        }
+    }
+
+    /// Each output has the whole weight of one input.
+    fn nearest(
+        &mut self,
+        from: u32,
+        to: u32,
+        outputs: Range<u32>,
+        limits: &Limits,
+    ) -> Result<(), ImageError> {
+        check_bytes(limits, outputs.len() as u64 * 4)?;
+        // Pillow keeps the size in single precision, and adds up the steps.
+        let step = f64::from(from as f32) / f64::from(to);
+        let mut center = step * 0.5;
+        for output in 0..outputs.end {
+            if output >= outputs.start {
+                let first = center as u32;
+                // What the sum of the roundings takes out of the image is black.
+                if first < from {
+                    self.values.push(1 << PRECISION);
+                }
+                self.outputs.push(Output {
+                    first: first.min(from - 1),
+                    end: self.values.len(),
+                });
+            }
+            center += step;
+        }
+        Ok(())
+    }
+
+    fn filtered(
+        &mut self,
+        from: u32,
+        to: u32,
+        outputs: Range<u32>,
+        filter: Filter,
+        limits: &Limits,
+    ) -> Result<(), ImageError> {
         // Pillow keeps the size in single precision.
         let scale = f64::from(from as f32) / f64::from(to);
         let filter_scale = scale.max(1.0);
-        let support = interpolation.support() * filter_scale;
+        let support = filter.support * filter_scale;
         let inverse = 1.0 / filter_scale;
         let each = (2.0 * support).ceil() as u64 + 1;
-        let bytes = outputs.len() as u64 * each.min(u64::from(from)) * 4 + each * 8;
-        limits.check_bytes("the weights for resizing it", bytes)?;
-
-        self.outputs.clear();
-        self.values.clear();
+        let values = outputs.len() as u64 * each.min(u64::from(from));
+        check_bytes(limits, values * 4 + each * 8)?;
         for output in outputs {
             let center = (f64::from(output) + 0.5) * scale;
             // Casts saturate, and cut off what is after the point.
@@ -52,7 +95,7 @@ impl Weights {
             let mut sum = 0.0;
             for input in first..end {
                 let x = f64::from(input) - center + 0.5;
-                let weight = interpolation.weight(x * inverse);
+                let weight = (filter.weight)(x * inverse);
                 self.exact.push(weight);
                 sum += weight;
             }
@@ -92,4 +135,8 @@ impl Weights {
             (output.first, values)
         })
     }
+}
+
+fn check_bytes(limits: &Limits, bytes: u64) -> Result<(), ImageError> {
+    limits.check_bytes("the weights for resizing it", bytes)
 }

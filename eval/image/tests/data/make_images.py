@@ -178,6 +178,7 @@ def preprocessings():
         "box": InterpolationMode.BOX,
         "hamming": InterpolationMode.HAMMING,
         "lanczos": InterpolationMode.LANCZOS,
+        "nearest": InterpolationMode.NEAREST,
     }
 
     def recipe(resize, interpolation, crop, fast=False):
