@@ -204,8 +204,12 @@ fn preprocessing(
     let size = [width as u32, height as u32];
     let card = model.card().and_then(|card| card.resize);
     let said = card.map(|resize| match resize.interpolation {
+        topk_onnx::Interpolation::Nearest => Interpolation::Nearest,
+        topk_onnx::Interpolation::Box => Interpolation::Box,
         topk_onnx::Interpolation::Bilinear => Interpolation::Bilinear,
+        topk_onnx::Interpolation::Hamming => Interpolation::Hamming,
         topk_onnx::Interpolation::Bicubic => Interpolation::Bicubic,
+        topk_onnx::Interpolation::Lanczos => Interpolation::Lanczos,
     });
     let interpolation = wishes.interpolation.unwrap_or(match wishes.preset {
         Some(Preset::Torchvision) => Interpolation::Bilinear,

@@ -1,6 +1,7 @@
 // An image classifier that `topk-export model` wrote, run by onnxruntime-web.
 
 import { readMetadata } from "./metadata.js";
+import { FILTERS } from "./pixels.js";
 
 /** What a model takes: pixels as bytes in rows, or numbers in planes, normalised or not. */
 const BYTES = "uint8";
@@ -164,8 +165,9 @@ function readCard(metadata) {
   const isNames = (value) =>
     Array.isArray(value) && value.length > 0 && value.every((name) => typeof name === "string");
   const isResize = (value) =>
-    isSize(value?.shorter_side) && ["bilinear", "bicubic"].includes(value.interpolation);
-  const resize = read("topk.resize", "a shorter side and bilinear or bicubic", isResize, null);
+    isSize(value?.shorter_side) && Object.hasOwn(FILTERS, value.interpolation);
+  const names = Object.keys(FILTERS).join(", ");
+  const resize = read("topk.resize", `a shorter side and one of ${names}`, isResize, null);
   return {
     architecture: metadata.get("topk.architecture") ?? "network",
     /** What it was trained on, if that is known. */

@@ -31,16 +31,31 @@ export async function decode(file) {
   return image;
 }
 
-/** Pillow's filters: how far they reach, and the weight of a pixel at a distance. */
-const FILTERS = {
+/** How Pillow resizes, by its names: how far filters reach, and the weight of a pixel at a distance. */
+export const FILTERS = {
+  /** No filter: the pixel under the centre. */
+  nearest: {},
+  box: { support: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) },
   bilinear: { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },
+  hamming: { support: 1, weight: (x) => hamming(Math.abs(x)) },
   bicubic: { support: 2, weight: (x) => cubic(Math.abs(x)) },
+  lanczos: { support: 3, weight: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0) },
 };
+
+/** A Hamming window; Pillow's constants have single precision. */
+function hamming(x) {
+  if (x >= 1) return 0;
+  return sinc(x) * (Math.fround(0.54) + Math.fround(0.46) * Math.cos(x * Math.PI));
+}
 
 /** Keys' cubic with a slope of −1/2 at 1. */
 function cubic(x) {
   if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
   return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+}
+
+function sinc(x) {
+  return x === 0 ? 1 : Math.sin(x * Math.PI) / (x * Math.PI);
 }
 
 /**
@@ -88,6 +103,7 @@ const BITS = 22;
  */
 function shares(filter, side, resized, start, count) {
   const scale = side / resized;
+  if (filter === FILTERS.nearest) return nearest(scale, start, count);
   // A filter does not change what has its size already.
   const { support, weight } = scale === 1 ? FILTERS.bilinear : filter;
   const stretch = Math.max(scale, 1);
@@ -108,6 +124,23 @@ function shares(filter, side, resized, start, count) {
   const first = from[0];
   const extent = from[count - 1] + weights[count - 1].length - first;
   return { first, extent, from: from.map((low) => low - first), weights };
+}
+
+/** The same for the pixels under the centres of the resized ones. */
+function nearest(scale, start, count) {
+  const from = [];
+  // As Pillow does it: the sum of the steps may be another number than their product.
+  for (let i = 0, center = scale / 2; i < start + count; i++, center += scale) {
+    if (i >= start) from.push(Math.trunc(center));
+  }
+  const first = from[0];
+  const whole = Int32Array.of(2 ** BITS);
+  return {
+    first,
+    extent: from[count - 1] + 1 - first,
+    from: from.map((at) => at - first),
+    weights: from.map(() => whole),
+  };
 }
 
 /** Red, green and blue of a rectangle of the image. */

@@ -180,13 +180,13 @@ fn weights_that_say_nothing_become_a_model() {
     assert_eq!(card, expected);
     let card = case.card(
         "--checkpoint a.pth --arch basic-6 --class-names names.txt --mean 0,0,0 --std 1,1,1 \
-         --resize 40 --interpolation bicubic",
+         --resize 40 --interpolation lanczos",
     );
     assert_eq!(card.class_names.unwrap()[6], "name 6");
     assert_eq!((card.mean, card.std), ([0.0; 3], [1.0; 3]));
     let resize = card.resize.unwrap();
     assert_eq!(resize.shorter_side, 40);
-    assert_eq!(resize.interpolation, topk_onnx::Interpolation::Bicubic);
+    assert_eq!(resize.interpolation, topk_onnx::Interpolation::Lanczos);
 }
 
 #[test]

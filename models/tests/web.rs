@@ -26,20 +26,22 @@ const SMALL: (&str, [usize; 2]) = ("basic-6", [32, 32]);
 const LARGE: (&str, [usize; 2]) = ("squeezenet1_1", [224, 224]);
 const OBLONG: (&str, [usize; 2]) = ("squeezenet1_1", [97, 64]);
 
-fn checkpoint((name, [height, width]): (&str, [usize; 2])) -> Checkpoint {
+fn checkpoint((name, [height, width]): (&str, [usize; 2]), filter: Interpolation) -> Checkpoint {
     let architecture = architecture(name, [3, height, width], CLASSES).unwrap();
     let shapes = architecture.parameter_shapes().into_iter().collect();
     let mut card = card(&architecture);
     (card.mean, card.std) = ([0.4, 0.5, 0.55], [0.2, 0.25, 0.3]);
-    let resize = |shorter_side, interpolation| Resize {
+    let shorter_side = match ([height, width], filter) {
+        ([224, 224], _) => Some(256),
+        ([97, 64], _) => Some(111),
+        // The page's own.
+        (_, Interpolation::Bilinear) => None,
+        _ => Some(40),
+    };
+    card.resize = shorter_side.map(|shorter_side| Resize {
         shorter_side,
-        interpolation,
-    };
-    card.resize = match [height, width] {
-        [224, 224] => Some(resize(256, Interpolation::Bilinear)),
-        [97, 64] => Some(resize(111, Interpolation::Bicubic)),
-        _ => None,
-    };
+        interpolation: filter,
+    });
     Checkpoint::new(card, weights(&shapes, 1.4)).unwrap()
 }
 
@@ -112,17 +114,18 @@ fn expected(model: &mut Model, pixels: &[u8], k: usize) -> Vec<(String, f64)> {
     classes
 }
 
-/// The crops of a size that `data/make_web_crops.py` wrote, by what the page's address says of the resize:
-/// nothing where it is the page's own.
-fn crops(size: [usize; 2]) -> BTreeMap<String, Vec<Value>> {
+/// The crops of a size that `data/make_web_crops.py` wrote, by their filter and what the page's address says of
+/// the resize: nothing where it is the model's, or the page's own.
+fn crops(size: [usize; 2]) -> BTreeMap<(String, String), Vec<Value>> {
     let all: Vec<Value> = serde_json::from_str(include_str!("data/web_crops.json")).unwrap();
-    let mut crops = BTreeMap::<String, Vec<Value>>::new();
+    let mut crops = BTreeMap::<_, Vec<Value>>::new();
     for crop in all.into_iter().filter(|crop| crop["crop"] == json!(size)) {
         let address = match crop["resize"].as_u64().unwrap() {
-            32 | 111 | 256 => String::new(),
+            32 | 40 | 111 | 256 => String::new(),
             resize => format!("&resize={resize}"),
         };
-        crops.entry(address).or_default().push(crop);
+        let filter = crop["interpolation"].as_str().unwrap().to_owned();
+        crops.entry((filter, address)).or_default().push(crop);
     }
     crops
 }
@@ -154,24 +157,25 @@ fn classes_are_those_of_onnx_runtime_for_the_pixels_of_pillow() {
     let mut cases = Vec::new();
     for network in [SMALL, LARGE, OBLONG] {
         let (name, [height, width]) = network;
-        let checkpoint = checkpoint(network);
-        for (i, options) in options.iter().enumerate() {
-            if network != SMALL && i != 2 {
-                continue;
-            }
-            let file = format!("{name}-{height}-{i}.onnx");
-            page.write(&file, &onnx_model(checkpoint.clone(), options).unwrap());
-            let (k, bar) = match options.head {
-                Head::TopK(k) => (k, if options.float16 { 1e-2 } else { 1e-4 }),
-                _ => (k(&checkpoint), 1e-4),
-            };
-            for (resize, crops) in crops([height, width]) {
+        for ((filter, resize), crops) in crops([height, width]) {
+            let interpolation = serde_json::from_value(json!(filter)).unwrap();
+            let checkpoint = checkpoint(network, interpolation);
+            for (i, options) in options.iter().enumerate() {
+                if (network != SMALL || filter != "bilinear") && i != 2 {
+                    continue;
+                }
+                let file = format!("{name}-{height}-{filter}-{i}.onnx");
+                page.write(&file, &onnx_model(checkpoint.clone(), options).unwrap());
+                let (k, bar) = match options.head {
+                    Head::TopK(k) => (k, if options.float16 { 1e-2 } else { 1e-4 }),
+                    _ => (k(&checkpoint), 1e-4),
+                };
                 let images: Vec<&Value> = crops.iter().map(|crop| &crop["image"]).collect();
                 page.visits.push(json!({
                     "address": format!("/web/index.html?model=models/{file}{resize}"),
                     "images": images,
                 }));
-                cases.extend(crops.into_iter().map(|crop| (network, crop, k, bar)));
+                cases.extend(crops.iter().map(|crop| (network, crop.clone(), k, bar)));
             }
         }
     }
@@ -188,7 +192,7 @@ fn classes_are_those_of_onnx_runtime_for_the_pixels_of_pillow() {
         let path = page.path("expected.onnx");
         page.write(
             "expected.onnx",
-            &onnx_model(checkpoint(*network), &plain()).unwrap(),
+            &onnx_model(checkpoint(*network, Interpolation::Bilinear), &plain()).unwrap(),
         );
         let mut model = Model::open(&runtime, &path, Execution::default()).unwrap();
         let expected = expected(&mut model, &pixels, *k);
@@ -317,7 +321,7 @@ const FAULTS: [Fault; 7] = [
 fn what_goes_wrong_is_said() {
     const TEST: &str = "what_goes_wrong_is_said";
     let mut page = Page::new();
-    let checkpoint = checkpoint(SMALL);
+    let checkpoint = checkpoint(SMALL, Interpolation::Bilinear);
     let good = onnx_model(checkpoint.clone(), &ExportOptions::default()).unwrap();
     page.write("good.onnx", &good);
     let loss = OnnxLoss {

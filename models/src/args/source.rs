@@ -55,15 +55,23 @@ pub(super) struct Source {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Filter {
+    Nearest,
+    Box,
     Bilinear,
+    Hamming,
     Bicubic,
+    Lanczos,
 }
 
 impl From<Filter> for Interpolation {
     fn from(filter: Filter) -> Self {
         match filter {
+            Filter::Nearest => Self::Nearest,
+            Filter::Box => Self::Box,
             Filter::Bilinear => Self::Bilinear,
+            Filter::Hamming => Self::Hamming,
             Filter::Bicubic => Self::Bicubic,
+            Filter::Lanczos => Self::Lanczos,
         }
     }
 }

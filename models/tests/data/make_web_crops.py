@@ -30,12 +30,14 @@ def resized_center(image, resize, height, width, interpolation):
 
 
 # Width and height of an image, length of its shorter side when resized, height and width of the crop. Crops of
-# 97 by 64 are bicubic.
+# 97 by 64 are bicubic; what is resized to 40 is resized by the filters that the others are not, and bicubic.
 CASES = [
     (32, 32, 32, 32, 32),
     (300, 200, 32, 32, 32),
     (200, 451, 32, 32, 32),
     (20, 28, 32, 32, 32),
+    (301, 200, 40, 32, 32),
+    (20, 90, 40, 32, 32),
     (300, 200, 256, 224, 224),
     (203, 500, 256, 224, 224),
     (1001, 667, 256, 224, 224),
@@ -44,18 +46,27 @@ CASES = [
     (1, 90, 111, 97, 64),
 ]
 
+FILTERS = ["nearest", "box", "hamming", "bicubic", "lanczos"]
+
+
+def interpolations(resize, crop):
+    if resize == 40:
+        return FILTERS
+    return ["bicubic" if crop == [97, 64] else "bilinear"]
+
+
 if __name__ == "__main__":
     assert PIL.__version__.startswith("13."), PIL.__version__
     crops = []
     for width, height, resize, *crop in CASES:
-        interpolation = "bicubic" if crop == [97, 64] else "bilinear"
-        pixels = resized_center(image(width, height), resize, *crop, interpolation).tobytes()
-        crops.append({
-            "image": [width, height],
-            "resize": resize,
-            "crop": crop,
-            "interpolation": interpolation,
-            "sha256": hashlib.sha256(pixels).hexdigest(),
-        })
+        for interpolation in interpolations(resize, crop):
+            pixels = resized_center(image(width, height), resize, *crop, interpolation).tobytes()
+            crops.append({
+                "image": [width, height],
+                "resize": resize,
+                "crop": crop,
+                "interpolation": interpolation,
+                "sha256": hashlib.sha256(pixels).hexdigest(),
+            })
     lines = ",\n".join(json.dumps(crop) for crop in crops)
     Path(__file__).with_name("web_crops.json").write_text(f"[\n{lines}\n]\n")

@@ -44,13 +44,17 @@ pub struct Resize {
     pub interpolation: Interpolation,
 }
 
-/// Filters of Pillow.
+/// How Pillow resizes, under its names: `nearest` takes pixels as they are, the others are antialiased filters.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
 pub enum Interpolation {
+    Nearest,
+    Box,
     Bilinear,
+    Hamming,
     Bicubic,
+    Lanczos,
 }
 
 /// How a classifier was trained by `topk-train`.
