@@ -7,6 +7,7 @@ use thiserror::Error;
 use topk_data::{Classes, ImageSet};
 use topk_image::PreprocessingError;
 use topk_native::Runtime;
+use topk_onnx::WeightTypes;
 use topk_results::{
     CropAveraging, Environment, FORMAT, Failure, FailurePolicy, Image, InvalidResults, JudgeError,
     MergeError, Metrics, ModelResults, Outcome, Results, Settings, Timing,
@@ -258,7 +259,11 @@ impl<'a> Evaluation<'a> {
             model: model.path().display().to_string(),
             error,
         })?;
+        // ONNX Runtime reads other formats than ONNX's, too.
+        let precision = WeightTypes::read(model.path())
+            .map_or_else(|_| "unknown".to_owned(), |types| types.to_string());
         self.models.push(Judged {
+            precision,
             judging: Judging {
                 path: model.path().to_owned(),
                 recipe: place,

@@ -15,6 +15,8 @@ use crate::recipe::Recipe;
 /// A model, and what it is judged by.
 pub(crate) struct Judged {
     pub(crate) model: Model,
+    /// The types of its weights, in words.
+    pub(crate) precision: String,
     pub(crate) judging: Judging,
 }
 
@@ -97,8 +99,7 @@ impl Judged {
             device: provider.to_string(),
             tf32,
             batch_size: plan.batch_size,
-            // Within, it may be another: ONNX Runtime does not say.
-            precision: format!("{input} input"),
+            precision: self.precision.clone(),
             input: input.to_owned(),
             preprocessing: recipe.preprocessing.to_string(),
             preprocessing_settings: serde_json::to_value(recipe.preprocessing)

@@ -231,7 +231,9 @@ pub struct ModelInfo {
     pub tf32: bool,
     /// Images at once.
     pub batch_size: usize,
-    /// What is known of the type that it computes in, such as `float16` or `float32 input`.
+    /// Type of its weights, such as `float32`, or the shares of several, such as `int8 98.7 %, float32 1.3 %`;
+    /// `none`, or `unknown` if its file does not say. The provider may compute in a more precise one, and with
+    /// `tf32` in a less precise one.
     pub precision: String,
     /// Type of its input, such as `float32` or `uint8`.
     pub input: String,

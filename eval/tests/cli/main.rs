@@ -169,6 +169,7 @@ fn counts_are_exact_and_written_to_the_file() {
     assert_eq!(model["path"], case.path("model.onnx").to_str().unwrap());
     assert_eq!(model["normalization"]["mean"][0], 0.5);
     assert_eq!(model["provider"], "cpu");
+    assert_eq!(model["precision"], "float32");
     assert_eq!(model["nodes"]["CPUExecutionProvider"], 2);
     let ranks = &results["models"][0]["outcomes"]["rank"];
     assert_eq!(*ranks, serde_json::json!(Case::LABELS));

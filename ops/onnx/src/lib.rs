@@ -12,6 +12,7 @@ mod loss;
 mod operator;
 pub mod proto;
 mod triton;
+mod weight_types;
 mod write;
 
 pub use builder::{Dim, GraphBuilder, IR_VERSION, OPSET, ir_version, model};
@@ -23,4 +24,5 @@ pub use image_input::{ImageInput, normalize_inside};
 pub use loss::{Form, FunctionError, OnnxLoss};
 pub use operator::{DOMAIN, DOMAIN_VERSION, LossOperator};
 pub use triton::{TritonError, triton_config};
+pub use weight_types::WeightTypes;
 pub use write::{MAX_FILE, write, write_with_external_data};
