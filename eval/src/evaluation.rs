@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
-use topk_data::{Classes, ImageSet};
+use topk_data::{ClassNames, Classes, ImageSet};
 use topk_image::PreprocessingError;
 use topk_native::Runtime;
 use topk_onnx::WeightTypes;
@@ -51,6 +51,18 @@ pub enum EvaluationError {
         expected: String,
         /// The data set's.
         found: String,
+    },
+    /// There is not a name for each class.
+    #[error("{names} has {found} names, but {model} has {expected} classes")]
+    ClassNames {
+        /// The file of names.
+        names: String,
+        /// Names in it.
+        found: usize,
+        /// The model's file.
+        model: String,
+        /// Scores of the model.
+        expected: usize,
     },
     /// k is out of range.
     #[error("--topk {k} is not in 1..={classes}: there are {classes} classes to choose from")]
@@ -242,7 +254,7 @@ impl<'a> Evaluation<'a> {
             self.recipes.push(recipe);
             self.recipes.len() - 1
         });
-        let classes = check_classes(&model, self.set.classes())?;
+        let classes = check_classes(&model, self.set.classes(), self.plan.class_names.as_ref())?;
         let choices = self.plan.valid_classes.as_ref().map_or(classes, Vec::len);
         if let Some(&k) = self.plan.topk.iter().find(|&&k| k > choices) {
             return Err(EvaluationError::TopK {
@@ -405,13 +417,17 @@ impl<'a> Evaluation<'a> {
             .first()
             .map_or(set_classes.len(), |judged| judged.judging.classes);
         let card = self.models.first().and_then(|judged| judged.model.card());
-        let class_names = match (set_classes, card.and_then(|card| card.class_names.clone())) {
-            (Classes::Numbered(_), Some(names)) => names,
+        let given = self.plan.class_names.as_ref();
+        let of_model = card.and_then(|card| card.class_names.as_deref());
+        let class_names = match (given, set_classes, of_model) {
+            (Some(given), _, _) => given.names().to_vec(),
+            (None, Classes::Numbered(_), Some(names)) => names.to_vec(),
             _ => (0..classes as u32)
                 .map(|class| set_classes.name(class).into_owned())
                 .collect(),
         };
         let wnids = (0..classes as u32).map(|class| set_classes.wnid(class).map(str::to_owned));
+        let given_wnids = given.and_then(ClassNames::wnids).map(<[String]>::to_vec);
         let Found {
             images,
             failures,
@@ -450,7 +466,7 @@ impl<'a> Evaluation<'a> {
                 os: topk_native::platform(),
             }],
             class_names,
-            wnids: wnids.collect(),
+            wnids: wnids.collect::<Option<_>>().or(given_wnids),
             images,
             failures,
             models: models.collect(),
@@ -463,10 +479,15 @@ fn cores() -> usize {
 }
 
 /// The number of scores, if model and data have the same classes.
-fn check_classes(model: &Model, data: &Classes) -> Result<usize, EvaluationError> {
+fn check_classes(
+    model: &Model,
+    data: &Classes,
+    given: Option<&ClassNames>,
+) -> Result<usize, EvaluationError> {
     let name = || model.path().display().to_string();
     let named = model.card().and_then(|card| card.class_names.as_ref());
     let known = model.classes().or(named.map(Vec::len));
+    let known = known.or(given.map(|given| given.names().len()));
     let expected = known.unwrap_or(data.len());
     let fits = match data {
         // What is labelled may be a part of the classes.
@@ -478,6 +499,14 @@ fn check_classes(model: &Model, data: &Classes) -> Result<usize, EvaluationError
             model: name(),
             expected,
             found: data.len(),
+        });
+    }
+    if let Some(given) = given.filter(|given| given.names().len() != expected) {
+        return Err(EvaluationError::ClassNames {
+            names: given.path().display().to_string(),
+            found: given.names().len(),
+            model: name(),
+            expected,
         });
     }
     if let (Some(expected), Classes::Named(found)) = (named, data) {

@@ -1,4 +1,4 @@
-use topk_data::{DataError, ImageSet};
+use topk_data::{ClassNames, DataError, ImageSet};
 use topk_image::Limits;
 use topk_results::{CropAveraging, DataInfo, FailurePolicy, LossSettings, Shard};
 
@@ -23,6 +23,8 @@ pub struct Plan {
     pub data: DataInfo,
     /// Each k of top-k accuracy, ascending.
     pub topk: Vec<usize>,
+    /// Names of the classes in results; those of the data or the first model, if not given.
+    pub class_names: Option<ClassNames>,
     /// Classes that are chosen from, ascending; all if none are named.
     pub valid_classes: Option<Vec<u32>>,
     /// What becomes of images that cannot be read.
@@ -66,6 +68,7 @@ impl Plan {
                 sha256: set.sha256()?,
             },
             topk,
+            class_names: None,
             valid_classes: None,
             on_error: OnError::Fail,
             loss: None,

@@ -243,6 +243,22 @@ pub enum DataError {
         /// A class of the images.
         class: String,
     },
+    /// Names of classes contradict those of the data.
+    #[error(
+        "in {} class {class} is `{name}`, which is class {in_data} in the data: if the model has the order of \
+         the names, give them as class map",
+        path.display()
+    )]
+    ClassOrder {
+        /// The file of names.
+        path: PathBuf,
+        /// The name, or the wnid.
+        name: String,
+        /// Which class it names.
+        class: usize,
+        /// Which class of the data has that name.
+        in_data: usize,
+    },
     /// An archive is damaged, or is not read.
     #[error("{} cannot be read as a tar file: {fault}", path.display())]
     Tar {

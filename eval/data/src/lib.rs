@@ -10,6 +10,7 @@ mod archive;
 mod cifar;
 pub mod cifar100;
 mod class_map;
+mod class_names;
 mod classes;
 mod detect;
 #[cfg(test)]
@@ -35,6 +36,7 @@ mod text;
 mod walk;
 mod webdataset;
 
+pub use class_names::ClassNames;
 pub use classes::Classes;
 pub use error::{DataError, TarFault};
 pub use findings::Findings;

@@ -11,18 +11,23 @@ const MAX_BYTES: u64 = 1 << 30;
 
 /// The text of a file.
 pub(crate) fn read(path: &Path) -> Result<String, DataError> {
+    read_up_to(path, MAX_BYTES)
+}
+
+/// The text of a file of at most so many bytes.
+pub(crate) fn read_up_to(path: &Path, limit: u64) -> Result<String, DataError> {
     let file = File::open(path).map_err(DataError::io(path))?;
     let mut bytes = Vec::new();
-    let mut reader = file.take(MAX_BYTES + 1);
+    let mut reader = file.take(limit + 1);
     reader
         .read_to_end(&mut bytes)
         .map_err(DataError::io(path))?;
-    if bytes.len() as u64 > MAX_BYTES {
+    if bytes.len() as u64 > limit {
         return Err(DataError::TooLarge {
             path: path.to_owned(),
             name: "the text".to_owned(),
             size: bytes.len() as u64,
-            limit: MAX_BYTES,
+            limit,
         });
     }
     String::from_utf8(bytes).map_err(|_| DataError::NotUtf8 {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
-use topk_data::{ClassSubset, Classes, Format, ImageSet, Options, RealLabels, Split};
+use topk_data::{ClassNames, ClassSubset, Classes, Format, ImageSet, Options, RealLabels, Split};
 use topk_image::Limits;
 use topk_native::Runtime;
 use topk_results::{CropAveraging, DataInfo, FailurePolicy, LossSettings, Results, Shard};
@@ -67,6 +67,12 @@ struct DataArgs {
     /// Class map as timm has it: a class a line, by folder or wnid
     #[arg(long, value_name = "FILE")]
     class_map: Option<PathBuf>,
+
+    /// Names of the classes, in the order of the scores: a name a line, a JSON list, ImageNet's class index
+    /// (imagenet_class_index.json), or the config.json of a model on the Hugging Face hub [default: those of
+    /// the data or the model]
+    #[arg(long, value_name = "FILE")]
+    class_names: Option<PathBuf>,
 
     /// Reassessed labels of ImageNet's validation images (real.json), in place of the data set's
     #[arg(long, value_name = "FILE")]
@@ -303,6 +309,14 @@ impl RunArgs {
             }
             None => None,
         };
+        let class_names = match &self.data_set.class_names {
+            Some(path) => {
+                let names = ClassNames::read(path)?;
+                names.check(set.classes())?;
+                Some(names)
+            }
+            None => None,
+        };
         Ok(Plan {
             data: DataInfo {
                 real_labels: text(&self.data_set.real_labels),
@@ -318,6 +332,7 @@ impl RunArgs {
                     topk
                 }
             },
+            class_names,
             valid_classes: valid,
             on_error: match self.data_set.on_error {
                 OnErrorName::Fail => OnError::Fail,

@@ -1,5 +1,7 @@
 //! The `topk-eval` command on small models and data made here. Nothing of libtorch is involved.
 
+mod class_names;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

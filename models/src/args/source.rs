@@ -1,11 +1,10 @@
 //! Weights, of `topk-train` or from elsewhere, and what they say or are said to be.
 
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use topk_data::imagenet;
+use topk_data::{ClassNames, imagenet};
 use topk_image::parse_channels;
 use topk_onnx::{Interpolation, ModelCard, Resize};
 use topk_weights::StateDict;
@@ -25,8 +24,9 @@ pub(super) struct Source {
     #[arg(long, value_name = "NAME")]
     arch: Option<String>,
 
-    /// File with the names of the classes, one a line, in the order of the scores [default: what the
-    /// checkpoint says, or ImageNet's if there are 1,000]
+    /// File with the names of the classes, in the order of the scores: one a line, or JSON as
+    /// imagenet_class_index.json or a config.json of the Hugging Face hub has it [default: what the checkpoint
+    /// says, or ImageNet's if there are 1,000]
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
 
@@ -108,9 +108,7 @@ impl Source {
             ),
         };
         if let Some(path) = &self.class_names {
-            let names = fs::read_to_string(path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            card.class_names = Some(names.lines().map(str::to_owned).collect());
+            card.class_names = Some(ClassNames::read(path)?.names().to_vec());
         }
         if let Some([height, width]) = self.input_size {
             card.input_size = [card.input_size[0], height, width];
