@@ -4,6 +4,7 @@ mod compare;
 mod merge;
 mod outputs;
 mod preprocessing;
+mod progress;
 mod run;
 
 use std::process::ExitCode;

@@ -1,14 +1,11 @@
 //! An evaluation.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use topk_data::{ClassNames, ClassSubset, Classes, Format, ImageSet, Options, RealLabels, Split};
 use topk_image::Limits;
 use topk_native::Runtime;
@@ -16,6 +13,7 @@ use topk_results::{CropAveraging, DataInfo, FailurePolicy, LossSettings, Results
 
 use super::outputs::OutputArgs;
 use super::preprocessing::PreprocessingArgs;
+use super::progress::{INTERRUPTED, progress_bar, stop_on_ctrl_c};
 use crate::evaluation::{Evaluation, Finished};
 use crate::model::{Execution, Model};
 use crate::plan::{Labels, OnError, Plan, labels_of};
@@ -226,8 +224,9 @@ impl RunArgs {
             self.outputs.write(before, Some((&set, &plan.limits)))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let stop = stop_on_ctrl_c()?;
         let bar = progress_bar(places.len());
+        let stop = stop_on_ctrl_c(&bar)?;
+        bar.tick();
         let outcome = evaluation.run(&places, &stop, |progress| {
             bar.set_position(progress.images as u64);
             bar.set_message(progress.to_string());
@@ -251,7 +250,7 @@ impl RunArgs {
                 None => "with --json, --resume could go on".to_owned(),
             };
             eprintln!("interrupted; {saved}");
-            return Ok(ExitCode::from(130));
+            return Ok(ExitCode::from(INTERRUPTED as u8));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -445,32 +444,6 @@ fn matching(pattern: &Path) -> Result<Vec<PathBuf>> {
     let pattern = pattern.to_string_lossy();
     let paths = glob::glob(&pattern).with_context(|| format!("{pattern} is no pattern"))?;
     Ok(paths.collect::<Result<_, _>>()?)
-}
-
-/// Set by the first Ctrl-C; the second ends the program.
-fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let set = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if set.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    })
-    .context("cannot listen for Ctrl-C")?;
-    Ok(stop)
-}
-
-fn progress_bar(images: usize) -> ProgressBar {
-    // Hidden by indicatif when standard error is not a terminal.
-    let bar = ProgressBar::new(images as u64);
-    let style = "{wide_bar:.cyan/black.bright} {pos}/{len}  {speed}  {msg}  {eta} left";
-    let style = ProgressStyle::with_template(style).expect("the template is well-formed");
-    let speed = |state: &ProgressState, text: &mut dyn fmt::Write| {
-        // A terminal that is gone is no reason to stop.
-        let _ = write!(text, "{:.0} images/s", state.per_sec());
-    };
-    bar.set_style(style.with_key("speed", speed));
-    bar
 }
 
 /// A line for each image that cannot be read.

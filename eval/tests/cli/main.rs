@@ -1,6 +1,8 @@
 //! The `topk-eval` command on small models and data made here. Nothing of libtorch is involved.
 
 mod class_names;
+#[cfg(target_os = "linux")]
+mod interrupt;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,18 +62,22 @@ impl Case {
         .unwrap();
     }
 
-    /// Runs from another folder and without any environment.
-    fn run(&self, flags: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_topk-eval"))
+    /// A run from another folder and without any environment.
+    fn command(&self, flags: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_topk-eval"));
+        command
             .env_clear()
             .current_dir("/")
             .arg("--model")
             .arg(self.path("model.onnx"))
             .arg("--data")
             .arg(self.folder.path())
-            .args(flags)
-            .output()
-            .unwrap()
+            .args(flags);
+        command
+    }
+
+    fn run(&self, flags: &[&str]) -> Output {
+        self.command(flags).output().unwrap()
     }
 
     /// The error that a run ends with, and no results.
