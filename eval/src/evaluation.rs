@@ -250,6 +250,15 @@ impl<'a> Evaluation<'a> {
     fn add(&mut self, model: Model) -> Result<(), EvaluationError> {
         let recipe = Recipe::new(&model, &self.plan.wishes)?;
         let place = self.recipes.iter().position(|known| *known == recipe);
+        if let Some(first) = self.models.first().filter(|_| recipe.preprocessing.fast)
+            && place.is_none()
+        {
+            return Err(RecipeError::Fast {
+                first: first.model.path().display().to_string(),
+                second: model.path().display().to_string(),
+            }
+            .into());
+        }
         let place = place.unwrap_or_else(|| {
             self.recipes.push(recipe);
             self.recipes.len() - 1

@@ -99,6 +99,17 @@ pub enum RecipeError {
         /// What was asked for.
         crop: u32,
     },
+    /// What is enough of an image for one model would not be for another.
+    #[error(
+        "--fast is for models that take the same images: {first} and {second} do not, so run one after the \
+         other"
+    )]
+    Fast {
+        /// The file of one.
+        first: String,
+        /// The file of another.
+        second: String,
+    },
     /// Numbers that cannot be normalised with.
     #[error("{model}: {error}")]
     Normalization {

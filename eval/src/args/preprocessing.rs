@@ -16,7 +16,8 @@ pub(super) struct PreprocessingArgs {
     #[arg(long, value_name = "PIXELS", conflicts_with_all = ["crop_pct", "crop_mode"])]
     resize: Option<u32>,
 
-    /// Filter of the resizing
+    /// How pixels of the resized images are made: nearest takes them as they are, the others are
+    /// antialiased filters
     #[arg(long, value_enum)]
     interpolation: Option<InterpolationName>,
 
@@ -48,7 +49,8 @@ pub(super) struct PreprocessingArgs {
     #[arg(long, value_enum, default_value = "13")]
     pillow: PillowName,
 
-    /// Decode large JPEGs at a fraction of their size: faster, but other pixels
+    /// Decode JPEGs of at least twice the size that is needed at a fraction of theirs: faster, but other
+    /// pixels
     #[arg(long)]
     fast: bool,
 }

@@ -403,6 +403,31 @@ fn a_model_for_other_images_is_refused() {
 }
 
 #[test]
+fn fast_decoding_is_refused_for_models_that_take_other_images() {
+    let case = Case::new();
+    fs::copy(case.path("model.onnx"), case.path("again.onnx")).unwrap();
+    case.write_model(&linear(16, vec![0.0; CLASSES]), None);
+    let again = case.path("again.onnx");
+    let flags = ["--model", again.to_str().unwrap(), "--fast"];
+    let normalization = ["--mean", "0,0,0", "--std", "1,1,1", "--resize", "32"];
+    let error = case.error(&[&flags[..], &normalization].concat());
+    assert!(
+        error.contains("--fast is for models that take the same images"),
+        "{error}"
+    );
+    assert!(
+        error.contains("model.onnx and /") && error.contains("again.onnx do not"),
+        "{error}"
+    );
+    case.write_model(&in_order(), None);
+    let results = case.results(&[&flags[..], &normalization].concat());
+    assert_eq!(
+        results["models"][1]["model"]["preprocessing_settings"]["fast"],
+        true
+    );
+}
+
+#[test]
 fn k_must_be_a_number_of_classes() {
     let case = Case::new();
     assert_eq!(
