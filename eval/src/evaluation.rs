@@ -313,7 +313,7 @@ impl<'a> Evaluation<'a> {
     pub fn description(&self) -> Vec<String> {
         let mut lines = vec![self.set.description().to_string()];
         lines.extend(self.set.findings().to_string().lines().map(str::to_owned));
-        for Judged { model, judging } in &self.models {
+        for Judged { model, judging, .. } in &self.models {
             let recipe = &self.recipes[judging.recipe];
             let normalized = recipe
                 .normalization
@@ -395,7 +395,7 @@ impl<'a> Evaluation<'a> {
         let mut sessions: Vec<_> = self
             .models
             .iter_mut()
-            .map(|Judged { model, judging }| (&*judging, model.lanes_mut().iter_mut()))
+            .map(|Judged { model, judging, .. }| (&*judging, model.lanes_mut().iter_mut()))
             .collect();
         let mut consumers = Vec::new();
         while let Some(mut lanes) = sessions
