@@ -135,6 +135,12 @@ impl Run {
         let ticks = || -> u64 {
             let stat = fs::read_to_string(&path).unwrap();
             let fields = stat.rsplit(')').next().unwrap().split(' ');
+            assert_ne!(
+                fields.clone().nth(1),
+                Some("Z"),
+                "it has ended: {}",
+                self.seen
+            );
             let times = fields.skip(12).take(2);
             times.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
         };
@@ -220,9 +226,17 @@ fn an_interrupted_run_keeps_what_was_measured_and_goes_on() {
 fn a_second_interrupt_ends_at_once_without_results() {
     let case = slow_case();
     let json = case.path("out.json");
-    // Three batches, of which the model takes long for the first two.
+    // Three batches one after the other, of which the model takes long for the first two.
     let batch = (IMAGES / 2).to_string();
-    let flags = ["--batch-size", &batch, "--device", "cpu", "--json"];
+    let flags = [
+        "--batch-size",
+        &batch,
+        "--device",
+        "cpu",
+        "--sessions",
+        "1",
+        "--json",
+    ];
     let mut run = Run::start(&case, &[&flags[..], &[json.to_str().unwrap()]].concat());
     run.wait_for(has_begun);
     run.wait_for_work();
