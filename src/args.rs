@@ -1,19 +1,27 @@
-//! The command line of `topk-train`, as typed; [`Args::config`] makes decisions of it.
+//! The command line of `topk-train`.
 
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, ensure};
-use clap::{Parser, ValueEnum};
-use topk_models::Classifier;
-use topk_native::Device;
+use anyhow::{Context, Result};
+use clap::{CommandFactory, Parser};
+use topk_history::End;
 
-use crate::config::{Config, DataSet, LossKind};
-use crate::schedule::Schedule;
+use crate::config::Config;
+use crate::recipe::flags;
+use crate::training::{Outcome, Saving, train};
+use crate::{dry_run, models};
 
 /// Train an image classifier for top-k accuracy.
 ///
-/// Leaves in the folder --out: log.jsonl, and the checkpoints with the best top-1 (best1) and top-k
-/// (bestk) accuracy on the validation images, each as safetensors and as ONNX.
+/// Leaves in the folder --out the checkpoints with the best top-1 (best1) and top-k (bestk) accuracy on
+/// the validation images, as safetensors and as ONNX, with what topk-eval measures of them on the test
+/// images; the log, a page of the curves (run.html), and files for TensorBoard. The same command goes on
+/// with a run that was stopped or killed.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "topk-train",
@@ -26,181 +34,127 @@ pub struct Args {
     #[arg(long, exclusive = true)]
     list_models: bool,
 
-    /// Data set
-    #[arg(long, value_enum, required_unless_present = "list_models")]
-    data: Option<DataSet>,
-
-    /// Folder of the data set
-    #[arg(long, value_name = "DIR", required_unless_present = "list_models")]
-    root: Option<PathBuf>,
-
-    /// Network, such as basic-32 or resnet18-cifar: --list-models has all
-    #[arg(long, value_name = "NAME", default_value = "basic-32")]
-    model: String,
-
-    /// Weights to start from: a checkpoint, or a safetensors or PyTorch file (.pth, .pt) from elsewhere
+    /// TOML file of settings, under the names of the flags; flags beside it go before
     #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
-
-    /// What becomes of the last layer in --weights
-    #[arg(long, value_enum, default_value = "keep", requires = "weights")]
-    head: Classifier,
-
-    /// Loss: smooth top-k SVM or cross-entropy
-    #[arg(long, value_enum, default_value = "svm")]
-    loss: LossName,
-
-    /// The k of top-k, for the loss and for the accuracy
-    #[arg(long, value_name = "K", default_value_t = 5)]
-    topk: usize,
-
-    /// Temperature of the svm loss, in units of the scores
-    #[arg(long, default_value_t = 1.0)]
-    tau: f64,
-
-    /// Margin of the svm loss, in units of the scores
-    #[arg(long, default_value_t = 1.0)]
-    alpha: f64,
-
-    /// Probability that a training label is replaced by a random one of its group of five classes
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
-    noise: f64,
-
-    /// Training images held out for validation [default: a tenth]
-    #[arg(long, value_name = "N")]
-    val_size: Option<usize>,
-
-    /// Do not crop and flip the training images at random
-    #[arg(long)]
-    no_augment: bool,
-
-    /// Passes over the training images
-    #[arg(long, value_name = "N", default_value_t = 300)]
-    epochs: usize,
-
-    /// Training images in a step
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    batch_size: usize,
-
-    /// Images evaluated at once
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    test_batch_size: usize,
-
-    /// Learning rate at the start
-    #[arg(long, default_value_t = 0.1)]
-    lr: f64,
-
-    /// Epochs, from 1, at whose start the learning rate is divided by ten, such as 151,226
-    /// [default: after half and three quarters of the epochs]
-    #[arg(long, value_name = "EPOCH,…", value_delimiter = ',')]
-    lr_schedule: Option<Vec<usize>>,
-
-    /// Nesterov momentum
-    #[arg(long, default_value_t = 0.9)]
-    momentum: f64,
-
-    /// Weight decay, of all trainable parameters
-    #[arg(long, default_value_t = 1e-4)]
-    weight_decay: f64,
-
-    /// Seed of initial weights, label noise, order and augmentation
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-
-    /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value_t)]
-    device: Device,
-
-    /// Threads [default: one a processor]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    recipe: Option<PathBuf>,
 
     /// Folder to write to; made if it does not exist
-    #[arg(long, value_name = "DIR", required_unless_present = "list_models")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["list_models", "dry_run", "recipe"])]
     out: Option<PathBuf>,
-}
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LossName {
-    Svm,
-    Ce,
+    /// Print what would be done: all settings, the network, the data, and how long it takes here
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Save the state after so many batches too [default: after each epoch, and every ten minutes]
+    #[arg(long, value_name = "BATCHES")]
+    save_every: Option<usize>,
+
+    #[command(flatten)]
+    config: Config,
 }
 
 impl Args {
-    /// Whether only the networks are to be listed.
-    pub fn list_models(&self) -> bool {
-        self.list_models
-    }
-
-    /// The run that the arguments ask for.
+    /// Reads the command line of the process, and the recipe that it names. Ends the process with a
+    /// message if it is wrong, or asks for help.
     ///
     /// # Errors
-    /// If a value is out of its range, or missing.
-    pub fn config(self) -> Result<Config> {
-        ensure!(self.topk >= 1, "--topk must be at least 1, got 0");
-        for (flag, value) in [
-            ("--epochs", Some(self.epochs)),
-            ("--batch-size", Some(self.batch_size)),
-            ("--test-batch-size", Some(self.test_batch_size)),
-            ("--threads", self.threads),
-        ] {
-            ensure!(value != Some(0), "{flag} must be at least 1, got 0");
+    /// If the recipe cannot be used.
+    pub fn from_command_line() -> Result<Self> {
+        Self::read(std::env::args_os().collect())
+    }
+
+    fn read(words: Vec<OsString>) -> Result<Self> {
+        let args = Self::parse_from(&words);
+        let Some(recipe) = &args.recipe else {
+            return Ok(args);
+        };
+        let flags = flags(recipe, &Self::command())?;
+        let mut words = words.into_iter();
+        let program = words.next().into_iter();
+        Ok(Self::parse_from(program.chain(flags).chain(words)))
+    }
+
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// If that cannot be done.
+    pub fn run(self) -> Result<ExitCode> {
+        if self.list_models {
+            io::stdout().write_all(models().as_bytes())?;
+            return Ok(ExitCode::SUCCESS);
         }
-        for (flag, value) in [
-            ("--lr", self.lr),
-            ("--momentum", self.momentum),
-            ("--weight-decay", self.weight_decay),
-        ] {
-            ensure!(
-                value.is_finite() && value >= 0.0,
-                "{flag} must be a finite number of at least 0, got {value}"
-            );
+        if self.dry_run {
+            io::stdout().write_all(dry_run(&self.config)?.as_bytes())?;
+            return Ok(ExitCode::SUCCESS);
         }
-        // libtorch defines Nesterov momentum only so.
-        ensure!(self.momentum > 0.0, "--momentum must be above 0, got 0");
-        Ok(Config {
-            data: self.data.context("--data is needed to train")?,
-            root: self.root.context("--root is needed to train")?,
-            model: self.model,
-            weights: self.weights,
-            head: self.head,
-            loss: match self.loss {
-                LossName::Svm => LossKind::Svm {
-                    tau: self.tau,
-                    alpha: self.alpha,
-                },
-                LossName::Ce => LossKind::CrossEntropy,
-            },
-            topk: self.topk,
-            noise: self.noise,
-            val_size: self.val_size,
-            augment: !self.no_augment,
-            epochs: self.epochs,
-            batch_size: self.batch_size,
-            test_batch_size: self.test_batch_size,
-            lr: self.lr,
-            schedule: match self.lr_schedule {
-                Some(milestones) => Schedule::new(milestones),
-                None => Schedule::halves(self.epochs),
-            },
-            momentum: self.momentum,
-            weight_decay: self.weight_decay,
-            seed: self.seed,
-            device: self.device,
-            threads: self.threads,
-            out: self.out.context("--out is needed to train")?,
+        let out = self.out.context("--out is needed to train")?;
+        let saving = Saving {
+            batches: self.save_every,
+            ..Saving::default()
+        };
+        let stop = stop_on_signal()?;
+        Ok(match train(&self.config, &out, saving, &stop)? {
+            Outcome::Finished(end) => {
+                print(&end)?;
+                ExitCode::SUCCESS
+            }
+            Outcome::WasFinished(end) => {
+                writeln!(io::stdout(), "{} holds this run, finished:", out.display())?;
+                print(&end)?;
+                ExitCode::SUCCESS
+            }
+            Outcome::Interrupted => {
+                eprintln!("interrupted; the state is saved: the same command goes on from it");
+                ExitCode::from(130)
+            }
         })
     }
+}
+
+fn print(end: &End) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for best in &end.checkpoints {
+        write!(out, "{:5} (epoch {}): ", best.name, best.epoch)?;
+        let (name, accuracy) = match &best.test {
+            Some(test) => ("test", test),
+            None => ("validation", &best.val),
+        };
+        writeln!(
+            out,
+            "{name} top-1 {:.2} top-{} {:.2} on {} images: {}",
+            100.0 * accuracy.top1(),
+            best.k,
+            100.0 * accuracy.topk(),
+            accuracy.images,
+            best.onnx.as_ref().unwrap_or(&best.checkpoint)
+        )?;
+    }
+    Ok(())
+}
+
+/// Set by the first Ctrl-C or request to terminate; the second ends the program.
+fn stop_on_signal() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let set = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if set.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping after this step; once more ends it at once");
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(stop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
+    use crate::loss::LossName;
 
-    fn parse(extra: &str) -> Args {
-        let required = "topk-train --data cifar100 --root DIR --out OUT ";
-        Args::parse_from((required.to_owned() + extra).split_whitespace())
+    fn read(words: &str) -> Args {
+        let words = format!("topk-train --data DIR --out OUT {words}");
+        Args::read(words.split_whitespace().map(OsString::from).collect()).unwrap()
     }
 
     #[test]
@@ -211,23 +165,21 @@ mod tests {
     #[test]
     fn models_are_listed_without_a_data_set() {
         let parse = |flags: &str| Args::try_parse_from(flags.split(' '));
-        assert!(parse("topk-train --list-models").unwrap().list_models());
-        assert!(!self::parse("").list_models());
+        assert!(parse("topk-train --list-models").unwrap().list_models);
         assert!(parse("topk-train").is_err());
         assert!(parse("topk-train --list-models --topk 5").is_err());
     }
 
     #[test]
     fn defaults_are_the_seed_codes() {
-        let config = parse("").config().unwrap();
+        let config = read("").config.resolved();
+        config.check().unwrap();
+        assert_eq!(config.loss, LossName::Svm);
         assert_eq!(
-            config.loss,
-            LossKind::Svm {
-                tau: 1.0,
-                alpha: 1.0
-            }
+            (config.tau.to_string(), config.alpha.to_string()),
+            ("1".into(), "1".into())
         );
-        assert_eq!(config.schedule, Schedule::new([151, 226]));
+        assert_eq!(config.milestones, Some(vec![151, 226]));
         assert_eq!(
             (config.topk, config.epochs, config.batch_size),
             (5, 300, 64)
@@ -236,6 +188,7 @@ mod tests {
             (config.lr, config.momentum, config.weight_decay),
             (0.1, 0.9, 1e-4)
         );
+        assert_eq!(config.model, "densenet-40-40");
     }
 
     #[test]
@@ -247,9 +200,87 @@ mod tests {
                 "--lr nan",
                 "--lr must be a finite number of at least 0, got NaN",
             ),
-            ("--momentum 0", "--momentum must be above 0, got 0"),
+            (
+                "--momentum 1",
+                "--momentum must be at least 0 and below 1, got 1",
+            ),
+            ("--noise 1.5", "--noise must be from 0 to 1, got 1.5"),
+            (
+                "--label-smoothing 0.1",
+                "--label-smoothing must be 0 with this --loss, got 0.1",
+            ),
+            (
+                "--warmup-epochs 300",
+                "--warmup-epochs must be below --epochs, got 300",
+            ),
+            (
+                "--clip-norm 0",
+                "--clip-norm must be a finite number above 0, got 0",
+            ),
         ] {
-            assert_eq!(parse(flags).config().unwrap_err().to_string(), message);
+            assert_eq!(read(flags).config.check().unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn the_recipes_of_the_paper_can_be_read() {
+        let recipe = |name: &str| {
+            let path = format!("{}/recipes/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+            let words = ["topk-train", "--recipe", &path, "--data=DIR", "--noise=0.6"];
+            let config = Args::read(words.map(OsString::from).to_vec())
+                .unwrap()
+                .config;
+            config.check().unwrap();
+            assert_eq!(config.noise, 0.6);
+            let Config {
+                lr,
+                weight_decay,
+                epochs,
+                ..
+            } = config;
+            (
+                config.loss.name(),
+                config.tau.to_string(),
+                lr,
+                weight_decay,
+                epochs,
+            )
+        };
+        assert_eq!(recipe("cifar100-ce"), ("ce", "1".into(), 0.1, 1e-4, 300));
+        assert_eq!(recipe("cifar100-svm"), ("svm", "1".into(), 0.1, 1e-4, 300));
+        assert_eq!(recipe("imagenet-ce"), ("ce", "1".into(), 0.1, 1e-4, 120));
+        assert_eq!(
+            recipe("imagenet-svm"),
+            ("svm", "0.1".into(), 1.0, 2.5e-5, 120)
+        );
+    }
+
+    #[test]
+    fn a_recipe_says_what_flags_do_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let recipe = folder.path().join("recipe.toml");
+        let read_recipe = |text: &str, flags: &str| {
+            std::fs::write(&recipe, text).unwrap();
+            let words = format!("topk-train --recipe {} {flags}", recipe.display());
+            Args::read(words.split_whitespace().map(OsString::from).collect())
+        };
+        let text =
+            "data = \"DIR\"\nloss = \"ce\"\nlr = 0.5\nmilestones = [3, 5]\nchannels-last = true\n";
+        let args = read_recipe(text, "--lr 0.25 --channels-last=false").unwrap();
+        assert_eq!(args.config.loss, LossName::Ce);
+        assert_eq!(args.config.milestones, Some(vec![3, 5]));
+        assert_eq!((args.config.lr, args.config.channels_last), (0.25, false));
+        // What a dry run prints is a recipe of the same settings.
+        let printed = toml::to_string(&args.config).unwrap();
+        assert_eq!(read_recipe(&printed, "").unwrap().config, args.config);
+
+        for (text, part) in [
+            ("learning-rate = 1", "`learning-rate`, which is no setting"),
+            ("[lr]\nx = 1", "`lr` is table"),
+            ("lr = ", "recipe.toml: TOML parse error"),
+        ] {
+            let message = read_recipe(text, "").unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
         }
     }
 }

@@ -1,66 +1,76 @@
 //! Trains image classifiers for top-k accuracy: the library of the `topk-train` command.
 //!
-//! [`train`] takes a [`Config`] and leaves, in a folder of its own, a log, the best checkpoints and
-//! their ONNX models. Everything random follows from the configuration's seed, whatever the number
-//! of threads that prepare the images.
+//! [`train`] takes a [`Config`] and leaves, in a folder of its own, a log, the best checkpoints, their
+//! ONNX models and what these reach on the test images. Everything random follows from the
+//! configuration's seed, whatever the number of threads that prepare the images, and a run that was
+//! stopped at any moment goes on as if it had not been.
 
 pub mod args;
-mod augment;
-mod batches;
+mod conclusion;
 mod config;
-mod evaluate;
-mod label_noise;
-mod log;
+mod data;
+mod dry_run;
+mod folder;
+mod images;
+mod learner;
+mod loss;
 mod models;
 mod progress;
+mod ramp;
 mod random;
+mod recipe;
 mod schedule;
-mod split;
+mod state;
 mod training;
-mod training_loss;
 
-use std::io;
 use std::path::PathBuf;
 
+use tch::TchError;
 use thiserror::Error;
-use topk_data::DataError;
-use topk_models::{ArchitectureError, CheckpointError, ExportError, LoadError, MatchError};
+use topk_history::{EventsError, RunError};
+use topk_models::{ArchitectureError, LoadError, MatchError};
 use topk_native::RuntimeError;
 use topk_ops::LossError;
-use topk_ops_tch::{DeviceError, TensorLossError};
+use topk_ops_tch::DeviceError;
 use topk_weights::WeightsError;
 
-pub use config::{Config, DataSet, LossKind};
-pub use evaluate::label_ranks;
-pub use label_noise::NoiseError;
+pub use conclusion::ConclusionError;
+pub use config::{Config, ConfigError, OnBad};
+pub use data::TrainingDataError;
+pub use dry_run::dry_run;
+pub use folder::FolderError;
+pub use images::{BadImage, PreparationError};
+pub use loss::LossName;
 pub use models::models;
-pub use schedule::Schedule;
-pub use split::SplitError;
-pub use training::train;
+pub use ramp::{ParseRampError, Ramp};
+pub use recipe::RecipeError;
+pub use schedule::ScheduleKind;
+pub use state::StateError;
+pub use training::{Outcome, PAGE, Saving, train};
 
-/// Why training cannot start or go on.
+/// Why a run cannot start, go on or end.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The data set cannot be read.
+    /// A setting is out of range.
     #[error(transparent)]
-    Data(#[from] DataError),
-    /// It cannot be split as asked.
+    Config(#[from] ConfigError),
+    /// There is no data to train on.
     #[error(transparent)]
-    Split(#[from] SplitError),
-    /// Its labels cannot be made noisy as asked.
+    Data(#[from] TrainingDataError),
+    /// An image cannot be used.
     #[error(transparent)]
-    Noise(#[from] NoiseError),
-    /// There is no such network.
+    BadImage(#[from] BadImage),
+    /// The network cannot be made.
     #[error(transparent)]
     Architecture(#[from] ArchitectureError),
-    /// The device cannot be used.
+    /// The device cannot be had.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// The loss cannot be had with these settings or this number of classes.
+    /// The loss cannot be computed.
     #[error(transparent)]
     Loss(#[from] LossError),
-    /// k is out of range for top-k accuracy.
+    /// There are fewer classes than k.
     #[error("--topk {k} is more than the {classes} classes of the data set")]
     TopK {
         /// The k asked for.
@@ -68,46 +78,32 @@ pub enum TrainError {
         /// Number of classes.
         classes: usize,
     },
-    /// The loss of a batch could not be computed.
+    /// A step would spoil the network.
     #[error(
-        "epoch {epoch}, batch {batch}: {error}. Scores that are not finite mean that the training \
-         has diverged: try a lower --lr"
+        "the training has diverged in epoch {epoch}, batch {batch}, at learning rate {lr}: {reason}. \
+         The state before is kept. Try a lower --lr, --warmup-epochs or --clip-norm, or leave such steps \
+         out with --on-nan skip"
     )]
-    Step {
-        /// The epoch, from 1.
+    Diverged {
+        /// From 1.
         epoch: usize,
-        /// The batch in the epoch, from 1.
+        /// From 1.
         batch: usize,
-        /// What is wrong.
-        error: TensorLossError,
+        /// Learning rate.
+        lr: f64,
+        /// What is not finite.
+        reason: String,
     },
-    /// The network gives NaN for an image.
+    /// The scores of an image are NaN.
     #[error(
-        "after epoch {epoch}, the scores of {part} image {image} are NaN: the training has \
+        "after epoch {epoch}, the scores of validation image {image} are NaN: the training has \
          diverged, try a lower --lr"
     )]
     NanScores {
-        /// The epoch, from 1.
+        /// From 1.
         epoch: usize,
-        /// Which images: validation or test.
-        part: &'static str,
-        /// Index of the image among them.
+        /// Place of the image among those for validation.
         image: usize,
-    },
-    /// The folder already holds a run.
-    #[error(
-        "{} already holds a run (it has a {}): choose another --out, or remove it",
-        .0.display(),
-        log::FILE
-    )]
-    OutputExists(PathBuf),
-    /// A file or folder cannot be written.
-    #[error("cannot write {}: {error}", path.display())]
-    Write {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system says.
-        error: io::Error,
     },
     /// The weights to start from are not the network's.
     #[error("{}: {error}\n--head new starts with a new last layer", path.display())]
@@ -120,16 +116,28 @@ pub enum TrainError {
     /// A file of weights cannot be read, or a checkpoint not written.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// A checkpoint cannot be read back.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// A checkpoint has become one of another network.
+    /// Weights are of another network.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The models to be exported cannot be verified.
+    /// The folder of the run cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The state of the run cannot be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The log cannot be read back.
+    #[error(transparent)]
+    Log(#[from] RunError),
+    /// Files for TensorBoard cannot be written.
+    #[error(transparent)]
+    Events(#[from] EventsError),
+    /// ONNX Runtime, which models are verified and measured with, cannot be had.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// A checkpoint cannot be exported.
+    /// The best checkpoints cannot be exported or measured.
     #[error(transparent)]
-    Export(#[from] ExportError),
+    Conclusion(#[from] ConclusionError),
+    /// libtorch failed.
+    #[error("libtorch: {0}")]
+    Tch(#[from] TchError),
 }

@@ -1,14 +1,14 @@
 use std::io::{self, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
-
-use crate::log::Epoch;
+use topk_history::{Epoch, EpochTime};
 
 /// What the user sees of a run: a line an epoch on standard output, and on a terminal a bar below.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
     epochs: usize,
+    batches: usize,
     k: usize,
 }
 
@@ -20,7 +20,12 @@ impl Progress {
             "{wide_bar:.cyan/black.bright} {percent:>3} %  {msg}  {eta} left",
         );
         bar.set_style(style.expect("the template is well-formed"));
-        Self { bar, epochs, k }
+        Self {
+            bar,
+            epochs,
+            batches,
+            k,
+        }
     }
 
     /// Prints a line above the bar.
@@ -31,12 +36,33 @@ impl Progress {
         });
     }
 
-    pub(crate) fn step(&self, epoch: usize, images_per_second: f64) {
+    /// Shows how far a run is: batches done of the epoch, and loss and accuracies so far in it.
+    pub(crate) fn step(
+        &self,
+        epoch: usize,
+        batch: usize,
+        images_per_second: f64,
+        means: Option<[f64; 3]>,
+    ) {
+        let means = means.map_or_else(String::new, |[loss, top1, topk]| {
+            let (top1, topk) = (100.0 * top1, 100.0 * topk);
+            format!(
+                "  loss {loss:.4}  top-1 {top1:.1}  top-{} {topk:.1}",
+                self.k
+            )
+        });
         self.bar.set_message(format!(
-            "epoch {epoch}/{}  {images_per_second:.0} images/s",
+            "epoch {epoch}/{}{means}  {images_per_second:.0} images/s",
             self.epochs
         ));
-        self.bar.inc(1);
+        let done = (epoch - 1) * self.batches + batch;
+        if self.bar.position() == 0 && done > 1 {
+            // What was done before is no measure of the time that is left.
+            self.bar.set_position(done as u64);
+            self.bar.reset_eta();
+        } else {
+            self.bar.set_position(done as u64);
+        }
     }
 
     /// Prints the titles of the columns of [`epoch`](Self::epoch).
@@ -49,15 +75,15 @@ impl Progress {
     }
 
     /// Prints the line of an epoch; `best` names the checkpoints that it improved.
-    pub(crate) fn epoch(&self, epoch: &Epoch, best: &str) {
+    pub(crate) fn epoch(&self, epoch: &Epoch, time: &EpochTime, best: &str) {
         let Epoch {
             lr,
             loss,
             train,
             val,
-            images_per_second,
             ..
         } = epoch;
+        let images_per_second = time.images_per_second;
         let number = format!("{}/{}", epoch.epoch, self.epochs);
         let percent = |accuracy: f64| format!("{:.2}", 100.0 * accuracy);
         // Divisions by ten leave digits far behind the point.

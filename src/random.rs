@@ -1,39 +1,32 @@
-//! All randomness of a run but the initial weights: one generator for each purpose, so that nothing
-//! depends on the order in which threads get to work.
+//! All randomness of a run but the splits, the label noise and the initial weights: one generator for
+//! each purpose, so that nothing depends on the order in which threads get to work, and nothing has to
+//! be saved to go on from any batch.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// What random numbers are for.
+/// What random numbers are for. Epochs count from 1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
-    /// Choice of training and validation images.
-    Split,
-    /// Noise on the labels.
-    LabelNoise,
     /// Order of the images in an epoch.
-    Order {
-        /// From 1.
-        epoch: usize,
-    },
-    /// Augmentation of the image at a place in an epoch.
-    Augment {
-        /// From 1.
-        epoch: usize,
-        /// Place in the order of the epoch.
-        place: usize,
-    },
+    Order { epoch: usize },
+    /// Augmentation of the image at a place in the order of an epoch.
+    Augment { epoch: usize, place: usize },
+    /// How the images of a batch are mixed.
+    Mix { epoch: usize, batch: usize },
+    /// What the network and the loss draw in a batch.
+    Batch { epoch: usize, batch: usize },
 }
 
 /// The generator for a purpose.
-pub(crate) fn generator(seed: u64, purpose: Purpose) -> ChaCha8Rng {
+pub(crate) fn generator(seed: u32, purpose: Purpose) -> ChaCha8Rng {
     let (kind, epoch, place) = match purpose {
-        Purpose::Split => (0, 0, 0),
-        Purpose::LabelNoise => (1, 0, 0),
-        Purpose::Order { epoch } => (2, epoch, 0),
-        Purpose::Augment { epoch, place } => (3, epoch, place),
+        Purpose::Order { epoch } => (0, epoch, 0),
+        Purpose::Augment { epoch, place } => (1, epoch, place),
+        Purpose::Mix { epoch, batch } => (2, epoch, batch),
+        Purpose::Batch { epoch, batch } => (3, epoch, batch),
     };
-    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    let mut generator = ChaCha8Rng::seed_from_u64(seed.into());
     generator.set_stream(kind << 62 | (epoch as u64) << 40 | place as u64);
     generator
 }

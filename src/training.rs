@@ -1,43 +1,185 @@
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use tch::nn::{Optimizer, OptimizerConfig, Sgd};
-use tch::{Device, Kind, Tensor, no_grad};
-use topk_data::{Dataset, cifar100};
-use topk_image::{Normalization, NormalizationTable};
-use topk_models::{Checkpoint, ExportOptions, Mode, Network, architecture, export};
+use rand::RngExt;
+use tch::{Device, TchError};
+use topk_history::{BEST1, BESTK, End, Epoch, EpochTime, Event, EventWriter, Run, Start, run_page};
+use topk_models::{Checkpoint, Network, architecture};
 use topk_native::Runtime;
-use topk_onnx::{ModelCard, Training};
+use topk_onnx::{Interpolation, ModelCard, Resize, Training};
 use topk_ops::accuracy::Accuracy;
-use topk_ops_tch::{loss, select_device};
+use topk_ops_tch::select_device;
 use topk_weights::StateDict;
 
-use crate::TrainError;
-use crate::batches::TrainingImages;
-use crate::config::{Config, DataSet, LossKind};
-use crate::evaluate::{image_tensor, label_ranks};
-use crate::label_noise::add_label_noise;
-use crate::log::{Best, Epoch, Log, Record};
+use crate::conclusion::conclude;
+use crate::config::{Config, OnBad};
+use crate::data::Data;
+use crate::folder::{FolderError, RunFolder};
+use crate::images::Batch;
+use crate::learner::{Fault, Learner, RankError, label_ranks};
+use crate::loss::{LossNumbers, TrainingLoss};
 use crate::progress::Progress;
-use crate::split::split;
-use crate::training_loss::{TrainingLoss, training_loss};
+use crate::random::{Purpose, generator};
+use crate::schedule::Schedule;
+use crate::state::{BestSoFar, Position, State};
+use crate::{ConfigError, TrainError};
 
-/// Trains a network and leaves in the folder `config.out`:
+/// Name of the page of a run's curves in its folder.
+pub const PAGE: &str = "run.html";
+
+/// Steps on a GPU after which it is looked whether one was left out.
+const LOOK_EVERY: usize = 50;
+
+/// When the state of a run is saved, besides after each epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct Saving {
+    /// After so many batches, if that is wanted.
+    pub batches: Option<usize>,
+    /// After so much time.
+    pub interval: Duration,
+}
+
+impl Default for Saving {
+    /// Every ten minutes.
+    fn default() -> Self {
+        Self {
+            batches: None,
+            interval: Duration::from_secs(600),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// With everything done.
+    Finished(End),
+    /// It was finished before, and nothing was done.
+    WasFinished(End),
+    /// It was asked to stop, has saved its state, and can go on.
+    Interrupted,
+}
+
+/// Trains a network and leaves in the folder `out`:
 ///
-/// - `log.jsonl`: the configuration, then a line an epoch, then the test accuracy of the best;
-/// - `best1.safetensors` and `bestk.safetensors`: the weights after the epochs with the best top-1
-///   and top-k accuracy on the validation images;
-/// - `best1.onnx` and `bestk.onnx`: these as ONNX models.
+/// - `log.jsonl`: the settings, then a line an epoch, then the test accuracy of the best; and
+///   `times.jsonl`, how long they took;
+/// - `best1.safetensors` and `bestk.safetensors`: the weights after the epochs with the best top-1 and
+///   top-k accuracy on the validation images, each with its ONNX model and, in `.json`, what
+///   `topk-eval` measured of it;
+/// - `state.safetensors`: from which the run goes on when it is started again;
+/// - `run.html`, a page of its curves, and files for TensorBoard.
 ///
-/// The test images are not looked at before the end.
+/// A run that goes on gives the same as one that was never stopped: weights, log and best files bit for
+/// bit, on the CPU with the same number of threads. The test images are not looked at before the end.
+///
+/// Stops after a step, with its state saved, once `stop` is set.
 ///
 /// # Errors
-/// If the data, the network or the device cannot be had, the settings do not fit them, the training
-/// diverges, or a file cannot be written. Files written before stay and are whole.
-pub fn train(config: &Config) -> Result<(), TrainError> {
-    let start = Instant::now();
+/// If the data, the network or the device cannot be had, the settings do not fit them or those of a run
+/// in the folder, the training diverges, or a file cannot be written. Files written before stay and are
+/// whole, and the same call goes on from them.
+pub fn train(
+    config: &Config,
+    out: &Path,
+    saving: Saving,
+    stop: &AtomicBool,
+) -> Result<Outcome, TrainError> {
+    config.check()?;
+    let config = &config.clone().resolved();
+    let settings = config.to_map();
+    let open = || RunFolder::open(out, &settings);
+    let opened = out.exists().then(open).transpose()?;
+    if let Some((_, Some(state))) = &opened
+        && state.position.finished
+    {
+        let run = Run::read(out)?;
+        let end = run.end;
+        let end = end.ok_or_else(|| FolderError::Foreign(out.to_owned()))?;
+        return Ok(Outcome::WasFinished(end));
+    }
+    set_threads(config);
+    let device = select_device(config.device)?;
+    // Needed at the end: not to be missed only then.
+    let runtime = Runtime::load()?;
+    let data = load_data(config)?;
+    let mut learner = learner(config, &data, device)?;
+    // Not before it is known that the run can start.
+    let (folder, state) = match opened {
+        Some(opened) => opened,
+        None => open()?,
+    };
+    let position = match state {
+        Some(state) => state.restore(&mut learner)?,
+        None => Position::start(settings.clone()),
+    };
+    let start = Start {
+        config: position.config.clone(),
+        device: device_name(device),
+        classes: data.class_names.len(),
+        train_images: data.training.len(),
+        val_images: data.validation.len(),
+        parameters: learner.network().architecture().trainable_len(),
+    };
+    let batches = data.training.batches(config.batch_size);
+    let progress = Progress::new(config.epochs, batches, config.topk);
+    progress.line(&data.description);
+    progress.line(&format!(
+        "{} training and {} validation images of {} classes{}",
+        start.train_images,
+        start.val_images,
+        start.classes,
+        match data.test {
+            Some(ref test) => format!(", {} for the test", test.len()),
+            None => ", none for a test".to_owned(),
+        }
+    ));
+    progress.line(&format!(
+        "{}: {} parameters, loss {}, on {}",
+        config.model,
+        start.parameters,
+        config.loss.name(),
+        start.device
+    ));
+    let mut training = Trainer {
+        schedule: schedule(config, batches),
+        config,
+        data: &data,
+        learner,
+        folder,
+        events: None,
+        progress,
+        position,
+        saving,
+        saved: Instant::now(),
+    };
+    if training.position.log_bytes == 0 {
+        let event = Event::Start(start.clone());
+        training.folder.log(&event, &mut training.position)?;
+    } else {
+        let Position { epoch, batch, .. } = training.position;
+        training
+            .progress
+            .line(&format!("going on in epoch {epoch} after batch {batch}"));
+    }
+    let first = training.position.epoch;
+    training.events = Some(EventWriter::create(out, &start, first)?);
+    if !training.epochs(stop)? {
+        training.progress.finish();
+        return Ok(Outcome::Interrupted);
+    }
+    training.progress.finish();
+    training.conclude(&runtime).map(Outcome::Finished)
+}
+
+/// The images that a run needs.
+pub(crate) fn load_data(config: &Config) -> Result<Data, TrainError> {
+    let path = config.data.as_ref().ok_or_else(ConfigError::no_data)?;
+    Ok(Data::load(config, path)?)
+}
+
+pub(crate) fn set_threads(config: &Config) {
     if let Some(threads) = config.threads {
         tch::set_num_threads(threads as i32);
         // Fails only if there is a pool already, which then stays.
@@ -45,23 +187,18 @@ pub fn train(config: &Config) -> Result<(), TrainError> {
             .num_threads(threads)
             .build_global();
     }
-    let device = select_device(config.device)?;
-    // Needed at the end: not to be missed only then.
-    Runtime::load()?;
-    let data = Data::load(config)?;
-    let classes = data.training.dataset.class_names.len();
-    let loss = training_loss(config.loss, config.topk)?;
-    loss.check_classes(classes)?;
-    if config.topk > classes {
-        return Err(TrainError::TopK {
-            k: config.topk,
-            classes,
-        });
-    }
+}
 
-    tch::manual_seed(config.seed as i64);
-    let architecture = architecture(&config.model, data.training.dataset.shape, classes)?;
-    let parameters = architecture.trainable_len();
+/// The network as it begins.
+pub(crate) fn learner(config: &Config, data: &Data, device: Device) -> Result<Learner, TrainError> {
+    let classes = data.class_names.len();
+    if config.topk > classes {
+        let k = config.topk;
+        return Err(TrainError::TopK { k, classes });
+    }
+    criterion(config, 1, 0)?.check_classes(classes)?;
+    tch::manual_seed(config.seed.into());
+    let architecture = architecture(&config.model, data.shape, classes)?;
     let mut network = Network::new(architecture, device);
     if let Some(path) = &config.weights {
         let file = StateDict::read(path)?;
@@ -72,340 +209,381 @@ pub fn train(config: &Config) -> Result<(), TrainError> {
         })?;
         network.load(&matched.tensors)?;
     }
-    let optimizer = Sgd {
-        momentum: config.momentum,
-        dampening: 0.0,
-        wd: config.weight_decay,
-        nesterov: true,
-    };
-    let optimizer = optimizer
-        .build(network.variables(), config.lr)
-        .expect("the settings have been checked");
+    Ok(Learner::new(config, network, data.shape)?)
+}
 
-    fs::create_dir_all(&config.out).map_err(|error| TrainError::Write {
-        path: config.out.clone(),
-        error,
-    })?;
-    let mut log = Log::create(&config.out)?;
-    let (train_images, val_images) = (data.training.indices.len(), data.validation.len());
-    log.write(&Record::Start {
-        config,
-        device: device_name(device),
-        classes,
-        train_images,
-        val_images,
-        parameters,
-    })?;
-    let progress = Progress::new(
-        config.epochs,
-        data.training.batches(config.batch_size),
-        config.topk,
-    );
-    progress.line(&format!(
-        "{}: {train_images} training and {val_images} validation images of {classes} classes",
-        config.root.display()
-    ));
-    progress.line(&format!(
-        "{}: {parameters} parameters, loss {}, on {}",
-        config.model,
-        config.loss.name(),
-        device_name(device)
-    ));
-
-    let mut run = Run {
-        config,
-        data,
-        loss,
-        network,
-        optimizer,
-        progress,
-        log,
-    };
-    let best = run.epochs()?;
-    let Run {
-        mut network,
-        mut log,
-        progress,
-        data,
-        ..
-    } = run;
-    progress.finish();
-
-    let checkpoints = best
-        .iter()
-        .map(|best| conclude(config, &data, &mut network, best))
-        .collect::<Result<Vec<_>, _>>()?;
-    for best in &checkpoints {
-        progress.line(&format!(
-            "{:5} (epoch {}): test top-1 {:.2} top-{} {:.2} on {} images: {}",
-            best.name,
-            best.epoch,
-            100.0 * best.test.top1(),
-            best.k,
-            100.0 * best.test.topk(),
-            best.test.images,
-            best.onnx.display(),
-        ));
+pub(crate) fn schedule(config: &Config, batches: usize) -> Schedule {
+    Schedule {
+        kind: config.schedule,
+        peak: config.lr,
+        milestones: config.milestones.clone().unwrap_or_default(),
+        warmup: config.warmup_epochs,
+        epochs: config.epochs,
+        steps_per_epoch: batches.div_ceil(config.accumulate),
     }
-    log.write(&Record::End {
-        seconds: start.elapsed().as_secs_f64(),
-        checkpoints,
+}
+
+/// The loss in an epoch; `seed` is for what it draws.
+pub(crate) fn criterion(
+    config: &Config,
+    epoch: usize,
+    seed: u64,
+) -> Result<TrainingLoss, topk_ops::LossError> {
+    config.loss.criterion(LossNumbers {
+        k: config.topk,
+        tau: config.tau.at(epoch, config.epochs),
+        alpha: config.alpha.at(epoch, config.epochs),
+        epsilon: config.epsilon,
+        draws: config.draws,
+        seed,
     })
-}
-
-/// The images of a run.
-struct Data {
-    training: Arc<TrainingImages>,
-    /// Indices of the images for validation, in the data set of the training images.
-    validation: Vec<usize>,
-    /// Read at the start, so that a run cannot fail for want of it; looked at only at the end.
-    test: Dataset,
-    normalization: Normalization,
-}
-
-impl Data {
-    fn load(config: &Config) -> Result<Self, TrainError> {
-        let (dataset, test, normalization) = match config.data {
-            DataSet::Cifar100 => (
-                cifar100::load(&config.root, cifar100::Split::Train)?,
-                cifar100::load(&config.root, cifar100::Split::Test)?,
-                cifar100::NORMALIZATION,
-            ),
-        };
-        let split = split(dataset.len(), config.val_size.unwrap_or(dataset.len() / 10))?;
-        // The validation images keep their clean labels, as in the seed code.
-        let mut labels: Vec<i64> = split.train.iter().map(|&i| dataset.labels[i]).collect();
-        add_label_noise(
-            &mut labels,
-            dataset.class_names.len(),
-            config.noise,
-            config.seed,
-        )?;
-        let training = TrainingImages {
-            dataset: Arc::new(dataset),
-            table: normalization.table(),
-            indices: split.train,
-            labels,
-            augment: config.augment,
-            seed: config.seed,
-        };
-        Ok(Self {
-            training: Arc::new(training),
-            validation: split.validation,
-            test,
-            normalization,
-        })
-    }
-
-    fn dataset(&self) -> &Dataset {
-        &self.training.dataset
-    }
-
-    fn table(&self) -> &NormalizationTable {
-        &self.training.table
-    }
 }
 
 /// A run in progress.
-struct Run<'a> {
+struct Trainer<'a> {
     config: &'a Config,
-    data: Data,
-    loss: TrainingLoss,
-    network: Network,
-    optimizer: Optimizer,
+    data: &'a Data,
+    schedule: Schedule,
+    learner: Learner,
+    folder: RunFolder,
+    events: Option<EventWriter>,
     progress: Progress,
-    log: Log,
+    position: Position,
+    saving: Saving,
+    saved: Instant,
 }
 
-/// The best checkpoint so far by one measure.
-struct BestSoFar {
-    name: &'static str,
-    measure: fn(&Accuracy) -> usize,
-    epoch: usize,
-    val: Option<Accuracy>,
-}
-
-impl BestSoFar {
-    fn path(&self, folder: &Path) -> PathBuf {
-        folder.join(self.name).with_extension("safetensors")
-    }
-}
-
-impl Run<'_> {
-    /// Trains through all epochs; the best checkpoints are on disk then.
-    fn epochs(&mut self) -> Result<[BestSoFar; 2], TrainError> {
-        let best = |name, measure| BestSoFar {
-            name,
-            measure,
-            epoch: 0,
-            val: None,
-        };
-        let mut best = [
-            best("best1", |accuracy| accuracy.top1_correct),
-            best("bestk", |accuracy| accuracy.topk_correct),
-        ];
-        self.progress.titles();
-        for number in 1..=self.config.epochs {
-            let epoch = self.epoch(number)?;
-            let mut marks = Vec::new();
-            let mut checkpoint = None;
-            for best in &mut best {
-                if best
-                    .val
-                    .is_none_or(|val| (best.measure)(&epoch.val) > (best.measure)(&val))
-                {
-                    best.epoch = number;
-                    best.val = Some(epoch.val);
-                    checkpoint
-                        .get_or_insert_with(|| self.checkpoint(&epoch))
-                        .save(&best.path(&self.config.out))?;
-                    marks.push(best.name);
-                }
-            }
-            self.log.write(&Record::Epoch(&epoch))?;
-            self.progress.epoch(&epoch, &marks.join(" "));
+impl Trainer<'_> {
+    /// Trains through all epochs that are left; says whether it came to the end.
+    fn epochs(&mut self, stop: &AtomicBool) -> Result<bool, TrainError> {
+        if self.position.epoch <= self.config.epochs {
+            self.progress.titles();
         }
-        Ok(best)
+        while self.position.epoch <= self.config.epochs {
+            if !self.train_epoch(stop)? {
+                self.save()?;
+                return Ok(false);
+            }
+            self.end_epoch()?;
+        }
+        Ok(true)
     }
 
-    fn epoch(&mut self, epoch: usize) -> Result<Epoch, TrainError> {
+    /// Trains through the rest of an epoch; says whether it came to its end.
+    fn train_epoch(&mut self, stop: &AtomicBool) -> Result<bool, TrainError> {
+        let config = self.config;
+        let epoch = self.position.epoch;
+        let total = self.data.training.batches(config.batch_size);
+        let mut clock = Instant::now();
+        let mut batches = self
+            .data
+            .training
+            .epoch(epoch, config.batch_size, self.position.batch);
+        let wait = self.learner.device() == Device::Cpu || config.on_nan == OnBad::Skip;
+        while self.position.batch < total {
+            let first = self.position.batch;
+            let count = config.accumulate.min(total - first);
+            let mut group = Vec::with_capacity(count);
+            let waiting = Instant::now();
+            for batch in batches.by_ref().take(count) {
+                group.push(batch?);
+            }
+            self.position.waiting_seconds += waiting.elapsed().as_secs_f64();
+            let lr = self
+                .schedule
+                .learning_rate(epoch, first / config.accumulate);
+            self.train_step(&group, lr, wait)?;
+            self.position.batch += count;
+            for batch in &group {
+                self.position.images += batch.labels.len();
+                self.position.skipped_images += batch.skipped;
+            }
+            self.position.seconds += clock.elapsed().as_secs_f64();
+            clock = Instant::now();
+            let steps = self.position.batch.div_ceil(config.accumulate);
+            if !wait && (steps.is_multiple_of(LOOK_EVERY) || self.position.batch == total) {
+                self.look_for_skipped(lr)?;
+            }
+            self.show(self.learner.device() == Device::Cpu);
+            if self.position.batch < total {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(false);
+                }
+                self.save_if_due()?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Learns from batches, for one step.
+    fn train_step(&mut self, group: &[Batch], lr: f64, wait: bool) -> Result<(), TrainError> {
+        let epoch = self.position.epoch;
+        let tch = |error: TchError| TrainError::Tch(error);
+        let images: usize = group.iter().map(|batch| batch.labels.len()).sum();
+        if images == 0 {
+            return Ok(());
+        }
+        let sums = self.config.on_nan == OnBad::Skip;
+        let before = sums.then(|| self.learner.sums());
+        self.learner.begin_step().map_err(tch)?;
+        for (batch, number) in group.iter().zip(self.position.batch..) {
+            if batch.labels.is_empty() {
+                continue;
+            }
+            let purpose = Purpose::Batch {
+                epoch,
+                batch: number,
+            };
+            let seed: u64 = generator(self.config.seed, purpose).random();
+            // What the network draws, such as dropout.
+            tch::manual_seed(seed as i64);
+            let criterion = criterion(self.config, epoch, seed)?;
+            let weight = batch.labels.len() as f64 / images as f64;
+            match self.learner.learn(batch, &criterion, weight) {
+                Ok(()) => {}
+                Err(Fault::Tch(error)) => return Err(TrainError::Tch(error)),
+                Err(Fault::NotFinite(_)) if self.config.on_nan == OnBad::Skip => {
+                    self.learner.give_up_step().map_err(tch)?;
+                    self.leave_out(before);
+                    return Ok(());
+                }
+                Err(Fault::NotFinite(reason)) => return Err(self.diverged(number, lr, reason)),
+            }
+        }
+        let made = self.learner.step(lr, wait).map_err(tch)?;
+        if made == Some(false) {
+            if self.config.on_nan == OnBad::Stop {
+                let reason = match self.learner.bad_gradient() {
+                    Some(name) => format!("the gradient of {name} is not finite"),
+                    None => "the gradient is not finite".to_owned(),
+                };
+                return Err(self.diverged(self.position.batch, lr, reason));
+            }
+            self.leave_out(before);
+        }
+        Ok(())
+    }
+
+    /// Takes a step that was not made out of the sums, and counts it.
+    fn leave_out(&mut self, before: Option<[f64; 3]>) {
+        if let Some(before) = before {
+            self.learner.set_sums(before);
+        }
+        self.position.skipped_steps += self.learner.take_skipped();
+    }
+
+    fn look_for_skipped(&mut self, lr: f64) -> Result<(), TrainError> {
+        match self.learner.take_skipped() {
+            0 => Ok(()),
+            count => {
+                let reason = format!("{count} of the last {LOOK_EVERY} gradients were not finite");
+                Err(self.diverged(self.position.batch - 1, lr, reason))
+            }
+        }
+    }
+
+    /// `batch` counts from 0.
+    fn diverged(&self, batch: usize, lr: f64, reason: String) -> TrainError {
+        TrainError::Diverged {
+            epoch: self.position.epoch,
+            batch: batch + 1,
+            lr,
+            reason,
+        }
+    }
+
+    /// Shows how far the epoch is; the loss and accuracy too if that takes no waiting.
+    fn show(&self, sums: bool) {
+        let Position {
+            epoch,
+            batch,
+            images,
+            seconds,
+            ..
+        } = self.position;
+        let sums = sums.then(|| self.learner.sums().map(|sum| sum / images.max(1) as f64));
+        self.progress
+            .step(epoch, batch, images as f64 / seconds, sums);
+    }
+
+    /// Validates, keeps the network if it is among the best, and writes what the epoch gave.
+    fn end_epoch(&mut self) -> Result<(), TrainError> {
         let config = self.config;
         let start = Instant::now();
-        let lr = config.schedule.learning_rate(config.lr, epoch);
-        self.optimizer.set_lr(lr);
-
-        // Sums stay on the device: reading them at every step would wait for it.
-        let device = self.network.variables().device();
-        let mut sums = Tensor::zeros([3], (Kind::Double, device));
-        let mut images = 0;
-        let shape = self.data.dataset().shape;
-        let batches = self.data.training.epoch(epoch, config.batch_size);
-        for (batch, host) in batches.enumerate() {
-            let xs = image_tensor(&host, shape, device);
-            let labels = Tensor::from_slice(&host.labels).to_device(device);
-            let scores = self.network.forward(&xs, Mode::Train);
-            let loss = loss(&self.loss, &scores, &labels).map_err(|error| TrainError::Step {
-                epoch,
-                batch: batch + 1,
-                error,
-            })?;
-            self.optimizer.zero_grad();
-            loss.backward();
-            self.optimizer.step();
-
-            no_grad(|| {
-                let label_scores = scores.gather(1, &labels.unsqueeze(1), false);
-                let ranks =
-                    scores
-                        .gt_tensor(&label_scores)
-                        .sum_dim_intlist([1i64].as_slice(), false, None);
-                let count = |k: usize| ranks.lt(k as i64).sum(Kind::Double);
-                let loss = loss.to_kind(Kind::Double) * host.labels.len() as f64;
-                sums += Tensor::stack(&[loss, count(1), count(config.topk)], 0);
-            });
-            images += host.labels.len();
-            self.progress
-                .step(epoch, images as f64 / start.elapsed().as_secs_f64());
-        }
-        let sums: Vec<f64> = Vec::try_from(&sums).expect("three numbers are a vector");
-        let images_per_second = images as f64 / start.elapsed().as_secs_f64();
-
-        let val = label_ranks(
-            &self.network,
-            self.data.dataset(),
-            self.data.table(),
+        let number = self.position.epoch;
+        let ranks = label_ranks(
+            self.learner.kept(),
             &self.data.validation,
+            self.data.shape,
             config.test_batch_size,
         )
-        .map_err(|image| TrainError::NanScores {
-            epoch,
-            part: "validation",
-            image,
+        .map_err(|error| match error {
+            RankError::BadImage(error) => TrainError::BadImage(error),
+            RankError::Nan(image) => TrainError::NanScores {
+                epoch: number,
+                image,
+            },
         })?;
-        Ok(Epoch {
-            epoch,
-            lr,
-            loss: sums[0] / images as f64,
+        let val = Accuracy::of(&ranks, config.topk);
+        let [loss, top1, topk] = self.learner.sums();
+        let images = self.position.images;
+        let of_loss = |is: bool, ramp: crate::Ramp| {
+            (is && !ramp.is_constant()).then(|| ramp.at(number, config.epochs))
+        };
+        let last_step = self.schedule.steps_per_epoch.saturating_sub(1);
+        let epoch = Epoch {
+            epoch: number,
+            lr: self.schedule.learning_rate(number, last_step),
+            tau: of_loss(config.loss.has_tau(), config.tau),
+            alpha: of_loss(config.loss.has_alpha(), config.alpha),
+            loss: loss / images as f64,
             train: Accuracy {
                 images,
-                top1_correct: sums[1] as usize,
-                topk_correct: sums[2] as usize,
+                top1_correct: top1 as usize,
+                topk_correct: topk as usize,
             },
-            val: Accuracy::of(&val, config.topk),
-            images_per_second,
-            seconds: start.elapsed().as_secs_f64(),
-        })
+            val,
+            val_ema: None,
+            skipped_steps: self.position.skipped_steps,
+            skipped_images: self.position.skipped_images,
+        };
+        let time = EpochTime {
+            epoch: number,
+            seconds: self.position.seconds + start.elapsed().as_secs_f64(),
+            images_per_second: images as f64 / self.position.seconds,
+            waiting_seconds: self.position.waiting_seconds,
+        };
+        let improved = self.keep_best(val)?;
+        self.folder
+            .log(&Event::Epoch(epoch.clone()), &mut self.position)?;
+        self.folder.time(&time, &mut self.position)?;
+        if let Some(events) = &mut self.events {
+            events.epoch(&epoch, Some(&time))?;
+        }
+        self.position.next_epoch();
+        self.learner.set_sums([0.0; 3]);
+        self.save()?;
+        self.write_page()?;
+        self.progress.epoch(&epoch, &time, &improved.join(" "));
+        Ok(())
     }
 
-    fn checkpoint(&self, epoch: &Epoch) -> Checkpoint {
-        let config = self.config;
-        let (tau, alpha) = match config.loss {
-            LossKind::Svm { tau, alpha } => (Some(tau), Some(alpha)),
-            LossKind::CrossEntropy => (None, None),
-        };
-        let card = ModelCard {
+    /// Writes the network to the files of the measures by which it is the best so far, and names them.
+    fn keep_best(&mut self, val: Accuracy) -> Result<Vec<&'static str>, TrainError> {
+        type Measure = fn(&Accuracy) -> usize;
+        let measures: [(&str, Measure); 2] = [
+            (BEST1, |accuracy| accuracy.top1_correct),
+            (BESTK, |accuracy| accuracy.topk_correct),
+        ];
+        let mut improved = Vec::new();
+        let mut checkpoint = None;
+        for (name, measure) in measures {
+            let known = self.position.best.iter().position(|best| best.name == name);
+            if known.is_some_and(|at| measure(&val) <= measure(&self.position.best[at].val)) {
+                continue;
+            }
+            let path = self.folder.path().join(name).with_extension("safetensors");
+            checkpoint
+                .get_or_insert_with(|| Checkpoint::of_network(self.card(&val), self.learner.kept()))
+                .save(&path)?;
+            let best = BestSoFar {
+                name: name.to_owned(),
+                epoch: self.position.epoch,
+                val,
+            };
+            match known {
+                Some(at) => self.position.best[at] = best,
+                None => self.position.best.push(best),
+            }
+            improved.push(name);
+        }
+        Ok(improved)
+    }
+
+    fn card(&self, val: &Accuracy) -> ModelCard {
+        let (config, data) = (self.config, self.data);
+        let epoch = self.position.epoch;
+        let number = |is: bool, ramp: crate::Ramp| is.then(|| ramp.at(epoch, config.epochs));
+        ModelCard {
             format: ModelCard::FORMAT,
             architecture: config.model.clone(),
-            class_names: Some(self.data.dataset().class_names.clone()),
-            input_size: self.data.dataset().shape,
-            resize: None,
-            mean: self.data.normalization.mean,
-            std: self.data.normalization.std,
+            class_names: Some(data.class_names.clone()),
+            input_size: data.shape,
+            resize: data.val_resize.map(|shorter_side| Resize {
+                shorter_side: shorter_side as usize,
+                interpolation: Interpolation::Bilinear,
+            }),
+            mean: data.normalization.mean,
+            std: data.normalization.std,
             training: Some(Training {
-                dataset: config.data.name().to_owned(),
+                dataset: config.data.as_deref().map(Data::name).unwrap_or_default(),
                 noise: config.noise,
                 loss: config.loss.name().to_owned(),
                 k: config.topk,
-                tau,
-                alpha,
-                seed: config.seed,
-                epoch: epoch.epoch,
-                val_top1: epoch.val.top1(),
-                val_topk: epoch.val.topk(),
+                tau: number(config.loss.has_tau(), config.tau),
+                alpha: number(config.loss.has_alpha(), config.alpha),
+                seed: config.seed.into(),
+                epoch,
+                val_top1: val.top1(),
+                val_topk: val.topk(),
             }),
+        }
+    }
+
+    fn save_if_due(&mut self) -> Result<(), TrainError> {
+        let Saving { batches, interval } = self.saving;
+        let by_count =
+            batches.is_some_and(|every| self.position.batch.is_multiple_of(every.max(1)));
+        if by_count || self.saved.elapsed() >= interval {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<(), TrainError> {
+        State::save(self.folder.path(), &self.position, &self.learner)?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    fn write_page(&self) -> Result<(), TrainError> {
+        let page = run_page(&Run::read(self.folder.path())?);
+        let path = self.folder.path().join(PAGE);
+        let write = || -> std::io::Result<()> {
+            let mut file = atomic_write_file::AtomicWriteFile::open(&path)?;
+            std::io::Write::write_all(&mut file, page.as_bytes())?;
+            file.commit()
         };
-        Checkpoint::of_network(card, &self.network)
+        write().map_err(|error| {
+            FolderError::Io {
+                path: path.clone(),
+                error,
+            }
+            .into()
+        })
+    }
+
+    /// Exports the best checkpoints, measures them on the test images, and ends the run.
+    fn conclude(mut self, runtime: &Runtime) -> Result<End, TrainError> {
+        let folder = self.folder.path().to_owned();
+        let best = self.position.best.iter();
+        let checkpoints = best
+            .map(|best| conclude(runtime, self.config, &folder, best, self.data.test.as_ref()))
+            .collect::<Result<_, _>>()?;
+        let end = End { checkpoints };
+        self.folder
+            .log(&Event::End(end.clone()), &mut self.position)?;
+        if let Some(events) = &mut self.events {
+            events.end(&end)?;
+        }
+        self.write_page()?;
+        self.position.finished = true;
+        self.save()?;
+        Ok(end)
     }
 }
 
-/// Measures a best checkpoint on the test images and exports it.
-fn conclude(
-    config: &Config,
-    data: &Data,
-    network: &mut Network,
-    best: &BestSoFar,
-) -> Result<Best, TrainError> {
-    let path = best.path(&config.out);
-    let checkpoint = Checkpoint::load(&path)?;
-    network.load(checkpoint.weights())?;
-    let test = &data.test;
-    let indices: Vec<usize> = (0..test.len()).collect();
-    let ranks = label_ranks(
-        network,
-        test,
-        data.table(),
-        &indices,
-        config.test_batch_size,
-    )
-    .map_err(|image| TrainError::NanScores {
-        epoch: best.epoch,
-        part: "test",
-        image,
-    })?;
-    let onnx = path.with_extension("onnx");
-    export(checkpoint, &ExportOptions::default(), &onnx)?;
-    Ok(Best {
-        name: best.name,
-        epoch: best.epoch,
-        k: config.topk,
-        val: best.val.expect("there is at least one epoch"),
-        test: Accuracy::of(&ranks, config.topk),
-        checkpoint: path,
-        onnx,
-    })
-}
-
-fn device_name(device: Device) -> String {
+pub(crate) fn device_name(device: Device) -> String {
     match device {
         Device::Cuda(index) => format!("cuda:{index}"),
         device => format!("{device:?}").to_lowercase(),

@@ -23,6 +23,6 @@ pub use export::{
     CLASSES, ExportError, ExportOptions, Head, INPUT, LABELS, LOGITS, LOSS, PROBABILITIES, export,
     onnx_model,
 };
-pub use network::{LoadError, Mode, Network};
+pub use network::{LoadError, Mode, Network, tensor_of, weight_of};
 pub use triton::{TritonRepositoryError, export_triton};
 pub use verification::{Verification, VerificationError};

@@ -106,6 +106,11 @@ impl Network {
         &self.variables
     }
 
+    /// The parameters and statistics themselves, by name. Those that learn require gradients.
+    pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
+        &self.tensors
+    }
+
     /// Scores `[N, classes]` of normalised images `[N, C, H, W]`.
     pub fn forward(&self, images: &Tensor, mode: Mode) -> Tensor {
         let nodes = self.architecture.nodes();
@@ -290,12 +295,18 @@ fn variable(parameter: &Parameter, path: &Path, name: &str, init: init::Init) ->
     tensor
 }
 
-fn tensor_of(weight: &Weight) -> Tensor {
+/// The tensor on the CPU with the values of a weight in `f32`.
+///
+/// # Panics
+/// If it has another type.
+pub fn tensor_of(weight: &Weight) -> Tensor {
+    assert_eq!(weight.dtype(), Dtype::F32);
     let shape: Vec<i64> = weight.shape().iter().map(|&dim| dim as i64).collect();
     Tensor::from_data_size(weight.bytes(), &shape, Kind::Float)
 }
 
-fn weight_of(tensor: &Tensor) -> Weight {
+/// The values of a tensor in `f32`, whatever its type and device.
+pub fn weight_of(tensor: &Tensor) -> Weight {
     let tensor = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float);
     let shape: Vec<usize> = tensor.size().iter().map(|&dim| dim as usize).collect();
     let mut bytes = vec![0; tensor.numel() * Dtype::F32.size()];

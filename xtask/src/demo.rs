@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 use topk_ops::accuracy::Accuracy;
@@ -20,8 +20,7 @@ const CHECKPOINTS: [(&str, &str); 2] = [("best1", "top-1"), ("bestk", "top-5")];
 
 /// The paper's settings for CIFAR-100, with a network and a number of epochs for a few minutes on two
 /// cores. The images are 172 a class, of which 22 are for validation.
-const SETTINGS: [&str; 15] = [
-    "--data=cifar100",
+const SETTINGS: [&str; 14] = [
     "--model=basic-16",
     "--topk=5",
     "--tau=1",
@@ -59,7 +58,7 @@ pub(crate) fn run() -> Result<()> {
             Command::new(programs.join("topk-train"))
                 .args(SETTINGS)
                 .arg(format!("--loss={loss}"))
-                .arg("--root")
+                .arg("--data")
                 .arg(&data)
                 .arg("--out")
                 .arg(&folder),
@@ -83,7 +82,7 @@ pub(crate) fn run() -> Result<()> {
     let rows = rows(&out, &results)?;
     println!(
         "\nAccuracy on {} test images with clean labels, in %",
-        rows[0].onnx.images
+        rows[0].test.images
     );
     println!(
         "(trained on labels of which 60 % were redrawn at random within groups of five classes;"
@@ -94,19 +93,11 @@ pub(crate) fn run() -> Result<()> {
         loss,
         best_by,
         epoch,
-        onnx,
-        torch,
+        test,
     } in &rows
     {
-        let (top1, topk) = (100.0 * onnx.top1(), 100.0 * onnx.topk());
+        let (top1, topk) = (100.0 * test.top1(), 100.0 * test.topk());
         println!("{loss:16}  {best_by:15}  {epoch:>5}  {top1:5.2}  {topk:5.2}");
-        if onnx != torch {
-            println!(
-                "  (libtorch: {} and {} images right, ONNX Runtime: {} and {}; where two scores are \
-                 equal to within rounding, either may come first)",
-                torch.top1_correct, torch.topk_correct, onnx.top1_correct, onnx.topk_correct
-            );
-        }
     }
     println!(
         "\nTraining took {:.0} s, evaluation {:.1} s. Everything is in {}:",
@@ -115,7 +106,9 @@ pub(crate) fn run() -> Result<()> {
         out.display()
     );
     for (loss, _) in LOSSES {
-        println!("  {loss}/log.jsonl  {loss}/best{{1,k}}.safetensors  {loss}/best{{1,k}}.onnx");
+        println!(
+            "  {loss}/run.html  {loss}/log.jsonl  {loss}/best{{1,k}}.safetensors  {loss}/best{{1,k}}.onnx"
+        );
     }
     println!("  results.json");
     Ok(())
@@ -126,10 +119,8 @@ struct Row {
     loss: &'static str,
     best_by: &'static str,
     epoch: u64,
-    /// What ONNX Runtime gives for the exported model.
-    onnx: Accuracy,
-    /// What libtorch gave for the checkpoint when training was over.
-    torch: Accuracy,
+    /// What `topk-eval` gives for the exported model.
+    test: Accuracy,
 }
 
 fn rows(out: &Path, results: &Path) -> Result<Vec<Row>> {
@@ -143,14 +134,19 @@ fn rows(out: &Path, results: &Path) -> Result<Vec<Row>> {
         for (checkpoint, (_, best_by)) in CHECKPOINTS.iter().enumerate() {
             let trained = &end["checkpoints"][checkpoint];
             let result = results.next().context("a model was not evaluated")?;
+            let test = accuracy(&result["metrics"]).context("a model was not judged")?;
+            ensure!(
+                test == Accuracy::deserialize(&trained["test"])?,
+                "{} has other test accuracies than topk-eval gives",
+                log.display()
+            );
             rows.push(Row {
                 loss,
                 best_by,
                 epoch: trained["epoch"]
                     .as_u64()
                     .context("a checkpoint has no epoch")?,
-                onnx: accuracy(&result["metrics"]).context("a model was not judged")?,
-                torch: Accuracy::deserialize(&trained["test"])?,
+                test,
             });
         }
     }

@@ -1,17 +1,6 @@
-//! CIFAR-100 (Krizhevsky, 2009, <https://www.cs.toronto.edu/~kriz/cifar.html>), or a part of it in the
-//! same layout, in memory.
-//!
-//! In the binary version, `train.bin` and `test.bin` are records of a coarse label, a fine label and
-//! 3 × 32 × 32 pixels; `fine_label_names.txt` has a class name a line, in the order of the fine labels.
-
-use std::borrow::Cow;
-use std::path::Path;
+//! CIFAR-100 (Krizhevsky, 2009, <https://www.cs.toronto.edu/~kriz/cifar.html>).
 
 use topk_image::Normalization;
-
-pub use crate::Split;
-use crate::cifar::SHAPE;
-use crate::{DataError, Dataset, Format, Image, ImageSet, Options};
 
 /// Mean and standard deviation that the seed code and most of the literature normalise with.
 pub const NORMALIZATION: Normalization = Normalization {
@@ -19,40 +8,23 @@ pub const NORMALIZATION: Normalization = Normalization {
     std: [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0],
 };
 
-/// Reads one split into memory, from the folder with the files, the one above it, or an archive as
-/// downloaded.
-///
-/// # Errors
-/// If a file is absent, cut off, empty or has a label without a name.
-pub fn load(root: &Path, split: Split) -> Result<Dataset, DataError> {
-    let options = Options {
-        format: Some(Format::Cifar100),
-        split,
-        ..Options::default()
-    };
-    let set = ImageSet::open(root, &options)?;
-    let classes = (0..set.classes().len() as u32).map(|class| set.classes().name(class));
-    let mut pixels = Vec::with_capacity(set.len() * SHAPE.iter().product::<usize>());
-    for index in 0..set.len() {
-        let (Image::Pixels { pixels: bytes, .. } | Image::Encoded(bytes)) = set.read(index)?;
-        pixels.extend(bytes);
-    }
-    let labels = set.samples().iter().filter_map(|sample| sample.label);
-    Ok(Dataset {
-        class_names: classes.map(Cow::into_owned).collect(),
-        shape: SHAPE,
-        pixels,
-        labels: labels.map(i64::from).collect(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::fs;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
+
+    use crate::{DataError, Format, Image, ImageSet, Options, Split};
 
     const RECORD: usize = 2 + 3 * 32 * 32;
+
+    fn load(root: &Path, split: Split) -> Result<ImageSet, DataError> {
+        let options = Options {
+            format: Some(Format::Cifar100),
+            split,
+            ..Options::default()
+        };
+        ImageSet::open(root, &options)
+    }
 
     fn sample() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/cifar100-sample")
@@ -63,15 +35,18 @@ mod tests {
         let train = load(&sample(), Split::Train).unwrap();
         let test = load(&sample(), Split::Test).unwrap();
         assert_eq!((train.len(), test.len()), (3440, 2000));
-        assert_eq!(train.class_names.len(), 20);
-        assert_eq!(train.class_names[17], "castle");
-        for label in 0..20 {
-            assert_eq!(train.labels.iter().filter(|&&l| l == label).count(), 172);
-            assert_eq!(test.labels.iter().filter(|&&l| l == label).count(), 100);
-        }
+        assert_eq!(train.classes().len(), 20);
+        assert_eq!(train.classes().name(17), "castle");
+        assert_eq!(train.class_counts(), [172; 20]);
+        assert_eq!(test.class_counts(), [100; 20]);
         let raw = fs::read(sample().join("test.bin")).unwrap();
-        assert_eq!(test.labels[7], i64::from(raw[7 * RECORD + 1]));
-        assert_eq!(test.image(7), &raw[7 * RECORD + 2..8 * RECORD]);
+        let label = u32::from(raw[7 * RECORD + 1]);
+        assert_eq!(test.samples()[7].label, Some(label));
+        let image = Image::Pixels {
+            shape: [3, 32, 32],
+            pixels: raw[7 * RECORD + 2..8 * RECORD].to_vec(),
+        };
+        assert_eq!(test.read(7).unwrap(), image);
     }
 
     fn write(train: &[u8]) -> tempfile::TempDir {

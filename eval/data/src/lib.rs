@@ -4,7 +4,7 @@
 //! row, column order (CHW), red first.
 //!
 //! [`ImageSet`] lists the images of a data set as people have it (see [`Format`]), and reads them one
-//! at a time, encoded. [`Dataset`] has all pixels in memory.
+//! at a time, encoded or as pixels.
 
 mod archive;
 mod cifar;
@@ -46,42 +46,3 @@ pub use label_noise::{LabelNoise, LabelNoiseError};
 pub use real::RealLabels;
 pub use splits::{ClassHoldout, Holdout, SPLIT_SEED, SplitError, holdout};
 pub use subset::ClassSubset;
-
-/// Images of one size with their labels.
-#[derive(Clone, Debug)]
-pub struct Dataset {
-    /// Names of the classes; a label is an index into them.
-    pub class_names: Vec<String>,
-    /// Channels, height and width of each image.
-    pub shape: [usize; 3],
-    /// All images, one after the other: `labels.len() × channels × height × width`.
-    pub pixels: Vec<u8>,
-    /// Label of each image, below `class_names.len()`.
-    pub labels: Vec<i64>,
-}
-
-impl Dataset {
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// Values in one image.
-    pub fn image_len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// Pixels of the image of this index.
-    ///
-    /// # Panics
-    /// If there is none.
-    pub fn image(&self, index: usize) -> &[u8] {
-        let len = self.image_len();
-        &self.pixels[index * len..][..len]
-    }
-}

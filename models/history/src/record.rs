@@ -80,6 +80,9 @@ pub struct Epoch {
     /// Steps that were left out because their gradient was not finite.
     #[serde(default)]
     pub skipped_steps: usize,
+    /// Training images that could not be read, and were left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_images: usize,
 }
 
 /// What is left when a run has ended.
@@ -152,6 +155,10 @@ fn to_line(record: &impl Serialize) -> String {
     line
 }
 
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 /// JSON has no NaN and no infinity, and `serde_json` writes null for them.
 fn or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
@@ -190,6 +197,7 @@ mod tests {
             val: Accuracy::of(&[0], 1),
             val_ema: None,
             skipped_steps: 0,
+            skipped_images: 0,
         };
         for loss in [f64::NAN, f64::INFINITY] {
             let line = Event::Epoch(epoch(loss)).to_line();

@@ -104,6 +104,7 @@ impl Plan {
             ),
             val_ema: None,
             skipped_steps: 0,
+            skipped_images: 0,
         }
     }
 

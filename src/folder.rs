@@ -1,0 +1,279 @@
+use std::fs::{self, File, TryLockError};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use thiserror::Error;
+use topk_history::{EpochTime, Event, LOG, TIMES};
+
+use crate::state::{Position, STATE, State, StateError};
+
+/// How the first line of a log begins.
+const BEGINNING: &str = r#"{"event":"start""#;
+
+/// Why a run cannot use a folder.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FolderError {
+    /// A file in it cannot be read or written.
+    #[error("cannot write {}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Another process trains there.
+    #[error("another process trains in {}: wait for it, or choose another --out", .0.display())]
+    Busy(PathBuf),
+    /// It holds something else.
+    #[error(
+        "{} holds something else than a run of this program: choose another --out, or remove it",
+        .0.display()
+    )]
+    Foreign(PathBuf),
+    /// It holds a run of other settings.
+    #[error(
+        "{} holds a run of other settings ({differences}): choose another --out, or remove it",
+        path.display()
+    )]
+    Other {
+        /// The log.
+        path: PathBuf,
+        /// Which ones.
+        differences: String,
+    },
+    /// The log is shorter than the state says.
+    #[error(
+        "{} is shorter than it was when {STATE} was written beside it: it was changed since then, and \
+         the run cannot go on. Remove the folder to begin anew",
+        .0.display()
+    )]
+    Shortened(PathBuf),
+    /// The state is damaged.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// The folder of a run, which no other process uses meanwhile.
+#[derive(Debug)]
+pub(crate) struct RunFolder {
+    path: PathBuf,
+    log: File,
+    times: File,
+}
+
+impl RunFolder {
+    /// Opens or makes the folder of a run of these settings, with the state that it goes on from.
+    pub(crate) fn open(
+        path: &Path,
+        config: &Map<String, Value>,
+    ) -> Result<(Self, Option<State>), FolderError> {
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            move |error| FolderError::Io { path, error }
+        };
+        fs::create_dir_all(path).map_err(fail(path))?;
+        let open = |name: &str| {
+            let path = path.join(name);
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path);
+            file.map_err(fail(&path))
+        };
+        let log = open(LOG)?;
+        match log.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(FolderError::Busy(path.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(fail(&path.join(LOG))(error)),
+        }
+        let state = State::read(path)?;
+        let (log_bytes, times_bytes) = match &state {
+            Some(state) => {
+                check_same(&path.join(LOG), &state.position.config, config)?;
+                (state.position.log_bytes, state.position.times_bytes)
+            }
+            None => {
+                check_log(path, &log, config)?;
+                (0, 0)
+            }
+        };
+        let mut folder = Self {
+            log,
+            times: open(TIMES)?,
+            path: path.to_owned(),
+        };
+        if state.as_ref().is_none_or(|state| !state.position.finished) {
+            folder.rewind(log_bytes, times_bytes)?;
+        }
+        Ok((folder, state))
+    }
+
+    /// Cuts off what was written after a state.
+    fn rewind(&mut self, log_bytes: u64, times_bytes: u64) -> Result<(), FolderError> {
+        for (file, name, bytes) in [
+            (&mut self.log, LOG, log_bytes),
+            (&mut self.times, TIMES, times_bytes),
+        ] {
+            let path = self.path.join(name);
+            let mut cut = || {
+                if file.metadata()?.len() < bytes {
+                    return Ok(false);
+                }
+                file.set_len(bytes)?;
+                file.seek(SeekFrom::Start(bytes))?;
+                Ok(true)
+            };
+            match cut() {
+                Ok(true) => {}
+                Ok(false) => return Err(FolderError::Shortened(path)),
+                Err(error) => return Err(FolderError::Io { path, error }),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends a line to the log, and notes that it belongs to the position. It is on the disk then.
+    pub(crate) fn log(
+        &mut self,
+        event: &Event,
+        position: &mut Position,
+    ) -> Result<(), FolderError> {
+        let line = event.to_line();
+        append(&mut self.log, &line).map_err(|error| FolderError::Io {
+            path: self.path.join(LOG),
+            error,
+        })?;
+        position.log_bytes += line.len() as u64;
+        Ok(())
+    }
+
+    /// Likewise to the file of times.
+    pub(crate) fn time(
+        &mut self,
+        time: &EpochTime,
+        position: &mut Position,
+    ) -> Result<(), FolderError> {
+        let line = time.to_line();
+        append(&mut self.times, &line).map_err(|error| FolderError::Io {
+            path: self.path.join(TIMES),
+            error,
+        })?;
+        position.times_bytes += line.len() as u64;
+        Ok(())
+    }
+}
+
+/// Whether a log without a state is that of a run of these settings, which was killed early.
+fn check_log(folder: &Path, log: &File, config: &Map<String, Value>) -> Result<(), FolderError> {
+    let mut line = String::new();
+    let read = BufReader::new(log).read_line(&mut line);
+    read.map_err(|_| FolderError::Foreign(folder.to_owned()))?;
+    match serde_json::from_str(&line) {
+        Ok(Event::Start(start)) => check_same(&folder.join(LOG), &start.config, config),
+        // Nothing, or as much as a run had written when it was killed.
+        _ if line.is_empty() => Ok(()),
+        _ if !line.ends_with('\n') && line.starts_with(BEGINNING) => Ok(()),
+        _ => Err(FolderError::Foreign(folder.to_owned())),
+    }
+}
+
+fn append(file: &mut File, line: &str) -> io::Result<()> {
+    file.write_all(line.as_bytes())?;
+    file.sync_data()
+}
+
+fn check_same(
+    path: &Path,
+    before: &Map<String, Value>,
+    now: &Map<String, Value>,
+) -> Result<(), FolderError> {
+    let text = |value: Option<&Value>| match value {
+        None => "not given".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    };
+    let mut keys: Vec<&String> = before.keys().chain(now.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let differences: Vec<String> = keys
+        .into_iter()
+        .filter(|&key| before.get(key) != now.get(key))
+        .map(|key| {
+            format!(
+                "--{key} was {}, is {}",
+                text(before.get(key)),
+                text(now.get(key))
+            )
+        })
+        .collect();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(FolderError::Other {
+        path: path.to_owned(),
+        differences: differences.join("; "),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn config(lr: f64) -> Map<String, Value> {
+        json!({"lr": lr, "loss": "svm"})
+            .as_object()
+            .unwrap()
+            .clone()
+    }
+
+    #[test]
+    fn a_folder_is_for_one_process_and_one_set_of_settings() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("a/b");
+        let (mut run, state) = RunFolder::open(&out, &config(0.1)).unwrap();
+        assert!(state.is_none());
+        assert!(matches!(
+            RunFolder::open(&out, &config(0.1)),
+            Err(FolderError::Busy(_))
+        ));
+        let start = topk_history::Start {
+            config: config(0.1),
+            device: "cpu".into(),
+            classes: 2,
+            train_images: 3,
+            val_images: 1,
+            parameters: 5,
+        };
+        let mut position = Position::start(config(0.1));
+        run.log(&Event::Start(start), &mut position).unwrap();
+        drop(run);
+        let message = RunFolder::open(&out, &config(0.2)).unwrap_err().to_string();
+        assert!(message.contains("--lr was 0.1, is 0.2"), "{message}");
+        assert_eq!(
+            fs::metadata(out.join(LOG)).unwrap().len(),
+            position.log_bytes
+        );
+        // Killed before there was a state: it begins anew.
+        drop(RunFolder::open(&out, &config(0.1)).unwrap());
+        assert_eq!(fs::metadata(out.join(LOG)).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn what_others_wrote_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join(LOG);
+        fs::write(&log, "dear diary\n").unwrap();
+        let opened = RunFolder::open(folder.path(), &config(0.1));
+        assert!(matches!(opened, Err(FolderError::Foreign(_))));
+        assert_eq!(fs::read(&log).unwrap(), b"dear diary\n");
+    }
+}

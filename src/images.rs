@@ -1,0 +1,381 @@
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use thiserror::Error;
+use topk_data::{Image, ImageSet};
+use topk_image::augment::{Augmentation, Augmenter, Mixing};
+use topk_image::{Limits, NormalizationTable, Preprocessing, Preprocessor, RgbImage};
+
+use crate::config::OnBad;
+use crate::random::{Purpose, generator};
+
+/// Batches prepared ahead of the network.
+const AHEAD: usize = 4;
+
+/// Normalised images and their labels, in host memory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Batch {
+    /// `[labels.len(), channels, height, width]`.
+    pub(crate) images: Vec<f32>,
+    pub(crate) labels: Vec<i64>,
+    /// If images are mixed: the label of each image's partner, and the part that is an image's own.
+    pub(crate) mixed: Option<(Vec<i64>, f64)>,
+    /// Images that could not be read.
+    pub(crate) skipped: usize,
+}
+
+/// An image cannot be used.
+#[derive(Clone, Debug, Error)]
+#[error(
+    "the image {name} of {} cannot be used: {reason}. --on-bad-image skip would leave it out",
+    set.display()
+)]
+pub struct BadImage {
+    /// The data set.
+    pub set: std::path::PathBuf,
+    /// The image.
+    pub name: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// What becomes of an image on its way to the network.
+#[derive(Clone, Debug)]
+pub(crate) enum Preparation {
+    /// Training: it is resized, if that is wanted, and augmented, and mixed with others.
+    Augment {
+        resize: Option<Preprocessing>,
+        augmentation: Augmentation,
+        mixing: Option<Mixing>,
+    },
+    /// Evaluation: it is resized and cropped, or has the right size already.
+    Evaluate(Option<Preprocessing>),
+}
+
+/// Images of a data set, each with the label that it is to be trained or judged with.
+#[derive(Debug)]
+pub(crate) struct Images {
+    set: Arc<ImageSet>,
+    /// Indices into the data set.
+    indices: Vec<usize>,
+    /// Label of each of `indices`.
+    labels: Vec<i64>,
+    /// Channels, height and width of what the network gets.
+    shape: [usize; 3],
+    table: NormalizationTable,
+    preparation: Preparation,
+    on_bad: OnBad,
+    seed: u32,
+    /// For each thread.
+    workers: Vec<Mutex<Worker>>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    augmenter: Augmenter,
+    preprocessor: Option<Preprocessor>,
+}
+
+/// Where images come from and what they are to be.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) set: Arc<ImageSet>,
+    /// Indices into the data set.
+    pub(crate) indices: Vec<usize>,
+    /// Label of each of `indices`.
+    pub(crate) labels: Vec<i64>,
+}
+
+/// How images are prepared.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    /// Channels, height and width of what the network gets.
+    pub(crate) shape: [usize; 3],
+    pub(crate) table: NormalizationTable,
+    pub(crate) preparation: Preparation,
+    pub(crate) on_bad: OnBad,
+    pub(crate) seed: u32,
+}
+
+/// Numbers of the preparation are out of range.
+#[derive(Clone, Debug, Error)]
+#[error("{0}")]
+pub struct PreparationError(String);
+
+impl Images {
+    pub(crate) fn new(source: Source, wanted: Wanted) -> Result<Self, PreparationError> {
+        let Wanted {
+            shape,
+            table,
+            preparation,
+            on_bad,
+            seed,
+        } = wanted;
+        let (augmentation, preprocessing) = match &preparation {
+            Preparation::Augment {
+                resize,
+                augmentation,
+                ..
+            } => (augmentation.clone(), *resize),
+            Preparation::Evaluate(preprocessing) => (Augmentation::default(), *preprocessing),
+        };
+        let limits = Limits::default();
+        let worker = |_| {
+            let augmenter = Augmenter::new(augmentation.clone(), limits)
+                .map_err(|error| PreparationError(error.to_string()))?;
+            let preprocessor = preprocessing
+                .map(|preprocessing| Preprocessor::new(preprocessing, limits))
+                .transpose()
+                .map_err(|error| PreparationError(error.to_string()))?;
+            Ok(Mutex::new(Worker {
+                augmenter,
+                preprocessor,
+            }))
+        };
+        Ok(Self {
+            workers: (0..rayon::current_num_threads())
+                .map(worker)
+                .collect::<Result<_, _>>()?,
+            set: source.set,
+            indices: source.indices,
+            labels: source.labels,
+            shape,
+            table,
+            preparation,
+            on_bad,
+            seed,
+        })
+    }
+
+    /// Number of images.
+    pub(crate) fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Batches in an epoch.
+    pub(crate) fn batches(&self, batch_size: usize) -> usize {
+        self.indices.len().div_ceil(batch_size)
+    }
+
+    /// The images of an epoch, from 1, but for those of the batches before `first`: all once, in an order
+    /// and with augmentations that follow from seed and epoch alone. Prepared by rayon's threads while
+    /// the caller works on earlier batches; the last batch may be smaller.
+    pub(crate) fn epoch(
+        self: &Arc<Self>,
+        epoch: usize,
+        batch_size: usize,
+        first: usize,
+    ) -> Batches {
+        let mut order: Vec<usize> = (0..self.indices.len()).collect();
+        order.shuffle(&mut generator(self.seed, Purpose::Order { epoch }));
+        self.ahead(order, epoch, batch_size, first)
+    }
+
+    /// All images in their order.
+    pub(crate) fn in_order(self: &Arc<Self>, batch_size: usize) -> Batches {
+        self.ahead((0..self.indices.len()).collect(), 0, batch_size, 0)
+    }
+
+    fn ahead(
+        self: &Arc<Self>,
+        order: Vec<usize>,
+        epoch: usize,
+        batch_size: usize,
+        first: usize,
+    ) -> Batches {
+        let (sender, receiver) = sync_channel(AHEAD);
+        let images = Arc::clone(self);
+        let thread = thread::spawn(move || {
+            for start in (0..order.len()).step_by(batch_size).skip(first) {
+                let places = start..order.len().min(start + batch_size);
+                let batch = images.batch(epoch, start / batch_size, &order, places);
+                let failed = batch.is_err();
+                // The receiver is gone when training stops early.
+                if sender.send(batch).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        Batches {
+            receiver,
+            thread: Some(thread),
+        }
+    }
+
+    fn batch(
+        &self,
+        epoch: usize,
+        number: usize,
+        order: &[usize],
+        places: Range<usize>,
+    ) -> Result<Batch, BadImage> {
+        let len = self.shape.iter().product();
+        let mut images = vec![0.0; places.len() * len];
+        let prepared: Vec<Result<(), BadImage>> = images
+            .par_chunks_exact_mut(len)
+            .zip(places.clone())
+            .map(|(out, place)| {
+                let index = self.indices[order[place]];
+                self.prepare(index, epoch, place, out)
+                    .map_err(|reason| BadImage {
+                        set: self.set.description().path,
+                        name: self.set.samples()[index].name.clone(),
+                        reason,
+                    })
+            })
+            .collect();
+        let mut labels = Vec::with_capacity(places.len());
+        for ((row, place), prepared) in places.clone().enumerate().zip(prepared) {
+            match prepared {
+                Ok(()) => {
+                    if labels.len() < row {
+                        images.copy_within(row * len..(row + 1) * len, labels.len() * len);
+                    }
+                    labels.push(self.labels[order[place]]);
+                }
+                Err(error) if self.on_bad == OnBad::Stop => return Err(error),
+                Err(_) => {}
+            }
+        }
+        images.truncate(labels.len() * len);
+        let mut batch = Batch {
+            skipped: places.len() - labels.len(),
+            images,
+            labels,
+            mixed: None,
+        };
+        if let Preparation::Augment {
+            mixing: Some(mixing),
+            ..
+        } = &self.preparation
+            && !batch.labels.is_empty()
+        {
+            let purpose = Purpose::Mix {
+                epoch,
+                batch: number,
+            };
+            self.mix(mixing, &mut batch, purpose);
+        }
+        Ok(batch)
+    }
+
+    fn mix(&self, mixing: &Mixing, batch: &mut Batch, purpose: Purpose) {
+        let [_, height, width] = self.shape;
+        let len: usize = self.shape.iter().product();
+        let mut generator = generator(self.seed, purpose);
+        let size = [width as u32, height as u32];
+        let mix = mixing.draw(batch.labels.len(), size, &mut generator);
+        let mut mixed = vec![0.0; batch.images.len()];
+        mixed
+            .par_chunks_exact_mut(len)
+            .enumerate()
+            .for_each(|(i, out)| mix.write(i, &batch.images, width, out));
+        batch.images = mixed;
+        let partners = mix.partners().iter().map(|&i| batch.labels[i]);
+        batch.mixed = Some((partners.collect(), mix.lambda()));
+    }
+
+    /// Writes the values of an image, or says in words why there are none.
+    fn prepare(
+        &self,
+        index: usize,
+        epoch: usize,
+        place: usize,
+        out: &mut [f32],
+    ) -> Result<(), String> {
+        fn words(error: impl ToString) -> String {
+            error.to_string()
+        }
+        let image = self.set.read(index).map_err(words)?;
+        let thread = rayon::current_thread_index().unwrap_or_default();
+        let worker = &mut *self.workers[thread]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Worker {
+            augmenter,
+            preprocessor,
+        } = worker;
+        let augment = matches!(self.preparation, Preparation::Augment { .. });
+        let generator = &mut generator(self.seed, Purpose::Augment { epoch, place });
+        // As it lies in memory, if nothing is resized.
+        if let (Image::Pixels { shape, pixels }, None) = (&image, &preprocessor) {
+            let [_, height, width] = *shape;
+            let size = augmenter.augmentation().size([width as u32, height as u32]);
+            self.check_size(size)?;
+            if augment {
+                let table = &self.table;
+                return augmenter
+                    .normalize_planes(*shape, pixels, table, generator, out)
+                    .map_err(words);
+            }
+            self.table.normalize(pixels, out);
+            return Ok(());
+        }
+        let resized = match (image, preprocessor) {
+            (Image::Encoded(bytes), None) => {
+                let image = augmenter.apply(&bytes, generator).map_err(words)?;
+                self.check_size([image.width(), image.height()])?;
+                image.normalize(&self.table, generator, out);
+                return Ok(());
+            }
+            (Image::Encoded(bytes), Some(preprocessor)) => preprocessor.crops(&bytes),
+            (Image::Pixels { shape, pixels }, Some(preprocessor)) => {
+                preprocessor.crops_of(&RgbImage::of_planes(shape, &pixels))
+            }
+            (Image::Pixels { .. }, None) => unreachable!("they are taken as they lie in memory"),
+        };
+        let resized = resized.map_err(words)?;
+        if !augment {
+            self.check_size([resized.width(), resized.height()])?;
+            resized.normalize(&self.table, out);
+            return Ok(());
+        }
+        let resized = RgbImage {
+            width: resized.width(),
+            height: resized.height(),
+            pixels: resized.pixels().to_vec(),
+        };
+        let image = augmenter.apply_to(&resized, generator).map_err(words)?;
+        self.check_size([image.width(), image.height()])?;
+        image.normalize(&self.table, generator, out);
+        Ok(())
+    }
+
+    fn check_size(&self, [width, height]: [u32; 2]) -> Result<(), String> {
+        let [_, rows, columns] = self.shape;
+        if [height as usize, width as usize] == [rows, columns] {
+            return Ok(());
+        }
+        Err(format!(
+            "it comes to {height}x{width} pixels (height x width), and the network takes \
+             {rows}x{columns}: --augment and --train-resize, or --val-resize, say how images are resized"
+        ))
+    }
+}
+
+/// Batches on their way.
+#[derive(Debug)]
+pub(crate) struct Batches {
+    receiver: Receiver<Result<Batch, BadImage>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch, BadImage>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Ok(batch) = self.receiver.recv() {
+            return Some(batch);
+        }
+        // The sender is gone: the epoch is over, or cut short by a panic that must not pass as its
+        // end.
+        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
+            std::panic::resume_unwind(panic);
+        }
+        None
+    }
+}

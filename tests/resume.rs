@@ -1,0 +1,211 @@
+//! Runs that are killed, interrupted or have no room on the disk, and go on.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tempfile::TempDir;
+
+const RECORD: usize = 2 + 3 * 32 * 32;
+const KILLS: usize = 15;
+
+/// Everything that has a state of its own, or draws.
+const FLAGS: [&str; 18] = [
+    "--model=basic-6",
+    "--loss=balanced-noised-topk",
+    "--epochs=3",
+    "--batch-size=16",
+    "--accumulate=2",
+    "--ema=0.9",
+    "--mix=mixup:0.2,cutmix:1",
+    "--augment=crop:4,flip,rand-augment:1:5",
+    "--clip-norm=2",
+    "--schedule=cosine",
+    "--warmup-epochs=1",
+    "--alpha=0.5..1",
+    "--noise=0.2",
+    "--val-size=100",
+    "--seed=3",
+    "--device=cpu",
+    "--threads=1",
+    "--save-every=1",
+];
+
+struct Case {
+    folder: TempDir,
+}
+
+impl Case {
+    /// A folder with a part of the sample.
+    fn new() -> Self {
+        let case = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cifar100-sample");
+        let names = "fine_label_names.txt";
+        fs::copy(sample.join(names), case.path(names)).unwrap();
+        for (file, records) in [("train.bin", 500), ("test.bin", 100)] {
+            let bytes = fs::read(sample.join(file)).unwrap();
+            fs::write(case.path(file), &bytes[..records * RECORD]).unwrap();
+        }
+        case
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, out: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_topk-train"));
+        command.args(FLAGS).arg("--data").arg(self.folder.path());
+        command.arg("--out").arg(self.path(out));
+        command
+    }
+
+    fn start(&self, out: &str) -> Child {
+        let mut command = self.command(out);
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn finish(&self, out: &str) {
+        let output = self.command(out).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// The names of all files but TensorBoard's, of which each start makes one.
+    fn names(&self, out: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(out)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| !name.starts_with("events.")).collect();
+        names.sort();
+        names
+    }
+
+    /// The files that must not depend on what happened.
+    fn files(&self, out: &str) -> BTreeMap<String, Vec<u8>> {
+        let same = [
+            "log.jsonl",
+            "best1.safetensors",
+            "bestk.safetensors",
+            "best1.onnx",
+            "bestk.onnx",
+        ];
+        let read = |name: &&str| fs::read(self.path(out).join(name)).unwrap();
+        same.iter()
+            .map(|name| ((*name).to_owned(), read(name)))
+            .collect()
+    }
+}
+
+fn assert_same(case: &Case, expected: &str, found: &str) {
+    for (name, bytes) in case.files(expected) {
+        assert!(case.files(found)[&name] == bytes, "{name} is not the same");
+    }
+    assert_eq!(
+        case.names(found),
+        case.names(expected),
+        "nothing else is left behind"
+    );
+}
+
+/// How many of the lines of a log are there.
+fn lines(case: &Case, out: &str) -> usize {
+    let log = fs::read_to_string(case.path(out).join("log.jsonl")).unwrap_or_default();
+    log.lines().count()
+}
+
+#[test]
+fn a_run_that_is_killed_at_any_moment_ends_as_if_it_had_not_been() {
+    let case = Case::new();
+    let start = Instant::now();
+    case.finish("whole");
+    let time = start.elapsed();
+    let seed = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_nanos() as u64;
+    println!("kills follow from seed {seed}");
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    let mut amid = 0;
+    for _ in 0..KILLS {
+        let mut child = case.start("killed");
+        sleep(time.mul_f64(generator.random_range(0.0..0.6)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let saved = case.path("killed/state.safetensors").exists();
+        amid += usize::from(saved && lines(&case, "killed") < 5);
+    }
+    case.finish("killed");
+    assert_same(&case, "whole", "killed");
+    println!("{amid} of {KILLS} kills were amid the run");
+    assert!(
+        amid > 0,
+        "a run of {time:?} was killed {KILLS} times, never amid it"
+    );
+}
+
+#[test]
+fn an_interrupted_run_says_so_and_goes_on() {
+    let case = Case::new();
+    case.finish("whole");
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let out = format!("interrupted{signal}");
+        let child = case.start(&out);
+        while !case.path(&out).join("state.safetensors").exists() {
+            sleep(Duration::from_millis(1));
+        }
+        // SAFETY: it is a child of this process that has not been waited for.
+        assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
+        let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+        let printed = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(130), "{printed}");
+        assert!(
+            printed.contains("the same command goes on from it"),
+            "{printed}"
+        );
+        assert!(lines(&case, &out) < 5);
+        case.finish(&out);
+        assert_same(&case, "whole", &out);
+    }
+}
+
+#[test]
+fn without_room_on_the_disk_nothing_is_lost() {
+    let case = Case::new();
+    case.finish("whole");
+    let state = case
+        .path("whole/state.safetensors")
+        .metadata()
+        .unwrap()
+        .len();
+    // Files may grow to a little less than the state needs.
+    let blocks = state / 512 - 1;
+    let program = case.command("full");
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\""]);
+    limited
+        .arg(blocks.to_string())
+        .arg(program.get_program())
+        .args(program.get_args());
+    let Output { status, stderr, .. } = limited.output().unwrap();
+    let printed = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{printed}");
+    assert!(
+        printed.contains("state.safetensors: File too large"),
+        "{printed}"
+    );
+    let names = case.names("full");
+    let partial = |name: &String| name.starts_with('.') || name.starts_with("state");
+    assert!(!names.iter().any(partial), "{names:?}");
+    case.finish("full");
+    assert_same(&case, "whole", "full");
+}
