@@ -136,10 +136,11 @@ impl Data {
         let test = match &config.test_data {
             Some(path) => Some(open(path, None, Split::Test)?),
             None => match open(path, config.format, Split::Test) {
-                // A folder that has no parts would be its own test set.
-                Ok(test) if test.description().path != set.description().path => Some(test),
-                Ok(test) if is_cifar(&set) => Some(test),
-                _ => None,
+                // What has no parts would be its own test set.
+                Ok(test) if !is_cifar(&set) && name(&test) == name(&set) => None,
+                Ok(test) => Some(test),
+                Err(TrainingDataError::Data(DataError::NoSplit { .. })) => None,
+                Err(error) => return Err(error),
             },
         };
         for other in val_set.iter().chain(&test) {

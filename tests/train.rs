@@ -406,6 +406,106 @@ fn steps_that_are_not_finite_can_be_left_out() {
     }
 }
 
+/// Images of three classes, whose colours tell them apart, in folders of this folder.
+fn write_images(folder: &Path, of_each: u32) {
+    for class in 0..3u8 {
+        let folder = folder.join(["blue", "green", "red"][usize::from(class)]);
+        fs::create_dir_all(&folder).unwrap();
+        for i in 0..of_each {
+            let image = image::RgbImage::from_fn(40 + i % 7, 30 + i % 5, |x, y| {
+                let noise = ((x * 31 + y * 17 + i * 7) % 97) as u8;
+                let mut pixel = [noise; 3];
+                pixel[2 - usize::from(class)] = 158 + noise;
+                image::Rgb(pixel)
+            });
+            image.save(folder.join(format!("{i:03}.bmp"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn class_folders_are_trained_on_judged_and_complained_about() {
+    let case = Case::new();
+    let data = case.path("colours");
+    write_images(&data.join("train"), 20);
+    write_images(&data.join("val"), 5);
+    let flags = [
+        "--data",
+        data.to_str().unwrap(),
+        "--model=basic-4",
+        "--image-size=32",
+        "--loss=ce",
+        "--topk=1",
+        "--noise=0",
+        "--val-size=12",
+        "--batch-size=8",
+        "--lr=0.02",
+        "--ten-crops",
+    ];
+    let output = case.run("run", &flags);
+    assert!(output.status.success(), "{output:?}");
+    let log = case.log("run");
+    assert_eq!(
+        (&log[0]["train_images"], &log[0]["val_images"]),
+        (&48.into(), &12.into())
+    );
+    let best: Accuracy =
+        serde_json::from_value(log[EPOCHS + 1]["checkpoints"][0]["test"].clone()).unwrap();
+    assert_eq!(best.images, 15);
+    assert!(
+        best.top1() > 0.8,
+        "the colours are easily told apart, found {}",
+        best.top1()
+    );
+    let runtime = Runtime::load().unwrap();
+    let model = Model::open(&runtime, &case.path("run/best1.onnx"), Execution::default()).unwrap();
+    let card = model.card().unwrap();
+    assert_eq!(card.resize.unwrap().shorter_side, 37);
+    assert_eq!(
+        card.class_names.as_ref().unwrap(),
+        &["blue", "green", "red"]
+    );
+
+    // The same images elsewhere, for validation.
+    let val = data.join("val");
+    let elsewhere = ["--val-data", val.to_str().unwrap(), "--epochs=1"];
+    let without_size: Vec<&str> = flags
+        .into_iter()
+        .filter(|flag| *flag != "--val-size=12")
+        .collect();
+    let output = Command::new(env!("CARGO_BIN_EXE_topk-train"))
+        .args(without_size)
+        .args(elsewhere)
+        .args(["--device=cpu", "--out"])
+        .arg(case.path("elsewhere"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(case.log("elsewhere")[0]["val_images"], 15);
+
+    fs::write(data.join("train/red/000.bmp"), "BM, and nothing more").unwrap();
+    let error = case.error("bad", &flags);
+    assert!(error.contains("the image red/000.bmp of "), "{error}");
+    assert!(
+        error.contains("--on-bad-image skip would leave it out"),
+        "{error}"
+    );
+    let output = case.run("skip", &[&flags[..], &["--on-bad-image=skip"]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let epochs = &case.log("skip")[1..=EPOCHS];
+    let skipped = |epoch: &Value| epoch.get("skipped_images").and_then(Value::as_u64);
+    let counts: Vec<_> = epochs
+        .iter()
+        .map(|epoch| skipped(epoch).unwrap_or(0))
+        .collect();
+    // It is among those to train on, or for validation.
+    let validated = epochs[0]["val"]["images"].as_u64().unwrap();
+    assert!(
+        counts == [1; EPOCHS] || counts == [0; EPOCHS] && validated == 11,
+        "{counts:?}"
+    );
+}
+
 #[test]
 fn weights_to_start_from_are_taken_over() {
     let case = Case::new();
