@@ -8,13 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, Parser, Subcommand};
 use topk_history::End;
 
 use crate::config::Config;
-use crate::recipe::flags;
+use crate::recipe;
+use crate::sweep::{Plan, sweep};
 use crate::training::{Outcome, Saving, train};
 use crate::{dry_run, models};
+
+/// What a process that was interrupted ends with.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Train an image classifier for top-k accuracy.
 ///
@@ -27,9 +31,13 @@ use crate::{dry_run, models};
     name = "topk-train",
     version,
     max_term_width = 100,
-    args_override_self = true
+    args_override_self = true,
+    args_conflicts_with_subcommands = true
 )]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Print the names of all networks, with their parameters and multiply-adds, and do nothing else
     #[arg(long, exclusive = true)]
     list_models: bool,
@@ -39,7 +47,7 @@ pub struct Args {
     recipe: Option<PathBuf>,
 
     /// Folder to write to; made if it does not exist
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["list_models", "dry_run", "recipe"])]
+    #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
     /// Print what would be done: all settings, the network, the data, and how long it takes here
@@ -54,7 +62,40 @@ pub struct Args {
     config: Config,
 }
 
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// Train with every combination of a plan's settings, one after the other, each in a folder of its
+    /// own, and sum up what came out; the same command goes on with what was stopped
+    Sweep {
+        /// TOML file that says which: see the folder recipes
+        plan: PathBuf,
+
+        /// Folder to write to; made if it does not exist
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+
+        /// Flags for all runs, which go before those of the plan
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "FLAGS"
+        )]
+        flags: Vec<OsString>,
+    },
+}
+
 impl Args {
+    /// The settings of a run, from words as a command line has them, without the program.
+    ///
+    /// # Errors
+    /// If they are wrong.
+    pub(crate) fn config_of(words: impl IntoIterator<Item = OsString>) -> Result<Config> {
+        let words = std::iter::once(OsString::from("topk-train")).chain(words);
+        let config = Self::try_parse_from(words)?.config.resolved();
+        config.check()?;
+        Ok(config)
+    }
+
     /// Reads the command line of the process, and the recipe that it names. Ends the process with a
     /// message if it is wrong, or asks for help.
     ///
@@ -69,7 +110,7 @@ impl Args {
         let Some(recipe) = &args.recipe else {
             return Ok(args);
         };
-        let flags = flags(recipe, &Self::command())?;
+        let flags = recipe::flags(recipe, recipe::read(recipe)?, &Self::command())?;
         let mut words = words.into_iter();
         let program = words.next().into_iter();
         Ok(Self::parse_from(program.chain(flags).chain(words)))
@@ -80,6 +121,10 @@ impl Args {
     /// # Errors
     /// If that cannot be done.
     pub fn run(self) -> Result<ExitCode> {
+        if let Some(Command::Sweep { plan, out, flags }) = self.command {
+            let plan = Plan::read(&plan, &flags)?;
+            return sweep(&plan, &out, &*stop_on_signal()?);
+        }
         if self.list_models {
             io::stdout().write_all(models().as_bytes())?;
             return Ok(ExitCode::SUCCESS);
@@ -106,7 +151,7 @@ impl Args {
             }
             Outcome::Interrupted => {
                 eprintln!("interrupted; the state is saved: the same command goes on from it");
-                ExitCode::from(130)
+                ExitCode::from(INTERRUPTED)
             }
         })
     }
@@ -139,7 +184,7 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     let set = Arc::clone(&stop);
     ctrlc::set_handler(move || {
         if set.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+            std::process::exit(INTERRUPTED.into());
         }
         eprintln!("stopping after this step; once more ends it at once");
     })
@@ -166,7 +211,6 @@ mod tests {
     fn models_are_listed_without_a_data_set() {
         let parse = |flags: &str| Args::try_parse_from(flags.split(' '));
         assert!(parse("topk-train --list-models").unwrap().list_models);
-        assert!(parse("topk-train").is_err());
         assert!(parse("topk-train --list-models --topk 5").is_err());
     }
 

@@ -2,6 +2,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use atomic_write_file::AtomicWriteFile;
 use serde_json::{Map, Value};
 use thiserror::Error;
 use topk_history::{EpochTime, Event, LOG, TIMES};
@@ -169,6 +170,19 @@ impl RunFolder {
         position.times_bytes += line.len() as u64;
         Ok(())
     }
+}
+
+/// Writes a file, whole or not at all.
+pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> Result<(), FolderError> {
+    let write = || {
+        let mut file = AtomicWriteFile::open(path)?;
+        file.write_all(contents)?;
+        file.commit()
+    };
+    write().map_err(|error| FolderError::Io {
+        path: path.to_owned(),
+        error,
+    })
 }
 
 /// Whether a log without a state is that of a run of these settings, which was killed early.

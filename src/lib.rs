@@ -21,6 +21,7 @@ mod random;
 mod recipe;
 mod schedule;
 mod state;
+mod sweep;
 mod training;
 
 use std::path::PathBuf;

@@ -46,21 +46,32 @@ pub enum RecipeError {
     },
 }
 
-/// The flags that a recipe stands for: a TOML file with flags of the command for keys.
+/// Reads a TOML file.
 ///
 /// # Errors
-/// If it cannot be read, or has something else in it.
-pub(crate) fn flags(path: &Path, command: &Command) -> Result<Vec<OsString>, RecipeError> {
+/// If it cannot be read, or is none.
+pub(crate) fn read(path: &Path) -> Result<Table, RecipeError> {
     let text = fs::read_to_string(path).map_err(|error| RecipeError::Read {
         path: path.to_owned(),
         error,
     })?;
-    let table: Table = text.parse().map_err(|error| RecipeError::Toml {
+    text.parse().map_err(|error| RecipeError::Toml {
         path: path.to_owned(),
         error,
-    })?;
+    })
+}
+
+/// The flags that the settings of a recipe stand for: those of the command are the keys.
+///
+/// # Errors
+/// If there is something else in it.
+pub(crate) fn flags(
+    path: &Path,
+    settings: Table,
+    command: &Command,
+) -> Result<Vec<OsString>, RecipeError> {
     let mut flags = Vec::new();
-    for (key, value) in table {
+    for (key, value) in settings {
         let known = command
             .get_arguments()
             .any(|argument| argument.get_long() == Some(&key) && argument.get_id() != "recipe");

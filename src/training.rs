@@ -15,7 +15,7 @@ use topk_weights::StateDict;
 use crate::conclusion::conclude;
 use crate::config::{Config, OnBad};
 use crate::data::Data;
-use crate::folder::{FolderError, RunFolder};
+use crate::folder::{FolderError, RunFolder, write_whole};
 use crate::images::Batch;
 use crate::learner::{Fault, Learner, RankError, label_ranks};
 use crate::loss::{LossNumbers, TrainingLoss};
@@ -549,18 +549,7 @@ impl Trainer<'_> {
     fn write_page(&self) -> Result<(), TrainError> {
         let page = run_page(&Run::read(self.folder.path())?);
         let path = self.folder.path().join(PAGE);
-        let write = || -> std::io::Result<()> {
-            let mut file = atomic_write_file::AtomicWriteFile::open(&path)?;
-            std::io::Write::write_all(&mut file, page.as_bytes())?;
-            file.commit()
-        };
-        write().map_err(|error| {
-            FolderError::Io {
-                path: path.clone(),
-                error,
-            }
-            .into()
-        })
+        Ok(write_whole(&path, page.as_bytes())?)
     }
 
     /// Exports the best checkpoints, measures them on the test images, and ends the run.

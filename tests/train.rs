@@ -507,6 +507,52 @@ fn class_folders_are_trained_on_judged_and_complained_about() {
 }
 
 #[test]
+fn a_sweep_sums_up_its_runs_and_does_not_repeat_them() {
+    let case = Case::new();
+    let plan = case.path("plan.toml");
+    let text = format!(
+        "seeds = [0, 1]\n[settings]\ndata = {:?}\nmodel = \"basic-4\"\nepochs = 9\nval-size = 100\n\
+         device = \"cpu\"\nthreads = 1\n[row]\nnoise = [0, 0.5]\n\
+         [[variant]]\nloss = \"ce\"\n[[variant]]\nloss = \"svm\"\n",
+        case.folder.path().to_str().unwrap()
+    );
+    fs::write(&plan, text).unwrap();
+    let out = case.path("sweep");
+    let sweep = |flags: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_topk-train"));
+        command
+            .arg("sweep")
+            .arg(&plan)
+            .arg("--out")
+            .arg(&out)
+            .args(flags);
+        command.output().unwrap()
+    };
+    let output = sweep(&["--epochs", "1"]);
+    assert!(output.status.success(), "{output:?}");
+    let runs = fs::read_dir(&out)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().path().is_dir());
+    assert_eq!(runs.count(), 8);
+    let csv = fs::read_to_string(out.join("sweep.csv")).unwrap();
+    let log = |run: &str| fs::read(out.join(run).join("log.jsonl")).unwrap();
+    let before = log("svm-noise-0.5-seed-1");
+    let output = sweep(&["--epochs", "1"]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(printed.matches(": was finished").count(), 8, "{printed}");
+    assert_eq!(fs::read_to_string(out.join("sweep.csv")).unwrap(), csv);
+    assert!(log("svm-noise-0.5-seed-1") == before);
+    // Runs of other settings are refused one by one.
+    let output = sweep(&["--epochs", "2"]);
+    assert!(!output.status.success());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("8 of 8 runs failed, such as ce-noise-0-seed-0"),
+        "{error}"
+    );
+}
+
+#[test]
 fn weights_to_start_from_are_taken_over() {
     let case = Case::new();
     case.train("first", &[]);
