@@ -1,5 +1,7 @@
 use thiserror::Error;
 
+use crate::Interpolation;
+
 /// Why there is no such augmentation.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
@@ -75,6 +77,20 @@ pub(super) fn check_size(what: &'static str, size: [u32; 2]) -> Result<(), Augme
         check(what, side, "from 1 to 65536 pixels", good)?;
     }
     Ok(())
+}
+
+/// Checks a filter.
+pub(super) fn check_interpolation(
+    what: &'static str,
+    interpolation: Interpolation,
+) -> Result<(), AugmentationError> {
+    let good = interpolation != Interpolation::Nearest;
+    check(
+        what,
+        interpolation,
+        "box, bilinear, hamming, bicubic or lanczos",
+        good,
+    )
 }
 
 /// Checks a part of 1.

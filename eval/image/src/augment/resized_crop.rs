@@ -1,7 +1,7 @@
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-use super::error::{check_range, check_size};
+use super::error::{check_interpolation, check_range, check_size};
 use super::{AugmentationError, Operation, Rect};
 use crate::Interpolation;
 
@@ -32,6 +32,7 @@ impl RandomResizedCrop {
 
     pub(super) fn check(&self) -> Result<(), AugmentationError> {
         check_size("the size of resized-crop", self.size)?;
+        check_interpolation("the interpolation of resized-crop", self.interpolation)?;
         let part = |part| (0.0..=1.0).contains(&part);
         let scale = "a range above 0 and up to 1";
         check_range("the scale of resized-crop", self.scale, scale, |scale| {
