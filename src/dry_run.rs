@@ -5,7 +5,6 @@ use topk_ops_tch::select_device;
 
 use crate::TrainError;
 use crate::config::Config;
-use crate::learner::Fault;
 use crate::training::{criterion, device_name, learner, load_data, schedule, set_threads};
 
 /// Steps that are timed, after one that is not.
@@ -72,17 +71,10 @@ pub fn dry_run(config: &Config) -> Result<String, TrainError> {
         let batch = batch?;
         let start = Instant::now();
         learner.begin_step()?;
+        let lr = schedule.learning_rate(1, number);
         let learnt = learner.learn(&batch, &criterion(config, 1, 0)?, 1.0);
-        learnt.map_err(|fault| match fault {
-            Fault::Tch(error) => TrainError::Tch(error),
-            Fault::NotFinite(reason) => TrainError::Diverged {
-                epoch: 1,
-                batch: number + 1,
-                lr: schedule.learning_rate(1, number),
-                reason,
-            },
-        })?;
-        learner.step(schedule.learning_rate(1, number), true)?;
+        learnt.map_err(|fault| fault.at(1, number + 1, lr))?;
+        learner.step(lr, true)?;
         times.push(start.elapsed());
     }
     times.sort_unstable();

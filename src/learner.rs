@@ -8,7 +8,8 @@ use topk_ops::accuracy;
 use topk_ops_tch::{TensorLossError, loss};
 use topk_weights::Tensor as Weight;
 
-use crate::config::Config;
+use crate::TrainError;
+use crate::config::{Config, OnBad};
 use crate::images::{BadImage, Batch, Images};
 use crate::loss::TrainingLoss;
 
@@ -16,20 +17,30 @@ use crate::loss::TrainingLoss;
 #[derive(Debug)]
 pub(crate) struct Learner {
     network: Network,
-    /// A network with the average of the weights, if that is wanted, and its decay.
-    averaged: Option<(Network, f64)>,
+    averaged: Option<Averaged>,
     sgd: Sgd,
     /// Names of the optimizer's parameters, in its order.
     names: Vec<String>,
-    /// What forward passes change, and its values before them.
-    statistics: Vec<Tensor>,
-    before: Vec<Tensor>,
+    /// What a step changes besides parameters: statistics and sums.
+    changing: Vec<Tensor>,
+    /// Its values before the step, if steps may be left out.
+    before: Option<Vec<Tensor>>,
     /// Of the images of an epoch, the loss and the number of those right at 1 and at k: on the device,
     /// because reading them at every step would wait for it.
     sums: Tensor,
     /// Steps of the epoch that were left out, on the device.
     skipped: Tensor,
     settings: Settings,
+}
+
+/// A network with the average of the weights.
+#[derive(Debug)]
+struct Averaged {
+    network: Network,
+    decay: f64,
+    /// Its tensors, and in the same order those that they follow.
+    averages: Vec<Tensor>,
+    values: Vec<Tensor>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +60,21 @@ pub(crate) enum Fault {
     NotFinite(String),
     /// libtorch failed.
     Tch(TchError),
+}
+
+impl Fault {
+    /// The error that ends a run; epochs and batches count from 1.
+    pub(crate) fn at(self, epoch: usize, batch: usize, lr: f64) -> TrainError {
+        match self {
+            Self::Tch(error) => TrainError::Tch(error),
+            Self::NotFinite(reason) => TrainError::Diverged {
+                epoch,
+                batch,
+                lr,
+                reason,
+            },
+        }
+    }
 }
 
 impl From<TchError> for Fault {
@@ -88,7 +114,16 @@ impl Learner {
             let mut averaged = Network::new(network.architecture().clone(), device);
             let loaded = averaged.load(&network.weights());
             loaded.expect("it is the same network");
-            (averaged, decay)
+            let [averages, values] = [&averaged, &network].map(|network| {
+                let tensors = network.tensors().values();
+                tensors.map(Tensor::shallow_clone).collect()
+            });
+            Averaged {
+                network: averaged,
+                decay,
+                averages,
+                values,
+            }
         });
         let tensors = network.tensors().iter();
         let (learning, fixed): (Vec<_>, Vec<_>) =
@@ -100,14 +135,17 @@ impl Learner {
             // Without momentum there is nothing to look ahead along.
             nesterov: config.momentum > 0.0,
         };
-        let statistics: Vec<Tensor> = fixed.iter().map(clones).collect();
+        let sums = Tensor::zeros([3], (Kind::Double, device));
+        let mut changing: Vec<Tensor> = fixed.iter().map(clones).collect();
+        changing.push(sums.shallow_clone());
+        let copies = || changing.iter().map(Tensor::copy).collect();
         Ok(Self {
             averaged,
             sgd: Sgd::new(learning.iter().map(clones).collect(), options),
             names: learning.iter().map(|(name, _)| (*name).clone()).collect(),
-            before: statistics.iter().map(Tensor::copy).collect(),
-            statistics,
-            sums: Tensor::zeros([3], (Kind::Double, device)),
+            before: (config.on_nan == OnBad::Skip).then(copies),
+            changing,
+            sums,
             skipped: Tensor::zeros([], (Kind::Float, device)),
             network,
             settings: Settings {
@@ -129,7 +167,7 @@ impl Learner {
     ) -> Result<(), LoadError> {
         self.network.load(weights)?;
         match &mut self.averaged {
-            Some((averaged, _)) => averaged.load(averages),
+            Some(averaged) => averaged.network.load(averages),
             None => Ok(()),
         }
     }
@@ -140,13 +178,11 @@ impl Learner {
 
     /// The network that is validated and kept.
     pub(crate) fn kept(&self) -> &Network {
-        self.averaged
-            .as_ref()
-            .map_or(&self.network, |(averaged, _)| averaged)
+        self.averaged().unwrap_or(&self.network)
     }
 
     pub(crate) fn averaged(&self) -> Option<&Network> {
-        self.averaged.as_ref().map(|(averaged, _)| averaged)
+        self.averaged.as_ref().map(|averaged| &averaged.network)
     }
 
     pub(crate) fn device(&self) -> Device {
@@ -165,7 +201,7 @@ impl Learner {
     }
 
     pub(crate) fn set_sums(&mut self, sums: [f64; 3]) {
-        self.sums = Tensor::from_slice(&sums).to_device(self.device());
+        self.sums.copy_(&Tensor::from_slice(&sums));
     }
 
     /// Steps that were left out since this was last asked. Waits for the device.
@@ -178,7 +214,18 @@ impl Learner {
     /// Begins a step: remembers what can be gone back to.
     pub(crate) fn begin_step(&mut self) -> Result<(), TchError> {
         self.sgd.clear_gradients()?;
-        copy_all(&self.before, &self.statistics)
+        match &self.before {
+            Some(before) => copy_all(before, &self.changing),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes back to what was before the step, if that was remembered.
+    fn go_back(&mut self) -> Result<(), TchError> {
+        match &self.before {
+            Some(before) => copy_all(&self.changing, before),
+            None => Ok(()),
+        }
     }
 
     /// Adds the gradient of the mean loss of a batch, times `weight`.
@@ -249,13 +296,15 @@ impl Learner {
         self.skipped += &skip;
         let made = wait.then(|| skip.double_value(&[]) == 0.0);
         if made == Some(false) {
-            copy_all(&self.statistics, &self.before)?;
-        } else if let Some((averaged, decay)) = &self.averaged {
-            let [averages, values] = [averaged, &self.network].map(|network| {
-                let tensors = network.tensors().values();
-                tensors.map(Tensor::shallow_clone).collect::<Vec<_>>()
-            });
-            move_towards(&averages, &values, 1.0 - decay)?;
+            self.go_back()?;
+        } else if let Some(averaged) = &self.averaged {
+            let Averaged {
+                decay,
+                averages,
+                values,
+                ..
+            } = averaged;
+            move_towards(averages, values, 1.0 - decay)?;
         }
         Ok(made)
     }
@@ -264,7 +313,7 @@ impl Learner {
     pub(crate) fn give_up_step(&mut self) -> Result<(), TchError> {
         self.sgd.clear_gradients()?;
         self.skipped += 1.0;
-        copy_all(&self.statistics, &self.before)
+        self.go_back()
     }
 
     /// The first parameter whose gradient is not finite.

@@ -139,7 +139,10 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
         let mut line = format!("\n{name} ({} of {})", number + 1, plan.runs.len());
         match train(config, &out.join(name), Saving::default(), stop) {
             Ok(Outcome::Finished(_)) => line.clear(),
-            Ok(Outcome::WasFinished(_)) => line += ": was finished",
+            Ok(Outcome::WasFinished(_)) => {
+                writeln!(io::stdout(), "{name}: was finished")?;
+                continue;
+            }
             Ok(Outcome::Interrupted) => {
                 summarize(plan, out)?;
                 eprintln!("interrupted; the state is saved: the same command goes on from it");

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use tch::{Device, TchError};
+use tch::Device;
 use topk_history::{BEST1, BESTK, End, Epoch, EpochTime, Event, EventWriter, Run, Start, run_page};
 use topk_models::{Checkpoint, Network, architecture};
 use topk_native::Runtime;
@@ -142,20 +142,21 @@ pub fn train(
         config.loss.name(),
         start.device
     ));
+    let events = EventWriter::create(out, &start, position.epoch)?;
     let mut training = Trainer {
         schedule: schedule(config, batches),
         config,
         data: &data,
         learner,
         folder,
-        events: None,
+        events,
         progress,
         position,
         saving,
         saved: Instant::now(),
     };
     if training.position.log_bytes == 0 {
-        let event = Event::Start(start.clone());
+        let event = Event::Start(start);
         training.folder.log(&event, &mut training.position)?;
     } else {
         let Position { epoch, batch, .. } = training.position;
@@ -163,8 +164,6 @@ pub fn train(
             .progress
             .line(&format!("going on in epoch {epoch} after batch {batch}"));
     }
-    let first = training.position.epoch;
-    training.events = Some(EventWriter::create(out, &start, first)?);
     if !training.epochs(stop)? {
         training.progress.finish();
         return Ok(Outcome::Interrupted);
@@ -246,7 +245,7 @@ struct Trainer<'a> {
     schedule: Schedule,
     learner: Learner,
     folder: RunFolder,
-    events: Option<EventWriter>,
+    events: EventWriter,
     progress: Progress,
     position: Position,
     saving: Saving,
@@ -318,14 +317,11 @@ impl Trainer<'_> {
     /// Learns from batches, for one step.
     fn train_step(&mut self, group: &[Batch], lr: f64, wait: bool) -> Result<(), TrainError> {
         let epoch = self.position.epoch;
-        let tch = |error: TchError| TrainError::Tch(error);
         let images: usize = group.iter().map(|batch| batch.labels.len()).sum();
         if images == 0 {
             return Ok(());
         }
-        let sums = self.config.on_nan == OnBad::Skip;
-        let before = sums.then(|| self.learner.sums());
-        self.learner.begin_step().map_err(tch)?;
+        self.learner.begin_step()?;
         for (batch, number) in group.iter().zip(self.position.batch..) {
             if batch.labels.is_empty() {
                 continue;
@@ -341,35 +337,26 @@ impl Trainer<'_> {
             let weight = batch.labels.len() as f64 / images as f64;
             match self.learner.learn(batch, &criterion, weight) {
                 Ok(()) => {}
-                Err(Fault::Tch(error)) => return Err(TrainError::Tch(error)),
                 Err(Fault::NotFinite(_)) if self.config.on_nan == OnBad::Skip => {
-                    self.learner.give_up_step().map_err(tch)?;
-                    self.leave_out(before);
+                    self.learner.give_up_step()?;
+                    self.position.skipped_steps += self.learner.take_skipped();
                     return Ok(());
                 }
-                Err(Fault::NotFinite(reason)) => return Err(self.diverged(number, lr, reason)),
+                Err(fault) => return Err(fault.at(epoch, number + 1, lr)),
             }
         }
-        let made = self.learner.step(lr, wait).map_err(tch)?;
+        let made = self.learner.step(lr, wait)?;
         if made == Some(false) {
             if self.config.on_nan == OnBad::Stop {
                 let reason = match self.learner.bad_gradient() {
                     Some(name) => format!("the gradient of {name} is not finite"),
                     None => "the gradient is not finite".to_owned(),
                 };
-                return Err(self.diverged(self.position.batch, lr, reason));
+                return Err(Fault::NotFinite(reason).at(epoch, self.position.batch + 1, lr));
             }
-            self.leave_out(before);
+            self.position.skipped_steps += self.learner.take_skipped();
         }
         Ok(())
-    }
-
-    /// Takes a step that was not made out of the sums, and counts it.
-    fn leave_out(&mut self, before: Option<[f64; 3]>) {
-        if let Some(before) = before {
-            self.learner.set_sums(before);
-        }
-        self.position.skipped_steps += self.learner.take_skipped();
     }
 
     fn look_for_skipped(&mut self, lr: f64) -> Result<(), TrainError> {
@@ -377,18 +364,9 @@ impl Trainer<'_> {
             0 => Ok(()),
             count => {
                 let reason = format!("{count} of the last {LOOK_EVERY} gradients were not finite");
-                Err(self.diverged(self.position.batch - 1, lr, reason))
+                let Position { epoch, batch, .. } = self.position;
+                Err(Fault::NotFinite(reason).at(epoch, batch, lr))
             }
-        }
-    }
-
-    /// `batch` counts from 0.
-    fn diverged(&self, batch: usize, lr: f64, reason: String) -> TrainError {
-        TrainError::Diverged {
-            epoch: self.position.epoch,
-            batch: batch + 1,
-            lr,
-            reason,
         }
     }
 
@@ -457,9 +435,7 @@ impl Trainer<'_> {
         self.folder
             .log(&Event::Epoch(epoch.clone()), &mut self.position)?;
         self.folder.time(&time, &mut self.position)?;
-        if let Some(events) = &mut self.events {
-            events.epoch(&epoch, Some(&time))?;
-        }
+        self.events.epoch(&epoch, Some(&time))?;
         self.position.next_epoch();
         self.learner.set_sums([0.0; 3]);
         self.save()?;
@@ -562,9 +538,7 @@ impl Trainer<'_> {
         let end = End { checkpoints };
         self.folder
             .log(&Event::End(end.clone()), &mut self.position)?;
-        if let Some(events) = &mut self.events {
-            events.end(&end)?;
-        }
+        self.events.end(&end)?;
         self.write_page()?;
         self.position.finished = true;
         self.save()?;

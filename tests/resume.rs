@@ -1,8 +1,10 @@
 //! Runs that are killed, interrupted or have no room on the disk, and go on.
 
+mod sample;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,7 +13,6 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
-const RECORD: usize = 2 + 3 * 32 * 32;
 const KILLS: usize = 15;
 
 /// Everything that has a state of its own, or draws.
@@ -46,13 +47,7 @@ impl Case {
         let case = Self {
             folder: tempfile::tempdir().unwrap(),
         };
-        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cifar100-sample");
-        let names = "fine_label_names.txt";
-        fs::copy(sample.join(names), case.path(names)).unwrap();
-        for (file, records) in [("train.bin", 500), ("test.bin", 100)] {
-            let bytes = fs::read(sample.join(file)).unwrap();
-            fs::write(case.path(file), &bytes[..records * RECORD]).unwrap();
-        }
+        sample::write(case.folder.path(), 500, 100);
         case
     }
 

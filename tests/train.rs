@@ -1,5 +1,7 @@
 //! The `topk-train` command on a part of the CIFAR-100 sample, and its models in the evaluator.
 
+mod sample;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -15,7 +17,6 @@ use topk_models::{Checkpoint, Mode, Network};
 use topk_native::Runtime;
 use topk_ops::accuracy::{Accuracy, label_ranks};
 
-const RECORD: usize = 2 + 3 * 32 * 32;
 const K: usize = 5;
 const EPOCHS: usize = 10;
 
@@ -29,13 +30,7 @@ impl Case {
         let case = Self {
             folder: tempfile::tempdir().unwrap(),
         };
-        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cifar100-sample");
-        let names = "fine_label_names.txt";
-        fs::copy(sample.join(names), case.path(names)).unwrap();
-        for (file, records) in [("train.bin", 700), ("test.bin", 500)] {
-            let bytes = fs::read(sample.join(file)).unwrap();
-            fs::write(case.path(file), &bytes[..records * RECORD]).unwrap();
-        }
+        sample::write(case.folder.path(), 700, 500);
         case
     }
 

@@ -15,7 +15,7 @@ use topk_results::{
 
 use crate::judged::{Judged, Judging, Said, averaging, nodes};
 use crate::lane::Lane;
-use crate::model::{Model, ModelError};
+use crate::model::{Model, ModelError, processors};
 use crate::pipeline::{Batch, MemoryError, Pipeline, SizeError};
 use crate::plan::{Labels, OnError, Plan};
 use crate::recipe::{Recipe, RecipeError};
@@ -449,7 +449,7 @@ impl<'a> Evaluation<'a> {
         let models = self.models.iter().map(|judged| ModelResults {
             model: judged.info(&self.recipes[judged.judging.recipe], self.plan),
             timing: Timing {
-                threads: Some(judged.model.execution().threads.unwrap_or_else(cores)),
+                threads: Some(judged.model.execution().all_threads()),
                 seconds: elapsed.as_secs_f64(),
                 decode_seconds: preparation.as_secs_f64(),
                 inference_seconds: inference.next().unwrap_or_default().as_secs_f64(),
@@ -471,7 +471,7 @@ impl<'a> Evaluation<'a> {
             environments: vec![Environment {
                 onnxruntime: self.onnxruntime.clone(),
                 cpu: topk_native::processor(),
-                cores: cores(),
+                cores: processors(),
                 os: topk_native::platform(),
             }],
             class_names,
@@ -481,10 +481,6 @@ impl<'a> Evaluation<'a> {
             models: models.collect(),
         }
     }
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The number of scores, if model and data have the same classes.

@@ -92,6 +92,18 @@ pub struct Execution {
     pub tf32: bool,
 }
 
+impl Execution {
+    /// Threads of all sessions together.
+    pub(crate) fn all_threads(&self) -> usize {
+        self.threads.unwrap_or_else(processors)
+    }
+}
+
+/// Processors that this process may use.
+pub(crate) fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// An ONNX image classifier, ready to run: one input of images, and scores `[batch, classes]`, `f32` or
 /// `f16`, as its first output.
 #[derive(Debug)]
@@ -149,7 +161,7 @@ impl Model {
             };
         }
         let sessions = execution.sessions.unwrap_or(match execution.provider {
-            Provider::Cpu => threads(execution).min((room / bytes.max(1)) as usize),
+            Provider::Cpu => execution.all_threads().min((room / bytes.max(1)) as usize),
             _ => 1,
         });
         let sessions = sessions.max(1);
@@ -310,12 +322,6 @@ fn hash(path: &Path) -> Result<(String, u64), ModelError> {
     Ok((hash, bytes))
 }
 
-/// Threads of all sessions together.
-fn threads(execution: Execution) -> usize {
-    let processors = || thread::available_parallelism().map_or(1, usize::from);
-    execution.threads.unwrap_or_else(processors)
-}
-
 fn open_session(
     runtime: &Runtime,
     path: &Path,
@@ -336,7 +342,7 @@ fn open_session(
         .map_err(load)?;
     let sessions = execution.sessions.unwrap_or(1);
     if execution.threads.is_some() || sessions > 1 {
-        let share = (threads(execution) / sessions).max(1);
+        let share = (execution.all_threads() / sessions).max(1);
         let with_threads = builder.with_intra_threads(share);
         builder = with_threads.map_err(|error| load_error(path, error))?;
     }
