@@ -9,6 +9,7 @@
 //!
 //! The log has no times, so that the same run gives the same file.
 
+mod bounded;
 mod page;
 mod plot;
 mod record;

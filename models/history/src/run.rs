@@ -1,13 +1,13 @@
 //! A run as its files tell it.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use topk_ops::accuracy::Accuracy;
 
+use crate::bounded;
 use crate::record::{BEST1, BESTK, Checkpoint, End, Epoch, EpochTime, Event, LOG, Start, TIMES};
 
 /// The largest file that is read: 100,000 epochs have less.
@@ -265,15 +265,10 @@ fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<(usize, T)>, RunError> 
         path: path.to_owned(),
         error,
     };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(cannot_read)?;
-    let mut file = file.take(MAX_BYTES + 1);
-    file.read_to_end(&mut bytes).map_err(cannot_read)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(RunError::TooLarge {
-            path: path.to_owned(),
-        });
-    }
+    let bytes = bounded::read(path, MAX_BYTES).map_err(cannot_read)?;
+    let bytes = bytes.ok_or_else(|| RunError::TooLarge {
+        path: path.to_owned(),
+    })?;
     let mut records = Vec::new();
     for (at, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
         match serde_json::from_slice(line) {

@@ -1,7 +1,6 @@
 //! Published numbers to compare with.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -9,6 +8,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::Level;
+use crate::bounded;
 
 /// The largest file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -96,13 +96,8 @@ impl Reference {
             path: owned(),
             error,
         };
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(cannot_read)?;
-        let mut file = file.take(MAX_BYTES + 1);
-        file.read_to_end(&mut bytes).map_err(cannot_read)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(ReferenceError::TooLarge { path: owned() });
-        }
+        let bytes = bounded::read(path, MAX_BYTES).map_err(cannot_read)?;
+        let bytes = bytes.ok_or_else(|| ReferenceError::TooLarge { path: owned() })?;
         let reference: Self = serde_json::from_slice(&bytes).map_err(|error| {
             let path = owned();
             ReferenceError::Json { path, error }
