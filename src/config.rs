@@ -70,11 +70,17 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_resize: Option<u32>,
 
-    /// Resize the shorter side of validation and test images to this before the centre is cropped
+    /// Resize the shorter side of validation images to this before the centre is cropped
     /// [default: 8/7 of --image-size; CIFAR's images stay as they are]
     #[arg(long, value_name = "PIXELS", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub val_resize: Option<u32>,
+
+    /// The same for test images, and for whoever is served the models, which say so
+    /// [default: that of validation images]
+    #[arg(long, value_name = "PIXELS", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_resize: Option<u32>,
 
     /// Average ten crops of each test image at the end: the corners and the centre, and mirrored
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Data")]

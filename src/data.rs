@@ -89,8 +89,8 @@ pub(crate) struct Data {
     /// Channels, height and width of what the network gets.
     pub(crate) shape: [usize; 3],
     pub(crate) normalization: Normalization,
-    /// Shorter side to which images are resized for evaluation, if they are.
-    pub(crate) val_resize: Option<u32>,
+    /// Shorter side to which test images are resized, if they are.
+    pub(crate) test_resize: Option<u32>,
     /// What is done to training images.
     pub(crate) augmentation: Augmentation,
     pub(crate) description: String,
@@ -241,7 +241,7 @@ impl Data {
             test,
             shape,
             normalization,
-            val_resize,
+            test_resize: config.test_resize.or(val_resize),
             augmentation,
             class_counts,
             changed_labels,

@@ -15,8 +15,10 @@ use topk_history::{Axes, Reference, Summary, Sweep};
 
 use crate::args::{Args, INTERRUPTED};
 use crate::config::Config;
+use crate::folder::write_whole;
 use crate::recipe;
 use crate::training::{Outcome, Saving, train};
+use crate::{FolderError, TrainError};
 
 /// Most runs of a sweep.
 const MAX_RUNS: usize = 1000;
@@ -130,11 +132,12 @@ fn plain(value: &Value) -> String {
 }
 
 /// Trains all runs of a plan that are not finished, each in its folder in `out`, and writes there what
-/// came out, after each run: `sweep.md`, `.csv`, `.json`, `.svg` and `.html`.
+/// came out, after each run: `sweep.md`, `.csv`, `.json`, `.svg` and `.html`, and `curves.svg`.
 ///
-/// A run that fails does not keep the others from being run.
+/// A run that fails does not keep the others from being run. One that another process trains is left to it, so
+/// that several processes can share the runs of a plan.
 pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCode> {
-    let mut failed = Vec::new();
+    let (mut failed, mut elsewhere) = (Vec::new(), 0);
     for (number, (name, config)) in plan.runs.iter().enumerate() {
         let mut line = format!("\n{name} ({} of {})", number + 1, plan.runs.len());
         match train(config, &out.join(name), Saving::default(), stop) {
@@ -148,6 +151,11 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
                 eprintln!("interrupted; the state is saved: the same command goes on from it");
                 return Ok(ExitCode::from(INTERRUPTED));
             }
+            Err(TrainError::Folder(FolderError::Busy(_))) => {
+                writeln!(io::stdout(), "{name}: another process trains it")?;
+                elsewhere += 1;
+                continue;
+            }
             Err(error) => {
                 line += &format!(": {error}");
                 failed.push(name);
@@ -159,6 +167,17 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
         summarize(plan, out)?;
     }
     writeln!(io::stdout(), "\n{}", summarize(plan, out)?)?;
+    if elsewhere > 0 {
+        let runs = if elsewhere == 1 {
+            "run was"
+        } else {
+            "runs were"
+        };
+        writeln!(
+            io::stdout(),
+            "{elsewhere} {runs} left to other processes: the last of them to end sums up all"
+        )?;
+    }
     match &failed[..] {
         [] => Ok(ExitCode::SUCCESS),
         [first, ..] => bail!(
@@ -178,15 +197,18 @@ fn summarize(plan: &Plan, out: &Path) -> Result<String> {
         .collect();
     let sweep = Sweep::planned(out, plan.axes.clone(), runs)?;
     let summary = Summary::new(&sweep, plan.reference.as_ref());
-    for (extension, text) in [
-        ("md", summary.to_markdown()),
-        ("csv", summary.to_csv()),
-        ("json", summary.to_json()),
-        ("svg", summary.to_svg()),
-        ("html", summary.to_html()),
-    ] {
-        let path = out.join("sweep").with_extension(extension);
-        crate::folder::write_whole(&path, text.as_bytes())?;
+    let files = [
+        ("sweep.md", Some(summary.to_markdown())),
+        ("sweep.csv", Some(summary.to_csv())),
+        ("sweep.json", Some(summary.to_json())),
+        ("sweep.svg", Some(summary.to_svg())),
+        ("curves.svg", summary.curves_to_svg()),
+        ("sweep.html", Some(summary.to_html())),
+    ];
+    for (name, text) in files {
+        if let Some(text) = text {
+            write_whole(&out.join(name), text.as_bytes())?;
+        }
     }
     Ok(summary.table())
 }

@@ -421,7 +421,6 @@ impl Trainer<'_> {
                 topk_correct: topk as usize,
             },
             val,
-            val_ema: None,
             skipped_steps: self.position.skipped_steps,
             skipped_images: self.position.skipped_images,
         };
@@ -485,7 +484,7 @@ impl Trainer<'_> {
             architecture: config.model.clone(),
             class_names: Some(data.class_names.clone()),
             input_size: data.shape,
-            resize: data.val_resize.map(|shorter_side| Resize {
+            resize: data.test_resize.map(|shorter_side| Resize {
                 shorter_side: shorter_side as usize,
                 interpolation: Interpolation::Bilinear,
             }),

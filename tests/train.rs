@@ -2,7 +2,7 @@
 
 mod sample;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::AtomicBool;
@@ -436,6 +436,8 @@ fn class_folders_are_trained_on_judged_and_complained_about() {
         "--batch-size=8",
         "--lr=0.02",
         "--ten-crops",
+        "--val-resize=36",
+        "--test-resize=40",
     ];
     let output = case.run("run", &flags);
     assert!(output.status.success(), "{output:?}");
@@ -455,7 +457,7 @@ fn class_folders_are_trained_on_judged_and_complained_about() {
     let runtime = Runtime::load().unwrap();
     let model = Model::open(&runtime, &case.path("run/best1.onnx"), Execution::default()).unwrap();
     let card = model.card().unwrap();
-    assert_eq!(card.resize.unwrap().shorter_side, 37);
+    assert_eq!(card.resize.unwrap().shorter_side, 40);
     assert_eq!(
         card.class_names.as_ref().unwrap(),
         &["blue", "green", "red"]
@@ -523,8 +525,27 @@ fn a_sweep_sums_up_its_runs_and_does_not_repeat_them() {
             .args(flags);
         command.output().unwrap()
     };
+    // What another process trains is left to it.
+    let busy = out.join("ce-noise-0-seed-0");
+    fs::create_dir_all(&busy).unwrap();
+    let other = File::create(busy.join("log.jsonl")).unwrap();
+    other.lock().unwrap();
     let output = sweep(&["--epochs", "1"]);
     assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        printed.contains("ce-noise-0-seed-0: another process trains it"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("1 run was left to other processes"),
+        "{printed}"
+    );
+    drop(other);
+    let output = sweep(&["--epochs", "1"]);
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(printed.matches(": was finished").count(), 7, "{printed}");
     let runs = fs::read_dir(&out)
         .unwrap()
         .filter(|entry| entry.as_ref().unwrap().path().is_dir());

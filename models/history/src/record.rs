@@ -72,11 +72,8 @@ pub struct Epoch {
     pub loss: f64,
     /// Accuracy on the training images as they are trained on, while the network changed.
     pub train: Accuracy,
-    /// Accuracy on the validation images after the epoch.
+    /// Accuracy on the validation images after the epoch: of the averaged weights, if weights are averaged.
     pub val: Accuracy,
-    /// The same with averaged weights, where there are such.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub val_ema: Option<Accuracy>,
     /// Steps that were left out because their gradient was not finite.
     #[serde(default)]
     pub skipped_steps: usize,
@@ -173,7 +170,7 @@ mod tests {
         let lines = [
             r#"{"event":"start","config":{"loss":"svm","topk":5},"device":"cpu","classes":100,"train_images":45000,"val_images":5000,"parameters":300356}"#,
             r#"{"event":"epoch","epoch":1,"lr":0.1,"loss":3.9,"train":{"images":9,"top1_correct":1,"topk_correct":2},"val":{"images":4,"top1_correct":0,"topk_correct":3},"skipped_steps":0}"#,
-            r#"{"event":"epoch","epoch":2,"lr":0.1,"tau":0.5,"alpha":1.0,"loss":3.9,"train":{"images":9,"top1_correct":1,"topk_correct":2},"val":{"images":4,"top1_correct":0,"topk_correct":3},"val_ema":{"images":4,"top1_correct":1,"topk_correct":3},"skipped_steps":7}"#,
+            r#"{"event":"epoch","epoch":2,"lr":0.1,"tau":0.5,"alpha":1.0,"loss":3.9,"train":{"images":9,"top1_correct":1,"topk_correct":2},"val":{"images":4,"top1_correct":0,"topk_correct":3},"skipped_steps":7}"#,
             r#"{"event":"end","checkpoints":[{"name":"best1","epoch":1,"k":5,"val":{"images":4,"top1_correct":0,"topk_correct":3},"test":{"images":8,"top1_correct":2,"topk_correct":5},"checkpoint":"best1.safetensors","onnx":"best1.onnx"}]}"#,
         ];
         for line in lines {
@@ -195,7 +192,6 @@ mod tests {
             loss,
             train: Accuracy::of(&[0], 1),
             val: Accuracy::of(&[0], 1),
-            val_ema: None,
             skipped_steps: 0,
             skipped_images: 0,
         };

@@ -179,8 +179,7 @@ impl Run {
                     let found = epoch.epoch;
                     return Err(LineFault::Epoch { expected, found });
                 }
-                let accuracies = [Some(epoch.train), Some(epoch.val), epoch.val_ema];
-                accuracies.into_iter().flatten().try_for_each(check)?;
+                [epoch.train, epoch.val].into_iter().try_for_each(check)?;
                 self.epochs.push(epoch);
             }
             Event::End(end) => {

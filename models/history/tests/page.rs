@@ -115,21 +115,19 @@ fn what_there_is_is_drawn() {
     assert_eq!(curves(&run), all);
     for epoch in &mut run.epochs {
         epoch.tau = Some(1.0 / epoch.epoch as f64);
-        epoch.val_ema = Some(epoch.val);
     }
     run.times = vec![None; 30];
     assert_eq!(
         curves(&run),
         ["top-5", "top-1", "loss", "learning-rate", "τ"]
     );
-    assert!(body(&run).contains("validation, averaged weights"));
     run.start.config.insert("topk".to_owned(), 1.into());
     assert_eq!(curves(&run)[..2], ["top-1", "loss"]);
 }
 
 #[test]
 fn the_best_epoch_is_marked_where_its_checkpoint_says() {
-    let mut run = plan(30).run(30);
+    let run = plan(30).run(30);
     let mark = |run: &Run| {
         let body = body(run);
         let mark = &body[body.find("<circle class=\"best\"").unwrap()..];
@@ -138,15 +136,6 @@ fn the_best_epoch_is_marked_where_its_checkpoint_says() {
     let best = run.bestk().unwrap();
     let (epoch, part) = (best.epoch, 100.0 * best.val.topk());
     assert_eq!(mark(&run), format!("best: {part:.2} % after epoch {epoch}"));
-    // Averaged weights were kept.
-    let mut averaged = run.epochs[9].val;
-    averaged.topk_correct += 50;
-    run.epochs[9].val_ema = Some(averaged);
-    let checkpoint = &mut run.end.as_mut().unwrap().checkpoints[1];
-    (checkpoint.epoch, checkpoint.val) = (10, averaged);
-    let part = 100.0 * averaged.topk();
-    assert_eq!(mark(&run), format!("best: {part:.2} % after epoch 10"));
-    assert!(body(&run).contains("<g class=\"s2\"><circle class=\"best\""));
 }
 
 #[test]

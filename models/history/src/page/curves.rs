@@ -1,6 +1,5 @@
 //! The curves of one run.
 
-use topk_ops::accuracy::Accuracy;
 use topk_report::Escaped;
 use topk_report::text::{grouped, percent};
 
@@ -12,7 +11,6 @@ use crate::run::Run;
 // Numbers of lines, which choose their colours.
 const VALIDATION: usize = 0;
 const TRAINING: usize = 1;
-const AVERAGED: usize = 2;
 
 pub(super) fn section(run: &Run) -> String {
     if run.epochs.is_empty() {
@@ -61,35 +59,23 @@ pub(super) fn section(run: &Run) -> String {
 
 /// Accuracy on training and validation images, the best epoch marked.
 fn accuracy(run: &Run, top: &Top) -> Figure {
-    let part = |accuracy: Option<Accuracy>| top.part(&accuracy?);
-    let mut lines = vec![
-        curve(run, "validation", VALIDATION, |epoch| part(Some(epoch.val))),
-        curve(run, "training", TRAINING, |epoch| part(Some(epoch.train))),
+    let lines = vec![
+        curve(run, "validation", VALIDATION, |epoch| top.part(&epoch.val)),
+        curve(run, "training", TRAINING, |epoch| top.part(&epoch.train)),
     ];
-    if run.epochs.iter().any(|epoch| epoch.val_ema.is_some()) {
-        let averaged = |epoch: &Epoch| part(epoch.val_ema);
-        lines.push(curve(
-            run,
-            "validation, averaged weights",
-            AVERAGED,
-            averaged,
-        ));
-    }
     let mut figure = Figure {
         unit: Unit::Percent,
         ..Figure::new(&top.name, &format!("{} accuracy", top.title()), lines)
     };
     let best = top.best(run).and_then(|best| {
-        let val = top.best_val(run, best);
-        let is_averaged = val != best.val && Some(val) == best.val_ema;
-        let number = if is_averaged { AVERAGED } else { VALIDATION };
-        Some((best.epoch, top.part(&val)?, number))
+        let value = top.part(&best.val)?;
+        Some((best.epoch, value))
     });
-    if let Some((epoch, value, number)) = best {
+    if let Some((epoch, value)) = best {
         let best = format!("{} % after epoch {}", percent(value), grouped(epoch));
         figure.caption = format!("Circle: the best on the validation images, {best}.");
         figure.marks.push(Mark {
-            number,
+            number: VALIDATION,
             point: (epoch as f64, value),
             title: format!("best: {best}"),
         });

@@ -115,12 +115,6 @@ impl Top {
             _ => run.bestk(),
         }
     }
-
-    /// The accuracy by which the best epoch is best: of averaged weights, if those are what was kept.
-    fn best_val(&self, run: &Run, best: &Epoch) -> Accuracy {
-        let checkpoint = run.checkpoint(self.checkpoint);
-        checkpoint.map_or(best.val, |checkpoint| checkpoint.val)
-    }
 }
 
 /// How far a run is: `epoch 12 of 300`.
@@ -218,7 +212,7 @@ fn cards(run: &Run) -> String {
         let Some(best) = top.best(run) else {
             continue;
         };
-        let val = top.best_val(run, best);
+        let val = best.val;
         let mut figures = vec![("validation", val)];
         let checkpoint = run.checkpoint(top.checkpoint);
         if let Some(test) = checkpoint.and_then(|checkpoint| checkpoint.test) {
@@ -305,7 +299,6 @@ fn epochs(run: &Run) -> String {
         return String::new();
     }
     let (tops, has_times) = (tops(run.start.k()), run.times.iter().any(Option::is_some));
-    let has_ema = run.epochs.iter().any(|epoch| epoch.val_ema.is_some());
     let shown = run.epochs.len().min(MAX_ROWS);
     let mut html = String::from("<section><h2>Epochs</h2><details><summary>");
     html += &match run.epochs.len() - shown {
@@ -319,12 +312,7 @@ fn epochs(run: &Run) -> String {
     html += &sortable("epoch", true);
     html += &sortable("learning rate", true);
     html += &sortable("loss", true);
-    let sets = [
-        ("training", true),
-        ("validation", true),
-        ("averaged weights", has_ema),
-    ];
-    for (images, _) in sets.iter().filter(|set| set.1) {
+    for images in ["training", "validation"] {
         for top in &tops {
             html += &sortable(&format!("{images} {} %", top.name), true);
         }
@@ -348,10 +336,9 @@ fn epochs(run: &Run) -> String {
         html += &cell(Some(epoch.epoch as f64), &|_| grouped(epoch.epoch));
         html += &cell(Some(epoch.lr), &plot::number);
         html += &cell(Some(epoch.loss), &|loss| format!("{loss:.4}"));
-        let accuracies = [Some(epoch.train), Some(epoch.val), epoch.val_ema];
-        for (accuracy, _) in accuracies.iter().zip(&sets).filter(|(_, set)| set.1) {
+        for accuracy in [epoch.train, epoch.val] {
             for top in &tops {
-                html += &cell(accuracy.and_then(|accuracy| top.part(&accuracy)), &percent);
+                html += &cell(top.part(&accuracy), &percent);
             }
         }
         if has_times {

@@ -8,7 +8,7 @@ use super::Summary;
 use super::level::variant;
 use super::summary::test;
 use super::tables::Table;
-use crate::plot::{Line, Style, legend};
+use crate::plot::legend;
 
 /// Notes that are shown before the others are folded away.
 const MAX_NOTES: usize = 6;
@@ -103,19 +103,7 @@ impl Summary<'_> {
             Escaped(&self.sweep.axes.seed),
             left_out,
         );
-        let mut keys = Vec::new();
-        for (column, name) in self.column_names().iter().enumerate() {
-            keys.push(Line::new(
-                &format!("{name}, validation"),
-                column,
-                plots[0].lines[2 * column].points.clone(),
-            ));
-            keys.push(Line {
-                style: Style::Dashed,
-                ..Line::new(&format!("{name}, training"), column, Vec::new())
-            });
-        }
-        html += &legend(&keys);
+        html += &legend(&plots[0].lines);
         html += "<div class=\"charts\">";
         for plot in &plots {
             html += &format!(

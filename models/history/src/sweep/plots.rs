@@ -22,43 +22,22 @@ impl Summary<'_> {
     /// It needs a program that knows CSS variables, as every browser does.
     pub fn to_svg(&self) -> String {
         let plots: Vec<Plot> = self.tops().iter().map(|top| self.accuracy(top)).collect();
-        let width = WIDE.0 * plots.len() as f64;
-        let (mut head, mut left, mut top) = (String::new(), 18.0, 26.0);
-        for line in self.lines(&self.tops()[0]) {
-            let needed = 26.0 + 8.0 + 6.6 * line.name.width() as f64 + 24.0;
-            if left > 18.0 && left + needed > width {
-                (left, top) = (18.0, top + 20.0);
-            }
-            head += &format!(
-                r#"<g class="s{}" transform="translate(0 {top})">"#,
-                line.number % COLORS
-            );
-            head += &sample(&line, left);
-            text(&mut head, "start", (left + 34.0, 4.0), &line.name);
-            head += "</g>";
-            left += needed;
-        }
-        top += 20.0;
-        let mut body = head;
-        for (at, plot) in plots.iter().enumerate() {
-            let left = WIDE.0 * at as f64;
-            body += r#"<g class="title">"#;
-            text(&mut body, "start", (left + 18.0, top + 10.0), &plot.title);
-            body += "</g>";
-            body += &format!(
-                r#"<g transform="translate({left} {})">{}</g>"#,
-                top + 18.0,
-                plot.contents()
-            );
-        }
         let title = format!("Accuracy by {}", self.sweep.axes.row);
-        let descriptions: Vec<&str> = plots.iter().map(|plot| plot.description.as_str()).collect();
-        file(
-            (width, top + 18.0 + WIDE.1),
-            &title,
-            &descriptions.join("; "),
-            &body,
-        )
+        drawing(&title, &self.lines(&self.tops()[0]), &plots, 2)
+    }
+
+    /// The learning curves as an SVG file for documents, as [`to_svg`](Self::to_svg): accuracy on validation
+    /// images, and dashed on the training images as they are trained on. `None` before the end of an epoch.
+    pub fn curves_to_svg(&self) -> Option<String> {
+        let tops = self.tops();
+        let top = tops.first()?;
+        let plots = self.learning_curves(top);
+        let title = format!(
+            "{} accuracy after each epoch, by {}",
+            top.title(),
+            self.sweep.axes.row
+        );
+        (!plots.is_empty()).then(|| drawing(&title, &plots[0].lines, &plots, 3))
     }
 
     /// One kind of accuracy against the row setting.
@@ -178,7 +157,8 @@ impl Summary<'_> {
                     };
                     let val = mean(&|run, at| top.part(&run.epochs[at].val));
                     let train = mean(&|run, at| top.part(&run.epochs[at].train));
-                    lines.push(Line::new(&names[column], column, val));
+                    let name = format!("{}, validation", names[column]);
+                    lines.push(Line::new(&name, column, val));
                     lines.push(Line {
                         style: Style::Dashed,
                         ..Line::new(&format!("{}, training", names[column]), column, train)
@@ -246,4 +226,42 @@ impl Summary<'_> {
             .filter(|run| !run.epochs.is_empty())
             .collect()
     }
+}
+
+/// Plots of the same size, side by side and one under the other, below the names of their lines.
+fn drawing(title: &str, lines: &[Line], plots: &[Plot], in_a_row: usize) -> String {
+    let (plot_width, plot_height) = plots[0].size;
+    let width = plot_width * plots.len().min(in_a_row) as f64;
+    let (mut body, mut left, mut top) = (String::new(), 18.0, 26.0);
+    for line in lines {
+        let needed = 26.0 + 8.0 + 6.6 * line.name.width() as f64 + 24.0;
+        if left > 18.0 && left + needed > width {
+            (left, top) = (18.0, top + 20.0);
+        }
+        body += &format!(
+            r#"<g class="s{}" transform="translate(0 {top})">"#,
+            line.number % COLORS
+        );
+        body += &sample(line, left);
+        text(&mut body, "start", (left + 34.0, 4.0), &line.name);
+        body += "</g>";
+        left += needed;
+    }
+    top += 20.0;
+    for plots in plots.chunks(in_a_row) {
+        for (at, plot) in plots.iter().enumerate() {
+            let left = plot_width * at as f64;
+            body += r#"<g class="title">"#;
+            text(&mut body, "start", (left + 18.0, top + 10.0), &plot.title);
+            body += "</g>";
+            body += &format!(
+                r#"<g transform="translate({left} {})">{}</g>"#,
+                top + 18.0,
+                plot.contents()
+            );
+        }
+        top += 18.0 + plot_height;
+    }
+    let descriptions: Vec<&str> = plots.iter().map(|plot| plot.description.as_str()).collect();
+    file((width, top), title, &descriptions.join("; "), &body)
 }

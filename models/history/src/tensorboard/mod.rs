@@ -38,8 +38,8 @@ pub struct EventsError {
 /// | tag | what |
 /// | --- | --- |
 /// | `loss/train` | mean loss |
-/// | `top1/train`, `top1/val`, `top1/val_ema` | top-1 accuracy in % |
-/// | `top5/train`, `top5/val`, `top5/val_ema` | top-k accuracy in %, by the name of the run's k; not for k = 1 |
+/// | `top1/train`, `top1/val` | top-1 accuracy in % |
+/// | `top5/train`, `top5/val` | top-k accuracy in %, by the name of the run's k; not for k = 1 |
 /// | `test/top1`, `test/top5` | test accuracy in % of the checkpoint with the best validation accuracy of its kind |
 /// | `schedule/lr`, `schedule/tau`, `schedule/alpha` | learning rate; temperature and margin where they change |
 /// | `time/seconds`, `time/images_per_second`, `time/waiting_seconds` | of [`EpochTime`] |
@@ -113,18 +113,13 @@ impl EventWriter {
     pub fn epoch(&mut self, epoch: &Epoch, time: Option<&EpochTime>) -> Result<(), EventsError> {
         let mut value = vec![scalar("loss/train", epoch.loss, "mean over the epoch")];
         let accuracies = [
-            ("train", Some(epoch.train), "training images"),
-            ("val", Some(epoch.val), "validation images"),
-            (
-                "val_ema",
-                epoch.val_ema,
-                "validation images, averaged weights",
-            ),
+            ("train", epoch.train, "training images"),
+            ("val", epoch.val, "validation images"),
         ];
         for (name, accuracy, images) in accuracies {
-            let Some(accuracy) = accuracy.filter(|accuracy| accuracy.images > 0) else {
+            if accuracy.images == 0 {
                 continue;
-            };
+            }
             let about = format!("accuracy on {images}, %");
             for (top, part) in self.tops(&accuracy) {
                 value.push(scalar(&format!("{top}/{name}"), 100.0 * part, &about));

@@ -102,7 +102,6 @@ impl Plan {
                 0.68 * skill - harm - noisy + 2.0 * skill * luck,
                 0.82 * skill - harm + noisy,
             ),
-            val_ema: None,
             skipped_steps: 0,
             skipped_images: 0,
         }
