@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use atomic_write_file::AtomicWriteFile;
 use serde_json::{Map, Value};
 use thiserror::Error;
-use topk_history::{EpochTime, Event, LOG, TIMES};
+use topk_history::{BEST1, BESTK, EpochTime, Event, LOG, TIMES};
+use topk_models::DRAFT_FOLDER;
 
 use crate::state::{Position, STATE, State, StateError};
+use crate::training::PAGE;
 
 /// How the first line of a log begins.
 const BEGINNING: &str = r#"{"event":"start""#;
@@ -102,6 +104,7 @@ impl RunFolder {
                 (0, 0)
             }
         };
+        remove_drafts(path)?;
         let mut folder = Self {
             log,
             times: open(TIMES)?,
@@ -170,6 +173,29 @@ impl RunFolder {
         position.times_bytes += line.len() as u64;
         Ok(())
     }
+}
+
+/// Removes what a process that was killed was writing: files that had not got their names.
+fn remove_drafts(folder: &Path) -> Result<(), FolderError> {
+    let fail = |path: PathBuf| move |error| FolderError::Io { path, error };
+    for entry in fs::read_dir(folder).map_err(fail(folder.to_owned()))? {
+        let entry = entry.map_err(fail(folder.to_owned()))?;
+        let (name, path) = (entry.file_name(), entry.path());
+        let name = name.to_string_lossy();
+        let is_ours = |name: &&str| {
+            let best = |best: &str| {
+                name.strip_prefix(best)
+                    .is_some_and(|rest| rest.starts_with('.'))
+            };
+            [STATE, PAGE].iter().any(|file| name.starts_with(file)) || best(BEST1) || best(BESTK)
+        };
+        if name.starts_with(DRAFT_FOLDER) {
+            fs::remove_dir_all(&path).map_err(fail(path))?;
+        } else if name.strip_prefix('.').filter(is_ours).is_some() {
+            fs::remove_file(&path).map_err(fail(path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a file, whole or not at all.
@@ -247,6 +273,34 @@ mod tests {
             .as_object()
             .unwrap()
             .clone()
+    }
+
+    #[test]
+    fn what_a_killed_process_was_writing_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        fs::create_dir(path.join(".topk-export-AbC123")).unwrap();
+        for name in [
+            ".topk-export-AbC123/bestk.onnx",
+            ".state.safetensors.AbC123",
+            ".bestk.json.AbC123",
+            ".run.html.AbC123",
+            ".bestknown",
+            ".notes",
+            "notes",
+        ] {
+            fs::write(path.join(name), "").unwrap();
+        }
+        RunFolder::open(path, &config(0.1)).unwrap();
+        let mut names: Vec<_> = fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(
+            names,
+            [".bestknown", ".notes", "log.jsonl", "notes", "times.jsonl"]
+        );
     }
 
     #[test]

@@ -312,6 +312,9 @@ fn release_memory() {
     }
 }
 
+/// How the name of a folder begins that an export makes beside its file, and leaves behind only if it is killed.
+pub const DRAFT_FOLDER: &str = ".topk-export-";
+
 /// A folder beside a path, for files that are not to be seen before they are found good. It is removed
 /// with what is still in it.
 pub(crate) struct Draft {
@@ -328,7 +331,7 @@ impl Draft {
         // The message of `tempfile` would name the folder that nobody knows of.
         let folder = fs::metadata(parent).and_then(|_| {
             let mut builder = tempfile::Builder::new();
-            builder.prefix(".topk-export-").tempdir_in(parent)
+            builder.prefix(DRAFT_FOLDER).tempdir_in(parent)
         });
         let folder = folder.map_err(|error| ExportError::write(path, error))?;
         Ok(Self {

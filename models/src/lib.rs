@@ -20,8 +20,8 @@ pub use architecture::{Architecture, ArchitectureError, Classifier, MatchError};
 pub use architectures::{Images, architecture, architecture_of, architectures, images};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use export::{
-    CLASSES, ExportError, ExportOptions, Head, INPUT, LABELS, LOGITS, LOSS, PROBABILITIES, export,
-    onnx_model,
+    CLASSES, DRAFT_FOLDER, ExportError, ExportOptions, Head, INPUT, LABELS, LOGITS, LOSS,
+    PROBABILITIES, export, onnx_model,
 };
 pub use network::{LoadError, Mode, Network, tensor_of, weight_of};
 pub use triton::{TritonRepositoryError, export_triton};
