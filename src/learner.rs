@@ -346,26 +346,29 @@ pub(crate) fn label_ranks(
     shape: [usize; 3],
     batch_size: usize,
 ) -> Result<Vec<usize>, RankError> {
-    let device = network.variables().device();
     let mut ranks = Vec::with_capacity(images.len());
     for batch in images.in_order(batch_size) {
         let batch = batch?;
         if batch.labels.is_empty() {
             continue;
         }
-        let input = image_tensor(&batch, shape, device);
-        let scores = no_grad(|| network.forward(&input, Mode::Eval));
-        let scores = scores
-            .to_device(Device::Cpu)
-            .to_kind(Kind::Float)
-            .contiguous();
-        let scores: Vec<f32> =
-            Vec::try_from(scores.view(-1)).expect("a flat tensor of f32 is a vector of f32");
+        let scores = scores(network, &batch, shape);
         let start = ranks.len();
         let found = accuracy::label_ranks(&scores, &batch.labels);
         ranks.extend(found.map_err(|image| RankError::Nan(start + image))?);
     }
     Ok(ranks)
+}
+
+/// The scores of a batch in evaluation, in host memory: `[images, classes]`, row by row.
+pub(crate) fn scores(network: &Network, batch: &Batch, shape: [usize; 3]) -> Vec<f32> {
+    let input = image_tensor(batch, shape, network.variables().device());
+    let scores = no_grad(|| network.forward(&input, Mode::Eval));
+    let scores = scores
+        .to_device(Device::Cpu)
+        .to_kind(Kind::Float)
+        .contiguous();
+    Vec::try_from(scores.view(-1)).expect("a flat tensor of f32 is a vector of f32")
 }
 
 /// Why images cannot be judged.
@@ -387,4 +390,100 @@ fn image_tensor(batch: &Batch, shape: [usize; 3], device: Device) -> Tensor {
     let [c, h, w] = shape.map(|dim| dim as i64);
     let images = Tensor::from_slice(&batch.images);
     images.view([-1, c, h, w]).to_device(device)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use topk_models::architecture;
+
+    use super::*;
+    use crate::args::Args;
+    use crate::training::criterion;
+
+    const SHAPE: [usize; 3] = [3, 32, 32];
+
+    fn learner(config: &Config) -> Learner {
+        let network = Network::new(architecture("basic-4", SHAPE, 10).unwrap(), Device::Cpu);
+        Learner::new(config, network, SHAPE).unwrap()
+    }
+
+    /// Eight images of values around `scale`.
+    fn batch(seed: usize, scale: f32) -> Batch {
+        let value = |i: usize| scale * ((i * 7919 + seed * 104_729) % 1009) as f32 / 1009.0;
+        Batch {
+            images: (0..8 * 3 * 32 * 32).map(value).collect(),
+            labels: (0..8).map(|i| ((i + seed) % 10) as i64).collect(),
+            ..Batch::default()
+        }
+    }
+
+    /// Makes a step, or leaves it out, as a run does.
+    fn step(learner: &mut Learner, config: &Config, batch: &Batch) -> bool {
+        learner.begin_step().unwrap();
+        match learner.learn(batch, &criterion(config, 1, 0).unwrap(), 1.0) {
+            Ok(()) => learner.step(0.1, true).unwrap() == Some(true),
+            Err(Fault::NotFinite(_)) => {
+                learner.give_up_step().unwrap();
+                false
+            }
+            Err(Fault::Tch(error)) => panic!("{error}"),
+        }
+    }
+
+    /// Weights, velocities, averages and sums.
+    fn everything(learner: &Learner) -> Vec<Vec<f32>> {
+        let averages = learner.averaged().unwrap().tensors();
+        let tensors = learner
+            .network()
+            .tensors()
+            .values()
+            .chain(averages.values());
+        let velocities = learner.velocities().map(|(_, velocity)| velocity);
+        let values = |tensor: &Tensor| Vec::try_from(tensor.detach().reshape(-1)).unwrap();
+        let mut all: Vec<Vec<f32>> = tensors.chain(velocities).map(values).collect();
+        all.push(learner.sums().map(|sum| sum as f32).to_vec());
+        all
+    }
+
+    #[test]
+    fn steps_that_are_left_out_leave_no_trace() {
+        let flags = [
+            "--data=D",
+            "--model=basic-4",
+            "--on-nan=skip",
+            "--ema=0.9",
+            "--loss=ce",
+        ];
+        let config = Args::config_of(flags.map(OsString::from)).unwrap();
+        let (mut skips, mut never) = (learner(&config), learner(&config));
+        let start = skips.network().weights();
+        never.load(&start, &start).unwrap();
+        for each in [&mut skips, &mut never] {
+            assert!(step(each, &config, &batch(1, 1.0)));
+        }
+        let before = everything(&skips);
+        assert!(before == everything(&never));
+        // Scores that are not finite.
+        assert!(!step(&mut skips, &config, &batch(2, f32::INFINITY)));
+        assert!(everything(&skips) == before);
+        // Finite scores with a gradient that is not.
+        let scale = |learner: &Learner, factor: f64| {
+            let mut weight = learner.network().tensors()["fc.weight"].detach();
+            weight *= factor;
+        };
+        let large = 2f64.powi(90);
+        scale(&skips, large);
+        assert!(!step(&mut skips, &config, &batch(3, 1.0)));
+        scale(&skips, 1.0 / large);
+        assert!(everything(&skips) == before);
+        assert_eq!(skips.take_skipped(), 2);
+        for each in [&mut skips, &mut never] {
+            assert!(step(each, &config, &batch(4, 1.0)));
+        }
+        assert!(everything(&skips) == everything(&never));
+        assert!(everything(&skips) != before);
+        assert_eq!((skips.take_skipped(), never.take_skipped()), (0, 0));
+    }
 }

@@ -27,7 +27,8 @@ pub fn models() -> String {
            other numbers can stand.\n"
 }
 
-fn with_commas(number: usize) -> String {
+/// `12,345`.
+pub(crate) fn with_commas(number: usize) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits
         .as_bytes()

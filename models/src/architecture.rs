@@ -18,6 +18,19 @@ pub struct Architecture {
     pub(crate) old_names: Vec<[&'static str; 2]>,
 }
 
+/// Modules that follow each other and whose names begin alike, such as `layer1`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stage {
+    /// What their names begin with.
+    pub name: String,
+    /// Shape of what the last of them makes, without the batch.
+    pub shape: Vec<usize>,
+    /// Number of trainable parameters.
+    pub trainable_len: usize,
+    /// Multiplications, each with an addition, that an image takes.
+    pub multiply_adds: usize,
+}
+
 /// There is no such network.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
@@ -136,17 +149,40 @@ impl Architecture {
 
     /// Number of trainable parameters.
     pub fn trainable_len(&self) -> usize {
-        self.parameters()
-            .iter()
-            .filter(|p| p.trainable)
-            .map(Parameter::len)
-            .sum()
+        self.nodes.iter().map(Node::trainable_len).sum()
     }
 
     /// Multiplications, each with an addition, that an image takes: those of convolutions and of products
     /// of matrices.
     pub fn multiply_adds(&self) -> usize {
         self.nodes.iter().map(Node::multiply_adds).sum()
+    }
+
+    /// The network as a list of stages, divided as finely as the names of modules allow with at most so many
+    /// of them; as the first parts of names divide it, if those are more.
+    pub fn stages(&self, most: usize) -> Vec<Stage> {
+        fn beginning(name: &str, depth: usize) -> &str {
+            let end = name.match_indices('.').nth(depth - 1);
+            end.map_or(name, |(end, _)| &name[..end])
+        }
+        let divided = |depth: usize| -> Vec<&[Node]> {
+            let alike = |a: &Node, b: &Node| beginning(&a.name, depth) == beginning(&b.name, depth);
+            self.nodes.chunk_by(alike).collect()
+        };
+        let names = self.nodes.iter().map(|node| node.name.as_str());
+        let deepest = 1 + names
+            .map(|name| name.matches('.').count())
+            .max()
+            .unwrap_or(0);
+        let fits = |&depth: &usize| divided(depth).len() <= most;
+        let depth = (1..=deepest).rev().find(fits).unwrap_or(1);
+        let stage = |nodes: &[Node]| Stage {
+            name: beginning(&nodes[0].name, depth).to_owned(),
+            shape: nodes[nodes.len() - 1].shape.clone(),
+            trainable_len: nodes.iter().map(Node::trainable_len).sum(),
+            multiply_adds: nodes.iter().map(Node::multiply_adds).sum(),
+        };
+        divided(depth).into_iter().map(stage).collect()
     }
 
     /// Names of the classifier's tensors: those of the layer that makes the scores. The first dimension of

@@ -16,7 +16,7 @@ mod op;
 mod triton;
 mod verification;
 
-pub use architecture::{Architecture, ArchitectureError, Classifier, MatchError};
+pub use architecture::{Architecture, ArchitectureError, Classifier, MatchError, Stage};
 pub use architectures::{Images, architecture, architecture_of, architectures, images};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use export::{

@@ -401,6 +401,13 @@ impl Node {
         }
     }
 
+    /// Number of trainable parameters.
+    pub(crate) fn trainable_len(&self) -> usize {
+        let parameters = self.parameters().into_iter();
+        let trainable = parameters.filter(|parameter| parameter.trainable);
+        trainable.map(|parameter| parameter.len()).sum()
+    }
+
     /// Multiplications, each with an addition, for one image: those of convolutions and of products of
     /// matrices. What is done once an element does not count.
     pub(crate) fn multiply_adds(&self) -> usize {

@@ -316,3 +316,33 @@ fn parameters_that_may_be_left_out_are_known() {
     assert!(net.is_ignorable("bn1.num_batches_tracked"));
     assert!(!net.is_ignorable("AuxLogits.fc.weight"));
 }
+
+#[test]
+fn stages_are_as_fine_as_is_asked_for() {
+    let resnet = architecture("resnet18", [3, 224, 224], 1000).unwrap();
+    let names = |most: usize| -> Vec<String> {
+        let stages = resnet.stages(most).into_iter();
+        stages.map(|stage| stage.name).collect()
+    };
+    let coarse = [
+        "conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool",
+        "flatten", "fc",
+    ];
+    assert_eq!(names(0), coarse);
+    assert_eq!(names(14), coarse);
+    assert_eq!(names(15).len(), 15);
+    assert_eq!(names(15)[4..6], ["layer1.0", "layer1.1"]);
+    for most in [0, 15, 1000] {
+        let stages = resnet.stages(most);
+        let parameters: usize = stages.iter().map(|stage| stage.trainable_len).sum();
+        let multiply_adds: usize = stages.iter().map(|stage| stage.multiply_adds).sum();
+        assert_eq!(parameters, resnet.trainable_len());
+        assert_eq!(multiply_adds, resnet.multiply_adds());
+    }
+    let layer2 = &resnet.stages(0)[5];
+    // torchvision's children().
+    assert_eq!(
+        (&layer2.shape[..], layer2.trainable_len),
+        (&[128, 28, 28][..], 525_568)
+    );
+}
