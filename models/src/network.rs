@@ -27,6 +27,8 @@ pub struct Network {
     tensors: BTreeMap<String, Tensor>,
     /// For each node, the values that no node after it reads.
     spent: Vec<Vec<Value>>,
+    /// For each node, whether it may overwrite what it reads.
+    in_place: Vec<bool>,
 }
 
 /// A tensor is not a parameter of a network.
@@ -90,6 +92,7 @@ impl Network {
         }
         Self {
             spent: spent(&architecture),
+            in_place: in_place(&architecture),
             architecture,
             variables,
             tensors,
@@ -116,11 +119,11 @@ impl Network {
         let nodes = self.architecture.nodes();
         // In the order of their places; without those that nothing reads any more.
         let mut values = vec![Some(images.shallow_clone())];
-        for (node, spent) in nodes.iter().zip(&self.spent) {
+        for ((node, spent), &in_place) in nodes.iter().zip(&self.spent).zip(&self.in_place) {
             let made = {
                 let read = |value: &Value| values[value.place()].as_ref();
                 let inputs: Vec<&Tensor> = node.inputs.iter().filter_map(read).collect();
-                self.compute(node, &inputs, mode)
+                self.compute(node, &inputs, mode, in_place)
             };
             values.push(Some(made));
             for value in spent {
@@ -131,7 +134,7 @@ impl Network {
         scores.expect("nothing reads the scores, which the last node makes")
     }
 
-    fn compute(&self, node: &Node, inputs: &[&Tensor], mode: Mode) -> Tensor {
+    fn compute(&self, node: &Node, inputs: &[&Tensor], mode: Mode, in_place: bool) -> Tensor {
         let tensor = |name| &self.tensors[&node.parameter(name)];
         let x = inputs[0];
         match &node.op {
@@ -170,7 +173,9 @@ impl Network {
                 true,
             ),
             Op::Activation(activation) => match activation {
+                Activation::Relu if in_place => x.shallow_clone().relu_(),
                 Activation::Relu => x.relu(),
+                Activation::Relu6 if in_place => x.shallow_clone().relu6_(),
                 Activation::Relu6 => x.relu6(),
                 Activation::Silu => x.silu(),
                 Activation::Hardswish => x.hardswish(),
@@ -338,4 +343,24 @@ fn spent(architecture: &Architecture) -> Vec<Vec<Value>> {
         .collect();
     spent.reverse();
     spent
+}
+
+/// For each node, whether it may overwrite the value that it reads: if nothing else reads it, and the node
+/// that made it needs no copy of it for the gradient. That saves the memory of one of the two, and the
+/// time to have the system clear it.
+fn in_place(architecture: &Architecture) -> Vec<bool> {
+    let nodes = architecture.nodes();
+    let mut readers = vec![0; nodes.len() + 1];
+    let mut is_free = vec![false; nodes.len() + 1];
+    for (place, node) in nodes.iter().enumerate() {
+        for value in &node.inputs {
+            readers[value.place()] += 1;
+        }
+        is_free[Value::of_node(place).place()] = matches!(
+            node.op,
+            Op::Conv2d { .. } | Op::BatchNorm2d { .. } | Op::Linear { .. } | Op::Add
+        );
+    }
+    let may = |value: Value| readers[value.place()] == 1 && is_free[value.place()];
+    nodes.iter().map(|node| may(node.inputs[0])).collect()
 }
