@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::data::Data;
 use crate::learner::{Learner, scores};
 use crate::models::with_commas;
-use crate::training::{criterion, device_name, learner, load_data, schedule, set_threads};
+use crate::training::{criterion, device_name, learner, load_data, schedule, set_up_process};
 
 /// Most lines of the network's table.
 const MAX_STAGES: usize = 32;
@@ -28,7 +28,7 @@ const TIMED: Duration = Duration::from_secs(3);
 pub fn dry_run(config: &Config) -> Result<String, TrainError> {
     config.check()?;
     let config = &config.clone().resolved();
-    set_threads(config);
+    set_up_process(config);
     let device = select_device(config.device)?;
     let data = load_data(config)?;
     let learner = learner(config, &data, device)?;

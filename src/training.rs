@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use tch::Device;
 use topk_history::{BEST1, BESTK, End, Epoch, EpochTime, Event, EventWriter, Run, Start, run_page};
+use topk_libtorch::keep_memory;
 use topk_models::{Checkpoint, Network, architecture};
 use topk_native::Runtime;
 use topk_onnx::{Interpolation, ModelCard, Resize, Training};
@@ -99,7 +100,7 @@ pub fn train(
         let end = end.ok_or_else(|| FolderError::Foreign(out.to_owned()))?;
         return Ok(Outcome::WasFinished(end));
     }
-    set_threads(config);
+    set_up_process(config);
     let device = select_device(config.device)?;
     // Needed at the end: not to be missed only then.
     let runtime = Runtime::load()?;
@@ -178,7 +179,9 @@ pub(crate) fn load_data(config: &Config) -> Result<Data, TrainError> {
     Ok(Data::load(config, path)?)
 }
 
-pub(crate) fn set_threads(config: &Config) {
+/// Settings of the process: its threads, and what becomes of its memory.
+pub(crate) fn set_up_process(config: &Config) {
+    keep_memory();
     if let Some(threads) = config.threads {
         tch::set_num_threads(threads as i32);
         // Fails only if there is a pool already, which then stays.

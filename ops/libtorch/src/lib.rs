@@ -1,12 +1,14 @@
 //! What training needs of libtorch and `tch` does not have: SGD in one pass over the parameters, with a
-//! state that can be saved; autocast to bfloat16 on the CPU too; channels last.
+//! state that can be saved; autocast to bfloat16 on the CPU too; channels last; memory that is kept.
 
 mod call;
+mod memory;
 mod memory_format;
 mod precision;
 mod sgd;
 mod tensors;
 
+pub use memory::keep_memory;
 pub use memory_format::channels_last;
 pub use precision::autocast;
 pub use sgd::{Sgd, SgdOptions};
