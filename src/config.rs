@@ -393,12 +393,23 @@ impl Config {
         self
     }
 
-    /// The settings, as a recipe has them.
+    /// The settings, as a recipe has them, without those that the loss does not have.
     pub(crate) fn to_map(&self) -> serde_json::Map<String, serde_json::Value> {
-        match serde_json::to_value(self) {
+        let mut map = match serde_json::to_value(self) {
             Ok(serde_json::Value::Object(map)) => map,
             other => unreachable!("a struct of plain fields is an object: {other:?}"),
+        };
+        for (key, has) in [
+            ("tau", self.loss.has_tau()),
+            ("alpha", self.loss.has_alpha()),
+            ("epsilon", self.loss.is_noised()),
+            ("draws", self.loss.is_noised()),
+        ] {
+            if !has {
+                map.remove(key);
+            }
         }
+        map
     }
 }
 

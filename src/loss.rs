@@ -86,6 +86,11 @@ impl LossName {
         }
     }
 
+    /// Whether the loss draws noise.
+    pub(crate) fn is_noised(self) -> bool {
+        self == Self::BalancedNoisedTopk
+    }
+
     pub(crate) fn criterion(self, numbers: LossNumbers) -> Result<TrainingLoss, LossError> {
         let LossNumbers {
             k,

@@ -253,6 +253,23 @@ mod tests {
     }
 
     #[test]
+    fn the_papers_numbers_stand_beside_those_of_its_plan() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes/cifar100-noise.toml");
+        let plan = Plan::read(Path::new(path), &["--data=DIR".into()]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let table = summarize(&plan, folder.path()).unwrap();
+        let line = |start: &str| table.lines().find(|line| line.starts_with(start));
+        let titles = line("noise ").unwrap();
+        assert!(
+            titles.ends_with("paper: ce  paper: alpha 1, svm, tau 1"),
+            "{titles}"
+        );
+        let clean = line("0 ").unwrap();
+        assert!(clean.ends_with("94.30      94.30"), "{clean}");
+        assert!(!table.contains("Not in the sweep"), "{table}");
+    }
+
+    #[test]
     fn plans_that_make_no_sense_are_refused() {
         for (from, to, part) in [
             (
