@@ -1,6 +1,7 @@
 use std::fmt::{self, Write};
 use std::time::{Duration, Instant};
 
+use tch::{Kind, Tensor};
 use topk_models::Architecture;
 use topk_ops_tch::select_device;
 
@@ -19,6 +20,8 @@ const WARM_UP: usize = 2;
 const MIN_STEPS: usize = 3;
 /// How long steps are timed, and how long the preparation of images is.
 const TIMED: Duration = Duration::from_secs(3);
+/// How often the loss alone is timed.
+const LOSSES: u32 = 20;
 
 /// What a run would do: its settings as a recipe, the network, the data, and how long it would take on
 /// this machine, measured by a few steps.
@@ -110,6 +113,8 @@ fn images(text: &mut String, data: &Data) -> fmt::Result {
 struct Times {
     /// Of a step, with the wait for its images.
     step: Duration,
+    /// Of the loss of a batch and its gradient.
+    loss: Duration,
     /// Of an image for validation.
     validation: Duration,
     /// Images prepared in a second, while nothing else is done.
@@ -149,6 +154,8 @@ impl Times {
         }
         let step = start.elapsed() / steps.max(1) as u32;
 
+        let loss = time_of_loss(config, data, &learner)?;
+
         let network = learner.kept();
         let mut validation = Duration::ZERO;
         // The second, if there is one: the first is slower.
@@ -160,6 +167,7 @@ impl Times {
         }
         Ok(Self {
             step,
+            loss,
             validation,
             prepared,
         })
@@ -176,8 +184,9 @@ impl Times {
         };
         writeln!(
             text,
-            "speed       {:.3} s a batch, {} images/s; images are prepared at {} a second",
+            "speed       {:.3} s a batch, {:.1} % of it the loss; {} images/s, and {} a second are prepared",
             self.step.as_secs_f64(),
+            100.0 * self.loss.as_secs_f64() / self.step.as_secs_f64(),
             with_commas(speed.round() as usize),
             with_commas(self.prepared.round() as usize),
         )?;
@@ -189,4 +198,27 @@ impl Times {
             words(epoch),
         )
     }
+}
+
+/// How long the loss of a batch takes with its gradient, without the network.
+fn time_of_loss(config: &Config, data: &Data, learner: &Learner) -> Result<Duration, TrainError> {
+    let batch = config.batch_size.min(data.training.len()) as i64;
+    let classes = data.class_names.len() as i64;
+    let device = learner.device();
+    let scores = Tensor::randn([batch, classes], (Kind::Float, device)).set_requires_grad(true);
+    let labels = Tensor::randint(classes, [batch], (Kind::Int64, device));
+    let criterion = criterion(config, 1, 0)?;
+    let mut start = Instant::now();
+    for number in 0..=LOSSES {
+        learner
+            .loss(&criterion, &scores, &labels)
+            .and_then(|loss| Ok(loss.f_backward()?))
+            .map_err(|fault| fault.at(1, 1, config.lr))?;
+        // Waits for the device.
+        scores.grad().double_value(&[0, 0]);
+        if number == 0 {
+            start = Instant::now();
+        }
+    }
+    Ok(start.elapsed() / LOSSES)
 }

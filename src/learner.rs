@@ -264,7 +264,8 @@ impl Learner {
         Ok(())
     }
 
-    fn loss(
+    /// The mean loss of a batch.
+    pub(crate) fn loss(
         &self,
         criterion: &TrainingLoss,
         scores: &Tensor,
