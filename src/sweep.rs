@@ -244,8 +244,12 @@ mod tests {
     }
 
     #[test]
-    fn the_plans_of_the_paper_can_be_read() {
-        for (name, runs) in [("cifar100-noise", 12), ("imagenet-subsets", 8)] {
+    fn the_plans_in_recipes_can_be_read() {
+        for (name, runs) in [
+            ("cifar100-noise", 12),
+            ("cifar100-noise-small", 36),
+            ("imagenet-subsets", 8),
+        ] {
             let path = format!("{}/recipes/{name}.toml", env!("CARGO_MANIFEST_DIR"));
             let plan = Plan::read(Path::new(&path), &["--data=DIR".into()]).unwrap();
             assert_eq!(plan.runs.len(), runs);
