@@ -1,6 +1,6 @@
 /// Has the C library keep the memory of tensors that are freed for those that come next, for the rest of
 /// the process: it does so of small pieces only, and a training step would get most of its memory anew from the
-/// system, which clears every page of it. Up to a third of a step of a small network goes into that.
+/// system, which clears every page of it.
 ///
 /// `malloc_trim` gives back what is kept.
 pub fn keep_memory() {
