@@ -181,7 +181,9 @@ pub(crate) fn load_data(config: &Config) -> Result<Data, TrainError> {
 
 /// Settings of the process: its threads, and what becomes of its memory.
 pub(crate) fn set_up_process(config: &Config) {
-    keep_memory();
+    if config.keep_memory {
+        keep_memory();
+    }
     if let Some(threads) = config.threads {
         tch::set_num_threads(threads as i32);
         // Fails only if there is a pool already, which then stays.

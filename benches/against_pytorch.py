@@ -1,0 +1,225 @@
+"""Times topk-train against the same training in PyTorch, in alternating runs on the same machine.
+
+    python benches/against_pytorch.py --data cifar-100-binary --model basic-16
+    python benches/against_pytorch.py --data FOLDER_OF_CLASSES --model resnet18 --batch-size 16
+
+Needs torch 2.11 and torchvision 0.26 beside `cargo build --release`. Both sides have the same network, batch,
+optimizer, augmentation (crop:4,flip for CIFAR, else resized-crop:224,flip) and threads, load their images
+themselves, and measure loss, top-1 and top-5 accuracy at every step. PyTorch's side is what its users write:
+eager, with torchvision's data sets and transforms, `DataLoader` with --workers processes, and the fused SGD.
+
+A run has some epochs. The first, in which memory is taken and kernels are chosen, does not
+count; the median of the others does. Memory is the most that the process had in RAM, with all that it loads;
+without that of PyTorch's worker processes.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="CIFAR-100 (binary), or a folder of class folders")
+    parser.add_argument("--model", required=True, help="basic-N, densenet-DEPTH-GROWTH, or one of torchvision's")
+    parser.add_argument("--loss", choices=["ce", "svm"], default="ce", help="of topk-train; PyTorch has cross-entropy")
+    parser.add_argument("--flags", default="", help="more for topk-train, such as --flags=--channels-last")
+    parser.add_argument("--classes", type=int, help="of PyTorch's network [default: those of the data]")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--images", type=int, default=1920, help="in an epoch, of CIFAR; of folders, all")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="processes that load PyTorch's images")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--topk-train", type=Path, default=Path("target/release/topk-train"))
+    parser.add_argument("--in-pytorch", type=int, metavar="WORKERS", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def basic(planes, classes):
+    from torch import nn
+
+    layers, before = [], 3
+    for width in (planes, 2 * planes, 4 * planes):
+        for _ in range(2):
+            layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            before = width
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.AvgPool2d(4), nn.Flatten(), nn.Linear(before, classes))
+
+
+def densenet(depth, growth, classes):
+    """DenseNet-BC, as in the paper."""
+    import torch
+    from torch import nn
+
+    def unit(before, width, kernel):
+        conv = nn.Conv2d(before, width, kernel, padding=kernel // 2, bias=False)
+        return [nn.BatchNorm2d(before), nn.ReLU(inplace=True), conv]
+
+    class Dense(nn.Sequential):
+        def forward(self, x):
+            return torch.cat([x, super().forward(x)], 1)
+
+    width = 2 * growth
+    layers = [nn.Conv2d(3, width, 3, padding=1, bias=False)]
+    for block in range(3):
+        for _ in range((depth - 4) // 6):
+            layers.append(Dense(*unit(width, 4 * growth, 1), *unit(4 * growth, growth, 3)))
+            width += growth
+        if block < 2:
+            layers += [*unit(width, width // 2, 1), nn.AvgPool2d(2)]
+            width //= 2
+    layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.AvgPool2d(8), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(width, classes))
+
+
+def network(name, classes):
+    import torchvision
+
+    family, *numbers = name.split("-")
+    if family == "basic":
+        return basic(int(numbers[0]), classes)
+    if family == "densenet":
+        return densenet(int(numbers[0]), int(numbers[1]), classes)
+    return torchvision.models.get_model(name, num_classes=classes)
+
+
+def is_cifar(folder):
+    return (folder / "train.bin").exists()
+
+
+def data_set(folder):
+    import numpy
+    from PIL import Image
+    from torch.utils.data import Dataset
+    from torchvision import datasets, transforms
+
+    if not is_cifar(folder):
+        normalize = transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+        steps = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(), transforms.ToTensor(), normalize]
+        images = datasets.ImageFolder(folder, transforms.Compose(steps))
+        return images, len(images.classes)
+
+    normalize = transforms.Normalize([x / 255 for x in (125.3, 123.0, 113.9)], [x / 255 for x in (63.0, 62.1, 66.7)])
+    steps = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor(), normalize]
+    augment = transforms.Compose(steps)
+
+    class Cifar(Dataset):
+        """As torchvision's, from the binary files."""
+
+        def __init__(self):
+            records = numpy.fromfile(folder / "train.bin", numpy.uint8).reshape(-1, 2 + 3072)
+            self.labels = records[:, 1].astype(int).tolist()
+            self.pixels = numpy.ascontiguousarray(records[:, 2:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+
+        def __len__(self):
+            return len(self.labels)
+
+        def __getitem__(self, index):
+            return augment(Image.fromarray(self.pixels[index])), self.labels[index]
+
+    return Cifar(), 100
+
+
+def train_in_pytorch(args):
+    """Prints images a second for each epoch."""
+    import torch
+    from torch.utils.data import DataLoader, Subset
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    images, classes = data_set(args.data)
+    if is_cifar(args.data):
+        images = Subset(images, range(args.images))
+    workers = args.in_pytorch
+    loader = DataLoader(
+        images, args.batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+    )
+    model = network(args.model, args.classes or classes).train()
+    optimizer = torch.optim.SGD(
+        model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4, nesterov=True, fused=True
+    )
+    criterion = torch.nn.CrossEntropyLoss()
+    speeds = []
+    for _ in range(args.epochs):
+        start, total, top1, topk = time.perf_counter(), 0.0, 0, 0
+        for batch, labels in loader:
+            scores = model(batch)
+            loss = criterion(scores, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            best = scores.detach().topk(5).indices.eq(labels[:, None])
+            total += loss.item() * len(labels)
+            top1 += best[:, 0].sum().item()
+            topk += best.sum().item()
+        speeds.append(len(images) / (time.perf_counter() - start))
+    print(json.dumps(speeds))
+
+
+def watched(command, **options):
+    """What a command printed, and the most memory that it had, in MiB."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as process:
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        sys.exit(f"{command[0]} ended with {process.returncode}")
+    return output, usage.ru_maxrss / 1024
+
+
+def pytorch(args, workers):
+    command = [sys.executable, *sys.argv, "--in-pytorch", str(workers)]
+    output, memory = watched(command)
+    return statistics.median(json.loads(output)[1:]), memory
+
+
+def topk_train(args):
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        command = [args.topk_train, "--out", out, "--data", args.data, "--model", args.model, "--loss", args.loss]
+        command += ["--epochs", args.epochs, "--batch-size", args.batch_size, "--threads", args.threads]
+        command += ["--test-batch-size", args.batch_size, "--device", "cpu"]
+        if is_cifar(args.data):
+            command += ["--train-size", args.images, "--val-size", args.batch_size]
+        else:
+            command += ["--val-data", args.data]
+        command += args.flags.split()
+        _, memory = watched([str(word) for word in command], stderr=subprocess.DEVNULL)
+        lines = (out / "times.jsonl").read_text().splitlines()
+        return statistics.median(json.loads(line)["images_per_second"] for line in lines[1:]), memory
+
+
+def main():
+    args = arguments()
+    if args.in_pytorch is not None:
+        return train_in_pytorch(args)
+    sides = {"topk-train": lambda: topk_train(args)}
+    for workers in args.workers:
+        sides[f"PyTorch, {workers} workers"] = lambda workers=workers: pytorch(args, workers)
+    found = {name: [] for name in sides}
+    for _ in range(args.turns):
+        for name, run in sides.items():
+            found[name].append(run())
+    print(f"{args.model}, batches of {args.batch_size}, {args.threads} threads, loss {args.loss} {args.flags}".rstrip())
+    ours = [speed for speed, _ in found["topk-train"]]
+    for name, runs in found.items():
+        speeds = [speed for speed, _ in runs]
+        listed = ", ".join(f"{speed:.1f}" for speed in speeds)
+        memory = statistics.median(memory for _, memory in runs)
+        line = f"{name:18} {statistics.median(speeds):8.1f} images/s ({listed}), {memory:.0f} MiB"
+        if name != "topk-train":
+            ratio = statistics.median(mine / theirs for mine, theirs in zip(ours, speeds))
+            line += f": topk-train has {ratio:.2f} x the images/s"
+        print(line)
+
+
+if __name__ == "__main__":
+    main()
