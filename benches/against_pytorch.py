@@ -8,9 +8,9 @@ optimizer, augmentation (crop:4,flip for CIFAR, else resized-crop:224,flip) and 
 themselves, and measure loss, top-1 and top-5 accuracy at every step. PyTorch's side is what its users write:
 eager, with torchvision's data sets and transforms, `DataLoader` with --workers processes, and the fused SGD.
 
-A run has some epochs. The first, in which memory is taken and kernels are chosen, does not
-count; the median of the others does. Memory is the most that the process had in RAM, with all that it loads;
-without that of PyTorch's worker processes.
+The first of --epochs, in which memory is taken and kernels are chosen, does not count; the median of the others
+does. Memory is the most that the process had in RAM, with all that it loads, and without that of PyTorch's worker
+processes.
 """
 
 import argparse
