@@ -267,11 +267,6 @@ pub struct Config {
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Machine")]
     pub channels_last: bool,
 
-    /// Keep the memory of a step for the next one: faster on a CPU, where large networks take more memory for
-    /// it, DenseNet-40-40 a third
-    #[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Machine")]
-    pub keep_memory: bool,
-
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t, help_heading = "Machine")]
     #[serde(serialize_with = "text")]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use tch::Device;
 use topk_history::{BEST1, BESTK, End, Epoch, EpochTime, Event, EventWriter, Run, Start, run_page};
-use topk_libtorch::keep_memory;
+use topk_libtorch::use_caching_allocator;
 use topk_models::{Checkpoint, Network, architecture};
 use topk_native::Runtime;
 use topk_onnx::{Interpolation, ModelCard, Resize, Training};
@@ -181,9 +181,7 @@ pub(crate) fn load_data(config: &Config) -> Result<Data, TrainError> {
 
 /// Settings of the process: its threads, and what becomes of its memory.
 pub(crate) fn set_up_process(config: &Config) {
-    if config.keep_memory {
-        keep_memory();
-    }
+    use_caching_allocator();
     if let Some(threads) = config.threads {
         tch::set_num_threads(threads as i32);
         // Fails only if there is a pool already, which then stays.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use atomic_write_file::AtomicWriteFile;
 use tempfile::TempDir;
 use thiserror::Error;
+use topk_libtorch::empty_cache;
 use topk_onnx::proto::{DataType, ModelProto, NodeProto, TensorProto};
 use topk_onnx::{
     CheckError, Dim, Form, FunctionError, GraphBuilder, HalfError, ImageInput, MAX_FILE, OPSET,
@@ -293,22 +294,12 @@ impl<'a> Export<'a> {
     ) -> Result<Option<Verification>, ExportError> {
         write_model(&self.model, path).map_err(|error| draft.error(error))?;
         drop(self.model);
-        release_memory();
+        // ONNX Runtime is about to need as much again.
+        empty_cache();
         let verification = self
             .expected
             .map(|expected| expected.check(path, self.options));
         Ok(verification.transpose()?)
-    }
-}
-
-/// Gives the system back what is free, which the C library keeps in many pieces after a network has run, and
-/// has it keep no large pieces from now on: ONNX Runtime is about to need as much again.
-fn release_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: they touch nothing that is in use, and may be called at any time.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
-        libc::malloc_trim(0);
     }
 }
 

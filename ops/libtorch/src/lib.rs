@@ -1,6 +1,11 @@
 //! What training needs of libtorch and `tch` does not have: SGD in one pass over the parameters, with a
-//! state that can be saved; autocast to bfloat16 on the CPU too; channels last; memory that is kept.
+//! state that can be saved; autocast to bfloat16 on the CPU too; channels last; a caching allocator
+//! for the CPU.
 
+#[cfg(target_os = "linux")]
+mod allocator;
+#[cfg(target_os = "linux")]
+mod cache;
 mod call;
 mod memory;
 mod memory_format;
@@ -8,7 +13,7 @@ mod precision;
 mod sgd;
 mod tensors;
 
-pub use memory::keep_memory;
+pub use memory::{empty_cache, use_caching_allocator};
 pub use memory_format::channels_last;
 pub use precision::autocast;
 pub use sgd::{Sgd, SgdOptions};

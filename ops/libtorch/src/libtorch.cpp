@@ -6,6 +6,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
+#include <c10/core/CPUAllocator.h>
 #include <c10/core/InferenceMode.h>
 
 namespace {
@@ -39,9 +40,48 @@ template <typename F> char *caught(F run) {
   }
 }
 
+// Asks allocator.rs first, and then libtorch's own allocator, which also says when there is no memory.
+class Allocator final : public c10::Allocator {
+public:
+  static void *(*take)(size_t);
+  static bool (*put_back)(void *);
+
+  c10::DataPtr allocate(size_t size) override {
+    void *memory = take(size);
+    if (memory == nullptr) {
+      memory = c10::GetDefaultCPUAllocator()->raw_allocate(size);
+    }
+    return {memory, memory, &release, c10::Device(c10::kCPU)};
+  }
+
+  c10::DeleterFnPtr raw_deleter() const override { return &release; }
+
+  void copy_data(void *to, const void *from, size_t size) const override {
+    default_copy_data(to, from, size);
+  }
+
+private:
+  static void release(void *memory) {
+    if (!put_back(memory)) {
+      c10::GetDefaultCPUAllocator()->raw_deallocate(memory);
+    }
+  }
+};
+
+void *(*Allocator::take)(size_t);
+bool (*Allocator::put_back)(void *);
+
 } // namespace
 
 extern "C" {
+
+// The functions are called by any thread, for the rest of the process.
+void topk_set_allocator(void *(*take)(size_t), bool (*put_back)(void *)) {
+  static Allocator allocator;
+  Allocator::take = take;
+  Allocator::put_back = put_back;
+  c10::SetCPUAllocator(&allocator);
+}
 
 // Parameters without a gradient stay as they are. Where `skip` is 1, all do.
 char *topk_sgd_step(at::Tensor *const *parameters, at::Tensor *const *momenta, size_t count,

@@ -10,7 +10,7 @@ use crate::record::BEST1;
 use crate::run::Run;
 
 /// Settings that say where a run is computed and not what.
-const PLACES: [&str; 5] = ["device", "keep-memory", "out", "root", "threads"];
+const PLACES: [&str; 4] = ["device", "out", "root", "threads"];
 
 /// A sweep as a table: a cell for each value of the row setting and each variant.
 ///
