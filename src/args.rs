@@ -218,9 +218,9 @@ mod tests {
     fn defaults_are_the_seed_codes() {
         let config = read("").config.resolved();
         config.check().unwrap();
-        assert_eq!(config.loss, LossName::Svm);
+        assert_eq!(config.loss.name, LossName::Svm);
         assert_eq!(
-            (config.tau.to_string(), config.alpha.to_string()),
+            (config.loss.tau.to_string(), config.loss.alpha.to_string()),
             ("1".into(), "1".into())
         );
         assert_eq!(config.milestones, Some(vec![151, 226]));
@@ -283,8 +283,8 @@ mod tests {
                 ..
             } = config;
             (
-                config.loss.name(),
-                config.tau.to_string(),
+                config.loss.name.as_str(),
+                config.loss.tau.to_string(),
                 lr,
                 weight_decay,
                 epochs,
@@ -311,7 +311,7 @@ mod tests {
         let text =
             "data = \"DIR\"\nloss = \"ce\"\nlr = 0.5\nmilestones = [3, 5]\nchannels-last = true\n";
         let args = read_recipe(text, "--lr 0.25 --channels-last=false").unwrap();
-        assert_eq!(args.config.loss, LossName::Ce);
+        assert_eq!(args.config.loss.name, LossName::Ce);
         assert_eq!(args.config.milestones, Some(vec![3, 5]));
         assert_eq!((args.config.lr, args.config.channels_last), (0.25, false));
         // What a dry run prints is a recipe of the same settings.

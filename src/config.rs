@@ -8,8 +8,7 @@ use topk_image::augment::{Augmentation, Mixing};
 use topk_models::Classifier;
 use topk_native::Device;
 
-use crate::loss::LossName;
-use crate::ramp::Ramp;
+use crate::loss::{LossName, LossSettings};
 use crate::schedule::{Schedule, ScheduleKind};
 
 /// Everything that decides a run.
@@ -133,34 +132,14 @@ pub struct Config {
     #[serde(skip_serializing_if = "is_kept")]
     pub head: Classifier,
 
-    /// Loss to train with
-    #[arg(long, value_enum, default_value = "svm", help_heading = "Loss")]
-    pub loss: LossName,
+    /// The loss, with its settings
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub loss: LossSettings,
 
     /// The k of top-k, for the loss and for the accuracy
     #[arg(long, value_name = "K", default_value_t = 5, help_heading = "Loss")]
     pub topk: usize,
-
-    /// Temperature of the loss, in units of the scores; 10..0.1 goes from 10 in the first epoch to 0.1 in
-    /// the last
-    #[arg(long, default_value_t = Ramp::constant(1.0), help_heading = "Loss")]
-    pub tau: Ramp,
-
-    /// Margin of the loss, in units of the scores; 0..1 goes from 0 to 1
-    #[arg(long, default_value_t = Ramp::constant(1.0), help_heading = "Loss")]
-    pub alpha: Ramp,
-
-    /// Deviation of the noise of balanced-noised-topk, in units of the scores
-    #[arg(long, default_value_t = 0.2, help_heading = "Loss")]
-    pub epsilon: f64,
-
-    /// Draws of balanced-noised-topk
-    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Loss")]
-    pub draws: usize,
-
-    /// Part of a label that is spread over all classes, with --loss ce
-    #[arg(long, value_name = "P", default_value_t = 0.0, help_heading = "Loss")]
-    pub label_smoothing: f64,
 
     /// Passes over the training images
     #[arg(
@@ -330,7 +309,7 @@ impl Config {
             ("batch-size", Some(self.batch_size)),
             ("accumulate", Some(self.accumulate)),
             ("test-batch-size", Some(self.test_batch_size)),
-            ("draws", Some(self.draws)),
+            ("draws", Some(self.loss.draws)),
             ("threads", self.threads),
             ("train-size", self.train_size),
             ("val-size", self.val_size),
@@ -343,7 +322,7 @@ impl Config {
         for (flag, value) in [
             ("lr", self.lr),
             ("weight-decay", self.weight_decay),
-            ("epsilon", self.epsilon),
+            ("epsilon", self.loss.epsilon),
         ] {
             if !(value.is_finite() && value >= 0.0) {
                 return fail(flag, "a finite number of at least 0", value.to_string());
@@ -351,7 +330,7 @@ impl Config {
         }
         for (flag, value) in [
             ("momentum", self.momentum),
-            ("label-smoothing", self.label_smoothing),
+            ("label-smoothing", self.loss.label_smoothing),
             ("ema", self.ema.unwrap_or_default()),
         ] {
             if !(0.0..1.0).contains(&value) {
@@ -366,11 +345,11 @@ impl Config {
         if !(0.0..=1.0).contains(&self.noise) {
             return fail("noise", "from 0 to 1", self.noise.to_string());
         }
-        if self.label_smoothing > 0.0 && self.loss != LossName::Ce {
+        if self.loss.label_smoothing > 0.0 && self.loss.name != LossName::Ce {
             return fail(
                 "label-smoothing",
                 "0 with this --loss",
-                self.label_smoothing.to_string(),
+                self.loss.label_smoothing.to_string(),
             );
         }
         if self.warmup_epochs >= self.epochs {
@@ -393,23 +372,12 @@ impl Config {
         self
     }
 
-    /// The settings, as a recipe has them, without those that the loss does not have.
+    /// The settings, as a recipe has them.
     pub(crate) fn to_map(&self) -> serde_json::Map<String, serde_json::Value> {
-        let mut map = match serde_json::to_value(self) {
+        match serde_json::to_value(self) {
             Ok(serde_json::Value::Object(map)) => map,
             other => unreachable!("a struct of plain fields is an object: {other:?}"),
-        };
-        for (key, has) in [
-            ("tau", self.loss.has_tau()),
-            ("alpha", self.loss.has_alpha()),
-            ("epsilon", self.loss.is_noised()),
-            ("draws", self.loss.is_noised()),
-        ] {
-            if !has {
-                map.remove(key);
-            }
         }
-        map
     }
 }
 

@@ -151,7 +151,7 @@ impl Learner {
             settings: Settings {
                 shape,
                 k: config.topk,
-                label_smoothing: config.label_smoothing,
+                label_smoothing: config.loss.label_smoothing,
                 clip_norm: config.clip_norm,
                 amp: config.amp,
                 channels_last: config.channels_last,

@@ -1,9 +1,12 @@
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use topk_ops::{
     BalancedNoisedTopk, Criterion, CrossEntropy, DifferentiableTopkCrossEntropy, Lml, LossError,
     MaxTopkSvm, Psi5, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy,
 };
 use topk_ops_tch::TensorLoss;
+
+use crate::ramp::Ramp;
 
 /// A loss to train with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, clap::ValueEnum)]
@@ -36,16 +39,61 @@ pub enum LossName {
     DifferentiableTopkCe,
 }
 
-/// The numbers of a loss.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct LossNumbers {
-    pub(crate) k: usize,
-    pub(crate) tau: f64,
-    pub(crate) alpha: f64,
-    pub(crate) epsilon: f64,
-    pub(crate) draws: usize,
-    /// Of what the loss draws.
-    pub(crate) seed: u64,
+/// The loss to train with, and what only some losses have. Where it is written, only what its loss has is.
+#[derive(Clone, Debug, PartialEq, clap::Args)]
+pub struct LossSettings {
+    /// Loss to train with
+    #[arg(
+        id = "loss",
+        long,
+        value_name = "LOSS",
+        value_enum,
+        default_value = "svm",
+        help_heading = "Loss"
+    )]
+    pub name: LossName,
+
+    /// Temperature of the loss, in units of the scores; 10..0.1 goes from 10 in the first epoch to 0.1 in
+    /// the last
+    #[arg(long, default_value_t = Ramp::constant(1.0), help_heading = "Loss")]
+    pub tau: Ramp,
+
+    /// Margin of the loss, in units of the scores; 0..1 goes from 0 to 1
+    #[arg(long, default_value_t = Ramp::constant(1.0), help_heading = "Loss")]
+    pub alpha: Ramp,
+
+    /// Deviation of the noise of balanced-noised-topk, in units of the scores
+    #[arg(long, default_value_t = 0.2, help_heading = "Loss")]
+    pub epsilon: f64,
+
+    /// Draws of balanced-noised-topk
+    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Loss")]
+    pub draws: usize,
+
+    /// Part of a label that is spread over all classes, with --loss ce
+    #[arg(long, value_name = "P", default_value_t = 0.0, help_heading = "Loss")]
+    pub label_smoothing: f64,
+}
+
+impl Serialize for LossSettings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("loss", &self.name)?;
+        if self.name.has_tau() {
+            map.serialize_entry("tau", &self.tau)?;
+        }
+        if self.name.has_alpha() {
+            map.serialize_entry("alpha", &self.alpha)?;
+        }
+        if self.name == LossName::BalancedNoisedTopk {
+            map.serialize_entry("epsilon", &self.epsilon)?;
+            map.serialize_entry("draws", &self.draws)?;
+        }
+        if self.name == LossName::Ce {
+            map.serialize_entry("label-smoothing", &self.label_smoothing)?;
+        }
+        map.end()
+    }
 }
 
 /// The loss that a run trains with: the mean over a batch.
@@ -53,7 +101,7 @@ pub(crate) type TrainingLoss = Criterion<Box<dyn TensorLoss>>;
 
 impl LossName {
     /// The name on the command line, in files and in reports.
-    pub fn name(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Svm => "svm",
             Self::Ce => "ce",
@@ -85,34 +133,35 @@ impl LossName {
             Self::Ce | Self::TruncatedTopkEntropy | Self::Lml | Self::DifferentiableTopkCe => false,
         }
     }
+}
 
-    /// Whether the loss draws noise.
-    pub(crate) fn is_noised(self) -> bool {
-        self == Self::BalancedNoisedTopk
-    }
-
-    pub(crate) fn criterion(self, numbers: LossNumbers) -> Result<TrainingLoss, LossError> {
-        let LossNumbers {
-            k,
-            tau,
-            alpha,
-            epsilon,
-            draws,
-            seed,
-        } = numbers;
-        Ok(Criterion::new(match self {
-            Self::Svm => Box::new(SmoothTopkSvm::new(k, tau, alpha)?),
-            Self::Ce => Box::new(CrossEntropy),
-            Self::MaxTopkSvm => Box::new(MaxTopkSvm::new(k, alpha)?),
-            Self::TopkHingeAlpha => Box::new(TopkHingeAlpha::new(k, alpha)?),
-            Self::TopkHingeBeta => Box::new(TopkHingeBeta::new(k, alpha)?),
-            Self::TruncatedTopkEntropy => Box::new(TruncatedTopkEntropy::new(k)?),
-            Self::Psi5 => Box::new(Psi5::new(k, alpha)?),
-            Self::BalancedNoisedTopk => {
-                Box::new(BalancedNoisedTopk::new(k, epsilon, draws, alpha, seed)?)
-            }
-            Self::Lml => Box::new(Lml::new(k)?),
-            Self::DifferentiableTopkCe => {
+impl LossSettings {
+    /// The loss for the k best classes, in one of so many epochs; `seed` is for what it draws.
+    pub(crate) fn criterion(
+        &self,
+        k: usize,
+        epoch: usize,
+        epochs: usize,
+        seed: u64,
+    ) -> Result<TrainingLoss, LossError> {
+        let (tau, alpha) = (self.tau.at(epoch, epochs), self.alpha.at(epoch, epochs));
+        Ok(Criterion::new(match self.name {
+            LossName::Svm => Box::new(SmoothTopkSvm::new(k, tau, alpha)?),
+            LossName::Ce => Box::new(CrossEntropy),
+            LossName::MaxTopkSvm => Box::new(MaxTopkSvm::new(k, alpha)?),
+            LossName::TopkHingeAlpha => Box::new(TopkHingeAlpha::new(k, alpha)?),
+            LossName::TopkHingeBeta => Box::new(TopkHingeBeta::new(k, alpha)?),
+            LossName::TruncatedTopkEntropy => Box::new(TruncatedTopkEntropy::new(k)?),
+            LossName::Psi5 => Box::new(Psi5::new(k, alpha)?),
+            LossName::BalancedNoisedTopk => Box::new(BalancedNoisedTopk::new(
+                k,
+                self.epsilon,
+                self.draws,
+                alpha,
+                seed,
+            )?),
+            LossName::Lml => Box::new(Lml::new(k)?),
+            LossName::DifferentiableTopkCe => {
                 let mut weights = vec![0.0; k];
                 if let Some(first) = weights.first_mut() {
                     *first = 0.5;
@@ -129,35 +178,53 @@ mod tests {
     use super::*;
     use clap::ValueEnum;
 
+    fn settings(name: LossName) -> LossSettings {
+        LossSettings {
+            name,
+            tau: Ramp::constant(1.0),
+            alpha: Ramp::constant(1.0),
+            epsilon: 0.2,
+            draws: 10,
+            label_smoothing: 0.0,
+        }
+    }
+
     #[test]
     fn names_are_those_of_the_command_line_and_of_files() {
-        for &loss in LossName::value_variants() {
-            let value = loss.to_possible_value().unwrap();
-            assert_eq!(value.get_name(), loss.name());
-            assert_eq!(serde_json::to_value(loss).unwrap(), loss.name());
+        for &name in LossName::value_variants() {
+            let value = name.to_possible_value().unwrap();
+            assert_eq!(value.get_name(), name.as_str());
+            assert_eq!(serde_json::to_value(name).unwrap(), name.as_str());
+        }
+    }
+
+    #[test]
+    fn only_what_a_loss_has_is_written() {
+        for (name, written) in [
+            (LossName::Ce, "loss = \"ce\"\nlabel-smoothing = 0.0\n"),
+            (LossName::Lml, "loss = \"lml\"\n"),
+            (LossName::Svm, "loss = \"svm\"\ntau = 1.0\nalpha = 1.0\n"),
+            (
+                LossName::BalancedNoisedTopk,
+                "loss = \"balanced-noised-topk\"\nalpha = 1.0\nepsilon = 0.2\ndraws = 10\n",
+            ),
+        ] {
+            assert_eq!(toml::to_string(&settings(name)).unwrap(), written);
         }
     }
 
     #[test]
     fn every_loss_can_be_made_for_every_k() {
-        for &loss in LossName::value_variants() {
+        for &name in LossName::value_variants() {
             for k in [1, 5] {
-                let numbers = LossNumbers {
-                    k,
-                    tau: 1.0,
-                    alpha: 1.0,
-                    epsilon: 0.2,
-                    draws: 10,
-                    seed: 0,
-                };
                 let mut grad = [0.0f32; 7];
                 let scores = [0.5, -1.0, 2.0, 0.0, 0.1, 0.2, 0.3];
-                let criterion = loss.criterion(numbers).unwrap();
+                let criterion = settings(name).criterion(k, 1, 1, 0).unwrap();
                 let mut value = [0.0];
                 criterion
                     .forward_backward(&scores, &[1], &mut value, &mut grad)
                     .unwrap();
-                assert!(grad[1] < 0.0, "{loss:?} wants the label's score higher");
+                assert!(grad[1] < 0.0, "{name:?} wants the label's score higher");
             }
         }
     }

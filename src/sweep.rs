@@ -238,7 +238,7 @@ mod tests {
         let (_, config) = &plan.runs[7];
         assert_eq!((config.noise, config.seed, config.epochs), (0.6, 1, 5));
         assert_eq!(
-            (config.loss.name(), config.tau.to_string()),
+            (config.loss.name.as_str(), config.loss.tau.to_string()),
             ("svm", "0.5".to_owned())
         );
     }

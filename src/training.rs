@@ -19,7 +19,7 @@ use crate::data::Data;
 use crate::folder::{FolderError, RunFolder, write_whole};
 use crate::images::Batch;
 use crate::learner::{Fault, Learner, RankError, label_ranks};
-use crate::loss::{LossNumbers, TrainingLoss};
+use crate::loss::TrainingLoss;
 use crate::progress::Progress;
 use crate::random::{Purpose, generator};
 use crate::schedule::Schedule;
@@ -140,7 +140,7 @@ pub fn train(
         "{}: {} parameters, loss {}, on {}",
         config.model,
         start.parameters,
-        config.loss.name(),
+        config.loss.name.as_str(),
         start.device
     ));
     let events = EventWriter::create(out, &start, position.epoch)?;
@@ -231,14 +231,9 @@ pub(crate) fn criterion(
     epoch: usize,
     seed: u64,
 ) -> Result<TrainingLoss, topk_ops::LossError> {
-    config.loss.criterion(LossNumbers {
-        k: config.topk,
-        tau: config.tau.at(epoch, config.epochs),
-        alpha: config.alpha.at(epoch, config.epochs),
-        epsilon: config.epsilon,
-        draws: config.draws,
-        seed,
-    })
+    config
+        .loss
+        .criterion(config.topk, epoch, config.epochs, seed)
 }
 
 /// A run in progress.
@@ -415,8 +410,8 @@ impl Trainer<'_> {
         let epoch = Epoch {
             epoch: number,
             lr: self.schedule.learning_rate(number, last_step),
-            tau: of_loss(config.loss.has_tau(), config.tau),
-            alpha: of_loss(config.loss.has_alpha(), config.alpha),
+            tau: of_loss(config.loss.name.has_tau(), config.loss.tau),
+            alpha: of_loss(config.loss.name.has_alpha(), config.loss.alpha),
             loss: loss / images as f64,
             train: Accuracy {
                 images,
@@ -496,10 +491,10 @@ impl Trainer<'_> {
             training: Some(Training {
                 dataset: config.data.as_deref().map(Data::name).unwrap_or_default(),
                 noise: config.noise,
-                loss: config.loss.name().to_owned(),
+                loss: config.loss.name.as_str().to_owned(),
                 k: config.topk,
-                tau: number(config.loss.has_tau(), config.tau),
-                alpha: number(config.loss.has_alpha(), config.alpha),
+                tau: number(config.loss.name.has_tau(), config.loss.tau),
+                alpha: number(config.loss.name.has_alpha(), config.loss.alpha),
                 seed: config.seed.into(),
                 epoch,
                 val_top1: val.top1(),
