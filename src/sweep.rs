@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::CommandFactory;
 use serde::Deserialize;
 use toml::{Table, Value};
-use topk_history::{Axes, Reference, Summary, Sweep};
+use topk_history::{Axes, Reference, Run, Summary, Sweep};
 
 use crate::args::{Args, INTERRUPTED};
 use crate::config::Config;
@@ -76,9 +76,12 @@ impl Plan {
             "{} has {count} runs, it must have 1 to {MAX_RUNS}",
             name()
         );
-        let mut columns: Vec<String> = variants.iter().flat_map(Table::keys).cloned().collect();
-        columns.sort();
-        columns.dedup();
+        let mut columns: Vec<String> = Vec::new();
+        for key in variants.iter().flat_map(Table::keys) {
+            if !columns.contains(key) {
+                columns.push(key.clone());
+            }
+        }
         let mut runs = Vec::new();
         // Seed by seed, so that the table fills evenly.
         for seed in seeds {
@@ -137,7 +140,7 @@ fn plain(value: &Value) -> String {
 /// A run that fails does not keep the others from being run. One that another process trains is left to it, so
 /// that several processes can share the runs of a plan.
 pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCode> {
-    let (mut failed, mut elsewhere) = (Vec::new(), 0);
+    let (mut failed, mut elsewhere) = (Vec::new(), Vec::new());
     for (number, (name, config)) in plan.runs.iter().enumerate() {
         let mut line = format!("\n{name} ({} of {})", number + 1, plan.runs.len());
         match train(config, &out.join(name), Saving::default(), stop) {
@@ -153,7 +156,7 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
             }
             Err(TrainError::Folder(FolderError::Busy(_))) => {
                 writeln!(io::stdout(), "{name}: another process trains it")?;
-                elsewhere += 1;
+                elsewhere.push(out.join(name));
                 continue;
             }
             Err(error) => {
@@ -167,16 +170,17 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
         summarize(plan, out)?;
     }
     writeln!(io::stdout(), "\n{}", summarize(plan, out)?)?;
-    if elsewhere > 0 {
-        let runs = if elsewhere == 1 {
-            "run was"
-        } else {
-            "runs were"
-        };
-        writeln!(
+    elsewhere.retain(|folder| Run::read(folder).map_or(true, |run| run.end.is_none()));
+    match elsewhere.len() {
+        0 => {}
+        1 => writeln!(
             io::stdout(),
-            "{elsewhere} {runs} left to other processes: the last of them to end sums up all"
-        )?;
+            "another process still trains a run, and sums up all once it ends"
+        )?,
+        runs => writeln!(
+            io::stdout(),
+            "other processes still train {runs} runs: the last to end sums up all"
+        )?,
     }
     match &failed[..] {
         [] => Ok(ExitCode::SUCCESS),
@@ -265,7 +269,7 @@ mod tests {
         let line = |start: &str| table.lines().find(|line| line.starts_with(start));
         let titles = line("noise ").unwrap();
         assert!(
-            titles.ends_with("paper: ce  paper: alpha 1, svm, tau 1"),
+            titles.ends_with("paper: ce  paper: svm, tau 1, alpha 1"),
             "{titles}"
         );
         let clean = line("0 ").unwrap();
