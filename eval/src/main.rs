@@ -4,8 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use topk_eval::args::Args;
+use topk_native::onnxruntime::disable_telemetry;
 
 fn main() -> ExitCode {
+    // SAFETY: there is no other thread yet.
+    unsafe { disable_telemetry() };
     match Args::parse().run() {
         Ok(code) => code,
         Err(error) => {

@@ -184,6 +184,24 @@ fn counts_are_exact_and_written_to_the_file() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn nothing_is_collected_about_its_use() {
+    let case = Case::new();
+    let home = tempfile::tempdir().unwrap();
+    let output = case
+        .command(&[])
+        .env("HOME", home.path())
+        .env("TMPDIR", home.path())
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    // Where ONNX Runtime would keep what it sends.
+    let left: Vec<_> = fs::read_dir(home.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn several_models_give_a_result_each() {
     let case = Case::new();
     fs::copy(case.path("model.onnx"), case.path("again.onnx")).unwrap();

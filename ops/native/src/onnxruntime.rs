@@ -13,6 +13,9 @@ pub const VERSION: &str = "1.31.1";
 /// Names the library file, for one that the user chooses.
 pub const PATH_VARIABLE: &str = "ORT_DYLIB_PATH";
 
+/// Keeps ONNX Runtime from collecting data about its use where it is `1` before the library is loaded.
+pub const TELEMETRY_VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
+
 /// ONNX Runtime is in none of the places where it is looked for.
 #[derive(Debug, Error)]
 #[error(
@@ -56,6 +59,21 @@ pub fn locate() -> Result<PathBuf, NotFound> {
         .find(|path| path.is_file())
         .cloned()
         .ok_or(NotFound(candidates))
+}
+
+/// Keeps ONNX Runtime from collecting data about its use, which its builds for Linux and macOS send to Microsoft: of
+/// each process the path of the program, the processor, the system, and a number that stands for the machine.
+///
+/// [`Runtime`](crate::Runtime) turns that off too, but it can only once a first message has been made and kept in the
+/// user's cache. A value that the user has given [`TELEMETRY_VARIABLE`] stays.
+///
+/// # Safety
+/// As [`env::set_var`]: no other thread may use the environment. Call it first in a program.
+pub unsafe fn disable_telemetry() {
+    if env::var_os(TELEMETRY_VARIABLE).is_none() {
+        // SAFETY: as the caller promises.
+        unsafe { env::set_var(TELEMETRY_VARIABLE, "1") };
+    }
 }
 
 /// Asks the library in `file` for its version.

@@ -21,7 +21,8 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Loads the library that [`onnxruntime::locate`] finds; once a process.
+    /// Loads the library that [`onnxruntime::locate`] finds; once a process. Before that, a program should call
+    /// [`onnxruntime::disable_telemetry`].
     ///
     /// # Errors
     /// If it is not found, cannot be loaded, or is too old.
