@@ -262,21 +262,22 @@ mod tests {
     }
 
     #[test]
-    fn a_step_soon_takes_nothing_new() {
+    fn a_step_takes_nothing_new_after_the_first() {
+        const LEN: usize = 12 << 20;
         let mut cache = Cache::default();
         let mut step = || {
-            let forward = [9 << 20, 70 << 10, 21 << 20].map(|len| cache.take(len).unwrap());
-            let backward = forward.map(|address| {
-                let gradient = cache.take(12 << 20).unwrap();
-                cache.put_back(address);
-                gradient
+            let forward = [(); 3].map(|()| cache.take(LEN).unwrap());
+            let backward = forward.map(|activations| {
+                let gradients = cache.take(LEN).unwrap();
+                assert!(cache.put_back(activations));
+                gradients
             });
-            assert!(backward.iter().all(|&gradient| cache.put_back(gradient)));
-            (held(&cache), [forward, backward])
+            assert!(backward.iter().all(|&gradients| cache.put_back(gradients)));
+            (held(&cache), cache.kept.clone())
         };
-        step();
-        let second = step();
-        assert_eq!(step(), second);
+        let first = step();
+        assert_eq!(first.0, 4 * LEN);
+        assert_eq!(step(), first);
     }
 
     #[test]
