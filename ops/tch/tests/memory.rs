@@ -1,26 +1,10 @@
 //! That training steps leave no memory behind; by itself, since it is the process that is measured.
 //! `TOPK_STEPS` sets their number.
 
-use std::fs;
-
 use tch::{Device, Kind, Tensor};
 use topk_ops::{Criterion, SmoothTopkSvm};
 use topk_ops_tch::loss;
-
-/// Resident memory of this process, in bytes.
-fn resident() -> usize {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    1024 * line
-        .split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<usize>()
-        .unwrap()
-}
+use topk_testing::resident;
 
 #[test]
 #[cfg_attr(not(target_os = "linux"), ignore = "reads /proc")]

@@ -1,5 +1,5 @@
 //! What the tests of several crates share: Python environments with other runtimes, a headless
-//! browser, the golden values, and test cases in ONNX's layout.
+//! browser, the golden values, test cases in ONNX's layout, and how much memory a test takes.
 //!
 //! `cargo xtask test` fetches what is needed. A test that lacks something says so with [`skip`] and
 //! passes.
@@ -10,6 +10,7 @@ pub mod node_test;
 mod python;
 mod server;
 
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,17 @@ pub fn golden(test: &str) -> PathBuf {
     root().join("ops/tests/data/loss.jsonl")
 }
 
+/// Resident memory of this process, in bytes, to some MiB.
+///
+/// # Panics
+/// Elsewhere than on Linux.
+pub fn resident() -> usize {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux says it there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    1024 * kib.expect("a number of KiB")
+}
+
 /// The repository's folder.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -57,7 +69,7 @@ mod tests {
     #[test]
     fn there_are_always_golden_values() {
         let path = golden("there_are_always_golden_values");
-        let text = std::fs::read_to_string(path).unwrap();
+        let text = fs::read_to_string(path).unwrap();
         assert!(text.lines().count() >= 72);
     }
 }
