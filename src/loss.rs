@@ -79,11 +79,11 @@ impl Serialize for LossSettings {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("loss", &self.name)?;
-        if self.name.has_tau() {
-            map.serialize_entry("tau", &self.tau)?;
+        if let Some(tau) = self.used_tau() {
+            map.serialize_entry("tau", &tau)?;
         }
-        if self.name.has_alpha() {
-            map.serialize_entry("alpha", &self.alpha)?;
+        if let Some(alpha) = self.used_alpha() {
+            map.serialize_entry("alpha", &alpha)?;
         }
         if self.name == LossName::BalancedNoisedTopk {
             map.serialize_entry("epsilon", &self.epsilon)?;
@@ -115,27 +115,30 @@ impl LossName {
             Self::DifferentiableTopkCe => "differentiable-topk-ce",
         }
     }
-
-    /// Whether the loss has a temperature.
-    pub(crate) fn has_tau(self) -> bool {
-        matches!(self, Self::Svm | Self::DifferentiableTopkCe)
-    }
-
-    /// Whether the loss has a margin.
-    pub(crate) fn has_alpha(self) -> bool {
-        match self {
-            Self::Svm
-            | Self::MaxTopkSvm
-            | Self::TopkHingeAlpha
-            | Self::TopkHingeBeta
-            | Self::Psi5
-            | Self::BalancedNoisedTopk => true,
-            Self::Ce | Self::TruncatedTopkEntropy | Self::Lml | Self::DifferentiableTopkCe => false,
-        }
-    }
 }
 
 impl LossSettings {
+    /// The temperature, if the loss has one.
+    pub(crate) fn used_tau(&self) -> Option<Ramp> {
+        matches!(self.name, LossName::Svm | LossName::DifferentiableTopkCe).then_some(self.tau)
+    }
+
+    /// The margin, if the loss has one.
+    pub(crate) fn used_alpha(&self) -> Option<Ramp> {
+        match self.name {
+            LossName::Svm
+            | LossName::MaxTopkSvm
+            | LossName::TopkHingeAlpha
+            | LossName::TopkHingeBeta
+            | LossName::Psi5
+            | LossName::BalancedNoisedTopk => Some(self.alpha),
+            LossName::Ce
+            | LossName::TruncatedTopkEntropy
+            | LossName::Lml
+            | LossName::DifferentiableTopkCe => None,
+        }
+    }
+
     /// The loss for the k best classes, in one of so many epochs; `seed` is for what it draws.
     pub(crate) fn criterion(
         &self,

@@ -21,6 +21,7 @@ use crate::images::Batch;
 use crate::learner::{Fault, Learner, RankError, label_ranks};
 use crate::loss::TrainingLoss;
 use crate::progress::Progress;
+use crate::ramp::Ramp;
 use crate::random::{Purpose, generator};
 use crate::schedule::Schedule;
 use crate::state::{BestSoFar, Position, State};
@@ -403,15 +404,16 @@ impl Trainer<'_> {
         let val = Accuracy::of(&ranks, config.topk);
         let [loss, top1, topk] = self.learner.sums();
         let images = self.position.images;
-        let of_loss = |is: bool, ramp: crate::Ramp| {
-            (is && !ramp.is_constant()).then(|| ramp.at(number, config.epochs))
+        let changing = |ramp: Option<Ramp>| {
+            let ramp = ramp.filter(|ramp| !ramp.is_constant())?;
+            Some(ramp.at(number, config.epochs))
         };
         let last_step = self.schedule.steps_per_epoch.saturating_sub(1);
         let epoch = Epoch {
             epoch: number,
             lr: self.schedule.learning_rate(number, last_step),
-            tau: of_loss(config.loss.name.has_tau(), config.loss.tau),
-            alpha: of_loss(config.loss.name.has_alpha(), config.loss.alpha),
+            tau: changing(config.loss.used_tau()),
+            alpha: changing(config.loss.used_alpha()),
             loss: loss / images as f64,
             train: Accuracy {
                 images,
@@ -476,7 +478,7 @@ impl Trainer<'_> {
     fn card(&self, val: &Accuracy) -> ModelCard {
         let (config, data) = (self.config, self.data);
         let epoch = self.position.epoch;
-        let number = |is: bool, ramp: crate::Ramp| is.then(|| ramp.at(epoch, config.epochs));
+        let number = |ramp: Option<Ramp>| ramp.map(|ramp| ramp.at(epoch, config.epochs));
         ModelCard {
             format: ModelCard::FORMAT,
             architecture: config.model.clone(),
@@ -493,8 +495,8 @@ impl Trainer<'_> {
                 noise: config.noise,
                 loss: config.loss.name.as_str().to_owned(),
                 k: config.topk,
-                tau: number(config.loss.name.has_tau(), config.loss.tau),
-                alpha: number(config.loss.name.has_alpha(), config.loss.alpha),
+                tau: number(config.loss.used_tau()),
+                alpha: number(config.loss.used_alpha()),
                 seed: config.seed.into(),
                 epoch,
                 val_top1: val.top1(),
