@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::CommandFactory;
 use serde::Deserialize;
 use toml::{Table, Value};
-use topk_history::{Axes, Reference, Run, Summary, Sweep};
+use topk_history::{Axes, Reference, RunState, Summary, Sweep};
 
 use crate::args::{Args, INTERRUPTED};
 use crate::config::Config;
@@ -156,7 +156,7 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
             }
             Err(TrainError::Folder(FolderError::Busy(_))) => {
                 writeln!(io::stdout(), "{name}: another process trains it")?;
-                elsewhere.push(out.join(name));
+                elsewhere.push(name);
                 continue;
             }
             Err(error) => {
@@ -169,9 +169,11 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
         }
         summarize(plan, out)?;
     }
-    writeln!(io::stdout(), "\n{}", summarize(plan, out)?)?;
-    elsewhere.retain(|folder| Run::read(folder).map_or(true, |run| run.end.is_none()));
-    match elsewhere.len() {
+    let (sweep, table) = summarize(plan, out)?;
+    writeln!(io::stdout(), "\n{table}")?;
+    let runs = sweep.runs().iter();
+    let left = runs.filter(|run| !matches!(run.state, RunState::Finished(_)));
+    match left.filter(|run| elsewhere.contains(&&run.name)).count() {
         0 => {}
         1 => writeln!(
             io::stdout(),
@@ -192,8 +194,8 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
     }
 }
 
-/// Writes what has come out so far, and returns the table.
-fn summarize(plan: &Plan, out: &Path) -> Result<String> {
+/// Writes what has come out so far, and returns it, with its table.
+fn summarize(plan: &Plan, out: &Path) -> Result<(Sweep, String)> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let runs = plan.runs.iter();
     let runs = runs
@@ -214,7 +216,8 @@ fn summarize(plan: &Plan, out: &Path) -> Result<String> {
             write_whole(&out.join(name), text.as_bytes())?;
         }
     }
-    Ok(summary.table())
+    let table = summary.table();
+    Ok((sweep, table))
 }
 
 #[cfg(test)]
@@ -265,7 +268,7 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes/cifar100-noise.toml");
         let plan = Plan::read(Path::new(path), &["--data=DIR".into()]).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let table = summarize(&plan, folder.path()).unwrap();
+        let (_, table) = summarize(&plan, folder.path()).unwrap();
         let line = |start: &str| table.lines().find(|line| line.starts_with(start));
         let titles = line("noise ").unwrap();
         assert!(
