@@ -4,7 +4,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use topk_data::{
     ClassHoldout, Classes, DataError, Format, Holdout, ImageSet, LabelNoise, LabelNoiseError,
-    Options, SPLIT_SEED, Split, SplitError, cifar100, holdout,
+    Options, SPLIT_SEED, Split, SplitError, holdout,
 };
 use topk_image::augment::{Augmentation, AugmentationError};
 use topk_image::{Interpolation, Normalization, Preprocessing};
@@ -165,7 +165,7 @@ impl Data {
         let preprocessing =
             val_resize.map(|shorter_side| Preprocessing::torchvision(shorter_side, side));
         let normalization = match cifar {
-            Some(_) => cifar100::NORMALIZATION,
+            Some(_) => Normalization::CIFAR100,
             None => Normalization::IMAGENET,
         };
         let augmentation = match &config.augment {

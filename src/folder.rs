@@ -2,7 +2,6 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use atomic_write_file::AtomicWriteFile;
 use serde_json::{Map, Value};
 use thiserror::Error;
 use topk_history::{BEST1, BESTK, EpochTime, Event, LOG, TIMES};
@@ -200,12 +199,7 @@ fn remove_drafts(folder: &Path) -> Result<(), FolderError> {
 
 /// Writes a file, whole or not at all.
 pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> Result<(), FolderError> {
-    let write = || {
-        let mut file = AtomicWriteFile::open(path)?;
-        file.write_all(contents)?;
-        file.commit()
-    };
-    write().map_err(|error| FolderError::Io {
+    topk_files::write(path, contents).map_err(|error| FolderError::Io {
         path: path.to_owned(),
         error,
     })

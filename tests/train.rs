@@ -10,9 +10,9 @@ use std::sync::atomic::AtomicBool;
 use serde_json::Value;
 use tch::{Kind, Tensor, no_grad};
 use tempfile::TempDir;
-use topk_data::cifar100::NORMALIZATION;
 use topk_data::{Image, ImageSet, Options};
 use topk_eval::{Evaluation, Execution, Finished, InputTensor, Model, Plan, labels_of};
+use topk_image::Normalization;
 use topk_models::{Checkpoint, Mode, Network};
 use topk_native::Runtime;
 use topk_ops::accuracy::{Accuracy, label_ranks};
@@ -110,7 +110,7 @@ struct TestImages {
 impl TestImages {
     fn read(folder: &Path) -> Self {
         let set = ImageSet::open(folder, &Options::default()).unwrap();
-        let table = NORMALIZATION.table();
+        let table = Normalization::CIFAR100.table();
         let image = |index| {
             let Image::Pixels { pixels, .. } = set.read(index).unwrap() else {
                 panic!("CIFAR has pixels");
@@ -236,7 +236,7 @@ fn the_evaluator_agrees_with_the_trainer_image_for_image() {
             assert_eq!(training.tau, (loss == "svm").then_some(1.0));
             assert_eq!(
                 (card.mean, card.std),
-                (NORMALIZATION.mean, NORMALIZATION.std)
+                (Normalization::CIFAR100.mean, Normalization::CIFAR100.std)
             );
             assert_eq!(card.class_names.as_ref(), Some(&test.class_names));
             assert_eq!(training.epoch, first);

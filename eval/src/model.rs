@@ -1,5 +1,4 @@
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -7,7 +6,6 @@ use ort::memory::Allocator;
 use ort::session::Session;
 use ort::value::{Outlet, TensorElementType, ValueType};
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 use topk_native::Runtime;
 use topk_onnx::{CardError, ModelCard};
@@ -299,27 +297,10 @@ impl Model {
 
 /// SHA-256 of a file, in hexadecimal, and its length in bytes.
 fn hash(path: &Path) -> Result<(String, u64), ModelError> {
-    let hash = || {
-        let mut file = File::open(path)?;
-        let mut hash = Sha256::new();
-        let mut part = vec![0; 1 << 20];
-        let mut bytes = 0;
-        loop {
-            match file.read(&mut part)? {
-                0 => return Ok((hash.finalize(), bytes)),
-                count => {
-                    hash.update(&part[..count]);
-                    bytes += count as u64;
-                }
-            }
-        }
-    };
-    let (hash, bytes) = hash().map_err(|error| ModelError::Read {
+    topk_files::sha256(path).map_err(|error| ModelError::Read {
         path: path.to_owned(),
         error,
-    })?;
-    let hash = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok((hash, bytes))
+    })
 }
 
 fn open_session(

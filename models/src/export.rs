@@ -2,16 +2,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use atomic_write_file::AtomicWriteFile;
 use tempfile::TempDir;
 use thiserror::Error;
 use topk_libtorch::empty_cache;
 use topk_onnx::proto::{DataType, ModelProto, NodeProto, TensorProto};
 use topk_onnx::{
-    CheckError, Dim, Form, FunctionError, GraphBuilder, HalfError, ImageInput, MAX_FILE, OPSET,
-    OnnxLoss, Training, attribute, check, fold_batch_norm, ir_version, model, normalize_inside,
-    to_float16, write_with_external_data,
+    CheckError, Dim, GraphBuilder, HalfError, ImageInput, MAX_FILE, OPSET, Training, attribute,
+    check, fold_batch_norm, ir_version, model, normalize_inside, to_float16,
+    write_with_external_data,
 };
+use topk_ops_onnx::{Form, FunctionError, OnnxLoss};
 
 use crate::checkpoint::Checkpoint;
 use crate::onnx_nodes::add_nodes;
@@ -351,17 +351,16 @@ impl ExportError {
 
 /// Writes a model to one file, or to two if it is too large.
 pub(crate) fn write_model(model: &ModelProto, path: &Path) -> io::Result<()> {
-    let mut file = AtomicWriteFile::open(path)?;
     if prost::Message::encoded_len(model) <= MAX_FILE {
-        topk_onnx::write(model, &mut file)?;
-        return file.commit();
+        return topk_files::write_with(path, |file| topk_onnx::write(model, file));
     }
     let mut data_path = path.as_os_str().to_owned();
     data_path.push(".data");
     let data_path = Path::new(&data_path);
     let name = data_path.file_name().unwrap_or_default().to_string_lossy();
-    let mut data = AtomicWriteFile::open(data_path)?;
-    write_with_external_data(model, &mut file, &mut data, &name)?;
-    data.commit()?;
-    file.commit()
+    topk_files::write_with(path, |file| {
+        topk_files::write_with(data_path, |data| {
+            write_with_external_data(model, file, data, &name)
+        })
+    })
 }

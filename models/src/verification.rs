@@ -8,8 +8,9 @@ use tch::{Device, Kind, Tensor, no_grad};
 use thiserror::Error;
 use topk_image::{Normalization, RgbImage};
 use topk_native::{Runtime, RuntimeError};
-use topk_onnx::{Form, ImageInput};
+use topk_onnx::ImageInput;
 use topk_ops::{Loss, LossError};
+use topk_ops_onnx::Form;
 
 use crate::checkpoint::Checkpoint;
 use crate::export::{CLASSES, ExportOptions, Head, INPUT, LABELS, LOGITS, LOSS, PROBABILITIES};

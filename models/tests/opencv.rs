@@ -10,8 +10,10 @@ use topk_models::{
     CLASSES, Checkpoint, ExportOptions, Head, LOGITS, LOSS, PROBABILITIES, architecture, export,
 };
 use topk_native::Runtime;
-use topk_onnx::{Form, ImageInput, LossOperator, OnnxLoss};
+use topk_onnx::ImageInput;
 use topk_ops::Reduction;
+use topk_ops::operator::LossOperator;
+use topk_ops_onnx::{Form, OnnxLoss};
 use topk_testing::{Environment, python, run};
 
 mod card;

@@ -10,8 +10,10 @@ use topk_eval::{Execution, InputTensor, Model};
 use topk_models::{Checkpoint, ExportOptions, Head, architecture, onnx_model};
 use topk_native::Runtime;
 use topk_onnx::proto::ModelProto;
-use topk_onnx::{Form, ImageInput, Interpolation, LossOperator, OnnxLoss, Resize};
+use topk_onnx::{ImageInput, Interpolation, Resize};
 use topk_ops::Reduction;
+use topk_ops::operator::LossOperator;
+use topk_ops_onnx::{Form, OnnxLoss};
 use topk_testing::{ONNXRUNTIME_WEB, Site, browse, skip};
 
 mod card;

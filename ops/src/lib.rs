@@ -83,6 +83,7 @@ mod executor;
 mod loss;
 mod losses;
 pub mod noise;
+pub mod operator;
 mod score;
 mod simd;
 

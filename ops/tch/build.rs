@@ -1,8 +1,8 @@
 //! Compiles the little C++ that libtorch needs: see `src/autograd.rs`.
 
-#[path = "../native/libtorch.rs"]
+#[path = "../../native/libtorch.rs"]
 mod libtorch;
-#[path = "../native/rpath.rs"]
+#[path = "../../native/rpath.rs"]
 mod rpath;
 
 fn main() {

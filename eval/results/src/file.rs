@@ -1,8 +1,6 @@
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use atomic_write_file::AtomicWriteFile;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::ser::Formatter;
@@ -89,15 +87,10 @@ impl Results {
             path: path.to_owned(),
             source,
         };
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(cannot_read)?;
-        let mut file = file.take(MAX_BYTES + 1);
-        file.read_to_end(&mut bytes).map_err(cannot_read)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(FileError::TooLarge {
-                path: path.to_owned(),
-            });
-        }
+        let bytes = topk_files::read_limited(path, MAX_BYTES).map_err(cannot_read)?;
+        let bytes = bytes.ok_or_else(|| FileError::TooLarge {
+            path: path.to_owned(),
+        })?;
         let Version { format } = serde_json::from_slice(&bytes).map_err(not_json)?;
         if format > FORMAT {
             return Err(FileError::Newer {
@@ -133,13 +126,10 @@ impl Results {
 
 /// Writes a file, whole or not at all.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let cannot_write = |source| FileError::Write {
+    topk_files::write(path, bytes).map_err(|source| FileError::Write {
         path: path.to_owned(),
         source,
-    };
-    let mut file = AtomicWriteFile::open(path).map_err(cannot_write)?;
-    file.write_all(bytes).map_err(cannot_write)?;
-    file.commit().map_err(cannot_write)
+    })
 }
 
 /// JSON with a line for each member of an object, and each array in one.

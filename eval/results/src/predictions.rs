@@ -1,10 +1,9 @@
 //! What each model makes of each image, as a table: a row an image and model.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use atomic_write_file::AtomicWriteFile;
 use parquet::basic::{Compression, ConvertedType, Repetition, Type as PhysicalType};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::errors::ParquetError;
@@ -74,29 +73,27 @@ impl Results {
             path: path.to_owned(),
             source,
         };
-        let open = || AtomicWriteFile::open(path).map_err(cannot_write);
-        let file = match extension.map(str::to_ascii_lowercase).as_deref() {
-            Some("csv") => self.write_csv(open()?).map_err(cannot_write)?,
+        match extension.map(str::to_ascii_lowercase).as_deref() {
+            Some("csv") => {
+                topk_files::write_with(path, |file| self.write_csv(file)).map_err(cannot_write)
+            }
             Some("parquet") => {
-                let written = self.write_parquet(open()?);
+                let written = topk_files::write_with(path, |file| self.write_parquet(file));
                 written.map_err(|source| PredictionsError::Parquet {
                     path: path.to_owned(),
                     source,
-                })?
+                })
             }
-            _ => {
-                return Err(PredictionsError::Extension {
-                    path: path.to_owned(),
-                });
-            }
-        };
-        file.commit().map_err(cannot_write)
+            _ => Err(PredictionsError::Extension {
+                path: path.to_owned(),
+            }),
+        }
     }
 
-    fn write_csv(&self, file: AtomicWriteFile) -> io::Result<AtomicWriteFile> {
+    fn write_csv(&self, file: &mut impl Write) -> io::Result<()> {
         let mut writer = ::csv::WriterBuilder::new()
             .terminator(::csv::Terminator::CRLF)
-            .from_writer(BufWriter::new(file));
+            .from_writer(file);
         let best = self.best();
         let header = self.columns(None, best);
         writer.write_record(header.iter().map(|column| &column.name))?;
@@ -109,14 +106,11 @@ impl Results {
                 writer.write_record(None::<&[u8]>)?;
             }
         }
-        let file = writer
-            .into_inner()
-            .map_err(::csv::IntoInnerError::into_error)?;
-        file.into_inner().map_err(io::IntoInnerError::into_error)
+        writer.flush()
     }
 
     /// A row group a model.
-    fn write_parquet(&self, mut file: AtomicWriteFile) -> Result<AtomicWriteFile, ParquetError> {
+    fn write_parquet(&self, file: &mut (impl Write + Send)) -> Result<(), ParquetError> {
         let best = self.best();
         let header = self.columns(None, best);
         let fields = header.iter().map(|column| column.field().map(Arc::new));
@@ -126,8 +120,7 @@ impl Results {
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .build();
-        let mut writer =
-            SerializedFileWriter::new(&mut file, Arc::new(schema), Arc::new(properties))?;
+        let mut writer = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties))?;
         for model in 0..self.models.len() {
             let mut group = writer.next_row_group()?;
             for column in self.columns(Some(model), best) {
@@ -140,8 +133,7 @@ impl Results {
             group.close()?;
         }
         writer.close()?;
-        file.flush()?;
-        Ok(file)
+        Ok(())
     }
 
     /// The most of best classes that a model keeps.

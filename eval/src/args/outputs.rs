@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use atomic_write_file::AtomicWriteFile;
 use topk_data::ImageSet;
 use topk_image::Limits;
 use topk_results::Results;
@@ -37,12 +36,8 @@ pub(super) struct OutputArgs {
 
 /// Writes a file, whole or not at all.
 pub(super) fn write(path: &Path, contents: &str) -> Result<()> {
-    let write = || {
-        let mut file = AtomicWriteFile::open(path)?;
-        file.write_all(contents.as_bytes())?;
-        file.commit()
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    topk_files::write(path, contents.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 impl OutputArgs {

@@ -543,7 +543,7 @@ fn the_evaluator_is_free_of_libtorch() {
 
 /// Six class folders with two images each, of which `bad` cannot be read.
 fn folders(case: &Case, bad: &[&str]) -> PathBuf {
-    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("image/tests/data/images");
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/image/tests/data/images");
     let good = [
         fs::read(images.join("444.jpg")).unwrap(),
         fs::read(images.join("420.jpg")).unwrap(),

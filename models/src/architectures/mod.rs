@@ -16,7 +16,6 @@ mod squeezenet;
 mod vgg;
 mod vit;
 
-use topk_data::cifar100;
 use topk_image::Normalization;
 use topk_onnx::{Interpolation, Resize};
 use topk_weights::StateDict;
@@ -106,7 +105,7 @@ impl Definition {
             images: Images {
                 size: [3, 32, 32],
                 resize: None,
-                normalization: cifar100::NORMALIZATION,
+                normalization: Normalization::CIFAR100,
             },
             classes: 100,
             build,

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use topk_onnx::{Form, LossOperator, OnnxLoss, Training};
+use topk_onnx::Training;
 use topk_ops::Reduction;
+use topk_ops::operator::LossOperator;
+use topk_ops_onnx::{Form, OnnxLoss};
 
 use crate::export::write_model;
 

@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
-use atomic_write_file::AtomicWriteFile;
-
 use crate::error::{FormatError, ReadError, WeightsError};
 use crate::tensor::Tensor;
 use crate::{pytorch, safetensors};
@@ -186,7 +184,7 @@ impl StateDict {
     /// # Errors
     /// If the name says no format, or the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), WeightsError> {
-        type Writer = fn(&StateDict, &mut BufWriter<AtomicWriteFile>) -> io::Result<()>;
+        type Writer = fn(&StateDict, &mut BufWriter<topk_files::AtomicWriteFile>) -> io::Result<()>;
         let extension = path.extension().and_then(|extension| extension.to_str());
         let write: Writer = match extension {
             Some("safetensors") => |weights, to| weights.write_safetensors(to),
@@ -197,16 +195,11 @@ impl StateDict {
                 });
             }
         };
-        let save = || {
-            let mut file = BufWriter::new(AtomicWriteFile::open(path)?);
-            write(self, &mut file)?;
-            file.flush()?;
-            let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-            file.commit()
-        };
-        save().map_err(|error| WeightsError::Write {
-            path: path.to_owned(),
-            error,
+        topk_files::write_with(path, |file| write(self, file)).map_err(|error| {
+            WeightsError::Write {
+                path: path.to_owned(),
+                error,
+            }
         })
     }
 

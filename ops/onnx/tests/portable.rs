@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use topk_onnx::{Form, LossOperator, OnnxLoss};
 use topk_ops::Reduction;
-use topk_testing::node_test::{Case, Engine, run_cases};
+use topk_ops::operator::LossOperator;
+use topk_ops_node_test::{Case, Engine, run_cases};
+use topk_ops_onnx::{Form, OnnxLoss};
 use topk_testing::{Environment, Site, browse, golden, python, run};
 
 /// Largest errors that are allowed: of the loss, relative to max(1, loss), and of entries of the other

@@ -11,8 +11,9 @@ use ort::environment::Environment;
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
 use prost::Message;
-use topk_onnx::{Form, LossOperator, OnnxLoss};
+use topk_ops::operator::LossOperator;
 use topk_ops::{Criterion, Reduction, SmoothTopkSvm};
+use topk_ops_onnx::{Form, OnnxLoss};
 use topk_perf::random_batch;
 
 /// Turns of each, after a tenth of that to warm up.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ffi::CString;
 
 use thiserror::Error;
-use topk_onnx::LossOperator;
+use topk_ops::operator::LossOperator;
 use topk_ops::{Criterion, Loss, LossError, Reduction, Score};
 
 use crate::ffi::{

@@ -1,6 +1,6 @@
 //! The losses of `topk-ops` as operators for ONNX Runtime, on its CPU.
 //!
-//! [`LossOperator`](topk_onnx::LossOperator) says what the operators are: their names in the domain
+//! [`LossOperator`](topk_ops::operator::LossOperator) says what the operators are: their names in the domain
 //! `topk`, inputs, outputs and attributes. Scores are `float`, `double`, `float16` or `bfloat16`, labels
 //! `int64` or `int32`. Results are those of [`Criterion`](topk_ops::Criterion), bit for bit.
 //!

@@ -10,7 +10,7 @@ use ort_sys::{
     OrtCustomOpInputOutputCharacteristic, OrtErrorCode, OrtKernelContext, OrtKernelInfo,
     OrtMemType, OrtSessionOptions, OrtShapeInferContext, OrtStatusPtr,
 };
-use topk_onnx::{DOMAIN, DOMAIN_VERSION, LossOperator};
+use topk_ops::operator::{DOMAIN, DOMAIN_VERSION, LossOperator};
 use topk_ops::{Score, bf16, f16};
 
 use crate::ffi::{

@@ -12,7 +12,8 @@ use topk_onnx::proto::{
     AttributeProto, DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto,
     OperatorSetIdProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
-use topk_onnx::{DOMAIN, DOMAIN_VERSION, LossOperator, attribute, model};
+use topk_onnx::{attribute, model};
+use topk_ops::operator::{DOMAIN, DOMAIN_VERSION, LossOperator};
 use topk_ops::{Criterion, LossError, Outputs, Rayon, Reduction, Score, bf16, f16};
 
 /// ONNX Runtime, quiet.

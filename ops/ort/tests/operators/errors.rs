@@ -2,8 +2,9 @@
 
 use ort::ErrorCode;
 use ort::value::TensorElementType::{Float32, Float64, Int64};
+use topk_onnx::attribute;
 use topk_onnx::proto::AttributeProto;
-use topk_onnx::{LossOperator, attribute};
+use topk_ops::operator::LossOperator;
 
 use crate::case::{Array, Case, Stated, batch};
 

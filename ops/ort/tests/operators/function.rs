@@ -5,7 +5,8 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::TensorElementType::{Float32, Int64};
 use prost::Message;
 use topk_onnx::proto::{FunctionProto, NodeProto, OperatorSetIdProto};
-use topk_onnx::{DOMAIN, LossOperator, OPSET, attribute};
+use topk_onnx::{OPSET, attribute};
+use topk_ops::operator::{DOMAIN, LossOperator};
 
 use crate::case::{Case, batch, builder, environment};
 

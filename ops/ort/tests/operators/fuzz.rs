@@ -8,8 +8,9 @@ use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{RngSeed, TestRunner};
+use topk_onnx::attribute;
 use topk_onnx::proto::AttributeProto;
-use topk_onnx::{LossOperator, attribute};
+use topk_ops::operator::LossOperator;
 
 use crate::case::{Array, Case, Stated};
 

@@ -2,7 +2,8 @@
 
 use ort::value::TensorElementType::{self, Bfloat16, Float16, Float32, Float64, Int32, Int64};
 use serde::Deserialize;
-use topk_onnx::{LossOperator, attribute};
+use topk_onnx::attribute;
+use topk_ops::operator::LossOperator;
 use topk_perf::{Bars, read_cases};
 
 use crate::case::{Array, Case};

@@ -2,7 +2,8 @@
 
 use ort::value::TensorElementType::{Bfloat16, Float16, Float32, Float64, Int32, Int64};
 use prost::Message;
-use topk_onnx::{LossOperator, attribute};
+use topk_onnx::attribute;
+use topk_ops::operator::LossOperator;
 
 use crate::case::{Array, Case, Stated, batch, builder};
 

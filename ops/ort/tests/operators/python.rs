@@ -1,8 +1,9 @@
 //! The library in Python's ONNX Runtime.
 
-use topk_onnx::{Form, LossOperator, OnnxLoss};
 use topk_ops::Reduction;
-use topk_testing::node_test::{Case, Engine, run_cases};
+use topk_ops::operator::LossOperator;
+use topk_ops_node_test::{Case, Engine, run_cases};
+use topk_ops_onnx::{Form, OnnxLoss};
 use topk_testing::{Environment, golden, python};
 
 use crate::sessions::library;

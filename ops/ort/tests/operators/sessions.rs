@@ -10,7 +10,8 @@ use ort::session::Session;
 use ort::value::Tensor;
 use ort::value::TensorElementType::{Float32, Int64};
 use prost::Message;
-use topk_onnx::{LossOperator, attribute};
+use topk_onnx::attribute;
+use topk_ops::operator::LossOperator;
 
 use crate::case::{Case, batch, builder, environment};
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use atomic_write_file::AtomicWriteFile;
+use topk_files::AtomicWriteFile;
 
 /// A file that appears when it is complete.
 #[derive(Debug)]

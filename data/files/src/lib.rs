@@ -1,0 +1,81 @@
+//! Writing files atomically, hashing them with SHA-256, and reading them up to a size limit.
+//!
+//! Every file that the programs write appears under its name complete, or not at all: [`write`] and
+//! [`write_with`] write to an unnamed temporary file in the same directory and rename it at the end.
+//! A process that is killed leaves nothing behind on file systems with unnamed temporary files.
+
+mod hash;
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::Path;
+
+pub use atomic_write_file::AtomicWriteFile;
+pub use hash::{Hasher, sha256};
+
+/// Writes `contents` to `path` atomically, replacing a file of that name.
+///
+/// # Errors
+/// If the file cannot be created, written or renamed; an existing file is then unchanged.
+pub fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut file = AtomicWriteFile::open(path)?;
+    file.write_all(contents)?;
+    file.commit()
+}
+
+/// Writes to `path` atomically and buffered what `write` writes, replacing a file of that name.
+///
+/// # Errors
+/// Those of `write`, or if the file cannot be created or renamed; an existing file is then unchanged.
+pub fn write_with<E: From<io::Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<AtomicWriteFile>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut file = BufWriter::new(AtomicWriteFile::open(path)?);
+    write(&mut file)?;
+    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    Ok(file.commit()?)
+}
+
+/// Contents of a file, or `None` if it is larger than `max_bytes`.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn read_limited(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let mut file = File::open(path)?.take(max_bytes + 1);
+    file.read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= max_bytes).then_some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_failed_write_keeps_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write(&path, b"old").unwrap();
+        let failed = write_with(&path, |file| {
+            file.write_all(b"new")?;
+            Err(io::Error::other("disk full"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "disk full");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        write_with(&path, |file| file.write_all(b"new")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn files_over_the_limit_are_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write(&path, b"12345").unwrap();
+        assert_eq!(read_limited(&path, 5).unwrap().unwrap(), b"12345");
+        assert_eq!(read_limited(&path, 4).unwrap(), None);
+        assert!(read_limited(&folder.path().join("missing"), 4).is_err());
+    }
+}

@@ -1,0 +1,481 @@
+//! Images that are files: class folders, and flat folders with a list of labels.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use topk_data::{Classes, Format, Image, ImageSet, Options, Split, imagenet};
+
+/// A folder with files, whose contents are their names.
+fn folder(files: &[&str]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for file in files {
+        write(dir.path(), file, file);
+    }
+    dir
+}
+
+fn write(root: &Path, file: &str, contents: &str) -> PathBuf {
+    let path = root.join(file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, contents).unwrap();
+    path
+}
+
+fn open(path: &Path) -> ImageSet {
+    ImageSet::open(path, &Options::default()).unwrap()
+}
+
+fn refusal(path: &Path, options: &Options) -> String {
+    let error = ImageSet::open(path, options).expect_err("it should be refused");
+    error.to_string()
+}
+
+fn with_labels(path: &Path) -> Options {
+    let labels = Some(path.to_owned());
+    Options {
+        labels,
+        ..Options::default()
+    }
+}
+
+fn listed(set: &ImageSet) -> Vec<(&str, Option<u32>)> {
+    let samples = set.samples().iter();
+    samples
+        .map(|sample| (sample.name.as_str(), sample.label))
+        .collect()
+}
+
+#[test]
+fn class_folders_are_listed_as_torchvision_lists_them() {
+    let dir = folder(&[
+        "b/2.JPG",
+        "b/10.png",
+        "a/x/1.webp",
+        "a/x-y/1.jpeg",
+        "a/z.jpg",
+        "a/.h.jpg",
+        "a/notes.txt",
+        ".git/x.jpg",
+        "readme.md",
+    ]);
+    let set = open(dir.path());
+    assert_eq!(set.format(), Format::Folder);
+    assert_eq!(
+        *set.classes(),
+        Classes::Named(vec!["a".to_owned(), "b".to_owned()])
+    );
+    // Folders by their whole path, in which `-` is before `/`; then files by name.
+    let expected = [
+        ("a/z.jpg", Some(0)),
+        ("a/x/1.webp", Some(0)),
+        ("a/x-y/1.jpeg", Some(0)),
+        ("b/10.png", Some(1)),
+        ("b/2.JPG", Some(1)),
+    ];
+    assert_eq!(listed(&set), expected);
+    assert_eq!(set.findings().ignored, ["readme.md", "a/notes.txt"]);
+    for (index, (name, _)) in expected.iter().enumerate() {
+        assert_eq!(
+            set.read(index).unwrap(),
+            Image::Encoded(name.as_bytes().to_vec())
+        );
+    }
+}
+
+#[test]
+fn wnids_and_numbers_are_labels_whatever_folders_there_are() {
+    let dir = folder(&["n01484850/a.jpg", "n01440764/b.jpg", "n15075141/c.jpg"]);
+    let set = open(dir.path());
+    assert_eq!(*set.classes(), Classes::Imagenet);
+    let labels: Vec<_> = set
+        .samples()
+        .iter()
+        .map(|sample| sample.label.unwrap())
+        .collect();
+    assert_eq!(labels, [0, 2, 999]);
+    assert_eq!(
+        set.classes().name(2),
+        "great white shark, white shark, man-eater, man-eating shark, Carcharodon carcharias"
+    );
+    assert_eq!(set.description().classes, 1000);
+
+    let files: Vec<String> = (0..12).map(|class| format!("{class}/x.jpeg")).collect();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let numbers = folder(&files);
+    let set = open(numbers.path());
+    assert_eq!(*set.classes(), Classes::Numbered(12));
+    for (class, sample) in (0..).zip(set.samples()) {
+        assert_eq!(
+            (sample.name.clone(), sample.label),
+            (format!("{class}/x.jpeg"), Some(class))
+        );
+    }
+}
+
+#[test]
+fn splits_are_found() {
+    let dir = folder(&[
+        "train/a/1.jpg",
+        "train/b/1.jpg",
+        "val/a/2.jpg",
+        "val/b/2.jpg",
+        "val/b/3.jpg",
+    ]);
+    let set = open(dir.path());
+    assert_eq!(
+        (set.len(), set.description().path),
+        (3, dir.path().join("val"))
+    );
+    let train = Options {
+        split: Split::Train,
+        ..Options::default()
+    };
+    assert_eq!(ImageSet::open(dir.path(), &train).unwrap().len(), 2);
+    fs::create_dir(dir.path().join("ILSVRC2012_devkit_t12")).unwrap();
+    assert_eq!(ImageSet::open(dir.path(), &train).unwrap().len(), 2);
+    // What is left is no class.
+    fs::remove_dir_all(dir.path().join("train")).unwrap();
+    let folder_of = Options {
+        format: Some(Format::Folder),
+        ..train.clone()
+    };
+    for options in [&train, &folder_of] {
+        let error = refusal(dir.path(), options);
+        assert!(
+            error.contains("no images of the split train, only"),
+            "{error}"
+        );
+    }
+
+    let kaggle = folder(&[
+        "ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG",
+        "ILSVRC/Data/CLS-LOC/train/n01440764/x.JPEG",
+    ]);
+    write(
+        kaggle.path(),
+        "LOC_val_solution.csv",
+        "ImageId,PredictionString\nILSVRC2012_val_00000001,n01751748 1 2 3 4 n01751748 5 6 7 8 \n",
+    );
+    let set = open(kaggle.path());
+    assert_eq!(set.format(), Format::Flat);
+    assert_eq!(listed(&set), [("ILSVRC2012_val_00000001.JPEG", Some(65))]);
+    assert!(
+        set.description()
+            .to_string()
+            .ends_with("LOC_val_solution.csv")
+    );
+}
+
+#[test]
+fn links_are_followed_but_not_round_in_circles() {
+    let dir = folder(&["set/a/1.jpg", "elsewhere/2.jpg"]);
+    let set = dir.path().join("set");
+    symlink(dir.path().join("elsewhere"), set.join("b")).unwrap();
+    symlink(&set, set.join("a/back")).unwrap();
+    symlink("nowhere", set.join("a/broken.txt")).unwrap();
+    let images = open(&set);
+    assert_eq!(
+        listed(&images),
+        [
+            ("a/1.jpg", Some(0)),
+            ("a/back/b/2.jpg", Some(0)),
+            ("b/2.jpg", Some(1))
+        ]
+    );
+    assert_eq!(images.findings().loops, ["a/back/a"]);
+    assert_eq!(images.findings().ignored, ["a/broken.txt"]);
+}
+
+#[test]
+fn what_is_no_data_set_is_refused() {
+    let options = Options::default();
+    let empty = tempfile::tempdir().unwrap();
+    assert!(refusal(empty.path(), &options).contains("Looked for: folders of images"));
+    assert!(refusal(Path::new("/nowhere/at/all"), &options).contains("/nowhere/at/all"));
+    let folder_of = Options {
+        format: Some(Format::Folder),
+        ..Options::default()
+    };
+    assert!(refusal(empty.path(), &folder_of).contains("one folder a class"));
+    fs::create_dir(empty.path().join("class")).unwrap();
+    assert!(refusal(empty.path(), &folder_of).contains("one folder a class"));
+
+    write(empty.path(), "other/1.jpg", "");
+    assert!(refusal(empty.path(), &options).contains("there are no images in class"));
+    let labels = write(empty.path(), "list.txt", "1.jpg 0");
+    let own = Options {
+        labels: Some(labels),
+        ..folder_of
+    };
+    assert!(refusal(empty.path(), &own).contains("has its own labels"));
+
+    let bytes = std::ffi::OsStr::from_bytes(b"class/\xff.jpg");
+    fs::write(empty.path().join(bytes), "").unwrap();
+    let error = refusal(empty.path(), &options);
+    assert!(error.contains("is not UTF-8"), "{error}");
+}
+
+#[test]
+fn an_image_that_is_too_large_is_not_read() {
+    let dir = folder(&["a/1.jpg"]);
+    let set = open(dir.path());
+    let file = fs::File::create(dir.path().join("a/1.jpg")).unwrap();
+    file.set_len(1 << 40).unwrap();
+    let error = set.read(0).unwrap_err().to_string();
+    assert!(
+        error.contains("a/1.jpg") && error.contains("1099511627776 bytes"),
+        "{error}"
+    );
+}
+
+#[test]
+fn each_kind_of_list_gives_the_labels() {
+    let names = [
+        "ILSVRC2012_val_00000001.JPEG",
+        "ILSVRC2012_val_00000003.JPEG",
+    ];
+    let dir = folder(&[
+        "images/ILSVRC2012_val_00000001.JPEG",
+        "images/ILSVRC2012_val_00000003.JPEG",
+    ]);
+    let images = dir.path().join("images");
+    assert_eq!(open(&images).classes(), &Classes::Numbered(0));
+    let lists = [
+        // The development kit's, where 490 is class 65 and 171 is 230.
+        "490\n361\n171\n",
+        "ILSVRC2012_val_00000001.JPEG 65\r\nILSVRC2012_val_00000003.JPEG 230\r\nILSVRC2012_val_00000002.JPEG 970\r\n",
+        "\u{feff}filename,label\nval/ILSVRC2012_val_00000001.JPEG,n01751748\nval/ILSVRC2012_val_00000002.JPEG,n01751748\nval/ILSVRC2012_val_00000003.JPEG,n02105855\n",
+        "ImageId,PredictionString\nILSVRC2012_val_00000003,n02105855 85 1 499 272 \nILSVRC2012_val_00000001,n01751748 1 1 2 2 n01751748 3 3 4 4\nILSVRC2012_val_00000002,n01751748 1 1 2 2\n",
+    ];
+    for list in lists {
+        let labels = write(dir.path(), "labels.txt", list);
+        // Found above the images, or named.
+        for options in [Options::default(), with_labels(&labels)] {
+            let set = ImageSet::open(&images, &options).unwrap();
+            assert_eq!(
+                listed(&set),
+                [(names[0], Some(65)), (names[1], Some(230))],
+                "{list}"
+            );
+            assert_eq!(set.classes(), &Classes::Imagenet);
+            assert_eq!(set.findings().labels_without_image.len(), 1, "{list}");
+            assert_eq!(set.format(), Format::Flat);
+        }
+    }
+}
+
+#[test]
+fn lists_of_other_data() {
+    let dir = folder(&["x/1.jpg", "x/2.jpg", "y/1.jpg", "labels.csv"]);
+    let list = |text| with_labels(&write(dir.path(), "list.txt", text));
+    let numbers = ImageSet::open(dir.path(), &list("x/1.jpg 7\ny/1.jpg 3\n")).unwrap();
+    assert_eq!(
+        listed(&numbers),
+        [
+            ("x/1.jpg", Some(7)),
+            ("x/2.jpg", None),
+            ("y/1.jpg", Some(3))
+        ]
+    );
+    assert_eq!(numbers.classes(), &Classes::Numbered(8));
+    assert_eq!(numbers.class_counts(), [0, 0, 0, 1, 0, 0, 0, 1]);
+    assert_eq!(numbers.description().labelled, 2);
+
+    let names = ImageSet::open(dir.path(), &list("./x/1.jpg\tblack cat\nx/2.jpg\tant\n")).unwrap();
+    assert_eq!(names.samples()[0].label, Some(1));
+    assert_eq!(names.classes().name(1), "black cat");
+}
+
+#[test]
+fn wrong_lists_are_refused_with_the_line() {
+    let dir = folder(&["1.jpg", "2.jpg"]);
+    let error = |text| {
+        refusal(
+            dir.path(),
+            &with_labels(&write(dir.path(), "list.txt", text)),
+        )
+    };
+    let cases = [
+        (
+            "1.jpg 0\n\n2.jpg cat\n",
+            "line 3: found `cat`, expected a class index",
+        ),
+        (
+            "1.jpg n01440764\n2.jpg n00000000",
+            "line 2: found `n00000000`, expected a wnid",
+        ),
+        ("1.jpg 0\n2.jpg 99999999", "line 2: found `99999999`"),
+        (
+            "1.jpg\n",
+            "line 1: found `1.jpg`, expected a name and a label",
+        ),
+        (
+            "1.jpg 0\n2.jpg 1\n1.jpg 1\n",
+            "line 3: 1.jpg was already given in line 1",
+        ),
+        (
+            "1\n1001\n",
+            "line 2: found `1001`, expected an ILSVRC2012_ID",
+        ),
+        ("1\n1000\n", "`1.jpg` has no number"),
+        ("a.jpg 0\n", "names `a.jpg`, an image is `1.jpg`"),
+        (
+            "ImageId,PredictionString\n1,n01440764 1 2 3 4 n01443537 1 2 3 4",
+            "line 2",
+        ),
+        ("x/1.jpg 0\ny/1.jpg 0\n", "1.jpg twice"),
+        ("x/a.jpg 0\ny/a.jpg 0\n", "an image is `1.jpg`"),
+        ("", "is empty"),
+        ("filename,label\n", "is empty"),
+    ];
+    for (text, expected) in cases {
+        let error = error(text);
+        assert!(
+            error.contains(expected) && error.contains("list.txt"),
+            "{text}: {error}"
+        );
+    }
+    // The same twice is no contradiction.
+    let list = write(dir.path(), "list.txt", "1.jpg 0\n1.jpg 0\n2.jpg 1\n");
+    assert_eq!(
+        ImageSet::open(dir.path(), &with_labels(&list))
+            .unwrap()
+            .len(),
+        2
+    );
+
+    let same = folder(&["x/1.jpg", "y/1.jpg"]);
+    let error = refusal(
+        same.path(),
+        &with_labels(&write(same.path(), "list.txt", "1.jpg 0\n")),
+    );
+    assert!(error.contains("1.jpg twice"), "{error}");
+}
+
+#[test]
+fn a_class_map_gives_indices_and_leaves_out_others() {
+    let dir = folder(&["n01440764/a.jpg", "n01443537/b.jpg", "n01484850/c.jpg"]);
+    let map = |text| {
+        let class_map = Some(write(dir.path(), "map.txt", text));
+        Options {
+            class_map,
+            ..Options::default()
+        }
+    };
+    let set = ImageSet::open(dir.path(), &map("n01484850\nn01440764\n")).unwrap();
+    assert_eq!(
+        listed(&set),
+        [("n01440764/a.jpg", Some(1)), ("n01484850/c.jpg", Some(0))]
+    );
+    assert_eq!(set.findings().unmapped, ["n01443537/b.jpg"]);
+    assert_eq!(set.classes().name(0), "n01484850");
+    // What was left out does not shift the others.
+    assert_eq!(
+        set.read(1).unwrap(),
+        Image::Encoded(b"n01484850/c.jpg".to_vec())
+    );
+    // Nor does a folder without images.
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    assert_eq!(
+        ImageSet::open(dir.path(), &map("n01484850 5"))
+            .unwrap()
+            .len(),
+        1
+    );
+    assert!(refusal(dir.path(), &map("cats\n")).contains("has none of the classes"));
+}
+
+#[test]
+fn the_hash_is_that_of_names_labels_and_sizes() {
+    let dir = folder(&["a/1.jpg", "b/2.jpg"]);
+    let set = open(dir.path());
+    // Computed with Python's hashlib after the definition.
+    let expected = "178851c509cd8dd9279e0f74085f3fe17ea64c14e94c0e5bf3d37bf935ba1991";
+    assert_eq!(set.sha256().unwrap(), expected);
+    let contents = "908bf52ca2c9c07fc13f98c02e039f362bc01cadb22aa43c845829b3682a1612";
+    assert_eq!(set.contents_sha256().unwrap(), contents);
+    let size = set.sha256().unwrap();
+    fs::write(dir.path().join("a/1.jpg"), "A/1.jpg").unwrap();
+    assert_eq!(set.sha256().unwrap(), size);
+    assert_ne!(set.contents_sha256().unwrap(), contents);
+    fs::write(dir.path().join("a/1.jpg"), "").unwrap();
+    assert_ne!(set.sha256().unwrap(), size);
+}
+
+#[test]
+fn labels_of_the_sample_of_imagenet() {
+    let test = "labels_of_the_sample_of_imagenet";
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let sample = shared.join("data/imagenet-sample");
+    let golden = shared.join("golden/imagenet-sample.pillow13.jsonl");
+    let (true, Ok(golden)) = (sample.is_dir(), fs::read_to_string(golden)) else {
+        return topk_testing::skip(test, "../shared/data/imagenet-sample is absent");
+    };
+    let set = open(&sample);
+    assert_eq!((set.len(), set.classes()), (300, &Classes::Imagenet));
+    let golden: Vec<serde_json::Value> = golden
+        .lines()
+        .skip(1)
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(golden.len(), set.len());
+    for (sample, golden) in set.samples().iter().zip(&golden) {
+        assert_eq!(sample.name, golden["file"]);
+        assert_eq!(u64::from(sample.label.unwrap()), golden["label"]);
+        let wnid = sample.name.split('/').next();
+        assert_eq!(wnid, set.classes().wnid(sample.label.unwrap()));
+    }
+    // A list in Caffe's manner says the same.
+    let list: String = golden
+        .iter()
+        .map(|g| format!("{} {}\n", g["file"].as_str().unwrap(), g["label"]))
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    let list = write(dir.path(), "val.txt", &list);
+    let flat = ImageSet::open(&sample, &with_labels(&list)).unwrap();
+    assert!(
+        flat.samples()
+            .iter()
+            .zip(set.samples())
+            .all(|(a, b)| a.label == b.label && a.name == b.name)
+    );
+}
+
+#[test]
+fn the_lists_of_imagenet_agree_for_all_images() {
+    let test = "the_lists_of_imagenet_agree_for_all_images";
+    let labels = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/imagenet-labels");
+    if !labels.is_dir() {
+        return topk_testing::skip(test, "../shared/data/imagenet-labels is absent");
+    }
+    const IMAGES: usize = 50_000;
+    let dir = tempfile::tempdir().unwrap();
+    for number in 1..=IMAGES {
+        fs::write(
+            dir.path().join(format!("ILSVRC2012_val_{number:08}.JPEG")),
+            "",
+        )
+        .unwrap();
+    }
+    let read = |file: &str| {
+        let set = ImageSet::open(dir.path(), &with_labels(&labels.join(file))).unwrap();
+        assert!(set.findings().is_empty());
+        assert_eq!(set.classes(), &Classes::Imagenet);
+        set.samples()
+            .iter()
+            .map(|sample| sample.label.unwrap())
+            .collect::<Vec<_>>()
+    };
+    let (caffe, devkit) = (
+        read("val.txt"),
+        read("ILSVRC2012_validation_ground_truth.txt"),
+    );
+    assert_eq!(caffe.len(), IMAGES);
+    assert_eq!(caffe, devkit);
+    for class in 0..imagenet::CLASSES as u32 {
+        assert_eq!(caffe.iter().filter(|&&label| label == class).count(), 50);
+    }
+}

@@ -1,0 +1,208 @@
+use std::io::{self, Write};
+
+use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+
+use crate::proto::{DataLocation, GraphProto, ModelProto, StringStringEntryProto, TensorProto};
+
+/// Field number of `ModelProto.graph`.
+const GRAPH: u32 = 7;
+
+/// Field number of `GraphProto.initializer`.
+const INITIALIZER: u32 = 5;
+
+/// Writes a model as `prost` encodes it, a constant at a time: without a second copy of all weights in
+/// memory.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write(model: &ModelProto, file: &mut impl Write) -> io::Result<()> {
+    let Some(graph) = &model.graph else {
+        return file.write_all(&model.encode_to_vec());
+    };
+    // What comes before the constants in the file, and what after them, by field number.
+    let (before, after) = split(model);
+    let (graph_before, graph_after) = split_graph(graph);
+    let mut head = before.encode_to_vec();
+    encode_key(GRAPH, WireType::LengthDelimited, &mut head);
+    encode_varint(graph.encoded_len() as u64, &mut head);
+    graph_before.encode_raw(&mut head);
+    file.write_all(&head)?;
+    for constant in &graph.initializer {
+        let length = constant.encoded_len();
+        let mut bytes =
+            Vec::with_capacity(key_len(INITIALIZER) + encoded_len_varint(length as u64) + length);
+        encode_key(INITIALIZER, WireType::LengthDelimited, &mut bytes);
+        constant
+            .encode_length_delimited(&mut bytes)
+            .expect("a vector grows");
+        file.write_all(&bytes)?;
+    }
+    file.write_all(&graph_after.encode_to_vec())?;
+    file.write_all(&after.encode_to_vec())
+}
+
+/// The largest file that every reader of ONNX takes: messages of 2 GiB and more cannot be read back.
+pub const MAX_FILE: usize = (1 << 31) - 1;
+
+/// Constants with fewer bytes stay in the model's file: runtimes want to see them when they load it.
+const MIN_EXTERNAL: usize = 1024;
+
+/// Constants begin at multiples of this in the file of data, so that it can be mapped into memory.
+const ALIGNMENT: usize = 4096;
+
+/// Writes a model in two files, with all large constants in `data`, whose name will be `data_name`, in
+/// the folder of the model.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write_with_external_data(
+    model: &ModelProto,
+    file: &mut impl Write,
+    data: &mut impl Write,
+    data_name: &str,
+) -> io::Result<()> {
+    let Some(graph) = &model.graph else {
+        return write(model, file);
+    };
+    let mut end = 0usize;
+    let mut initializer = Vec::with_capacity(graph.initializer.len());
+    for constant in &graph.initializer {
+        let length = constant.raw_data.len();
+        if length < MIN_EXTERNAL {
+            initializer.push(constant.clone());
+            continue;
+        }
+        let start = end.next_multiple_of(ALIGNMENT);
+        data.write_all(&vec![0; start - end])?;
+        data.write_all(&constant.raw_data)?;
+        end = start + length;
+        let entry = |key: &str, value: String| StringStringEntryProto {
+            key: key.to_owned(),
+            value,
+        };
+        initializer.push(TensorProto {
+            dims: constant.dims.clone(),
+            data_type: constant.data_type,
+            name: constant.name.clone(),
+            external_data: vec![
+                entry("location", data_name.to_owned()),
+                entry("offset", start.to_string()),
+                entry("length", length.to_string()),
+            ],
+            data_location: DataLocation::External.into(),
+            ..Default::default()
+        });
+    }
+    let (before, after) = split_graph(graph);
+    let (model_before, model_after) = split(model);
+    let outline = ModelProto {
+        graph: Some(GraphProto {
+            initializer,
+            node: before.node,
+            name: before.name,
+            ..after
+        }),
+        opset_import: model_after.opset_import,
+        metadata_props: model_after.metadata_props,
+        functions: model_after.functions,
+        ..model_before
+    };
+    write(&outline, file)
+}
+
+/// The fields below that of the graph, and those above it.
+fn split(model: &ModelProto) -> (ModelProto, ModelProto) {
+    let before = ModelProto {
+        ir_version: model.ir_version,
+        producer_name: model.producer_name.clone(),
+        producer_version: model.producer_version.clone(),
+        doc_string: model.doc_string.clone(),
+        ..Default::default()
+    };
+    let after = ModelProto {
+        opset_import: model.opset_import.clone(),
+        metadata_props: model.metadata_props.clone(),
+        functions: model.functions.clone(),
+        ..Default::default()
+    };
+    (before, after)
+}
+
+/// The fields below those of the constants, and those above them.
+fn split_graph(graph: &GraphProto) -> (GraphProto, GraphProto) {
+    let before = GraphProto {
+        node: graph.node.clone(),
+        name: graph.name.clone(),
+        ..Default::default()
+    };
+    let after = GraphProto {
+        doc_string: graph.doc_string.clone(),
+        input: graph.input.clone(),
+        output: graph.output.clone(),
+        ..Default::default()
+    };
+    (before, after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::DataType;
+    use crate::{GraphBuilder, model};
+
+    #[test]
+    fn bytes_are_those_of_the_whole_message() {
+        let mut graph = GraphBuilder::new("test");
+        graph.input("x", DataType::Float, &[], "the input");
+        graph.initializer("a", &[3], &[1.0, 2.0, 3.0]);
+        graph.initializer("b", &[200], &[0.5; 200]);
+        graph.node("Add", "y", &["x", "a"], []);
+        graph.output("y", DataType::Float, &[], "the output");
+        let mut graph = graph.finish();
+        graph.doc_string = "a graph".to_owned();
+        for model in [
+            ModelProto::default(),
+            model(graph, "a model", [("key".to_owned(), "value".to_owned())]),
+        ] {
+            let mut bytes = Vec::new();
+            write(&model, &mut bytes).unwrap();
+            assert_eq!(bytes, model.encode_to_vec());
+        }
+    }
+
+    #[test]
+    fn large_constants_lie_in_the_other_file() {
+        let large: Vec<f32> = (0..300).map(|i| i as f32).collect();
+        let mut graph = GraphBuilder::new("test");
+        graph.initializer("a", &[300], &large);
+        graph.initializer("b", &[1], &[7.0]);
+        graph.initializer("c", &[300], &large);
+        let model = model(graph.finish(), "", []);
+        let (mut file, mut data) = (Vec::new(), Vec::new());
+        write_with_external_data(&model, &mut file, &mut data, "net.data").unwrap();
+
+        assert_eq!(data.len(), 4096 + 1200);
+        let read = ModelProto::decode(&*file).unwrap();
+        let graph = read.graph.unwrap();
+        let [a, b, c] = &graph.initializer[..] else {
+            panic!("three constants")
+        };
+        assert_eq!(b, &model.graph.as_ref().unwrap().initializer[1]);
+        for (constant, offset) in [(a, 0), (c, 4096)] {
+            assert_eq!(constant.data_location(), DataLocation::External);
+            let entries = constant.external_data.iter();
+            let entries: Vec<_> = entries.map(|e| (&*e.key, &*e.value)).collect();
+            let start = offset.to_string();
+            let expected = [
+                ("location", "net.data"),
+                ("offset", &start),
+                ("length", "1200"),
+            ];
+            assert_eq!(entries, expected);
+            let bytes = data[offset..][..1200].to_vec();
+            let read = TensorProto::new("", DataType::Float, &[300], bytes);
+            assert_eq!(read.floats(), large);
+        }
+    }
+}

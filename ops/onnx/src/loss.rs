@@ -1,0 +1,271 @@
+use thiserror::Error;
+use topk_onnx::attribute;
+use topk_onnx::proto::{AttributeProto, DataType, FunctionProto, OperatorSetIdProto};
+use topk_ops::operator::{DOMAIN, LossOperator};
+use topk_ops::{LossError, Reduction};
+
+use crate::batch::{Batch, Values};
+use crate::body::Body;
+
+/// A loss operator with its settings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OnnxLoss {
+    /// The operator.
+    pub operator: LossOperator,
+    /// Number of classes among which the label should be.
+    pub k: usize,
+    /// Temperature, for the operators that have one.
+    pub tau: f64,
+    /// Margin, for the operators that have one.
+    pub alpha: f64,
+    /// What becomes of the losses of a batch.
+    pub reduction: Reduction,
+    /// The label of samples that do not count.
+    pub ignore_index: Option<i64>,
+}
+
+/// Why a loss cannot be written as a function.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum FunctionError {
+    /// The settings are not those of a loss, or do not fit the number of classes.
+    #[error(transparent)]
+    Loss(#[from] LossError),
+    /// The function would be too long and its numbers too large.
+    #[error(
+        "k is {k}: a portable function is written for k up to {MAX_K}. The native operator has no \
+         such limit"
+    )]
+    LargeK {
+        /// The k of the loss.
+        k: usize,
+    },
+    /// A setting is too large or too small for an attribute, which is an `f32`.
+    #[error(
+        "{name} is {value:?}, which is not a number of ONNX's attributes (32-bit floating point)"
+    )]
+    Attribute {
+        /// Name of the attribute.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+    },
+}
+
+/// Largest k of a function. Its length grows with k, and its largest numbers with exp(k).
+const MAX_K: usize = 128;
+
+impl OnnxLoss {
+    /// Checks that there is such a loss, and that it can be computed with this number of classes.
+    ///
+    /// # Errors
+    /// What is wrong with the settings.
+    pub fn check(&self, classes: usize) -> Result<(), FunctionError> {
+        let loss = self.operator.loss(self.k, self.tau, self.alpha)?;
+        loss.check_classes(classes)?;
+        let tau = self.operator.has_tau().then_some(("tau", self.tau));
+        let alpha = self.operator.has_alpha().then_some(("alpha", self.alpha));
+        for (name, value) in tau.into_iter().chain(alpha) {
+            let written = value as f32;
+            if !written.is_finite() || (written == 0.0) != (value == 0.0) {
+                return Err(FunctionError::Attribute { name, value });
+            }
+        }
+        Ok(())
+    }
+
+    /// The attributes of a node that calls the operator.
+    pub fn attributes(&self) -> Vec<AttributeProto> {
+        let mut attributes = vec![attribute::int("k", self.k as i64)];
+        if self.operator.has_tau() {
+            attributes.push(attribute::float("tau", self.tau as f32));
+        }
+        if self.operator.has_alpha() {
+            attributes.push(attribute::float("alpha", self.alpha as f32));
+        }
+        attributes.push(attribute::string("reduction", self.reduction_name()));
+        if let Some(label) = self.ignore_index {
+            attributes.push(attribute::int("ignore_index", label));
+        }
+        attributes
+    }
+
+    /// The operator as a function of ONNX's own operators, for scores of this number of classes.
+    ///
+    /// It has all attributes of the operator, but is made for one `k`, one `reduction`, with or without
+    /// `ignore_index`, and with or without the input `weights`: with another `k` its loss is NaN. `tau`,
+    /// `alpha` and the value of `ignore_index` are the caller's choice. It computes in `f32`. A label
+    /// that is no class reads a score that does not exist, which runtimes for the CPU report; scores
+    /// that are not finite give losses that are not.
+    ///
+    /// `opset` is the version of ONNX's operators, 17 to 21.
+    ///
+    /// # Errors
+    /// If there is no such loss for this number of classes, or k is above 128.
+    pub fn function(
+        &self,
+        opset: i64,
+        classes: usize,
+        weighted: bool,
+    ) -> Result<FunctionProto, FunctionError> {
+        self.check(classes)?;
+        if self.k > MAX_K {
+            return Err(FunctionError::LargeK { k: self.k });
+        }
+        let inputs: &[&str] = if weighted {
+            &["scores", "labels", "weights"]
+        } else {
+            &["scores", "labels"]
+        };
+        let outputs = self.operator.outputs();
+        Ok(FunctionProto {
+            name: self.operator.name().to_owned(),
+            input: inputs.iter().map(|&name| name.to_owned()).collect(),
+            output: outputs.iter().map(|&name| name.to_owned()).collect(),
+            attribute: self.attributes().into_iter().map(|a| a.name).collect(),
+            node: self.body(opset, inputs, classes).into_nodes(),
+            doc_string: self.doc(classes),
+            opset_import: vec![OperatorSetIdProto {
+                domain: String::new(),
+                version: opset,
+            }],
+            domain: DOMAIN.to_owned(),
+        })
+    }
+
+    pub(crate) fn doc(&self, classes: usize) -> String {
+        let Self { operator, k, .. } = self;
+        let prob = if operator.outputs().contains(&"prob") {
+            "; prob [N], p = 1/(1 + exp -u) of each sample"
+        } else {
+            ""
+        };
+        format!(
+            "{}. Inputs: scores [N, C], labels [N] (int64 or int32) and, if there are any, weights [C] \
+             of the classes. Outputs: loss, [N] with reduction none, else [1]; grad [N, C], the \
+             derivative of the sum of loss with respect to scores{prob}. Written for k = {k}, \
+             reduction {} and {classes} classes.",
+            operator.description(),
+            self.reduction_name(),
+        )
+    }
+
+    fn reduction_name(&self) -> &'static str {
+        match self.reduction {
+            Reduction::None => "none",
+            Reduction::Sum => "sum",
+            Reduction::Mean => "mean",
+        }
+    }
+
+    fn body(&self, opset: i64, inputs: &[&str], classes: usize) -> Body {
+        let outputs = self.operator.outputs();
+        let mut body = Body::new(opset, inputs.iter().chain(outputs).copied());
+        let mut scores = body.cast("scores_f32", "scores", DataType::Float);
+        let labels = body.cast("labels_i64", "labels", DataType::Int64);
+        let mut label = body.unsqueeze("label", &labels, 1);
+        let (zero, nothing) = (body.int(0), body.float(0.0));
+        let ignored = self.ignore_index.map(|_| {
+            let ignore_index = body.int_attribute("ignore_index");
+            let ignored = body.op("ignored", "Equal", &[&label, &ignore_index]);
+            scores = body.op("scores_f32", "Where", &[&ignored, &nothing, &scores]);
+            label = body.op("label", "Where", &[&ignored, &zero, &label]);
+            ignored
+        });
+        // Labels below 0, which would count from the last class, become ones that are too high.
+        let negative = body.op("negative", "Less", &[&label, &zero]);
+        let high = body.int(i32::MAX.into());
+        label = body.op("label", "Where", &[&negative, &high, &label]);
+        let axis = [attribute::int("axis", 1)];
+        let label_score = body.op_with("label_score", "GatherElements", &[&scores, &label], axis);
+
+        // 1, or NaN if the call has another k.
+        let k = body.int_attribute("k");
+        let own_k = body.int(self.k as i64);
+        let is_own_k = body.op("is_own_k", "Equal", &[&k, &own_k]);
+        let (valid, invalid) = (body.float(1.0), body.float(f32::NAN));
+        let valid = body.op("valid", "Where", &[&is_own_k, &valid, &invalid]);
+
+        let weighted = inputs.contains(&"weights");
+        let weight = weight(&mut body, &label, ignored.as_deref(), weighted);
+        let total = (self.reduction == Reduction::Mean).then(|| match &weight {
+            Some(weight) => body.sum("total", weight, 0),
+            None => {
+                let samples = body.op("samples", "Shape", &["labels"]);
+                body.cast("total", &samples, DataType::Float)
+            }
+        });
+        let mut factor = valid.clone();
+        if let Some(weight) = &weight {
+            factor = body.op("factor", "Mul", &[&factor, weight]);
+        }
+        if let Some(total) = &total {
+            factor = body.op("factor", "Div", &[&factor, total]);
+        }
+        if let Some(ignored) = &ignored {
+            // The total may be 0.
+            factor = body.op("factor", "Where", &[ignored, &nothing, &factor]);
+        }
+
+        let mut batch = Batch {
+            body,
+            scores,
+            label,
+            label_score,
+            factor,
+            classes,
+        };
+        let values = self.values(&mut batch);
+
+        let mut body = batch.body;
+        let mut loss = body.op("losses", "Mul", &[&values.losses, &valid]);
+        if let Some(weight) = &weight {
+            loss = body.op("losses", "Mul", &[&loss, weight]);
+        }
+        if self.reduction != Reduction::None {
+            loss = body.sum("reduced", &loss, 0);
+        }
+        if let Some(total) = &total {
+            loss = body.op("reduced", "Div", &[&loss, total]);
+        }
+        loss = body.squeeze("losses", &loss, 1);
+        body.output("loss", &loss, "scores");
+        body.output("grad", &values.grad, "scores");
+        if let Some(mut prob) = values.prob {
+            prob = body.op("probabilities", "Mul", &[&prob, &valid]);
+            if let Some(ignored) = &ignored {
+                prob = body.op("probabilities", "Where", &[ignored, &nothing, &prob]);
+            }
+            prob = body.squeeze("probabilities", &prob, 1);
+            body.output("prob", &prob, "scores");
+        }
+        body
+    }
+
+    fn values(&self, batch: &mut Batch) -> Values {
+        match self.operator {
+            LossOperator::SmoothTopkSvm => crate::smooth_topk_svm::values(self.k, batch),
+            LossOperator::MaxTopkSvm => crate::hinge::max_topk_svm(self.k, batch),
+            LossOperator::TopkHingeAlpha => crate::hinge::topk_hinge_alpha(self.k, batch),
+            LossOperator::TopkHingeBeta => crate::hinge::topk_hinge_beta(self.k, batch),
+            LossOperator::TruncatedTopkEntropy => {
+                crate::hinge::truncated_topk_entropy(self.k, batch)
+            }
+            LossOperator::Psi5 => crate::hinge::psi5(self.k, batch),
+        }
+    }
+}
+
+/// The weight of each label, 0 where it is ignored, `[N, 1]`; none if all are 1.
+fn weight(body: &mut Body, label: &str, ignored: Option<&str>, weighted: bool) -> Option<String> {
+    let weight = weighted.then(|| {
+        let weights = body.cast("weights_f32", "weights", DataType::Float);
+        body.op("weight", "Gather", &[&weights, label])
+    });
+    let Some(ignored) = ignored else {
+        return weight;
+    };
+    let (nothing, one) = (body.float(0.0), body.float(1.0));
+    let counted = weight.as_deref().unwrap_or(&one);
+    Some(body.op("weight", "Where", &[ignored, &nothing, counted]))
+}
