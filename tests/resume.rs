@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
+use topk_testing::{Requirement, skip};
 
 const KILLS: usize = 15;
 
@@ -202,8 +203,10 @@ fn on_a_full_disk_nothing_is_lost() {
         .arg("mount -t tmpfs tmpfs /mnt")
         .output();
     if !can.is_ok_and(|output| output.status.success()) {
-        println!("SKIPPED: this system lets no user mount a tmpfs (unshare -rm)");
-        return;
+        return skip(
+            Requirement::UserNamespaces,
+            "users cannot mount a tmpfs (with unshare -rm) on this system",
+        );
     }
     let case = Case::new();
     case.finish("whole");

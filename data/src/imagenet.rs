@@ -84,7 +84,6 @@ pub fn validation_number(name: &str) -> Option<usize> {
 mod tests {
     use super::*;
     use std::fs;
-    use std::path::Path;
 
     #[test]
     fn classes_are_found_by_either_number() {
@@ -122,12 +121,9 @@ mod tests {
 
     #[test]
     fn the_table_is_that_of_the_development_kit() {
-        let test = "the_table_is_that_of_the_development_kit";
-        let folder =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/imagenet-labels");
-        if !folder.is_dir() {
-            return topk_testing::skip(test, "../shared/data/imagenet-labels is absent");
-        }
+        let Some(folder) = topk_testing::shared("data/imagenet-labels") else {
+            return;
+        };
         let read = |name| fs::read_to_string(folder.join(name)).unwrap();
         for file in ["synset_words.txt", "LOC_synset_mapping.txt"] {
             let text = read(file);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use topk_data::{Classes, Format, Image, ImageSet, Options, Split, imagenet};
+use topk_testing::shared;
 
 /// A folder with files, whose contents are their names.
 fn folder(files: &[&str]) -> TempDir {
@@ -407,13 +408,13 @@ fn the_hash_is_that_of_names_labels_and_sizes() {
 
 #[test]
 fn labels_of_the_sample_of_imagenet() {
-    let test = "labels_of_the_sample_of_imagenet";
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let sample = shared.join("data/imagenet-sample");
-    let golden = shared.join("golden/imagenet-sample.pillow13.jsonl");
-    let (true, Ok(golden)) = (sample.is_dir(), fs::read_to_string(golden)) else {
-        return topk_testing::skip(test, "../shared/data/imagenet-sample is absent");
+    let (Some(sample), Some(golden)) = (
+        shared("data/imagenet-sample"),
+        shared("golden/imagenet-sample.pillow13.jsonl"),
+    ) else {
+        return;
     };
+    let golden = fs::read_to_string(golden).unwrap();
     let set = open(&sample);
     assert_eq!((set.len(), set.classes()), (300, &Classes::Imagenet));
     let golden: Vec<serde_json::Value> = golden
@@ -446,11 +447,9 @@ fn labels_of_the_sample_of_imagenet() {
 
 #[test]
 fn the_lists_of_imagenet_agree_for_all_images() {
-    let test = "the_lists_of_imagenet_agree_for_all_images";
-    let labels = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/imagenet-labels");
-    if !labels.is_dir() {
-        return topk_testing::skip(test, "../shared/data/imagenet-labels is absent");
-    }
+    let Some(labels) = shared("data/imagenet-labels") else {
+        return;
+    };
     const IMAGES: usize = 50_000;
     let dir = tempfile::tempdir().unwrap();
     for number in 1..=IMAGES {

@@ -2,21 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use lzma_rust2::XzReader;
 use serde_json::{Value, json};
-use topk_testing::skip;
-
-fn shared(test: &str) -> Option<PathBuf> {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    if shared.is_dir() {
-        return Some(shared);
-    }
-    skip(test, "../shared is absent");
-    None
-}
+use topk_testing::shared;
 
 /// The results of all three models.
 fn run(shared: &Path, folder: &Path, flags: &[&str]) -> Value {
@@ -55,7 +46,7 @@ fn run(shared: &Path, folder: &Path, flags: &[&str]) -> Value {
 
 #[test]
 fn predictions_are_those_of_python_image_for_image() {
-    let Some(shared) = shared("predictions_are_those_of_python_image_for_image") else {
+    let Some(shared) = shared("") else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();

@@ -60,7 +60,7 @@ fn the_example_in_python() {
         fs::create_dir_all(&release).unwrap();
         symlink(&built, release.join(library)).unwrap();
         for script in [native, &portable] {
-            let Some(mut python) = python("the_example_in_python", environment) else {
+            let Some(mut python) = python(environment) else {
                 return;
             };
             check(&run(python.args(["-c", script]).current_dir(&folder)));
@@ -90,7 +90,7 @@ fetch("/result", {{ method: "POST", body: document.body.textContent }});
     let site = Site::new()
         .file("/index.html", page)
         .file("/loss.onnx", model);
-    if let Some(printed) = browse("the_example_in_a_browser", &site, "/index.html") {
+    if let Some(printed) = browse(&site, "/index.html") {
         check(&printed);
     }
 }

@@ -110,13 +110,12 @@ fn floats(tensor: &Tensor) -> Vec<f32> {
 
 /// Checks outputs in ONNX Runtime: a line of [`RUN`] for each, its values, and how far off they may be.
 fn check_outputs(
-    test: &str,
     case: &Case,
     expected: &Expected,
     paths: &[&str],
     outputs: &[(String, Vec<f32>, f32)],
 ) {
-    let Some(mut python) = topk_testing::python(test, Environment::OnnxRuntime) else {
+    let Some(mut python) = topk_testing::python(Environment::OnnxRuntime) else {
         return;
     };
     let pixels = serde_json::to_vec(&expected.pixels).unwrap();
@@ -187,13 +186,7 @@ fn heads_compute_what_they_say() {
         losses("inline.onnx"),
     ];
     let paths = ["logits.onnx", "topk.onnx", "loss.onnx", "inline.onnx"];
-    check_outputs(
-        "heads_compute_what_they_say",
-        &case,
-        &expected,
-        &paths,
-        &outputs,
-    );
+    check_outputs(&case, &expected, &paths, &outputs);
 }
 
 #[test]
@@ -235,8 +228,7 @@ fn options_change_how_but_not_what_is_computed() {
         paths.push(path);
     }
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let test = "options_change_how_but_not_what_is_computed";
-    check_outputs(test, &case, &expected, &paths, &outputs);
+    check_outputs(&case, &expected, &paths, &outputs);
     let size = |path: &str| fs::metadata(case.path(path)).unwrap().len() as f64;
     assert!(size("5.onnx") < 0.7 * size("1.onnx"));
 }

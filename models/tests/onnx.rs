@@ -190,9 +190,7 @@ onnx.save(model, sys.argv[2])
 
 #[test]
 fn pythons_onnx_package_accepts_the_file() {
-    let Some(mut python) =
-        topk_testing::python("pythons_onnx_package_accepts_the_file", Environment::Onnx)
-    else {
+    let Some(mut python) = topk_testing::python(Environment::Onnx) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();

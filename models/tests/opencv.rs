@@ -91,13 +91,8 @@ impl Images {
 }
 
 /// What the model does in OpenCV; `None` where that is not at hand.
-fn run_in_opencv(
-    test: &str,
-    model: &Path,
-    images: &Images,
-    outputs: &[&str],
-) -> Option<Vec<Found>> {
-    let mut python = python(test, Environment::OpenCv)?;
+fn run_in_opencv(model: &Path, images: &Images, outputs: &[&str]) -> Option<Vec<Found>> {
+    let mut python = python(Environment::OpenCv)?;
     let path = model.with_extension("images");
     fs::write(&path, &images.bytes).unwrap();
     let printed = run(python
@@ -153,7 +148,6 @@ fn scores(model: &Path, images: &[f32], size: [usize; 2]) -> Vec<f32> {
 
 #[test]
 fn every_family_computes_there_what_it_computes_in_onnx_runtime() {
-    const TEST: &str = "every_family_computes_there_what_it_computes_in_onnx_runtime";
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     for (name, size, gain) in NETWORKS {
@@ -163,7 +157,7 @@ fn every_family_computes_there_what_it_computes_in_onnx_runtime() {
         let images = values("images", shape.iter().product(), -2.0, 2.0);
         let expected = scores(&path, &images, size);
         let images = Images::floats(&shape, &images);
-        let Some(found) = run_in_opencv(TEST, &path, &images, &[LOGITS]) else {
+        let Some(found) = run_in_opencv(&path, &images, &[LOGITS]) else {
             return;
         };
         let errors = found
@@ -251,13 +245,12 @@ impl Bytes {
 
 #[test]
 fn options_of_the_export_make_no_difference() {
-    const TEST: &str = "options_of_the_export_make_no_difference";
     let folder = tempfile::tempdir().unwrap();
     let bytes = Bytes::new(folder.path());
     let path = folder.path().join("model.onnx");
     let run_with = |options: &ExportOptions, outputs: &[&str]| {
         export(bytes.checkpoint.clone(), options, &path).unwrap();
-        run_in_opencv(TEST, &path, &bytes.images(options.image_input), outputs)
+        run_in_opencv(&path, &bytes.images(options.image_input), outputs)
     };
     let plain = ExportOptions::default;
     let keep = ExportOptions {
@@ -297,7 +290,6 @@ fn options_of_the_export_make_no_difference() {
 /// The table in `docs/opencv.md` is no longer true if this fails.
 #[test]
 fn what_does_not_run_is_known() {
-    const TEST: &str = "what_does_not_run_is_known";
     let folder = tempfile::tempdir().unwrap();
     let bytes = Bytes::new(folder.path());
     let path = folder.path().join("model.onnx");
@@ -306,7 +298,7 @@ fn what_does_not_run_is_known() {
         ..ExportOptions::default()
     };
     export(bytes.checkpoint.clone(), &options, &path).unwrap();
-    let Some(found) = run_in_opencv(TEST, &path, &bytes.images(None), &[LOGITS]) else {
+    let Some(found) = run_in_opencv(&path, &bytes.images(None), &[LOGITS]) else {
         return;
     };
     for found in &found {
@@ -332,7 +324,7 @@ fn what_does_not_run_is_known() {
             ..ExportOptions::default()
         };
         export(bytes.checkpoint.clone(), &options, &path).unwrap();
-        let found = run_in_opencv(TEST, &path, &bytes.images(None), &[LOGITS, LOSS]).unwrap();
+        let found = run_in_opencv(&path, &bytes.images(None), &[LOGITS, LOSS]).unwrap();
         for (engine, _, outputs) in found {
             assert!(outputs.is_err(), "{form:?} in the {engine} engine");
         }
@@ -348,8 +340,7 @@ fn example(language: &str) -> &'static str {
 
 #[test]
 fn the_example_of_the_page() {
-    const TEST: &str = "the_example_of_the_page";
-    let Some(mut python) = python(TEST, Environment::OpenCv) else {
+    let Some(mut python) = python(Environment::OpenCv) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();

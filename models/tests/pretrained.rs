@@ -12,7 +12,7 @@ use topk_eval::{Evaluation, Execution, Finished, Model, Plan, labels_of};
 use topk_models::{Checkpoint, ExportOptions, export, images};
 use topk_native::Runtime;
 use topk_onnx::ModelCard;
-use topk_testing::skip;
+use topk_testing::shared;
 use topk_weights::StateDict;
 
 /// The classes that onnxruntime finds in the images with the same weights, in files that others made.
@@ -38,14 +38,9 @@ fn unpacked(file: &Path, folder: &Path) -> PathBuf {
 
 #[test]
 fn real_weights_find_the_same_classes_in_real_images() {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    if !shared.is_dir() {
-        skip(
-            "real_weights_find_the_same_classes_in_real_images",
-            "../shared is absent",
-        );
+    let Some(shared) = shared("") else {
         return;
-    }
+    };
     let golden = golden(&shared);
     let folder = tempfile::tempdir().unwrap();
     for (name, architecture, file) in [

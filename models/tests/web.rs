@@ -14,7 +14,7 @@ use topk_onnx::{ImageInput, Interpolation, Resize};
 use topk_ops::Reduction;
 use topk_ops::operator::LossOperator;
 use topk_ops_onnx::{Form, OnnxLoss};
-use topk_testing::{ONNXRUNTIME_WEB, Site, browse, skip};
+use topk_testing::{ONNXRUNTIME_WEB, Site, browse, shared};
 
 mod card;
 mod from_names;
@@ -74,7 +74,7 @@ impl Page {
     }
 
     /// What is seen on the visits.
-    fn visit(&self, test: &str) -> Option<Vec<Value>> {
+    fn visit(&self) -> Option<Vec<Value>> {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/web");
         let modules = ONNXRUNTIME_WEB.folder().join("node_modules");
         let site = Site::new()
@@ -84,7 +84,7 @@ impl Page {
             .folder("/web/models/", self.models.path())
             .folder("/web/", &page)
             .folder("/bare/", page);
-        let seen: Vec<Value> = serde_json::from_str(&browse(test, &site, "/web.html")?).unwrap();
+        let seen: Vec<Value> = serde_json::from_str(&browse(&site, "/web.html")?).unwrap();
         Some(seen)
     }
 }
@@ -134,7 +134,6 @@ fn crops(size: [usize; 2]) -> BTreeMap<(String, String), Vec<Value>> {
 
 #[test]
 fn classes_are_those_of_onnx_runtime_for_the_pixels_of_pillow() {
-    const TEST: &str = "classes_are_those_of_onnx_runtime_for_the_pixels_of_pillow";
     let mut page = Page::new();
     let plain = ExportOptions::default;
     let input = |input| ExportOptions {
@@ -181,7 +180,7 @@ fn classes_are_those_of_onnx_runtime_for_the_pixels_of_pillow() {
             }
         }
     }
-    let Some(seen) = page.visit(TEST) else {
+    let Some(seen) = page.visit() else {
         return;
     };
     let runtime = Runtime::load().unwrap();
@@ -237,13 +236,14 @@ try {
 
 #[test]
 fn photographs_become_the_pixels_of_pillow() {
-    const TEST: &str = "photographs_become_the_pixels_of_pillow";
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let shared = root.join("../shared");
-    let Ok(golden) = fs::read_to_string(shared.join("golden/imagenet-sample.pillow13.jsonl"))
-    else {
-        return skip(TEST, "../shared is absent");
+    let (Some(golden), Some(images)) = (
+        shared("golden/imagenet-sample.pillow13.jsonl"),
+        shared("data/imagenet-sample"),
+    ) else {
+        return;
     };
+    let golden = fs::read_to_string(golden).unwrap();
     // The first line says how they were made.
     let golden: Vec<Value> = golden
         .lines()
@@ -254,9 +254,9 @@ fn photographs_become_the_pixels_of_pillow() {
     let site = Site::new()
         .file("/hashes.html", HASHES)
         .file("/images.json", serde_json::to_vec(&files).unwrap())
-        .folder("/images/", shared.join("data/imagenet-sample"))
+        .folder("/images/", images)
         .folder("/web/", root.join("examples/web"));
-    let Some(printed) = browse(TEST, &site, "/hashes.html") else {
+    let Some(printed) = browse(&site, "/hashes.html") else {
         return;
     };
     let found: Vec<(u64, u64, String)> = serde_json::from_str(&printed).unwrap();
@@ -321,7 +321,6 @@ const FAULTS: [Fault; 7] = [
 
 #[test]
 fn what_goes_wrong_is_said() {
-    const TEST: &str = "what_goes_wrong_is_said";
     let mut page = Page::new();
     let checkpoint = checkpoint(SMALL, Interpolation::Bilinear);
     let good = onnx_model(checkpoint.clone(), &ExportOptions::default()).unwrap();
@@ -402,7 +401,7 @@ fn what_goes_wrong_is_said() {
     ];
     page.visits.extend(recovers);
 
-    let Some(seen) = page.visit(TEST) else {
+    let Some(seen) = page.visit() else {
         return;
     };
     for (seen, message) in seen.iter().zip(&messages) {

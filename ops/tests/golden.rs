@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use topk_perf::{Bars, Errors, read_cases};
-use topk_testing::skip;
+use topk_testing::shared;
 
 fn check(path: &Path, count: usize) {
     let cases = read_cases(path).unwrap();
@@ -25,10 +25,7 @@ fn smaller_cases() {
 
 #[test]
 fn all_cases() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden/loss.jsonl");
-    if path.exists() {
+    if let Some(path) = shared("golden/loss.jsonl") {
         check(&path, 107);
-    } else {
-        skip("all_cases", &format!("{} is absent", path.display()));
     }
 }

@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::server::{Server, Site};
-use crate::{native, skip};
+use crate::{Requirement, native, skip};
 
-/// A package of npm.
+/// An npm package.
 #[derive(Debug)]
 pub struct WebPackage {
-    /// Its name on the registry.
+    /// The name in the npm registry.
     pub name: &'static str,
-    /// Its version.
+    /// The version.
     pub version: &'static str,
 }
 
@@ -29,16 +29,16 @@ pub const ONNXRUNTIME_WEB: WebPackage = WebPackage {
 };
 
 impl WebPackage {
-    /// The folder that npm installs into.
+    /// The folder that npm installs it into.
     pub fn folder(&self) -> PathBuf {
         native()
             .join("web")
             .join(format!("{}-{}", self.name, self.version))
     }
 
-    /// Whether the package is there.
+    /// Whether the package is installed.
     ///
-    /// The folder gets its name when all is in it.
+    /// The folder is renamed to its final name once the installation is complete.
     pub fn is_installed(&self) -> bool {
         self.folder().is_dir()
     }
@@ -52,41 +52,57 @@ impl WebPackage {
     }
 }
 
-/// How long a page may take.
+/// Time limit for a page.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// Opens a page of a site in headless Chromium, with `onnxruntime-web` under `/ort/`, and returns
-/// what the page, a file whose name ends in `.html`, posts to `/result`. `None`, after saying that `test` is skipped, where there is
-/// no Chromium or no `onnxruntime-web`.
+/// Opens a page of a site in headless Chromium and returns what the page posts to `/result`.
+///
+/// `page` is the path of a file whose name ends in `.html`; `onnxruntime-web` is served under
+/// `/ort/`. Returns `None`, after a call of [`skip`], if Chromium or `onnxruntime-web` is not
+/// installed.
 ///
 /// # Panics
 ///
-/// If the page posts to `/error`, with the text, or nothing within a minute, with what the browser
-/// wrote to its console.
-pub fn browse(test: &str, site: &Site, page: &str) -> Option<String> {
+/// If the page posts to `/error`, with the text that it posts; or if it posts nothing within a minute,
+/// with the browser's console log.
+pub fn browse(site: &Site, page: &str) -> Option<String> {
     if !ONNXRUNTIME_WEB.is_installed() {
         skip(
-            test,
-            "no onnxruntime-web: `cargo xtask test` fetches it where there is npm",
+            Requirement::Browser,
+            "onnxruntime-web is not installed: run `cargo xtask test`, which installs it with npm",
         );
         return None;
     }
     let site = site.clone().folder("/ort/", ONNXRUNTIME_WEB.dist());
-    browse_alone(test, site, page)
+    browse_alone(site, page)
 }
 
-/// [`browse`] without `onnxruntime-web`, which then need not be there.
-pub fn browse_alone(test: &str, site: Site, page: &str) -> Option<String> {
-    let Some(program) = CHROMIUM.iter().find_map(|name| on_path(name)) else {
-        skip(test, &format!("none of {} found", CHROMIUM.join(", ")));
-        return None;
-    };
+/// Like [`browse`], but without `onnxruntime-web`, which need not be installed.
+pub fn browse_alone(site: Site, page: &str) -> Option<String> {
+    let program = chromium_or_skip()?;
     let result = open(&program, site, page, TIME_LIMIT);
     Some(result.unwrap_or_else(|message| panic!("{message}")))
 }
 
-/// The names that Chromium has.
+/// The names of Chromium's program.
 const CHROMIUM: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+
+/// The path of Chromium's program, or of Chrome's; `None` if none is installed.
+pub fn chromium() -> Option<PathBuf> {
+    CHROMIUM.iter().find_map(|name| on_path(name))
+}
+
+fn chromium_or_skip() -> Option<PathBuf> {
+    let program = chromium();
+    if program.is_none() {
+        let names = CHROMIUM.join(", ");
+        skip(
+            Requirement::Browser,
+            &format!("Chromium is not installed (none of {names} found)"),
+        );
+    }
+    program
+}
 
 fn on_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
@@ -105,7 +121,7 @@ fn open(program: &Path, site: Site, page: &str, limit: Duration) -> Result<Strin
             return outcome.map_err(|error| format!("the page {page} failed: {error}"));
         }
         let when = if !running {
-            "before the browser ended".to_owned()
+            "before the browser exited".to_owned()
         } else if Instant::now() > end {
             format!("within {} s", limit.as_secs())
         } else {
@@ -116,10 +132,10 @@ fn open(program: &Path, site: Site, page: &str, limit: Duration) -> Result<Strin
     }
 }
 
-/// A running Chromium; it ends when dropped, and leaves nothing.
+/// A running Chromium. Dropping it ends all its processes and removes its files.
 struct Chromium {
     process: Child,
-    /// Its home and its folder for temporary files, with its profile and log.
+    /// Its home directory and folder for temporary files, with its profile and log.
     home: TempDir,
 }
 
@@ -132,13 +148,13 @@ impl Chromium {
         command
             .args(["--headless=new", "--disable-gpu", "--no-first-run"])
             .arg("--disable-background-networking")
-            // Else a service of the desktop is asked for a password.
+            // Otherwise the desktop's password service asks for a password.
             .arg("--password-store=basic")
-            // What scripts write to the console.
+            // Include what scripts write to the console.
             .arg("--enable-logging=stderr")
             .arg(format!("--user-data-dir={}", profile.display()));
         if fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
-            // Chromium does not start as root with its sandbox.
+            // Chromium refuses to start its sandbox as root.
             command.arg("--no-sandbox");
         }
         let process = command
@@ -170,12 +186,14 @@ impl Drop for Chromium {
         let _ = self.process.kill();
         let _ = self.process.wait();
         let home = self.home.path();
-        // Chromium's other processes end when they miss the first, and may write files until then.
+        // Chromium's other processes end once they notice that the first one has ended, and may write
+        // files until then.
         wait_until(Duration::from_secs(10), || processes_naming(home) == 0);
     }
 }
 
-/// How many processes have a path among their arguments, as all of Chromium's have its home.
+/// The number of processes with `path` in their arguments. All of Chromium's processes have its home
+/// directory there.
 fn processes_naming(path: &Path) -> usize {
     let path = path.to_string_lossy();
     let Ok(processes) = fs::read_dir("/proc") else {
@@ -187,7 +205,7 @@ fn processes_naming(path: &Path) -> usize {
         .count()
 }
 
-/// Whether a condition comes true within a time.
+/// Waits for a condition; returns whether it became true within the limit.
 fn wait_until(limit: Duration, condition: impl Fn() -> bool) -> bool {
     let end = Instant::now() + limit;
     while !condition() {
@@ -212,21 +230,21 @@ mod tests {
     }
 
     #[test]
-    fn the_result_of_a_page_comes_back() {
+    fn the_result_of_a_page_is_returned() {
         let script = "
             const text = await (await fetch('data.json')).json();
             fetch('/result', { method: 'POST', body: text + crossOriginIsolated });
         ";
         let site = site(script).file("/data.json", "\"isolated: \"");
-        if let Some(result) = browse_alone("the_result_of_a_page_comes_back", site, "/index.html") {
+        if let Some(result) = browse_alone(site, "/index.html") {
             assert_eq!(result, "isolated: true");
         }
     }
 
     #[test]
-    fn a_page_that_fails_says_why() {
-        let Some(program) = CHROMIUM.iter().find_map(|name| on_path(name)) else {
-            return skip("a_page_that_fails_says_why", "no Chromium found");
+    fn the_error_of_a_page_is_reported() {
+        let Some(program) = chromium_or_skip() else {
+            return;
         };
         let open =
             |script: &str, limit| open(&program, site(script), "/index.html", limit).unwrap_err();
@@ -242,12 +260,9 @@ mod tests {
     }
 
     #[test]
-    fn chromium_leaves_neither_files_nor_processes() {
-        let Some(program) = CHROMIUM.iter().find_map(|name| on_path(name)) else {
-            return skip(
-                "chromium_leaves_neither_files_nor_processes",
-                "no Chromium found",
-            );
+    fn no_files_or_processes_of_chromium_remain() {
+        let Some(program) = chromium_or_skip() else {
+            return;
         };
         let chromium = Chromium::start(&program, "about:blank").unwrap();
         let home = chromium.home.path().to_owned();
@@ -259,12 +274,12 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_onnxruntime_web() {
+    fn a_page_can_import_onnxruntime_web() {
         let script = "
             import * as ort from '/ort/ort.wasm.min.mjs';
             fetch('/result', { method: 'POST', body: ort.env.versions.web });
         ";
-        let version = browse("a_page_has_onnxruntime_web", &site(script), "/index.html");
+        let version = browse(&site(script), "/index.html");
         assert!(version.is_none_or(|version| version == ONNXRUNTIME_WEB.version));
     }
 }

@@ -1,50 +1,56 @@
-//! What the tests of several crates share: Python environments with other runtimes, a headless
-//! browser, the golden values, and how much memory a test takes.
+//! Shared by the tests of several crates: Python environments with other runtimes, a headless
+//! browser, the golden values of the losses, and the memory use of a process.
 //!
-//! `cargo xtask test` fetches what is needed. A test that lacks something says so with [`skip`] and
-//! passes.
+//! `cargo xtask test` installs what the tests need. A test whose [`Requirement`] is not met calls
+//! [`skip`] and returns.
 
 mod browser;
 mod python;
 mod server;
+mod skip;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-pub use browser::{ONNXRUNTIME_WEB, WebPackage, browse, browse_alone};
+pub use browser::{ONNXRUNTIME_WEB, WebPackage, browse, browse_alone, chromium};
 pub use python::{Environment, Packages, python, run};
 pub use server::Site;
+pub use skip::{Requirement, SKIP_LOG, Skip, skip};
 
-/// Says on standard error that `test`, or a part of it, was not run, and why.
-pub fn skip(test: &str, why: &str) {
-    // Not `eprintln!`, which the test harness captures.
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
-}
-
-/// The exact values of the loss: the full list where it is present beside the repository, else the
-/// smaller one in it.
-pub fn golden(test: &str) -> PathBuf {
-    let all = root().join("../shared/golden/loss.jsonl");
-    if all.is_file() {
-        return all;
+/// A file or folder in `../shared`, which holds test data that is too large for the repository; the
+/// folder itself if `path` is empty. `None`, after a call of [`skip`], if it does not exist.
+pub fn shared(path: &str) -> Option<PathBuf> {
+    let full = shared_folder().join(path);
+    if full.exists() {
+        return Some(full);
     }
-    skip(
-        test,
-        "only the smaller list of golden values is read: ../shared/golden is absent",
-    );
-    root().join("ops/tests/data/loss.jsonl")
+    let name = format!("../shared/{path}");
+    let name = name.trim_end_matches('/');
+    skip(Requirement::Shared, &format!("{name} does not exist"));
+    None
 }
 
-/// Resident memory of this process, in bytes, to some MiB.
+/// The folder `../shared`, which need not exist.
+pub fn shared_folder() -> PathBuf {
+    root().join("../shared")
+}
+
+/// A file with exact values of the losses: the full list from `../shared/golden`. If that does not
+/// exist, this calls [`skip`] and returns the shorter list in the repository.
+pub fn golden() -> PathBuf {
+    shared("golden/loss.jsonl").unwrap_or_else(|| root().join("ops/tests/data/loss.jsonl"))
+}
+
+/// The resident memory of this process in bytes, accurate to a few MiB.
 ///
 /// # Panics
-/// Elsewhere than on Linux.
+///
+/// On systems other than Linux.
 pub fn resident() -> usize {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux says it there");
+    let status = fs::read_to_string("/proc/self/status").expect("Linux has /proc/self/status");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
-    1024 * kib.expect("a number of KiB")
+    1024 * kib.expect("VmRSS is a number of KiB")
 }
 
 /// The repository's folder.
@@ -54,7 +60,7 @@ fn root() -> &'static Path {
         .expect("testing is a folder of the workspace")
 }
 
-/// Where what `cargo xtask` fetches lies.
+/// The folder in which `cargo xtask` installs libraries and packages.
 fn native() -> PathBuf {
     root().join(".native")
 }
@@ -64,8 +70,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_always_golden_values() {
-        let path = golden("there_are_always_golden_values");
+    fn golden_values_are_always_available() {
+        let path = golden();
         let text = fs::read_to_string(path).unwrap();
         assert!(text.lines().count() >= 72);
     }

@@ -1,5 +1,5 @@
-//! Python environments: folders of packages in `.native/python`, each filled once and used by
-//! naming several in `PYTHONPATH`.
+//! Python environments: folders of packages in `.native/python`, each installed once and listed in
+//! `PYTHONPATH`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,32 +7,31 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::{native, skip};
+use crate::{Requirement, native, skip};
 
-/// What a Python script can import. Each environment has `onnx` and `numpy`.
+/// The packages that a Python script can import. Each environment has `onnx` and `numpy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Environment {
-    /// Nothing else: the checker, shape inference and `ReferenceEvaluator`.
+    /// Only those two: the checker, shape inference and `ReferenceEvaluator`.
     Onnx,
-    /// ONNX Runtime of the version that this project is built for.
+    /// ONNX Runtime in the version that this project supports.
     OnnxRuntime,
-    /// The newest ONNX Runtime.
+    /// The latest ONNX Runtime.
     OnnxRuntimeNewest,
-    /// OpenVINO, an engine that is not ONNX Runtime.
+    /// OpenVINO, an inference engine independent of ONNX Runtime.
     OpenVino,
-    /// OpenCV, whose DNN module has two engines of its own.
+    /// OpenCV, whose DNN module has two inference engines.
     OpenCv,
     /// TensorBoard, to read event files.
     TensorBoard,
 }
 
-/// Python packages that lie in one folder.
+/// Python packages installed in one folder.
 #[derive(Debug)]
 pub struct Packages {
-    /// Name of the folder.
+    /// The name of the folder.
     pub name: &'static str,
-    /// The packages, as pip takes them: all that a script needs, so that pip need not look for
-    /// what they depend on.
+    /// The packages in pip's syntax, with all their dependencies, so that pip need not resolve any.
     pub requirements: &'static [&'static str],
 }
 
@@ -83,9 +82,9 @@ impl Packages {
         &TENSORBOARD,
     ];
 
-    /// The folder of the packages for the `python3` at hand; `None` if there is none.
+    /// The folder of these packages for the installed `python3`; `None` if Python is not installed.
     ///
-    /// Packages with compiled parts fit one version of Python only.
+    /// Packages with compiled extensions work with one version of Python only.
     pub fn folder(&self) -> Option<PathBuf> {
         static TAG: OnceLock<Option<String>> = OnceLock::new();
         let tag = TAG.get_or_init(|| {
@@ -104,17 +103,15 @@ impl Packages {
         )
     }
 
-    /// The file of the folder that says what is in it: the requirements, one a line.
-    ///
-    /// A folder gets its name when all is in it, so one without this file has another origin.
+    /// The file that lists the folder's packages, one requirement per line.
     pub const STAMP: &str = "installed";
 
-    /// What [`Packages::STAMP`] says.
+    /// The content of [`Packages::STAMP`].
     pub fn stamp(&self) -> String {
         self.requirements.join("\n")
     }
 
-    /// Whether the folder is there, with these packages.
+    /// Whether exactly these packages are installed.
     pub fn are_installed(&self) -> bool {
         self.folder()
             .and_then(|folder| fs::read_to_string(folder.join(Self::STAMP)).ok())
@@ -135,7 +132,7 @@ impl Environment {
         }
     }
 
-    /// The value of `PYTHONPATH`; `None` if a part is not installed.
+    /// The value of `PYTHONPATH`; `None` if a package is not installed.
     fn path(self) -> Option<OsString> {
         let folders: Option<Vec<PathBuf>> = self
             .packages()
@@ -148,11 +145,16 @@ impl Environment {
     }
 }
 
-/// `python3` with the packages of an environment; `None`, after saying that `test` is skipped, if
-/// they are not installed.
-pub fn python(test: &str, environment: Environment) -> Option<Command> {
+/// `python3` with the packages of an environment; `None`, after a call of [`skip`], if they are not
+/// installed.
+pub fn python(environment: Environment) -> Option<Command> {
     let Some(path) = environment.path() else {
-        skip(test, "run `cargo xtask test`, which fetches what it needs");
+        skip(
+            Requirement::Python,
+            &format!(
+                "the Python packages for {environment:?} are not installed: run `cargo xtask test`"
+            ),
+        );
         return None;
     };
     let mut command = Command::new("python3");
@@ -160,11 +162,11 @@ pub fn python(test: &str, environment: Environment) -> Option<Command> {
     Some(command)
 }
 
-/// Runs a command to its end and returns what it printed.
+/// Runs a command and returns its standard output.
 ///
 /// # Panics
 ///
-/// If the command fails, with what it wrote to standard error.
+/// If the command fails, with its standard error in the message.
 pub fn run(command: &mut Command) -> String {
     let output = command
         .output()
@@ -176,7 +178,7 @@ pub fn run(command: &mut Command) -> String {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
-    String::from_utf8(output.stdout).expect("what it prints is text")
+    String::from_utf8(output.stdout).expect("the output is UTF-8")
 }
 
 #[cfg(test)]
@@ -193,8 +195,7 @@ mod tests {
             (Environment::OpenCv, "cv2"),
             (Environment::TensorBoard, "tensorboard"),
         ] {
-            let Some(mut python) = python("each_environment_has_its_own_version", environment)
-            else {
+            let Some(mut python) = python(environment) else {
                 return;
             };
             let own = environment.packages().last().unwrap().requirements[0];
@@ -210,7 +211,7 @@ print(packages.version('{name}'))"
 
     #[test]
     #[should_panic(expected = "no good")]
-    fn what_a_failed_script_says_is_seen() {
+    fn the_error_of_a_failed_script_is_shown() {
         run(Command::new("sh").args(["-c", "echo no good >&2; exit 1"]));
     }
 }

@@ -1,4 +1,4 @@
-//! A server for one page: files by GET, the page's result by POST.
+//! An HTTP server for one page: serves files on GET and receives the page's result by POST.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Files under the paths at which a browser finds them.
+/// The files of a web site with their paths.
 #[derive(Clone, Debug, Default)]
 pub struct Site {
     files: Vec<(String, Vec<u8>)>,
@@ -18,7 +18,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// A site without any file.
+    /// A site without files.
     pub fn new() -> Self {
         Self::default()
     }
@@ -29,13 +29,13 @@ impl Site {
         self
     }
 
-    /// Adds what is in a folder, under a path such as `/models/`.
+    /// Adds the files of a folder, under a path such as `/models/`.
     pub fn folder(mut self, path: &str, folder: impl Into<PathBuf>) -> Self {
         self.folders.push((path.to_owned(), folder.into()));
         self
     }
 
-    /// The content at a path; `None` if there is none. No path leads out of a folder.
+    /// The content at a path; `None` if there is none. Paths cannot leave a folder.
     fn read(&self, path: &str) -> Option<Vec<u8>> {
         if let Some((_, content)) = self.files.iter().find(|(name, _)| name == path) {
             return Some(content.clone());
@@ -51,10 +51,10 @@ impl Site {
     }
 }
 
-/// What a page says of its run: the result, or what went wrong.
+/// What a page posts: its result, or its error message.
 pub(crate) type Outcome = Result<String, String>;
 
-/// A running server; it ends when dropped.
+/// A running server; dropping it stops the server.
 pub(crate) struct Server {
     address: SocketAddr,
     outcomes: Receiver<Outcome>,
@@ -85,7 +85,7 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    /// What a page has posted, waiting for it for some time.
+    /// The next posted outcome, if one arrives within `wait`.
     pub(crate) fn outcome(&self, wait: Duration) -> Option<Outcome> {
         self.outcomes.recv_timeout(wait).ok()
     }
@@ -94,7 +94,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Release);
-        // The thread waits for a connection.
+        // Wake the thread, which is waiting for a connection.
         let _ = TcpStream::connect(self.address);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -109,13 +109,13 @@ fn serve(listener: &TcpListener, site: Arc<Site>, outcomes: &Sender<Outcome>, en
         }
         if let Ok(stream) = stream {
             let (site, outcomes) = (site.clone(), outcomes.clone());
-            // A browser opens several connections at once, and some without using them.
+            // Browsers open several connections at once and leave some unused.
             thread::spawn(move || answer(stream, &site, &outcomes));
         }
     }
 }
 
-/// Longer than a browser leaves a connection open that it does not use.
+/// Longer than browsers keep unused connections open.
 const READ_LIMIT: Duration = Duration::from_secs(60);
 
 /// Answers one request.
@@ -139,7 +139,7 @@ fn answer(mut stream: TcpStream, site: &Site, outcomes: &Sender<Outcome>) -> io:
         }
         _ => ("404 Not Found", "", Vec::new()),
     };
-    // The two Cross-Origin headers are what WebAssembly with threads needs.
+    // Multi-threaded WebAssembly needs the two Cross-Origin headers.
     write!(
         stream,
         "HTTP/1.1 {status}\r\n\
@@ -209,7 +209,7 @@ impl Request {
 mod tests {
     use super::*;
 
-    /// The answer to a request, head and content.
+    /// Sends a request and returns the head and the content of the answer.
     fn ask(server: &Server, request: &str) -> (String, String) {
         let mut stream = TcpStream::connect(server.address).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_in_the_site_is_served() {
+    fn only_files_of_the_site_are_served() {
         let outer = tempfile::tempdir().unwrap();
         fs::write(outer.path().join("secret"), "secret").unwrap();
         let inner = outer.path().join("inner");
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_posted_is_the_outcome() {
+    fn posted_texts_are_outcomes() {
         let server = Server::start(Site::new()).unwrap();
         let post = |path: &str, body: &str| {
             let length = body.len();
@@ -287,12 +287,12 @@ mod tests {
             server.outcome(Duration::from_secs(10)),
             Some(Err("bad".to_owned()))
         );
-        assert!(post("/elsewhere", "text").starts_with("HTTP/1.1 404 "));
+        assert!(post("/other", "text").starts_with("HTTP/1.1 404 "));
         assert_eq!(server.outcome(Duration::ZERO), None);
     }
 
     #[test]
-    fn a_connection_that_says_nothing_does_not_hold_others_up() {
+    fn a_silent_connection_does_not_block_others() {
         let server = Server::start(Site::new().file("/a", "a")).unwrap();
         let _silent = TcpStream::connect(server.address).unwrap();
         assert_eq!(ask(&server, "GET /a HTTP/1.1\r\n\r\n").1, "a");

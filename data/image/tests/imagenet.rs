@@ -1,21 +1,11 @@
 //! Pixels of real images against those of torchvision on Pillow 12 and 13.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use topk_image::{Interpolation, Limits, Pillow, Preprocessing, Preprocessor, decode};
-use topk_testing::skip;
-
-fn shared(test: &str) -> Option<PathBuf> {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
-    if shared.is_dir() {
-        return Some(shared);
-    }
-    skip(test, "../shared is absent");
-    None
-}
+use topk_testing::shared;
 
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
@@ -24,8 +14,8 @@ fn sha256(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn pixels_agree(test: &str, pillow: Pillow, golden: &str) {
-    let Some(shared) = shared(test) else { return };
+fn pixels_agree(pillow: Pillow, golden: &str) {
+    let Some(shared) = shared("") else { return };
     let golden = fs::read_to_string(shared.join("golden").join(golden)).unwrap();
     let preprocessing = Preprocessing {
         pillow,
@@ -68,18 +58,10 @@ fn pixels_agree(test: &str, pillow: Pillow, golden: &str) {
 
 #[test]
 fn pixels_are_those_of_pillow_12() {
-    pixels_agree(
-        "pixels_are_those_of_pillow_12",
-        Pillow::V12,
-        "imagenet-sample.pillow12.jsonl",
-    );
+    pixels_agree(Pillow::V12, "imagenet-sample.pillow12.jsonl");
 }
 
 #[test]
 fn pixels_are_those_of_pillow_13() {
-    pixels_agree(
-        "pixels_are_those_of_pillow_13",
-        Pillow::V13,
-        "imagenet-sample.pillow13.jsonl",
-    );
+    pixels_agree(Pillow::V13, "imagenet-sample.pillow13.jsonl");
 }

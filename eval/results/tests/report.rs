@@ -244,8 +244,7 @@ fn in_a_browser_tables_are_sorted_and_no_other_script_runs() {
     let site = Site::new()
         .file("/index.html", VISIT)
         .file("/report.html", html);
-    let test = "in_a_browser_tables_are_sorted_and_no_other_script_runs";
-    let Some(found) = browse_alone(test, site, "/index.html") else {
+    let Some(found) = browse_alone(site, "/index.html") else {
         return;
     };
     let found: serde_json::Value = serde_json::from_str(&found).unwrap();

@@ -1,10 +1,11 @@
 //! What PyTorch wrote is read; see `data/make_pytorch_files.py`.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use lzma_rust2::XzReader;
 use serde_json::Value as Json;
 use topk_weights::{FormatError, StateDict, Tensor, Value};
 
@@ -146,25 +147,12 @@ fn weights_that_are_not_finite_are_refused() {
 
 #[test]
 fn a_whole_resnet_is_the_same_in_both_formats() {
-    let test = "a_whole_resnet_is_the_same_in_both_formats";
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/models");
     let folder = tempfile::tempdir().unwrap();
     let read = |extension: &str| {
-        let packed = shared.join(format!("resnet18_pqf.{extension}.xz"));
-        if !packed.is_file() {
-            topk_testing::skip(test, &format!("{} is absent", packed.display()));
-            return None;
-        }
-        let output = Command::new("xz").arg("-dc").arg(&packed).output();
-        let output = match output {
-            Ok(output) if output.status.success() => output,
-            _ => {
-                topk_testing::skip(test, "xz cannot be run");
-                return None;
-            }
-        };
+        let packed = topk_testing::shared(&format!("models/resnet18_pqf.{extension}.xz"))?;
         let path = folder.path().join("weights");
-        fs::write(&path, output.stdout).unwrap();
+        let mut reader = XzReader::new(BufReader::new(File::open(packed).unwrap()), false);
+        io::copy(&mut reader, &mut File::create(&path).unwrap()).unwrap();
         Some(StateDict::read(&path).unwrap())
     };
     let (Some(pth), Some(safetensors)) = (read("pth"), read("safetensors")) else {

@@ -36,7 +36,7 @@ const ENGINES: [(Environment, Engine, &[Form]); 4] = [
 ];
 
 /// Runs the cases in all engines.
-fn check(test: &str, cases: &BTreeMap<String, Case>) {
+fn check(cases: &BTreeMap<String, Case>) {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str, form: Form| folder.path().join(format!("{name}.{form:?}"));
     for (name, case) in cases {
@@ -45,7 +45,7 @@ fn check(test: &str, cases: &BTreeMap<String, Case>) {
         }
     }
     for (environment, engine, forms) in ENGINES {
-        let Some(mut python) = python(test, environment) else {
+        let Some(mut python) = python(environment) else {
             continue;
         };
         let folders: Vec<PathBuf> = forms
@@ -77,23 +77,21 @@ fn check_errors(engine: &str, cases: impl IntoIterator<Item = (String, Vec<f64>)
     println!("{engine}: {count} models, largest errors {loss:e} {grad:e} {prob:e}");
 }
 
-/// The exact values that are at hand, by number.
-fn golden_cases(test: &str) -> BTreeMap<String, Case> {
-    let cases = Case::golden(&golden(test)).unwrap();
+/// The available golden values, by number.
+fn golden_cases() -> BTreeMap<String, Case> {
+    let cases = Case::golden(&golden()).unwrap();
     let names = (0..).map(|i| format!("{i:03}"));
     names.zip(cases).collect()
 }
 
 #[test]
 fn golden_values() {
-    const TEST: &str = "golden_values";
-    check(TEST, &golden_cases(TEST));
+    check(&golden_cases());
 }
 
 #[test]
 fn in_a_browser() {
-    const TEST: &str = "in_a_browser";
-    let mut cases = golden_cases(TEST);
+    let mut cases = golden_cases();
     cases.extend(published());
     let folder = tempfile::tempdir().unwrap();
     for (name, case) in &cases {
@@ -116,7 +114,7 @@ fn in_a_browser() {
         .file("/portable.html", include_str!("portable.html"))
         .file("/cases.json", serde_json::to_vec(&list).unwrap())
         .folder("/models/", folder.path());
-    if let Some(printed) = browse(TEST, &site, "/portable.html") {
+    if let Some(printed) = browse(&site, "/portable.html") {
         let errors: Vec<Vec<f64>> = serde_json::from_str(&printed).unwrap();
         assert_eq!(errors.len(), cases.len());
         check_errors("onnxruntime-web", cases.into_keys().zip(errors));
@@ -181,7 +179,7 @@ fn every_operator_with_every_option() {
             }
         }
     }
-    check("every_operator_with_every_option", &cases);
+    check(&cases);
 }
 
 /// The cases that are in the repository for other projects' test suites.
@@ -278,8 +276,7 @@ print("done")
 
 #[test]
 fn bad_labels_are_errors_and_another_k_is_nan() {
-    const TEST: &str = "bad_labels_are_errors_and_another_k_is_nan";
-    let Some(mut python) = python(TEST, Environment::OnnxRuntime) else {
+    let Some(mut python) = python(Environment::OnnxRuntime) else {
         return;
     };
     let (_, case) = case(

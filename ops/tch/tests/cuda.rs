@@ -7,6 +7,7 @@ use topk_ops::{
     TruncatedTopkEntropy,
 };
 use topk_ops_tch::{TensorLoss, loss, select_device};
+use topk_testing::{Requirement, skip};
 
 fn family(k: usize, classes: usize) -> Result<Vec<Box<dyn TensorLoss>>, LossError> {
     let margins = (0..classes).map(|class| 0.01 * class as f64).collect();
@@ -45,8 +46,7 @@ fn step(
 fn losses_on_a_gpu_are_those_on_the_cpu() {
     let device = select_device(topk_native::Device::Auto).unwrap();
     if device == Device::Cpu {
-        topk_testing::skip("losses_on_a_gpu_are_those_on_the_cpu", "there is no GPU");
-        return;
+        return skip(Requirement::Gpu, "no GPU was found");
     }
     let (samples, classes) = (32, 1000);
     tch::manual_seed(0);

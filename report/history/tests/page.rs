@@ -185,7 +185,7 @@ fn in_a_browser_it_fits_a_telephone() {
     let site = Site::new()
         .file("/index.html", VISIT)
         .file("/run.html", run_page(&plan(30).run(30)));
-    let Some(found) = browse_alone("in_a_browser_it_fits_a_telephone", site, "/index.html") else {
+    let Some(found) = browse_alone(site, "/index.html") else {
         return;
     };
     let found: serde_json::Value = serde_json::from_str(&found).unwrap();

@@ -45,7 +45,7 @@ print(json.dumps({
 
 #[test]
 fn a_resumed_run_is_one_curve() {
-    let Some(mut python) = python("a_resumed_run_is_one_curve", Environment::TensorBoard) else {
+    let Some(mut python) = python(Environment::TensorBoard) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@ struct Probability {
 
 #[test]
 fn golden_values() {
-    let path = topk_testing::golden("golden_values");
+    let path = topk_testing::golden();
     let cases = read_cases(&path).unwrap();
     let text = std::fs::read_to_string(path).unwrap();
     assert_eq!(cases.len(), text.lines().count());

@@ -10,8 +10,7 @@ use crate::sessions::library;
 
 #[test]
 fn golden_values_in_python_are_those_of_rust() {
-    const TEST: &str = "golden_values_in_python_are_those_of_rust";
-    let mut cases: Vec<Case> = Case::golden(&golden(TEST))
+    let mut cases: Vec<Case> = Case::golden(&golden())
         .unwrap()
         .into_iter()
         .map(|case| Case::new(case.loss, case.classes, case.scores, case.labels, None))
@@ -43,7 +42,7 @@ fn golden_values_in_python_are_those_of_rust() {
         case.write(folder, Form::Native);
     }
     for environment in [Environment::OnnxRuntime, Environment::OnnxRuntimeNewest] {
-        let Some(mut python) = python(TEST, environment) else {
+        let Some(mut python) = python(environment) else {
             continue;
         };
         let engine = Engine::OnnxRuntimeWith(&library());
