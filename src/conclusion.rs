@@ -7,10 +7,9 @@ use topk_eval::{
     Crops, Evaluation, EvaluationError, Execution, Finished, Model, ModelError, OnError, Plan,
     Provider, Wishes, labels_of,
 };
-use topk_history::Checkpoint as Best;
+use topk_history::{Accuracy, Checkpoint as Best};
 use topk_models::{Checkpoint, CheckpointError, ExportError, ExportOptions, export};
 use topk_native::{Device, Runtime};
-use topk_ops::accuracy::Accuracy;
 use topk_results::{FailurePolicy, FileError};
 
 use crate::config::{Config, OnBad};

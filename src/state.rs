@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use tch::no_grad;
 use thiserror::Error;
+use topk_history::Accuracy;
 use topk_models::{LoadError, tensor_of, weight_of};
-use topk_ops::accuracy::Accuracy;
 use topk_weights::{StateDict, Tensor, TensorError, Value, WeightsError};
 
 use crate::learner::Learner;

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use tch::Device;
-use topk_history::{BEST1, BESTK, End, Epoch, EpochTime, Event, EventWriter, Run, Start, run_page};
+use topk_history::{
+    Accuracy, BEST1, BESTK, End, Epoch, EpochTime, Event, EventWriter, Run, Start, run_page,
+};
 use topk_libtorch::use_caching_allocator;
 use topk_models::{Checkpoint, Network, architecture};
 use topk_native::Runtime;
 use topk_onnx::{Interpolation, ModelCard, Resize, Training};
-use topk_ops::accuracy::Accuracy;
 use topk_ops_tch::select_device;
 use topk_weights::StateDict;
 

@@ -12,10 +12,11 @@ use tch::{Kind, Tensor, no_grad};
 use tempfile::TempDir;
 use topk_data::{Image, ImageSet, Options};
 use topk_eval::{Evaluation, Execution, Finished, InputTensor, Model, Plan, labels_of};
+use topk_history::Accuracy;
 use topk_image::Normalization;
 use topk_models::{Checkpoint, Mode, Network};
 use topk_native::Runtime;
-use topk_ops::accuracy::{Accuracy, label_ranks};
+use topk_ops::accuracy::label_ranks;
 
 const K: usize = 5;
 const EPOCHS: usize = 10;

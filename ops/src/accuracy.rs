@@ -1,4 +1,4 @@
-//! Top-k accuracy: the fraction of samples whose label is among the k highest scores.
+//! Ranks of labels: a sample counts for top-k accuracy if the rank of its label is below k.
 
 use crate::Score;
 
@@ -37,40 +37,6 @@ pub fn label_ranks<T: Score>(scores: &[T], labels: &[i64]) -> Result<Vec<usize>,
         .collect()
 }
 
-/// Number of samples that a classifier gets right.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
-pub struct Accuracy {
-    /// Samples judged.
-    pub images: usize,
-    /// Those whose label has the highest score.
-    pub top1_correct: usize,
-    /// Those whose label is among the k highest scores.
-    pub topk_correct: usize,
-}
-
-impl Accuracy {
-    /// Counts the samples whose rank (see [`label_rank`]) is below 1 and below `k`.
-    pub fn of(ranks: &[usize], k: usize) -> Self {
-        let below = |k| ranks.iter().filter(|&&rank| rank < k).count();
-        Self {
-            images: ranks.len(),
-            top1_correct: below(1),
-            topk_correct: below(k),
-        }
-    }
-
-    /// Top-1 accuracy, 0 to 1; NaN if there are no samples.
-    pub fn top1(&self) -> f64 {
-        self.top1_correct as f64 / self.images as f64
-    }
-
-    /// Top-k accuracy, 0 to 1; NaN if there are no samples.
-    pub fn topk(&self) -> f64 {
-        self.topk_correct as f64 / self.images as f64
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,16 +48,6 @@ mod tests {
             .map(|label| label_rank(&scores, label).unwrap())
             .collect();
         assert_eq!(ranks, [2, 0, 3, 1]);
-        let of = |k| Accuracy::of(&ranks, k);
-        assert_eq!(
-            of(2),
-            Accuracy {
-                images: 4,
-                top1_correct: 1,
-                topk_correct: 2
-            }
-        );
-        assert_eq!((of(4).top1(), of(4).topk()), (0.25, 1.0));
     }
 
     #[test]

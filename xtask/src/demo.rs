@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
-use topk_ops::accuracy::Accuracy;
+use topk_history::Accuracy;
 
 use crate::{cargo, native};
 

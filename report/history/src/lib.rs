@@ -9,6 +9,7 @@
 //!
 //! The log has no times, so that the same run gives the same file.
 
+mod accuracy;
 mod page;
 mod plot;
 mod record;
@@ -16,6 +17,7 @@ mod run;
 mod sweep;
 mod tensorboard;
 
+pub use accuracy::Accuracy;
 pub use page::run_page;
 pub use record::{BEST1, BESTK, Checkpoint, End, Epoch, EpochTime, Event, LOG, Start, TIMES};
 pub use run::{LineFault, Run, RunError};

@@ -1,8 +1,8 @@
 //! The lines of a run's files.
 
+use crate::accuracy::Accuracy;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
-use topk_ops::accuracy::Accuracy;
 
 /// Name of the file of [`Event`]s in the folder of a run.
 ///

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::accuracy::Accuracy;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use topk_ops::accuracy::Accuracy;
 
 use crate::record::{BEST1, BESTK, Checkpoint, End, Epoch, EpochTime, Event, LOG, Start, TIMES};
 

@@ -2,8 +2,8 @@
 
 mod curves;
 
+use crate::accuracy::Accuracy;
 use serde_json::Value;
-use topk_ops::accuracy::Accuracy;
 use topk_report::cells::{facts, header, number, sortable};
 use topk_report::text::{grouped, images, or_dash, percent};
 use topk_report::{Escaped, page};

@@ -9,10 +9,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::accuracy::Accuracy;
 use prost::Message;
 use serde_json::Value as Json;
 use thiserror::Error;
-use topk_ops::accuracy::Accuracy;
 
 use crate::record::{BEST1, BESTK, End, Epoch, EpochTime, Start};
 use proto::{

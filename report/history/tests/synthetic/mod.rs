@@ -8,9 +8,8 @@ use std::path::Path;
 
 use serde_json::json;
 use topk_history::{
-    BEST1, BESTK, Checkpoint, End, Epoch, EpochTime, Event, LOG, Run, Start, TIMES,
+    Accuracy, BEST1, BESTK, Checkpoint, End, Epoch, EpochTime, Event, LOG, Run, Start, TIMES,
 };
-use topk_ops::accuracy::Accuracy;
 
 /// A run that is not yet: what it is to train, for how long.
 #[derive(Clone)]
