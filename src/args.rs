@@ -195,7 +195,7 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loss::LossName;
+    use topk_ops::LossName;
 
     fn read(words: &str) -> Args {
         let words = format!("topk-train --data DIR --out OUT {words}");
@@ -218,7 +218,7 @@ mod tests {
     fn defaults_are_the_seed_codes() {
         let config = read("").config.resolved();
         config.check().unwrap();
-        assert_eq!(config.loss.name, LossName::Svm);
+        assert_eq!(config.loss.name, LossName::SmoothTopkSvm);
         assert_eq!(
             (config.loss.tau.to_string(), config.loss.alpha.to_string()),
             ("1".into(), "1".into())
@@ -311,7 +311,7 @@ mod tests {
         let text =
             "data = \"DIR\"\nloss = \"ce\"\nlr = 0.5\nmilestones = [3, 5]\nchannels-last = true\n";
         let args = read_recipe(text, "--lr 0.25 --channels-last=false").unwrap();
-        assert_eq!(args.config.loss.name, LossName::Ce);
+        assert_eq!(args.config.loss.name, LossName::CrossEntropy);
         assert_eq!(args.config.milestones, Some(vec![3, 5]));
         assert_eq!((args.config.lr, args.config.channels_last), (0.25, false));
         // What a dry run prints is a recipe of the same settings.

@@ -7,8 +7,9 @@ use topk_data::Format;
 use topk_image::augment::{Augmentation, Mixing};
 use topk_models::Classifier;
 use topk_native::Device;
+use topk_ops::LossName;
 
-use crate::loss::{LossName, LossSettings};
+use crate::loss::LossSettings;
 use crate::schedule::{Schedule, ScheduleKind};
 
 /// Everything that decides a run.
@@ -345,7 +346,7 @@ impl Config {
         if !(0.0..=1.0).contains(&self.noise) {
             return fail("noise", "from 0 to 1", self.noise.to_string());
         }
-        if self.loss.label_smoothing > 0.0 && self.loss.name != LossName::Ce {
+        if self.loss.label_smoothing > 0.0 && self.loss.name != LossName::CrossEntropy {
             return fail(
                 "label-smoothing",
                 "0 with this --loss",

@@ -41,7 +41,7 @@ pub use data::TrainingDataError;
 pub use dry_run::dry_run;
 pub use folder::FolderError;
 pub use images::{BadImage, PreparationError};
-pub use loss::{LossName, LossSettings};
+pub use loss::LossSettings;
 pub use models::models;
 pub use ramp::{ParseRampError, Ramp};
 pub use recipe::RecipeError;

@@ -4,16 +4,30 @@ use std::sync::Mutex;
 use crate::loss::{Sample, Workspace, first_no_magnitude};
 use crate::{Executor, Loss, LossError, Rayon, Score};
 
-/// How the losses of a batch become the output.
+/// How the losses of a batch are combined.
+///
+/// With the feature `clap` it is a `clap::ValueEnum`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum Reduction {
-    /// A value for each sample.
+    /// One loss per sample
     None,
-    /// Their sum.
+    /// Sum over the batch
     Sum,
-    /// Their mean, weighted by the weights of their labels: the sum over the sum of the weights.
+    /// Mean over the batch, weighted by the class weights of the labels
     #[default]
     Mean,
+}
+
+impl Reduction {
+    /// The name on command lines and in ONNX files: `none`, `sum` or `mean`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Sum => "sum",
+            Self::Mean => "mean",
+        }
+    }
 }
 
 /// Where [`Criterion::compute`] writes, for a batch of N samples and C classes.

@@ -45,6 +45,7 @@
 //! | [`Lml`] | the log-likelihood under the limited multi-label projection, Amos, Koltun and Kolter, [2019](https://arxiv.org/abs/1906.08707) |
 //! | [`DifferentiableTopkCrossEntropy`] | cross-entropy of a relaxed ranking for several k at once, Petersen, Kuehne, Borgelt and Deussen, [ICML 2022](https://arxiv.org/abs/2206.07290) |
 //! | [`CrossEntropy`] | softmax cross-entropy, to compare with |
+//! | [`LossName`] | the names of the losses on command lines and in files |
 //! | [`Loss`] | what the losses have in common: values and gradients of a batch |
 //! | [`Criterion`] | a loss with reduction, class weights and labels to ignore |
 //! | [`esf`] | elementary symmetric functions and the marginals of subsets, in logarithms |
@@ -82,6 +83,7 @@ pub mod esf;
 mod executor;
 mod loss;
 mod losses;
+mod name;
 pub mod noise;
 pub mod operator;
 mod score;
@@ -101,5 +103,6 @@ pub use losses::psi5::Psi5;
 pub use losses::smooth_topk_svm::SmoothTopkSvm;
 pub use losses::topk_hinge::{TopkHingeAlpha, TopkHingeBeta};
 pub use losses::truncated_topk_entropy::TruncatedTopkEntropy;
+pub use name::{LossName, UnknownLossName};
 pub use score::Score;
 pub use simd::instructions;

@@ -1,7 +1,7 @@
 //! The losses as ONNX operators: names, attributes and outputs.
 
 use crate::{
-    Loss, LossError, MaxTopkSvm, Psi5, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta,
+    Loss, LossError, LossName, MaxTopkSvm, Psi5, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta,
     TruncatedTopkEntropy,
 };
 
@@ -76,14 +76,26 @@ impl LossOperator {
         }
     }
 
-    /// Whether it has the attribute `tau`.
-    pub fn has_tau(self) -> bool {
-        self == Self::SmoothTopkSvm
+    /// The loss that the operator computes.
+    pub fn loss_name(self) -> LossName {
+        match self {
+            Self::SmoothTopkSvm => LossName::SmoothTopkSvm,
+            Self::MaxTopkSvm => LossName::MaxTopkSvm,
+            Self::TopkHingeAlpha => LossName::TopkHingeAlpha,
+            Self::TopkHingeBeta => LossName::TopkHingeBeta,
+            Self::TruncatedTopkEntropy => LossName::TruncatedTopkEntropy,
+            Self::Psi5 => LossName::Psi5,
+        }
     }
 
-    /// Whether it has the attribute `alpha`.
+    /// Whether the operator has the attribute `tau`.
+    pub fn has_tau(self) -> bool {
+        self.loss_name().has_tau()
+    }
+
+    /// Whether the operator has the attribute `alpha`.
     pub fn has_alpha(self) -> bool {
-        self != Self::TruncatedTopkEntropy
+        self.loss_name().has_alpha()
     }
 
     /// The loss with these parameters; those that it does not have are not looked at.
@@ -127,5 +139,17 @@ impl LossOperator {
             Self::SmoothTopkSvm => &["loss", "grad", "prob"],
             _ => &["loss", "grad"],
         }
+    }
+}
+
+/// On command lines an operator has the name of its loss.
+#[cfg(feature = "clap")]
+impl clap::ValueEnum for LossOperator {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        self.loss_name().to_possible_value()
     }
 }

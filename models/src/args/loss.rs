@@ -25,8 +25,8 @@ pub(super) struct LossArgs {
     classes: usize,
 
     /// What becomes of the losses of a batch
-    #[arg(long, value_enum, default_value_t = ReductionName::Mean)]
-    reduction: ReductionName,
+    #[arg(long, value_enum, default_value_t)]
+    reduction: Reduction,
 
     /// Give a reduced loss rank 0, as PyTorch does, and not the shape `[1]`; some servers refuse it
     #[arg(long)]
@@ -44,9 +44,9 @@ pub(super) struct LossArgs {
 /// What losses have in common, alone and behind a classifier.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct LossOptions {
-    /// Which loss [default: smooth-topk-svm]
+    /// Loss [default: svm]
     #[arg(long, value_enum)]
-    loss: Option<LossName>,
+    loss: Option<LossOperator>,
 
     /// Temperature of the smooth top-k SVM, above 0 [default: that of a checkpoint's loss, else 1]
     #[arg(long)]
@@ -63,58 +63,6 @@ pub(super) struct LossOptions {
     /// How the loss stands in the file [default: function]
     #[arg(long, value_enum)]
     form: Option<FormName>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LossName {
-    /// Smooth top-k SVM (SmoothTopkSVMLoss)
-    #[value(name = "smooth-topk-svm")]
-    SmoothTopkSvm,
-    /// Hard top-k SVM (MaxTopkSVMLoss)
-    #[value(name = "max-topk-svm")]
-    MaxTopkSvm,
-    /// Top-k hinge loss α (TopkHingeAlphaLoss)
-    TopkHingeAlpha,
-    /// Top-k hinge loss β (TopkHingeBetaLoss)
-    TopkHingeBeta,
-    /// Truncated top-k entropy (TruncatedTopkEntropyLoss)
-    TruncatedTopkEntropy,
-    /// Top-k calibrated hinge ψ₅ (Psi5Loss)
-    #[value(name = "psi5")]
-    Psi5,
-}
-
-impl From<LossName> for LossOperator {
-    fn from(name: LossName) -> Self {
-        match name {
-            LossName::SmoothTopkSvm => Self::SmoothTopkSvm,
-            LossName::MaxTopkSvm => Self::MaxTopkSvm,
-            LossName::TopkHingeAlpha => Self::TopkHingeAlpha,
-            LossName::TopkHingeBeta => Self::TopkHingeBeta,
-            LossName::TruncatedTopkEntropy => Self::TruncatedTopkEntropy,
-            LossName::Psi5 => Self::Psi5,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ReductionName {
-    /// A loss for each sample
-    None,
-    /// Their sum
-    Sum,
-    /// Their mean, by the weights of the classes
-    Mean,
-}
-
-impl From<ReductionName> for Reduction {
-    fn from(name: ReductionName) -> Self {
-        match name {
-            ReductionName::None => Self::None,
-            ReductionName::Sum => Self::Sum,
-            ReductionName::Mean => Self::Mean,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -139,7 +87,7 @@ impl From<FormName> for Form {
 
 impl LossArgs {
     pub(super) fn run(&self) -> Result<()> {
-        let reduction = self.reduction.into();
+        let reduction = self.reduction;
         if self.scalar && reduction == Reduction::None {
             bail!("--scalar has no meaning with --reduction none");
         }
@@ -159,7 +107,7 @@ impl LossOptions {
         trained: Option<&Training>,
         reduction: Reduction,
     ) -> Result<OnnxLoss> {
-        let operator: LossOperator = self.loss.unwrap_or(LossName::SmoothTopkSvm).into();
+        let operator = self.loss.unwrap_or(LossOperator::SmoothTopkSvm);
         let name = operator.name();
         if self.tau.is_some() && !operator.has_tau() {
             bail!("--tau has no meaning for {name}");

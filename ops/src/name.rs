@@ -1,0 +1,189 @@
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::operator::LossOperator;
+
+/// Name of a loss, as it is written on command lines and in files.
+///
+/// With the feature `clap` it is a `clap::ValueEnum`.
+///
+/// ```
+/// use topk_ops::LossName;
+///
+/// let name: LossName = "svm".parse()?;
+/// assert_eq!(name, LossName::SmoothTopkSvm);
+/// assert_eq!(name.to_string(), "svm");
+/// # Ok::<(), topk_ops::UnknownLossName>(())
+/// ```
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+pub enum LossName {
+    /// Smooth top-k SVM (tau, alpha)
+    #[cfg_attr(feature = "clap", value(name = "svm", alias = "smooth-topk-svm"))]
+    SmoothTopkSvm,
+    /// Cross-entropy
+    #[cfg_attr(feature = "clap", value(name = "ce", alias = "cross-entropy"))]
+    CrossEntropy,
+    /// Hard top-k SVM (alpha)
+    #[cfg_attr(feature = "clap", value(name = "max-topk-svm"))]
+    MaxTopkSvm,
+    /// Top-k hinge loss α (alpha)
+    #[cfg_attr(feature = "clap", value(name = "topk-hinge-alpha"))]
+    TopkHingeAlpha,
+    /// Top-k hinge loss β (alpha)
+    #[cfg_attr(feature = "clap", value(name = "topk-hinge-beta"))]
+    TopkHingeBeta,
+    /// Truncated top-k entropy
+    #[cfg_attr(feature = "clap", value(name = "truncated-topk-entropy"))]
+    TruncatedTopkEntropy,
+    /// Top-k calibrated hinge ψ₅ (alpha)
+    #[cfg_attr(feature = "clap", value(name = "psi5"))]
+    Psi5,
+    /// Balanced noised top-k (alpha, epsilon, draws)
+    #[cfg_attr(feature = "clap", value(name = "balanced-noised-topk"))]
+    BalancedNoisedTopk,
+    /// Limited multi-label projection
+    #[cfg_attr(feature = "clap", value(name = "lml"))]
+    Lml,
+    /// Differentiable top-k cross-entropy, for top-1 and top-k in equal parts (tau)
+    #[cfg_attr(feature = "clap", value(name = "differentiable-topk-ce"))]
+    DifferentiableTopkCrossEntropy,
+}
+
+/// A text is not the name of a loss.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("unknown loss {name:?}: expected one of {}", LossName::ALL.map(LossName::as_str).join(", "))]
+pub struct UnknownLossName {
+    /// The text.
+    pub name: String,
+}
+
+impl LossName {
+    /// All losses.
+    pub const ALL: [Self; 10] = [
+        Self::SmoothTopkSvm,
+        Self::CrossEntropy,
+        Self::MaxTopkSvm,
+        Self::TopkHingeAlpha,
+        Self::TopkHingeBeta,
+        Self::TruncatedTopkEntropy,
+        Self::Psi5,
+        Self::BalancedNoisedTopk,
+        Self::Lml,
+        Self::DifferentiableTopkCrossEntropy,
+    ];
+
+    /// The name on command lines and in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SmoothTopkSvm => "svm",
+            Self::CrossEntropy => "ce",
+            Self::MaxTopkSvm => "max-topk-svm",
+            Self::TopkHingeAlpha => "topk-hinge-alpha",
+            Self::TopkHingeBeta => "topk-hinge-beta",
+            Self::TruncatedTopkEntropy => "truncated-topk-entropy",
+            Self::Psi5 => "psi5",
+            Self::BalancedNoisedTopk => "balanced-noised-topk",
+            Self::Lml => "lml",
+            Self::DifferentiableTopkCrossEntropy => "differentiable-topk-ce",
+        }
+    }
+
+    /// Whether the loss has a temperature `tau`.
+    pub fn has_tau(self) -> bool {
+        match self {
+            Self::SmoothTopkSvm | Self::DifferentiableTopkCrossEntropy => true,
+            Self::CrossEntropy
+            | Self::MaxTopkSvm
+            | Self::TopkHingeAlpha
+            | Self::TopkHingeBeta
+            | Self::TruncatedTopkEntropy
+            | Self::Psi5
+            | Self::BalancedNoisedTopk
+            | Self::Lml => false,
+        }
+    }
+
+    /// Whether the loss has a margin `alpha`.
+    pub fn has_alpha(self) -> bool {
+        match self {
+            Self::SmoothTopkSvm
+            | Self::MaxTopkSvm
+            | Self::TopkHingeAlpha
+            | Self::TopkHingeBeta
+            | Self::Psi5
+            | Self::BalancedNoisedTopk => true,
+            Self::CrossEntropy
+            | Self::TruncatedTopkEntropy
+            | Self::Lml
+            | Self::DifferentiableTopkCrossEntropy => false,
+        }
+    }
+
+    /// The ONNX operator that computes the loss, if there is one.
+    pub fn operator(self) -> Option<LossOperator> {
+        let mut operators = LossOperator::ALL.into_iter();
+        operators.find(|operator| operator.loss_name() == self)
+    }
+}
+
+impl Display for LossName {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for LossName {
+    type Err = UnknownLossName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownLossName> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|loss| loss.as_str() == name)
+            .ok_or_else(|| UnknownLossName {
+                name: name.to_owned(),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_parse_to_their_losses() {
+        for loss in LossName::ALL {
+            assert_eq!(loss.as_str().parse(), Ok(loss));
+        }
+        assert_eq!(
+            "hinge".parse::<LossName>().unwrap_err().to_string(),
+            "unknown loss \"hinge\": expected one of svm, ce, max-topk-svm, topk-hinge-alpha, \
+             topk-hinge-beta, truncated-topk-entropy, psi5, balanced-noised-topk, lml, \
+             differentiable-topk-ce"
+        );
+    }
+
+    #[test]
+    fn operators_have_the_parameters_of_their_losses() {
+        for operator in LossOperator::ALL {
+            let name = operator.loss_name();
+            assert_eq!(name.operator(), Some(operator));
+            assert_eq!(name.has_tau(), operator.has_tau(), "{name}");
+            assert_eq!(name.has_alpha(), operator.has_alpha(), "{name}");
+        }
+        assert_eq!(LossName::CrossEntropy.operator(), None);
+    }
+
+    #[cfg(feature = "clap")]
+    #[test]
+    fn command_lines_use_the_same_names() {
+        use clap::ValueEnum;
+
+        assert_eq!(LossName::value_variants(), LossName::ALL);
+        for loss in LossName::ALL {
+            let value = loss.to_possible_value().unwrap();
+            assert_eq!(value.get_name(), loss.as_str());
+        }
+    }
+}
