@@ -4,12 +4,13 @@ use std::sync::atomic::AtomicBool;
 use thiserror::Error;
 use topk_data::{DataError, ImageSet};
 use topk_eval::{
-    Crops, Evaluation, EvaluationError, Execution, Finished, Model, ModelError, OnError, Plan,
-    Provider, Wishes, labels_of,
+    Evaluation, EvaluationError, Execution, Finished, Model, ModelError, OnError, Plan, Provider,
+    Wishes, labels_of,
 };
 use topk_history::{Accuracy, Checkpoint as Best};
 use topk_models::{Checkpoint, CheckpointError, ExportError, ExportOptions, export};
 use topk_native::{Device, Runtime};
+use topk_preprocessing::Crops;
 use topk_results::{FailurePolicy, FileError};
 
 use crate::config::{Config, OnBad};

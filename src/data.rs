@@ -6,8 +6,9 @@ use topk_data::{
     ClassHoldout, Classes, DataError, Format, Holdout, ImageSet, LabelNoise, LabelNoiseError,
     Options, SPLIT_SEED, Split, SplitError, holdout,
 };
+use topk_image::NormalizationTable;
 use topk_image::augment::{Augmentation, AugmentationError};
-use topk_image::{Interpolation, Normalization, Preprocessing};
+use topk_preprocessing::{Interpolation, Normalization, Preprocessing};
 
 use crate::config::Config;
 use crate::images::{Images, Preparation, PreparationError, Source, Wanted};
@@ -174,15 +175,15 @@ impl Data {
             None => format!("resized-crop:{side},flip").parse()?,
         };
         let resize = config.train_resize.map(|shorter_side| Preprocessing {
-            resize: topk_image::Resize::ShorterSide(shorter_side),
+            resize: topk_preprocessing::Resize::ShorterSide(shorter_side),
             interpolation: Interpolation::Bilinear,
-            crop: topk_image::Crop::None,
+            crop: topk_preprocessing::Crop::None,
             pillow: augmentation.pillow,
             fast: false,
         });
         let wanted = |preparation| Wanted {
             shape,
-            table: normalization.table(),
+            table: NormalizationTable::new(&normalization),
             preparation,
             on_bad: config.on_bad_image,
             seed: config.seed,

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use thiserror::Error;
 use topk_data::{Image, ImageSet};
 use topk_image::augment::{Augmentation, Augmenter, Mixing};
-use topk_image::{Limits, NormalizationTable, Preprocessing, Preprocessor, RgbImage};
+use topk_image::{Limits, NormalizationTable, Preprocessor, RgbImage};
+use topk_preprocessing::Preprocessing;
 
 use crate::config::OnBad;
 use crate::random::{Purpose, generator};

@@ -10,8 +10,9 @@ use topk_history::{
 use topk_libtorch::use_caching_allocator;
 use topk_models::{Checkpoint, Network, architecture};
 use topk_native::Runtime;
-use topk_onnx::{Interpolation, ModelCard, Resize, Training};
+use topk_onnx::{CardResize, ModelCard, Training};
 use topk_ops_tch::select_device;
+use topk_preprocessing::Interpolation;
 use topk_weights::StateDict;
 
 use crate::conclusion::conclude;
@@ -485,7 +486,7 @@ impl Trainer<'_> {
             architecture: config.model.clone(),
             class_names: Some(data.class_names.clone()),
             input_size: data.shape,
-            resize: data.test_resize.map(|shorter_side| Resize {
+            resize: data.test_resize.map(|shorter_side| CardResize {
                 shorter_side: shorter_side as usize,
                 interpolation: Interpolation::Bilinear,
             }),

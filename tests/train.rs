@@ -13,10 +13,11 @@ use tempfile::TempDir;
 use topk_data::{Image, ImageSet, Options};
 use topk_eval::{Evaluation, Execution, Finished, InputTensor, Model, Plan, labels_of};
 use topk_history::Accuracy;
-use topk_image::Normalization;
+use topk_image::NormalizationTable;
 use topk_models::{Checkpoint, Mode, Network};
 use topk_native::Runtime;
 use topk_ops::accuracy::label_ranks;
+use topk_preprocessing::Normalization;
 
 const K: usize = 5;
 const EPOCHS: usize = 10;
@@ -111,7 +112,7 @@ struct TestImages {
 impl TestImages {
     fn read(folder: &Path) -> Self {
         let set = ImageSet::open(folder, &Options::default()).unwrap();
-        let table = Normalization::CIFAR100.table();
+        let table = NormalizationTable::new(&Normalization::CIFAR100);
         let image = |index| {
             let Image::Pixels { pixels, .. } = set.read(index).unwrap() else {
                 panic!("CIFAR has pixels");

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
 use topk_data::{ClassNames, Classes, ImageSet};
-use topk_image::PreprocessingError;
 use topk_native::Runtime;
 use topk_onnx::WeightTypes;
+use topk_preprocessing::PreprocessingError;
 use topk_results::{
     CropAveraging, Environment, FORMAT, Failure, FailurePolicy, Image, InvalidResults, JudgeError,
     MergeError, Metrics, ModelResults, Outcome, Results, Settings, Timing,

@@ -104,12 +104,7 @@ impl Judged {
             preprocessing: recipe.preprocessing.to_string(),
             preprocessing_settings: serde_json::to_value(recipe.preprocessing)
                 .expect("a struct of plain fields is JSON"),
-            normalization: recipe
-                .normalization
-                .map(|normalization| topk_results::Normalization {
-                    mean: normalization.mean,
-                    std: normalization.std,
-                }),
+            normalization: recipe.normalization,
             crops: self.judging.averaging,
         }
     }

@@ -41,4 +41,4 @@ pub use model::{Execution, Model, ModelError};
 pub use pipeline::{MemoryError, SizeError};
 pub use plan::{Labels, OnError, Plan, labels_of};
 pub use provider::{ParseProviderError, Provider};
-pub use recipe::{Crops, Preset, Recipe, RecipeError, Wishes};
+pub use recipe::{Recipe, RecipeError, Wishes};

@@ -13,9 +13,8 @@ use ort::memory::Allocator;
 use rayon::prelude::*;
 use thiserror::Error;
 use topk_data::{Image, ImageSet};
-use topk_image::{
-    Crops, Limits, Normalization, NormalizationTable, PreprocessingError, Preprocessor, RgbImage,
-};
+use topk_image::{CropPixels, Limits, NormalizationTable, Preprocessor, RgbImage};
+use topk_preprocessing::{Normalization, PreprocessingError};
 
 use crate::input::{InputTensor, ValuesMut};
 use crate::recipe::Recipe;
@@ -286,7 +285,7 @@ impl<'a> Pipeline<'a> {
         &self,
         place: usize,
         recipe: usize,
-        crops: &Crops<'_>,
+        crops: &CropPixels<'_>,
         slot: ValuesMut,
     ) -> Result<(), Fault> {
         let expected = self.recipes[recipe].size;
@@ -305,14 +304,11 @@ impl<'a> Pipeline<'a> {
 
 /// What pixels become; nobody looks at it where a model takes pixels.
 fn table(recipe: &Recipe) -> NormalizationTable {
-    recipe
-        .normalization
-        .unwrap_or(Normalization::IMAGENET)
-        .table()
+    NormalizationTable::new(&recipe.normalization.unwrap_or(Normalization::IMAGENET))
 }
 
 /// Puts crops where a model reads them.
-fn fill(values: ValuesMut, crops: &Crops<'_>, table: &NormalizationTable) {
+fn fill(values: ValuesMut, crops: &CropPixels<'_>, table: &NormalizationTable) {
     match values {
         ValuesMut::F32(values) => crops.normalize(table, values),
         ValuesMut::F16(values) => {

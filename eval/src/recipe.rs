@@ -1,7 +1,7 @@
 use thiserror::Error;
-use topk_image::{
-    Crop, CropMode, Interpolation, Normalization, NormalizationError, Pillow, Preprocessing,
-    PreprocessingError, Resize, TimmConfig,
+use topk_preprocessing::{
+    Crop, CropMode, Crops, Interpolation, Normalization, NormalizationError, Pillow, Preprocessing,
+    PreprocessingError, Preset, Resize, TimmConfig,
 };
 
 use crate::input::InputKind;
@@ -18,27 +18,6 @@ pub struct Recipe {
     pub normalization: Option<Normalization>,
     /// What the model takes.
     pub kind: InputKind,
-}
-
-/// Settings that go together.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Preset {
-    /// torchvision's first weights: 8/7 of the input's size, bilinear, mean and deviation of ImageNet.
-    Torchvision,
-    /// timm's default: `crop_pct` 0.875, bicubic, mean and deviation of ImageNet.
-    Timm,
-}
-
-/// Which crops are taken of an image.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Crops {
-    /// The centre.
-    #[default]
-    Center,
-    /// The corners and the centre.
-    Five,
-    /// These, and those of the mirrored image.
-    Ten,
 }
 
 /// What the user says of preprocessing. What is not said is what the preset says, or the model.
@@ -214,19 +193,11 @@ fn preprocessing(
 ) -> Result<Preprocessing, PreprocessingError> {
     let size = [width as u32, height as u32];
     let card = model.card().and_then(|card| card.resize);
-    let said = card.map(|resize| match resize.interpolation {
-        topk_onnx::Interpolation::Nearest => Interpolation::Nearest,
-        topk_onnx::Interpolation::Box => Interpolation::Box,
-        topk_onnx::Interpolation::Bilinear => Interpolation::Bilinear,
-        topk_onnx::Interpolation::Hamming => Interpolation::Hamming,
-        topk_onnx::Interpolation::Bicubic => Interpolation::Bicubic,
-        topk_onnx::Interpolation::Lanczos => Interpolation::Lanczos,
-    });
-    let interpolation = wishes.interpolation.unwrap_or(match wishes.preset {
-        Some(Preset::Torchvision) => Interpolation::Bilinear,
-        Some(Preset::Timm) => Interpolation::Bicubic,
-        None => said.unwrap_or(Interpolation::Bilinear),
-    });
+    let interpolation = wishes
+        .interpolation
+        .or(wishes.preset.map(Preset::interpolation))
+        .or(card.map(|resize| resize.interpolation))
+        .unwrap_or(Interpolation::Bilinear);
     let preset = match wishes.preset {
         Some(Preset::Torchvision) => Some(Resize::ShorterSide(
             (size[0].max(size[1]) * 256).div_ceil(224),

@@ -1,9 +1,8 @@
 use image::ImageEncoder;
 use image::codecs::png::PngEncoder;
 use topk_data::{Image, ImageSet};
-use topk_image::{
-    Crop, Interpolation, Limits, Pillow, Preprocessing, Preprocessor, Resize, RgbImage, decode,
-};
+use topk_image::{Limits, Preprocessor, RgbImage, decode};
+use topk_preprocessing::{Crop, Interpolation, Pillow, Preprocessing, Resize};
 
 /// Side of a thumbnail, in pixels.
 const SIDE: u32 = 112;

@@ -6,11 +6,12 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::Tensor as OrtTensor;
 use tch::{Device, Kind, Tensor, no_grad};
 use thiserror::Error;
-use topk_image::{Normalization, RgbImage};
+use topk_image::{NormalizationTable, RgbImage};
 use topk_native::{Runtime, RuntimeError};
 use topk_onnx::ImageInput;
 use topk_ops::{Loss, LossError};
 use topk_ops_onnx::Form;
+use topk_preprocessing::Normalization;
 
 use crate::checkpoint::Checkpoint;
 use crate::export::{CLASSES, ExportOptions, Head, INPUT, LABELS, LOGITS, LOSS, PROBABILITIES};
@@ -154,7 +155,7 @@ impl Expected {
 
     /// The images as a model takes them that does not normalise.
     fn normalized(&self) -> Vec<f32> {
-        let table = self.normalization.table();
+        let table = NormalizationTable::new(&self.normalization);
         let mut values = vec![0.0; self.pixels.len()];
         let len = self.size.iter().product();
         let images = self.pixels.chunks_exact(len);

@@ -186,7 +186,10 @@ fn weights_that_say_nothing_become_a_model() {
     assert_eq!((card.mean, card.std), ([0.0; 3], [1.0; 3]));
     let resize = card.resize.unwrap();
     assert_eq!(resize.shorter_side, 40);
-    assert_eq!(resize.interpolation, topk_onnx::Interpolation::Lanczos);
+    assert_eq!(
+        resize.interpolation,
+        topk_preprocessing::Interpolation::Lanczos
+    );
 }
 
 #[test]

@@ -10,10 +10,11 @@ use topk_eval::{Execution, InputTensor, Model};
 use topk_models::{Checkpoint, ExportOptions, Head, architecture, onnx_model};
 use topk_native::Runtime;
 use topk_onnx::proto::ModelProto;
-use topk_onnx::{ImageInput, Interpolation, Resize};
+use topk_onnx::{CardResize, ImageInput};
 use topk_ops::Reduction;
 use topk_ops::operator::LossOperator;
 use topk_ops_onnx::{Form, OnnxLoss};
+use topk_preprocessing::Interpolation;
 use topk_testing::{ONNXRUNTIME_WEB, Site, browse, shared};
 
 mod card;
@@ -40,7 +41,7 @@ fn checkpoint((name, [height, width]): (&str, [usize; 2]), filter: Interpolation
         (_, Interpolation::Bilinear) => None,
         _ => Some(40),
     };
-    card.resize = shorter_side.map(|shorter_side| Resize {
+    card.resize = shorter_side.map(|shorter_side| CardResize {
         shorter_side,
         interpolation: filter,
     });

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
+use topk_preprocessing::Interpolation;
 
 /// What a classifier says of itself: how to feed it, what its outputs mean, where it comes from.
 ///
@@ -23,7 +24,7 @@ pub struct ModelCard {
     pub input_size: [usize; 3],
     /// How images of other sizes become those of `input_size`; if not said, they have that size.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub resize: Option<Resize>,
+    pub resize: Option<CardResize>,
     /// Mean per channel of pixels / 255, red first.
     pub mean: [f32; 3],
     /// Standard deviation per channel of pixels / 255.
@@ -37,24 +38,11 @@ pub struct ModelCard {
 /// images of Pillow.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Resize {
+pub struct CardResize {
     /// Length of the shorter side afterwards, in pixels; the longer one keeps the proportion.
     pub shorter_side: usize,
     /// The filter.
     pub interpolation: Interpolation,
-}
-
-/// How Pillow resizes, under its names: `nearest` takes pixels as they are, the others are antialiased filters.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum Interpolation {
-    Nearest,
-    Box,
-    Bilinear,
-    Hamming,
-    Bicubic,
-    Lanczos,
 }
 
 /// How a classifier was trained by `topk-train`.
@@ -238,7 +226,7 @@ mod tests {
     fn what_is_not_known_has_no_key() {
         let card = ModelCard {
             class_names: None,
-            resize: Some(Resize {
+            resize: Some(CardResize {
                 shorter_side: 256,
                 interpolation: Interpolation::Bicubic,
             }),

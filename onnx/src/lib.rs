@@ -14,7 +14,7 @@ mod weight_types;
 mod write;
 
 pub use builder::{Dim, GraphBuilder, IR_VERSION, OPSET, ir_version, model};
-pub use card::{CardError, Interpolation, ModelCard, Resize, Training};
+pub use card::{CardError, CardResize, ModelCard, Training};
 pub use check::{CheckError, check};
 pub use fold::fold_batch_norm;
 pub use half::{HalfError, to_float16};

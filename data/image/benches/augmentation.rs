@@ -7,7 +7,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use topk_image::augment::{Augmenter, Canvas, Operation, Rect};
-use topk_image::{Interpolation, Limits, Normalization, Pillow, decode};
+use topk_image::{Limits, NormalizationTable, decode};
+use topk_preprocessing::{Interpolation, Normalization, Pillow};
 
 fn benchmark(criterion: &mut Criterion) {
     let limits = Limits::default();
@@ -61,7 +62,7 @@ fn benchmark(criterion: &mut Criterion) {
 
     let augmentation = "crop:4,flip".parse().expect("it is good");
     let mut augmenter = Augmenter::new(augmentation, limits).expect("it is good");
-    let table = Normalization::IMAGENET.table();
+    let table = NormalizationTable::new(&Normalization::IMAGENET);
     let planes: Vec<u8> = (0..3072).map(|value| value as u8).collect();
     let mut out = vec![0.0; planes.len()];
     criterion.bench_function("crop:4,flip of planes of 32 x 32", |bencher| {

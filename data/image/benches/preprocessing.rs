@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use topk_image::{Crop, Interpolation, Limits, Normalization, Preprocessing, Preprocessor, decode};
+use topk_image::{Limits, NormalizationTable, Preprocessor, decode};
+use topk_preprocessing::{Crop, Interpolation, Normalization, Preprocessing};
 
 /// Photographs: those of ImageNet beside the repository, else the small ones of the tests.
 fn photographs() -> (&'static str, Vec<Vec<u8>>) {
@@ -78,7 +79,7 @@ fn benchmark(criterion: &mut Criterion) {
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
     };
-    let table = normalization.table();
+    let table = NormalizationTable::new(&normalization);
     let mut preprocessor = Preprocessor::new(bilinear, limits).expect("it is good");
     let crops = preprocessor.crops(&photographs[0]).expect("it is a JPEG");
     let mut out = vec![0.0; crops.pixels().len()];

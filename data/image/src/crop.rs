@@ -1,106 +1,48 @@
-use std::fmt;
+//! Positions of crops, with torchvision's rounding.
 
-use serde::{Deserialize, Serialize};
+use topk_preprocessing::Crop;
 
 use crate::ImageError;
 use crate::resize::Region;
 
-/// Which parts of the resized image are taken, with torchvision's rounding.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Crop {
-    /// All of it, as large as it is.
-    None,
-    /// The centre, as `CenterCrop` takes it.
-    Center {
-        /// Columns and rows.
-        size: [u32; 2],
-        /// The colour around an image that is smaller.
-        #[serde(default)]
-        fill: [u8; 3],
-    },
-    /// The corners, upper left and right, lower left and right, then the centre, as `FiveCrop` takes
-    /// them.
-    Five {
-        /// Columns and rows.
-        size: [u32; 2],
-    },
-    /// Those five, then those of the mirrored image, as `TenCrop` takes them.
-    Ten {
-        /// Columns and rows.
-        size: [u32; 2],
-    },
-}
-
-impl Crop {
-    /// Number of crops of an image.
-    pub fn count(self) -> usize {
-        match self {
-            Self::None | Self::Center { .. } => 1,
-            Self::Five { .. } => 5,
-            Self::Ten { .. } => 10,
+/// The windows of the crops in a resized image of this width and height.
+pub(crate) fn windows(crop: Crop, image: [u32; 2]) -> Result<Vec<Window>, ImageError> {
+    let center = |crop: [u32; 2]| [0, 1].map(|axis| center(image[axis], crop[axis]));
+    let window = |[x, y]: [i64; 2], mirrored| Window { x, y, mirrored };
+    let corners = |crop: [u32; 2]| {
+        if crop[0] > image[0] || crop[1] > image[1] {
+            return Err(ImageError::Crop {
+                crop_width: crop[0],
+                crop_height: crop[1],
+                width: image[0],
+                height: image[1],
+            });
         }
-    }
-
-    /// Columns and rows of each crop, where they do not depend on the image.
-    pub fn size(self) -> Option<[u32; 2]> {
-        match self {
-            Self::None => None,
-            Self::Center { size, .. } | Self::Five { size } | Self::Ten { size } => Some(size),
+        let [right, bottom] = [0, 1].map(|axis| i64::from(image[axis] - crop[axis]));
+        Ok([
+            [0, 0],
+            [right, 0],
+            [0, bottom],
+            [right, bottom],
+            center(crop),
+        ])
+    };
+    Ok(match crop {
+        Crop::None => vec![window([0, 0], false)],
+        Crop::Center { size, .. } => vec![window(center(size), false)],
+        Crop::Five { size } => corners(size)?.map(|at| window(at, false)).into(),
+        Crop::Ten { size } => {
+            let corners = corners(size)?;
+            let right = i64::from(image[0] - size[0]);
+            let plain = corners.map(|at| window(at, false));
+            // The same positions in the mirrored image; its centre may differ by one column.
+            let mirrored = corners.map(|[x, y]| window([right - x, y], true));
+            [plain, mirrored].concat()
         }
-    }
-
-    /// Where the crops lie in a resized image of so many columns and rows.
-    pub(crate) fn windows(self, image: [u32; 2]) -> Result<Vec<Window>, ImageError> {
-        let center = |crop: [u32; 2]| [0, 1].map(|axis| center(image[axis], crop[axis]));
-        let window = |[x, y]: [i64; 2], mirrored| Window { x, y, mirrored };
-        let corners = |crop: [u32; 2]| {
-            if crop[0] > image[0] || crop[1] > image[1] {
-                return Err(ImageError::Crop {
-                    crop_width: crop[0],
-                    crop_height: crop[1],
-                    width: image[0],
-                    height: image[1],
-                });
-            }
-            let [right, bottom] = [0, 1].map(|axis| i64::from(image[axis] - crop[axis]));
-            Ok([
-                [0, 0],
-                [right, 0],
-                [0, bottom],
-                [right, bottom],
-                center(crop),
-            ])
-        };
-        Ok(match self {
-            Self::None => vec![window([0, 0], false)],
-            Self::Center { size, .. } => vec![window(center(size), false)],
-            Self::Five { size } => corners(size)?.map(|at| window(at, false)).into(),
-            Self::Ten { size } => {
-                let corners = corners(size)?;
-                let right = i64::from(image[0] - size[0]);
-                let plain = corners.map(|at| window(at, false));
-                // The same places in the mirrored image; its centre may be another by one column.
-                let mirrored = corners.map(|[x, y]| window([right - x, y], true));
-                [plain, mirrored].concat()
-            }
-        })
-    }
+    })
 }
 
-impl fmt::Display for Crop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, [width, height]) = match *self {
-            Self::None => return f.write_str("no crop"),
-            Self::Center { size, .. } => ("centre crop", size),
-            Self::Five { size } => ("five crops", size),
-            Self::Ten { size } => ("ten crops", size),
-        };
-        write!(f, "{name} of {width}x{height}")
-    }
-}
-
-/// A crop's place in the resized image; it may begin or end outside.
+/// The position of a crop in the resized image; it may begin or end outside.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Window {
     x: i64,
@@ -150,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_mirrored_centre_is_that_of_the_mirrored_image() {
-        let windows = Crop::Ten { size: [4, 4] }.windows([7, 4]).unwrap();
+        let windows = windows(Crop::Ten { size: [4, 4] }, [7, 4]).unwrap();
         assert_eq!((windows[4].x, windows[9].x), (2, 1));
         assert_eq!((windows[0].x, windows[5].x), (0, 3));
         assert!(windows[9].mirrored);
@@ -158,7 +100,7 @@ mod tests {
 
     #[test]
     fn corners_must_fit() {
-        let error = Crop::Five { size: [4, 4] }.windows([4, 3]).unwrap_err();
+        let error = windows(Crop::Five { size: [4, 4] }, [4, 3]).unwrap_err();
         assert!(error.to_string().contains("4 x 4"), "{error}");
     }
 }

@@ -1,4 +1,5 @@
 use thiserror::Error;
+use topk_preprocessing::ResizeError;
 
 /// Why an image cannot be decoded or preprocessed.
 ///
@@ -66,15 +67,8 @@ pub enum ImageError {
         limit: u64,
     },
     /// A resized image has sides below 1 or beyond what can be counted.
-    #[error("{width} x {height} pixels cannot be resized to {to}")]
-    Resize {
-        /// Columns.
-        width: u32,
-        /// Rows.
-        height: u32,
-        /// The size asked for.
-        to: String,
-    },
+    #[error(transparent)]
+    Resize(#[from] ResizeError),
     /// Five or ten crops do not fit into the resized image.
     #[error(
         "a crop of {crop_width} x {crop_height} pixels does not fit into the resized image of \

@@ -7,7 +7,8 @@
 //! with images for training what torchvision does at random.
 //!
 //! ```
-//! use topk_image::{Limits, Normalization, Preprocessing, Preprocessor};
+//! use topk_image::{Limits, NormalizationTable, Preprocessor};
+//! use topk_preprocessing::{Normalization, Preprocessing};
 //!
 //! let preprocessing = Preprocessing::torchvision(256, 224);
 //! assert_eq!(
@@ -21,7 +22,7 @@
 //!
 //! let normalization = Normalization { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 //! let mut input = vec![0.0; 3 * 224 * 224];
-//! crops.normalize(&normalization.table(), &mut input);
+//! crops.normalize(&NormalizationTable::new(&normalization), &mut input);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -29,21 +30,13 @@ pub mod augment;
 mod crop;
 mod decode;
 mod error;
-mod interpolation;
 mod limits;
 mod normalization;
-mod preprocessing;
 mod preprocessor;
 mod resize;
 
-pub use crop::Crop;
 pub use decode::{RgbImage, decode};
 pub use error::ImageError;
-pub use interpolation::Interpolation;
 pub use limits::Limits;
-pub use normalization::{
-    Normalization, NormalizationError, NormalizationTable, ParseChannelsError, parse_channels,
-};
-pub use preprocessing::{CropMode, Preprocessing, PreprocessingError, Resize, TimmConfig};
-pub use preprocessor::{Crops, Preprocessor};
-pub use resize::Pillow;
+pub use normalization::NormalizationTable;
+pub use preprocessor::{CropPixels, Preprocessor};

@@ -1,6 +1,8 @@
+use crate::crop::windows;
 use crate::decode::{RgbImage, decode_into};
 use crate::resize::{Region, Resampler, Source};
-use crate::{Crop, ImageError, Limits, NormalizationTable, Preprocessing, PreprocessingError};
+use crate::{ImageError, Limits, NormalizationTable};
+use topk_preprocessing::{Crop, Preprocessing, PreprocessingError};
 
 /// Decodes and preprocesses one image after the other, each thread with its own.
 ///
@@ -16,14 +18,14 @@ pub struct Preprocessor {
     crops: Vec<u8>,
 }
 
-/// The crops of an image, all of one size.
+/// The pixels of the crops of an image, all of one size.
 #[derive(Clone, Copy, Debug)]
-pub struct Crops<'a> {
+pub struct CropPixels<'a> {
     size: [u32; 2],
     pixels: &'a [u8],
 }
 
-impl<'a> Crops<'a> {
+impl<'a> CropPixels<'a> {
     /// Columns of each.
     pub fn width(&self) -> u32 {
         self.size[0]
@@ -87,7 +89,7 @@ impl Preprocessor {
     ///
     /// If it cannot be decoded, takes more memory than allowed, or is smaller than five or ten crops
     /// need.
-    pub fn crops(&mut self, encoded: &[u8]) -> Result<Crops<'_>, ImageError> {
+    pub fn crops(&mut self, encoded: &[u8]) -> Result<CropPixels<'_>, ImageError> {
         let Preprocessing { resize, fast, .. } = self.preprocessing;
         let at_least = resize.at_least().filter(|_| fast);
         decode_into(encoded, &self.limits, at_least, &mut self.image)?;
@@ -95,7 +97,7 @@ impl Preprocessor {
         let size = self.take(&image);
         // Its memory is for the next one.
         self.image = image;
-        Ok(Crops {
+        Ok(CropPixels {
             size: size?,
             pixels: &self.crops,
         })
@@ -110,12 +112,12 @@ impl Preprocessor {
     /// # Panics
     ///
     /// If there are not as many pixels as the width and height say.
-    pub fn crops_of(&mut self, image: &RgbImage) -> Result<Crops<'_>, ImageError> {
+    pub fn crops_of(&mut self, image: &RgbImage) -> Result<CropPixels<'_>, ImageError> {
         assert_eq!(
             image.pixels.len(),
             3 * image.width as usize * image.height as usize
         );
-        Ok(Crops {
+        Ok(CropPixels {
             size: self.take(image)?,
             pixels: &self.crops,
         })
@@ -127,7 +129,7 @@ impl Preprocessor {
         let from = [image.width, image.height];
         let to = resize.apply(from)?;
         let size = crop.size().unwrap_or(to);
-        let windows = crop.windows(to)?;
+        let windows = windows(crop, to)?;
         let fill = match crop {
             Crop::Center { fill, .. } => fill,
             _ => [0; 3],

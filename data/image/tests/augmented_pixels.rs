@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use topk_image::augment::{Canvas, Mix, Operation};
-use topk_image::{Limits, Pillow, decode};
+use topk_image::{Limits, decode};
+use topk_preprocessing::Pillow;
 
 /// The first line: what was done to every image.
 #[derive(Deserialize)]

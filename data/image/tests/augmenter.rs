@@ -9,7 +9,8 @@ use rand_chacha::rand_core::SeedableRng;
 use topk_image::augment::{
     Augmentation, Augmenter, Canvas, Operation, RandomErasing, RandomResizedCrop, Rect, Step,
 };
-use topk_image::{ImageError, Interpolation, Limits, Normalization, Pillow, RgbImage, decode};
+use topk_image::{ImageError, Limits, NormalizationTable, RgbImage, decode};
+use topk_preprocessing::{Interpolation, Normalization, Pillow};
 
 fn augmenter(text: &str) -> Augmenter {
     let augmentation: Augmentation = text.parse().unwrap();
@@ -38,7 +39,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 #[test]
 fn planes_become_what_their_image_becomes() {
-    let table = Normalization::IMAGENET.table();
+    let table = NormalizationTable::new(&Normalization::IMAGENET);
     for text in [
         "none",
         "crop:4,flip",
@@ -234,7 +235,7 @@ fn images_that_cannot_be_augmented_are_refused() {
         matches!(error, Some(ImageError::NoPixels { .. })),
         "{error:?}"
     );
-    let table = Normalization::IMAGENET.table();
+    let table = NormalizationTable::new(&Normalization::IMAGENET);
     let error = augmenter("flip").normalize_planes([3, 0, 5], &[], &table, &mut generator, &mut []);
     assert!(
         matches!(error, Err(ImageError::NoPixels { .. })),
@@ -365,7 +366,7 @@ proptest! {
             Ok(augmented) => {
                 prop_assert_eq!([augmented.width(), augmented.height()], size);
                 let mut out = vec![f32::NAN; augmented.pixels().len()];
-                let table = Normalization::IMAGENET.table();
+                let table = NormalizationTable::new(&Normalization::IMAGENET);
                 augmented.normalize(&table, &mut generator, &mut out);
                 prop_assert!(out.iter().all(|value| value.is_finite()));
             }

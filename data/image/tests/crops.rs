@@ -1,7 +1,8 @@
 //! What is computed of the resized image is what resizing all of it gives.
 
 use proptest::prelude::*;
-use topk_image::{Crop, Interpolation, Limits, Pillow, Preprocessing, Preprocessor, Resize};
+use topk_image::{Limits, Preprocessor};
+use topk_preprocessing::{Crop, Interpolation, Pillow, Preprocessing, Resize};
 
 /// A BMP of 24 bits a pixel, of noise.
 fn bitmap(width: u32, height: u32, seed: u32) -> Vec<u8> {

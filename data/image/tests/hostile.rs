@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use topk_image::{ImageError, Limits, Preprocessing, Preprocessor, decode};
+use topk_image::{ImageError, Limits, Preprocessor, decode};
+use topk_preprocessing::Preprocessing;
 
 fn images() -> Vec<(PathBuf, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/images");
@@ -166,7 +167,7 @@ fn memory_is_limited_as_pixels_are() {
     }
     // A narrow image becomes a very long one: that is checked, too.
     let whole = Preprocessing {
-        crop: topk_image::Crop::None,
+        crop: topk_preprocessing::Crop::None,
         ..Preprocessing::torchvision(2000, 224)
     };
     let mut preprocessor = Preprocessor::new(whole, SMALL).unwrap();

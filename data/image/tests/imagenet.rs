@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use topk_image::{Interpolation, Limits, Pillow, Preprocessing, Preprocessor, decode};
+use topk_image::{Limits, Preprocessor, decode};
+use topk_preprocessing::{Interpolation, Pillow, Preprocessing};
 use topk_testing::shared;
 
 fn sha256(bytes: &[u8]) -> String {

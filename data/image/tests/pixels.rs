@@ -5,9 +5,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use topk_image::{
-    CropMode, Interpolation, Limits, Pillow, Preprocessing, Preprocessor, TimmConfig, decode,
-};
+use topk_image::{Limits, Preprocessor, decode};
+use topk_preprocessing::{CropMode, Interpolation, Pillow, Preprocessing, TimmConfig};
 
 /// The first line: what was done to the images that have crops.
 #[derive(Deserialize)]

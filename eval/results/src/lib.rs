@@ -75,5 +75,5 @@ pub use outcome::{CropAveraging, Guess, Outcome};
 pub use predictions::PredictionsError;
 pub use results::{
     DataInfo, Environment, FORMAT, Failure, FailurePolicy, Image, LossSettings, ModelInfo,
-    ModelResults, Normalization, Results, Settings, Shard, Timing,
+    ModelResults, Results, Settings, Shard, Timing,
 };

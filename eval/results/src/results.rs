@@ -4,6 +4,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use topk_ops::{LossError, SmoothTopkSvm};
+use topk_preprocessing::Normalization;
 
 use crate::columns;
 use crate::judge::{Judge, JudgeError};
@@ -245,16 +246,6 @@ pub struct ModelInfo {
     pub normalization: Option<Normalization>,
     /// How crops were averaged.
     pub crops: CropAveraging,
-}
-
-/// What is subtracted from red, green and blue, in units of pixels / 255, and what they are divided by.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Normalization {
-    /// Means.
-    pub mean: [f32; 3],
-    /// Standard deviations.
-    pub std: [f32; 3],
 }
 
 /// How long a model took.

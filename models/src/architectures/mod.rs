@@ -16,8 +16,8 @@ mod squeezenet;
 mod vgg;
 mod vit;
 
-use topk_image::Normalization;
-use topk_onnx::{Interpolation, Resize};
+use topk_onnx::CardResize;
+use topk_preprocessing::{Interpolation, Normalization};
 use topk_weights::StateDict;
 
 use crate::architecture::{Architecture, ArchitectureError};
@@ -55,7 +55,7 @@ pub struct Images {
     /// Channels, height and width.
     pub size: [usize; 3],
     /// How they come to be of that size.
-    pub resize: Option<Resize>,
+    pub resize: Option<CardResize>,
     /// How they are normalised.
     pub normalization: Normalization,
 }
@@ -82,7 +82,7 @@ impl Definition {
             example: &[],
             images: Images {
                 size: [3, 224, 224],
-                resize: Some(Resize {
+                resize: Some(CardResize {
                     shorter_side: 256,
                     interpolation: Interpolation::Bilinear,
                 }),
@@ -115,7 +115,7 @@ impl Definition {
     /// For images of side `crop`, from the middle of those whose shorter side is `resize`.
     const fn images(mut self, crop: usize, resize: usize) -> Self {
         self.images.size = [3, crop, crop];
-        self.images.resize = Some(Resize {
+        self.images.resize = Some(CardResize {
             shorter_side: resize,
             interpolation: Interpolation::Bilinear,
         });

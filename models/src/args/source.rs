@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::ValueEnum;
 use topk_data::{ClassNames, imagenet};
-use topk_image::parse_channels;
-use topk_onnx::{Interpolation, ModelCard, Resize};
+use topk_onnx::{CardResize, ModelCard};
+use topk_preprocessing::{Interpolation, parse_channels, parse_input_size};
 use topk_weights::StateDict;
 
 use crate::architectures::{architecture_of, images};
@@ -32,7 +31,7 @@ pub(super) struct Source {
 
     /// Size of the input images in pixels, such as 224 or 192x256 (height x width) [default: what the
     /// checkpoint says, or the network was made for]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_input_size)]
     input_size: Option<[usize; 2]>,
 
     /// Shorter side of the images before the middle is cropped, or 0 if they come in the input's size
@@ -42,7 +41,7 @@ pub(super) struct Source {
 
     /// Filter that images are resized with [default: likewise]
     #[arg(long, value_enum)]
-    interpolation: Option<Filter>,
+    interpolation: Option<Interpolation>,
 
     /// Mean of red, green, blue in units of pixels / 255 [default: likewise]
     #[arg(long, value_name = "R,G,B", value_parser = parse_channels, requires = "std")]
@@ -51,39 +50,6 @@ pub(super) struct Source {
     /// Standard deviation of red, green, blue, likewise
     #[arg(long, value_name = "R,G,B", value_parser = parse_channels, requires = "mean")]
     std: Option<[f32; 3]>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Filter {
-    Nearest,
-    Box,
-    Bilinear,
-    Hamming,
-    Bicubic,
-    Lanczos,
-}
-
-impl From<Filter> for Interpolation {
-    fn from(filter: Filter) -> Self {
-        match filter {
-            Filter::Nearest => Self::Nearest,
-            Filter::Box => Self::Box,
-            Filter::Bilinear => Self::Bilinear,
-            Filter::Hamming => Self::Hamming,
-            Filter::Bicubic => Self::Bicubic,
-            Filter::Lanczos => Self::Lanczos,
-        }
-    }
-}
-
-/// Height and width, or the side of a square.
-fn size(text: &str) -> Result<[usize; 2], String> {
-    let side = |side: &str| side.parse().ok().filter(|&side| side > 0);
-    let size = match text.split_once('x') {
-        Some((height, width)) => side(height).zip(side(width)).map(|(h, w)| [h, w]),
-        None => side(text).map(|side| [side; 2]),
-    };
-    size.ok_or_else(|| "expected a side such as 224, or height x width such as 192x256".to_owned())
 }
 
 impl Source {
@@ -125,8 +91,8 @@ impl Source {
         self.class_names.is_some()
     }
 
-    fn resized(&self, resize: Option<Resize>) -> Result<Option<Resize>> {
-        let filter = self.interpolation.map(Interpolation::from);
+    fn resized(&self, resize: Option<CardResize>) -> Result<Option<CardResize>> {
+        let filter = self.interpolation;
         let shorter_side = self.resize.or(resize.map(|resize| resize.shorter_side));
         let Some(shorter_side) = shorter_side.filter(|&side| side > 0) else {
             ensure!(
@@ -136,7 +102,7 @@ impl Source {
             return Ok(None);
         };
         let said = resize.map(|resize| resize.interpolation);
-        Ok(Some(Resize {
+        Ok(Some(CardResize {
             shorter_side,
             interpolation: filter.or(said).unwrap_or(Interpolation::Bilinear),
         }))

@@ -3,7 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use topk_image::{Crop, Interpolation, Limits, Pillow, Preprocessing, Preprocessor, Resize};
+use topk_image::{Limits, Preprocessor};
+use topk_preprocessing::{Crop, Interpolation, Pillow, Preprocessing, Resize};
 
 const LIMITS: Limits = Limits {
     max_pixels: 1 << 16,

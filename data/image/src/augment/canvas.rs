@@ -1,6 +1,7 @@
 use super::Operation;
 use crate::resize::Resampler;
-use crate::{ImageError, Limits, Pillow, RgbImage};
+use crate::{ImageError, Limits, RgbImage};
+use topk_preprocessing::Pillow;
 
 /// Does [`Operation`]s to one image after the other, each thread with its own. Buffers are kept.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 use thiserror::Error;
 
-use crate::Interpolation;
+use topk_preprocessing::Interpolation;
 
 /// Why there is no such augmentation.
 #[derive(Clone, Debug, Error, PartialEq)]

@@ -10,7 +10,8 @@
 //! ```
 //! use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 //! use topk_image::augment::{Augmentation, Augmenter};
-//! use topk_image::{Limits, Normalization};
+//! use topk_image::{Limits, NormalizationTable};
+//! use topk_preprocessing::Normalization;
 //!
 //! let augmentation: Augmentation = "resized-crop:224,flip,rand-augment:2:9".parse()?;
 //! let mut augmenter = Augmenter::new(augmentation, Limits::default())?;
@@ -20,7 +21,7 @@
 //! assert_eq!([image.width(), image.height()], [224, 224]);
 //!
 //! let mut input = vec![0.0; 3 * 224 * 224];
-//! image.normalize(&Normalization::IMAGENET.table(), &mut generator, &mut input);
+//! image.normalize(&NormalizationTable::new(&Normalization::IMAGENET), &mut generator, &mut input);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

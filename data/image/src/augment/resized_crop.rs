@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{check_interpolation, check_range, check_size};
 use super::{AugmentationError, Operation, Rect};
-use crate::Interpolation;
+use topk_preprocessing::Interpolation;
 
 /// torchvision's `RandomResizedCrop`: a part of random area and proportions, resized.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]

@@ -5,7 +5,8 @@ use super::{
     AugmentationError, ColorJitter, Operation, RandAugment, RandomCrop, RandomErasing,
     RandomHorizontalFlip, RandomResizedCrop, TrivialAugmentWide,
 };
-use crate::{ImageError, Pillow};
+use crate::ImageError;
+use topk_preprocessing::Pillow;
 
 /// What is done to images at random, from decoded pixels to normalised values.
 ///

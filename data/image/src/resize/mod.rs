@@ -1,43 +1,20 @@
 //! Resizing as Pillow does it: two passes with 8 bits between them.
 
+mod filter;
 mod passes;
 mod weights;
 
-use std::fmt;
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
+use topk_preprocessing::{Interpolation, Pillow};
 
-use crate::{ImageError, Interpolation, Limits, RgbImage};
+use crate::{ImageError, Limits, RgbImage};
 use weights::Weights;
 
-/// The version of Pillow whose pixels are computed.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub enum Pillow {
-    /// Version 12 and older: columns are always resized before rows.
-    #[serde(rename = "12")]
-    V12,
-    /// Version 13: rows are resized first where the height shrinks by more than twice as many pixels as
-    /// the width does.
-    #[default]
-    #[serde(rename = "13")]
-    V13,
-}
-
-impl fmt::Display for Pillow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::V12 => "Pillow 12",
-            Self::V13 => "Pillow 13",
-        })
-    }
-}
-
-impl Pillow {
-    fn rows_first(self, from: [u32; 2], to: [u32; 2]) -> bool {
-        let [columns, rows] = [0, 1].map(|axis| from[axis].saturating_sub(to[axis]));
-        self == Self::V13 && u64::from(rows) > 2 * u64::from(columns)
-    }
+/// Whether rows are resized before columns.
+fn rows_first(pillow: Pillow, from: [u32; 2], to: [u32; 2]) -> bool {
+    let [columns, rows] = [0, 1].map(|axis| from[axis].saturating_sub(to[axis]));
+    pillow == Pillow::V13 && u64::from(rows) > 2 * u64::from(columns)
 }
 
 /// RGB pixels to resize: an image or a part of one.
@@ -129,7 +106,7 @@ impl Resampler {
                 let first = &source.pixels[column(region.columns.start)..];
                 passes::rows(first, stride, 0, &self.rows, out, width);
             }
-            (true, true) if pillow.rows_first(from, to) => {
+            (true, true) if rows_first(pillow, from, to) => {
                 let columns = self.columns.inputs();
                 let between = 3 * columns.len();
                 self.reserve(between, region.rows.len(), limits)?;

@@ -1,7 +1,8 @@
 use std::ops::Range;
 
-use crate::interpolation::Filter;
-use crate::{ImageError, Interpolation, Limits};
+use super::filter::Filter;
+use crate::{ImageError, Limits};
+use topk_preprocessing::Interpolation;
 
 /// Bits of a weight after the point: as many as leave room for 8 of a pixel, a sign and a carry.
 pub(super) const PRECISION: u32 = 32 - 8 - 2;
@@ -35,7 +36,7 @@ impl Weights {
     ) -> Result<(), ImageError> {
         self.outputs.clear();
         self.values.clear();
-        match interpolation.filter() {
+        match Filter::of(interpolation) {
             Some(filter) => self.filtered(from, to, outputs, filter, limits),
             None => self.nearest(from, to, outputs, limits),
         }

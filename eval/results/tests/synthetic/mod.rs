@@ -5,9 +5,10 @@ use std::f64::consts::TAU;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use topk_preprocessing::Normalization;
 use topk_results::{
     CropAveraging, DataInfo, Environment, FORMAT, Failure, FailurePolicy, Image, LossSettings,
-    Metrics, ModelInfo, ModelResults, Normalization, Outcome, Results, Settings, Shard, Timing,
+    Metrics, ModelInfo, ModelResults, Outcome, Results, Settings, Shard, Timing,
 };
 
 /// What a model is like.

@@ -12,7 +12,8 @@ pub(super) use geometry::{Overlap, overlap};
 use serde::{Deserialize, Serialize};
 
 use crate::resize::{Region, Resampler, Source};
-use crate::{ImageError, Interpolation, Limits, Pillow, RgbImage};
+use crate::{ImageError, Limits, RgbImage};
+use topk_preprocessing::{Interpolation, Pillow};
 
 /// A part of an image, in pixels.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -11,8 +11,8 @@ use super::{
     Augmentation, AugmentationError, ColorJitter, ErasingValue, RandAugment, RandomCrop,
     RandomErasing, RandomHorizontalFlip, RandomResizedCrop, Step, TrivialAugmentWide,
 };
-use crate::Interpolation;
 use options::{Range, Syntax};
+use topk_preprocessing::Interpolation;
 
 static CROP: Syntax<2> = Syntax {
     step: "crop",
@@ -97,7 +97,7 @@ impl Step {
                 let options = RESIZED_CROP.read(options)?;
                 let default = RandomResizedCrop::new(options.require(0, SIZE, options::size)?);
                 let names = "box, bilinear, hamming, bicubic or lanczos";
-                let interpolation = options.get(3, names, Interpolation::named)?;
+                let interpolation = options.get(3, names, Interpolation::from_name)?;
                 Self::ResizedCrop(RandomResizedCrop {
                     scale: options.range(1)?.unwrap_or(default.scale),
                     ratio: options.range(2)?.unwrap_or(default.ratio),

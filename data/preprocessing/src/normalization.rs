@@ -1,0 +1,81 @@
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Mean and standard deviation per channel (red, green, blue), in units of pixels divided by 255.
+///
+/// A pixel p becomes (p / 255 − mean) / std, each step rounded to `f32`: what torchvision's `ToTensor`
+/// and `Normalize` compute.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalization {
+    /// Subtracted from p / 255.
+    pub mean: [f32; 3],
+    /// Divides the difference.
+    pub std: [f32; 3],
+}
+
+/// A mean or standard deviation that cannot be used.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[error("mean {:?} and std {:?} must be finite and each std above 0, in units of pixels / 255", .0.mean, .0.std)]
+pub struct NormalizationError(Normalization);
+
+impl Normalization {
+    /// ImageNet's training images, with the values of torchvision and timm.
+    pub const IMAGENET: Self = Self {
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+    };
+
+    /// CIFAR-100's training images, with the values of the authors' code and most of the literature.
+    pub const CIFAR100: Self = Self {
+        mean: [125.3 / 255.0, 123.0 / 255.0, 113.9 / 255.0],
+        std: [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0],
+    };
+
+    /// Checks that pixels can be normalized with these values.
+    ///
+    /// # Errors
+    /// If one is not finite, or a standard deviation is not above 0.
+    pub fn check(self) -> Result<Self, NormalizationError> {
+        let finite = self
+            .mean
+            .iter()
+            .chain(&self.std)
+            .all(|value| value.is_finite());
+        if finite && self.std.iter().all(|&std| std > 0.0) {
+            Ok(self)
+        } else {
+            Err(NormalizationError(self))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unusable_numbers_are_refused() {
+        let good = Normalization {
+            mean: [0.5; 3],
+            std: [0.2; 3],
+        };
+        assert_eq!(good.check(), Ok(good));
+        assert!(
+            Normalization {
+                std: [0.2, 0.0, 0.2],
+                ..good
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            Normalization {
+                mean: [f32::NAN; 3],
+                ..good
+            }
+            .check()
+            .is_err()
+        );
+    }
+}
