@@ -2,13 +2,16 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use topk_models::args::Args;
 use topk_native::onnxruntime::disable_telemetry;
 
 fn main() -> ExitCode {
     // SAFETY: there is no other thread yet.
     unsafe { disable_telemetry() };
+    if let Some(code) = topk_cli::generate(Args::command()) {
+        return code;
+    }
     match Args::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,4 +1,4 @@
-//! `cargo xtask doctor`: what is there, what is missing, what to do.
+//! `cargo xtask doctor`: reports which native libraries are found, and what to do about missing ones.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use topk_native::{driver_version, onnxruntime, runtime_version, torch};
 
-use crate::native;
+use crate::{CUDA_MAJOR, native};
 
 const SET_UP: &str = "run `cargo xtask setup`";
 const SET_UP_CUDA: &str = "run `cargo xtask setup --cuda`";
-
-/// The CUDA that the libraries are built for.
-const CUDA_MAJOR: u32 = 13;
 
 pub(crate) fn run() -> Result<()> {
     let libtorch = if let Some(python) = env::var_os("LIBTORCH_USE_PYTORCH") {
@@ -38,7 +35,10 @@ pub(crate) fn run() -> Result<()> {
 
 fn report_libtorch(root: &Path) -> Option<torch::Installation> {
     let Some(installation) = torch::Installation::at(root) else {
-        println!("libtorch            none in {}: {SET_UP}", root.display());
+        println!(
+            "libtorch            not found in {}: {SET_UP} (topk-eval does not need it)",
+            root.display()
+        );
         return None;
     };
     let root = installation.root().display();
@@ -47,11 +47,10 @@ fn report_libtorch(root: &Path) -> Option<torch::Installation> {
             println!("libtorch            {version} in {root}");
         }
         Some(version) => println!(
-            "libtorch            {version} in {root}: version {} is needed; unset LIBTORCH and \
-             {SET_UP}",
+            "libtorch            {version} in {root}, but {} is required: unset LIBTORCH and {SET_UP}",
             torch::VERSION
         ),
-        None => println!("libtorch            of unknown version in {root}"),
+        None => println!("libtorch            unknown version in {root}"),
     }
     Some(installation)
 }
@@ -60,7 +59,7 @@ fn report_onnxruntime() -> Option<PathBuf> {
     let path = match onnxruntime::locate() {
         Ok(path) => path,
         Err(error) => {
-            println!("ONNX Runtime        none: {error}");
+            println!("ONNX Runtime        not found: {error}");
             return None;
         }
     };
@@ -69,7 +68,7 @@ fn report_onnxruntime() -> Option<PathBuf> {
             println!("ONNX Runtime        {version} in {}", path.display());
         }
         Ok(version) => println!(
-            "ONNX Runtime        {version} in {}: {} is what the evaluator is made for",
+            "ONNX Runtime        {version} in {}, but topk-eval is tested with {}",
             path.display(),
             onnxruntime::VERSION
         ),
@@ -78,23 +77,23 @@ fn report_onnxruntime() -> Option<PathBuf> {
     Some(path)
 }
 
-/// Whether there is a driver that the CUDA libraries can work with.
+/// Whether the NVIDIA driver is recent enough for the CUDA libraries.
 fn report_driver() -> bool {
     match driver_version() {
         Ok((major, minor)) if major >= CUDA_MAJOR => {
-            println!("NVIDIA driver       for CUDA {major}.{minor}");
+            println!("NVIDIA driver       supports CUDA {major}.{minor}");
             true
         }
         Ok((major, minor)) => {
             println!(
-                "NVIDIA driver       for CUDA {major}.{minor}: too old for CUDA {CUDA_MAJOR}; \
-                 update it to use the GPU"
+                "NVIDIA driver       supports CUDA {major}.{minor}, but CUDA {CUDA_MAJOR} is required to \
+                 use the GPU: update the driver"
             );
             false
         }
         Err(error) => {
             println!(
-                "NVIDIA driver       none ({error}): the CPU is used. To use a GPU, install \
+                "NVIDIA driver       not found ({error}): programs use the CPU. To use a GPU, install \
                  NVIDIA's driver"
             );
             false
@@ -108,7 +107,7 @@ fn report_libtorch_cuda(libtorch: &torch::Installation, driver: bool) {
             Ok((major, minor)) => {
                 println!("CUDA runtime        {major}.{minor} in {}", file.display());
             }
-            Err(error) => println!("CUDA runtime        does not load ({error}): {SET_UP}"),
+            Err(error) => println!("CUDA runtime        cannot be loaded ({error}): {SET_UP}"),
         }
     }
     match libtorch.load_cuda() {
@@ -116,8 +115,8 @@ fn report_libtorch_cuda(libtorch: &torch::Installation, driver: bool) {
             "libtorch for CUDA   in {}",
             libtorch.cuda_library().display()
         ),
-        Err(_) if !driver => println!("libtorch for CUDA   none"),
-        Err(error) => println!("libtorch for CUDA   does not load ({error}): {SET_UP_CUDA}"),
+        Err(_) if !driver => println!("libtorch for CUDA   not found"),
+        Err(error) => println!("libtorch for CUDA   cannot be loaded ({error}): {SET_UP_CUDA}"),
     }
 }
 
@@ -125,9 +124,9 @@ fn report_onnxruntime_cuda(path: &Path, driver: bool) {
     match onnxruntime::cuda_provider(path) {
         Some(provider) => match onnxruntime::load_cuda_libraries(path) {
             Ok(()) => println!("CUDA provider       in {}", provider.display()),
-            Err(error) => println!("CUDA provider       lacks a library ({error}): {SET_UP_CUDA}"),
+            Err(error) => println!("CUDA provider       misses a library ({error}): {SET_UP_CUDA}"),
         },
-        None if !driver => println!("CUDA provider       none"),
-        None => println!("CUDA provider       none beside ONNX Runtime: {SET_UP_CUDA}"),
+        None if !driver => println!("CUDA provider       not found"),
+        None => println!("CUDA provider       not found next to ONNX Runtime: {SET_UP_CUDA}"),
     }
 }

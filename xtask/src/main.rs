@@ -1,8 +1,10 @@
-//! Tasks of this repository, run as `cargo xtask TASK`.
+//! Development tasks of this repository, run with `cargo xtask TASK`.
 
 mod cargo;
 mod demo;
+mod dist;
 mod doctor;
+mod licenses;
 mod native;
 mod test;
 mod testing;
@@ -12,8 +14,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::native::Libraries;
+
+/// The major version of CUDA that the libraries in `.native` are built for.
+const CUDA_MAJOR: u32 = 13;
+
+/// Development tasks of this repository
 #[derive(Parser)]
-#[command(bin_name = "cargo xtask", about = "Tasks of this repository")]
+#[command(bin_name = "cargo xtask", max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     task: Task,
@@ -21,32 +29,91 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Fetch the native libraries (libtorch and ONNX Runtime) into `.native`
+    /// Download libtorch and ONNX Runtime into `.native`
+    ///
+    /// The libraries come as Python wheels through pip and are checked by SHA-256. Libraries that are
+    /// already there are not downloaded again. A library that LIBTORCH or ORT_DYLIB_PATH points to is
+    /// used instead, and not downloaded.
     Setup {
-        /// Fetch the CUDA libraries too (2.8 GB more to download)
+        /// Also download the CUDA libraries (2.8 GB), to use an NVIDIA GPU
         #[arg(long)]
         cuda: bool,
+        /// Download only ONNX Runtime, for topk-eval alone
+        ///
+        /// `cargo build --release -p topk-eval` does not need libtorch. To build the other programs
+        /// later, run `cargo xtask setup` without this flag.
+        #[arg(long)]
+        eval: bool,
     },
-    /// Set up, train two small networks, export them to ONNX, evaluate them and compare
+    /// Check the installation: train, export and evaluate two small networks
+    ///
+    /// Takes a few minutes without a GPU. Sets up the libraries, builds the programs, trains a network
+    /// with cross-entropy and one with the smooth top-5 SVM on the bundled part of CIFAR-100, evaluates
+    /// their ONNX files with ONNX Runtime, and checks that both accuracies agree.
     Demo,
-    /// Set up and run every test of the workspace
-    Test,
-    /// Say which native libraries are found, and what to do about missing ones
+    /// Run all tests of the workspace
+    ///
+    /// Sets up the libraries, installs Python and npm packages for tests into `.native`, and runs
+    /// `cargo test`. The last line has the form `N passed, N failed, N skipped`. A test counts as
+    /// skipped if it skipped itself in whole or in part, because this machine lacks something that it
+    /// requires: the folder `../shared` with test data, a GPU, Python, a browser, or user namespaces.
+    Test {
+        /// Fail if a test is skipped although this machine has what it requires
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Report which native libraries are found, and what to do about missing ones
     Doctor,
+    /// Build the programs and pack them into a release archive
+    ///
+    /// Writes `topk-VERSION-TARGET.tar.gz` and its SHA-256 checksum to `dist` in cargo's target folder.
+    /// The archive has the programs, the operator library for ONNX Runtime, man pages, shell
+    /// completions, the README, the change log, and all licenses.
+    Dist {
+        /// The cargo profile to build with
+        #[arg(long, default_value = "release")]
+        profile: String,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
-        Task::Setup { cuda } => native::set_up(cuda),
-        Task::Demo => demo::run(),
-        Task::Test => test::run(),
-        Task::Doctor => doctor::run(),
+        Task::Setup { cuda, eval } => native::set_up(Libraries {
+            libtorch: !eval,
+            cuda,
+        })
+        .map(|()| ExitCode::SUCCESS),
+        Task::Demo => demo::run().map(|()| ExitCode::SUCCESS),
+        Task::Test { strict } => test::run(strict),
+        Task::Doctor => doctor::run().map(|()| ExitCode::SUCCESS),
+        Task::Dist { profile } => dist::run(&profile).map(|()| ExitCode::SUCCESS),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn help_texts() {
+        let mut command = Cli::command().term_width(100);
+        command.build();
+        let mut help = command.render_long_help().to_string();
+        for task in command.get_subcommands_mut() {
+            if task.get_name() != "help" {
+                let text = task.render_long_help();
+                help.push_str(&format!("\n---- {} ----\n\n{text}", task.get_name()));
+            }
+        }
+        insta::assert_snapshot!(help);
     }
 }

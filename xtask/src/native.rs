@@ -1,4 +1,4 @@
-//! The native libraries: which they are, and their set-up in `.native`.
+//! The native libraries: the wheels that contain them, and their installation in `.native`.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,12 @@ use anyhow::{Result, bail};
 use crate::cargo;
 use crate::wheel::Wheel;
 
-/// Where the libraries go; `.cargo/config.toml` points there.
+/// The folder for the libraries; `.cargo/config.toml` points there.
 pub(crate) fn dir() -> PathBuf {
     cargo::root().join(".native")
 }
 
-/// libtorch's CPU part, with what it loads from CUDA's runtime even without a GPU.
+/// libtorch for the CPU, and the CUDA runtime libraries that it loads even without a GPU.
 const LIBTORCH: [Wheel; 3] = [
     Wheel {
         file: "torch-2.11.0-cp312-cp312-manylinux_2_28_x86_64.whl",
@@ -42,7 +42,7 @@ const ONNXRUNTIME: [Wheel; 1] = [Wheel {
     part: "",
 }];
 
-/// libtorch's CUDA part, and the libraries of CUDA that it names as its requirements.
+/// libtorch's CUDA part, and the CUDA libraries that its wheel requires.
 const LIBTORCH_CUDA: [Wheel; 14] = [
     Wheel {
         wanted: |path| libtorch(path) && libtorch_cuda(path),
@@ -152,31 +152,65 @@ fn libtorch_cuda(path: &str) -> bool {
             .any(|part| path.contains(part))
 }
 
+/// Whether ONNX Runtime's CUDA provider needs the libraries in a wheel.
+fn needed_by_onnxruntime(wheel: &Wheel) -> bool {
+    let names = [
+        "nvidia_cuda_runtime-",
+        "nvidia_cublas-",
+        "nvidia_cuda_nvrtc-",
+        "nvidia_cudnn_",
+        "nvidia_cufft-",
+        "nvidia_curand-",
+    ];
+    names.iter().any(|name| wheel.file.starts_with(name))
+}
+
 fn onnxruntime(path: &str) -> bool {
     path.starts_with("onnxruntime/capi/libonnxruntime") && !path.contains("tensorrt")
 }
 
-/// Makes sure that the libraries are there. Those that the user's environment names are left alone.
-pub(crate) fn set_up(cuda: bool) -> Result<()> {
+/// The libraries to install, besides ONNX Runtime.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Libraries {
+    pub(crate) libtorch: bool,
+    /// Whether the libraries should support CUDA.
+    pub(crate) cuda: bool,
+}
+
+impl Libraries {
+    /// All libraries, for the CPU.
+    pub(crate) const CPU: Self = Self {
+        libtorch: true,
+        cuda: false,
+    };
+}
+
+/// Installs libraries that are missing, except those that the user's environment points to.
+pub(crate) fn set_up(Libraries { libtorch, cuda }: Libraries) -> Result<()> {
     let dir = dir();
-    // Once fetched, the CUDA libraries stay in use: the two kinds of ONNX Runtime share a file name.
+    // The CPU and CUDA builds of ONNX Runtime have the same file name: keep the installed one.
     let cuda = cuda || ONNXRUNTIME_GPU[0].is_installed(&dir);
     let mut wheels: Vec<&Wheel> = Vec::new();
-    if let Some(name) = chosen_by_user("LIBTORCH", &dir).or_else(|| set("LIBTORCH_USE_PYTORCH")) {
-        println!("libtorch: taken from {name}");
+    if !libtorch {
+        let wanted = |wheel: &&Wheel| cuda && needed_by_onnxruntime(wheel);
+        wheels.extend(LIBTORCH.iter().chain(&LIBTORCH_CUDA).filter(wanted));
+    } else if let Some(name) =
+        chosen_by_user("LIBTORCH", &dir).or_else(|| set("LIBTORCH_USE_PYTORCH"))
+    {
+        println!("libtorch: using {name}");
     } else {
         wheels.extend(&LIBTORCH);
         wheels.extend(LIBTORCH_CUDA.iter().filter(|_| cuda));
     }
     if let Some(name) = chosen_by_user("ORT_DYLIB_PATH", &dir) {
-        println!("ONNX Runtime: taken from {name}");
+        println!("ONNX Runtime: using {name}");
     } else {
         wheels.extend(if cuda { &ONNXRUNTIME_GPU } else { &ONNXRUNTIME });
     }
     if !wheels.is_empty() && !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         bail!(
-            "the libraries are fetched for Linux on x86-64 only. Elsewhere, set LIBTORCH to a \
-             folder with libtorch {} and ORT_DYLIB_PATH to the library file of ONNX Runtime {}",
+            "libraries can be downloaded for Linux on x86-64 only. On other systems, set LIBTORCH to \
+             the folder of libtorch {} and ORT_DYLIB_PATH to the library file of ONNX Runtime {}",
             topk_native::torch::VERSION,
             topk_native::onnxruntime::VERSION
         );
@@ -187,8 +221,7 @@ pub(crate) fn set_up(cuda: bool) -> Result<()> {
     Ok(())
 }
 
-/// The variable and its value, if it is set to something other than what cargo's configuration in
-/// this repository says.
+/// The variable and its value, if the user set it: `.cargo/config.toml` sets it to a path in `dir`.
 fn chosen_by_user(variable: &str, dir: &Path) -> Option<String> {
     let value = env::var_os(variable)?;
     (!Path::new(&value).starts_with(dir)).then(|| format!("{variable}={}", value.display()))

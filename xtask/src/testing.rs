@@ -1,4 +1,4 @@
-//! What only tests need: other runtimes, as packages of Python and npm in `.native`.
+//! Python and npm packages in `.native` that only tests need, such as other runtimes.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use topk_testing::{ONNXRUNTIME_WEB, Packages};
 
 use crate::cargo;
 
-/// Makes sure that the packages are there.
+/// Installs packages that are missing.
 pub(crate) fn set_up() -> Result<()> {
     for packages in Packages::ALL {
         install_python(packages)?;
@@ -21,10 +21,10 @@ fn install_python(packages: &Packages) -> Result<()> {
     if packages.are_installed() {
         return Ok(());
     }
-    println!("fetching {}", packages.requirements.join(", "));
+    println!("Downloading {}", packages.requirements.join(", "));
     let folder = packages
         .folder()
-        .context("cannot start python3: the tests need Python 3.11 or newer, with pip")?;
+        .context("cannot start python3: the tests require Python 3.11 or newer, with pip")?;
     install(&folder, |partial| {
         cargo::run(
             Command::new("python3")
@@ -39,13 +39,13 @@ fn install_python(packages: &Packages) -> Result<()> {
             .with_context(|| format!("cannot write {}", stamp.display()))
     })
     .context(
-        "cannot fetch the Python packages that tests use (pip's own message is above; they need \
-         Python 3.11 or newer). If this machine is offline, copy .native/python from one with the \
-         same version of Python where `cargo xtask test` has run",
+        "cannot install the Python packages for tests (see pip's message above); they require Python \
+         3.11 or newer. If this machine is offline, copy .native/python from a machine with the same \
+         version of Python on which `cargo xtask test` has run",
     )
 }
 
-/// Without npm, the tests in a browser are skipped.
+/// Does nothing if npm is not installed; browser tests are then skipped.
 fn install_web() -> Result<()> {
     let package = ONNXRUNTIME_WEB;
     if package.is_installed() {
@@ -57,10 +57,10 @@ fn install_web() -> Result<()> {
         .stderr(Stdio::null())
         .status();
     if npm.is_err() {
-        println!("npm is absent: tests in a browser are skipped");
+        println!("npm is not installed: browser tests are skipped");
         return Ok(());
     }
-    println!("fetching {} {}", package.name, package.version);
+    println!("Downloading {} {}", package.name, package.version);
     let folder = package.folder();
     install(&folder, |partial| {
         cargo::run(
@@ -72,12 +72,12 @@ fn install_web() -> Result<()> {
         )
     })
     .context(
-        "cannot fetch what tests in a browser use with npm. If this machine is offline, copy \
-         .native/web from one where `cargo xtask test` has run",
+        "cannot install the npm packages for browser tests. If this machine is offline, copy \
+         .native/web from a machine on which `cargo xtask test` has run",
     )
 }
 
-/// Fills a folder that gets its name when all is in it, in place of what has that name.
+/// Replaces a folder. It is filled under another name and renamed when complete.
 fn install(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let mut partial = folder.as_os_str().to_owned();
     partial.push(".partial");
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_half_installed_does_not_count() {
+    fn interrupted_installations_do_not_count() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("deep/package-1.2.3");
         let interrupted = install(&folder, |partial| {

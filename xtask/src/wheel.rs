@@ -1,4 +1,4 @@
-//! Python wheels as a source of prebuilt libraries: fetched by pip, checked, and unpacked in part.
+//! Python wheels as a source of prebuilt libraries: downloaded with pip, verified, and partly unpacked.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -6,29 +6,28 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use sha2::{Digest, Sha256};
 
-/// One pinned wheel and the part of it that is wanted.
+/// A pinned wheel, and the part of it to install.
 pub(crate) struct Wheel {
-    /// Name of the file on the package index: `name-version-python-abi-platform.whl`.
+    /// The file name on the package index: `name-version-python-abi-platform.whl`.
     pub(crate) file: &'static str,
-    /// SHA-256 of the file, in hexadecimal.
+    /// The file's SHA-256, in hexadecimal.
     pub(crate) sha256: &'static str,
-    /// Name of the wanted part, where a wheel is used for several; empty for the only one.
+    /// The name of the part, for wheels that are installed in several parts; else empty.
     pub(crate) part: &'static str,
-    /// Whether to unpack the member of this path.
+    /// Whether a member with this path belongs to the part.
     pub(crate) wanted: fn(&str) -> bool,
 }
 
 impl Wheel {
-    /// Name and version as pip writes them, `name==version`.
+    /// The name and version in pip's syntax, `name==version`.
     fn requirement(&self) -> String {
         let mut parts = self.file.split('-');
         let name = parts.next().unwrap_or_default().replace('_', "-");
         format!("{name}=={}", parts.next().unwrap_or_default())
     }
 
-    /// The newest of the platforms that the file name lists.
+    /// The newest of the platforms in the file name.
     fn platform(&self) -> &str {
         let tags = self
             .file
@@ -39,22 +38,22 @@ impl Wheel {
         tags.rsplit('.').next().unwrap_or_default()
     }
 
-    /// The file that says that the wanted part is there, whole.
+    /// The file that marks the part as completely installed.
     fn stamp(&self, dir: &Path) -> PathBuf {
         let separator = if self.part.is_empty() { "" } else { "." };
         dir.join("installed")
             .join(format!("{}{separator}{}", self.file, self.part))
     }
 
-    /// Whether the wanted part lies unpacked in `dir`.
+    /// Whether the part is installed in `dir`.
     pub(crate) fn is_installed(&self, dir: &Path) -> bool {
         fs::read_to_string(self.stamp(dir)).is_ok_and(|sha256| sha256 == self.sha256)
     }
 
-    /// Makes sure that the wanted part lies unpacked in `dir`; does nothing if it does already.
+    /// Installs the part in `dir`, unless it is installed already.
     ///
-    /// The download stays in `dir/download` until it is unpacked, so that an interrupted set-up
-    /// goes on where it was; a stamp is written last of all.
+    /// The download is kept in `dir/download` until it is unpacked, so that an interrupted
+    /// installation resumes where it stopped. The stamp is written last.
     pub(crate) fn install(&self, dir: &Path) -> Result<()> {
         if self.is_installed(dir) {
             return Ok(());
@@ -68,12 +67,12 @@ impl Wheel {
             let found = sha256(&file)?;
             ensure!(
                 found == self.sha256,
-                "{} has SHA-256 {found}, expected {}: remove it and run this again",
+                "{} has SHA-256 {found} instead of {}: remove the file and run this command again",
                 file.display(),
                 self.sha256
             );
         }
-        println!("unpacking {}", self.file);
+        println!("Unpacking {}", self.file);
         self.unpack(&file, dir)
             .with_context(|| format!("cannot unpack {}", file.display()))?;
         let stamp = self.stamp(dir);
@@ -84,7 +83,7 @@ impl Wheel {
 
     fn download(&self, to: &Path) -> Result<()> {
         let requirement = self.requirement();
-        println!("fetching {requirement}");
+        println!("Downloading {requirement}");
         let status = Command::new("python3")
             .args([
                 "-m",
@@ -102,13 +101,13 @@ impl Wheel {
             .arg(to)
             .arg(&requirement)
             .status()
-            .context("cannot start python3: the set-up needs Python 3 with pip")?;
+            .context("cannot start python3: Python 3 with pip is required to download libraries")?;
         if !status.success() {
             bail!(
-                "pip could not fetch {requirement} (its own message is above). If pip itself is \
-                 missing, install it (Debian: apt install python3-pip). If this machine is \
-                 offline, fetch the file {} elsewhere, put it into {} and run this again: what \
-                 is there already is not fetched twice",
+                "pip could not download {requirement} (see its message above). If pip is missing, \
+                 install it (on Debian: apt install python3-pip). If this machine is offline, \
+                 download {} on another one, put it into {}, and run this command again: files that \
+                 are already there are not downloaded",
                 self.file,
                 to.display()
             );
@@ -125,37 +124,24 @@ impl Wheel {
             }
             let path = member
                 .enclosed_name()
-                .context("a member's path leaves the folder")?;
+                .context("a member's path is outside the folder")?;
             write(&dir.join(path), &mut member)?;
         }
         Ok(())
     }
 }
 
-/// Writes a file, with the folders above it.
+/// Writes a file; creates missing parent folders.
 fn write(path: &Path, mut content: impl Read) -> io::Result<()> {
     fs::create_dir_all(path.parent().expect("the path of a file"))?;
     io::copy(&mut content, &mut File::create(path)?)?;
     Ok(())
 }
 
-fn sha256(path: &PathBuf) -> Result<String> {
-    let name = || format!("cannot read {}", path.display());
-    let mut file = File::open(path).with_context(name)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let n = file.read(&mut buffer).with_context(name)?;
-        if n == 0 {
-            break;
-        }
-        hasher.update(&buffer[..n]);
-    }
-    Ok(hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+fn sha256(path: &Path) -> Result<String> {
+    let (hash, _) =
+        topk_files::sha256(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(hash)
 }
 
 #[cfg(test)]
@@ -170,13 +156,13 @@ mod tests {
     };
 
     #[test]
-    fn the_file_name_says_what_to_ask_for() {
+    fn pip_arguments_come_from_the_file_name() {
         assert_eq!(WHEEL.requirement(), "a-name==1.2.3");
         assert_eq!(WHEEL.platform(), "manylinux_2_17_x86_64");
     }
 
     #[test]
-    fn installs_the_wanted_part_of_a_checked_file_once() {
+    fn a_part_of_a_verified_file_is_installed_once() {
         use std::io::Write;
 
         let dir = tempfile::tempdir().unwrap();
@@ -205,7 +191,7 @@ mod tests {
         assert!(!dir.path().join("lib/a.py").exists());
         assert!(!file.exists());
 
-        // Nothing to do: with the download gone, a second run would have to fetch it.
+        // The download is gone, so a second installation would have to download it again.
         wheel.install(dir.path()).unwrap();
     }
 }

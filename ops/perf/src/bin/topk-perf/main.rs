@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use topk_perf::{Bars, Errors, read_cases};
 
 /// Compare algorithms for the smooth top-k SVM: time, memory and errors
@@ -40,6 +40,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = topk_cli::generate(Args::command()) {
+        return code;
+    }
     let Args { bench, command } = Args::parse();
     let result = match command {
         None => bench::run(&bench).map(|()| ExitCode::SUCCESS),
