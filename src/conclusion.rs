@@ -7,8 +7,9 @@ use topk_eval::{
     Evaluation, EvaluationError, Execution, Finished, Model, ModelError, OnError, Plan, Provider,
     Wishes, labels_of,
 };
+use topk_export::{ExportError, ExportOptions, export};
 use topk_history::{Accuracy, Checkpoint as Best};
-use topk_models::{Checkpoint, CheckpointError, ExportError, ExportOptions, export};
+use topk_models::{Checkpoint, CheckpointError};
 use topk_native::{Device, Runtime};
 use topk_preprocessing::Crops;
 use topk_results::{FailurePolicy, FileError};

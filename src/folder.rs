@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use thiserror::Error;
+use topk_export::DRAFT_PREFIX;
 use topk_history::{BEST1, BESTK, EpochTime, Event, LOG, TIMES};
-use topk_models::DRAFT_FOLDER;
 
 use crate::state::{Position, STATE, State, StateError};
 use crate::training::PAGE;
@@ -188,7 +188,7 @@ fn remove_drafts(folder: &Path) -> Result<(), FolderError> {
             };
             [STATE, PAGE].iter().any(|file| name.starts_with(file)) || best(BEST1) || best(BESTK)
         };
-        if name.starts_with(DRAFT_FOLDER) {
+        if name.starts_with(DRAFT_PREFIX) {
             fs::remove_dir_all(&path).map_err(fail(path))?;
         } else if name.strip_prefix('.').filter(is_ours).is_some() {
             fs::remove_file(&path).map_err(fail(path))?;

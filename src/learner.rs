@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use tch::{Device, Kind, TchError, Tensor, no_grad};
 use topk_libtorch::{Sgd, SgdOptions, autocast, channels_last, copy_all, move_towards};
-use topk_models::{LoadError, Mode, Network};
+use topk_models_tch::{LoadError, Mode, Network};
 use topk_ops::accuracy;
 use topk_ops_tch::{TensorLossError, loss};
 use topk_weights::Tensor as Weight;

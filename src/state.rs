@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 use tch::no_grad;
 use thiserror::Error;
 use topk_history::Accuracy;
-use topk_models::{LoadError, tensor_of, weight_of};
+use topk_models_tch::{LoadError, tensor_of, weight_of};
 use topk_weights::{StateDict, Tensor, TensorError, Value, WeightsError};
 
 use crate::learner::Learner;

@@ -8,7 +8,8 @@ use topk_history::{
     Accuracy, BEST1, BESTK, End, Epoch, EpochTime, Event, EventWriter, Run, Start, run_page,
 };
 use topk_libtorch::use_caching_allocator;
-use topk_models::{Checkpoint, Network, architecture};
+use topk_models::architecture;
+use topk_models_tch::Network;
 use topk_native::Runtime;
 use topk_onnx::{CardResize, ModelCard, Training};
 use topk_ops_tch::select_device;
@@ -461,7 +462,7 @@ impl Trainer<'_> {
             }
             let path = self.folder.path().join(name).with_extension("safetensors");
             checkpoint
-                .get_or_insert_with(|| Checkpoint::of_network(self.card(&val), self.learner.kept()))
+                .get_or_insert_with(|| self.learner.kept().checkpoint(self.card(&val)))
                 .save(&path)?;
             let best = BestSoFar {
                 name: name.to_owned(),

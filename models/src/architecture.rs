@@ -1,4 +1,3 @@
-use clap::ValueEnum;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -82,7 +81,8 @@ pub enum ArchitectureError {
 }
 
 /// What becomes of the weights of a classifier, the last layer.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Classifier {
     /// They stay, and must fit as they are
@@ -131,12 +131,12 @@ impl Architecture {
     }
 
     /// The operations in order; the last one makes the scores.
-    pub(crate) fn nodes(&self) -> &[Node] {
+    pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
     /// All parameters and statistics, in the order of the nodes.
-    pub(crate) fn parameters(&self) -> Vec<Parameter> {
+    pub fn parameters(&self) -> Vec<Parameter> {
         self.nodes.iter().flat_map(Node::parameters).collect()
     }
 

@@ -169,7 +169,7 @@ impl Builder {
 
     /// Shape of a value, without the batch.
     pub(crate) fn shape(&self, x: Value) -> &[usize] {
-        match x.place().checked_sub(1) {
+        match x.index().checked_sub(1) {
             None => &self.input_size,
             Some(node) => &self.nodes[node].shape,
         }

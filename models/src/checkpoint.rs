@@ -7,7 +7,6 @@ use topk_weights::{StateDict, Tensor, Value, WeightsError};
 
 use crate::architecture::{Architecture, ArchitectureError, Classifier, MatchError};
 use crate::architectures::architecture_of;
-use crate::network::Network;
 
 /// Key of the file's metadata that holds the model card, as JSON.
 const CARD_KEY: &str = "topk";
@@ -79,15 +78,21 @@ impl Checkpoint {
         Ok(Self::of(card, architecture, weights))
     }
 
-    /// The weights that a network has now.
-    pub fn of_network(card: ModelCard, network: &Network) -> Self {
-        Self::of(card, network.architecture().clone(), network.weights())
-    }
-
-    /// The weights of a network that is no longer needed.
-    pub(crate) fn from_network(card: ModelCard, network: Network) -> Self {
-        let architecture = network.architecture().clone();
-        Self::of(card, architecture, network.into_weights())
+    /// Puts the weights of a network that was built together with its model card.
+    ///
+    /// # Errors
+    /// If the tensors are not those of the architecture.
+    pub fn of_network(
+        card: ModelCard,
+        architecture: Architecture,
+        tensors: BTreeMap<String, Tensor>,
+    ) -> Result<Self, MatchError> {
+        let weights = StateDict {
+            tensors,
+            ..StateDict::default()
+        };
+        let weights = architecture.matched(weights, Classifier::Keep)?.tensors;
+        Ok(Self::of(card, architecture, weights))
     }
 
     fn of(card: ModelCard, architecture: Architecture, tensors: BTreeMap<String, Tensor>) -> Self {

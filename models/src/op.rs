@@ -1,42 +1,44 @@
+//! The operations that networks consist of.
+
 use std::fmt;
 
 /// A value of a network: its images, or what a node makes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Value(usize);
+pub struct Value(usize);
 
 impl Value {
     /// The images.
-    pub(crate) const IMAGES: Self = Self(0);
+    pub const IMAGES: Self = Self(0);
 
-    /// What the node at this place makes.
-    pub(crate) fn of_node(place: usize) -> Self {
-        Self(place + 1)
+    /// The value that the node of this index computes.
+    pub fn of_node(index: usize) -> Self {
+        Self(index + 1)
     }
 
-    /// Place in a list that begins with the images and goes on with what each node makes.
-    pub(crate) fn place(self) -> usize {
+    /// Index in a list of the images and then the value of each node.
+    pub fn index(self) -> usize {
         self.0
     }
 }
 
 /// One operation in its place.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Node {
+pub struct Node {
     /// Name of the module in PyTorch, which prefixes the names of its parameters. No other node has it.
-    pub(crate) name: String,
+    pub name: String,
     /// What it computes.
-    pub(crate) op: Op,
+    pub op: Op,
     /// What it reads, from nodes before it.
-    pub(crate) inputs: Vec<Value>,
+    pub inputs: Vec<Value>,
     /// Shape of what it makes, without the batch.
-    pub(crate) shape: Vec<usize>,
+    pub shape: Vec<usize>,
 }
 
 /// An operation, with PyTorch's meaning and names.
 ///
 /// Images are `[N, channels, height, width]`, tokens `[N, tokens, features]`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Op {
+pub enum Op {
     /// `Conv2d`.
     Conv2d {
         /// Channels read.
@@ -152,7 +154,7 @@ pub(crate) enum Op {
 
 /// A function of each element, named as PyTorch's module.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Activation {
+pub enum Activation {
     /// `ReLU`.
     Relu,
     /// `ReLU6`.
@@ -171,49 +173,49 @@ pub(crate) enum Activation {
 
 /// Constants of `BatchNorm2d`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct BatchNorm {
+pub struct BatchNorm {
     /// Added to the variance.
-    pub(crate) eps: f64,
+    pub eps: f64,
     /// Share of a batch in the running statistics.
-    pub(crate) momentum: f64,
+    pub momentum: f64,
 }
 
 /// Windows of a pooling; the sizes are the same for height and width.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Pool {
+pub struct Pool {
     /// Side of a window.
-    pub(crate) kernel: usize,
+    pub kernel: usize,
     /// Step between windows.
-    pub(crate) stride: usize,
+    pub stride: usize,
     /// Rows and columns added on each side.
-    pub(crate) padding: usize,
+    pub padding: usize,
     /// Whether a last window that is not whole counts.
-    pub(crate) ceil: bool,
+    pub ceil: bool,
 }
 
 /// A tensor that belongs to a network.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Parameter {
+pub struct Parameter {
     /// PyTorch's name in the `state_dict`.
-    pub(crate) name: String,
+    pub name: String,
     /// Its shape.
-    pub(crate) shape: Vec<usize>,
+    pub shape: Vec<usize>,
     /// How it starts.
-    pub(crate) init: Init,
+    pub init: Init,
     /// Whether the optimizer changes it; the others are statistics.
-    pub(crate) trainable: bool,
+    pub trainable: bool,
 }
 
 impl Parameter {
     /// Number of elements.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
 }
 
 /// Values that a parameter starts with.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Init {
+pub enum Init {
     /// All the same.
     Constant(f64),
     /// Normal, of mean 0.
@@ -230,58 +232,58 @@ pub(crate) enum Init {
 
 /// Elements that a weight reads for an element it makes, and the reverse, as PyTorch counts them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Fan {
+pub struct Fan {
     /// `fan_in`.
-    pub(crate) input: usize,
+    pub input: usize,
     /// `fan_out`, which does not divide by the groups of a convolution.
-    pub(crate) output: usize,
+    pub output: usize,
     /// Groups of a convolution.
-    pub(crate) groups: usize,
+    pub groups: usize,
 }
 
 impl Init {
     /// `zeros_`.
-    pub(crate) fn zeros(_: Fan) -> Self {
+    pub fn zeros(_: Fan) -> Self {
         Self::Constant(0.0)
     }
 
     /// What a PyTorch layer starts with: `kaiming_uniform_` with a = √5, and the bias likewise.
-    pub(crate) fn layer(fan: Fan) -> Self {
+    pub fn layer(fan: Fan) -> Self {
         Self::Uniform {
             bound: (1.0 / fan.input as f64).sqrt(),
         }
     }
 
     /// `kaiming_uniform_`.
-    pub(crate) fn kaiming_uniform(fan: Fan) -> Self {
+    pub fn kaiming_uniform(fan: Fan) -> Self {
         Self::Uniform {
             bound: (6.0 / fan.input as f64).sqrt(),
         }
     }
 
     /// `kaiming_normal_`.
-    pub(crate) fn kaiming_normal(fan: Fan) -> Self {
+    pub fn kaiming_normal(fan: Fan) -> Self {
         Self::Normal {
             std: (2.0 / fan.input as f64).sqrt(),
         }
     }
 
     /// `kaiming_normal_` with `mode="fan_out"`.
-    pub(crate) fn kaiming_normal_out(fan: Fan) -> Self {
+    pub fn kaiming_normal_out(fan: Fan) -> Self {
         Self::Normal {
             std: (2.0 / fan.output as f64).sqrt(),
         }
     }
 
     /// `xavier_uniform_`.
-    pub(crate) fn xavier_uniform(fan: Fan) -> Self {
+    pub fn xavier_uniform(fan: Fan) -> Self {
         Self::Uniform {
             bound: (6.0 / (fan.input + fan.output) as f64).sqrt(),
         }
     }
 
     /// Uniform between ±1/√(features made).
-    pub(crate) fn uniform_out(fan: Fan) -> Self {
+    pub fn uniform_out(fan: Fan) -> Self {
         Self::Uniform {
             bound: (1.0 / fan.output as f64).sqrt(),
         }
@@ -290,12 +292,12 @@ impl Init {
 
 impl Node {
     /// Name of a parameter of this node's module.
-    pub(crate) fn parameter(&self, name: &str) -> String {
+    pub fn parameter(&self, name: &str) -> String {
         format!("{}.{name}", self.name)
     }
 
     /// The parameters and statistics.
-    pub(crate) fn parameters(&self) -> Vec<Parameter> {
+    pub fn parameters(&self) -> Vec<Parameter> {
         let trainable = |name: String, shape: &[usize], init| Parameter {
             name,
             shape: shape.to_vec(),
@@ -402,7 +404,7 @@ impl Node {
     }
 
     /// Number of trainable parameters.
-    pub(crate) fn trainable_len(&self) -> usize {
+    pub fn trainable_len(&self) -> usize {
         let parameters = self.parameters().into_iter();
         let trainable = parameters.filter(|parameter| parameter.trainable);
         trainable.map(|parameter| parameter.len()).sum()
@@ -410,7 +412,7 @@ impl Node {
 
     /// Multiplications, each with an addition, for one image: those of convolutions and of products of
     /// matrices. What is done once an element does not count.
-    pub(crate) fn multiply_adds(&self) -> usize {
+    pub fn multiply_adds(&self) -> usize {
         let elements: usize = self.shape.iter().product();
         match self.op {
             Op::Conv2d {
@@ -430,7 +432,7 @@ impl Node {
 }
 
 /// A shape as people write it.
-pub(crate) struct Dims<'a>(pub(crate) &'a [usize]);
+pub struct Dims<'a>(pub &'a [usize]);
 
 impl fmt::Display for Dims<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

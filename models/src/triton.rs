@@ -1,72 +1,147 @@
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::fmt::Write;
 
 use thiserror::Error;
-use topk_onnx::{TritonError, triton_config};
 
-use crate::checkpoint::Checkpoint;
-use crate::export::{Draft, Export, ExportError, ExportOptions, LOGITS};
-use crate::verification::Verification;
+use topk_onnx::proto::{DataType, DimensionValue, GraphProto, ValueInfoProto};
 
-/// Name of the file of class names.
-const LABELS_FILE: &str = "labels.txt";
+/// An input or output that Triton cannot batch.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("{0} has no dynamic batch dimension in front, which Triton needs")]
+pub struct TritonError(String);
 
-/// Why a model cannot be put into a model repository of Triton Inference Server.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum TritonRepositoryError {
-    /// Triton cannot serve it.
-    #[error(transparent)]
-    Triton(#[from] TritonError),
-    /// Something is there already.
-    #[error("{} exists already: remove it, or name another folder", .0.display())]
-    Exists(PathBuf),
-    /// The folder has no name, which is the model's.
-    #[error("{} does not end in a name for the model", .0.display())]
-    NoName(PathBuf),
-    /// The model cannot be written.
-    #[error(transparent)]
-    Export(#[from] ExportError),
-}
-
-/// Writes the ONNX model of a checkpoint as a new folder of a model repository of Triton Inference Server,
-/// named after the folder: `config.pbtxt`, `1/model.onnx`, and `labels.txt` with the names of the classes
-/// if they are known. Verifies the model as [`export`](crate::export()) does.
+/// The `config.pbtxt` that serves a model in Triton Inference Server, for requests of up to
+/// `max_batch_size` images, which the server puts together into batches.
+///
+/// `labels` is the name of an output with an entry for each class, and that of a file beside
+/// `config.pbtxt` with a class name a line, which Triton then can name classes with.
 ///
 /// # Errors
-/// If the folder exists, or cannot be written, or the model cannot be exported; nothing is left behind
-/// then.
-pub fn export_triton(
-    checkpoint: Checkpoint,
-    options: &ExportOptions,
+/// If an input or output has no dynamic batch dimension.
+pub fn triton_config(
+    graph: &GraphProto,
+    name: &str,
     max_batch_size: u32,
-    folder: &Path,
-) -> Result<Option<Verification>, TritonRepositoryError> {
-    if folder.exists() {
-        return Err(TritonRepositoryError::Exists(folder.to_owned()));
-    }
-    let name = folder.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| TritonRepositoryError::NoName(folder.to_owned()))?;
-    let class_names = checkpoint.card().class_names.clone();
-    let export = Export::new(checkpoint, options)?;
-    let graph = export.model.graph.as_ref();
-    let graph = graph.expect("an exported model has a graph");
-    let labels = class_names.as_ref().map(|_| (LOGITS, LABELS_FILE));
-    let config = triton_config(graph, name, max_batch_size, labels)?;
-
-    let draft = Draft::beside(folder)?;
-    let repository = draft.folder().join(name);
-    let version = repository.join("1");
-    let write = || {
-        fs::create_dir_all(&version)?;
-        fs::write(repository.join("config.pbtxt"), config)?;
-        match class_names {
-            Some(names) => fs::write(repository.join(LABELS_FILE), names.join("\n") + "\n"),
-            None => Ok(()),
-        }
+    labels: Option<(&str, &str)>,
+) -> Result<String, TritonError> {
+    let mut config = format!(
+        "name: {}\nbackend: \"onnxruntime\"\nmax_batch_size: {max_batch_size}\ndynamic_batching {{ }}\n",
+        quoted(name)
+    );
+    let mut add = |kind: &str, value: &ValueInfoProto| {
+        let tensor = tensor(value).ok_or_else(|| TritonError(value.name.clone()))?;
+        let file = labels.filter(|(output, _)| kind == "output" && *output == value.name);
+        let file = file.map_or_else(String::new, |(_, file)| {
+            format!("\n  label_filename: {}", quoted(file))
+        });
+        let name = quoted(&value.name);
+        let _ = writeln!(config, "{kind} {{\n  name: {name}\n{tensor}{file}\n}}");
+        Ok(())
     };
-    write().map_err(|error| draft.error(error))?;
-    let verification = export.write(&draft, &version.join("model.onnx"))?;
-    fs::rename(repository, folder).map_err(|error| draft.error(error))?;
-    Ok(verification)
+    graph
+        .input
+        .iter()
+        .try_for_each(|value| add("input", value))?;
+    graph
+        .output
+        .iter()
+        .try_for_each(|value| add("output", value))?;
+    Ok(config)
+}
+
+/// Type and shape without the batch; none if the batch is not dynamic.
+fn tensor(value: &ValueInfoProto) -> Option<String> {
+    let tensor = value.r#type.as_ref()?.tensor_type.as_ref()?;
+    let (batch, dims) = tensor.shape.as_ref()?.dim.split_first()?;
+    if !matches!(batch.value, Some(DimensionValue::DimParam(_))) {
+        return None;
+    }
+    let data_type = match DataType::try_from(tensor.elem_type).unwrap_or_default() {
+        DataType::Undefined => return None,
+        DataType::Float => "FP32",
+        DataType::Uint8 => "UINT8",
+        DataType::Int32 => "INT32",
+        DataType::Int64 => "INT64",
+        DataType::Bool => "BOOL",
+        DataType::Float16 => "FP16",
+        DataType::Double => "FP64",
+        DataType::Bfloat16 => "BF16",
+    };
+    let dims: Vec<String> = dims
+        .iter()
+        .map(|dim| match dim.value {
+            Some(DimensionValue::DimValue(size)) => size.to_string(),
+            _ => "-1".to_owned(),
+        })
+        .collect();
+    let dims = if dims.is_empty() {
+        // Triton's shapes are not empty; it takes the 1 away again for the model.
+        "[ 1 ]\n  reshape { shape: [ ] }".to_owned()
+    } else {
+        format!("[ {} ]", dims.join(", "))
+    };
+    Some(format!("  data_type: TYPE_{data_type}\n  dims: {dims}"))
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use topk_onnx::{Dim, GraphBuilder};
+
+    #[test]
+    fn inputs_and_outputs_stand_without_the_batch() {
+        let batch = Dim::Dynamic("batch");
+        let mut graph = GraphBuilder::new("net");
+        let image = [batch, Dim::Fixed(3), Dim::Dynamic("height"), Dim::Fixed(8)];
+        graph.input("input", DataType::Float, &image, "");
+        graph.output("logits", DataType::Float, &[batch, Dim::Fixed(10)], "");
+        graph.output("loss", DataType::Double, &[batch], "");
+        let graph = graph.finish();
+        let labels = Some(("logits", "labels.txt"));
+        let config = triton_config(&graph, r#"a "net""#, 32, labels).unwrap();
+        assert_eq!(
+            config,
+            r#"name: "a \"net\""
+backend: "onnxruntime"
+max_batch_size: 32
+dynamic_batching { }
+input {
+  name: "input"
+  data_type: TYPE_FP32
+  dims: [ 3, -1, 8 ]
+}
+output {
+  name: "logits"
+  data_type: TYPE_FP32
+  dims: [ 10 ]
+  label_filename: "labels.txt"
+}
+output {
+  name: "loss"
+  data_type: TYPE_FP64
+  dims: [ 1 ]
+  reshape { shape: [ ] }
+}
+"#
+        );
+    }
+
+    #[test]
+    fn a_fixed_batch_is_refused() {
+        let mut graph = GraphBuilder::new("net");
+        graph.input(
+            "input",
+            DataType::Float,
+            &[Dim::Fixed(1), Dim::Fixed(3)],
+            "",
+        );
+        let error = triton_config(&graph.finish(), "net", 1, None).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "input has no dynamic batch dimension in front, which Triton needs"
+        );
+    }
 }

@@ -7,10 +7,14 @@ use crate::proto::{
 /// Version of the file format that is written: ONNX 1.10 of 2021, and all runtimes since.
 pub const IR_VERSION: i64 = 8;
 
-/// Version of ONNX's operators that is written: ONNX 1.12 of 2022.
+/// Version of ONNX's operator set that is written by default: ONNX 1.12 of 2022.
 pub const OPSET: i64 = 17;
 
-/// Version of the file format that came with a version of ONNX's operators, from [`OPSET`] to 21.
+/// Latest version of ONNX's operator set that can be written: ONNX 1.16 of 2024.
+pub const MAX_OPSET: i64 = 21;
+
+/// Version of the file format released with a version of ONNX's operator set, from [`OPSET`] to
+/// [`MAX_OPSET`].
 pub fn ir_version(opset: i64) -> i64 {
     match opset {
         ..=18 => IR_VERSION,

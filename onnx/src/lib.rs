@@ -3,22 +3,20 @@
 
 pub mod attribute;
 mod builder;
-mod card;
 mod check;
-mod fold;
-mod half;
+mod float16;
+mod fold_batch_norm;
 mod image_input;
+mod model_card;
 pub mod proto;
-mod triton;
 mod weight_types;
 mod write;
 
-pub use builder::{Dim, GraphBuilder, IR_VERSION, OPSET, ir_version, model};
-pub use card::{CardError, CardResize, ModelCard, Training};
+pub use builder::{Dim, GraphBuilder, IR_VERSION, MAX_OPSET, OPSET, ir_version, model};
 pub use check::{CheckError, check};
-pub use fold::fold_batch_norm;
-pub use half::{HalfError, to_float16};
+pub use float16::{Float16Error, to_float16};
+pub use fold_batch_norm::fold_batch_norm;
 pub use image_input::{ImageInput, normalize_inside};
-pub use triton::{TritonError, triton_config};
+pub use model_card::{CardError, CardResize, ModelCard, Training};
 pub use weight_types::WeightTypes;
-pub use write::{MAX_FILE, write, write_with_external_data};
+pub use write::{save, write, write_with_external_data};

@@ -1,4 +1,5 @@
 use std::io::{self, Write};
+use std::path::Path;
 
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
@@ -11,8 +12,28 @@ const GRAPH: u32 = 7;
 /// Field number of `GraphProto.initializer`.
 const INITIALIZER: u32 = 5;
 
-/// Writes a model as `prost` encodes it, a constant at a time: without a second copy of all weights in
-/// memory.
+/// Writes a model to a file, atomically. The weights of a model above 2 GiB, which cannot be one file, go to a
+/// second file beside it, whose name has `.data` appended.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn save(model: &ModelProto, path: &Path) -> io::Result<()> {
+    if model.encoded_len() <= MAX_FILE {
+        return topk_files::write_with(path, |file| write(model, file));
+    }
+    let mut data_path = path.as_os_str().to_owned();
+    data_path.push(".data");
+    let data_path = Path::new(&data_path);
+    let name = data_path.file_name().unwrap_or_default().to_string_lossy();
+    topk_files::write_with(path, |file| {
+        topk_files::write_with(data_path, |data| {
+            write_with_external_data(model, file, data, &name)
+        })
+    })
+}
+
+/// Writes the bytes that `prost` encodes a model to, one constant at a time: without a second copy of all
+/// weights in memory.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -20,7 +41,7 @@ pub fn write(model: &ModelProto, file: &mut impl Write) -> io::Result<()> {
     let Some(graph) = &model.graph else {
         return file.write_all(&model.encode_to_vec());
     };
-    // What comes before the constants in the file, and what after them, by field number.
+    // The fields that precede the constants in the file, and those that follow, by field number.
     let (before, after) = split(model);
     let (graph_before, graph_after) = split_graph(graph);
     let mut head = before.encode_to_vec();
@@ -42,17 +63,17 @@ pub fn write(model: &ModelProto, file: &mut impl Write) -> io::Result<()> {
     file.write_all(&after.encode_to_vec())
 }
 
-/// The largest file that every reader of ONNX takes: messages of 2 GiB and more cannot be read back.
-pub const MAX_FILE: usize = (1 << 31) - 1;
+/// The largest file that every ONNX reader accepts: protobuf messages of 2 GiB and more cannot be read back.
+const MAX_FILE: usize = (1 << 31) - 1;
 
-/// Constants with fewer bytes stay in the model's file: runtimes want to see them when they load it.
+/// Constants with fewer bytes stay in the model's file: runtimes read their values while loading it.
 const MIN_EXTERNAL: usize = 1024;
 
-/// Constants begin at multiples of this in the file of data, so that it can be mapped into memory.
+/// Constants begin at multiples of this in the data file, so that it can be mapped into memory.
 const ALIGNMENT: usize = 4096;
 
-/// Writes a model in two files, with all large constants in `data`, whose name will be `data_name`, in
-/// the folder of the model.
+/// Writes a model as two files in the same folder: all large constants go to `data`, whose file name is
+/// `data_name`.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -77,69 +98,133 @@ pub fn write_with_external_data(
         data.write_all(&vec![0; start - end])?;
         data.write_all(&constant.raw_data)?;
         end = start + length;
-        let entry = |key: &str, value: String| StringStringEntryProto {
-            key: key.to_owned(),
-            value,
-        };
-        initializer.push(TensorProto {
-            dims: constant.dims.clone(),
-            data_type: constant.data_type,
-            name: constant.name.clone(),
-            external_data: vec![
-                entry("location", data_name.to_owned()),
-                entry("offset", start.to_string()),
-                entry("length", length.to_string()),
-            ],
-            data_location: DataLocation::External.into(),
-            ..Default::default()
-        });
+        initializer.push(external(constant, data_name, start));
     }
-    let (before, after) = split_graph(graph);
-    let (model_before, model_after) = split(model);
-    let outline = ModelProto {
-        graph: Some(GraphProto {
-            initializer,
-            node: before.node,
-            name: before.name,
-            ..after
-        }),
-        opset_import: model_after.opset_import,
-        metadata_props: model_after.metadata_props,
-        functions: model_after.functions,
-        ..model_before
-    };
-    write(&outline, file)
+    write(&with_initializers(model, graph, initializer), file)
 }
 
-/// The fields below that of the graph, and those above it.
+// The functions below destructure messages without `..`, so that a field added to a message cannot be
+// forgotten here: the compiler reports it.
+
+/// The constant without its bytes, which are in the file `data_name` from byte `start`.
+fn external(constant: &TensorProto, data_name: &str, start: usize) -> TensorProto {
+    let TensorProto {
+        dims,
+        data_type,
+        name,
+        raw_data,
+        external_data: _,
+        data_location: _,
+    } = constant;
+    let entry = |key: &str, value: String| StringStringEntryProto {
+        key: key.to_owned(),
+        value,
+    };
+    TensorProto {
+        dims: dims.clone(),
+        data_type: *data_type,
+        name: name.clone(),
+        raw_data: Vec::new(),
+        external_data: vec![
+            entry("location", data_name.to_owned()),
+            entry("offset", start.to_string()),
+            entry("length", raw_data.len().to_string()),
+        ],
+        data_location: DataLocation::External.into(),
+    }
+}
+
+/// A copy of the model whose graph has these constants instead of its own.
+fn with_initializers(
+    model: &ModelProto,
+    graph: &GraphProto,
+    initializer: Vec<TensorProto>,
+) -> ModelProto {
+    let GraphProto {
+        node,
+        name,
+        initializer: _,
+        doc_string,
+        input,
+        output,
+    } = graph;
+    let graph = GraphProto {
+        node: node.clone(),
+        name: name.clone(),
+        initializer,
+        doc_string: doc_string.clone(),
+        input: input.clone(),
+        output: output.clone(),
+    };
+    let ModelProto {
+        ir_version,
+        producer_name,
+        producer_version,
+        doc_string,
+        graph: _,
+        opset_import,
+        metadata_props,
+        functions,
+    } = model;
+    ModelProto {
+        ir_version: *ir_version,
+        producer_name: producer_name.clone(),
+        producer_version: producer_version.clone(),
+        doc_string: doc_string.clone(),
+        graph: Some(graph),
+        opset_import: opset_import.clone(),
+        metadata_props: metadata_props.clone(),
+        functions: functions.clone(),
+    }
+}
+
+/// The fields with numbers below the graph's, and those above.
 fn split(model: &ModelProto) -> (ModelProto, ModelProto) {
+    let ModelProto {
+        ir_version,
+        producer_name,
+        producer_version,
+        doc_string,
+        graph: _,
+        opset_import,
+        metadata_props,
+        functions,
+    } = model;
     let before = ModelProto {
-        ir_version: model.ir_version,
-        producer_name: model.producer_name.clone(),
-        producer_version: model.producer_version.clone(),
-        doc_string: model.doc_string.clone(),
+        ir_version: *ir_version,
+        producer_name: producer_name.clone(),
+        producer_version: producer_version.clone(),
+        doc_string: doc_string.clone(),
         ..Default::default()
     };
     let after = ModelProto {
-        opset_import: model.opset_import.clone(),
-        metadata_props: model.metadata_props.clone(),
-        functions: model.functions.clone(),
+        opset_import: opset_import.clone(),
+        metadata_props: metadata_props.clone(),
+        functions: functions.clone(),
         ..Default::default()
     };
     (before, after)
 }
 
-/// The fields below those of the constants, and those above them.
+/// The fields with numbers below the constants', and those above.
 fn split_graph(graph: &GraphProto) -> (GraphProto, GraphProto) {
+    let GraphProto {
+        node,
+        name,
+        initializer: _,
+        doc_string,
+        input,
+        output,
+    } = graph;
     let before = GraphProto {
-        node: graph.node.clone(),
-        name: graph.name.clone(),
+        node: node.clone(),
+        name: name.clone(),
         ..Default::default()
     };
     let after = GraphProto {
-        doc_string: graph.doc_string.clone(),
-        input: graph.input.clone(),
-        output: graph.output.clone(),
+        doc_string: doc_string.clone(),
+        input: input.clone(),
+        output: output.clone(),
         ..Default::default()
     };
     (before, after)

@@ -16,7 +16,7 @@ use crate::{cargo, licenses};
 const PROGRAMS: [(&str, &str); 4] = [
     ("topk-train", "topk-train"),
     ("topk-eval", "topk-eval"),
-    ("topk-export", "topk-models"),
+    ("topk-export", "topk-export"),
     ("topk-perf", "topk-perf"),
 ];
 

@@ -47,6 +47,18 @@ const BANS: &[Ban] = &[
         packages: &["tch", "torch-sys"],
         reason: "the evaluator builds and runs without libtorch",
     },
+    Ban {
+        tree: &["--package=topk-models"],
+        build: true,
+        packages: &["tch", "torch-sys", "ort", "ort-sys", "parquet"],
+        reason: "architectures, checkpoints and ONNX models need no native library",
+    },
+    Ban {
+        tree: &["--package=topk-export", "--no-default-features"],
+        build: true,
+        packages: &["tch", "torch-sys"],
+        reason: "checkpoints can be exported where there is only ONNX Runtime",
+    },
 ];
 
 /// A dependency between two crates of the workspace, with the folders that they are in.

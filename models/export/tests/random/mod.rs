@@ -1,13 +1,14 @@
-//! A network of random weights and its checkpoint.
+//! A network with random weights, and its checkpoint.
 
 use tch::{Device, no_grad};
-use topk_models::{Checkpoint, Network, architecture};
+use topk_models::{Checkpoint, architecture};
+use topk_models_tch::Network;
 
 use crate::card::card;
 
 pub const CLASSES: usize = 7;
 
-/// A network none of whose parameters and statistics is as it was initialised.
+/// A network in which no parameter or statistic has its initial value.
 pub fn random_network() -> Network {
     tch::manual_seed(5);
     let architecture = architecture("basic-6", [3, 32, 32], CLASSES).unwrap();
@@ -25,5 +26,5 @@ pub fn random_network() -> Network {
 }
 
 pub fn checkpoint(network: &Network) -> Checkpoint {
-    Checkpoint::of_network(card(network.architecture()), network)
+    network.checkpoint(card(network.architecture()))
 }

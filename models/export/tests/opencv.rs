@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use topk_eval::{Execution, InputTensor, Model};
+use topk_export::{ExportOptions, export};
 use topk_models::{
-    CLASSES, Checkpoint, ExportOptions, Head, LOGITS, LOSS, PROBABILITIES, architecture, export,
+    CLASSES, Checkpoint, LOGITS, LOSS, OnnxOptions, Outputs, PROBABILITIES, architecture,
 };
 use topk_native::Runtime;
 use topk_onnx::ImageInput;
@@ -16,7 +17,9 @@ use topk_ops::operator::LossOperator;
 use topk_ops_onnx::{Form, OnnxLoss};
 use topk_testing::{Environment, python, run};
 
+#[path = "../../tests/card/mod.rs"]
 mod card;
+#[path = "../../tests/from_names/mod.rs"]
 mod from_names;
 use card::card;
 use from_names::{values, weights};
@@ -138,6 +141,14 @@ fn checkpoint(name: &str, [height, width]: [usize; 2], gain: f64) -> Checkpoint 
     Checkpoint::new(card(&architecture), weights(&shapes, gain)).unwrap()
 }
 
+fn export_with(checkpoint: &Checkpoint, options: &OnnxOptions, path: &Path) {
+    let options = ExportOptions {
+        model: options.clone(),
+        ..ExportOptions::default()
+    };
+    export(checkpoint.clone(), &options, path).unwrap();
+}
+
 /// Scores of a model in ONNX Runtime.
 fn scores(model: &Path, images: &[f32], size: [usize; 2]) -> Vec<f32> {
     let runtime = Runtime::load().unwrap();
@@ -248,22 +259,22 @@ fn options_of_the_export_make_no_difference() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = Bytes::new(folder.path());
     let path = folder.path().join("model.onnx");
-    let run_with = |options: &ExportOptions, outputs: &[&str]| {
-        export(bytes.checkpoint.clone(), options, &path).unwrap();
+    let run_with = |options: &OnnxOptions, outputs: &[&str]| {
+        export_with(&bytes.checkpoint, options, &path);
         run_in_opencv(&path, &bytes.images(options.image_input), outputs)
     };
-    let plain = ExportOptions::default;
-    let keep = ExportOptions {
+    let plain = OnnxOptions::default;
+    let keep = OnnxOptions {
         fold_batch_norm: false,
         ..plain()
     };
-    let newest = ExportOptions {
+    let newest = OnnxOptions {
         opset: 21,
         ..plain()
     };
     for image_input in [None, Some(ImageInput::Float), Some(ImageInput::Bytes)] {
         for options in [plain(), keep.clone(), newest.clone()] {
-            let options = ExportOptions {
+            let options = OnnxOptions {
                 image_input,
                 ..options
             };
@@ -276,8 +287,8 @@ fn options_of_the_export_make_no_difference() {
         }
     }
 
-    let options = ExportOptions {
-        head: Head::TopK(3),
+    let options = OnnxOptions {
+        outputs: Outputs::TopK(3),
         image_input: Some(ImageInput::Bytes),
         ..plain()
     };
@@ -293,11 +304,11 @@ fn what_does_not_run_is_known() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = Bytes::new(folder.path());
     let path = folder.path().join("model.onnx");
-    let options = ExportOptions {
+    let options = OnnxOptions {
         float16: true,
-        ..ExportOptions::default()
+        ..OnnxOptions::default()
     };
-    export(bytes.checkpoint.clone(), &options, &path).unwrap();
+    export_with(&bytes.checkpoint, &options, &path);
     let Some(found) = run_in_opencv(&path, &bytes.images(None), &[LOGITS]) else {
         return;
     };
@@ -319,11 +330,11 @@ fn what_does_not_run_is_known() {
         ignore_index: None,
     };
     for form in [Form::Function, Form::Inline] {
-        let options = ExportOptions {
-            head: Head::Loss { loss, form },
-            ..ExportOptions::default()
+        let options = OnnxOptions {
+            outputs: Outputs::Loss { loss, form },
+            ..OnnxOptions::default()
         };
-        export(bytes.checkpoint.clone(), &options, &path).unwrap();
+        export_with(&bytes.checkpoint, &options, &path);
         let found = run_in_opencv(&path, &bytes.images(None), &[LOGITS, LOSS]).unwrap();
         for (engine, _, outputs) in found {
             assert!(outputs.is_err(), "{form:?} in the {engine} engine");
@@ -333,7 +344,7 @@ fn what_does_not_run_is_known() {
 
 /// The example of a language in the page.
 fn example(language: &str) -> &'static str {
-    let page = include_str!("../../docs/opencv.md");
+    let page = include_str!("../../../docs/opencv.md");
     let (_, rest) = page.split_once(&format!("```{language}\n")).unwrap();
     rest.split_once("```").unwrap().0
 }

@@ -3,15 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use tch::Device;
+use topk_models::{Checkpoint, Classifier, architecture};
 use topk_onnx::ModelCard;
 use topk_weights::StateDict;
 
 use super::source::Source;
-use crate::architecture::Classifier;
-use crate::architectures::architecture;
-use crate::checkpoint::Checkpoint;
-use crate::network::Network;
+use crate::libtorch::with_new_classifier;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct WeightsArgs {
@@ -64,10 +61,6 @@ impl WeightsArgs {
         }
         card.training = None;
         let architecture = architecture(&card.architecture, card.input_size, classes)?;
-        tch::manual_seed(self.seed);
-        let mut network = Network::new(architecture, Device::Cpu);
-        let matched = network.architecture().matched(weights, Classifier::New)?;
-        network.load(&matched.tensors)?;
-        Ok(Checkpoint::of_network(card, &network))
+        with_new_classifier(card, architecture, weights, self.seed)
     }
 }

@@ -4,12 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use topk_data::{ClassNames, imagenet};
+use topk_models::{Checkpoint, architecture_of, images};
 use topk_onnx::{CardResize, ModelCard};
 use topk_preprocessing::{Interpolation, parse_channels, parse_input_size};
 use topk_weights::StateDict;
-
-use crate::architectures::{architecture_of, images};
-use crate::checkpoint::Checkpoint;
 
 /// Options that checkpoints of `topk-train` need none of.
 #[derive(Clone, Debug, clap::Args)]

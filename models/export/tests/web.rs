@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use topk_eval::{Execution, InputTensor, Model};
-use topk_models::{Checkpoint, ExportOptions, Head, architecture, onnx_model};
+use topk_models::{Checkpoint, OnnxOptions, Outputs, architecture, onnx_model};
 use topk_native::Runtime;
 use topk_onnx::proto::ModelProto;
 use topk_onnx::{CardResize, ImageInput};
@@ -17,7 +17,9 @@ use topk_ops_onnx::{Form, OnnxLoss};
 use topk_preprocessing::Interpolation;
 use topk_testing::{ONNXRUNTIME_WEB, Site, browse, shared};
 
+#[path = "../../tests/card/mod.rs"]
 mod card;
+#[path = "../../tests/from_names/mod.rs"]
 mod from_names;
 use card::card;
 use from_names::weights;
@@ -76,7 +78,7 @@ impl Page {
 
     /// What is seen on the visits.
     fn visit(&self) -> Option<Vec<Value>> {
-        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/web");
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/web");
         let modules = ONNXRUNTIME_WEB.folder().join("node_modules");
         let site = Site::new()
             .file("/web.html", include_str!("web.html"))
@@ -136,8 +138,8 @@ fn crops(size: [usize; 2]) -> BTreeMap<(String, String), Vec<Value>> {
 #[test]
 fn classes_are_those_of_onnx_runtime_for_the_pixels_of_pillow() {
     let mut page = Page::new();
-    let plain = ExportOptions::default;
-    let input = |input| ExportOptions {
+    let plain = OnnxOptions::default;
+    let input = |input| OnnxOptions {
         image_input: Some(input),
         ..plain()
     };
@@ -145,12 +147,12 @@ fn classes_are_those_of_onnx_runtime_for_the_pixels_of_pillow() {
         plain(),
         input(ImageInput::Float),
         input(ImageInput::Bytes),
-        ExportOptions {
-            head: Head::TopK(4),
+        OnnxOptions {
+            outputs: Outputs::TopK(4),
             ..plain()
         },
-        ExportOptions {
-            head: Head::TopK(2),
+        OnnxOptions {
+            outputs: Outputs::TopK(2),
             float16: true,
             opset: 21,
             ..input(ImageInput::Bytes)
@@ -168,8 +170,8 @@ fn classes_are_those_of_onnx_runtime_for_the_pixels_of_pillow() {
                 }
                 let file = format!("{name}-{height}-{filter}-{i}.onnx");
                 page.write(&file, &onnx_model(checkpoint.clone(), options).unwrap());
-                let (k, bar) = match options.head {
-                    Head::TopK(k) => (k, if options.float16 { 1e-2 } else { 1e-4 }),
+                let (k, bar) = match options.outputs {
+                    Outputs::TopK(k) => (k, if options.float16 { 1e-2 } else { 1e-4 }),
                     _ => (k(&checkpoint), 1e-4),
                 };
                 let images: Vec<&Value> = crops.iter().map(|crop| &crop["image"]).collect();
@@ -237,7 +239,7 @@ try {
 
 #[test]
 fn photographs_become_the_pixels_of_pillow() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let (Some(golden), Some(images)) = (
         shared("golden/imagenet-sample.pillow13.jsonl"),
         shared("data/imagenet-sample"),
@@ -324,7 +326,7 @@ const FAULTS: [Fault; 7] = [
 fn what_goes_wrong_is_said() {
     let mut page = Page::new();
     let checkpoint = checkpoint(SMALL, Interpolation::Bilinear);
-    let good = onnx_model(checkpoint.clone(), &ExportOptions::default()).unwrap();
+    let good = onnx_model(checkpoint.clone(), &OnnxOptions::default()).unwrap();
     page.write("good.onnx", &good);
     let loss = OnnxLoss {
         operator: LossOperator::SmoothTopkSvm,
@@ -335,9 +337,9 @@ fn what_goes_wrong_is_said() {
         ignore_index: None,
     };
     let form = Form::Function;
-    let options = ExportOptions {
-        head: Head::Loss { loss, form },
-        ..ExportOptions::default()
+    let options = OnnxOptions {
+        outputs: Outputs::Loss { loss, form },
+        ..OnnxOptions::default()
     };
     page.write(
         "loss.onnx",

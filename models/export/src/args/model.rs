@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Error, Result, bail};
 use clap::{ValueEnum, value_parser};
-use topk_onnx::{ImageInput, ModelCard, OPSET};
+use topk_models::{Checkpoint, OnnxOptions, Outputs};
+use topk_onnx::{ImageInput, MAX_OPSET, ModelCard, OPSET};
 use topk_ops::Reduction;
 
 use super::loss::LossOptions;
 use super::source::Source;
-use crate::checkpoint::Checkpoint;
-use crate::export::{ExportError, ExportOptions, Head, export};
+use crate::export::{ExportError, ExportOptions, export};
 use crate::triton::{TritonRepositoryError, export_triton};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -42,7 +42,7 @@ pub(super) struct ModelArgs {
     keep_batch_norm: bool,
 
     /// Version of ONNX's operators
-    #[arg(long, default_value_t = OPSET, value_parser = value_parser!(i64).range(17..=21))]
+    #[arg(long, default_value_t = OPSET, value_parser = value_parser!(i64).range(OPSET..=MAX_OPSET))]
     opset: i64,
 
     /// Do not run the model to see whether it gives what the network gives
@@ -111,15 +111,17 @@ impl ModelArgs {
         let (card, weights) = self.source.read()?;
         let checkpoint = Checkpoint::new(card, weights).with_context(named)?;
         let options = ExportOptions {
-            head: self.head(checkpoint.card())?,
-            image_input: match self.input {
-                InputName::Normalized => None,
-                InputName::Float => Some(ImageInput::Float),
-                InputName::Bytes => Some(ImageInput::Bytes),
+            model: OnnxOptions {
+                outputs: self.head(checkpoint.card())?,
+                image_input: match self.input {
+                    InputName::Normalized => None,
+                    InputName::Float => Some(ImageInput::Float),
+                    InputName::Bytes => Some(ImageInput::Bytes),
+                },
+                fold_batch_norm: !self.keep_batch_norm,
+                float16: self.precision == Precision::Float16,
+                opset: self.opset,
             },
-            fold_batch_norm: !self.keep_batch_norm,
-            float16: self.precision == Precision::Float16,
-            opset: self.opset,
             verify: !self.no_verify,
             tolerance: self.tolerance,
         };
@@ -142,7 +144,7 @@ impl ModelArgs {
         Ok(())
     }
 
-    fn head(&self, card: &ModelCard) -> Result<Head> {
+    fn head(&self, card: &ModelCard) -> Result<Outputs> {
         let training = card.training.as_ref();
         let k = || {
             let trained = training.map(|training| training.k);
@@ -152,9 +154,9 @@ impl ModelArgs {
             })
         };
         Ok(match self.head {
-            HeadName::Logits => Head::Logits,
-            HeadName::Topk => Head::TopK(k()?),
-            HeadName::Loss => Head::Loss {
+            HeadName::Logits => Outputs::Logits,
+            HeadName::Topk => Outputs::TopK(k()?),
+            HeadName::Loss => Outputs::Loss {
                 loss: self.loss.loss(k()?, training, Reduction::None)?,
                 form: self.loss.form(),
             },

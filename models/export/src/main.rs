@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use topk_models::args::Args;
+use topk_export::args::Args;
 use topk_native::onnxruntime::disable_telemetry;
 
 fn main() -> ExitCode {

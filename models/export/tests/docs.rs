@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use topk_ops::{Loss, SmoothTopkSvm};
 use topk_testing::{Environment, Site, browse, python, run};
 
-const PAGE: &str = include_str!("../../docs/onnx-operators.md");
+const PAGE: &str = include_str!("../../../docs/onnx-operators.md");
 
 /// The first example in a language.
 fn example(language: &str) -> &'static str {

@@ -9,8 +9,6 @@ use topk_ops::Reduction;
 use topk_ops::operator::LossOperator;
 use topk_ops_onnx::{Form, OnnxLoss};
 
-use crate::export::write_model;
-
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct LossArgs {
     #[command(flatten)]
@@ -94,7 +92,7 @@ impl LossArgs {
         let loss = self.loss.loss(self.k, None, reduction)?;
         let form = self.loss.form();
         let model = loss.model(form, self.classes, self.weights, self.scalar)?;
-        write_model(&model, &self.out)
+        topk_onnx::save(&model, &self.out)
             .with_context(|| format!("cannot write {}", self.out.display()))
     }
 }

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use tch::{Kind, Tensor, no_grad};
 use tempfile::TempDir;
-use topk_models::{LABELS, LOGITS, LOSS, Mode, Network};
+use topk_models::{LABELS, LOGITS, LOSS};
+use topk_models_tch::{Mode, Network};
 use topk_ops::{Loss, SmoothTopkSvm};
 use topk_testing::Environment;
 
+#[path = "../../tests/card/mod.rs"]
 mod card;
 mod command;
 mod random;

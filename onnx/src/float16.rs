@@ -11,7 +11,7 @@ use crate::proto::{AttributeProto, DataType, ModelProto, NodeProto, TensorProto,
 #[error(
     "{name} holds {value}, which is too large for 16-bit floating point: its largest number is 65504"
 )]
-pub struct HalfError {
+pub struct Float16Error {
     /// Name of the constant.
     pub name: String,
     /// The number.
@@ -25,7 +25,7 @@ pub struct HalfError {
 ///
 /// # Errors
 /// If a constant has a number that is too large; the model is then as it was.
-pub fn to_float16(model: &mut ModelProto) -> Result<(), HalfError> {
+pub fn to_float16(model: &mut ModelProto) -> Result<(), Float16Error> {
     let Some(graph) = &mut model.graph else {
         return Ok(());
     };
@@ -77,7 +77,7 @@ fn is_float(value: &ValueInfoProto) -> bool {
     tensor.is_some_and(|tensor| tensor.elem_type == DataType::Float as i32)
 }
 
-fn rounded_constant(constant: &TensorProto) -> Result<TensorProto, HalfError> {
+fn rounded_constant(constant: &TensorProto) -> Result<TensorProto, Float16Error> {
     if constant.data_type() != DataType::Float {
         return Ok(constant.clone());
     }
@@ -86,7 +86,7 @@ fn rounded_constant(constant: &TensorProto) -> Result<TensorProto, HalfError> {
 }
 
 /// The node; one that makes a constant of `f32` makes one of 16 bits.
-fn rounded_node(node: &NodeProto) -> Result<NodeProto, HalfError> {
+fn rounded_node(node: &NodeProto) -> Result<NodeProto, Float16Error> {
     let mut node = node.clone();
     if node.op_type == "Constant" && node.domain.is_empty() {
         let name = &node.output[0];
@@ -97,7 +97,7 @@ fn rounded_node(node: &NodeProto) -> Result<NodeProto, HalfError> {
     Ok(node)
 }
 
-fn rounded_attribute(name: &str, value: &AttributeProto) -> Result<AttributeProto, HalfError> {
+fn rounded_attribute(name: &str, value: &AttributeProto) -> Result<AttributeProto, Float16Error> {
     let tensor = match (&*value.name, value.f, &value.t) {
         ("value_float", Some(number), _) => half_tensor(name, &[], &[number])?,
         ("value_floats", ..) => half_tensor(name, &[value.floats.len()], &value.floats)?,
@@ -107,13 +107,13 @@ fn rounded_attribute(name: &str, value: &AttributeProto) -> Result<AttributeProt
     Ok(attribute::tensor("value", tensor))
 }
 
-fn half_tensor(name: &str, dims: &[usize], values: &[f32]) -> Result<TensorProto, HalfError> {
+fn half_tensor(name: &str, dims: &[usize], values: &[f32]) -> Result<TensorProto, Float16Error> {
     let mut raw_data = Vec::with_capacity(2 * values.len());
     for &value in values {
         let half = f16::from_f32(value);
         if value.is_finite() && !half.is_finite() {
             let name = name.to_owned();
-            return Err(HalfError { name, value });
+            return Err(Float16Error { name, value });
         }
         raw_data.extend(half.to_le_bytes());
     }

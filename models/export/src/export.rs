@@ -1,0 +1,141 @@
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use topk_models::{Checkpoint, OnnxError, OnnxOptions, onnx_model};
+use topk_onnx::proto::ModelProto;
+
+use crate::draft::Draft;
+use crate::libtorch::release_memory;
+use crate::verification::{Expected, Verification, VerificationError};
+
+/// How a checkpoint is exported as an ONNX file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExportOptions {
+    /// The model.
+    pub model: OnnxOptions,
+    /// Whether the model is run in ONNX Runtime and, if built with the feature `libtorch`, compared with
+    /// the network in libtorch.
+    pub verify: bool,
+    /// Maximum difference between outputs, relative to the largest logit. `None` is 1e-4, or 1e-2 in
+    /// 16-bit floating point.
+    pub tolerance: Option<f32>,
+}
+
+impl Default for ExportOptions {
+    /// The default model, verified.
+    fn default() -> Self {
+        Self {
+            model: OnnxOptions::default(),
+            verify: true,
+            tolerance: None,
+        }
+    }
+}
+
+/// Why a checkpoint cannot be exported as an ONNX file.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The checkpoint cannot be converted.
+    #[error(transparent)]
+    Model(#[from] OnnxError),
+    /// The model cannot be run, or its outputs are wrong.
+    #[error(transparent)]
+    Verification(#[from] VerificationError),
+    /// The file cannot be written.
+    #[error("cannot write {}: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        error: io::Error,
+    },
+}
+
+impl ExportError {
+    pub(crate) fn write(path: &Path, error: io::Error) -> Self {
+        Self::Write {
+            path: path.to_owned(),
+            error,
+        }
+    }
+}
+
+/// Writes the ONNX model of a checkpoint to a file and verifies it: runs it in ONNX Runtime on a
+/// photograph and on noise, and compares the outputs with those of the network in libtorch. A model that
+/// fails is not left behind.
+///
+/// The weights of a model above 2 GiB, which cannot be one file, go to a second file beside it, whose name
+/// has `.data` appended.
+///
+/// # Errors
+/// As [`onnx_model`], if a file cannot be written, or if the model fails verification.
+pub fn export(
+    checkpoint: Checkpoint,
+    options: &ExportOptions,
+    path: &Path,
+) -> Result<Option<Verification>, ExportError> {
+    let export = Export::new(checkpoint, options)?;
+    let draft = Draft::beside(path)?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| draft.error(io::ErrorKind::IsADirectory.into()))?;
+    let verification = export.write(&draft, &draft.folder().join(name))?;
+    let written = fs::read_dir(draft.folder()).and_then(|files| {
+        // The model last: its name appears only once its data is complete.
+        let mut files: Vec<_> = files
+            .map(|file| Ok(file?.file_name()))
+            .collect::<io::Result<_>>()?;
+        files.sort_by_key(|file| file == name);
+        for file in files {
+            fs::rename(draft.folder().join(&file), path.with_file_name(&file))?;
+        }
+        Ok(())
+    });
+    written.map_err(|error| draft.error(error))?;
+    Ok(verification)
+}
+
+/// A model in memory, and the outputs expected of it.
+pub(crate) struct Export<'a> {
+    options: &'a ExportOptions,
+    expected: Option<Expected>,
+    pub(crate) model: ModelProto,
+}
+
+impl<'a> Export<'a> {
+    pub(crate) fn new(
+        checkpoint: Checkpoint,
+        options: &'a ExportOptions,
+    ) -> Result<Self, ExportError> {
+        let (expected, checkpoint) = if options.verify {
+            let (expected, checkpoint) = Expected::new(checkpoint)?;
+            (Some(expected), checkpoint)
+        } else {
+            (None, checkpoint)
+        };
+        Ok(Self {
+            options,
+            expected,
+            model: onnx_model(checkpoint, &options.model)?,
+        })
+    }
+
+    /// Writes the model to `path`, which is in `draft`, and verifies it.
+    pub(crate) fn write(
+        self,
+        draft: &Draft,
+        path: &Path,
+    ) -> Result<Option<Verification>, ExportError> {
+        topk_onnx::save(&self.model, path).map_err(|error| draft.error(error))?;
+        drop(self.model);
+        // ONNX Runtime is about to need the same amount again.
+        release_memory();
+        let verification = self
+            .expected
+            .map(|expected| expected.check(path, self.options));
+        Ok(verification.transpose()?)
+    }
+}
