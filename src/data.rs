@@ -3,11 +3,12 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use topk_data::{
-    ClassHoldout, Classes, DataError, Format, Holdout, ImageSet, LabelNoise, LabelNoiseError,
-    Options, SPLIT_SEED, Split, SplitError, holdout,
+    ClassHoldout, DataError, Format, Holdout, ImageSet, LabelNoise, LabelNoiseError, Options,
+    SPLIT_SEED, Split, SplitError, holdout,
 };
 use topk_image::NormalizationTable;
 use topk_image::augment::{Augmentation, AugmentationError};
+use topk_labels::Classes;
 use topk_preprocessing::{Interpolation, Normalization, Preprocessing};
 
 use crate::config::Config;

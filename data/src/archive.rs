@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::classes::Classes;
 use crate::image_set::{Listing, Storage, check_size};
 use crate::regions::{Container, Region, Regions};
 use crate::tar::{Member, Members, Seekable};
 use crate::walk::{image_folder_order, is_image, join};
-use crate::{DataError, Findings, Format, Options, Sample, folder, imagenet, labels};
+use crate::{DataError, Findings, Format, Options, Sample, folder};
+use topk_labels::imagenet;
+use topk_labels::{Classes, LabelList};
 
 /// What the names of archives end with.
 const ARCHIVE: &str = ".tar";
@@ -167,7 +168,7 @@ impl Images {
                 (classes, None)
             }
             None => {
-                let beside = || labels::find(path.parent()?);
+                let beside = || LabelList::find(path.parent()?);
                 let list = options.labels.clone().or_else(beside);
                 (
                     folder::label(path, &mut samples, list.as_deref(), findings)?,

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::image_set::Listing;
 use crate::walk::{self, Entries};
 use crate::{
-    DataError, Findings, Format, Options, Split, archive, cifar, folder, imagenet, shards,
-    webdataset,
+    DataError, Findings, Format, Options, Split, archive, cifar, folder, shards, webdataset,
 };
+use topk_labels::imagenet;
 
 /// The official archive of ImageNet for a split.
 fn official(split: Split) -> &'static str {
@@ -103,13 +103,7 @@ pub(crate) fn list(
         Format::Webdataset => webdataset::list(path, options, findings),
         Format::Cifar10 => cifar::CIFAR10.list(path, options.split),
         Format::Cifar100 => cifar::CIFAR100.list(path, options.split),
-        #[cfg(feature = "parquet")]
         Format::Parquet => crate::tables::list(path, options),
-        #[cfg(not(feature = "parquet"))]
-        Format::Parquet => Err(DataError::NotBuilt {
-            path: path.to_owned(),
-            format,
-        }),
     }
 }
 

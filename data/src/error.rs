@@ -2,6 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
+use topk_labels::LabelError;
 
 use crate::{Format, Split};
 
@@ -9,6 +10,9 @@ use crate::{Format, Split};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DataError {
+    /// Labels or classes cannot be read.
+    #[error(transparent)]
+    Labels(#[from] LabelError),
     /// The folder or archive holds no CIFAR.
     #[error(
         "{} holds no {name} (neither {} nor {}). Give {} or {} as downloaded, the folder that it \
@@ -150,45 +154,6 @@ pub enum DataError {
         /// The limit in bytes.
         limit: u64,
     },
-    /// Folders that cannot be told to be classes of one kind.
-    #[error(
-        "{}: {fault}. Name each class's index in a class map, or put other folders elsewhere",
-        path.display()
-    )]
-    ClassFolders {
-        /// The folder with them.
-        path: PathBuf,
-        /// Why they are not understood.
-        fault: String,
-    },
-    /// A line of a text file is wrong.
-    #[error("{}, line {line}: found `{found}`, expected {expected}", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// Its line, from 1.
-        line: usize,
-        /// What stands there, cut off if it is long.
-        found: String,
-        /// What should stand there.
-        expected: String,
-    },
-    /// A text file names the same thing twice, and differently.
-    #[error(
-        "{}, line {line}: {name} was already given in line {first}, as something else: remove the \
-         wrong one",
-        path.display()
-    )]
-    Conflict {
-        /// The file.
-        path: PathBuf,
-        /// The second line, from 1.
-        line: usize,
-        /// The first line.
-        first: usize,
-        /// What was named.
-        name: String,
-    },
     /// A file of labels is named for data that has its own.
     #[error(
         "{} is read as {format}, which has its own labels: leave out {}, or name the format flat",
@@ -202,22 +167,6 @@ pub enum DataError {
         labels: PathBuf,
         /// The format.
         format: Format,
-    },
-    /// A label file and the images have nothing in common.
-    #[error(
-        "{} has labels for none of the images of {}: it names `{entry}`, an image is `{image}`",
-        labels.display(),
-        path.display()
-    )]
-    NoLabels {
-        /// The images.
-        path: PathBuf,
-        /// The file of labels.
-        labels: PathBuf,
-        /// A name in the file.
-        entry: String,
-        /// The name of an image.
-        image: String,
     },
     /// A pattern of file names is not understood.
     #[error("in the pattern {}: found `{found}`, expected {expected}", path.display())]
@@ -242,22 +191,6 @@ pub enum DataError {
         map: PathBuf,
         /// A class of the images.
         class: String,
-    },
-    /// Names of classes contradict those of the data.
-    #[error(
-        "in {} class {class} is `{name}`, which is class {in_data} in the data: if the model has the order of \
-         the names, give them as class map",
-        path.display()
-    )]
-    ClassOrder {
-        /// The file of names.
-        path: PathBuf,
-        /// The name, or the wnid.
-        name: String,
-        /// Which class it names.
-        class: usize,
-        /// Which class of the data has that name.
-        in_data: usize,
     },
     /// An archive is damaged, or is not read.
     #[error("{} cannot be read as a tar file: {fault}", path.display())]
@@ -284,35 +217,6 @@ pub enum DataError {
         path: PathBuf,
         /// What is wrong.
         fault: String,
-    },
-    /// A JSON file is not what it should be.
-    #[error("{}: {fault}, expected {expected}", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        fault: String,
-        /// What it should be.
-        expected: &'static str,
-    },
-    /// An image without a number in its name cannot be found in a list by number.
-    #[error(
-        "`{name}` has no number such as ILSVRC2012_val_00000001 has, by which {} lists its labels",
-        labels.display()
-    )]
-    NoNumber {
-        /// The list.
-        labels: PathBuf,
-        /// Name of the image.
-        name: String,
-    },
-    /// Support for a format was left out of this build.
-    #[error("{}: this build reads no {format} files; build it with the feature `parquet`", path.display())]
-    NotBuilt {
-        /// What was to be read.
-        path: PathBuf,
-        /// The format.
-        format: Format,
     },
 }
 
@@ -345,18 +249,4 @@ impl DataError {
         let path = path.into();
         |error| Self::Io { path, error }
     }
-}
-
-/// A text as it can be shown in one line of a message.
-pub(crate) fn excerpt(text: &str) -> String {
-    const MOST: usize = 80;
-    let mut shown: String = text
-        .chars()
-        .take(MOST)
-        .flat_map(char::escape_debug)
-        .collect();
-    if text.chars().nth(MOST).is_some() {
-        shown.push('…');
-    }
-    shown
 }

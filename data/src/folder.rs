@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use topk_files::excerpt;
 
-use crate::classes::Classes;
 use crate::image_set::{Listing, Storage, check_size};
-use crate::labels::{self, LabelList};
 use crate::regions::MAX_IMAGE_BYTES;
 use crate::walk::{self, Entries};
-use crate::{DataError, Findings, Format, Image, Options, Sample, Split, error};
+use crate::{DataError, Findings, Format, Image, Options, Sample, Split};
+use topk_labels::Classes;
+use topk_labels::{LabelError, LabelList};
 
 /// Where Kaggle's archive of ImageNet has its folders of splits.
 const KAGGLE: &str = "ILSVRC/Data/CLS-LOC";
@@ -44,7 +45,7 @@ pub(crate) fn check_splits(path: &Path, folders: &[String], split: Split) -> Res
     Err(DataError::NoSplit {
         path: path.to_owned(),
         split,
-        found: error::excerpt(&folders.join(", ")),
+        found: excerpt(&folders.join(", ")),
     })
 }
 
@@ -86,9 +87,9 @@ pub(crate) fn list(
     // As torchvision: folders that are no classes would shift the labels of those that are.
     let ranked = matches!(classes, Classes::Named(_)) && options.class_map.is_none();
     if ranked && !findings.empty_classes.is_empty() {
-        let names = error::excerpt(&findings.empty_classes.join(", "));
-        let fault = format!("there are no images in {names}");
-        return Err(DataError::ClassFolders { path, fault });
+        let names = excerpt(&findings.empty_classes.join(", "));
+        let reason = format!("there are no images in {names}");
+        return Err(LabelError::ClassFolders { path, reason }.into());
     }
     let storage = Storage::Folder(path.clone());
     Ok(Listing {
@@ -117,7 +118,7 @@ pub(crate) fn list_flat(
             expected,
         });
     }
-    let labels = options.labels.clone().or_else(|| labels::find(&path));
+    let labels = options.labels.clone().or_else(|| LabelList::find(&path));
     let name = |name| Sample {
         name,
         label: None,
@@ -153,11 +154,12 @@ pub(crate) fn label(
     };
     let list = LabelList::read(list)?;
     let names: Vec<&str> = samples.iter().map(|sample| sample.name.as_str()).collect();
-    let labels = list.labels(path, &names, findings)?;
-    for (sample, label) in samples.iter_mut().zip(labels) {
+    let matched = list.labels(path, &names)?;
+    findings.labels_without_image.extend(matched.unused);
+    for (sample, label) in samples.iter_mut().zip(matched.labels) {
         sample.label = label;
     }
-    Ok(list.classes)
+    Ok(list.classes().clone())
 }
 
 /// Reads a file.

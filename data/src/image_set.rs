@@ -1,16 +1,16 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use topk_files::excerpt;
 
 use serde::Serialize;
 use topk_files::Hasher;
 
-use crate::class_map::ClassMap;
-use crate::classes::Classes;
 use crate::regions::{MAX_IMAGE_BYTES, Regions};
-#[cfg(feature = "parquet")]
 use crate::tables::Tables;
 use crate::{DataError, Findings, Format, Split, detect, folder};
+use topk_labels::ClassMap;
+use topk_labels::Classes;
 
 /// How a data set is to be read, where its path does not say.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +98,6 @@ pub(crate) enum Storage {
     /// Parts of files.
     Regions(Regions),
     /// Rows of tables.
-    #[cfg(feature = "parquet")]
     Tables(Tables),
 }
 
@@ -220,7 +219,6 @@ impl ImageSet {
         match &self.storage {
             Storage::Folder(root) => folder::read(root, &sample.name),
             Storage::Regions(regions) => regions.read(sample.place),
-            #[cfg(feature = "parquet")]
             Storage::Tables(tables) => tables.read(sample.place),
         }
     }
@@ -243,7 +241,6 @@ impl ImageSet {
                     fs::metadata(&path).map_err(DataError::io(path))?.len()
                 }
                 Storage::Regions(regions) => regions.regions[sample.place].size,
-                #[cfg(feature = "parquet")]
                 Storage::Tables(_) => 0,
             };
             self.hash_sample(&mut hash, sample, size);
@@ -281,7 +278,7 @@ impl ImageSet {
             None => Ok(()),
             Some(pair) => Err(DataError::Duplicate {
                 path: self.path.clone(),
-                name: crate::error::excerpt(pair[0]),
+                name: excerpt(pair[0]),
             }),
         }
     }
@@ -301,9 +298,9 @@ impl ImageSet {
             return Err(DataError::NoClasses {
                 path: self.path.clone(),
                 map: path.to_owned(),
-                class: classes.first().map_or_else(String::new, |&class| {
-                    crate::error::excerpt(&self.classes.key(class))
-                }),
+                class: classes
+                    .first()
+                    .map_or_else(String::new, |&class| excerpt(&self.classes.key(class))),
             });
         }
         let findings = &mut self.findings;
@@ -354,7 +351,7 @@ pub(crate) fn check_size(path: &Path, name: &str, size: u64) -> Result<(), DataE
     }
     Err(DataError::TooLarge {
         path: path.to_owned(),
-        name: crate::error::excerpt(name),
+        name: excerpt(name),
         size,
         limit: MAX_IMAGE_BYTES,
     })

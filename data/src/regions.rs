@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use topk_files::excerpt;
 
-use crate::{DataError, Image, error};
+use crate::{DataError, Image};
 
 /// Longest encoded image that is read. The largest of ImageNet has 15 MB.
 pub(crate) const MAX_IMAGE_BYTES: u64 = 1 << 28;
@@ -85,7 +86,7 @@ impl Container {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         Err(DataError::TooLarge {
             path: path.parent().unwrap_or(path).to_owned(),
-            name: error::excerpt(&name),
+            name: excerpt(&name),
             size,
             limit,
         })

@@ -1,9 +1,10 @@
 //! Data sets in several files.
 
 use std::path::{Path, PathBuf};
+use topk_files::excerpt;
 
 use crate::walk::Entries;
-use crate::{DataError, Format, Split, error, folder};
+use crate::{DataError, Format, Split, folder};
 
 /// Files that a pattern may name.
 const MAX_SHARDS: usize = 1 << 20;
@@ -86,7 +87,7 @@ fn of_split(names: Vec<String>, split: Split) -> Option<Vec<String>> {
 fn matching(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     let fault = |found: &str, expected: &str| DataError::Pattern {
         path: path.to_owned(),
-        found: error::excerpt(found),
+        found: excerpt(found),
         expected: expected.to_owned(),
     };
     let pattern = path.to_string_lossy();

@@ -4,8 +4,9 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use topk_files::excerpt;
 
-use crate::{DataError, TarFault, error, walk};
+use crate::{DataError, TarFault, walk};
 
 const BLOCK: usize = 512;
 
@@ -229,7 +230,7 @@ impl<S: Source> Members<S> {
         part.read_to_end(&mut bytes)
             .map_err(DataError::io(&self.path))?;
         if bytes.len() as u64 != size {
-            return Err(self.fault(TarFault::Truncated(error::excerpt(name))));
+            return Err(self.fault(TarFault::Truncated(excerpt(name))));
         }
         self.at += size;
         self.skip(name, padded(size) - size)?;
@@ -238,7 +239,7 @@ impl<S: Source> Members<S> {
 
     fn skip(&mut self, name: &str, bytes: u64) -> Result<(), DataError> {
         if !self.source.skip(bytes).map_err(DataError::io(&self.path))? {
-            return Err(self.fault(TarFault::Truncated(error::excerpt(name))));
+            return Err(self.fault(TarFault::Truncated(excerpt(name))));
         }
         self.at += bytes;
         Ok(())
@@ -247,7 +248,7 @@ impl<S: Source> Members<S> {
     fn utf8(&self, name: Vec<u8>) -> Result<String, DataError> {
         let name = String::from_utf8(name).map_err(|error| DataError::NotUtf8 {
             path: self.path.clone(),
-            name: error::excerpt(&String::from_utf8_lossy(error.as_bytes())),
+            name: excerpt(&String::from_utf8_lossy(error.as_bytes())),
         })?;
         Ok(name.strip_prefix("./").unwrap_or(&name).to_owned())
     }

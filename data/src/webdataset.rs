@@ -2,15 +2,16 @@
 //! the other, are a sample. The key of a member ends before the first dot of its file name.
 
 use std::path::{Path, PathBuf};
+use topk_files::excerpt;
 
 use serde_json::Value;
 
-use crate::classes::{Classes, MAX_CLASSES};
 use crate::image_set::{Listing, Storage, check_size};
 use crate::regions::{Container, Region, Regions};
 use crate::tar::{Members, Seekable};
 use crate::walk::{file_name, is_image};
-use crate::{DataError, Findings, Format, Options, Sample, error, shards};
+use crate::{DataError, Findings, Format, Options, Sample, shards};
+use topk_labels::{Classes, MAX_CLASSES};
 
 /// Longest text that is read for a label.
 const MAX_LABEL_BYTES: u64 = 1 << 10;
@@ -132,7 +133,7 @@ impl Shards {
             let group = group.get_or_insert_with(|| Group::new(key));
             let suffix = suffix.to_lowercase();
             if group.suffixes.contains(&suffix) {
-                let (path, name) = (shard.to_owned(), error::excerpt(&member.name));
+                let (path, name) = (shard.to_owned(), excerpt(&member.name));
                 return Err(DataError::Duplicate { path, name });
             }
             let region = Region {
@@ -189,7 +190,7 @@ impl Group {
     ) -> Result<(), DataError> {
         let fault = |fault| DataError::Member {
             path: shard.to_owned(),
-            name: error::excerpt(name),
+            name: excerpt(name),
             fault,
         };
         let label = |label: Option<u64>| {
@@ -203,7 +204,7 @@ impl Group {
                 let found = label(text.trim().parse().ok()).ok_or_else(|| {
                     fault(format!(
                         "found `{}`, expected a class index",
-                        error::excerpt(&text)
+                        excerpt(&text)
                     ))
                 })?;
                 self.cls = Some(found);
@@ -214,7 +215,7 @@ impl Group {
                     .map_err(|error| fault(format!("it is no JSON: {error}")))?;
                 if let Some(value) = json.get("label").filter(|value| !value.is_null()) {
                     let found = label(value.as_u64()).ok_or_else(|| {
-                        let found = error::excerpt(&value.to_string());
+                        let found = excerpt(&value.to_string());
                         fault(format!("its label is `{found}`, expected a class index"))
                     })?;
                     self.json = Some(found);
@@ -222,7 +223,7 @@ impl Group {
             }
             _ if is_image(&format!(".{suffix}")) && !suffix.contains('.') => {
                 if let Some((other, _)) = &self.image {
-                    let other = error::excerpt(other);
+                    let other = excerpt(other);
                     return Err(fault(format!("{other} is an image of the same sample")));
                 }
                 check_size(shard, name, region.size)?;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
-use topk_data::{Classes, DataError, Format, Image, ImageSet, Options, Split, TarFault};
+use topk_data::{DataError, Format, Image, ImageSet, Options, Split, TarFault};
+use topk_labels::Classes;
 
 /// Name and contents.
 type File<'a> = (&'a str, &'a [u8]);

@@ -6,7 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use topk_data::{Classes, Format, Image, ImageSet, Options, Split, imagenet};
+use topk_data::{Format, Image, ImageSet, Options, Split};
+use topk_labels::{Classes, imagenet};
 use topk_testing::shared;
 
 /// A folder with files, whose contents are their names.
@@ -315,20 +316,20 @@ fn wrong_lists_are_refused_with_the_line() {
         ),
         (
             "1.jpg 0\n2.jpg 1\n1.jpg 1\n",
-            "line 3: 1.jpg was already given in line 1",
+            "line 3: 1.jpg has another value than in line 1",
         ),
         (
             "1\n1001\n",
             "line 2: found `1001`, expected an ILSVRC2012_ID",
         ),
         ("1\n1000\n", "`1.jpg` has no number"),
-        ("a.jpg 0\n", "names `a.jpg`, an image is `1.jpg`"),
+        ("a.jpg 0\n", "lists `a.jpg`, but an image is `1.jpg`"),
         (
             "ImageId,PredictionString\n1,n01440764 1 2 3 4 n01443537 1 2 3 4",
             "line 2",
         ),
-        ("x/1.jpg 0\ny/1.jpg 0\n", "1.jpg twice"),
-        ("x/a.jpg 0\ny/a.jpg 0\n", "an image is `1.jpg`"),
+        ("x/1.jpg 0\ny/1.jpg 0\n", "1.jpg more than once"),
+        ("x/a.jpg 0\ny/a.jpg 0\n", "but an image is `1.jpg`"),
         ("", "is empty"),
         ("filename,label\n", "is empty"),
     ];
@@ -353,7 +354,7 @@ fn wrong_lists_are_refused_with_the_line() {
         same.path(),
         &with_labels(&write(same.path(), "list.txt", "1.jpg 0\n")),
     );
-    assert!(error.contains("1.jpg twice"), "{error}");
+    assert!(error.contains("1.jpg more than once"), "{error}");
 }
 
 #[test]

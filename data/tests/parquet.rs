@@ -1,5 +1,4 @@
 //! Images in parquet files.
-#![cfg(feature = "parquet")]
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,7 +12,8 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
-use topk_data::{Classes, Format, Image, ImageSet, Options};
+use topk_data::{Format, Image, ImageSet, Options};
+use topk_labels::Classes;
 
 const SCHEMA: &str = "message rows {
     optional group image { optional binary bytes; optional binary path (UTF8); }

@@ -4,7 +4,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
-use topk_data::{ClassNames, Classes, ImageSet};
+use topk_data::ImageSet;
+use topk_labels::{ClassNames, Classes};
 use topk_native::Runtime;
 use topk_onnx::WeightTypes;
 use topk_preprocessing::PreprocessingError;

@@ -1,5 +1,6 @@
-use topk_data::{ClassNames, DataError, ImageSet};
+use topk_data::{DataError, ImageSet};
 use topk_image::Limits;
+use topk_labels::ClassNames;
 use topk_results::{CropAveraging, DataInfo, FailurePolicy, LossSettings, Shard};
 
 use crate::recipe::Wishes;

@@ -23,7 +23,7 @@ pub fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
     file.commit()
 }
 
-/// Writes to `path` atomically and buffered what `write` writes, replacing a file of that name.
+/// Writes to `path` atomically with `write`, through a buffer, replacing a file of that name.
 ///
 /// # Errors
 /// Those of `write`, or if the file cannot be created or renamed; an existing file is then unchanged.
@@ -48,6 +48,21 @@ pub fn read_limited(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> 
     Ok((bytes.len() as u64 <= max_bytes).then_some(bytes))
 }
 
+/// A text from a file as it appears in one line of an error message: escaped, and truncated to 80
+/// characters.
+pub fn excerpt(text: &str) -> String {
+    const MAX_CHARS: usize = 80;
+    let mut shown: String = text
+        .chars()
+        .take(MAX_CHARS)
+        .flat_map(char::escape_debug)
+        .collect();
+    if text.chars().nth(MAX_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +82,12 @@ mod tests {
         write_with(&path, |file| file.write_all(b"new")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn excerpts_are_short_lines() {
+        assert_eq!(excerpt("a\nb\u{1b}"), "a\\nb\\u{1b}");
+        assert_eq!(excerpt(&"x".repeat(81)), format!("{}…", "x".repeat(80)));
     }
 
     #[test]

@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::classes::Classes;
 use crate::image_set::{Listing, Storage};
 use crate::regions::{Container, Region, Regions};
 use crate::tar::{Members, Stream};
 use crate::walk::file_name;
 use crate::{DataError, Sample, Split};
+use topk_labels::Classes;
 use versions::{Encoding, Version};
 
 pub(crate) use versions::{CIFAR10, CIFAR100};
@@ -109,7 +109,7 @@ impl Cifar {
             let opened = File::open(&path).map_err(DataError::io(&path))?;
             Ok((file, Container::Open(path, opened)))
         };
-        let files: Result<_, _> = version.files(split).iter().map(container).collect();
+        let files: Result<_, DataError> = version.files(split).iter().map(container).collect();
         Ok((version, Container::File(folder.join(version.names)), files?))
     }
 

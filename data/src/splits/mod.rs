@@ -5,10 +5,10 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use topk_files::excerpt;
 
 use thiserror::Error;
 
-use crate::error::excerpt;
 use crate::random_state::RandomState;
 use crate::walk::image_folder_order;
 use crate::{ImageSet, Sample};

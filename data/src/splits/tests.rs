@@ -1,8 +1,9 @@
 use super::*;
+use crate::Options;
 use crate::drawn::{Kept, cases};
-use crate::{Classes, Options};
 use serde::Deserialize;
 use std::fs;
+use topk_labels::Classes;
 
 #[derive(Deserialize)]
 struct Case {

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use topk_files::excerpt;
 
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::DataType;
@@ -15,11 +16,11 @@ use parquet::errors;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::SerializedFileReader;
 
-use crate::classes::{Classes, MAX_CLASSES};
 use crate::image_set::{Listing, Storage, check_size};
-use crate::{DataError, Format, Image, Options, Sample, error, shards};
+use crate::{DataError, Format, Image, Options, Sample, shards};
 use cursor::Cursors;
 use schema::Columns;
+use topk_labels::{Classes, MAX_CLASSES};
 
 /// Values that are decoded at once.
 const BATCH: usize = 1 << 10;
@@ -318,7 +319,7 @@ fn guarded<T>(path: &Path, call: impl FnOnce() -> errors::Result<T>) -> Result<T
 }
 
 fn damaged(path: &Path, fault: impl ToString) -> DataError {
-    let fault = error::excerpt(&fault.to_string());
+    let fault = excerpt(&fault.to_string());
     DataError::Parquet {
         path: path.to_owned(),
         fault,

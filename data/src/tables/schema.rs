@@ -2,8 +2,8 @@ use parquet::basic::Type;
 use parquet::file::metadata::ParquetMetaData;
 use serde_json::Value;
 
-use crate::classes::{Classes, MAX_CLASSES};
-use crate::imagenet;
+use topk_labels::imagenet;
+use topk_labels::{Classes, MAX_CLASSES};
 
 /// Names of the column of images, and of that of labels, the usual one first.
 const IMAGES: [&str; 4] = ["image", "img", "jpg", "png"];

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use topk_data::{ClassNames, ClassSubset, Classes, Format, ImageSet, Options, RealLabels, Split};
+use topk_data::{Format, ImageSet, Options, Split};
 use topk_image::Limits;
+use topk_labels::{ClassNames, ClassSubset, Classes, RealLabels};
 use topk_native::Runtime;
 use topk_results::{CropAveraging, DataInfo, FailurePolicy, LossSettings, Results, Shard};
 

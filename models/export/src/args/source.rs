@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
-use topk_data::{ClassNames, imagenet};
+use topk_labels::{ClassNames, imagenet};
 use topk_models::{Checkpoint, architecture_of, images};
 use topk_onnx::{CardResize, ModelCard};
 use topk_preprocessing::{Interpolation, parse_channels, parse_input_size};

@@ -1,11 +1,12 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use crate::imagenet;
-use crate::{DataError, error};
+use topk_files::excerpt;
 
-/// More classes than any data set has. Larger labels are refused, because tables of that size follow.
-pub(crate) const MAX_CLASSES: usize = 1 << 20;
+use crate::{LabelError, imagenet};
+
+/// Largest number of classes. Larger labels are errors, because tables of that size follow.
+pub const MAX_CLASSES: usize = 1 << 20;
 
 /// What the labels of a data set mean.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -14,13 +15,12 @@ pub enum Classes {
     Imagenet,
     /// A label is an index into these names.
     Named(Vec<String>),
-    /// Labels are numbers, all below this one. A model may have more classes. 0 if nothing is
-    /// labelled.
+    /// Labels are numbers below this one. A model may have more classes. 0 if no image has a label.
     Numbered(usize),
 }
 
 impl Classes {
-    /// Number of classes, as far as is known.
+    /// Number of classes, as far as it is known.
     pub fn len(&self) -> usize {
         match self {
             Self::Imagenet => imagenet::CLASSES,
@@ -29,12 +29,12 @@ impl Classes {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no classes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Name of a class: its number where it has no other.
+    /// Name of a class, or its index if it has no name.
     pub fn name(&self, class: u32) -> Cow<'_, str> {
         let name = match self {
             Self::Imagenet => imagenet::synsets().get(class as usize).map(|s| s.names),
@@ -44,7 +44,7 @@ impl Classes {
         name.map_or_else(|| class.to_string().into(), Cow::Borrowed)
     }
 
-    /// WordNet's number of a class of ImageNet.
+    /// WordNet ID of a class of ImageNet.
     pub fn wnid(&self, class: u32) -> Option<&'static str> {
         match self {
             Self::Imagenet => imagenet::synsets().get(class as usize).map(|s| s.wnid),
@@ -52,16 +52,16 @@ impl Classes {
         }
     }
 
-    /// How the class is called where its data comes from: wnid, name or number.
-    pub(crate) fn key(&self, class: u32) -> Cow<'_, str> {
+    /// Identifier of a class in its data set: wnid, name or index.
+    pub fn key(&self, class: u32) -> Cow<'_, str> {
         match self.wnid(class) {
             Some(wnid) => wnid.into(),
             None => self.name(class),
         }
     }
 
-    /// The class that a text means: a wnid, a name, or a number below `classes`.
-    pub(crate) fn class_of(&self, text: &str, classes: usize) -> Option<u32> {
+    /// The class with this wnid, name, or index below `classes`.
+    pub fn class_of(&self, text: &str, classes: usize) -> Option<u32> {
         let named = match self {
             Self::Imagenet => imagenet::class_of_wnid(text),
             Self::Named(names) => {
@@ -77,23 +77,28 @@ impl Classes {
         })
     }
 
-    /// What the names of class folders say: the classes, and the label of each folder.
+    /// The classes of class folders with these names, and the label of each folder.
     ///
     /// wnids of ILSVRC-2012 are looked up, the numbers 0 to n − 1 are labels, and other names are
-    /// ranked by their bytes, as torchvision's `ImageFolder` does. `ranked` ranks in any case.
-    pub(crate) fn of_folders(
+    /// numbered in the order of their bytes, as by torchvision's `ImageFolder`. With `ranked`, all names
+    /// are numbered that way.
+    ///
+    /// # Errors
+    /// If some names are wnids of ILSVRC-2012 and others are not wnids, numbers are missing, or there are
+    /// more than [`MAX_CLASSES`] folders. `path` is the folder in the message.
+    pub fn of_folders(
         path: &Path,
         folders: &[String],
         ranked: bool,
-    ) -> Result<(Self, Vec<u32>), DataError> {
-        let fault = |fault| DataError::ClassFolders {
+    ) -> Result<(Self, Vec<u32>), LabelError> {
+        let ambiguous = |reason| LabelError::ClassFolders {
             path: path.to_owned(),
-            fault,
+            reason,
         };
         if folders.len() > MAX_CLASSES {
             let count = folders.len();
-            return Err(fault(format!(
-                "{count} folders, at most {MAX_CLASSES} are read"
+            return Err(ambiguous(format!(
+                "{count} folders exceed the limit of {MAX_CLASSES} classes"
             )));
         }
         if !ranked {
@@ -104,9 +109,9 @@ impl Classes {
             let wnid = folders.iter().find(|name| known(name).is_some());
             let other = folders.iter().find(|name| !imagenet::is_wnid(name));
             if let (Some(wnid), Some(other)) = (wnid, other) {
-                let other = error::excerpt(other);
-                return Err(fault(format!(
-                    "the folder {wnid} is a class of ImageNet, the folder {other} is none"
+                let other = excerpt(other);
+                return Err(ambiguous(format!(
+                    "the folder {wnid} is a class of ImageNet, but the folder {other} is not"
                 )));
             }
             if let Some(labels) = folders
@@ -119,9 +124,9 @@ impl Classes {
                 let missing = (0..).zip(&sorted).find(|(rank, label)| rank != *label);
                 return match missing {
                     None => Ok((Self::Numbered(labels.len()), labels)),
-                    Some((missing, _)) => Err(fault(format!(
-                        "the folders are numbers, but there is no {missing}, so it is not clear \
-                         which class each is"
+                    Some((missing, _)) => Err(ambiguous(format!(
+                        "the folder names are numbers, but {missing} is missing, so the class of \
+                         each folder is ambiguous"
                     ))),
                 };
             }
@@ -138,7 +143,7 @@ impl Classes {
     }
 }
 
-/// The number that a name is, if it is written as numbers are.
+/// The number in a name, if it is written without leading zeros or signs.
 fn number(name: &str) -> Option<u32> {
     let number: u32 = name.parse().ok()?;
     (number.to_string() == name).then_some(number)
@@ -169,14 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_labels() {
+    fn folders_0_to_n_are_labels() {
         let names: Vec<String> = (0..12).map(|i| i.to_string()).collect();
         let mut sorted: Vec<&str> = names.iter().map(String::as_str).collect();
         sorted.sort_unstable();
         let labels = vec![0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9];
         assert_eq!(folders(&sorted), Ok((Classes::Numbered(12), labels)));
         let gap = folders(&["0", "1", "3"]).unwrap_err();
-        assert!(gap.contains("there is no 2"), "{gap}");
+        assert!(gap.contains("2 is missing"), "{gap}");
         assert!(folders(&["1", "2"]).is_err());
         let padded = folders(&["02", "01"]).unwrap();
         assert_eq!(padded.1, [1, 0]);

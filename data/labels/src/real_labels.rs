@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
-use crate::{DataError, error, imagenet};
+use topk_files::excerpt;
+
+use crate::{LabelError, imagenet};
 
 /// Images of the validation set.
 const IMAGES: usize = 50_000;
 
-/// Longest file that is read; `real.json` has 2 MB.
+/// Largest file that is read; `real.json` has 2 MB.
 const MAX_BYTES: u64 = 1 << 26;
 
 /// Reassessed labels of ImageNet's validation images ("Are we done with ImageNet?", Beyer et al., 2020,
-/// arXiv 2006.07159): each image has any number of classes, all of them right.
+/// arXiv 2006.07159): each image has any number of classes, all of them correct.
 #[derive(Clone, Debug)]
 pub struct RealLabels {
     path: PathBuf,
@@ -23,16 +25,16 @@ pub struct RealLabels {
 }
 
 impl RealLabels {
-    /// Reads `real.json`: a list of lists of class indices, by the images' numbers.
+    /// Reads `real.json`: a list of lists of class indices, in the order of the images' numbers.
     ///
     /// # Errors
-    /// If the file cannot be read, or is not such a list with 50,000 lists of classes below 1000.
-    pub fn read(path: &Path) -> Result<Self, DataError> {
-        let file = File::open(path).map_err(DataError::io(path))?;
+    /// If the file cannot be read, or does not contain 50,000 lists of class indices below 1000.
+    pub fn read(path: &Path) -> Result<Self, LabelError> {
+        let file = File::open(path).map_err(LabelError::io(path))?;
         let json = serde_json::from_reader(BufReader::new(file.take(MAX_BYTES)));
-        let Lists(images) = json.map_err(|error| DataError::Json {
+        let Lists(images) = json.map_err(|error| LabelError::Json {
             path: path.to_owned(),
-            fault: error.to_string(),
+            reason: error.to_string(),
             expected: "real.json: 50,000 lists of class indices below 1000",
         })?;
         Ok(Self {
@@ -41,24 +43,24 @@ impl RealLabels {
         })
     }
 
-    /// The classes that are right for an image, which is found by the number in its name. None are for
-    /// images that are left out of the accuracy.
+    /// The correct classes of an image, which is found by the number in its name. Images without
+    /// classes do not count in the accuracy.
     ///
     /// # Errors
-    /// If the name has no number of the validation set's.
-    pub fn of(&self, name: &str) -> Result<&[u32], DataError> {
+    /// If the name has no number of an image of the validation set.
+    pub fn of(&self, name: &str) -> Result<&[u32], LabelError> {
         let number = imagenet::validation_number(name);
         let classes = number.and_then(|number| self.images.get(number - 1));
         classes
             .map(|set| set.0.as_slice())
-            .ok_or_else(|| DataError::NoNumber {
+            .ok_or_else(|| LabelError::NoNumber {
                 labels: self.path.clone(),
-                name: error::excerpt(name),
+                name: excerpt(name),
             })
     }
 }
 
-/// Classes of one image, each once.
+/// Classes of one image, sorted, without duplicates.
 #[derive(Clone, Debug)]
 struct ClassSet(Vec<u32>);
 
@@ -80,7 +82,7 @@ impl<'de> Deserialize<'de> for ClassSet {
     }
 }
 
-/// As many lists as there are images; no more are kept.
+/// One list per image; further lists are not kept.
 struct Lists(Vec<ClassSet>);
 
 impl<'de> Deserialize<'de> for Lists {
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn other_json_is_refused() {
+    fn other_json_is_an_error() {
         let mut lists = vec!["[]"; IMAGES + 1];
         assert!(read(&lists).unwrap_err().contains("invalid length 50001"));
         lists.truncate(IMAGES - 1);

@@ -1,23 +1,22 @@
-//! The 1,000 classes of ILSVRC-2012, in the order that torchvision, timm and Caffe give them: that of
-//! their wnids.
+//! The 1,000 classes of ILSVRC-2012, in the order of torchvision, timm and Caffe: sorted by wnid.
 
 use std::sync::LazyLock;
 
 /// A class of ILSVRC-2012.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Synset {
-    /// WordNet's number, such as `n01440764`.
+    /// WordNet ID, such as `n01440764`.
     pub wnid: &'static str,
-    /// `ILSVRC2012_ID` of the development kit, 1 to 1000, whose order is another.
+    /// `ILSVRC2012_ID` of the development kit, 1 to 1000, which is in another order.
     pub ilsvrc_id: u32,
-    /// Names, with commas between them, such as `tench, Tinca tinca`.
+    /// Names, separated by commas, such as `tench, Tinca tinca`.
     pub names: &'static str,
 }
 
 /// Number of classes.
 pub const CLASSES: usize = 1000;
 
-/// One line a class: wnid, `ILSVRC2012_ID`, names.
+/// One line per class: wnid, `ILSVRC2012_ID`, names.
 static TABLE: LazyLock<Vec<Synset>> = LazyLock::new(|| {
     let synset = |line: &'static str| {
         let (wnid, rest) = line.split_once(' ')?;
@@ -66,7 +65,7 @@ pub fn is_wnid(name: &str) -> bool {
         .is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The number of an image of the validation set, from 1, that its name gives:
+/// The number of an image of the validation set, from 1, in its name:
 /// `n01751748/ILSVRC2012_val_00000001.JPEG` has 1.
 pub fn validation_number(name: &str) -> Option<usize> {
     const PREFIX: &str = "ILSVRC2012_val_";
@@ -102,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_images() {
+    fn validation_images_have_numbers() {
         let number = validation_number;
         assert_eq!(
             number("val/n01440764/ILSVRC2012_val_00000293.JPEG"),
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_that_of_the_development_kit() {
+    fn the_table_agrees_with_the_development_kit() {
         let Some(folder) = topk_testing::shared("data/imagenet-labels") else {
             return;
         };

@@ -2,20 +2,24 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::Path;
 
-use crate::classes::{Classes, MAX_CLASSES};
-use crate::{DataError, error, text};
+use crate::{Classes, LabelError, MAX_CLASSES, text};
 
-/// Which index each class has for a model.
+/// Class index of each class folder for a model, as in timm's class maps.
 #[derive(Debug)]
-pub(crate) struct ClassMap {
+pub struct ClassMap {
     indices: HashMap<String, u32>,
     names: Vec<String>,
 }
 
 impl ClassMap {
-    /// Reads a text file with a class a line: its name, and its index after a tab, a comma or the last
-    /// space; or names alone, whose index is the line's.
-    pub fn read(path: &Path) -> Result<Self, DataError> {
+    /// Reads a text file with one class per line: its name, and its index after a tab, a comma or the last
+    /// space. If any line lacks an index, the index of each class is its line number, from 0, and blank
+    /// lines count.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is empty, gives a class two indices, or an index is not below
+    /// [`MAX_CLASSES`].
+    pub fn read(path: &Path) -> Result<Self, LabelError> {
         let text = text::read(path)?;
         let lines: Vec<(usize, &str)> = text::lines(&text).collect();
         // Names may have spaces and numbers in them, so the index counts only if all lines have one.
@@ -28,23 +32,14 @@ impl ClassMap {
                 _ => (line, number - 1),
             };
             if index >= MAX_CLASSES {
-                return Err(DataError::Line {
-                    path: path.to_owned(),
-                    line: number,
-                    found: error::excerpt(line),
-                    expected: format!("an index below {MAX_CLASSES}"),
-                });
+                let expected = format!("an index below {MAX_CLASSES}");
+                return Err(LabelError::line(path, number, line, expected));
             }
             match indices.entry(name.to_owned()) {
                 Entry::Vacant(entry) => entry.insert((index as u32, number)),
                 Entry::Occupied(entry) if numbered && entry.get().0 as usize == index => continue,
                 Entry::Occupied(entry) => {
-                    return Err(DataError::Conflict {
-                        path: path.to_owned(),
-                        line: number,
-                        first: entry.get().1,
-                        name: error::excerpt(name),
-                    });
+                    return Err(LabelError::conflict(path, number, entry.get().1, name));
                 }
             };
             if names.len() <= index {
@@ -55,7 +50,7 @@ impl ClassMap {
             }
         }
         if names.is_empty() {
-            return Err(DataError::Empty(path.to_owned()));
+            return Err(LabelError::Empty(path.to_owned()));
         }
         for (index, name) in names.iter_mut().enumerate() {
             if name.is_empty() {
@@ -74,7 +69,7 @@ impl ClassMap {
         self.indices.get(name).copied()
     }
 
-    /// The classes by index: the first name where several have the same one, the index where none has.
+    /// The classes by index, named by the first name with that index, or the index if there is none.
     pub fn classes(&self) -> Classes {
         Classes::Named(self.names.clone())
     }
@@ -101,7 +96,7 @@ mod tests {
         let map = read("b\n a cat \n\nroute 66\n").unwrap();
         assert_eq!(map.get("b"), Some(0));
         assert_eq!(map.get("a cat"), Some(1));
-        // As timm counts: blank lines, too.
+        // timm counts blank lines, too.
         assert_eq!(map.get("route 66"), Some(3));
         assert_eq!(map.get("c"), None);
     }
@@ -116,10 +111,10 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_refused() {
+    fn contradictions_are_errors() {
         let twice = read("a 1\nb 2\na 2\n").unwrap_err();
         assert!(
-            twice.contains("line 3: a was already given in line 1"),
+            twice.contains("line 3: a has another value than in line 1"),
             "{twice}"
         );
         let order = read("a\nb\na\n").unwrap_err();

@@ -1,21 +1,20 @@
-//! Files of labels that come beside images.
+//! Lists of labels in files beside images.
 
-use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use crate::classes::{Classes, MAX_CLASSES};
-use crate::walk::file_name;
-use crate::{DataError, Findings, error, imagenet, text};
+use topk_files::excerpt;
 
-/// The development kit's list, by the number of the image.
+use crate::{Classes, LabelError, MAX_CLASSES, imagenet, text};
+
+/// The development kit's list: one ILSVRC id per image, by the number of the image.
 const GROUND_TRUTH: &str = "ILSVRC2012_validation_ground_truth.txt";
 
 /// Kaggle's list.
 const KAGGLE: &str = "LOC_val_solution.csv";
 
-/// Where lists lie, beside the images or one folder above.
+/// Usual paths of lists, from the folder of the images or the one above.
 const NAMES: [&str; 8] = [
     "val.txt",
     "labels.txt",
@@ -30,31 +29,27 @@ const NAMES: [&str; 8] = [
 /// Folders between Kaggle's list and its images, `ILSVRC/Data/CLS-LOC/val`.
 const KAGGLE_DEPTH: usize = 5;
 
-/// The list for the images in a folder, if it lies where such lists do.
-pub(crate) fn find(folder: &Path) -> Option<PathBuf> {
-    // Without this, a relative path of one part has no folder above.
-    let folder = std::path::absolute(folder).ok()?;
-    let near = folder.ancestors().take(2);
-    let near = near.flat_map(|folder| NAMES.map(|name| folder.join(name)));
-    let kaggle = folder
-        .ancestors()
-        .take(KAGGLE_DEPTH)
-        .map(|folder| folder.join(KAGGLE));
-    near.chain(kaggle).find(|path| path.is_file())
-}
-
-/// A list of labels.
+/// A list of labels of images.
 #[derive(Debug)]
-pub(crate) struct LabelList {
+pub struct LabelList {
     path: PathBuf,
-    pub classes: Classes,
+    classes: Classes,
     keys: Keys,
 }
 
-/// How a list says which image is meant.
+/// Labels of images that were looked up in a list.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Matched {
+    /// Label of each image, if the list has one.
+    pub labels: Vec<Option<u32>>,
+    /// Entries of the list without an image.
+    pub unused: Vec<String>,
+}
+
+/// How a list identifies images.
 #[derive(Debug)]
 enum Keys {
-    /// Label of the image of each number, from 1.
+    /// By number, from 1: the label of each.
     Number(Vec<u32>),
     /// By name.
     Name {
@@ -64,7 +59,7 @@ enum Keys {
     },
 }
 
-/// A line with a name.
+/// A line with the name of an image.
 struct Line<'a> {
     number: usize,
     name: &'a str,
@@ -72,13 +67,29 @@ struct Line<'a> {
 }
 
 impl LabelList {
-    /// Reads a list, whose kind its contents show: ILSVRC ids alone, in order of the images' numbers;
-    /// Kaggle's table; or a name and a label a line, which is a class index, a wnid or a class name.
-    /// Between them is a tab, a comma or a space, where the last one counts.
-    pub fn read(path: &Path) -> Result<Self, DataError> {
+    /// The list for the images in `folder`, if there is one at a usual path.
+    pub fn find(folder: &Path) -> Option<PathBuf> {
+        // Without this, a relative path of one part has no folder above.
+        let folder = std::path::absolute(folder).ok()?;
+        let near = folder.ancestors().take(2);
+        let near = near.flat_map(|folder| NAMES.map(|name| folder.join(name)));
+        let kaggle = folder
+            .ancestors()
+            .take(KAGGLE_DEPTH)
+            .map(|folder| folder.join(KAGGLE));
+        near.chain(kaggle).find(|path| path.is_file())
+    }
+
+    /// Reads a list. Its layout is detected from the contents: ILSVRC ids alone, in the order of the
+    /// images' numbers; Kaggle's table; or one name and label per line, separated by the last tab, comma
+    /// or space, where the labels are class indices, wnids or class names.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is empty, a line is invalid, or two lines contradict each other.
+    pub fn read(path: &Path) -> Result<Self, LabelError> {
         let text = text::read(path)?;
         let Some((_, first)) = text::lines(&text).next() else {
-            return Err(DataError::Empty(path.to_owned()));
+            return Err(LabelError::Empty(path.to_owned()));
         };
         if first.bytes().all(|byte| byte.is_ascii_digit()) {
             return Self::ground_truth(path, &text);
@@ -92,8 +103,8 @@ impl LabelList {
         let mut lines = Vec::new();
         for (number, line) in text::lines(&text) {
             let (name, label) = name_and_label(line).ok_or_else(|| {
-                let expected = "a name and a label with a tab, comma or space between";
-                wrong_line(path, number, line, expected)
+                let expected = "a name and a label separated by a tab, comma or space";
+                LabelError::line(path, number, line, expected)
             })?;
             let titles = [
                 "label",
@@ -116,10 +127,10 @@ impl LabelList {
         Self::named(path, lines)
     }
 
-    fn ground_truth(path: &Path, text: &str) -> Result<Self, DataError> {
+    fn ground_truth(path: &Path, text: &str) -> Result<Self, LabelError> {
         let class = |(number, line): (usize, &str)| {
             let class = line.parse().ok().and_then(imagenet::class_of_ilsvrc_id);
-            class.ok_or_else(|| wrong_line(path, number, line, "an ILSVRC2012_ID, 1 to 1000"))
+            class.ok_or_else(|| LabelError::line(path, number, line, "an ILSVRC2012_ID, 1 to 1000"))
         };
         let labels = text::lines(text).map(class).collect::<Result<_, _>>()?;
         let path = path.to_owned();
@@ -130,7 +141,7 @@ impl LabelList {
         })
     }
 
-    fn named(path: &Path, lines: Vec<Line<'_>>) -> Result<Self, DataError> {
+    fn named(path: &Path, lines: Vec<Line<'_>>) -> Result<Self, LabelError> {
         let (classes, classified) = classify(path, &lines)?;
         let mut by_name = HashMap::with_capacity(lines.len());
         let mut names: Vec<String> = Vec::with_capacity(lines.len());
@@ -147,12 +158,8 @@ impl LabelList {
                 }
                 Entry::Occupied(entry) if labels[*entry.get()] == label => {}
                 Entry::Occupied(entry) => {
-                    return Err(DataError::Conflict {
-                        path: path.to_owned(),
-                        line: line.number,
-                        first: numbers[*entry.get()],
-                        name: error::excerpt(name),
-                    });
+                    let first = numbers[*entry.get()];
+                    return Err(LabelError::conflict(path, line.number, first, name));
                 }
             }
         }
@@ -168,67 +175,66 @@ impl LabelList {
         })
     }
 
-    /// The labels of images in `folder`. An image is found by its name, by the last part of it, or by
-    /// that without its ending; and if so none is, by the last part of what the list says.
-    pub fn labels(
-        &self,
-        folder: &Path,
-        images: &[&str],
-        findings: &mut Findings,
-    ) -> Result<Vec<Option<u32>>, DataError> {
-        let labels = match &self.keys {
-            Keys::Number(labels) => self.by_number(labels, images, findings)?,
+    /// The classes of the labels.
+    pub fn classes(&self) -> &Classes {
+        &self.classes
+    }
+
+    /// Looks up the labels of images in `folder`. The list has an image by its path, its file name, or its
+    /// file name without extension; if that finds no image, by the file names of the list's entries.
+    ///
+    /// # Errors
+    /// If no image has a label, an image of a list by number has no number in its name, or it is not clear
+    /// which of several images or entries of the same name is meant.
+    pub fn labels(&self, folder: &Path, images: &[&str]) -> Result<Matched, LabelError> {
+        let matched = match &self.keys {
+            Keys::Number(labels) => self.by_number(labels, images)?,
             Keys::Name {
                 names,
                 labels,
                 by_name,
             } => {
-                let mut found = places(folder, images, |key| by_name.get(key).copied())?;
+                let mut found = entries(folder, images, |key| by_name.get(key).copied())?;
                 if found.iter().all(Option::is_none) {
                     let by_file = self.by_file(names, images)?;
-                    found = places(folder, images, |key| by_file.get(key).copied())?;
+                    found = entries(folder, images, |key| by_file.get(key).copied())?;
                 }
                 let mut used = vec![false; labels.len()];
-                for &place in found.iter().flatten() {
-                    used[place] = true;
+                for &entry in found.iter().flatten() {
+                    used[entry] = true;
                 }
                 let unused = names.iter().zip(used).filter(|(_, used)| !used);
-                findings
-                    .labels_without_image
-                    .extend(unused.map(|(name, _)| name.clone()));
-                found
-                    .iter()
-                    .map(|place| place.map(|place| labels[place]))
-                    .collect()
+                Matched {
+                    labels: found
+                        .iter()
+                        .map(|entry| entry.map(|entry| labels[entry]))
+                        .collect(),
+                    unused: unused.map(|(name, _)| name.clone()).collect(),
+                }
             }
         };
-        match (labels.iter().any(Option::is_some), images.first()) {
-            (false, Some(image)) => Err(DataError::NoLabels {
+        match (matched.labels.iter().any(Option::is_some), images.first()) {
+            (false, Some(image)) => Err(LabelError::NoMatch {
                 path: folder.to_owned(),
                 labels: self.path.clone(),
                 entry: match &self.keys {
                     Keys::Number(labels) => format!("images 1 to {}", labels.len()),
-                    Keys::Name { names, .. } => error::excerpt(&names[0]),
+                    Keys::Name { names, .. } => excerpt(&names[0]),
                 },
-                image: error::excerpt(image),
+                image: excerpt(image),
             }),
-            _ => Ok(labels),
+            _ => Ok(matched),
         }
     }
 
-    fn by_number(
-        &self,
-        labels: &[u32],
-        images: &[&str],
-        findings: &mut Findings,
-    ) -> Result<Vec<Option<u32>>, DataError> {
+    fn by_number(&self, labels: &[u32], images: &[&str]) -> Result<Matched, LabelError> {
         let mut used = vec![false; labels.len()];
         let mut found = Vec::with_capacity(images.len());
         for name in images {
             let number = imagenet::validation_number(name);
-            let number = number.ok_or_else(|| DataError::NoNumber {
+            let number = number.ok_or_else(|| LabelError::NoNumber {
                 labels: self.path.clone(),
-                name: error::excerpt(name),
+                name: excerpt(name),
             })?;
             if let Some(used) = used.get_mut(number - 1) {
                 *used = true;
@@ -237,77 +243,82 @@ impl LabelList {
         }
         let unused = (1..).zip(used).filter(|(_, used)| !used);
         let name = |(number, _)| format!("ILSVRC2012_val_{number:08}");
-        findings.labels_without_image.extend(unused.map(name));
-        Ok(found)
+        Ok(Matched {
+            labels: found,
+            unused: unused.map(name).collect(),
+        })
     }
 
-    /// Places in the list by the last part of the names, of which those of images must differ.
+    /// Indices of the entries by file name. The file names of images must be unique.
     fn by_file<'a>(
         &self,
         names: &'a [String],
         images: &[&str],
-    ) -> Result<HashMap<&'a str, usize>, DataError> {
+    ) -> Result<HashMap<&'a str, usize>, LabelError> {
         let mut by_file = HashMap::with_capacity(names.len());
-        let mut twice = HashSet::new();
-        for (place, name) in names.iter().enumerate() {
-            if by_file.insert(file_name(name), place).is_some() {
-                twice.insert(file_name(name));
+        let mut repeated = HashSet::new();
+        for (entry, name) in names.iter().enumerate() {
+            if by_file.insert(file_name(name), entry).is_some() {
+                repeated.insert(file_name(name));
             }
         }
-        match images.iter().find(|image| twice.contains(file_name(image))) {
+        match images
+            .iter()
+            .find(|image| repeated.contains(file_name(image)))
+        {
             None => Ok(by_file),
-            Some(image) => Err(DataError::Duplicate {
+            Some(image) => Err(LabelError::Duplicate {
                 path: self.path.clone(),
-                name: error::excerpt(file_name(image)),
+                name: excerpt(file_name(image)),
             }),
         }
     }
 }
 
-/// Where each image is in a list. A place that two images have is an error.
-fn places(
+/// Index of the entry of each image. Two images with the same entry are an error.
+fn entries(
     folder: &Path,
     images: &[&str],
-    place: impl Fn(&str) -> Option<usize>,
-) -> Result<Vec<Option<usize>>, DataError> {
+    entry: impl Fn(&str) -> Option<usize>,
+) -> Result<Vec<Option<usize>>, LabelError> {
     let mut taken = HashMap::new();
-    let mut places = Vec::with_capacity(images.len());
+    let mut entries = Vec::with_capacity(images.len());
     for image in images {
         let file = file_name(image);
         let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
-        let found = [image, file, stem].into_iter().find_map(&place);
+        let found = [image, file, stem].into_iter().find_map(&entry);
         if let Some(found) = found
             && taken.insert(found, image).is_some()
         {
-            let (path, name) = (folder.to_owned(), error::excerpt(file));
-            return Err(DataError::Duplicate { path, name });
+            let (path, name) = (folder.to_owned(), excerpt(file));
+            return Err(LabelError::Duplicate { path, name });
         }
-        places.push(found);
+        entries.push(found);
     }
-    Ok(places)
+    Ok(entries)
 }
 
-/// What the labels of a list are, which the first shows, and the class of each line.
-fn classify(path: &Path, lines: &[Line<'_>]) -> Result<(Classes, Vec<u32>), DataError> {
+/// The classes of the labels, whose kind the first label shows, and the class of each line.
+fn classify(path: &Path, lines: &[Line<'_>]) -> Result<(Classes, Vec<u32>), LabelError> {
     let Some(first) = lines.first() else {
-        return Err(DataError::Empty(path.to_owned()));
+        return Err(LabelError::Empty(path.to_owned()));
     };
     let all = |class: &dyn Fn(&str) -> Option<u32>, expected: &str| {
         let class = |line: &Line<'_>| {
             let class = class(line.label);
-            class.ok_or_else(|| wrong_line(path, line.number, line.label, expected))
+            class.ok_or_else(|| LabelError::line(path, line.number, line.label, expected))
         };
         lines.iter().map(class).collect::<Result<Vec<u32>, _>>()
     };
     if first.label.bytes().all(|byte| byte.is_ascii_digit()) {
         let class = |label: &str| label.parse().ok().filter(|&c| (c as usize) < MAX_CLASSES);
         let labels = all(&class, "a class index, from 0, as in the lines above")?;
-        let most = labels.iter().max().map_or(0, |&label| label as usize);
+        let largest = labels.iter().max().map_or(0, |&label| label as usize);
         let of_imagenet = |line: &Line<'_>| imagenet::validation_number(line.name).is_some();
-        let classes = if most < imagenet::CLASSES && lines.iter().all(of_imagenet) {
+        let classes = if largest < imagenet::CLASSES && lines.iter().all(of_imagenet) {
             Classes::Imagenet
         } else {
-            Classes::Numbered(most + 1)
+            Classes::Numbered(largest + 1)
         };
         return Ok((classes, labels));
     }
@@ -323,15 +334,15 @@ fn classify(path: &Path, lines: &[Line<'_>]) -> Result<(Classes, Vec<u32>), Data
     names.dedup();
     if names.len() > MAX_CLASSES {
         let expected = format!("one of at most {MAX_CLASSES} classes");
-        return Err(wrong_line(path, first.number, first.label, &expected));
+        return Err(LabelError::line(path, first.number, first.label, expected));
     }
     let rank = |label: &str| names.binary_search_by(|name| name.as_str().cmp(label)).ok();
     let labels = all(&|label| rank(label).map(|rank| rank as u32), "a class name")?;
     Ok((Classes::Named(names), labels))
 }
 
-/// A line of Kaggle's table: an image, and a wnid and four numbers for each box in it.
-fn kaggle<'a>(path: &Path, number: usize, line: &'a str) -> Result<Line<'a>, DataError> {
+/// A line of Kaggle's table: an image, and a wnid and four numbers for each box.
+fn kaggle<'a>(path: &Path, number: usize, line: &'a str) -> Result<Line<'a>, LabelError> {
     const BOX: usize = 5;
     let (name, boxes) = line.split_once(',').unwrap_or((line, ""));
     let mut wnids = boxes.split_whitespace().step_by(BOX);
@@ -339,8 +350,8 @@ fn kaggle<'a>(path: &Path, number: usize, line: &'a str) -> Result<Line<'a>, Dat
         .next()
         .filter(|&first| wnids.all(|wnid| wnid == first));
     let label = label.ok_or_else(|| {
-        let expected = "an image, a comma, and boxes: one wnid, each time with four numbers";
-        wrong_line(path, number, line, expected)
+        let expected = "an image, a comma, and boxes of one wnid, each with four numbers";
+        LabelError::line(path, number, line, expected)
     })?;
     Ok(Line {
         number,
@@ -349,7 +360,7 @@ fn kaggle<'a>(path: &Path, number: usize, line: &'a str) -> Result<Line<'a>, Dat
     })
 }
 
-/// The two parts of a line.
+/// The name and the label in a line.
 fn name_and_label(line: &str) -> Option<(&str, &str)> {
     let parts = line.rsplit_once('\t').or_else(|| line.rsplit_once(','));
     let (name, label) = parts.or_else(|| line.rsplit_once(' '))?;
@@ -357,7 +368,7 @@ fn name_and_label(line: &str) -> Option<(&str, &str)> {
     (!name.is_empty() && !label.is_empty()).then_some((name, label))
 }
 
-/// A field of a table without the quotes around it.
+/// A field of a table without surrounding quotes.
 fn unquoted(field: &str) -> &str {
     let inner = field
         .strip_prefix('"')
@@ -365,16 +376,7 @@ fn unquoted(field: &str) -> &str {
     inner.unwrap_or(field)
 }
 
-fn wrong_line<'a>(
-    path: &Path,
-    line: usize,
-    found: impl Into<Cow<'a, str>>,
-    expected: &str,
-) -> DataError {
-    DataError::Line {
-        path: path.to_owned(),
-        line,
-        found: error::excerpt(&found.into()),
-        expected: expected.to_owned(),
-    }
+/// The last part of a path with slashes.
+fn file_name(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, file)| file)
 }

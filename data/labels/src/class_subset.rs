@@ -1,10 +1,9 @@
 use std::path::Path;
 
-use crate::classes::{Classes, MAX_CLASSES};
-use crate::{DataError, error, text};
+use crate::{Classes, LabelError, MAX_CLASSES, text};
 
-/// Classes to which the scores of a model are restricted, as by timm's `--valid-labels`: ImageNet-A has
-/// 200 of the 1,000.
+/// Classes to which the predictions of a model are restricted, as by timm's `--valid-labels`: ImageNet-A
+/// has 200 of the 1,000.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClassSubset {
     classes: Vec<u32>,
@@ -12,12 +11,12 @@ pub struct ClassSubset {
 }
 
 impl ClassSubset {
-    /// Reads a file with a class a line: its index, or its wnid or name among `classes`.
+    /// Reads a file with one class per line: its index, or its wnid or name among `classes`.
     ///
     /// # Errors
-    /// If the file cannot be read, is empty, or a line is no class or one that was there before.
-    pub fn read(path: &Path, classes: &Classes) -> Result<Self, DataError> {
-        // How many classes there are is not known where they are numbers.
+    /// If the file cannot be read, is empty, or a line is not a class or repeats one.
+    pub fn read(path: &Path, classes: &Classes) -> Result<Self, LabelError> {
+        // The number of classes is unknown if they have no names.
         let count = match classes {
             Classes::Numbered(_) => MAX_CLASSES,
             Classes::Imagenet | Classes::Named(_) => classes.len(),
@@ -29,36 +28,25 @@ impl ClassSubset {
         };
         let mut lines: Vec<usize> = Vec::new();
         for (number, line) in text::lines(&text) {
-            let class = classes
-                .class_of(line, count)
-                .ok_or_else(|| DataError::Line {
-                    path: path.to_owned(),
-                    line: number,
-                    found: error::excerpt(line),
-                    expected: format!("the wnid or name of a class, or an index below {count}"),
-                })?;
+            let class = classes.class_of(line, count).ok_or_else(|| {
+                let expected = format!("the wnid or name of a class, or an index below {count}");
+                LabelError::line(path, number, line, expected)
+            })?;
             let position = &mut subset.positions[class as usize];
             if let Some(earlier) = *position {
-                return Err(DataError::Conflict {
-                    path: path.to_owned(),
-                    line: number,
-                    first: lines[earlier as usize],
-                    name: error::excerpt(line),
-                });
+                let expected = format!("a class that is not in line {}", lines[earlier as usize]);
+                return Err(LabelError::line(path, number, line, expected));
             }
             *position = Some(subset.classes.len() as u32);
             subset.classes.push(class);
             lines.push(number);
         }
         if subset.classes.is_empty() {
-            return Err(DataError::Empty(path.to_owned()));
+            return Err(LabelError::Empty(path.to_owned()));
         }
-        let most = subset
-            .classes
-            .iter()
-            .max()
-            .map_or(0, |&class| class as usize);
-        subset.positions.truncate(most + 1);
+        let largest = subset.classes.iter().max();
+        let largest = largest.map_or(0, |&class| class as usize);
+        subset.positions.truncate(largest + 1);
         Ok(subset)
     }
 
@@ -67,11 +55,10 @@ impl ClassSubset {
         &self.classes
     }
 
-    /// Where a class stands in [`classes`](Self::classes); `None` if it is not there, so that its
-    /// images cannot be judged.
+    /// Index of a class in [`classes`](Self::classes); `None` if it is not among them.
     ///
-    /// timm takes the rank of an image's folder for this position, which is the same if the folders are
-    /// just these classes, and the file has them in the order of the folders.
+    /// timm uses the rank of an image's folder instead, which is the same if the folders are exactly
+    /// these classes and the file lists them in the order of the folders.
     pub fn position(&self, class: u32) -> Option<usize> {
         let position = self.positions.get(class as usize)?;
         position.map(|position| position as usize)
@@ -89,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_are_those_of_the_lines() {
+    fn positions_follow_the_lines() {
         let subset = read("7\nn01440764\n999\n", &Classes::Imagenet).unwrap();
         assert_eq!(subset.classes(), [7, 0, 999]);
         assert_eq!(subset.position(0), Some(1));
@@ -104,12 +91,12 @@ mod tests {
     }
 
     #[test]
-    fn wrong_lines_are_named() {
+    fn errors_name_the_line() {
         let range = read("7\n1000\n", &Classes::Imagenet).unwrap_err();
         assert!(range.contains("line 2: found `1000`"), "{range}");
         let twice = read("7\n\nn01491361\n3\n", &Classes::Imagenet).unwrap_err();
         assert!(
-            twice.contains("line 4: 3 was already given in line 3"),
+            twice.contains("line 4: found `3`, expected a class that is not in line 3"),
             "{twice}"
         );
         assert!(

@@ -2,18 +2,18 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+use topk_files::excerpt;
 
-use crate::classes::{Classes, MAX_CLASSES};
-use crate::{DataError, error, imagenet, text};
+use crate::{Classes, LabelError, MAX_CLASSES, imagenet, text};
 
-/// Longest file that is read; the names of ImageNet-21k have 1 MB.
+/// Largest file that is read; the names of ImageNet-21k have 1 MB.
 const MAX_BYTES: u64 = 1 << 26;
 
-/// What a JSON file should hold.
+/// Expected contents of a JSON file.
 const EXPECTED: &str = "a list of names, names or [wnid, name] by index (\"0\", \"1\", …), or a \
                         config.json with id2label or label_names";
 
-/// Names of the classes of a model, in the order of its scores.
+/// Names of the classes of a model, in the order of its outputs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClassNames {
     path: PathBuf,
@@ -24,31 +24,31 @@ pub struct ClassNames {
 impl ClassNames {
     /// Reads a file of names, which may be
     ///
-    /// - a text with a name a line, such as `imagenet_classes.txt`;
+    /// - a text with one name per line, such as `imagenet_classes.txt`;
     /// - a JSON list of names;
     /// - a JSON object of names by index, `{"0": "tench", …}`, or of wnids and names, `{"0": ["n01440764",
     ///   "tench"], …}`, such as `imagenet_class_index.json`;
     /// - the `config.json` of a model on the Hugging Face hub, with `id2label` (transformers), or with
-    ///   `label_names` and perhaps `label_descriptions` (timm).
+    ///   `label_names` and optionally `label_descriptions` (timm).
     ///
-    /// Where all names are wnids, or have one in front as in `synset_words.txt`, they are [`wnids`](
-    /// Self::wnids); the classes of ILSVRC-2012 then need no other names.
+    /// If all names are wnids, or start with one as in `synset_words.txt`, the wnids are separated from
+    /// the names (see [`wnids`](Self::wnids)). wnids without names get those of ILSVRC-2012.
     ///
     /// # Errors
     /// If the file cannot be read, is empty, a class has no name, or there are more than 1,048,576.
-    pub fn read(path: &Path) -> Result<Self, DataError> {
-        let text = text::read_up_to(path, MAX_BYTES)?;
+    pub fn read(path: &Path) -> Result<Self, LabelError> {
+        let text = text::read_limited(path, MAX_BYTES)?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let names = match text.trim_start().starts_with(['[', '{']) {
-            true => of_json(text).map_err(|fault| DataError::Json {
+            true => of_json(text).map_err(|reason| LabelError::Json {
                 path: path.to_owned(),
-                fault,
+                reason,
                 expected: EXPECTED,
             })?,
             false => of_lines(text, path)?,
         };
         if names.is_empty() {
-            return Err(DataError::Empty(path.to_owned()));
+            return Err(LabelError::Empty(path.to_owned()));
         }
         let pairs: Option<Vec<(&str, &str)>> =
             names.iter().map(|name| wnid_and_names(name)).collect();
@@ -72,21 +72,21 @@ impl ClassNames {
         &self.path
     }
 
-    /// The names, by class.
+    /// The names, by class index.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// WordNet's numbers of the classes, if the file has them.
+    /// WordNet IDs of the classes, if the file has them.
     pub fn wnids(&self) -> Option<&[String]> {
         self.wnids.as_deref()
     }
 
-    /// Checks that the classes are not those of a data set in another order. They may have other names.
+    /// Checks that the names are not those of a data set in another order. They may be other names.
     ///
     /// # Errors
     /// If a class has the name or the wnid of another class of the data.
-    pub fn check(&self, classes: &Classes) -> Result<(), DataError> {
+    pub fn check(&self, classes: &Classes) -> Result<(), LabelError> {
         let keys: Vec<_> = match (classes, &self.wnids) {
             (Classes::Numbered(_), _) => return Ok(()),
             (Classes::Imagenet, Some(_)) => {
@@ -99,9 +99,9 @@ impl ClassNames {
         for (class, (given, key)) in given.iter().zip(&keys).enumerate() {
             let other = of_key.get(&**given).filter(|_| given != key);
             if let Some(&in_data) = other {
-                return Err(DataError::ClassOrder {
+                return Err(LabelError::ClassOrder {
                     path: self.path.clone(),
-                    name: error::excerpt(given),
+                    name: excerpt(given),
                     class,
                     in_data,
                 });
@@ -111,29 +111,22 @@ impl ClassNames {
     }
 }
 
-fn of_lines(text: &str, path: &Path) -> Result<Vec<String>, DataError> {
+fn of_lines(text: &str, path: &Path) -> Result<Vec<String>, LabelError> {
     let lines: Vec<(usize, &str)> = text::lines(text).collect();
     let blank = (1..).zip(&lines).find(|(line, (number, _))| line != number);
     if lines.len() > MAX_CLASSES {
-        return Err(DataError::Line {
-            path: path.to_owned(),
-            line: MAX_CLASSES + 1,
-            found: error::excerpt(lines[MAX_CLASSES].1),
-            expected: format!("no more than {MAX_CLASSES} names"),
-        });
+        let expected = format!("at most {MAX_CLASSES} names");
+        let (number, line) = lines[MAX_CLASSES];
+        return Err(LabelError::line(path, number, line, expected));
     }
     if let Some((line, _)) = blank {
-        return Err(DataError::Line {
-            path: path.to_owned(),
-            line,
-            found: String::new(),
-            expected: format!("the name of class {}", line - 1),
-        });
+        let expected = format!("the name of class {}", line - 1);
+        return Err(LabelError::line(path, line, "", expected));
     }
     Ok(lines.into_iter().map(|(_, line)| line.to_owned()).collect())
 }
 
-/// Names, each perhaps after a wnid and a space.
+/// Names, each optionally after a wnid and a space.
 fn of_json(text: &str) -> Result<Vec<String>, String> {
     let json = serde_json::from_str(text).map_err(|error| error.to_string())?;
     match &json {
@@ -152,7 +145,7 @@ fn of_json(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// Names in a list, or by index.
+/// Names from a list, or from an object by index.
 fn of_value(value: &Value) -> Result<Vec<String>, String> {
     let entries: Vec<&Value> = match value {
         Value::Array(entries) => entries.iter().collect(),
@@ -160,11 +153,13 @@ fn of_value(value: &Value) -> Result<Vec<String>, String> {
             let mut by_index = vec![None; entries.len()];
             for (key, entry) in entries {
                 let index = key.parse::<usize>().ok();
-                let place = index.and_then(|index| by_index.get_mut(index));
-                let key = error::excerpt(key);
-                let count = entries.len();
-                *place.ok_or_else(|| {
-                    format!("the key `{key}` is no index below {count}, the number of names")
+                let slot = index.and_then(|index| by_index.get_mut(index));
+                *slot.ok_or_else(|| {
+                    format!(
+                        "the key `{}` is not an index below {}, the number of names",
+                        excerpt(key),
+                        entries.len()
+                    )
                 })? = Some(entry);
             }
             let missing = by_index.iter().position(Option::is_none);
@@ -173,11 +168,13 @@ fn of_value(value: &Value) -> Result<Vec<String>, String> {
                 Some(class) => return Err(format!("class {class} has no name")),
             }
         }
-        other => return Err(format!("found {}", error::excerpt(&other.to_string()))),
+        other => return Err(format!("found {}", excerpt(&other.to_string()))),
     };
     if entries.len() > MAX_CLASSES {
         let count = entries.len();
-        return Err(format!("{count} names, at most {MAX_CLASSES} are read"));
+        return Err(format!(
+            "{count} names exceed the limit of {MAX_CLASSES} classes"
+        ));
     }
     let name = |(class, entry): (usize, &Value)| {
         let name = match entry {
@@ -189,12 +186,12 @@ fn of_value(value: &Value) -> Result<Vec<String>, String> {
             _ => None,
         };
         let name = name.filter(|name| !name.is_empty());
-        name.ok_or_else(|| format!("class {class} is {}", error::excerpt(&entry.to_string())))
+        name.ok_or_else(|| format!("class {class} is {}", excerpt(&entry.to_string())))
     };
     entries.into_iter().enumerate().map(name).collect()
 }
 
-/// Labels with what timm says of them.
+/// Labels with timm's descriptions of them.
 fn described(labels: Vec<String>, descriptions: &Map<String, Value>) -> Vec<String> {
     let described = |label: String| match descriptions.get(&label).and_then(Value::as_str) {
         Some(names) if imagenet::is_wnid(&label) => format!("{label} {names}"),
@@ -204,7 +201,7 @@ fn described(labels: Vec<String>, descriptions: &Map<String, Value>) -> Vec<Stri
     labels.into_iter().map(described).collect()
 }
 
-/// A wnid, and the names after it; those that ImageNet's classes have, or the wnid, if there are none.
+/// A wnid and the names after it; without names, those of ImageNet's class, or else the wnid.
 fn wnid_and_names(text: &str) -> Option<(&str, &str)> {
     let (wnid, names) = text.split_once([' ', '\t']).unwrap_or((text, ""));
     if !imagenet::is_wnid(wnid) {
@@ -231,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_in_every_form() {
+    fn all_layouts_are_read() {
         for text in [
             "tench\nsnow leopard\n\n",
             "\u{feff}tench\r\nsnow leopard",
@@ -248,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn wnids_are_told_from_names() {
+    fn wnids_are_separated_from_names() {
         for text in [
             "n01440764 tench, Tinca tinca\nn00004475 organism\n",
             "n01440764\tTinca, tench\nn00004475\torganism\n",
@@ -271,16 +268,19 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_classes_is_refused() {
+    fn other_files_are_errors() {
         for (text, expected) in [
             ("", "is empty"),
             ("[]", "is empty"),
             ("a\n\nb\n", "line 2: found ``, expected the name of class 1"),
-            (r#"{"0": "a", "2": "b"}"#, "the key `2` is no index below 2"),
+            (
+                r#"{"0": "a", "2": "b"}"#,
+                "the key `2` is not an index below 2",
+            ),
             (r#"{"0": "a", "00": "b"}"#, "class 1 has no name"),
             (
                 r#"{"architecture": "resnet18"}"#,
-                "the key `architecture` is no index",
+                "the key `architecture` is not an index",
             ),
             (r#"["a", 3]"#, "class 1 is 3, expected a list of names"),
             (r#"[["a", "b", "c"]]"#, r#"class 0 is ["#),
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn another_order_than_the_data_s_is_refused() {
+    fn names_in_another_order_are_an_error() {
         let named = |names: &[&str]| Classes::Named(names.iter().map(|&s| s.to_owned()).collect());
         let names = read("dog\ncat\n").unwrap();
         let error = names.check(&named(&["cat", "dog"])).unwrap_err();
@@ -303,7 +303,7 @@ mod tests {
             error.contains("class 0 is `dog`, which is class 1 in the data"),
             "{error}"
         );
-        // Other words for the classes are none of another class.
+        // Other names for the classes are not names of other classes.
         names.check(&named(&["0001", "0002"])).unwrap();
         names.check(&named(&["dog", "cat"])).unwrap();
         names.check(&Classes::Numbered(2)).unwrap();
@@ -318,7 +318,7 @@ mod tests {
         let error = read(&lines.join("\n")).unwrap().check(&Classes::Imagenet);
         assert!(matches!(
             error,
-            Err(DataError::ClassOrder {
+            Err(LabelError::ClassOrder {
                 class: 3,
                 in_data: 700,
                 ..

@@ -1,0 +1,24 @@
+//! Classes of ImageNet, class names, class maps and lists of labels: everything about classes that needs
+//! neither pixels nor a data set.
+//!
+//! A class is an index, from 0; [`Classes`] says what the index means. Lists of labels and names are read
+//! in the layouts in which they are published: ImageNet's development kit, Kaggle, Caffe, timm and the
+//! Hugging Face hub.
+
+mod class_map;
+mod class_names;
+mod class_subset;
+mod classes;
+mod error;
+pub mod imagenet;
+mod label_list;
+mod real_labels;
+mod text;
+
+pub use class_map::ClassMap;
+pub use class_names::ClassNames;
+pub use class_subset::ClassSubset;
+pub use classes::{Classes, MAX_CLASSES};
+pub use error::LabelError;
+pub use label_list::{LabelList, Matched};
+pub use real_labels::RealLabels;
