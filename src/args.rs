@@ -184,6 +184,7 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     let set = Arc::clone(&stop);
     ctrlc::set_handler(move || {
         if set.swap(true, Ordering::Relaxed) {
+            #[expect(clippy::exit, reason = "the second request ends the program at once")]
             std::process::exit(INTERRUPTED.into());
         }
         eprintln!("stopping after this step; once more ends it at once");

@@ -20,6 +20,7 @@ pub(crate) fn load_global(file: impl AsFilename) -> Result<(), LoadError> {
     // SAFETY: only ever called for libtorch's and CUDA's libraries, whose initialisers do no more
     // than register themselves; they are never unloaded, since `forget` leaves the handle open.
     let library = unsafe { Library::open(Some(file), RTLD_NOW | RTLD_GLOBAL) }?;
+    #[expect(clippy::mem_forget, reason = "the library stays loaded")]
     std::mem::forget(library);
     Ok(())
 }

@@ -197,7 +197,7 @@ mod tests {
         let value = serde_json::json!({ "a": [1, 2.5, null], "b": { "c": [{ "d": "x\n" }] } });
         let expected = "{\n  \"a\": [1,2.5,null],\n  \"b\": {\n    \"c\": [{\n      \"d\": \"x\\n\"\n    }]\n  }\n}\n";
         assert_eq!(to_json(&value), expected);
-        let back: serde_json::Value = serde_json::from_str(expected).unwrap();
+        let back: Value = serde_json::from_str(expected).unwrap();
         assert_eq!(back, value);
     }
 }

@@ -31,6 +31,7 @@ pub(super) fn stop_on_ctrl_c(bar: &ProgressBar) -> Result<Arc<AtomicBool>> {
     let bar = bar.clone();
     ctrlc::set_handler(move || {
         if set.swap(true, Ordering::Relaxed) {
+            #[expect(clippy::exit, reason = "the second Ctrl-C ends the program at once")]
             process::exit(INTERRUPTED);
         }
         bar.suspend(|| {

@@ -46,7 +46,10 @@ pub(crate) fn shown(name: &str) -> String {
 
 /// A number or a string beside the tensors, such as an epoch.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)]
+#[expect(
+    missing_docs,
+    reason = "the names of the variants are their documentation"
+)]
 pub enum Value {
     Bool(bool),
     Int(i64),

@@ -5,7 +5,10 @@ use thiserror::Error;
 
 /// Type of a tensor's elements.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-#[allow(missing_docs)]
+#[expect(
+    missing_docs,
+    reason = "the names of the variants are their documentation"
+)]
 pub enum Dtype {
     Bool,
     U8,
