@@ -1,17 +1,16 @@
-//! Part of the build scripts that compile C++ against libtorch's headers.
+//! Shared by the build scripts that compile C++ against libtorch's headers.
 
 use std::env;
 use std::path::PathBuf;
 
-/// Compiles a file into a library of this name, and records where libtorch lies.
+/// Compiles a file into a static library with this name, and sets the run path to libtorch's folder.
 pub fn compile(file: &str, name: &str) {
     crate::rpath::main();
     println!("cargo:rerun-if-changed={file}");
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
     println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
-    let lib =
-        env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys says where libtorch's libraries are");
-    // Where torch-sys looks, too.
+    let lib = env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys sets DEP_TCH_LIBTORCH_LIB");
+    // The same lookup as in torch-sys.
     let root = match env::var("LIBTORCH_INCLUDE") {
         Ok(root) => PathBuf::from(root),
         Err(_) => PathBuf::from(lib).join(".."),
@@ -24,11 +23,11 @@ pub fn compile(file: &str, name: &str) {
         .include(root.join("include"))
         .include(root.join("include/torch/csrc/api/include"))
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
-        // libtorch's own headers are not for us to mend.
+        // Warnings in libtorch's own headers cannot be fixed here.
         .warnings(false)
         .file(file);
-    // libtorch's threads are those of GNU's OpenMP, which torch-sys links. Without this flag its
-    // headers have none.
+    // libtorch uses the threads of GNU's OpenMP, which torch-sys links. Without this flag, its headers run
+    // single-threaded.
     let linux = env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux");
     if linux && build.get_compiler().is_like_gnu() {
         build.flag("-fopenmp");

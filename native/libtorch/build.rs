@@ -1,4 +1,4 @@
-//! Compiles what calls libtorch's C++: see `src/lib.rs`.
+//! Compiles the C++ shims, `src/libtorch.cpp`.
 
 #[path = "../libtorch.rs"]
 mod libtorch;

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use crate::library::{CudaVersion, LoadError, cuda_version};
 
-/// CUDA version, major and minor, that the installed NVIDIA driver supports.
+/// Highest CUDA version (major, minor) that the installed NVIDIA driver supports.
 ///
 /// # Errors
 /// If there is no driver.
@@ -11,10 +11,10 @@ pub fn driver_version() -> Result<(u32, u32), LoadError> {
     cuda_version(OsStr::new("libcuda.so.1"), CudaVersion::Driver).map(major_minor)
 }
 
-/// Version, major and minor, of CUDA's runtime library (`libcudart.so`) in `file`.
+/// Version (major, minor) of the CUDA runtime library (`libcudart.so`) in `file`.
 ///
 /// # Errors
-/// If it cannot be loaded.
+/// If the library cannot be loaded.
 pub fn runtime_version(file: &Path) -> Result<(u32, u32), LoadError> {
     cuda_version(file.as_os_str(), CudaVersion::Runtime).map(major_minor)
 }

@@ -3,19 +3,19 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// Where to compute, as the user asks for it: `auto`, `cpu`, `cuda` or `cuda:N`.
+/// The device that the user requests: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Device {
-    /// The first GPU if there is a usable one, else the CPU.
+    /// The first GPU if it can be used, otherwise the CPU.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// The GPU of this index; it is an error if it cannot be used.
+    /// The GPU with this index; an error if it cannot be used.
     Cuda(usize),
 }
 
-/// The text is not the name of a device.
+/// The text is not a device.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[error("`{0}` is not a device: expected auto, cpu, cuda or cuda:N")]
 pub struct ParseDeviceError(String);

@@ -1,7 +1,7 @@
-//! The native libraries that the tools run on: where they are, and how to load the CUDA part of them.
+//! Locates and loads the native libraries: libtorch, ONNX Runtime and CUDA.
 //!
-//! Programs that link libtorch hold the place of its CPU library in their run path; everything else
-//! is found and loaded here at run time, so that one binary serves machines with and without a GPU.
+//! Programs that link libtorch find its CPU library through their run path. Everything else is located and loaded here
+//! at run time, so that one binary works on machines with and without a GPU.
 
 mod cuda;
 mod device;

@@ -1,4 +1,4 @@
-//! The only place where shared libraries are opened.
+//! Opens shared libraries; all calls of the dynamic linker are here.
 
 use std::error::Error as _;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
@@ -7,18 +7,17 @@ use libloading::AsFilename;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 use thiserror::Error;
 
-/// A shared library cannot be loaded; the dynamic linker's own words.
+/// A shared library cannot be loaded; the message of the dynamic linker.
 #[derive(Debug, Error)]
 #[error("{}", .0.source().map_or_else(|| .0.to_string(), ToString::to_string))]
 pub struct LoadError(#[from] libloading::Error);
 
-/// Loads a library for the rest of the process, its symbols visible to all later ones.
+/// Loads a library for the rest of the process; its symbols are visible to libraries loaded later.
 ///
-/// A plain file name is searched for as the dynamic linker does, including the run path of the
-/// running program.
+/// A file name without a folder is searched for by the dynamic linker, including the run path of the program.
 pub(crate) fn load_global(file: impl AsFilename) -> Result<(), LoadError> {
-    // SAFETY: only ever called for libtorch's and CUDA's libraries, whose initialisers do no more
-    // than register themselves; they are never unloaded, since `forget` leaves the handle open.
+    // SAFETY: only called for libtorch's and CUDA's libraries, whose initialisers only register themselves; the
+    // libraries are never unloaded, since `forget` leaves the handle open.
     let library = unsafe { Library::open(Some(file), RTLD_NOW | RTLD_GLOBAL) }?;
     #[expect(clippy::mem_forget, reason = "the library stays loaded")]
     std::mem::forget(library);
@@ -33,8 +32,8 @@ pub(crate) fn cuda_version(file: &OsStr, function: CudaVersion) -> Result<c_int,
         CudaVersion::Runtime => b"cudaRuntimeGetVersion\0",
     };
     let mut version = 0;
-    // SAFETY: both functions may be called at any time, also before CUDA is initialised; both have
-    // the signature `int f(int *)`, and `version` outlives the call.
+    // SAFETY: both functions may be called at any time, even before CUDA is initialised; both have the signature
+    // `int f(int *)`, and `version` outlives the call.
     unsafe {
         let library = Library::open(Some(file), RTLD_NOW)?;
         let get: Symbol<unsafe extern "C" fn(*mut c_int) -> c_int> = library.get(symbol)?;
@@ -43,23 +42,22 @@ pub(crate) fn cuda_version(file: &OsStr, function: CudaVersion) -> Result<c_int,
     Ok(version)
 }
 
-/// Which part of CUDA is asked for its version.
+/// Which version of CUDA to query.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum CudaVersion {
     Driver,
     Runtime,
 }
 
-/// Loads ONNX Runtime and asks it for its version, such as `1.31.1`.
+/// Loads ONNX Runtime and returns its version, such as `1.31.1`.
 pub(crate) fn onnxruntime_version(file: &OsStr) -> Result<String, LoadError> {
     #[repr(C)]
     struct OrtApiBase {
         get_api: unsafe extern "C" fn(u32) -> *const c_void,
         get_version_string: unsafe extern "C" fn() -> *const c_char,
     }
-    // SAFETY: `OrtGetApiBase` takes nothing and returns a pointer to a static of this layout, which
-    // ONNX Runtime promises never to change; the version is a static NUL-terminated string, copied
-    // before the library is closed.
+    // SAFETY: `OrtGetApiBase` takes no arguments and returns a pointer to a static of this layout, which ONNX Runtime
+    // guarantees never to change; the version is a static NUL-terminated string, copied before the library is closed.
     unsafe {
         let library = Library::open(Some(file), RTLD_NOW)?;
         let base: Symbol<unsafe extern "C" fn() -> *const OrtApiBase> =

@@ -1,4 +1,4 @@
-//! ONNX Runtime.
+//! Locating ONNX Runtime and its CUDA libraries.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,39 +7,37 @@ use thiserror::Error;
 
 use crate::library::{self, LoadError};
 
-/// The version that the `ort` crate is made for.
+/// The version that the crate `ort` requires.
 pub const VERSION: &str = "1.31.1";
 
-/// Names the library file, for one that the user chooses.
+/// Environment variable with the path of the library file to use.
 pub const PATH_VARIABLE: &str = "ORT_DYLIB_PATH";
 
-/// Keeps ONNX Runtime from collecting data about its use where it is `1` before the library is loaded.
+/// Environment variable that disables ONNX Runtime's telemetry if it is `1` before the library is loaded.
 pub const TELEMETRY_VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
 
-/// ONNX Runtime is in none of the places where it is looked for.
+/// ONNX Runtime was not found.
 #[derive(Debug, Error)]
 #[error(
-    "ONNX Runtime was not found ({}). Run `cargo xtask setup` in the source folder, or set \
-     {PATH_VARIABLE} to the file libonnxruntime.so of version {VERSION}, for example from the \
-     Python package onnxruntime (or onnxruntime-gpu) {VERSION}",
-    looked_for(.0)
+    "ONNX Runtime was not found at {}. Set {PATH_VARIABLE} to the file libonnxruntime.so of version {VERSION}, for \
+     example from the Python package onnxruntime (or onnxruntime-gpu) {VERSION}",
+    list(.0)
 )]
 pub struct NotFound(Vec<PathBuf>);
 
-fn looked_for(paths: &[PathBuf]) -> String {
+fn list(paths: &[PathBuf]) -> String {
     let paths: Vec<_> = paths
         .iter()
-        .map(|path| format!("no {}", path.display()))
+        .map(|path| path.display().to_string())
         .collect();
-    paths.join(", ")
+    paths.join(" or ")
 }
 
-/// The library file: what `ORT_DYLIB_PATH` says, else one beside the running program, else the one
+/// The library file: the one that `ORT_DYLIB_PATH` names, otherwise one beside the running program, otherwise the one
 /// that was set up when this program was built.
 ///
 /// # Errors
-/// If there is no such file. A file that the variable names and that does not exist is an error
-/// too: no other is used in its place.
+/// If there is no such file. If the variable names a file that does not exist, no other file is used instead.
 pub fn locate() -> Result<PathBuf, NotFound> {
     if let Some(path) = env::var_os(PATH_VARIABLE).filter(|path| !path.is_empty()) {
         let path = PathBuf::from(path);
@@ -61,14 +59,14 @@ pub fn locate() -> Result<PathBuf, NotFound> {
         .ok_or(NotFound(candidates))
 }
 
-/// Keeps ONNX Runtime from collecting data about its use, which its builds for Linux and macOS send to Microsoft: of
-/// each process the path of the program, the processor, the system, and a number that stands for the machine.
+/// Disables the telemetry of ONNX Runtime, which its builds for Linux and macOS send to Microsoft: for each process the
+/// path of the program, the processor, the system, and a machine identifier.
 ///
-/// [`Runtime`](crate::Runtime) turns that off too, but it can only once a first message has been made and kept in the
-/// user's cache. A value that the user has given [`TELEMETRY_VARIABLE`] stays.
+/// [`Runtime`](crate::Runtime) disables it too, but only after a first event has already been created and cached on
+/// disk. A value of [`TELEMETRY_VARIABLE`] set by the user is kept.
 ///
 /// # Safety
-/// As [`env::set_var`]: no other thread may use the environment. Call it first in a program.
+/// Like [`env::set_var`]: no other thread may access the environment. Call this first in `main`.
 pub unsafe fn disable_telemetry() {
     if env::var_os(TELEMETRY_VARIABLE).is_none() {
         // SAFETY: as the caller promises.
@@ -76,21 +74,21 @@ pub unsafe fn disable_telemetry() {
     }
 }
 
-/// Asks the library in `file` for its version.
+/// The version of the library in `file`.
 ///
 /// # Errors
-/// If it cannot be loaded, or is not ONNX Runtime.
+/// If the file cannot be loaded or is not ONNX Runtime.
 pub fn version(file: &Path) -> Result<String, LoadError> {
     library::onnxruntime_version(file.as_os_str())
 }
 
-/// The CUDA execution provider that belongs to the library in `file`, if it is there.
+/// The CUDA execution provider beside the library in `file`, if it exists.
 pub fn cuda_provider(file: &Path) -> Option<PathBuf> {
     let provider = file.with_file_name("libonnxruntime_providers_cuda.so");
     provider.is_file().then_some(provider)
 }
 
-/// What the CUDA execution provider needs, dependencies first; its own file has no run path.
+/// Libraries that the CUDA execution provider needs, dependencies first: the provider has no run path.
 const CUDA_LIBRARIES: [(&str, &str); 7] = [
     ("cu13", "libcudart.so.13"),
     ("cu13", "libcublasLt.so.13"),
@@ -101,13 +99,13 @@ const CUDA_LIBRARIES: [(&str, &str); 7] = [
     ("cudnn", "libcudnn.so.9"),
 ];
 
-/// Loads the CUDA libraries that lie beside ONNX Runtime as Python packages lay them out
-/// (`nvidia/*/lib` next to `onnxruntime/`), for the CUDA execution provider to find.
+/// Loads the CUDA libraries installed beside ONNX Runtime in the layout of Python packages (`nvidia/*/lib` next to
+/// `onnxruntime/`), so that the CUDA execution provider finds them.
 ///
-/// Those that are not there are left to the dynamic linker's search when the provider is loaded.
+/// The dynamic linker searches for those that do not exist there when the provider is loaded.
 ///
 /// # Errors
-/// If one is there and cannot be loaded.
+/// If a library exists but cannot be loaded.
 pub fn load_cuda_libraries(file: &Path) -> Result<(), LoadError> {
     let Some(packages) = file.ancestors().nth(3) else {
         return Ok(());

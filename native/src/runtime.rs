@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::onnxruntime;
 
-/// ONNX Runtime cannot be used.
+/// ONNX Runtime was not found or cannot be loaded.
 #[derive(Clone, Debug, Error)]
 #[error("{0}")]
 pub struct RuntimeError(String);
@@ -21,11 +21,11 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Loads the library that [`onnxruntime::locate`] finds; once a process. Before that, a program should call
-    /// [`onnxruntime::disable_telemetry`].
+    /// Loads the library that [`onnxruntime::locate`] finds, once per process. Call
+    /// [`onnxruntime::disable_telemetry`] before.
     ///
     /// # Errors
-    /// If it is not found, cannot be loaded, or is too old.
+    /// If the library is not found, cannot be loaded, or is too old.
     pub fn load() -> Result<Self, RuntimeError> {
         static RUNTIME: OnceLock<Result<Runtime, RuntimeError>> = OnceLock::new();
         RUNTIME.get_or_init(Self::load_now).clone()
@@ -35,11 +35,10 @@ impl Runtime {
         let path = onnxruntime::locate().map_err(|error| RuntimeError(error.to_string()))?;
         let failed = |error: &dyn std::error::Error| {
             RuntimeError(format!(
-                "ONNX Runtime cannot be loaded from {}: {error}. Version {} is needed: run \
-                 `cargo xtask setup` in the source folder, or set {} to its library file",
+                "cannot load ONNX Runtime from {}: {error}. Set {} to the library file of version {}",
                 path.display(),
-                onnxruntime::VERSION,
-                onnxruntime::PATH_VARIABLE
+                onnxruntime::PATH_VARIABLE,
+                onnxruntime::VERSION
             ))
         };
         let version = onnxruntime::version(&path).map_err(|error| failed(&error))?;
@@ -48,7 +47,7 @@ impl Runtime {
             .with_telemetry(false)
             .build()
             .map_err(|error| failed(&error))?;
-        // What goes wrong is reported once, in the errors of this crate.
+        // Errors are reported once, by this crate.
         environment.set_log_level(LogLevel::Fatal);
         Ok(Self {
             environment,
@@ -57,7 +56,7 @@ impl Runtime {
         })
     }
 
-    /// What sessions are made in.
+    /// The environment in which sessions are created.
     pub fn environment(&self) -> &Environment {
         &self.environment
     }
@@ -67,7 +66,7 @@ impl Runtime {
         &self.path
     }
 
-    /// Its version, such as `1.31.1`.
+    /// The library's version, such as `1.31.1`.
     pub fn version(&self) -> &str {
         &self.version
     }
