@@ -1,14 +1,14 @@
-//! Cells of tables.
+//! Table cells.
 
 use crate::markup::Escaped;
 
-/// A cell of a header.
+/// A header cell.
 pub fn header(title: &str, is_number: bool) -> String {
     let class = if is_number { " class=\"n\"" } else { "" };
     format!("<th scope=\"col\"{class}>{}</th>", Escaped(title))
 }
 
-/// A cell of a header that sorts its table.
+/// A header cell with a button that sorts the table.
 pub fn sortable(title: &str, is_number: bool) -> String {
     let class = if is_number { " class=\"n\"" } else { "" };
     format!(
@@ -17,17 +17,17 @@ pub fn sortable(title: &str, is_number: bool) -> String {
     )
 }
 
-/// A cell with a number.
+/// A cell with a number, aligned to the right.
 pub fn number(text: &str) -> String {
     format!("<td class=\"n\">{}</td>", Escaped(text))
 }
 
-/// A table of facts: what each row is about, and HTML that says it.
+/// A table of labels and values. Labels are text, values are HTML.
 pub fn facts(rows: impl IntoIterator<Item = (String, String)>) -> String {
     let mut html = String::from("<table class=\"facts\"><tbody>");
-    for (about, fact) in rows {
-        let about = Escaped(&about);
-        html += &format!("<tr><th scope=\"row\">{about}</th><td>{fact}</td></tr>");
+    for (label, value) in rows {
+        let label = Escaped(&label);
+        html += &format!("<tr><th scope=\"row\">{label}</th><td>{value}</td></tr>");
     }
     html + "</tbody></table>"
 }

@@ -1,14 +1,14 @@
-//! Parts of charts as inline SVG, in the colours of the page.
+//! Parts of SVG charts, in the colours of the page.
 
 use std::fmt::Write;
 
 use crate::COLORS;
 use crate::markup::Escaped;
 
-/// A place on the chart.
+/// A point of the chart: x and y.
 pub type Point = (f64, f64);
 
-/// Where values stand in a drawing. Distances are in its units, in which text is 12 high.
+/// The plot area of a drawing. Lengths are in the drawing's units; text has a size of 12.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame {
     /// Distance of the y axis from the left edge.
@@ -19,20 +19,20 @@ pub struct Frame {
     pub width: f64,
     /// Length of the y axis.
     pub height: f64,
-    /// What the lower end of the y axis stands for.
+    /// Value at the lower end of the y axis.
     pub low: f64,
-    /// What its upper end stands for.
+    /// Value at the upper end of the y axis.
     pub high: f64,
 }
 
 impl Frame {
-    /// Where a value stands.
+    /// The y coordinate of a value.
     pub fn y(&self, value: f64) -> f64 {
         let part = (value - self.low) / (self.high - self.low);
         self.top + self.height * (1.0 - part)
     }
 
-    /// Horizontal lines at values, with what is written beside them.
+    /// Horizontal grid lines at values, with labels.
     pub fn y_ticks(&self, svg: &mut String, ticks: impl IntoIterator<Item = (f64, String)>) {
         let right = self.left + self.width;
         for (tick, label) in ticks {
@@ -50,13 +50,13 @@ pub fn line(svg: &mut String, class: &str, from: Point, to: Point) {
         &format!(r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#);
 }
 
-/// A text that begins, ends or has its middle (`start`, `end`, `middle`) at a place.
+/// A text anchored at a point; `anchor` is `start`, `middle` or `end`.
 pub fn text(svg: &mut String, anchor: &str, (x, y): Point, text: &str) {
     let text = Escaped(text);
     *svg += &format!(r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{text}</text>"#);
 }
 
-/// A rectangle that says what it stands for.
+/// A rectangle with a hover text.
 pub fn bar(svg: &mut String, class: &str, (x, y): Point, (width, height): Point, title: &str) {
     *svg += &format!(
         r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}"><title>{}</title></rect>"#,
@@ -64,7 +64,7 @@ pub fn bar(svg: &mut String, class: &str, (x, y): Point, (width, height): Point,
     );
 }
 
-/// The way through points, as the `d` of a path.
+/// The `d` attribute of a path through points.
 pub fn path(points: &[Point]) -> String {
     let mut path = String::new();
     for (at, (x, y)) in points.iter().enumerate() {
@@ -73,8 +73,8 @@ pub fn path(points: &[Point]) -> String {
     path
 }
 
-/// The beginning of an SVG element of a class, with an `id` that no other on the page has, and texts for those
-/// who do not see it. `wide` drawings have larger text on narrow screens.
+/// The start tag of an `svg` element with a unique `id`, a class, and text alternatives for screen readers. Drawings of
+/// the class `wide` have larger text on narrow screens.
 pub fn open(
     id: &str,
     class: &str,
@@ -89,7 +89,7 @@ pub fn open(
     )
 }
 
-/// A drawing as an SVG file of its own, on a ground of its own: light or dark as the reader's browser is.
+/// A drawing as a self-contained SVG file with a background, light or dark like the reader's browser.
 pub fn file((width, height): (f64, f64), title: &str, description: &str, drawing: &str) -> String {
     const STYLE: &str = concat!(include_str!("palette.css"), include_str!("chart.css"));
     format!(
@@ -102,7 +102,7 @@ pub fn file((width, height): (f64, f64), title: &str, description: &str, drawing
     )
 }
 
-/// What the colours and markers of lines stand for.
+/// A legend of colours and markers.
 pub fn legend<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut html = String::from("<ul class=\"legend\">");
     for (at, name) in names.into_iter().enumerate() {
@@ -112,14 +112,14 @@ pub fn legend<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     html + "</ul>"
 }
 
-/// A marker alone, for a legend.
+/// The marker of a legend entry.
 fn key(number: usize) -> String {
     let mut svg = String::from(r#"<svg class="key" viewBox="-7 -7 14 14" aria-hidden="true">"#);
     marker(&mut svg, number, (0.0, 0.0), "");
     svg + "</svg>"
 }
 
-/// The marker of a line: each has a shape of its own, for those who do not see its colour.
+/// The marker of a line. Shapes differ, so that lines can be told apart without colours.
 pub fn marker(svg: &mut String, number: usize, (x, y): Point, title: &str) {
     let title = match title {
         "" => String::new(),
@@ -143,12 +143,12 @@ pub fn marker(svg: &mut String, number: usize, (x, y): Point, title: &str) {
     );
 }
 
-/// A part of 1 as a whole percentage.
-pub fn percent_label(part: f64) -> String {
-    format!("{:.0} %", 100.0 * part)
+/// A fraction as an integer percentage.
+pub fn percent_label(fraction: f64) -> String {
+    format!("{:.0} %", 100.0 * fraction)
 }
 
-/// Round percentages around a range of parts of 1, at most 8 of them, as parts of 1.
+/// At most 8 round percentages that enclose a range of fractions, as fractions.
 pub fn percent_ticks(low: f64, high: f64) -> Vec<f64> {
     let (low, high) = (100.0 * low, 100.0 * high.max(low));
     let steps = [1.0, 2.0, 5.0, 10.0, 20.0];

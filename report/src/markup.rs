@@ -1,8 +1,8 @@
-//! Texts inside HTML and SVG.
+//! Escaping of text in HTML and SVG.
 
 use std::fmt;
 
-/// A text without the characters that mean something in HTML.
+/// Displays a text with the special characters of HTML escaped.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a str);
 

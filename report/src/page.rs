@@ -1,4 +1,4 @@
-//! The page around the sections.
+//! The HTML page around the sections of a report.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,9 +13,9 @@ const STYLE: &str = concat!(
 );
 const SCRIPT: &str = include_str!("script.js");
 
-/// A whole HTML file of sections that go into its `main` element.
+/// A complete HTML file; `body` becomes the contents of its `main` element.
 ///
-/// A browser runs no script on it but this one, and asks no server for anything.
+/// The content security policy allows only the page's own script, and no requests to servers.
 pub fn page(title: &str, body: &str) -> String {
     let hash = STANDARD.encode(Sha256::digest(SCRIPT));
     format!(

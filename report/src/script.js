@@ -1,6 +1,5 @@
 "use strict";
-// Tables whose headers are buttons are sorted by the column that is pressed, and the other way round when it is
-// pressed again.
+// Header buttons sort their table by that column; pressing one again reverses the order.
 for (const button of document.querySelectorAll("th > button")) {
   button.addEventListener("click", () => {
     const header = button.parentElement;
@@ -20,7 +19,7 @@ for (const button of document.querySelectorAll("th > button")) {
     body.append(...rows.map(([, row]) => row));
   });
 }
-// What is closed is not printed.
+// Browsers do not print closed details.
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
 });

@@ -1,14 +1,38 @@
-//! Names and numbers as people read them.
+//! Formatting of text and numbers for terminals and pages.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Without what would break a line or command a terminal.
+/// The text with control characters replaced by `U+FFFD`, so that it cannot break lines or control a terminal.
 pub fn one_line(text: &str) -> String {
     let visible = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text.chars().map(visible).collect()
 }
 
-/// A text of exactly `width` columns: what is too long loses its middle.
+/// Breaks a text at spaces into lines of at most `width` columns; all lines but the first are indented by
+/// `indent` spaces. Words are never broken: a word that is too long has a line of its own.
+pub fn wrap(text: &str, width: usize, indent: usize) -> String {
+    let mut wrapped = String::new();
+    let mut used = 0;
+    // Splitting at single spaces keeps runs of spaces, such as those between columns.
+    for (at, word) in text.split(' ').enumerate() {
+        if at > 0 {
+            if used + 1 + word.width() > width && used > indent {
+                wrapped.truncate(wrapped.trim_end().len());
+                wrapped.push('\n');
+                wrapped.push_str(&" ".repeat(indent));
+                used = indent;
+            } else {
+                wrapped.push(' ');
+                used += 1;
+            }
+        }
+        wrapped.push_str(word);
+        used += word.width();
+    }
+    wrapped
+}
+
+/// Pads or shortens a text to exactly `width` columns; a text that is too long loses its middle.
 pub fn fit(text: &str, width: usize) -> String {
     let text = one_line(text);
     let missing = |text: &str| " ".repeat(width.saturating_sub(text.width()));
@@ -34,7 +58,7 @@ pub fn fit(text: &str, width: usize) -> String {
     format!("{text}{}", missing(&text))
 }
 
-/// With commas between thousands.
+/// A number with commas between thousands.
 pub fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -53,12 +77,12 @@ pub fn images(number: usize) -> String {
     format!("{} image{s}", grouped(number))
 }
 
-/// Of 1, in percent.
-pub fn percent(part: f64) -> String {
-    format!("{:.2}", 100.0 * part)
+/// A fraction in percent, with two decimals and without the sign.
+pub fn percent(fraction: f64) -> String {
+    format!("{:.2}", 100.0 * fraction)
 }
 
-/// A number, or a dash where there is none.
+/// The formatted number, or a dash if there is none.
 pub fn or_dash(number: Option<f64>, format: impl Fn(f64) -> String) -> String {
     number.map_or_else(|| "–".to_owned(), format)
 }
@@ -77,6 +101,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn lines_are_broken_at_spaces_only() {
+        assert_eq!(wrap("one two three", 8, 2), "one two\n  three");
+        assert_eq!(
+            wrap("a path/that/is/long b", 8, 2),
+            "a\n  path/that/is/long\n  b"
+        );
+        assert_eq!(
+            wrap("data    12 images", 12, 8),
+            "data    12\n        images"
+        );
+        assert_eq!(wrap("fits", 8, 2), "fits");
+    }
+
+    #[test]
     fn texts_fit_their_column() {
         assert_eq!(fit("resnet18", 10), "resnet18  ");
         assert_eq!(fit("a-very-long-name", 9), "a-ve…name");
@@ -86,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_for_people() {
+    fn numbers_are_formatted() {
         assert_eq!(
             [0, 999, 1_000, 50_000, 1_281_167].map(grouped),
             ["0", "999", "1,000", "50,000", "1,281,167"]
