@@ -1,16 +1,15 @@
-"""Times topk-train against the same training in PyTorch, in alternating runs on the same machine.
+"""Compares the speed and memory use of topk-train and PyTorch, in alternating runs on the same machine.
 
     python benches/against_pytorch.py --data cifar-100-binary --model basic-16
     python benches/against_pytorch.py --data FOLDER_OF_CLASSES --model resnet18 --batch-size 16
 
-Needs torch 2.11 and torchvision 0.26 beside `cargo build --release`. Both sides have the same network, batch,
-optimizer, augmentation (crop:4,flip for CIFAR, else resized-crop:224,flip) and threads, load their images
-themselves, and measure loss, top-1 and top-5 accuracy at every step. PyTorch's side is what its users write:
-eager, with torchvision's data sets and transforms, `DataLoader` with --workers processes, and the fused SGD.
+Requires torch 2.11, torchvision 0.26 and `cargo build --release`. Both sides use the same network, batch size,
+optimizer, augmentation (crop:4,flip for CIFAR, else resized-crop:224,flip) and number of threads, load their images
+from disk, and compute loss, top-1 and top-5 accuracy at every step. The PyTorch side is typical user code: eager
+mode, torchvision's data sets and transforms, `DataLoader` with --workers processes, and fused SGD.
 
-The first of --epochs, in which memory is taken and kernels are chosen, does not count; the median of the others
-does. Memory is the most that the process had in RAM, with all that it loads, and without that of PyTorch's worker
-processes.
+The first of --epochs, in which memory is allocated and kernels are selected, is not counted; the result is the median
+of the others. Memory is the peak resident set size of the process, without PyTorch's worker processes.
 """
 
 import argparse
@@ -26,16 +25,16 @@ from pathlib import Path
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="CIFAR-100 (binary), or a folder of class folders")
+    parser.add_argument("--data", type=Path, required=True, help="CIFAR-100 (binary) or class folders")
     parser.add_argument("--model", required=True, help="basic-N, densenet-DEPTH-GROWTH, or one of torchvision's")
-    parser.add_argument("--loss", choices=["ce", "svm"], default="ce", help="of topk-train; PyTorch has cross-entropy")
-    parser.add_argument("--flags", default="", help="more for topk-train, such as --flags=--channels-last")
-    parser.add_argument("--classes", type=int, help="of PyTorch's network [default: those of the data]")
+    parser.add_argument("--loss", choices=["ce", "svm"], default="ce", help="loss of topk-train; PyTorch uses cross-entropy")
+    parser.add_argument("--flags", default="", help="more flags for topk-train, such as --flags=--channels-last")
+    parser.add_argument("--classes", type=int, help="number of classes of PyTorch's network [default: that of the data]")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--images", type=int, default=1920, help="in an epoch, of CIFAR; of folders, all")
+    parser.add_argument("--images", type=int, default=1920, help="number of images per epoch of CIFAR (class folders: all)")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="processes that load PyTorch's images")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="number of processes that load images for PyTorch")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--topk-train", type=Path, default=Path("target/release/topk-train"))
     parser.add_argument("--in-pytorch", type=int, metavar="WORKERS", help=argparse.SUPPRESS)
@@ -165,7 +164,7 @@ def train_in_pytorch(args):
 
 
 def watched(command, **options):
-    """What a command printed, and the most memory that it had, in MiB."""
+    """Runs a command; returns its output and its peak memory in MiB."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as process:
         output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
@@ -185,8 +184,8 @@ def topk_train(args):
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         command = [args.topk_train, "--out", out, "--data", args.data, "--model", args.model, "--loss", args.loss]
-        command += ["--epochs", args.epochs, "--batch-size", args.batch_size, "--threads", args.threads]
-        command += ["--test-batch-size", args.batch_size, "--device", "cpu"]
+        command += ["--epochs", args.epochs, "--batch-size", args.batch_size, "--workers", args.threads]
+        command += ["--validation-batch-size", args.batch_size, "--device", "cpu"]
         if is_cifar(args.data):
             command += ["--train-size", args.images, "--val-size", args.batch_size]
         else:

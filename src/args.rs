@@ -1,31 +1,37 @@
 //! The command line of `topk-train`.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use clap::{CommandFactory, Parser, Subcommand};
 use topk_history::End;
+use topk_report::text::wrap;
 
 use crate::config::Config;
+use crate::dry_run::dry_run;
+use crate::list_models::list_models;
+use crate::progress::TERMINAL_WIDTH;
 use crate::recipe;
 use crate::sweep::{Plan, sweep};
-use crate::training::{Outcome, Saving, train};
-use crate::{dry_run, models};
+use crate::train::{CheckpointPolicy, Outcome, train};
 
-/// What a process that was interrupted ends with.
+/// Exit code of an interrupted process.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// Train an image classifier for top-k accuracy.
+/// Printed when an interrupted run has saved its state.
+pub(crate) const RESUME_HINT: &str = "Interrupted; state saved. Run the same command to resume.";
+
+/// Train an image classifier for top-k accuracy
 ///
-/// Leaves in the folder --out the checkpoints with the best top-1 (best1) and top-k (bestk) accuracy on
-/// the validation images, as safetensors and as ONNX, with what topk-eval measures of them on the test
-/// images; the log, a page of the curves (run.html), and files for TensorBoard. The same command goes on
-/// with a run that was stopped or killed.
+/// Writes to the folder --out: the checkpoints with the best top-1 (best1) and top-k (bestk) validation
+/// accuracy as safetensors and ONNX files, their test results as measured by topk-eval, the training log, a
+/// page with the curves (run.html), and TensorBoard files. Running the same command again resumes a run that
+/// was stopped or killed.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "topk-train",
@@ -38,25 +44,25 @@ pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
 
-    /// Print the names of all networks, with their parameters and multiply-adds, and do nothing else
+    /// List all networks with their number of parameters and multiply-adds (MACs), then exit
     #[arg(long, exclusive = true)]
     list_models: bool,
 
-    /// TOML file of settings, under the names of the flags; flags beside it go before
+    /// TOML file of settings, one key per flag; flags on the command line take precedence
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
 
-    /// Folder to write to; made if it does not exist
+    /// Output folder; created if it does not exist
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Print what would be done: all settings, the network, the data, and how long it takes here
+    /// Print all settings, the network, the data and the estimated time, then exit
     #[arg(long)]
     dry_run: bool,
 
-    /// Save the state after so many batches too [default: after each epoch, and every ten minutes]
-    #[arg(long, value_name = "BATCHES")]
-    save_every: Option<usize>,
+    /// Also save the state every N batches [default: after each epoch and every ten minutes]
+    #[arg(long, value_name = "N")]
+    recovery_interval: Option<usize>,
 
     #[command(flatten)]
     config: Config,
@@ -64,17 +70,19 @@ pub struct Args {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// Train with every combination of a plan's settings, one after the other, each in a folder of its
-    /// own, and sum up what came out; the same command goes on with what was stopped
+    /// Train with every combination of settings in a plan and summarise the results
+    ///
+    /// Each run gets its own folder; the summary has tables and plots. Running the same command again
+    /// resumes unfinished runs.
     Sweep {
-        /// TOML file that says which: see the folder recipes
+        /// TOML file of the plan; see the folder recipes for examples
         plan: PathBuf,
 
-        /// Folder to write to; made if it does not exist
+        /// Output folder; created if it does not exist
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
 
-        /// Flags for all runs, which go before those of the plan
+        /// Flags of topk-train for all runs; they take precedence over the plan
         #[arg(
             trailing_var_arg = true,
             allow_hyphen_values = true,
@@ -85,10 +93,10 @@ enum Command {
 }
 
 impl Args {
-    /// The settings of a run, from words as a command line has them, without the program.
+    /// The settings of a run from command-line arguments without the program's name.
     ///
     /// # Errors
-    /// If they are wrong.
+    /// If the arguments are invalid.
     pub(crate) fn config_of(words: impl IntoIterator<Item = OsString>) -> Result<Config> {
         let words = std::iter::once(OsString::from("topk-train")).chain(words);
         let config = Self::try_parse_from(words)?.config.resolved();
@@ -96,11 +104,11 @@ impl Args {
         Ok(config)
     }
 
-    /// Reads the command line of the process, and the recipe that it names. Ends the process with a
-    /// message if it is wrong, or asks for help.
+    /// Parses the command line of the process, and the recipe that it names. Exits with a message if the
+    /// command line is invalid or asks for help.
     ///
     /// # Errors
-    /// If the recipe cannot be used.
+    /// If the recipe cannot be read.
     pub fn from_command_line() -> Result<Self> {
         Self::read(std::env::args_os().collect())
     }
@@ -116,69 +124,90 @@ impl Args {
         Ok(Self::parse_from(program.chain(flags).chain(words)))
     }
 
-    /// Does what was asked for.
+    /// Runs the command.
     ///
     /// # Errors
-    /// If that cannot be done.
+    /// If the command fails.
     pub fn run(self) -> Result<ExitCode> {
         if let Some(Command::Sweep { plan, out, flags }) = self.command {
             let plan = Plan::read(&plan, &flags)?;
             return sweep(&plan, &out, &*stop_on_signal()?);
         }
         if self.list_models {
-            io::stdout().write_all(models().as_bytes())?;
+            io::stdout().write_all(list_models().as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
         if self.dry_run {
             io::stdout().write_all(dry_run(&self.config)?.as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
-        let out = self.out.context("--out is needed to train")?;
-        let saving = Saving {
-            batches: self.save_every,
-            ..Saving::default()
+        let out = self
+            .out
+            .context("--out is missing: give the folder to write to")?;
+        let policy = CheckpointPolicy {
+            batches: self.recovery_interval,
+            ..CheckpointPolicy::default()
         };
         let stop = stop_on_signal()?;
-        Ok(match train(&self.config, &out, saving, &stop)? {
+        Ok(match train(&self.config, &out, policy, &stop)? {
             Outcome::Finished(end) => {
                 print(&end)?;
                 ExitCode::SUCCESS
             }
-            Outcome::WasFinished(end) => {
-                writeln!(io::stdout(), "{} holds this run, finished:", out.display())?;
+            Outcome::AlreadyFinished(end) => {
+                let line = format!("{} already contains this run (finished):", out.display());
+                writeln!(io::stdout(), "{}", wrap(&line, TERMINAL_WIDTH, 2))?;
                 print(&end)?;
                 ExitCode::SUCCESS
             }
             Outcome::Interrupted => {
-                eprintln!("interrupted; the state is saved: the same command goes on from it");
+                eprintln!("{RESUME_HINT}");
                 ExitCode::from(INTERRUPTED)
             }
         })
     }
 }
 
+/// The message of an error, followed by those of its causes that it does not contain already. Lines are
+/// wrapped if they go to a terminal.
+pub fn error_message(error: &Error) -> String {
+    let mut message = format!("error: {error}");
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !message.contains(&cause) {
+            message += &format!(": {cause}");
+        }
+    }
+    if io::stderr().is_terminal() {
+        let lines = message.lines().map(|line| wrap(line, TERMINAL_WIDTH, 2));
+        return lines.collect::<Vec<_>>().join("\n");
+    }
+    message
+}
+
+/// Prints one line per best checkpoint.
 fn print(end: &End) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for best in &end.checkpoints {
-        write!(out, "{:5} (epoch {}): ", best.name, best.epoch)?;
         let (name, accuracy) = match &best.test {
             Some(test) => ("test", test),
             None => ("validation", &best.val),
         };
-        writeln!(
-            out,
-            "{name} top-1 {:.2} top-{} {:.2} on {} images: {}",
+        let line = format!(
+            "{} (epoch {}): {name} top-1 {:.2} %, top-{} {:.2} % on {} images: {}",
+            best.name,
+            best.epoch,
             100.0 * accuracy.top1(),
             best.k,
             100.0 * accuracy.topk(),
             accuracy.images,
             best.onnx.as_ref().unwrap_or(&best.checkpoint)
-        )?;
+        );
+        writeln!(out, "{}", wrap(&line, TERMINAL_WIDTH, 2))?;
     }
     Ok(())
 }
 
-/// Set by the first Ctrl-C or request to terminate; the second ends the program.
+/// A flag that the first Ctrl-C or SIGTERM sets; the second one ends the process.
 fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let set = Arc::clone(&stop);
@@ -187,9 +216,9 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
             #[expect(clippy::exit, reason = "the second request ends the program at once")]
             std::process::exit(INTERRUPTED.into());
         }
-        eprintln!("stopping after this step; once more ends it at once");
+        eprintln!("Finishing this step, then stopping. Press Ctrl-C again to quit immediately.");
     })
-    .context("cannot listen for Ctrl-C")?;
+    .context("cannot handle Ctrl-C")?;
     Ok(stop)
 }
 
@@ -204,19 +233,19 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_well_formed() {
+    fn command_line_definition_is_valid() {
         Args::command().debug_assert();
     }
 
     #[test]
-    fn models_are_listed_without_a_data_set() {
+    fn list_models_excludes_other_flags() {
         let parse = |flags: &str| Args::try_parse_from(flags.split(' '));
         assert!(parse("topk-train --list-models").unwrap().list_models);
         assert!(parse("topk-train --list-models --topk 5").is_err());
     }
 
     #[test]
-    fn defaults_are_the_seed_codes() {
+    fn defaults_are_those_of_the_authors_code() {
         let config = read("").config.resolved();
         config.check().unwrap();
         assert_eq!(config.loss.name, LossName::SmoothTopkSvm);
@@ -224,7 +253,7 @@ mod tests {
             (config.loss.tau.to_string(), config.loss.alpha.to_string()),
             ("1".into(), "1".into())
         );
-        assert_eq!(config.milestones, Some(vec![151, 226]));
+        assert_eq!(config.decay_milestones, Some(vec![151, 226]));
         assert_eq!(
             (config.topk, config.epochs, config.batch_size),
             (5, 300, 64)
@@ -237,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn values_out_of_range_are_named() {
+    fn out_of_range_values_are_rejected_with_the_flag() {
         for (flags, message) in [
             ("--topk 0", "--topk must be at least 1, got 0"),
             ("--epochs 0", "--epochs must be at least 1, got 0"),
@@ -252,15 +281,15 @@ mod tests {
             ("--noise 1.5", "--noise must be from 0 to 1, got 1.5"),
             (
                 "--label-smoothing 0.1",
-                "--label-smoothing must be 0 with this --loss, got 0.1",
+                "--label-smoothing must be 0 unless --loss is ce, got 0.1",
             ),
             (
                 "--warmup-epochs 300",
                 "--warmup-epochs must be below --epochs, got 300",
             ),
             (
-                "--clip-norm 0",
-                "--clip-norm must be a finite number above 0, got 0",
+                "--clip-grad 0",
+                "--clip-grad must be a finite number above 0, got 0",
             ),
         ] {
             assert_eq!(read(flags).config.check().unwrap_err().to_string(), message);
@@ -268,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_recipes_of_the_paper_can_be_read() {
+    fn recipes_of_the_paper_have_its_settings() {
         let recipe = |name: &str| {
             let path = format!("{}/recipes/{name}.toml", env!("CARGO_MANIFEST_DIR"));
             let words = ["topk-train", "--recipe", &path, "--data=DIR", "--noise=0.6"];
@@ -301,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recipe_says_what_flags_do_not() {
+    fn flags_take_precedence_over_the_recipe() {
         let folder = tempfile::tempdir().unwrap();
         let recipe = folder.path().join("recipe.toml");
         let read_recipe = |text: &str, flags: &str| {
@@ -309,19 +338,18 @@ mod tests {
             let words = format!("topk-train --recipe {} {flags}", recipe.display());
             Args::read(words.split_whitespace().map(OsString::from).collect())
         };
-        let text =
-            "data = \"DIR\"\nloss = \"ce\"\nlr = 0.5\nmilestones = [3, 5]\nchannels-last = true\n";
+        let text = "data = \"DIR\"\nloss = \"ce\"\nlr = 0.5\ndecay-milestones = [3, 5]\nchannels-last = true\n";
         let args = read_recipe(text, "--lr 0.25 --channels-last=false").unwrap();
         assert_eq!(args.config.loss.name, LossName::CrossEntropy);
-        assert_eq!(args.config.milestones, Some(vec![3, 5]));
+        assert_eq!(args.config.decay_milestones, Some(vec![3, 5]));
         assert_eq!((args.config.lr, args.config.channels_last), (0.25, false));
-        // What a dry run prints is a recipe of the same settings.
+        // The settings that a dry run prints are a recipe.
         let printed = toml::to_string(&args.config).unwrap();
         assert_eq!(read_recipe(&printed, "").unwrap().config, args.config);
 
         for (text, part) in [
-            ("learning-rate = 1", "`learning-rate`, which is no setting"),
-            ("[lr]\nx = 1", "`lr` is table"),
+            ("learning-rate = 1", "unknown setting `learning-rate`"),
+            ("[lr]\nx = 1", "`lr` has type table"),
             ("lr = ", "recipe.toml: TOML parse error"),
         ] {
             let message = read_recipe(text, "").unwrap_err().to_string();

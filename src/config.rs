@@ -8,29 +8,30 @@ use topk_image::augment::{Augmentation, Mixing};
 use topk_models::Classifier;
 use topk_native::Device;
 use topk_ops::LossName;
+use topk_preprocessing::Crops;
 
 use crate::loss::LossSettings;
-use crate::schedule::{Schedule, ScheduleKind};
+use crate::schedule::{LrSchedule, Scheduler};
 
-/// Everything that decides a run.
+/// All settings of a run.
 ///
-/// It is at once the flags of `topk-train`, the keys of a recipe, and what a run's log begins with:
-/// under the same names.
+/// The flags of `topk-train`, the keys of a recipe and the keys of the configuration in a run's log are the
+/// fields of this struct in kebab-case.
 #[derive(Clone, Debug, PartialEq, Serialize, clap::Args)]
 #[serde(rename_all = "kebab-case")]
-pub struct Config {
-    /// Data set: CIFAR-10 or CIFAR-100 as folder or .tar.gz, class folders, ImageNet's tar file of tar
-    /// files, WebDataset shards or parquet files, or a folder with such parts (train and test or val)
+pub(crate) struct Config {
+    /// Data set: CIFAR-10 or CIFAR-100 (folder or .tar.gz), class folders, ImageNet's tar file, WebDataset
+    /// shards, parquet files, or a folder with the parts train and val or test
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
 
-    /// Its format [default: what is found]
+    /// Format of --data [default: detected]
     #[arg(long, help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub format: Option<Format>,
+    pub(crate) format: Option<Format>,
 
-    /// Validation images, instead of a part of the training images
+    /// Validation images [default: held out from the training images]
     #[arg(
         long,
         value_name = "PATH",
@@ -38,161 +39,167 @@ pub struct Config {
         help_heading = "Data"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub val_data: Option<PathBuf>,
+    pub(crate) val_data: Option<PathBuf>,
 
-    /// Test images [default: those in --data, if there are any]
+    /// Test images [default: the test part of --data, if it has one]
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub test_data: Option<PathBuf>,
+    pub(crate) test_data: Option<PathBuf>,
 
-    /// Train on so many images, in classes as many of each [default: all that are left]
+    /// Number of training images, the same number per class (CIFAR: drawn regardless of class)
+    /// [default: all that are not held out]
     #[arg(long, value_name = "N", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub train_size: Option<usize>,
+    pub(crate) train_size: Option<usize>,
 
-    /// Training images held out for validation, in classes as many of each [default: a tenth; 50 a class
-    /// of ImageNet]
+    /// Number of training images held out for validation, the same number per class (CIFAR: drawn regardless
+    /// of class) [default: a tenth of the images; 50 per class of ImageNet]
     #[arg(long, value_name = "N", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub val_size: Option<usize>,
+    pub(crate) val_size: Option<usize>,
 
-    /// Probability that a training label is replaced by a random one of its group of five classes
+    /// Label noise: probability of replacing a training label by a random one from its group of five classes
     #[arg(long, value_name = "P", default_value_t = 0.0, help_heading = "Data")]
-    pub noise: f64,
+    pub(crate) noise: f64,
 
-    /// Height and width of the network's input [default: that of CIFAR's images, 224 for others]
+    /// Height and width of the network's input [default: 32 for CIFAR, 224 otherwise]
     #[arg(long, value_name = "PIXELS", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub image_size: Option<usize>,
+    pub(crate) input_size: Option<usize>,
 
-    /// Resize the shorter side of training images to this before they are augmented
+    /// Resize the shorter side of training images to this before augmentation
     #[arg(long, value_name = "PIXELS", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub train_resize: Option<u32>,
+    pub(crate) train_resize: Option<u32>,
 
-    /// Resize the shorter side of validation images to this before the centre is cropped
-    /// [default: 8/7 of --image-size; CIFAR's images stay as they are]
+    /// Resize the shorter side of validation images to this before the centre crop
+    /// [default: 8/7 of --input-size; CIFAR: no resizing]
     #[arg(long, value_name = "PIXELS", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub val_resize: Option<u32>,
+    pub(crate) val_resize: Option<u32>,
 
-    /// The same for test images, and for whoever is served the models, which say so
-    /// [default: that of validation images]
+    /// The same for test images; also recorded in the exported models [default: --val-resize]
     #[arg(long, value_name = "PIXELS", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub test_resize: Option<u32>,
+    pub(crate) test_resize: Option<u32>,
 
-    /// Average ten crops of each test image at the end: the corners and the centre, and mirrored
-    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Data")]
-    pub ten_crops: bool,
+    /// Crops per image in the final test, whose scores are averaged
+    #[arg(
+        long,
+        value_name = "CROPS",
+        value_enum,
+        default_value = "center",
+        help_heading = "Data"
+    )]
+    pub(crate) test_crops: Crops,
 
-    /// What is done at random to training images, such as crop:4,flip or
-    /// resized-crop:224,flip,rand-augment:2:9; none for nothing [default: crop:4,flip for CIFAR, else a
-    /// resized crop and flip]
+    /// Random augmentations for training images, such as crop:4,flip or
+    /// resized-crop:224,flip,rand-augment:2:9; none to disable
+    /// [default: crop:4,flip for CIFAR, else resized-crop:SIZE,flip]
     #[arg(long, help_heading = "Data")]
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "optional_text"
     )]
-    pub augment: Option<Augmentation>,
+    pub(crate) augment: Option<Augmentation>,
 
-    /// Mix the images of a batch: mixup:0.2, cutmix:1, or both with a comma between them
+    /// Mix the images of each batch: mixup:ALPHA, cutmix:ALPHA, or both separated by a comma
     #[arg(long, help_heading = "Data")]
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "optional_text"
     )]
-    pub mix: Option<Mixing>,
+    pub(crate) mix: Option<Mixing>,
 
-    /// What becomes of training images that cannot be read
-    #[arg(long, value_enum, default_value = "stop", help_heading = "Data")]
-    pub on_bad_image: OnBad,
+    /// What to do with images that cannot be read
+    #[arg(long, value_enum, default_value = "fail", help_heading = "Data")]
+    pub(crate) on_bad_image: ErrorPolicy,
 
-    /// Network, such as densenet-40-40 or resnet18: --list-models has all
+    /// Network, such as densenet-40-40 or resnet18; see --list-models
     #[arg(
         long,
         value_name = "NAME",
         default_value = "densenet-40-40",
         help_heading = "Network"
     )]
-    pub model: String,
+    pub(crate) model: String,
 
-    /// Weights to start from: a checkpoint, or a safetensors or PyTorch file (.pth, .pt) from elsewhere
+    /// Start from the weights in this file: a checkpoint of topk-train, safetensors, or PyTorch (.pth, .pt)
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub weights: Option<PathBuf>,
+    pub(crate) checkpoint: Option<PathBuf>,
 
-    /// What becomes of the last layer in --weights
+    /// What to do with the weights of the last layer in --checkpoint
     #[arg(
         long,
         value_enum,
         default_value = "keep",
-        requires = "weights",
+        requires = "checkpoint",
         help_heading = "Network"
     )]
     #[serde(skip_serializing_if = "is_kept")]
-    pub head: Classifier,
+    pub(crate) classifier: Classifier,
 
-    /// The loss, with its settings
+    /// Loss and its settings.
     #[command(flatten)]
     #[serde(flatten)]
-    pub loss: LossSettings,
+    pub(crate) loss: LossSettings,
 
-    /// The k of top-k, for the loss and for the accuracy
+    /// The k of the loss and of the top-k accuracy
     #[arg(long, value_name = "K", default_value_t = 5, help_heading = "Loss")]
-    pub topk: usize,
+    pub(crate) topk: usize,
 
-    /// Passes over the training images
+    /// Number of epochs
     #[arg(
         long,
         value_name = "N",
         default_value_t = 300,
         help_heading = "Optimisation"
     )]
-    pub epochs: usize,
+    pub(crate) epochs: usize,
 
-    /// Training images in a batch
+    /// Training batch size
     #[arg(
         long,
         value_name = "N",
         default_value_t = 64,
         help_heading = "Optimisation"
     )]
-    pub batch_size: usize,
+    pub(crate) batch_size: usize,
 
-    /// Batches whose gradients are averaged for a step
+    /// Number of batches whose gradients are averaged per optimizer step
     #[arg(
         long,
         value_name = "N",
         default_value_t = 1,
         help_heading = "Optimisation"
     )]
-    pub accumulate: usize,
+    pub(crate) grad_accum_steps: usize,
 
-    /// Images evaluated at once
+    /// Validation batch size
     #[arg(
         long,
         value_name = "N",
         default_value_t = 256,
         help_heading = "Optimisation"
     )]
-    pub test_batch_size: usize,
+    pub(crate) validation_batch_size: usize,
 
-    /// Largest learning rate
+    /// Peak learning rate
     #[arg(long, default_value_t = 0.1, help_heading = "Optimisation")]
-    pub lr: f64,
+    pub(crate) lr: f64,
 
-    /// How the learning rate falls
+    /// Learning rate scheduler
     #[arg(
         long,
         value_enum,
         default_value = "step",
         help_heading = "Optimisation"
     )]
-    pub schedule: ScheduleKind,
+    pub(crate) sched: Scheduler,
 
-    /// Epochs, from 1, at whose start the learning rate is divided by ten, such as 151,226
-    /// [default: after half and three quarters of the epochs]
+    /// Epochs, counted from 1, at whose start --sched step divides the learning rate by ten, such as 151,226
+    /// [default: after one half and three quarters of the epochs]
     #[arg(
         long,
         value_name = "EPOCH,…",
@@ -200,82 +207,82 @@ pub struct Config {
         help_heading = "Optimisation"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub milestones: Option<Vec<usize>>,
+    pub(crate) decay_milestones: Option<Vec<usize>>,
 
-    /// Epochs in which the learning rate rises to --lr in equal steps
+    /// Number of epochs in which the learning rate rises linearly to --lr
     #[arg(
         long,
         value_name = "N",
         default_value_t = 0,
         help_heading = "Optimisation"
     )]
-    pub warmup_epochs: usize,
+    pub(crate) warmup_epochs: usize,
 
-    /// Nesterov momentum
+    /// Momentum of SGD (Nesterov's if above 0)
     #[arg(long, default_value_t = 0.9, help_heading = "Optimisation")]
-    pub momentum: f64,
+    pub(crate) momentum: f64,
 
-    /// Weight decay, of all trainable parameters
+    /// Weight decay, applied to all trainable parameters
     #[arg(long, default_value_t = 1e-4, help_heading = "Optimisation")]
-    pub weight_decay: f64,
+    pub(crate) weight_decay: f64,
 
-    /// Scale gradients down to this Euclidean norm
+    /// Clip the norm of the gradients to this value
     #[arg(long, value_name = "NORM", help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub clip_norm: Option<f64>,
+    pub(crate) clip_grad: Option<f64>,
 
-    /// Average the weights of all steps with this decay, such as 0.999: the average is then what is
-    /// validated and kept
+    /// Keep an exponential moving average (EMA) of the weights with this decay, such as 0.999; it is what is
+    /// validated and saved
     #[arg(long, value_name = "DECAY", help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ema: Option<f64>,
+    pub(crate) model_ema_decay: Option<f64>,
 
-    /// What becomes of a step whose loss or gradient is not finite
+    /// What to do when the loss or a gradient of a step is not finite
     #[arg(
         long,
         value_enum,
-        default_value = "stop",
+        default_value = "fail",
         help_heading = "Optimisation"
     )]
-    pub on_nan: OnBad,
+    pub(crate) on_nan: ErrorPolicy,
 
-    /// Compute convolutions and products of matrices in bfloat16
+    /// Run convolutions and matrix multiplications in bfloat16 (mixed precision)
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Machine")]
-    pub amp: bool,
+    pub(crate) amp: bool,
 
-    /// Lay out the channels of a pixel side by side in memory
+    /// Use the channels-last (NHWC) memory format
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Machine")]
-    pub channels_last: bool,
+    pub(crate) channels_last: bool,
 
-    /// Where to compute: auto, cpu, cuda or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t, help_heading = "Machine")]
     #[serde(serialize_with = "text")]
-    pub device: Device,
+    pub(crate) device: Device,
 
-    /// Threads [default: one a processor]
+    /// Number of threads for loading images and for computing on the CPU [default: one per core]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub threads: Option<usize>,
+    pub(crate) workers: Option<usize>,
 
-    /// Seed of initial weights, label noise, order and augmentation
+    /// Random seed for initial weights, label noise, shuffling and augmentation
     #[arg(long, default_value_t = 0, help_heading = "Optimisation")]
-    pub seed: u32,
+    pub(crate) seed: u32,
 }
 
-/// What becomes of something that cannot be used.
+/// What to do with an image or a step that cannot be used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum OnBad {
-    /// The run stops, and says what is wrong
-    Stop,
-    /// It is left out, and counted
+pub(crate) enum ErrorPolicy {
+    /// Stop with an error
+    Fail,
+    /// Skip it and count it in the log
     Skip,
 }
 
-/// A value that no run can have.
+/// A setting is out of range.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[error("--{flag} must be {expected}, got {found}")]
-pub struct ConfigError {
+pub(crate) struct ConfigError {
     flag: &'static str,
     expected: &'static str,
     found: String,
@@ -292,11 +299,11 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Checks what does not depend on the data.
+    /// Checks everything that does not depend on the data.
     ///
     /// # Errors
-    /// If a value is out of its range; the message names its flag.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    /// If a value is out of range; the message names the flag.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let fail = |flag, expected, found: String| {
             Err(ConfigError {
                 flag,
@@ -308,13 +315,13 @@ impl Config {
             ("topk", Some(self.topk)),
             ("epochs", Some(self.epochs)),
             ("batch-size", Some(self.batch_size)),
-            ("accumulate", Some(self.accumulate)),
-            ("test-batch-size", Some(self.test_batch_size)),
+            ("grad-accum-steps", Some(self.grad_accum_steps)),
+            ("validation-batch-size", Some(self.validation_batch_size)),
             ("draws", Some(self.loss.draws)),
-            ("threads", self.threads),
+            ("workers", self.workers),
             ("train-size", self.train_size),
             ("val-size", self.val_size),
-            ("image-size", self.image_size),
+            ("input-size", self.input_size),
         ] {
             if value == Some(0) {
                 return fail(flag, "at least 1", "0".to_owned());
@@ -332,16 +339,16 @@ impl Config {
         for (flag, value) in [
             ("momentum", self.momentum),
             ("label-smoothing", self.loss.label_smoothing),
-            ("ema", self.ema.unwrap_or_default()),
+            ("model-ema-decay", self.model_ema_decay.unwrap_or_default()),
         ] {
             if !(0.0..1.0).contains(&value) {
                 return fail(flag, "at least 0 and below 1", value.to_string());
             }
         }
-        if let Some(norm) = self.clip_norm
+        if let Some(norm) = self.clip_grad
             && !(norm.is_finite() && norm > 0.0)
         {
-            return fail("clip-norm", "a finite number above 0", norm.to_string());
+            return fail("clip-grad", "a finite number above 0", norm.to_string());
         }
         if !(0.0..=1.0).contains(&self.noise) {
             return fail("noise", "from 0 to 1", self.noise.to_string());
@@ -349,7 +356,7 @@ impl Config {
         if self.loss.label_smoothing > 0.0 && self.loss.name != LossName::CrossEntropy {
             return fail(
                 "label-smoothing",
-                "0 with this --loss",
+                "0 unless --loss is ce",
                 self.loss.label_smoothing.to_string(),
             );
         }
@@ -363,17 +370,17 @@ impl Config {
         Ok(())
     }
 
-    /// With what is decided by other settings filled in.
-    pub fn resolved(mut self) -> Self {
-        let milestones = || Schedule::halves(self.epochs);
-        self.milestones = match self.schedule {
-            ScheduleKind::Step => Some(self.milestones.take().unwrap_or_else(milestones)),
-            ScheduleKind::Cosine => None,
+    /// The settings with defaults that depend on other settings filled in.
+    pub(crate) fn resolved(mut self) -> Self {
+        let milestones = || LrSchedule::default_milestones(self.epochs);
+        self.decay_milestones = match self.sched {
+            Scheduler::Step => Some(self.decay_milestones.take().unwrap_or_else(milestones)),
+            Scheduler::Cosine => None,
         };
         self
     }
 
-    /// The settings, as a recipe has them.
+    /// The settings as the keys and values of a recipe.
     pub(crate) fn to_map(&self) -> serde_json::Map<String, serde_json::Value> {
         match serde_json::to_value(self) {
             Ok(serde_json::Value::Object(map)) => map,
@@ -382,8 +389,8 @@ impl Config {
     }
 }
 
-fn is_kept(head: &Classifier) -> bool {
-    *head == Classifier::Keep
+fn is_kept(classifier: &Classifier) -> bool {
+    *classifier == Classifier::Keep
 }
 
 fn text<S: Serializer>(value: &impl ToString, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,76 +1,91 @@
+//! What `topk-train --dry-run` prints.
+
 use std::fmt::{self, Write};
 use std::time::{Duration, Instant};
 
 use tch::{Kind, Tensor};
 use topk_models::Architecture;
 use topk_ops_tch::select_device;
+use topk_report::text::{grouped, wrap};
 
 use crate::TrainError;
 use crate::config::Config;
-use crate::data::Data;
-use crate::learner::{Learner, scores};
-use crate::models::with_commas;
-use crate::training::{criterion, device_name, learner, load_data, schedule, set_up_process};
+use crate::dataset::Dataset;
+use crate::progress::TERMINAL_WIDTH;
+use crate::step::Learner;
+use crate::train::{criterion, device_name, learner, load_data, lr_schedule, set_up_process};
+use crate::validate::scores;
 
-/// Most lines of the network's table.
+/// Maximum number of rows in the table of the network.
 const MAX_STAGES: usize = 32;
-/// Steps that are not timed, at the start.
+/// Number of steps at the start that are not timed.
 const WARM_UP: usize = 2;
-/// Steps that are timed at least, if there are so many in an epoch.
+/// Columns of the labels before facts.
+const INDENT: usize = 12;
+/// Minimum number of timed steps, if an epoch has that many.
 const MIN_STEPS: usize = 3;
-/// How long steps are timed, and how long the preparation of images is.
+/// Duration for which steps are timed, and for which loading images is.
 const TIMED: Duration = Duration::from_secs(3);
-/// How often the loss alone is timed.
-const LOSSES: u32 = 20;
+/// Number of repetitions for timing the loss alone.
+const LOSS_REPEATS: u32 = 20;
 
-/// What a run would do: its settings as a recipe, the network, the data, and how long it would take on
-/// this machine, measured by a few steps.
+/// Describes a run without training: its settings as a recipe, the network, the data, and the time it would take on
+/// this machine, measured with a few steps.
 ///
 /// # Errors
-/// As [`train`](crate::train), where it would fail at the start.
-pub fn dry_run(config: &Config) -> Result<String, TrainError> {
+/// The errors of [`train`](crate::train::train) at the start of a run.
+pub(crate) fn dry_run(config: &Config) -> Result<String, TrainError> {
     config.check()?;
     let config = &config.clone().resolved();
     set_up_process(config);
     let device = select_device(config.device)?;
     let data = load_data(config)?;
     let learner = learner(config, &data, device)?;
-    let mut text = toml::to_string(config).expect("settings are plain values");
+    let mut text = toml::to_string(config).expect("settings are serialisable");
     text.push('\n');
-    // Writing to a text cannot fail.
+    // Writing to a string cannot fail.
     let _ = network(&mut text, learner.network().architecture());
-    let _ = writeln!(text, "\ndevice      {}", device_name(device));
-    let _ = images(&mut text, &data);
+    text.push('\n');
+    fact(&mut text, "device", &device_name(device));
+    images(&mut text, &data);
     let times = Times::measure(config, &data, learner)?;
-    let _ = times.write(&mut text, config, &data);
+    times.write(&mut text, config, &data);
     Ok(text)
+}
+
+/// Appends a line with a label, wrapped to the terminal's width.
+fn fact(text: &mut String, label: &str, fact: &str) {
+    let line = format!("{label:INDENT$}{fact}");
+    *text += &wrap(&line, TERMINAL_WIDTH, INDENT);
+    text.push('\n');
 }
 
 fn network(text: &mut String, architecture: &Architecture) -> fmt::Result {
     writeln!(
         text,
         "{:28} {:>12} {:>12} {:>15}",
-        "network", "makes", "parameters", "multiply-adds"
+        "network", "output", "parameters", "multiply-adds"
     )?;
     let mut line = |name: &str, shape: &str, parameters: usize, multiply_adds: usize| {
-        let some = |number: usize, words: String| if number > 0 { words } else { String::new() };
+        let unless_zero =
+            |number: usize, text: String| if number > 0 { text } else { String::new() };
         let millions = format!("{:.1} M", multiply_adds as f64 / 1e6);
         let line = format!(
             "{name:28} {shape:>12} {:>12} {:>15}",
-            some(parameters, with_commas(parameters)),
-            some(multiply_adds, millions)
+            unless_zero(parameters, grouped(parameters)),
+            unless_zero(multiply_adds, millions)
         );
         writeln!(text, "{}", line.trim_end())
     };
-    let by = |shape: &[usize]| {
+    let dims = |shape: &[usize]| {
         let sides: Vec<String> = shape.iter().map(usize::to_string).collect();
         sides.join("×")
     };
-    line("  input", &by(&architecture.input_size()), 0, 0)?;
+    line("  input", &dims(&architecture.input_size()), 0, 0)?;
     for stage in architecture.stages(MAX_STAGES) {
         line(
             &format!("  {}", stage.name),
-            &by(&stage.shape),
+            &dims(&stage.shape),
             stage.trainable_len,
             stage.multiply_adds,
         )?;
@@ -83,58 +98,53 @@ fn network(text: &mut String, architecture: &Architecture) -> fmt::Result {
     )
 }
 
-fn images(text: &mut String, data: &Data) -> fmt::Result {
-    writeln!(text, "data        {}", data.description)?;
+fn images(text: &mut String, data: &Dataset) {
+    fact(text, "data", &data.description);
     let counts = &data.class_counts;
-    write!(
-        text,
-        "training    {} images, {} to {} of a class",
-        with_commas(data.training.len()),
-        with_commas(counts.iter().min().copied().unwrap_or_default()),
-        with_commas(counts.iter().max().copied().unwrap_or_default()),
-    )?;
+    let mut training = format!(
+        "{} images, {} to {} per class",
+        grouped(data.training.len()),
+        grouped(counts.iter().min().copied().unwrap_or_default()),
+        grouped(counts.iter().max().copied().unwrap_or_default()),
+    );
     if data.changed_labels > 0 {
-        write!(
-            text,
-            ", {} labels changed",
-            with_commas(data.changed_labels)
-        )?;
+        training += &format!(", {} labels changed by noise", grouped(data.changed_labels));
     }
-    writeln!(text, "; {}", data.augmentation)?;
-    let validation = with_commas(data.validation.len());
-    writeln!(text, "validation  {validation} images")?;
-    match &data.test {
-        Some(test) => writeln!(text, "test        {}", test.description()),
-        None => writeln!(text, "test        none"),
-    }
+    training += &format!("; augmentation {}", data.augmentation);
+    fact(text, "training", &training);
+    let validation = format!("{} images", grouped(data.validation.len()));
+    fact(text, "validation", &validation);
+    let test = data.test.as_ref();
+    let test = test.map_or_else(|| "none".to_owned(), |test| test.description().to_string());
+    fact(text, "test", &test);
 }
 
-/// What was measured.
+/// Measured times.
 struct Times {
-    /// Of a step, with the wait for its images.
+    /// A training batch, including the wait for its images.
     step: Duration,
-    /// Of the loss of a batch and its gradient.
+    /// The loss of a batch and its gradient.
     loss: Duration,
-    /// Of an image for validation.
+    /// Validation of an image.
     validation: Duration,
-    /// Images prepared in a second, while nothing else is done.
-    prepared: f64,
+    /// Images per second of the data loader alone.
+    loader: f64,
 }
 
 impl Times {
-    fn measure(config: &Config, data: &Data, mut learner: Learner) -> Result<Self, TrainError> {
+    fn measure(config: &Config, data: &Dataset, mut learner: Learner) -> Result<Self, TrainError> {
         let epoch = || data.training.epoch(1, config.batch_size, 0);
-        let mut prepared = 0;
+        let mut loaded = 0;
         let start = Instant::now();
         for batch in epoch() {
-            prepared += batch?.labels.len();
+            loaded += batch?.labels.len();
             if start.elapsed() > TIMED {
                 break;
             }
         }
-        let prepared = prepared as f64 / start.elapsed().as_secs_f64();
+        let loader = loaded as f64 / start.elapsed().as_secs_f64();
 
-        let schedule = schedule(config, data.training.batches(config.batch_size));
+        let schedule = lr_schedule(config, data.training.batches(config.batch_size));
         let mut start = Instant::now();
         let mut steps = 0;
         for (number, batch) in epoch().enumerate() {
@@ -142,10 +152,11 @@ impl Times {
                 break;
             }
             let batch = batch?;
-            learner.begin_step()?;
-            let lr = schedule.learning_rate(1, number / config.accumulate);
-            let learnt = learner.learn(&batch, &criterion(config, 1, 0)?, 1.0);
-            learnt.map_err(|fault| fault.at(1, number + 1, lr))?;
+            learner.zero_grad()?;
+            let lr = schedule.learning_rate(1, number / config.grad_accum_steps);
+            learner
+                .accumulate_gradients(&batch, &criterion(config, 1, 0)?, 1.0)
+                .map_err(|error| error.at(1, number + 1, lr))?;
             learner.step(lr, true)?;
             steps += 1;
             if number + 1 == WARM_UP {
@@ -156,10 +167,14 @@ impl Times {
 
         let loss = time_of_loss(config, data, &learner)?;
 
-        let network = learner.kept();
+        let network = learner.validated_network();
         let mut validation = Duration::ZERO;
-        // The second, if there is one: the first is slower.
-        for batch in data.validation.in_order(config.test_batch_size).take(2) {
+        // The time of the second batch counts, if there is one: the first is slower.
+        for batch in data
+            .validation
+            .in_order(config.validation_batch_size)
+            .take(2)
+        {
             let batch = batch?;
             let start = Instant::now();
             scores(network, &batch, data.shape);
@@ -169,39 +184,44 @@ impl Times {
             step,
             loss,
             validation,
-            prepared,
+            loader,
         })
     }
 
-    fn write(&self, text: &mut String, config: &Config, data: &Data) -> fmt::Result {
+    fn write(&self, text: &mut String, config: &Config, data: &Dataset) {
         let batches = data.training.batches(config.batch_size);
         let batch = config.batch_size.min(data.training.len());
         let speed = batch as f64 / self.step.as_secs_f64();
         let epoch = self.step.as_secs_f64() * batches as f64
             + self.validation.as_secs_f64() * data.validation.len() as f64;
-        let words = |seconds: f64| {
+        let duration = |seconds: f64| {
             humantime::format_duration(Duration::from_secs(seconds.round() as u64)).to_string()
         };
-        writeln!(
-            text,
-            "speed       {:.3} s a batch, {:.1} % of it the loss; {} images/s, and {} a second are prepared",
+        let speed = format!(
+            "{:.3} s per batch ({:.1} % of it the loss), {} images/s; the data loader alone: {} images/s",
             self.step.as_secs_f64(),
             100.0 * self.loss.as_secs_f64() / self.step.as_secs_f64(),
-            with_commas(speed.round() as usize),
-            with_commas(self.prepared.round() as usize),
-        )?;
-        writeln!(
-            text,
-            "time        {} for {} epochs of {batches} batches, with validation; {} an epoch",
-            words(epoch * config.epochs as f64),
+            grouped(speed.round() as usize),
+            grouped(self.loader.round() as usize),
+        );
+        fact(text, "speed", &speed);
+        let time = format!(
+            "{} for {} epochs of {} batches, including validation; {} per epoch",
+            duration(epoch * config.epochs as f64),
             config.epochs,
-            words(epoch),
-        )
+            grouped(batches),
+            duration(epoch),
+        );
+        fact(text, "time", &time);
     }
 }
 
-/// How long the loss of a batch takes with its gradient, without the network.
-fn time_of_loss(config: &Config, data: &Data, learner: &Learner) -> Result<Duration, TrainError> {
+/// Time of the loss of a batch and its gradient, without the network.
+fn time_of_loss(
+    config: &Config,
+    data: &Dataset,
+    learner: &Learner,
+) -> Result<Duration, TrainError> {
     let batch = config.batch_size.min(data.training.len()) as i64;
     let classes = data.class_names.len() as i64;
     let device = learner.device();
@@ -209,16 +229,16 @@ fn time_of_loss(config: &Config, data: &Data, learner: &Learner) -> Result<Durat
     let labels = Tensor::randint(classes, [batch], (Kind::Int64, device));
     let criterion = criterion(config, 1, 0)?;
     let mut start = Instant::now();
-    for number in 0..=LOSSES {
+    for number in 0..=LOSS_REPEATS {
         learner
             .loss(&criterion, &scores, &labels)
             .and_then(|loss| Ok(loss.f_backward()?))
-            .map_err(|fault| fault.at(1, 1, config.lr))?;
-        // Waits for the device.
+            .map_err(|error| error.at(1, 1, config.lr))?;
+        // Waits for the device to finish.
         scores.grad().double_value(&[0, 0]);
         if number == 0 {
             start = Instant::now();
         }
     }
-    Ok(start.elapsed() / LOSSES)
+    Ok(start.elapsed() / LOSS_REPEATS)
 }

@@ -11,7 +11,7 @@ use topk_image::augment::{Augmentation, Augmenter, Mixing};
 use topk_image::{Limits, NormalizationTable, Preprocessor, RgbImage};
 use topk_preprocessing::Preprocessing;
 
-use crate::config::OnBad;
+use crate::config::ErrorPolicy;
 use crate::random::{Purpose, generator};
 
 /// Batches prepared ahead of the network.
@@ -32,7 +32,7 @@ pub(crate) struct Batch {
 /// An image cannot be used.
 #[derive(Clone, Debug, Error)]
 #[error(
-    "the image {name} of {} cannot be used: {reason}. --on-bad-image skip would leave it out",
+    "cannot use the image {name} of {}: {reason}. Use --on-bad-image skip to skip such images",
     set.display()
 )]
 pub struct BadImage {
@@ -69,7 +69,7 @@ pub(crate) struct Images {
     shape: [usize; 3],
     table: NormalizationTable,
     preparation: Preparation,
-    on_bad: OnBad,
+    on_bad: ErrorPolicy,
     seed: u32,
     /// For each thread.
     workers: Vec<Mutex<Worker>>,
@@ -98,7 +98,7 @@ pub(crate) struct Wanted {
     pub(crate) shape: [usize; 3],
     pub(crate) table: NormalizationTable,
     pub(crate) preparation: Preparation,
-    pub(crate) on_bad: OnBad,
+    pub(crate) on_bad: ErrorPolicy,
     pub(crate) seed: u32,
 }
 
@@ -238,7 +238,7 @@ impl Images {
                     }
                     labels.push(self.labels[order[place]]);
                 }
-                Err(error) if self.on_bad == OnBad::Stop => return Err(error),
+                Err(error) if self.on_bad == ErrorPolicy::Fail => return Err(error),
                 Err(_) => {}
             }
         }
@@ -301,7 +301,13 @@ impl Images {
             preprocessor,
         } = worker;
         let augment = matches!(self.preparation, Preparation::Augment { .. });
-        let generator = &mut generator(self.seed, Purpose::Augment { epoch, place });
+        let generator = &mut generator(
+            self.seed,
+            Purpose::Augment {
+                epoch,
+                index: place,
+            },
+        );
         // As it lies in memory, if nothing is resized.
         if let (Image::Pixels { shape, pixels }, None) = (&image, &preprocessor) {
             let [_, height, width] = *shape;

@@ -1,28 +1,33 @@
-//! Trains image classifiers for top-k accuracy: the library of the `topk-train` command.
+//! The `topk-train` program: trains image classifiers for top-k accuracy.
 //!
-//! [`train`] takes a [`Config`] and leaves, in a folder of its own, a log, the best checkpoints, their
-//! ONNX models and what these reach on the test images. Everything random follows from the
-//! configuration's seed, whatever the number of threads that prepare the images, and a run that was
-//! stopped at any moment goes on as if it had not been.
+//! This library is private to the program: it exports only what `main.rs` needs, and other crates must not depend
+//! on it. [`Args`] parses the command line; the module `train` sets up a run, `trainer` has the training loop,
+//! `step` one optimizer step.
+//!
+//! All random numbers follow from the seed in the settings, whatever the number of threads that load images. A run
+//! that was interrupted at any moment resumes as if it had not been.
 
-pub mod args;
-mod conclusion;
+mod annealed;
+mod args;
 mod config;
-mod data;
+mod dataset;
 mod dry_run;
-mod folder;
+mod ema;
+mod final_test;
 mod images;
-mod learner;
+mod list_models;
 mod loss;
-mod models;
 mod progress;
-mod ramp;
 mod random;
 mod recipe;
+mod run_folder;
 mod schedule;
 mod state;
+mod step;
 mod sweep;
-mod training;
+mod train;
+mod trainer;
+mod validate;
 
 use std::path::PathBuf;
 
@@ -36,55 +41,49 @@ use topk_ops::LossError;
 use topk_ops_tch::DeviceError;
 use topk_weights::WeightsError;
 
-pub use conclusion::ConclusionError;
-pub use config::{Config, ConfigError, OnBad};
-pub use data::TrainingDataError;
-pub use dry_run::dry_run;
-pub use folder::FolderError;
-pub use images::{BadImage, PreparationError};
-pub use loss::LossSettings;
-pub use models::models;
-pub use ramp::{ParseRampError, Ramp};
-pub use recipe::RecipeError;
-pub use schedule::ScheduleKind;
-pub use state::StateError;
-pub use training::{Outcome, PAGE, Saving, train};
+pub use args::{Args, error_message};
 
-/// Why a run cannot start, go on or end.
+use config::ConfigError;
+use dataset::DatasetError;
+use final_test::FinalTestError;
+use images::BadImage;
+use run_folder::FolderError;
+use state::StateError;
+
+/// A run cannot start, continue or finish.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum TrainError {
+pub(crate) enum TrainError {
     /// A setting is out of range.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// There is no data to train on.
+    /// The data set cannot be used.
     #[error(transparent)]
-    Data(#[from] TrainingDataError),
-    /// An image cannot be used.
+    Data(#[from] DatasetError),
+    /// An image cannot be read.
     #[error(transparent)]
     BadImage(#[from] BadImage),
-    /// The network cannot be made.
+    /// The network cannot be built.
     #[error(transparent)]
     Architecture(#[from] ArchitectureError),
-    /// The device cannot be had.
+    /// The device is not available.
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// The loss cannot be computed.
     #[error(transparent)]
     Loss(#[from] LossError),
-    /// There are fewer classes than k.
+    /// k is larger than the number of classes.
     #[error("--topk {k} is more than the {classes} classes of the data set")]
     TopK {
-        /// The k asked for.
+        /// The requested k.
         k: usize,
         /// Number of classes.
         classes: usize,
     },
-    /// A step would spoil the network.
+    /// The loss or a gradient is not finite.
     #[error(
-        "the training has diverged in epoch {epoch}, batch {batch}, at learning rate {lr}: {reason}. \
-         The state before is kept. Try a lower --lr, --warmup-epochs or --clip-norm, or leave such steps \
-         out with --on-nan skip"
+        "training diverged in epoch {epoch}, batch {batch}, at learning rate {lr}: {reason}. The last saved state \
+         is kept. Try a lower --lr, --warmup-epochs or --clip-grad, or skip such steps with --on-nan skip"
     )]
     Diverged {
         /// From 1.
@@ -96,29 +95,31 @@ pub enum TrainError {
         /// What is not finite.
         reason: String,
     },
-    /// The scores of an image are NaN.
+    /// The scores of a validation image are NaN.
     #[error(
-        "after epoch {epoch}, the scores of validation image {image} are NaN: the training has \
-         diverged, try a lower --lr"
+        "training diverged: after epoch {epoch} the scores of validation image {image} are NaN. Try a lower --lr"
     )]
     NanScores {
         /// From 1.
         epoch: usize,
-        /// Place of the image among those for validation.
+        /// Index of the image among the validation images.
         image: usize,
     },
-    /// The weights to start from are not the network's.
-    #[error("{}: {error}\n--head new starts with a new last layer", path.display())]
-    Pretrained {
+    /// The weights in --checkpoint do not fit the network.
+    #[error(
+        "{}: {error}\nUse --classifier new to start with a new last layer",
+        path.display()
+    )]
+    Checkpoint {
         /// Their file.
         path: PathBuf,
-        /// What is wrong with them.
+        /// How they differ.
         error: MatchError,
     },
-    /// A file of weights cannot be read, or a checkpoint not written.
+    /// A file of weights cannot be read or written.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// Weights are of another network.
+    /// Weights do not fit the network.
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The folder of the run cannot be used.
@@ -127,18 +128,18 @@ pub enum TrainError {
     /// The state of the run cannot be read or written.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The log cannot be read back.
+    /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] RunError),
-    /// Files for TensorBoard cannot be written.
+    /// TensorBoard files cannot be written.
     #[error(transparent)]
     Events(#[from] EventsError),
-    /// ONNX Runtime, which models are verified and measured with, cannot be had.
+    /// ONNX Runtime, which verifies and evaluates the exported models, is not available.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// The best checkpoints cannot be exported or measured.
+    /// The best checkpoints cannot be exported or evaluated.
     #[error(transparent)]
-    Conclusion(#[from] ConclusionError),
+    FinalTest(#[from] FinalTestError),
     /// libtorch failed.
     #[error("libtorch: {0}")]
     Tch(#[from] TchError),

@@ -6,12 +6,12 @@ use topk_ops::{
 };
 use topk_ops_tch::TensorLoss;
 
-use crate::ramp::Ramp;
+use crate::annealed::Annealed;
 
-/// The loss to train with, and what only some losses have. Where it is written, only what its loss has is.
+/// The loss and the settings of losses. Only the settings that the loss has are serialised.
 #[derive(Clone, Debug, PartialEq, clap::Args)]
-pub struct LossSettings {
-    /// Loss to train with
+pub(crate) struct LossSettings {
+    /// Loss to minimise
     #[arg(
         id = "loss",
         long,
@@ -20,28 +20,28 @@ pub struct LossSettings {
         default_value = "svm",
         help_heading = "Loss"
     )]
-    pub name: LossName,
+    pub(crate) name: LossName,
 
-    /// Temperature of the loss, in units of the scores; 10..0.1 goes from 10 in the first epoch to 0.1 in
-    /// the last
-    #[arg(long, default_value_t = Ramp::constant(1.0), help_heading = "Loss")]
-    pub tau: Ramp,
+    /// Temperature of the loss, in units of the scores; 10..0.1 anneals it from 10 in the first epoch to 0.1
+    /// in the last
+    #[arg(long, default_value_t = Annealed::constant(1.0), help_heading = "Loss")]
+    pub(crate) tau: Annealed,
 
-    /// Margin of the loss, in units of the scores; 0..1 goes from 0 to 1
-    #[arg(long, default_value_t = Ramp::constant(1.0), help_heading = "Loss")]
-    pub alpha: Ramp,
+    /// Margin of the loss, in units of the scores; 0..1 increases it from 0 to 1
+    #[arg(long, default_value_t = Annealed::constant(1.0), help_heading = "Loss")]
+    pub(crate) alpha: Annealed,
 
-    /// Deviation of the noise of balanced-noised-topk, in units of the scores
+    /// Standard deviation of the noise in balanced-noised-topk, in units of the scores
     #[arg(long, default_value_t = 0.2, help_heading = "Loss")]
-    pub epsilon: f64,
+    pub(crate) epsilon: f64,
 
-    /// Draws of balanced-noised-topk
+    /// Number of noise samples per image in balanced-noised-topk
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Loss")]
-    pub draws: usize,
+    pub(crate) draws: usize,
 
-    /// Part of a label that is spread over all classes, with --loss ce
+    /// Label smoothing with --loss ce: probability mass spread evenly over all classes
     #[arg(long, value_name = "P", default_value_t = 0.0, help_heading = "Loss")]
-    pub label_smoothing: f64,
+    pub(crate) label_smoothing: f64,
 }
 
 impl Serialize for LossSettings {
@@ -65,21 +65,21 @@ impl Serialize for LossSettings {
     }
 }
 
-/// The loss that a run trains with: the mean over a batch.
+/// The loss of a run, averaged over a batch.
 pub(crate) type TrainingLoss = Criterion<Box<dyn TensorLoss>>;
 
 impl LossSettings {
     /// The temperature, if the loss has one.
-    pub(crate) fn used_tau(&self) -> Option<Ramp> {
+    pub(crate) fn used_tau(&self) -> Option<Annealed> {
         self.name.has_tau().then_some(self.tau)
     }
 
     /// The margin, if the loss has one.
-    pub(crate) fn used_alpha(&self) -> Option<Ramp> {
+    pub(crate) fn used_alpha(&self) -> Option<Annealed> {
         self.name.has_alpha().then_some(self.alpha)
     }
 
-    /// The loss for the k best classes, in one of so many epochs; `seed` is for what it draws.
+    /// The loss in one of `epochs` epochs; `seed` is for losses that draw random numbers.
     pub(crate) fn criterion(
         &self,
         k: usize,
@@ -123,8 +123,8 @@ mod tests {
     fn settings(name: LossName) -> LossSettings {
         LossSettings {
             name,
-            tau: Ramp::constant(1.0),
-            alpha: Ramp::constant(1.0),
+            tau: Annealed::constant(1.0),
+            alpha: Annealed::constant(1.0),
             epsilon: 0.2,
             draws: 10,
             label_smoothing: 0.0,
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_loss_has_is_written() {
+    fn only_settings_of_the_loss_are_serialised() {
         for (name, written) in [
             (
                 LossName::CrossEntropy,
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn every_loss_can_be_made_for_every_k() {
+    fn every_loss_has_a_negative_gradient_at_the_label() {
         for name in LossName::ALL {
             for k in [1, 5] {
                 let mut grad = [0.0f32; 7];

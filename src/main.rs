@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use topk_native::onnxruntime::disable_telemetry;
-use topk_train::args::Args;
+use topk_train::{Args, error_message};
 
 fn main() -> ExitCode {
-    // SAFETY: there is no other thread yet.
+    // SAFETY: no other thread is running yet.
     unsafe { disable_telemetry() };
     if let Some(code) = topk_cli::generate(Args::command()) {
         return code;
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match Args::from_command_line().and_then(Args::run) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("{}", error_message(&error));
             ExitCode::FAILURE
         }
     }

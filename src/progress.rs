@@ -2,8 +2,12 @@ use std::io::{self, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use topk_history::{Epoch, EpochTime};
+use topk_report::text::wrap;
 
-/// What the user sees of a run: a line an epoch on standard output, and on a terminal a bar below.
+/// Columns of a terminal that printed lines fit into.
+pub(crate) const TERMINAL_WIDTH: usize = 80;
+
+/// Progress of a run: one line per epoch on standard output, and a progress bar on a terminal.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -13,13 +17,14 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// Progress of a run of `epochs` epochs of `batches` batches each.
     pub(crate) fn new(epochs: usize, batches: usize, k: usize) -> Self {
-        // Hidden by indicatif when standard error is not a terminal.
+        // indicatif hides the bar if standard error is not a terminal.
         let bar = ProgressBar::new((epochs * batches) as u64);
         let style = ProgressStyle::with_template(
             "{wide_bar:.cyan/black.bright} {percent:>3} %  {msg}  {eta} left",
         );
-        bar.set_style(style.expect("the template is well-formed"));
+        bar.set_style(style.expect("the template is valid"));
         Self {
             bar,
             epochs,
@@ -28,15 +33,17 @@ impl Progress {
         }
     }
 
-    /// Prints a line above the bar.
+    /// Prints a line above the bar, wrapped to the terminal's width.
     pub(crate) fn line(&self, line: &str) {
-        // A reader that goes away, such as `head`, must not end the run: the log has it all.
+        let line = wrap(line, TERMINAL_WIDTH, 2);
+        // A closed pipe, such as that of `head`, must not end the run: the log has everything.
         self.bar.suspend(|| {
             let _ = writeln!(io::stdout(), "{line}");
         });
     }
 
-    /// Shows how far a run is: batches done of the epoch, and loss and accuracies so far in it.
+    /// Updates the bar: `batch` batches of the epoch are done; `means` are the loss and accuracies of the epoch
+    /// so far.
     pub(crate) fn step(
         &self,
         epoch: usize,
@@ -47,17 +54,17 @@ impl Progress {
         let means = means.map_or_else(String::new, |[loss, top1, topk]| {
             let (top1, topk) = (100.0 * top1, 100.0 * topk);
             format!(
-                "  loss {loss:.4}  top-1 {top1:.1}  top-{} {topk:.1}",
+                "  loss {loss:.3}  top-1 {top1:.1}  top-{} {topk:.1}",
                 self.k
             )
         });
         self.bar.set_message(format!(
-            "epoch {epoch}/{}{means}  {images_per_second:.0} images/s",
+            "epoch {epoch}/{}{means}  {images_per_second:.0} img/s",
             self.epochs
         ));
         let done = (epoch - 1) * self.batches + batch;
         if self.bar.position() == 0 && done > 1 {
-            // What was done before is no measure of the time that is left.
+            // Batches of an earlier process would distort the estimate of the remaining time.
             self.bar.set_position(done as u64);
             self.bar.reset_eta();
         } else {
@@ -65,40 +72,115 @@ impl Progress {
         }
     }
 
-    /// Prints the titles of the columns of [`epoch`](Self::epoch).
-    pub(crate) fn titles(&self) {
-        let topk = format!("top-{}", self.k);
-        self.line(&format!(
-            "{:>9}  {:>7}  {:>8}  train top-1 {topk:>6}  val top-1 {topk:>6}  images/s  best",
-            "epoch", "lr", "loss"
-        ));
+    /// Prints the header of the table whose rows [`epoch`](Self::epoch) prints.
+    pub(crate) fn header(&self) {
+        for line in header(self.epochs, self.k) {
+            self.line(&line);
+        }
     }
 
-    /// Prints the line of an epoch; `best` names the checkpoints that it improved.
-    pub(crate) fn epoch(&self, epoch: &Epoch, time: &EpochTime, best: &str) {
-        let Epoch {
-            lr,
-            loss,
-            train,
-            val,
-            ..
-        } = epoch;
-        let images_per_second = time.images_per_second;
-        let number = format!("{}/{}", epoch.epoch, self.epochs);
-        let percent = |accuracy: f64| format!("{:.2}", 100.0 * accuracy);
-        // Divisions by ten leave digits far behind the point.
-        let lr: f64 = format!("{lr:.3e}").parse().unwrap_or(*lr);
-        let line = format!(
-            "{number:>9}  {lr:>7}  {loss:>8.4}  {:>11} {:>6}  {:>9} {:>6}  {images_per_second:>8.0}  {best}",
-            percent(train.top1()),
-            percent(train.topk()),
-            percent(val.top1()),
-            percent(val.topk()),
-        );
-        self.line(line.trim_end());
+    /// Prints the row of an epoch; `best` are the k of the accuracies that are the best so far.
+    pub(crate) fn epoch(&self, epoch: &Epoch, time: &EpochTime, best: &[usize]) {
+        self.line(&row(epoch, time, best, self.epochs));
     }
 
+    /// Removes the bar.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Columns of the epoch's number, `300/300`.
+fn epoch_width(epochs: usize) -> usize {
+    2 * epochs.to_string().len().max(2) + 1
+}
+
+/// The two lines above the rows.
+fn header(epochs: usize, k: usize) -> [String; 2] {
+    let width = epoch_width(epochs);
+    let topk = match k {
+        ..100 => format!("top-{k}"),
+        _ => "top-k".to_owned(),
+    };
+    [
+        format!(
+            "{:width$}  {:8}  {:7}  {:>14}  {:>14}  {:8}  new best",
+            "", "", "", "training %", "validation %", ""
+        ),
+        format!(
+            "{:>width$}  {:>8}  {:>7}  {:>6}  {topk:>6}  {:>6}  {topk:>6}  {:>8}  top-k",
+            "epoch", "lr", "loss", "top-1", "top-1", "images/s"
+        ),
+    ]
+}
+
+fn row(epoch: &Epoch, time: &EpochTime, best: &[usize], epochs: usize) -> String {
+    let Epoch {
+        lr,
+        loss,
+        train,
+        val,
+        ..
+    } = epoch;
+    let width = epoch_width(epochs);
+    let number = format!("{}/{epochs}", epoch.epoch);
+    let percent = |accuracy: f64| format!("{:.2}", 100.0 * accuracy);
+    // Four digits: divisions by ten leave rounding errors in the last places.
+    let rounded: f64 = format!("{lr:.3e}").parse().unwrap_or(*lr);
+    let lr = match rounded {
+        1e-3.. | 0.0 => rounded.to_string(),
+        _ => format!("{rounded:e}"),
+    };
+    let best: Vec<String> = best.iter().map(usize::to_string).collect();
+    let line = format!(
+        "{number:>width$}  {lr:>8}  {loss:>7.4}  {:>6}  {:>6}  {:>6}  {:>6}  {:>8.0}  {}",
+        percent(train.top1()),
+        percent(train.topk()),
+        percent(val.top1()),
+        percent(val.topk()),
+        time.images_per_second,
+        best.join(", "),
+    );
+    line.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use topk_history::Accuracy;
+
+    use super::*;
+
+    #[test]
+    fn the_table_of_epochs_fits_the_terminal() {
+        let accuracy = Accuracy {
+            images: 3,
+            top1_correct: 3,
+            topk_correct: 3,
+        };
+        let epoch = Epoch {
+            epoch: 300,
+            lr: 0.1 * 0.000_234_56,
+            tau: None,
+            alpha: None,
+            loss: 12.345_678,
+            train: accuracy,
+            val: accuracy,
+            skipped_steps: 0,
+            skipped_images: 0,
+        };
+        let time = EpochTime {
+            epoch: 300,
+            seconds: 1.0,
+            images_per_second: 123_456.7,
+            waiting_seconds: 0.0,
+        };
+        let row = row(&epoch, &time, &[1, 5], 300);
+        assert_eq!(
+            row,
+            "300/300  2.346e-5  12.3457  100.00  100.00  100.00  100.00    123457  1, 5"
+        );
+        for line in header(300, 5).iter().chain([&row]) {
+            assert!(line.len() <= TERMINAL_WIDTH, "{line}");
+        }
     }
 }

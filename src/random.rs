@@ -1,32 +1,33 @@
-//! All randomness of a run but the splits, the label noise and the initial weights: one generator for
-//! each purpose, so that nothing depends on the order in which threads get to work, and nothing has to
-//! be saved to go on from any batch.
+//! Random numbers for everything except the splits, the label noise and the initial weights.
+//!
+//! Each purpose has its own generator, seeded by the run's seed, the epoch and an index. So results do not depend
+//! on the order in which threads run, and resuming at any batch needs no saved generator state.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// What random numbers are for. Epochs count from 1.
+/// What random numbers are used for. Epochs count from 1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     /// Order of the images in an epoch.
     Order { epoch: usize },
-    /// Augmentation of the image at a place in the order of an epoch.
-    Augment { epoch: usize, place: usize },
-    /// How the images of a batch are mixed.
+    /// Augmentation of the image at an index in the order of an epoch.
+    Augment { epoch: usize, index: usize },
+    /// Mixup and CutMix of a batch.
     Mix { epoch: usize, batch: usize },
-    /// What the network and the loss draw in a batch.
+    /// Random numbers of the network (dropout) and the loss in a batch.
     Batch { epoch: usize, batch: usize },
 }
 
 /// The generator for a purpose.
 pub(crate) fn generator(seed: u32, purpose: Purpose) -> ChaCha8Rng {
-    let (kind, epoch, place) = match purpose {
+    let (kind, epoch, index) = match purpose {
         Purpose::Order { epoch } => (0, epoch, 0),
-        Purpose::Augment { epoch, place } => (1, epoch, place),
+        Purpose::Augment { epoch, index } => (1, epoch, index),
         Purpose::Mix { epoch, batch } => (2, epoch, batch),
         Purpose::Batch { epoch, batch } => (3, epoch, batch),
     };
     let mut generator = ChaCha8Rng::seed_from_u64(seed.into());
-    generator.set_stream(kind << 62 | (epoch as u64) << 40 | place as u64);
+    generator.set_stream(kind << 62 | (epoch as u64) << 40 | index as u64);
     generator
 }

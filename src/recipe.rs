@@ -6,42 +6,48 @@ use clap::Command;
 use thiserror::Error;
 use toml::{Table, Value};
 
-/// Why a recipe cannot be used.
+/// A recipe or plan cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum RecipeError {
+pub(crate) enum RecipeError {
     /// The file cannot be read.
-    #[error("cannot read the recipe {}: {error}", path.display())]
+    #[error("cannot read {}: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// It is not written as recipes are.
-    #[error("the recipe {}: {error}", path.display())]
+    /// The file is not valid TOML.
+    #[error("cannot parse {}: {error}", path.display())]
     Toml {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The parser's error.
         error: toml::de::Error,
     },
-    /// It has a key that is no setting.
-    #[error("the recipe {} has `{key}`, which is no setting: keys are those of --help, such as lr", path.display())]
+    /// A key is not the name of a setting.
+    #[error(
+        "{}: unknown setting `{key}`. The keys are the flags of topk-train without dashes in front, such as lr",
+        path.display()
+    )]
     Key {
         /// The file.
         path: PathBuf,
         /// The key.
         key: String,
     },
-    /// A setting has a value that none has.
-    #[error("the recipe {}: `{key}` is {found}, expected a text, a number, true, false, or a list of these", path.display())]
+    /// A value has the wrong type.
+    #[error(
+        "{}: `{key}` has type {found}, expected a string, a number, true, false, or an array of these",
+        path.display()
+    )]
     Value {
         /// The file.
         path: PathBuf,
         /// The key.
         key: String,
-        /// What it is.
+        /// Its TOML type.
         found: &'static str,
     },
 }
@@ -49,7 +55,7 @@ pub enum RecipeError {
 /// Reads a TOML file.
 ///
 /// # Errors
-/// If it cannot be read, or is none.
+/// If the file cannot be read or parsed.
 pub(crate) fn read(path: &Path) -> Result<Table, RecipeError> {
     let text = fs::read_to_string(path).map_err(|error| RecipeError::Read {
         path: path.to_owned(),
@@ -61,10 +67,10 @@ pub(crate) fn read(path: &Path) -> Result<Table, RecipeError> {
     })
 }
 
-/// The flags that the settings of a recipe stand for: those of the command are the keys.
+/// Converts the settings of a recipe to flags `--key=value` of the command.
 ///
 /// # Errors
-/// If there is something else in it.
+/// If a key is not a flag of the command, or a value has the wrong type.
 pub(crate) fn flags(
     path: &Path,
     settings: Table,
@@ -94,7 +100,7 @@ fn text_of(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Integer(number) => Some(number.to_string()),
         Value::Float(number) => Some(number.to_string()),
-        Value::Boolean(is) => Some(is.to_string()),
+        Value::Boolean(flag) => Some(flag.to_string()),
         Value::Array(values) => {
             let texts: Option<Vec<String>> = values.iter().map(text_of).collect();
             Some(texts?.join(","))

@@ -9,52 +9,52 @@ use topk_history::Accuracy;
 use topk_models_tch::{LoadError, tensor_of, weight_of};
 use topk_weights::{StateDict, Tensor, TensorError, Value, WeightsError};
 
-use crate::learner::Learner;
+use crate::step::Learner;
 
-/// Name of the file in a run's folder from which the run can go on.
+/// File name of the state from which a run is resumed.
 pub(crate) const STATE: &str = "state.safetensors";
 
 /// Key of the file's metadata that holds the [`Position`], as JSON.
 const KEY: &str = "topk-train";
 
-/// Of this layout.
+/// Version of the file's layout.
 const FORMAT: u32 = 1;
 
-/// Where the tensors of each kind stand.
+/// Prefixes of the tensors' names in the file.
 const WEIGHTS: &str = "weights/";
-const VELOCITIES: &str = "velocities/";
-const AVERAGES: &str = "averages/";
-const SUMS: &str = "sums";
+const MOMENTUM_BUFFERS: &str = "velocities/";
+const EMA: &str = "averages/";
+const RUNNING_METRICS: &str = "sums";
 
-/// How far a run is, and what it has found.
+/// Progress of a run.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Position {
     format: u32,
     /// The run's settings.
     pub(crate) config: Map<String, Json>,
-    /// The epoch that comes or goes on, from 1.
+    /// The current epoch, from 1.
     pub(crate) epoch: usize,
-    /// Batches of it that are done.
+    /// Number of its batches that are done.
     pub(crate) batch: usize,
-    /// Images of these batches.
+    /// Number of images in these batches.
     pub(crate) images: usize,
-    /// Images of these that could not be read.
+    /// Images that could not be read.
     pub(crate) skipped_images: usize,
-    /// Steps of the epoch that were left out.
+    /// Skipped steps of the epoch.
     pub(crate) skipped_steps: usize,
-    /// Seconds that the epoch has taken, and those of them that went into waiting for images.
+    /// Duration of the epoch so far, and the part of it spent waiting for images.
     pub(crate) seconds: f64,
     pub(crate) waiting_seconds: f64,
-    /// Bytes of the log and of the file of times that belong to this position.
+    /// Lengths in bytes of the log and of the file of times at this position.
     pub(crate) log_bytes: u64,
     pub(crate) times_bytes: u64,
     /// The best epochs so far.
     pub(crate) best: Vec<BestSoFar>,
-    /// Whether nothing is left to do.
+    /// Whether the run is finished.
     pub(crate) finished: bool,
 }
 
-/// The best epoch by one measure.
+/// The epoch with the best validation accuracy of one kind.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct BestSoFar {
     pub(crate) name: String,
@@ -62,29 +62,28 @@ pub(crate) struct BestSoFar {
     pub(crate) val: Accuracy,
 }
 
-/// Why a run cannot go on.
+/// The state of a run cannot be read or written.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum StateError {
+pub(crate) enum StateError {
     /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] WeightsError),
-    /// It is not what this program writes.
+    /// The contents are invalid.
     #[error(
-        "{} is not a state that a run can go on from: {reason}. Without it, and the log beside it, the \
-         run begins anew",
+        "cannot resume from {}: {reason}. Remove this file and the log beside it to start again",
         path.display()
     )]
     Contents {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is invalid.
         reason: String,
     },
 }
 
 impl Position {
-    /// Of a run that has not begun.
+    /// The start of a run.
     pub(crate) fn start(config: Map<String, Json>) -> Self {
         Self {
             format: FORMAT,
@@ -103,7 +102,7 @@ impl Position {
         }
     }
 
-    /// Goes on to the next epoch.
+    /// Moves to the start of the next epoch.
     pub(crate) fn next_epoch(&mut self) {
         *self = Self {
             epoch: self.epoch + 1,
@@ -115,7 +114,7 @@ impl Position {
     }
 }
 
-/// Everything that a run goes on from.
+/// Saved state of a run.
 #[derive(Debug)]
 pub(crate) struct State {
     path: PathBuf,
@@ -124,7 +123,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Writes the state of a run, whole or not at all.
+    /// Writes the state of a run atomically.
     pub(crate) fn save(
         folder: &Path,
         position: &Position,
@@ -134,22 +133,23 @@ impl State {
         for (name, weight) in learner.network().weights() {
             tensors.insert(format!("{WEIGHTS}{name}"), weight);
         }
-        for (name, velocity) in learner.velocities() {
-            tensors.insert(format!("{VELOCITIES}{name}"), weight_of(velocity));
+        for (name, buffer) in learner.momentum_buffers() {
+            tensors.insert(format!("{MOMENTUM_BUFFERS}{name}"), weight_of(buffer));
         }
-        for (name, average) in learner
-            .averaged()
-            .map(|n| n.weights())
+        for (name, weight) in learner
+            .ema()
+            .map(|network| network.weights())
             .into_iter()
             .flatten()
         {
-            tensors.insert(format!("{AVERAGES}{name}"), average);
+            tensors.insert(format!("{EMA}{name}"), weight);
         }
-        // As integers: they are exact so, and may be infinite.
-        let sums = learner.sums().map(|sum| sum.to_bits() as i64);
-        let sums = Tensor::from_i64(&[sums.len()], &sums).expect("there are as many");
-        tensors.insert(SUMS.to_owned(), sums);
-        let text = serde_json::to_string(position).expect("a position is plain data");
+        // The bits of the numbers: exact, and allowed to be infinite, unlike floating-point tensors.
+        let metrics = learner.running_metrics().map(|sum| sum.to_bits() as i64);
+        let metrics =
+            Tensor::from_i64(&[metrics.len()], &metrics).expect("the shape has its length");
+        tensors.insert(RUNNING_METRICS.to_owned(), metrics);
+        let text = serde_json::to_string(position).expect("a position is serialisable");
         let file = StateDict {
             tensors,
             metadata: BTreeMap::from([(KEY.to_owned(), Value::Text(text))]),
@@ -169,14 +169,14 @@ impl State {
             reason,
         };
         let Some(Value::Text(text)) = metadata.get(KEY) else {
-            return Err(fail(format!("its metadata has no `{KEY}`")));
+            return Err(fail(format!("the metadata key `{KEY}` is missing")));
         };
         let position: Position =
             serde_json::from_str(text).map_err(|error| fail(error.to_string()))?;
         if position.format != FORMAT {
             let format = position.format;
             return Err(fail(format!(
-                "it has format {format}, and this program reads {FORMAT}"
+                "it has format version {format}, and this program reads version {FORMAT}"
             )));
         }
         Ok(Some(Self {
@@ -186,7 +186,7 @@ impl State {
         }))
     }
 
-    /// Puts weights, velocities and sums back, and returns the position.
+    /// Restores weights, momentum buffers, EMA and running metrics; returns the position.
     pub(crate) fn restore(self, learner: &mut Learner) -> Result<Position, StateError> {
         let Self {
             path,
@@ -198,44 +198,47 @@ impl State {
             reason,
         };
         let mut weights = BTreeMap::new();
-        let mut velocities = BTreeMap::new();
-        let mut averages = BTreeMap::new();
-        let mut sums = None;
+        let mut momentum_buffers = BTreeMap::new();
+        let mut ema = BTreeMap::new();
+        let mut metrics = None;
         for (name, tensor) in tensors {
             if let Some(name) = name.strip_prefix(WEIGHTS) {
                 weights.insert(name.to_owned(), tensor);
-            } else if let Some(name) = name.strip_prefix(VELOCITIES) {
-                velocities.insert(name.to_owned(), tensor);
-            } else if let Some(name) = name.strip_prefix(AVERAGES) {
-                averages.insert(name.to_owned(), tensor);
-            } else if name == SUMS {
+            } else if let Some(name) = name.strip_prefix(MOMENTUM_BUFFERS) {
+                momentum_buffers.insert(name.to_owned(), tensor);
+            } else if let Some(name) = name.strip_prefix(EMA) {
+                ema.insert(name.to_owned(), tensor);
+            } else if name == RUNNING_METRICS {
                 let read = |tensor: &Tensor| -> Result<[i64; 3], TensorError> {
                     Ok(tensor.to_i64()?.try_into().unwrap_or_default())
                 };
-                sums = Some(read(&tensor).map_err(|error| fail(error.to_string()))?);
+                metrics = Some(read(&tensor).map_err(|error| fail(error.to_string()))?);
             }
         }
         let expected = learner.network().tensors().len();
-        for (what, found) in [("weights", &weights), ("averages", &averages)] {
-            let wanted = what == "weights" || learner.averaged().is_some();
-            if wanted && found.len() != expected {
+        for (what, found) in [("weights", &weights), ("EMA weights", &ema)] {
+            let required = what == "weights" || learner.ema().is_some();
+            if required && found.len() != expected {
                 let found = found.len();
                 return Err(fail(format!("it has {found} {what}, expected {expected}")));
             }
         }
         let wrong = |error: LoadError| fail(error.to_string());
-        learner.load(&weights, &averages).map_err(wrong)?;
-        for (name, velocity) in learner.velocities() {
-            let saved = velocities.get(name);
-            let saved = saved.ok_or_else(|| fail(format!("it has no velocity of {name}")))?;
-            let shape: Vec<usize> = velocity.size().iter().map(|&dim| dim as usize).collect();
+        learner.load(&weights, &ema).map_err(wrong)?;
+        for (name, buffer) in learner.momentum_buffers() {
+            let saved = momentum_buffers.get(name);
+            let saved =
+                saved.ok_or_else(|| fail(format!("the momentum buffer of {name} is missing")))?;
+            let shape: Vec<usize> = buffer.size().iter().map(|&dim| dim as usize).collect();
             if saved.shape() != shape {
-                return Err(fail(format!("the velocity of {name} has another shape")));
+                return Err(fail(format!(
+                    "the momentum buffer of {name} has the wrong shape"
+                )));
             }
-            no_grad(|| velocity.shallow_clone().copy_(&tensor_of(saved)));
+            no_grad(|| buffer.shallow_clone().copy_(&tensor_of(saved)));
         }
-        let sums = sums.ok_or_else(|| fail("it has no sums".to_owned()))?;
-        learner.set_sums(sums.map(|bits| f64::from_bits(bits as u64)));
+        let metrics = metrics.ok_or_else(|| fail("the running metrics are missing".to_owned()))?;
+        learner.set_running_metrics(metrics.map(|bits| f64::from_bits(bits as u64)));
         Ok(position)
     }
 }

@@ -1,4 +1,4 @@
-//! Many runs, one after the other, and what came out.
+//! `topk-train sweep`: runs every combination of a plan's settings and summarises the results.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,31 +12,33 @@ use clap::CommandFactory;
 use serde::Deserialize;
 use toml::{Table, Value};
 use topk_history::{Axes, Reference, RunState, Summary, Sweep};
+use topk_report::text::wrap;
 
-use crate::args::{Args, INTERRUPTED};
+use crate::args::{Args, INTERRUPTED, RESUME_HINT};
 use crate::config::Config;
-use crate::folder::write_whole;
+use crate::progress::TERMINAL_WIDTH;
 use crate::recipe;
-use crate::training::{Outcome, Saving, train};
+use crate::run_folder::write_atomically;
+use crate::train::{CheckpointPolicy, Outcome, train};
 use crate::{FolderError, TrainError};
 
-/// Most runs of a sweep.
+/// Maximum number of runs in a sweep.
 const MAX_RUNS: usize = 1000;
 
-/// A plan as its file has it.
+/// The contents of a plan's file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PlanFile {
-    /// Settings of all runs, as a recipe has them.
+    /// Settings of all runs, with the keys of a recipe.
     #[serde(default)]
     settings: Table,
-    /// One setting with its values: a row of the table for each.
+    /// One setting with its values, one row of the table each.
     row: Table,
-    /// Settings that go together: a column of the table for each.
+    /// Groups of settings, one column of the table each.
     variant: Vec<Table>,
-    /// Each combination is run with each.
+    /// Seeds with which each combination is run.
     seeds: Vec<u32>,
-    /// File of published numbers, beside the plan.
+    /// File of reference accuracies, relative to the plan's folder.
     reference: Option<PathBuf>,
 }
 
@@ -44,13 +46,13 @@ struct PlanFile {
 #[derive(Debug)]
 pub(crate) struct Plan {
     axes: Axes,
-    /// Names of their folders, and their settings.
+    /// Folder name and settings of each run.
     runs: Vec<(String, Config)>,
     reference: Option<Reference>,
 }
 
 impl Plan {
-    /// Reads a plan. The flags go before its settings.
+    /// Reads a plan. The flags take precedence over its settings.
     pub(crate) fn read(path: &Path, flags: &[OsString]) -> Result<Self> {
         let name = || format!("the plan {}", path.display());
         let PlanFile {
@@ -63,7 +65,7 @@ impl Plan {
         let mut rows = row.into_iter();
         let (Some((row, Value::Array(values))), None) = (rows.next(), rows.next()) else {
             bail!(
-                "{}: [row] must have one setting with a list of values, such as noise = [0, 0.5]",
+                "{}: [row] must contain one setting with an array of values, such as noise = [0, 0.5]",
                 name()
             );
         };
@@ -73,7 +75,7 @@ impl Plan {
             .saturating_mul(seeds.len());
         ensure!(
             (1..=MAX_RUNS).contains(&count),
-            "{} has {count} runs, it must have 1 to {MAX_RUNS}",
+            "{} has {count} runs; expected 1 to {MAX_RUNS}",
             name()
         );
         let mut columns: Vec<String> = Vec::new();
@@ -83,7 +85,7 @@ impl Plan {
             }
         }
         let mut runs = Vec::new();
-        // Seed by seed, so that the table fills evenly.
+        // Seed by seed, so that every cell of the table has a run early.
         for seed in seeds {
             for value in &values {
                 for variant in &variants {
@@ -93,10 +95,10 @@ impl Plan {
                     settings.insert("seed".to_owned(), i64::from(seed).into());
                     let words = recipe::flags(path, settings, &Args::command())?;
                     let config = Args::config_of(words.into_iter().chain(flags.iter().cloned()))?;
-                    let variant = variant.values().map(plain);
+                    let variant = variant.values().map(folder_name);
                     let variant = variant.collect::<Vec<_>>().join("-");
                     runs.push((
-                        format!("{variant}-{row}-{}-seed-{seed}", plain(value)),
+                        format!("{variant}-{row}-{}-seed-{seed}", folder_name(value)),
                         config,
                     ));
                 }
@@ -118,45 +120,45 @@ impl Plan {
     }
 }
 
-/// A value as part of the name of a folder.
-fn plain(value: &Value) -> String {
+/// A value as part of a folder's name.
+fn folder_name(value: &Value) -> String {
     let text = match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let plain = |c: char| {
+    let safe = |c: char| {
         if c.is_alphanumeric() || ".-".contains(c) {
             c
         } else {
             '_'
         }
     };
-    text.chars().map(plain).collect()
+    text.chars().map(safe).collect()
 }
 
-/// Trains all runs of a plan that are not finished, each in its folder in `out`, and writes there what
-/// came out, after each run: `sweep.md`, `.csv`, `.json`, `.svg` and `.html`, and `curves.svg`.
+/// Trains all unfinished runs of a plan, each in its own folder in `out`. After each run, writes a summary of the
+/// results: `sweep.md`, `.csv`, `.json`, `.svg` and `.html`, and `curves.svg`.
 ///
-/// A run that fails does not keep the others from being run. One that another process trains is left to it, so
+/// If a run fails, the sweep continues with the next one. Runs that another process is training are skipped, so
 /// that several processes can share the runs of a plan.
 pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCode> {
-    let (mut failed, mut elsewhere) = (Vec::new(), Vec::new());
+    let (mut failed, mut busy) = (Vec::new(), Vec::new());
     for (number, (name, config)) in plan.runs.iter().enumerate() {
         let mut line = format!("\n{name} ({} of {})", number + 1, plan.runs.len());
-        match train(config, &out.join(name), Saving::default(), stop) {
+        match train(config, &out.join(name), CheckpointPolicy::default(), stop) {
             Ok(Outcome::Finished(_)) => line.clear(),
-            Ok(Outcome::WasFinished(_)) => {
-                writeln!(io::stdout(), "{name}: was finished")?;
+            Ok(Outcome::AlreadyFinished(_)) => {
+                writeln!(io::stdout(), "{name}: already finished")?;
                 continue;
             }
             Ok(Outcome::Interrupted) => {
                 summarize(plan, out)?;
-                eprintln!("interrupted; the state is saved: the same command goes on from it");
+                eprintln!("{RESUME_HINT}");
                 return Ok(ExitCode::from(INTERRUPTED));
             }
             Err(TrainError::Folder(FolderError::Busy(_))) => {
-                writeln!(io::stdout(), "{name}: another process trains it")?;
-                elsewhere.push(name);
+                writeln!(io::stdout(), "{name}: another process is training it")?;
+                busy.push(name);
                 continue;
             }
             Err(error) => {
@@ -165,7 +167,8 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
             }
         }
         if !line.is_empty() {
-            writeln!(io::stdout(), "{}", line.trim_start())?;
+            let line = wrap(line.trim_start(), TERMINAL_WIDTH, 2);
+            writeln!(io::stdout(), "{line}")?;
         }
         summarize(plan, out)?;
     }
@@ -173,30 +176,30 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
     writeln!(io::stdout(), "\n{table}")?;
     let runs = sweep.runs().iter();
     let left = runs.filter(|run| !matches!(run.state, RunState::Finished(_)));
-    match left.filter(|run| elsewhere.contains(&&run.name)).count() {
+    match left.filter(|run| busy.contains(&&run.name)).count() {
         0 => {}
         1 => writeln!(
             io::stdout(),
-            "another process still trains a run, and sums up all once it ends"
+            "Another process is still training a run; it updates the summary when it finishes."
         )?,
         runs => writeln!(
             io::stdout(),
-            "other processes still train {runs} runs: the last to end sums up all"
+            "Other processes are still training {runs} runs; the last to finish updates the summary."
         )?,
     }
     match &failed[..] {
         [] => Ok(ExitCode::SUCCESS),
         [first, ..] => bail!(
-            "{} of {} runs failed, such as {first}",
+            "{} of {} runs failed, such as {first}; see the messages above",
             failed.len(),
             plan.runs.len()
         ),
     }
 }
 
-/// Writes what has come out so far, and returns it, with its table.
+/// Writes a summary of the results so far; returns the sweep and the table for the terminal.
 fn summarize(plan: &Plan, out: &Path) -> Result<(Sweep, String)> {
-    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let runs = plan.runs.iter();
     let runs = runs
         .map(|(name, config)| (name.clone(), config.to_map()))
@@ -213,10 +216,10 @@ fn summarize(plan: &Plan, out: &Path) -> Result<(Sweep, String)> {
     ];
     for (name, text) in files {
         if let Some(text) = text {
-            write_whole(&out.join(name), text.as_bytes())?;
+            write_atomically(&out.join(name), text.as_bytes())?;
         }
     }
-    let table = summary.table();
+    let table = summary.table(TERMINAL_WIDTH);
     Ok((sweep, table))
 }
 
@@ -251,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_plans_in_recipes_can_be_read() {
+    fn plans_in_recipes_can_be_read() {
         for (name, runs) in [
             ("cifar100-noise", 12),
             ("cifar100-noise-small", 36),
@@ -264,32 +267,39 @@ mod tests {
     }
 
     #[test]
-    fn the_papers_numbers_stand_beside_those_of_its_plan() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes/cifar100-noise.toml");
-        let plan = Plan::read(Path::new(path), &["--data=DIR".into()]).unwrap();
+    fn reference_accuracies_are_shown_beside_the_runs() {
+        let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
         let folder = tempfile::tempdir().unwrap();
+        let text = fs::read_to_string(recipes.join("cifar100-noise.toml")).unwrap();
+        let with_reference = format!("reference = \"reference-example.json\"\n{text}");
+        fs::write(folder.path().join("plan.toml"), with_reference).unwrap();
+        let name = "reference-example.json";
+        fs::copy(recipes.join(name), folder.path().join(name)).unwrap();
+        let path = folder.path().join("plan.toml");
+        let plan = Plan::read(&path, &["--data=DIR".into()]).unwrap();
         let (_, table) = summarize(&plan, folder.path()).unwrap();
-        let line = |start: &str| table.lines().find(|line| line.starts_with(start));
-        let titles = line("noise ").unwrap();
-        assert!(
-            titles.ends_with("paper: ce  paper: svm, tau 1, alpha 1"),
-            "{titles}"
-        );
-        let clean = line("0 ").unwrap();
-        assert!(clean.ends_with("94.30      94.30"), "{clean}");
-        assert!(!table.contains("Not in the sweep"), "{table}");
+        for text in [
+            "made-up: ce",
+            "made-up: svm, tau 1, alpha 1",
+            "90.00",
+            "91.00",
+            "These numbers are made up.",
+        ] {
+            assert!(table.contains(text), "{text}\n{table}");
+        }
+        assert!(!table.contains("not in the sweep"), "{table}");
     }
 
     #[test]
-    fn plans_that_make_no_sense_are_refused() {
+    fn invalid_plans_are_rejected() {
         for (from, to, part) in [
             (
                 "noise = [0, 0.6]",
                 "noise = 0",
-                "[row] must have one setting",
+                "[row] must contain one setting",
             ),
             ("seeds = [0, 1]", "seeds = []", "has 0 runs"),
-            ("epochs = 20", "epoch = 20", "`epoch`, which is no setting"),
+            ("epochs = 20", "epoch = 20", "unknown setting `epoch`"),
             ("loss = \"ce\"", "loss = \"cd\"", "invalid value 'cd'"),
             ("epochs = 20", "epochs = 0", "--epochs must be at least 1"),
         ] {

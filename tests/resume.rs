@@ -1,4 +1,4 @@
-//! Runs that are killed, interrupted or have no room on the disk, and go on.
+//! Runs that are killed, interrupted or run out of disk space, and resume.
 
 mod sample;
 
@@ -16,31 +16,31 @@ use topk_testing::{Requirement, skip};
 
 const KILLS: usize = 15;
 
-/// Everything that has a state of its own, or draws.
+/// Settings with state of their own or random numbers.
 const FLAGS: [&str; 18] = [
     "--model=basic-6",
     "--loss=balanced-noised-topk",
     "--epochs=3",
     "--batch-size=16",
-    "--accumulate=2",
-    "--ema=0.9",
+    "--grad-accum-steps=2",
+    "--model-ema-decay=0.9",
     "--mix=mixup:0.2,cutmix:1",
     "--augment=crop:4,flip,rand-augment:1:5",
-    "--clip-norm=2",
-    "--schedule=cosine",
+    "--clip-grad=2",
+    "--sched=cosine",
     "--warmup-epochs=1",
     "--alpha=0.5..1",
     "--noise=0.2",
     "--val-size=100",
     "--seed=3",
     "--device=cpu",
-    "--threads=1",
-    "--save-every=1",
+    "--workers=1",
+    "--recovery-interval=1",
 ];
 
 struct Case {
     folder: TempDir,
-    /// Besides [`FLAGS`].
+    /// In addition to [`FLAGS`].
     flags: &'static [&'static str],
 }
 
@@ -85,7 +85,7 @@ impl Case {
         assert!(output.status.success(), "{output:?}");
     }
 
-    /// The names of all files but TensorBoard's, of which each start makes one.
+    /// The names of all files except TensorBoard's: each start of a run creates one.
     fn names(&self, out: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(out)).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -94,7 +94,7 @@ impl Case {
         names
     }
 
-    /// The files that must not depend on what happened.
+    /// The files that must be the same with and without interruptions.
     fn files(&self, out: &str) -> BTreeMap<String, Vec<u8>> {
         let same = [
             "log.jsonl",
@@ -112,23 +112,23 @@ impl Case {
 
 fn assert_same(case: &Case, expected: &str, found: &str) {
     for (name, bytes) in case.files(expected) {
-        assert!(case.files(found)[&name] == bytes, "{name} is not the same");
+        assert!(case.files(found)[&name] == bytes, "{name} differs");
     }
     assert_eq!(
         case.names(found),
         case.names(expected),
-        "nothing else is left behind"
+        "temporary files are left"
     );
 }
 
-/// How many of the lines of a log are there.
+/// Number of lines in a log.
 fn lines(case: &Case, out: &str) -> usize {
     let log = fs::read_to_string(case.path(out).join("log.jsonl")).unwrap_or_default();
     log.lines().count()
 }
 
 #[test]
-fn a_run_that_is_killed_at_any_moment_ends_as_if_it_had_not_been() {
+fn a_run_killed_at_any_moment_resumes_bit_for_bit() {
     let case = Case::new();
     let start = Instant::now();
     case.finish("whole");
@@ -137,9 +137,9 @@ fn a_run_that_is_killed_at_any_moment_ends_as_if_it_had_not_been() {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
         .as_nanos() as u64;
-    println!("kills follow from seed {seed}");
+    println!("seed of the kills: {seed}");
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    let (mut kills, mut amid, mut runs) = (0, 0, 0);
+    let (mut kills, mut midway, mut runs) = (0, 0, 0);
     while kills < KILLS {
         let out = format!("killed{runs}");
         let mut child = case.start(&out);
@@ -148,7 +148,7 @@ fn a_run_that_is_killed_at_any_moment_ends_as_if_it_had_not_been() {
             child.kill().unwrap();
             kills += 1;
             let saved = case.path(&out).join("state.safetensors").exists();
-            amid += usize::from(saved && lines(&case, &out) < 5);
+            midway += usize::from(saved && lines(&case, &out) < 5);
         }
         child.wait().unwrap();
         // All epochs, and the end.
@@ -161,15 +161,18 @@ fn a_run_that_is_killed_at_any_moment_ends_as_if_it_had_not_been() {
     let out = format!("killed{runs}");
     case.finish(&out);
     assert_same(&case, "whole", &out);
-    println!("{amid} of {kills} kills were amid one of {} runs", runs + 1);
+    println!(
+        "{midway} of {kills} kills were midway through one of {} runs",
+        runs + 1
+    );
     assert!(
-        amid > 0,
-        "runs of {time:?} were killed {KILLS} times, never amid"
+        midway > 0,
+        "runs of {time:?} were killed {KILLS} times, never midway"
     );
 }
 
 #[test]
-fn an_interrupted_run_says_so_and_goes_on() {
+fn an_interrupted_run_saves_its_state_and_resumes() {
     let other: &[&str] = &["--amp", "--channels-last", "--on-nan=skip"];
     for (signal, flags) in [(libc::SIGINT, &[][..]), (libc::SIGTERM, other)] {
         let case = Case::with(flags);
@@ -185,7 +188,7 @@ fn an_interrupted_run_says_so_and_goes_on() {
         let printed = String::from_utf8(stderr).unwrap();
         assert_eq!(status.code(), Some(130), "{printed}");
         assert!(
-            printed.contains("the same command goes on from it"),
+            printed.contains("Run the same command to resume"),
             "{printed}"
         );
         assert!(lines(&case, out) < 5);
@@ -195,8 +198,8 @@ fn an_interrupted_run_says_so_and_goes_on() {
 }
 
 #[test]
-fn on_a_full_disk_nothing_is_lost() {
-    // In a mount namespace of its own, anyone may have a disk.
+fn a_full_disk_loses_nothing() {
+    // In its own mount namespace, any user can mount a file system.
     let unshare = ["-rm", "sh", "-c"];
     let can = Command::new("unshare")
         .args(unshare)
@@ -210,7 +213,7 @@ fn on_a_full_disk_nothing_is_lost() {
     }
     let case = Case::new();
     case.finish("whole");
-    // It cannot hold a new state beside the old one and the best weights.
+    // Too small for a new state beside the old one and the best weights.
     let state = case
         .path("whole/state.safetensors")
         .metadata()
@@ -241,7 +244,7 @@ fn on_a_full_disk_nothing_is_lost() {
 }
 
 #[test]
-fn where_files_may_not_grow_nothing_is_lost() {
+fn a_file_size_limit_loses_nothing() {
     let case = Case::new();
     case.finish("whole");
     let state = case
@@ -249,7 +252,7 @@ fn where_files_may_not_grow_nothing_is_lost() {
         .metadata()
         .unwrap()
         .len();
-    // Files may grow to a little less than the state needs.
+    // A limit slightly below the size of the state.
     let blocks = state / 512 - 1;
     let program = case.command("full");
     let mut limited = Command::new("sh");

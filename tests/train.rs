@@ -1,4 +1,4 @@
-//! The `topk-train` command on a part of the CIFAR-100 sample, and its models in the evaluator.
+//! The `topk-train` command on a part of the CIFAR-100 sample, and the evaluation of its models.
 
 mod sample;
 
@@ -23,7 +23,7 @@ use topk_preprocessing::Normalization;
 const K: usize = 5;
 const EPOCHS: usize = 10;
 
-/// A folder with a part of the sample, and runs that trained on it.
+/// A folder with a part of the sample, and runs trained on it.
 struct Case {
     folder: TempDir,
 }
@@ -41,7 +41,7 @@ impl Case {
         self.folder.path().join(name)
     }
 
-    /// Runs from another folder and without any environment.
+    /// Runs the command in another folder and with an empty environment.
     fn run(&self, out: &str, flags: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_topk-train"))
             .env_clear()
@@ -52,7 +52,7 @@ impl Case {
                 "--batch-size=32",
                 "--device=cpu",
             ])
-            .args(["--noise=0.2", "--val-size=200", "--seed=3", "--threads=1"])
+            .args(["--noise=0.2", "--val-size=200", "--seed=3", "--workers=1"])
             .arg("--data")
             .arg(self.folder.path())
             .arg("--out")
@@ -67,7 +67,7 @@ impl Case {
         assert!(output.status.success(), "{output:?}");
         assert!(
             output.stderr.is_empty(),
-            "no bar where there is no terminal: {output:?}"
+            "no progress bar without a terminal: {output:?}"
         );
         let printed = String::from_utf8(output.stdout).unwrap();
         for epoch in 1..=EPOCHS {
@@ -84,7 +84,7 @@ impl Case {
             .collect()
     }
 
-    /// The one line that a run ends with that cannot start.
+    /// The error message, one line, of a run that cannot start.
     fn error(&self, out: &str, flags: &[&str]) -> String {
         let output = self.run(out, flags);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -116,7 +116,7 @@ impl TestImages {
         let table = NormalizationTable::new(&Normalization::CIFAR100);
         let image = |index| {
             let Image::Pixels { pixels, .. } = set.read(index).unwrap() else {
-                panic!("CIFAR has pixels");
+                panic!("CIFAR images are pixels");
             };
             let mut values = vec![0.0; pixels.len()];
             table.normalize(&pixels, &mut values);
@@ -149,7 +149,7 @@ fn ranks_by_onnx_runtime(runtime: &Runtime, onnx: &Path, folder: &Path) -> Vec<u
     let labels = labels_of(&set);
     let model = Model::open(runtime, onnx, Execution::default()).unwrap();
     let plan = Plan {
-        // Another batch size than libtorch's: it must not matter.
+        // A different batch size than libtorch's must not matter.
         batch_size: 70,
         ..Plan::new(&set).unwrap()
     };
@@ -163,8 +163,8 @@ fn ranks_by_onnx_runtime(runtime: &Runtime, onnx: &Path, folder: &Path) -> Vec<u
     outcomes.map(|outcome| outcome.rank as usize).collect()
 }
 
-/// Fails unless the ranks are the same, but for images where the label's score is equal to another
-/// one to within the rounding of `f32`: either order is right then, and neither can be relied on.
+/// Fails unless the ranks are the same, except for images where the label's score equals another one up to the
+/// rounding of `f32`: then either order is correct.
 fn assert_same_ranks(model: &mut Model, test: &TestImages, torch: &[usize], onnx: &[usize]) {
     let count = test.images.len();
     assert_eq!([torch.len(), onnx.len()], [count; 2]);
@@ -187,7 +187,7 @@ fn assert_same_ranks(model: &mut Model, test: &TestImages, torch: &[usize], onnx
 }
 
 #[test]
-fn the_evaluator_agrees_with_the_trainer_image_for_image() {
+fn evaluator_and_libtorch_agree_on_each_image() {
     let case = Case::new();
     let test = TestImages::read(case.folder.path());
     let runtime = Runtime::load().unwrap();
@@ -203,7 +203,7 @@ fn the_evaluator_agrees_with_the_trainer_image_for_image() {
             ["best1", "bestk"]
         );
         for best in best {
-            // The checkpoint is from the first of the epochs with the best validation accuracy.
+            // The checkpoint is from the first epoch with the best validation accuracy.
             let key = if best["name"] == "best1" {
                 "top1_correct"
             } else {
@@ -226,7 +226,7 @@ fn the_evaluator_agrees_with_the_trainer_image_for_image() {
             assert_eq!(counted, Accuracy::of(&onnx, K));
             assert!(
                 counted.topk() > 0.29,
-                "guessing gives 0.25, found {}",
+                "chance level is 0.25, found {}",
                 counted.topk()
             );
 
@@ -248,7 +248,7 @@ fn the_evaluator_agrees_with_the_trainer_image_for_image() {
 }
 
 #[test]
-fn scores_of_trained_weights_agree_on_random_inputs() {
+fn exported_scores_equal_those_of_libtorch() {
     let case = Case::new();
     case.train("run", &[]);
     let out = case.path("run");
@@ -269,7 +269,7 @@ fn scores_of_trained_weights_agree_on_random_inputs() {
 }
 
 #[test]
-fn a_run_repeats_to_the_bit() {
+fn a_run_is_reproducible_bit_for_bit() {
     let case = Case::new();
     case.train("a", &[]);
     case.train("b", &[]);
@@ -290,7 +290,7 @@ fn a_run_repeats_to_the_bit() {
 }
 
 #[test]
-fn a_finished_run_is_not_run_again_nor_overwritten() {
+fn a_finished_run_is_neither_repeated_nor_overwritten() {
     let case = Case::new();
     case.train("run", &[]);
     let files = || {
@@ -310,21 +310,21 @@ fn a_finished_run_is_not_run_again_nor_overwritten() {
     assert!(output.status.success(), "{output:?}");
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(
-        printed.contains("run holds this run, finished:"),
+        printed.contains("run already contains this run (finished):"),
         "{printed}"
     );
     assert!(printed.contains("bestk (epoch "), "{printed}");
     assert!(files() == before);
-    let error = case.error("run", &["--lr=0.2", "--clip-norm=1"]);
+    let error = case.error("run", &["--lr=0.2", "--clip-grad=1"]);
     assert!(
-        error.contains("--clip-norm was not given, is 1.0; --lr was 0.1, is 0.2"),
+        error.contains("--clip-grad was not set, now 1.0; --lr was 0.1, now 0.2"),
         "{error}"
     );
     assert!(files() == before);
 }
 
 #[test]
-fn settings_that_do_not_fit_are_named_and_leave_nothing() {
+fn unusable_settings_are_rejected_before_the_folder_is_created() {
     let case = Case::new();
     let missing = case.path("nowhere");
     let cases: [(&[&str], &str); 10] = [
@@ -346,16 +346,13 @@ fn settings_that_do_not_fit_are_named_and_leave_nothing() {
             "tau (temperature) must be a finite number above 0, got 0",
         ),
         (&["--noise=1.5"], "--noise must be from 0 to 1, got 1.5"),
-        (
-            &["--val-size=700"],
-            "no images are left for training of the 700 of",
-        ),
+        (&["--val-size=700"], "none of the 700 images of"),
         (&["--val-size=0"], "--val-size must be at least 1, got 0"),
         (
             &["--batch-size=0"],
             "--batch-size must be at least 1, got 0",
         ),
-        (&["--device=cuda:99"], "cuda:99 was asked for, but libtorch"),
+        (&["--device=cuda:99"], "cuda:99 was"),
     ];
     for (flags, message) in cases {
         let error = case.error("run", flags);
@@ -365,10 +362,10 @@ fn settings_that_do_not_fit_are_named_and_leave_nothing() {
 }
 
 #[test]
-fn a_training_that_diverges_is_stopped_with_advice() {
+fn a_diverging_run_stops_with_advice() {
     let case = Case::new();
     let error = case.error("run", &["--lr=1e30"]);
-    let start = "the training has diverged in epoch 1, batch ";
+    let start = "training diverged in epoch 1, batch ";
     assert!(error.starts_with(start), "{error}");
     assert!(
         error.contains("at learning rate 1000000000000000000"),
@@ -376,15 +373,15 @@ fn a_training_that_diverges_is_stopped_with_advice() {
     );
     assert!(error.contains("finite"), "{error}");
     assert!(
-        error.ends_with("leave such steps out with --on-nan skip"),
+        error.ends_with("skip such steps with --on-nan skip"),
         "{error}"
     );
 }
 
 #[test]
-fn steps_that_are_not_finite_can_be_left_out() {
+fn steps_that_are_not_finite_can_be_skipped() {
     let case = Case::new();
-    // Weights that overflow at once: no step can be made, and nothing moves.
+    // The first step makes the weights overflow.
     let skipping = ["--lr=1e30", "--on-nan=skip", "--epochs=2", "--augment=none"];
     let output = case.run("skip", &skipping);
     let printed = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -394,7 +391,7 @@ fn steps_that_are_not_finite_can_be_left_out() {
         .skip(1)
         .map(|l| serde_json::from_str(l).unwrap())
         .collect();
-    // The first step goes far off, and what follows is left out, until validation finds NaN.
+    // Later steps are skipped, unless validation finds NaN scores before.
     match epochs.first() {
         Some(epoch) => assert!(epoch["skipped_steps"].as_u64().unwrap() > 0, "{epoch}"),
         None => assert!(
@@ -404,12 +401,12 @@ fn steps_that_are_not_finite_can_be_left_out() {
     }
 }
 
-/// Images of three classes, whose colours tell them apart, in folders of this folder.
-fn write_images(folder: &Path, of_each: u32) {
+/// Writes class folders of three classes that differ in colour.
+fn write_images(folder: &Path, per_class: u32) {
     for class in 0..3u8 {
         let folder = folder.join(["blue", "green", "red"][usize::from(class)]);
         fs::create_dir_all(&folder).unwrap();
-        for i in 0..of_each {
+        for i in 0..per_class {
             let image = image::RgbImage::from_fn(40 + i % 7, 30 + i % 5, |x, y| {
                 let noise = ((x * 31 + y * 17 + i * 7) % 97) as u8;
                 let mut pixel = [noise; 3];
@@ -422,7 +419,7 @@ fn write_images(folder: &Path, of_each: u32) {
 }
 
 #[test]
-fn class_folders_are_trained_on_judged_and_complained_about() {
+fn class_folders_are_trained_on_and_tested() {
     let case = Case::new();
     let data = case.path("colours");
     write_images(&data.join("train"), 20);
@@ -431,14 +428,14 @@ fn class_folders_are_trained_on_judged_and_complained_about() {
         "--data",
         data.to_str().unwrap(),
         "--model=basic-4",
-        "--image-size=32",
+        "--input-size=32",
         "--loss=ce",
         "--topk=1",
         "--noise=0",
         "--val-size=12",
         "--batch-size=8",
         "--lr=0.02",
-        "--ten-crops",
+        "--test-crops=ten",
         "--val-resize=36",
         "--test-resize=40",
     ];
@@ -454,7 +451,7 @@ fn class_folders_are_trained_on_judged_and_complained_about() {
     assert_eq!(best.images, 15);
     assert!(
         best.top1() > 0.8,
-        "the colours are easily told apart, found {}",
+        "the colours are easy to distinguish, found {}",
         best.top1()
     );
     let runtime = Runtime::load().unwrap();
@@ -466,30 +463,27 @@ fn class_folders_are_trained_on_judged_and_complained_about() {
         &["blue", "green", "red"]
     );
 
-    // The same images elsewhere, for validation.
+    // Validation images in a folder of their own.
     let val = data.join("val");
-    let elsewhere = ["--val-data", val.to_str().unwrap(), "--epochs=1"];
+    let val_data = ["--val-data", val.to_str().unwrap(), "--epochs=1"];
     let without_size: Vec<&str> = flags
         .into_iter()
         .filter(|flag| *flag != "--val-size=12")
         .collect();
     let output = Command::new(env!("CARGO_BIN_EXE_topk-train"))
         .args(without_size)
-        .args(elsewhere)
+        .args(val_data)
         .args(["--device=cpu", "--out"])
-        .arg(case.path("elsewhere"))
+        .arg(case.path("val-data"))
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(case.log("elsewhere")[0]["val_images"], 15);
+    assert_eq!(case.log("val-data")[0]["val_images"], 15);
 
     fs::write(data.join("train/red/000.bmp"), "BM, and nothing more").unwrap();
     let error = case.error("bad", &flags);
-    assert!(error.contains("the image red/000.bmp of "), "{error}");
-    assert!(
-        error.contains("--on-bad-image skip would leave it out"),
-        "{error}"
-    );
+    assert!(error.contains("image red/000.bmp of "), "{error}");
+    assert!(error.contains("--on-bad-image skip"), "{error}");
     let output = case.run("skip", &[&flags[..], &["--on-bad-image=skip"]].concat());
     assert!(output.status.success(), "{output:?}");
     let epochs = &case.log("skip")[1..=EPOCHS];
@@ -498,7 +492,7 @@ fn class_folders_are_trained_on_judged_and_complained_about() {
         .iter()
         .map(|epoch| skipped(epoch).unwrap_or(0))
         .collect();
-    // It is among those to train on, or for validation.
+    // The image is one of the training images or of the validation images.
     let validated = epochs[0]["val"]["images"].as_u64().unwrap();
     assert!(
         counts == [1; EPOCHS] || counts == [0; EPOCHS] && validated == 11,
@@ -507,12 +501,12 @@ fn class_folders_are_trained_on_judged_and_complained_about() {
 }
 
 #[test]
-fn a_sweep_sums_up_its_runs_and_does_not_repeat_them() {
+fn a_sweep_summarises_its_runs_and_does_not_repeat_them() {
     let case = Case::new();
     let plan = case.path("plan.toml");
     let text = format!(
         "seeds = [0, 1]\n[settings]\ndata = {:?}\nmodel = \"basic-4\"\nepochs = 9\nval-size = 100\n\
-         device = \"cpu\"\nthreads = 1\n[row]\nnoise = [0, 0.5]\n\
+         device = \"cpu\"\nworkers = 1\n[row]\nnoise = [0, 0.5]\n\
          [[variant]]\nloss = \"ce\"\n[[variant]]\nloss = \"svm\"\n",
         case.folder.path().to_str().unwrap()
     );
@@ -528,7 +522,7 @@ fn a_sweep_sums_up_its_runs_and_does_not_repeat_them() {
             .args(flags);
         command.output().unwrap()
     };
-    // What another process trains is left to it.
+    // A run that another process is training is skipped.
     let busy = out.join("ce-noise-0-seed-0");
     fs::create_dir_all(&busy).unwrap();
     let other = File::create(busy.join("log.jsonl")).unwrap();
@@ -537,18 +531,22 @@ fn a_sweep_sums_up_its_runs_and_does_not_repeat_them() {
     assert!(output.status.success(), "{output:?}");
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(
-        printed.contains("ce-noise-0-seed-0: another process trains it"),
+        printed.contains("ce-noise-0-seed-0: another process is training it"),
         "{printed}"
     );
     assert!(
-        printed.contains("another process still trains a run"),
+        printed.contains("Another process is still training a run"),
         "{printed}"
     );
     drop(other);
     let output = sweep(&["--epochs", "1"]);
     assert!(output.status.success(), "{output:?}");
     let printed = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(printed.matches(": was finished").count(), 7, "{printed}");
+    assert_eq!(
+        printed.matches(": already finished").count(),
+        7,
+        "{printed}"
+    );
     let runs = fs::read_dir(&out)
         .unwrap()
         .filter(|entry| entry.as_ref().unwrap().path().is_dir());
@@ -558,10 +556,14 @@ fn a_sweep_sums_up_its_runs_and_does_not_repeat_them() {
     let before = log("svm-noise-0.5-seed-1");
     let output = sweep(&["--epochs", "1"]);
     let printed = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(printed.matches(": was finished").count(), 8, "{printed}");
+    assert_eq!(
+        printed.matches(": already finished").count(),
+        8,
+        "{printed}"
+    );
     assert_eq!(fs::read_to_string(out.join("sweep.csv")).unwrap(), csv);
     assert!(log("svm-noise-0.5-seed-1") == before);
-    // Runs of other settings are refused one by one.
+    // Runs with other settings are rejected one by one.
     let output = sweep(&["--epochs", "2"]);
     assert!(!output.status.success());
     let error = String::from_utf8(output.stderr).unwrap();
@@ -572,44 +574,44 @@ fn a_sweep_sums_up_its_runs_and_does_not_repeat_them() {
 }
 
 #[test]
-fn weights_to_start_from_are_taken_over() {
+fn training_starts_from_the_weights_of_a_checkpoint() {
     let case = Case::new();
     case.train("first", &[]);
     let weights = case.path("first").join("bestk.safetensors");
     let weights = weights.to_str().unwrap();
-    // Its one epoch moves nothing.
+    // One epoch with a learning rate of 0 changes nothing.
     let still = [
         "--epochs=1",
         "--lr=0",
         "--augment=none",
-        "--weights",
+        "--checkpoint",
         weights,
     ];
     assert!(case.run("again", &still).status.success());
-    let new_head = [&still[..], &["--head=new"]].concat();
-    assert!(case.run("new", &new_head).status.success());
+    let new_classifier = [&still[..], &["--classifier=new"]].concat();
+    assert!(case.run("new", &new_classifier).status.success());
     let checkpoint = |out: &str| {
         let path = case.path(out).join("bestk.safetensors");
         Checkpoint::load(&path).unwrap()
     };
     let [first, again, new] = ["first", "again", "new"].map(checkpoint);
     for (name, tensor) in first.weights() {
-        // Batch norm's statistics move without a learning rate, too.
+        // Batch norm statistics change even with a learning rate of 0.
         if !name.contains("running_") {
             assert!(&again.weights()[name] == tensor, "{name}");
-            let in_head = name.starts_with("fc.");
-            assert!((&new.weights()[name] == tensor) != in_head, "{name}");
+            let in_classifier = name.starts_with("fc.");
+            assert!((&new.weights()[name] == tensor) != in_classifier, "{name}");
         }
     }
 
-    let error = case.run("other", &["--weights", weights, "--model=basic-8"]);
+    let error = case.run("other", &["--checkpoint", weights, "--model=basic-8"]);
     let error = String::from_utf8(error.stderr).unwrap();
     assert!(
         error.contains("bestk.safetensors: the weights are not those of basic-8:\n"),
         "{error}"
     );
     assert!(
-        error.ends_with("--head new starts with a new last layer\n"),
+        error.ends_with("Use --classifier new to start with a new last layer\n"),
         "{error}"
     );
     assert!(!case.path("other").exists());

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Makes `cifar100-sample` from the binary version of CIFAR-100.
+"""Creates `cifar100-sample` from the binary version of CIFAR-100.
 
     make_cifar100_sample.py cifar-100-binary.tar.gz cifar100-sample
 
-Takes the first 20 fine classes, 172 training and 100 test records of each (the whole official test
-set of these classes), in the official layout. Which records and in which order depends on the SHA-256
-of their pixels alone, not on the order in the archive, so every copy of the data gives the same sample.
+Takes 172 training and 100 test records of each of the first 20 fine classes (all official test images of
+these classes) and writes them in the official layout. Selection and order depend only on the SHA-256 of the
+pixels, not on the order in the archive, so every copy of the data gives the same sample.
 """
 
 import collections

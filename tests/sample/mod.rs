@@ -5,7 +5,7 @@ use std::path::Path;
 
 const RECORD: usize = 2 + 3 * 32 * 32;
 
-/// Writes so many of the training and of the test images into a folder.
+/// Writes the first `train` training images and `test` test images to a folder.
 pub fn write(folder: &Path, train: usize, test: usize) {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cifar100-sample");
     let names = "fine_label_names.txt";

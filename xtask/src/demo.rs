@@ -33,7 +33,7 @@ const SETTINGS: [&str; 14] = [
     "--weight-decay=1e-4",
     "--seed=0",
     "--device=cpu",
-    "--test-batch-size=256",
+    "--validation-batch-size=256",
 ];
 
 pub(crate) fn run() -> Result<()> {

@@ -1,4 +1,4 @@
-//! The cache as libtorch's allocator.
+//! Installs the cache as libtorch's CPU allocator.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -6,42 +6,42 @@ use std::sync::{LazyLock, Mutex, MutexGuard, Once, PoisonError};
 
 use crate::cache::Cache;
 
-/// Tensors of so many bytes and more get their memory from the cache. Others the C library keeps well by itself.
-const SMALLEST: usize = 64 << 10;
+/// Allocations of at least this many bytes come from the cache; malloc caches smaller ones well enough.
+const MIN_BYTES: usize = 64 << 10;
 
 static CACHE: LazyLock<Mutex<Cache>> = LazyLock::new(Mutex::default);
 
 unsafe extern "C" {
     fn topk_set_allocator(
-        take: extern "C" fn(usize) -> *mut c_void,
-        put_back: extern "C" fn(*mut c_void) -> bool,
+        allocate: extern "C" fn(usize) -> *mut c_void,
+        free: extern "C" fn(*mut c_void) -> bool,
     );
 }
 
 pub(crate) fn set() {
     static SET: Once = Once::new();
-    // SAFETY: called once; the functions do what C++ expects of them, and are there as long as the process.
-    SET.call_once(|| unsafe { topk_set_allocator(take, put_back) });
+    // SAFETY: called once; the functions have the contract that libtorch.cpp states, and live as long as the process.
+    SET.call_once(|| unsafe { topk_set_allocator(allocate, free) });
 }
 
-pub(crate) fn empty() {
-    cache().empty();
+pub(crate) fn trim() {
+    cache().trim();
 }
 
 fn cache() -> MutexGuard<'static, Cache> {
     CACHE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Null for what libtorch's own allocator is to see to: because it is little, or because there is no more.
-extern "C" fn take(len: usize) -> *mut c_void {
-    if len < SMALLEST {
+/// Returns null if libtorch's default allocator should handle the request: it is small, or memory is exhausted.
+extern "C" fn allocate(len: usize) -> *mut c_void {
+    if len < MIN_BYTES {
         return ptr::null_mut();
     }
-    let address = cache().take(len);
+    let address = cache().allocate(len);
     address.map_or(ptr::null_mut(), ptr::with_exposed_provenance_mut)
 }
 
-/// Whether it came from [`take`].
-extern "C" fn put_back(memory: *mut c_void) -> bool {
-    cache().put_back(memory.addr())
+/// Returns whether the memory came from [`allocate`].
+extern "C" fn free(memory: *mut c_void) -> bool {
+    cache().free(memory.addr())
 }

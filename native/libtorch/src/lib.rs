@@ -1,6 +1,12 @@
-//! What training needs of libtorch and `tch` does not have: SGD in one pass over the parameters, with a
-//! state that can be saved; autocast to bfloat16 on the CPU too; channels last; a caching allocator
-//! for the CPU.
+//! The parts of libtorch that training needs and `tch` does not expose.
+//!
+//! | item | what it does |
+//! | --- | --- |
+//! | [`Sgd`] | fused SGD whose momentum buffers can be saved and restored |
+//! | [`autocast`] | mixed precision in bfloat16, on the CPU and on CUDA |
+//! | [`channels_last`] | the channels-last memory format |
+//! | [`lerp_all`], [`copy_all`] | interpolation and copies of many tensors at once |
+//! | [`use_caching_allocator`], [`empty_cache`] | a caching allocator for tensors on the CPU |
 
 #[cfg(target_os = "linux")]
 mod allocator;
@@ -17,4 +23,4 @@ pub use memory::{empty_cache, use_caching_allocator};
 pub use memory_format::channels_last;
 pub use precision::autocast;
 pub use sgd::{Sgd, SgdOptions};
-pub use tensors::{copy_all, move_towards};
+pub use tensors::{copy_all, lerp_all};

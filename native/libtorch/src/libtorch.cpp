@@ -1,4 +1,5 @@
-// What libtorch offers to C++ only. The Rust side, with the safety contracts, is lib.rs and its modules.
+// C shims around parts of libtorch that only C++ can use. The Rust declarations, with their safety contracts, are in
+// the modules of lib.rs.
 
 #include <cstring>
 #include <exception>
@@ -40,14 +41,14 @@ template <typename F> char *caught(F run) {
   }
 }
 
-// Asks allocator.rs first, and then libtorch's own allocator, which also says when there is no memory.
+// Asks allocator.rs first, then libtorch's default allocator, which also reports exhausted memory.
 class Allocator final : public c10::Allocator {
 public:
-  static void *(*take)(size_t);
-  static bool (*put_back)(void *);
+  static void *(*cached_allocate)(size_t);
+  static bool (*cached_free)(void *);
 
   c10::DataPtr allocate(size_t size) override {
-    void *memory = take(size);
+    void *memory = cached_allocate(size);
     if (memory == nullptr) {
       memory = c10::GetDefaultCPUAllocator()->raw_allocate(size);
     }
@@ -62,29 +63,30 @@ public:
 
 private:
   static void release(void *memory) {
-    if (!put_back(memory)) {
+    if (!cached_free(memory)) {
       c10::GetDefaultCPUAllocator()->raw_deallocate(memory);
     }
   }
 };
 
-void *(*Allocator::take)(size_t);
-bool (*Allocator::put_back)(void *);
+void *(*Allocator::cached_allocate)(size_t);
+bool (*Allocator::cached_free)(void *);
 
 } // namespace
 
 extern "C" {
 
-// The functions are called by any thread, for the rest of the process.
-void topk_set_allocator(void *(*take)(size_t), bool (*put_back)(void *)) {
+// `allocate` returns null to leave a request to the default allocator; `free` returns whether the memory came from
+// `allocate`. Any thread may call them, for the rest of the process.
+void topk_set_allocator(void *(*allocate)(size_t), bool (*free)(void *)) {
   static Allocator allocator;
-  Allocator::take = take;
-  Allocator::put_back = put_back;
+  Allocator::cached_allocate = allocate;
+  Allocator::cached_free = free;
   c10::SetCPUAllocator(&allocator);
 }
 
-// Parameters without a gradient stay as they are. Where `skip` is 1, all do.
-char *topk_sgd_step(at::Tensor *const *parameters, at::Tensor *const *momenta, size_t count,
+// Parameters without a gradient do not change. If `skip` is 1, none does.
+char *topk_sgd_step(at::Tensor *const *parameters, at::Tensor *const *momentum_buffers, size_t count,
                     double lr, double momentum, double weight_decay, bool nesterov,
                     const at::Tensor *skip) {
   return caught([=] {
@@ -94,11 +96,11 @@ char *topk_sgd_step(at::Tensor *const *parameters, at::Tensor *const *momenta, s
       const at::Tensor &grad = parameters[i]->grad();
       if (grad.defined()) {
         values.push_back(*parameters[i]);
-        // The kernel wants the same layout of all three.
+        // The kernel needs the same memory layout for all three.
         grads.push_back(grad.strides() == parameters[i]->strides()
                             ? grad
                             : at::empty_like(*parameters[i]).copy_(grad));
-        buffers.push_back(*momenta[i]);
+        buffers.push_back(*momentum_buffers[i]);
       }
     }
     if (!values.empty()) {
@@ -108,7 +110,7 @@ char *topk_sgd_step(at::Tensor *const *parameters, at::Tensor *const *momenta, s
   });
 }
 
-char *topk_clear_gradients(at::Tensor *const *parameters, size_t count) {
+char *topk_zero_grad(at::Tensor *const *parameters, size_t count) {
   return caught([=] {
     for (size_t i = 0; i < count; i++) {
       parameters[i]->mutable_grad() = at::Tensor();
@@ -128,7 +130,7 @@ char *topk_gradient_norm(at::Tensor *const *parameters, size_t count, at::Tensor
   });
 }
 
-// Multiplies all gradients with a scalar tensor.
+// Multiplies all gradients by a scalar tensor.
 char *topk_scale_gradients(at::Tensor *const *parameters, size_t count, const at::Tensor *factor) {
   return caught([=] {
     at::NoGradGuard no_grad;
@@ -140,7 +142,7 @@ char *topk_scale_gradients(at::Tensor *const *parameters, size_t count, const at
 }
 
 // averages += weight * (values - averages)
-char *topk_move_towards(at::Tensor *const *averages, at::Tensor *const *values, size_t count,
+char *topk_lerp_all(at::Tensor *const *averages, at::Tensor *const *values, size_t count,
                         double weight) {
   return caught([=] {
     at::NoGradGuard no_grad;
@@ -161,7 +163,7 @@ char *topk_channels_last(const at::Tensor *tensor, at::Tensor **result) {
   });
 }
 
-// Starts bfloat16 autocast on this kind of device for this thread; returns whether it was on.
+// Starts bfloat16 autocast on this kind of device for this thread; returns whether autocast was on before.
 bool topk_start_autocast(bool cuda) {
   const at::DeviceType device = cuda ? at::kCUDA : at::kCPU;
   const bool before = at::autocast::is_autocast_enabled(device);
@@ -171,7 +173,7 @@ bool topk_start_autocast(bool cuda) {
   return before;
 }
 
-// Ends it, and forgets the rounded weights.
+// Ends autocast, and clears its cache of rounded weights.
 void topk_end_autocast(bool cuda, bool before) {
   if (at::autocast::decrement_nesting() == 0) {
     at::autocast::clear_cache();

@@ -1,21 +1,21 @@
-/// Keeps the memory of tensors on the CPU when they are freed, for those that come next, for the rest of the
-/// process. On Linux; elsewhere it does nothing.
+/// Installs a caching allocator for tensors on the CPU, for the rest of the process. Linux only; on other systems this
+/// does nothing.
 ///
-/// libtorch gives it back to the C library, and that gives large pieces back to the system, which clears every page of
-/// them for the next tensor: a good part of a training step. The cache holds at most about an eighth more than the
-/// tensors ever did at one time, in huge pages where the system has them, and [`empty_cache`] gives back what is free.
+/// Without it, libtorch frees large tensors to the C library, which unmaps them, and the kernel clears every page again
+/// for the next tensor: a considerable part of a training step. The cache holds at most about an eighth more than the
+/// peak use by tensors, in huge pages if the system has them. [`empty_cache`] returns its free blocks.
 pub fn use_caching_allocator() {
     #[cfg(target_os = "linux")]
     crate::allocator::set();
 }
 
-/// Gives the system back what is free of the memory that tensors had: what [`use_caching_allocator`] keeps, and what
-/// the C library does.
+/// Returns unused tensor memory to the system: the free blocks of the cache of [`use_caching_allocator`], and those of
+/// the C library.
 pub fn empty_cache() {
     #[cfg(target_os = "linux")]
-    crate::allocator::empty();
+    crate::allocator::trim();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it touches nothing that is in use, and may be called at any time.
+    // SAFETY: `malloc_trim` may be called at any time and touches only free memory.
     unsafe {
         libc::malloc_trim(0);
     }

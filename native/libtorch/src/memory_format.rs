@@ -10,14 +10,14 @@ unsafe extern "C" {
     fn topk_channels_last(tensor: *const C_tensor, result: *mut *mut C_tensor) -> *mut c_char;
 }
 
-/// The tensor `[N, C, H, W]` with the channels of a pixel side by side in memory, which convolutions in
-/// 16 bits are fastest with. It stands for the same numbers, at the same indices.
+/// The tensor `[N, C, H, W]` in the channels-last (NHWC) memory format, the fastest for 16-bit convolutions. Values and
+/// indexing do not change.
 ///
 /// # Errors
-/// If it does not have four dimensions, or there is no memory.
+/// If the tensor does not have four dimensions, or memory is exhausted.
 pub fn channels_last(tensor: &Tensor) -> Result<Tensor, TchError> {
     let mut result = ptr::null_mut();
-    // SAFETY: the tensor is alive during the call, which catches exceptions and makes a new one.
+    // SAFETY: the tensor is live during the call, which catches exceptions and allocates a new tensor.
     unsafe {
         let error = topk_channels_last(tensor.as_ptr(), &mut result);
         made(error, result)

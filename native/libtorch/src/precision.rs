@@ -5,11 +5,10 @@ unsafe extern "C" {
     safe fn topk_end_autocast(cuda: bool, before: bool);
 }
 
-/// Runs `operations` with libtorch's autocast to bfloat16 on this thread: convolutions and products of
-/// matrices on the device take their inputs rounded, sums and losses stay in `f32`, and weights stay as
-/// they are.
+/// Runs `operations` with libtorch's autocast to bfloat16 on this thread: convolutions and matrix products on the
+/// device run in bfloat16, reductions and losses stay in `f32`, and parameters keep their type.
 pub fn autocast<T>(device: Device, operations: impl FnOnce() -> T) -> T {
-    /// Ends it, also when `operations` panics.
+    /// Ends autocast, also when `operations` panics.
     struct Guard {
         cuda: bool,
         before: bool,

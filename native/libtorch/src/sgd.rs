@@ -9,7 +9,7 @@ use crate::call::{made, outcome, pointers};
 unsafe extern "C" {
     fn topk_sgd_step(
         parameters: *const *const C_tensor,
-        momenta: *const *const C_tensor,
+        momentum_buffers: *const *const C_tensor,
         count: usize,
         lr: f64,
         momentum: f64,
@@ -18,7 +18,7 @@ unsafe extern "C" {
         skip: *const C_tensor,
     ) -> *mut c_char;
 
-    fn topk_clear_gradients(parameters: *const *const C_tensor, count: usize) -> *mut c_char;
+    fn topk_zero_grad(parameters: *const *const C_tensor, count: usize) -> *mut c_char;
 
     fn topk_gradient_norm(
         parameters: *const *const C_tensor,
@@ -33,82 +33,82 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
-/// What stochastic gradient descent does besides following the gradient.
+/// Hyperparameters of SGD other than the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdOptions {
-    /// What remains of the velocity at each step.
+    /// Momentum factor: the fraction of the momentum buffer kept per step.
     pub momentum: f64,
-    /// Added to the gradient, times the parameter.
+    /// Weight decay: this factor times the parameter is added to the gradient.
     pub weight_decay: f64,
-    /// Whether a step looks ahead along the velocity.
+    /// Whether to use Nesterov momentum.
     pub nesterov: bool,
 }
 
-/// `torch.optim.SGD`, in one pass over parameters, gradients and velocities for each step.
+/// `torch.optim.SGD` with the fused kernel: one pass over parameters, gradients and momentum buffers per step.
 ///
-/// The velocities are all the state there is: [`velocities`](Self::velocities) are to be saved with the
-/// parameters, and copied back.
+/// The [momentum buffers](Self::momentum_buffers) are the whole state: save them with the parameters, and copy them
+/// back to resume.
 #[derive(Debug)]
 pub struct Sgd {
     parameters: Vec<Tensor>,
-    velocities: Vec<Tensor>,
+    momentum_buffers: Vec<Tensor>,
     options: SgdOptions,
 }
 
 impl Sgd {
-    /// For these parameters, at rest.
+    /// An optimizer of these parameters, with momentum buffers of zeros.
     pub fn new(parameters: Vec<Tensor>, options: SgdOptions) -> Self {
-        let velocities = parameters
+        let momentum_buffers = parameters
             .iter()
             .map(|parameter| parameter.detach().zeros_like());
         Self {
-            velocities: velocities.collect(),
+            momentum_buffers: momentum_buffers.collect(),
             parameters,
             options,
         }
     }
 
-    /// The parameters, as they were given.
+    /// The parameters, in the order of [`new`](Self::new).
     pub fn parameters(&self) -> &[Tensor] {
         &self.parameters
     }
 
-    /// The velocity of each parameter, with its shape.
-    pub fn velocities(&self) -> &[Tensor] {
-        &self.velocities
+    /// The momentum buffer of each parameter, with its shape.
+    pub fn momentum_buffers(&self) -> &[Tensor] {
+        &self.momentum_buffers
     }
 
-    /// Forgets the gradients.
+    /// Clears the gradients.
     ///
     /// # Errors
-    /// Those of libtorch.
-    pub fn clear_gradients(&mut self) -> Result<(), TchError> {
+    /// If libtorch fails.
+    pub fn zero_grad(&mut self) -> Result<(), TchError> {
         let parameters = pointers(&self.parameters);
-        // SAFETY: so many living tensors; C++ catches exceptions.
-        unsafe { outcome(topk_clear_gradients(parameters.as_ptr(), parameters.len())) }
+        // SAFETY: the array has this many live tensors; the C++ side catches exceptions.
+        unsafe { outcome(topk_zero_grad(parameters.as_ptr(), parameters.len())) }
     }
 
-    /// The Euclidean norm of all gradients as one vector: a scalar on their device.
+    /// The Euclidean norm of all gradients together: a scalar on their device.
     ///
     /// # Errors
-    /// Those of libtorch.
+    /// If libtorch fails.
     pub fn gradient_norm(&self) -> Result<Tensor, TchError> {
         let parameters = pointers(&self.parameters);
         let mut result = ptr::null_mut();
-        // SAFETY: so many living tensors; C++ catches exceptions and makes a new tensor.
+        // SAFETY: the array has this many live tensors; the C++ side catches exceptions and allocates a new tensor.
         unsafe {
             let error = topk_gradient_norm(parameters.as_ptr(), parameters.len(), &mut result);
             made(error, result)
         }
     }
 
-    /// Multiplies all gradients with a scalar on their device.
+    /// Multiplies all gradients by a scalar on their device.
     ///
     /// # Errors
-    /// Those of libtorch.
+    /// If libtorch fails.
     pub fn scale_gradients(&mut self, factor: &Tensor) -> Result<(), TchError> {
         let parameters = pointers(&self.parameters);
-        // SAFETY: so many living tensors; C++ catches exceptions.
+        // SAFETY: the array has this many live tensors; the C++ side catches exceptions.
         unsafe {
             outcome(topk_scale_gradients(
                 parameters.as_ptr(),
@@ -118,27 +118,28 @@ impl Sgd {
         }
     }
 
-    /// Makes a step of this learning rate, unless `skip`, a scalar `f32` on the parameters' device, is 1.
-    /// Parameters without a gradient stay.
+    /// Makes a step with this learning rate, unless `skip`, an `f32` scalar on the parameters' device, is 1.
+    /// Parameters without a gradient do not change.
     ///
     /// # Errors
-    /// Those of libtorch.
+    /// If libtorch fails.
     ///
     /// # Panics
     /// If `skip` is not an `f32`.
     pub fn step(&mut self, lr: f64, skip: &Tensor) -> Result<(), TchError> {
         assert_eq!(skip.kind(), Kind::Float);
-        let (parameters, velocities) = (pointers(&self.parameters), pointers(&self.velocities));
+        let (parameters, momentum_buffers) =
+            (pointers(&self.parameters), pointers(&self.momentum_buffers));
         let SgdOptions {
             momentum,
             weight_decay,
             nesterov,
         } = self.options;
-        // SAFETY: as many living tensors on each side; C++ catches exceptions.
+        // SAFETY: both arrays have this many live tensors; the C++ side catches exceptions.
         unsafe {
             outcome(topk_sgd_step(
                 parameters.as_ptr(),
-                velocities.as_ptr(),
+                momentum_buffers.as_ptr(),
                 parameters.len(),
                 lr,
                 momentum,

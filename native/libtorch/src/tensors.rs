@@ -6,7 +6,7 @@ use torch_sys::C_tensor;
 use crate::call::{outcome, pointers};
 
 unsafe extern "C" {
-    fn topk_move_towards(
+    fn topk_lerp_all(
         averages: *const *const C_tensor,
         values: *const *const C_tensor,
         count: usize,
@@ -20,19 +20,19 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
-/// Moves each average by `weight` of the way to its value: averages += weight · (values − averages).
+/// Linear interpolation of each tensor towards its partner: `averages += weight · (values − averages)`.
 ///
 /// # Errors
-/// If types or shapes do not belong together.
+/// If types or shapes differ.
 ///
 /// # Panics
-/// If there are not as many values as averages.
-pub fn move_towards(averages: &[Tensor], values: &[Tensor], weight: f64) -> Result<(), TchError> {
+/// If the slices have different lengths.
+pub fn lerp_all(averages: &[Tensor], values: &[Tensor], weight: f64) -> Result<(), TchError> {
     assert_eq!(averages.len(), values.len());
     let (averages, values) = (pointers(averages), pointers(values));
-    // SAFETY: as many living tensors on each side; C++ catches exceptions.
+    // SAFETY: both arrays have this many live tensors; the C++ side catches exceptions.
     unsafe {
-        outcome(topk_move_towards(
+        outcome(topk_lerp_all(
             averages.as_ptr(),
             values.as_ptr(),
             averages.len(),
@@ -41,16 +41,16 @@ pub fn move_towards(averages: &[Tensor], values: &[Tensor], weight: f64) -> Resu
     }
 }
 
-/// Copies the values of each tensor into its partner.
+/// Copies each tensor of `from` into the one at the same index of `to`.
 ///
 /// # Errors
-/// If shapes do not belong together.
+/// If shapes differ.
 ///
 /// # Panics
-/// If there are not as many on both sides.
+/// If the slices have different lengths.
 pub fn copy_all(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
     assert_eq!(to.len(), from.len());
     let (to, from) = (pointers(to), pointers(from));
-    // SAFETY: as many living tensors on each side; C++ catches exceptions.
+    // SAFETY: both arrays have this many live tensors; the C++ side catches exceptions.
     unsafe { outcome(topk_copy_all(to.as_ptr(), from.as_ptr(), to.len())) }
 }

@@ -1,8 +1,8 @@
-//! Against libtorch's own optimizer, and against arithmetic done here.
+//! Compares the shims with `tch`'s optimizer and with plain arithmetic.
 
 use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor, no_grad};
-use topk_libtorch::{Sgd, SgdOptions, autocast, channels_last, copy_all, move_towards};
+use topk_libtorch::{Sgd, SgdOptions, autocast, channels_last, copy_all, lerp_all};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 const OPTIONS: SgdOptions = SgdOptions {
@@ -34,7 +34,7 @@ fn objective(parameters: &[Tensor], step: i64) -> Tensor {
 }
 
 #[test]
-fn steps_are_those_of_torch() {
+fn steps_equal_those_of_torch() {
     let (reference, ours) = (
         nn::VarStore::new(Device::Cpu),
         nn::VarStore::new(Device::Cpu),
@@ -54,7 +54,7 @@ fn steps_are_those_of_torch() {
         let lr = 0.1 / (1 + step) as f64;
         torch.set_lr(lr);
         torch.backward_step(&objective(&expected, step));
-        sgd.clear_gradients().unwrap();
+        sgd.zero_grad().unwrap();
         objective(&found, step).backward();
         sgd.step(lr, &skip(false)).unwrap();
         for (expected, found) in expected.iter().zip(&found) {
@@ -63,13 +63,13 @@ fn steps_are_those_of_torch() {
     }
     assert!(
         number(&(&found[0] - 0.1).abs().max()) > 0.05,
-        "they have moved"
+        "the parameters have changed"
     );
-    assert_eq!(sgd.velocities()[2], Tensor::zeros([2], CPU));
+    assert_eq!(sgd.momentum_buffers()[2], Tensor::zeros([2], CPU));
 }
 
 #[test]
-fn velocities_are_the_whole_state() {
+fn momentum_buffers_are_the_whole_state() {
     let (one, two) = (
         nn::VarStore::new(Device::Cpu),
         nn::VarStore::new(Device::Cpu),
@@ -77,30 +77,30 @@ fn velocities_are_the_whole_state() {
     let tensors = [parameters(&one.root()), parameters(&two.root())];
     let [mut first, mut second] = tensors.map(|tensors| Sgd::new(tensors, OPTIONS));
     let step = |sgd: &mut Sgd, step: i64| {
-        sgd.clear_gradients().unwrap();
+        sgd.zero_grad().unwrap();
         objective(sgd.parameters(), step).backward();
         sgd.step(0.1, &skip(false)).unwrap();
     };
     (0..3).for_each(|i| step(&mut first, i));
     copy_all(second.parameters(), first.parameters()).unwrap();
-    copy_all(second.velocities(), first.velocities()).unwrap();
+    copy_all(second.momentum_buffers(), first.momentum_buffers()).unwrap();
     (3..6).for_each(|i| step(&mut first, i));
     (3..6).for_each(|i| step(&mut second, i));
     assert_eq!(first.parameters(), second.parameters());
 }
 
 #[test]
-fn a_step_can_be_skipped_without_a_trace() {
+fn a_skipped_step_changes_nothing() {
     let variables = nn::VarStore::new(Device::Cpu);
     let mut sgd = Sgd::new(parameters(&variables.root()), OPTIONS);
     objective(sgd.parameters(), 0).backward();
     sgd.step(0.1, &skip(false)).unwrap();
     let before: Vec<Tensor> = sgd.parameters().iter().map(Tensor::copy).collect();
-    let velocities: Vec<Tensor> = sgd.velocities().iter().map(Tensor::copy).collect();
+    let buffers: Vec<Tensor> = sgd.momentum_buffers().iter().map(Tensor::copy).collect();
     sgd.scale_gradients(&Tensor::from(f32::NAN)).unwrap();
     sgd.step(0.1, &skip(true)).unwrap();
     assert_eq!(sgd.parameters(), before);
-    assert_eq!(sgd.velocities(), velocities);
+    assert_eq!(sgd.momentum_buffers(), buffers);
 }
 
 #[test]
@@ -120,10 +120,10 @@ fn the_norm_is_of_all_gradients_together() {
 }
 
 #[test]
-fn averages_follow() {
+fn lerp_all_moves_averages_towards_values() {
     let averages = [Tensor::zeros([3], CPU), Tensor::ones([2, 2], CPU)];
     let values = [Tensor::ones([3], CPU), Tensor::zeros([2, 2], CPU)];
-    move_towards(&averages, &values, 0.25).unwrap();
+    lerp_all(&averages, &values, 0.25).unwrap();
     assert_eq!(averages[0], Tensor::from_slice(&[0.25f32; 3]));
     assert_eq!(averages[1], Tensor::full([2, 2], 0.75, CPU));
     let other = [Tensor::ones([4], CPU), Tensor::ones([2, 2], CPU)];
@@ -145,13 +145,13 @@ fn autocast_rounds_to_bfloat16_and_ends() {
 }
 
 #[test]
-fn channels_last_is_a_layout() {
+fn channels_last_changes_the_strides_only() {
     let images = Tensor::randn([2, 3, 4, 5], CPU);
     let last = channels_last(&images).unwrap();
     assert_eq!(last.stride(), [60, 1, 15, 3]);
     assert_eq!(last, images);
     assert!(channels_last(&Tensor::zeros([2], CPU)).is_err());
-    // Steps keep the layout, whatever that of the gradients.
+    // Steps keep the memory layout, whatever that of the gradients.
     let last = no_grad(|| last.set_requires_grad(true));
     let mut sgd = Sgd::new(vec![last.shallow_clone()], OPTIONS);
     (&last * images).sum(Kind::Float).backward();

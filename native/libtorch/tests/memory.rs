@@ -1,4 +1,4 @@
-//! The caching allocator, in a process of its own: it changes all of it.
+//! The caching allocator, in its own test binary because it affects the whole process.
 #![cfg(target_os = "linux")]
 
 use std::thread;
@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 use topk_libtorch::{empty_cache, use_caching_allocator};
 use topk_testing::resident;
 
-/// Bytes of a tensor with [`LEN`] numbers.
+/// Size in bytes of a tensor with [`LEN`] elements.
 const SIZE: usize = 256 << 20;
 const LEN: i64 = SIZE as i64 / 4;
 
@@ -15,7 +15,7 @@ fn full(value: f64, len: i64) -> Tensor {
     Tensor::full([len], value, (Kind::Float, Device::Cpu))
 }
 
-/// Whether all numbers are this one, without taking memory.
+/// Whether all elements have this value; allocates no memory.
 fn is(tensor: &Tensor, value: f64) -> bool {
     tensor.min().double_value(&[]) == value && tensor.max().double_value(&[]) == value
 }
@@ -36,7 +36,7 @@ fn memory_of_freed_tensors_is_kept_until_the_cache_is_emptied() {
     drop(tensor);
     assert!(taken() > SIZE / 4 * 3);
 
-    // Freed by another thread than took it.
+    // Freed by another thread than the one that allocated it.
     let tensor = full(2.0, LEN);
     assert_eq!(tensor.data_ptr(), address);
     thread::spawn(move || assert!(is(&tensor, 2.0)))
@@ -50,7 +50,7 @@ fn memory_of_freed_tensors_is_kept_until_the_cache_is_emptied() {
     assert!(is(&grown.narrow(0, 0, LEN / 2), 3.0));
     drop(grown);
 
-    // None at all, and what the C library has.
+    // Empty and small tensors, which the C library handles.
     drop(full(4.0, 0));
     assert!(is(&full(4.0, 100), 4.0));
 

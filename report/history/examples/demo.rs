@@ -1,4 +1,4 @@
-//! Everything that is made of runs: of some that never happened, or of the sweep of noise and loss in a folder.
+//! Writes all reports of synthetic runs, or of an existing sweep over noise and loss.
 //!
 //! ```sh
 //! cargo run --package topk-history --example demo -- OUT [SWEEP]
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let sweep = arguments.next().unwrap_or_else(|| out.join("sweep"));
     if sweep == out.join("sweep") {
         for plan in Plan::sweep(300) {
-            // One is still going on.
+            // One run is unfinished.
             let epochs = if plan.seed == 3 && plan.noise == 0.6 {
                 71
             } else {
@@ -36,9 +36,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         seed: "seed".to_owned(),
     };
     let sweep = Sweep::discover(&sweep, axes)?;
-    let reference: Reference = serde_json::from_str(include_str!("../tests/data/paper.json"))?;
+    let reference: Reference = serde_json::from_str(include_str!("../tests/data/reference.json"))?;
     let summary = Summary::new(&sweep, Some(&reference));
-    println!("{}", summary.table());
+    println!("{}", summary.table(80));
     for (name, text) in [
         ("sweep.html", summary.to_html()),
         ("sweep.svg", summary.to_svg()),

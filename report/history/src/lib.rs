@@ -1,13 +1,13 @@
-//! How training runs are seen: the files that a run leaves, and what is made of them.
+//! The files that training runs write, and the reports made from them.
 //!
-//! | what | how |
+//! | topic | items |
 //! | --- | --- |
-//! | the log of a run, `log.jsonl`, and its times, `times.jsonl` | [`Event`] and [`EpochTime`] are a line each, to write and to read; [`Run::read`] reads a folder |
-//! | TensorBoard | [`EventWriter`] writes event files while a run goes on |
-//! | a page of a run's curves | [`run_page`] |
-//! | several runs | [`Sweep`] reads them; [`Summary`] has means and deviations over seeds as tables, a plot and a page |
+//! | the log of a run, `log.jsonl`, and its times, `times.jsonl` | [`Event`] and [`EpochTime`] are one line each; [`Run::read`] reads a folder |
+//! | TensorBoard | [`EventWriter`] writes event files during a run |
+//! | page of a run | [`run_page`] |
+//! | sweeps | [`Sweep`] reads several runs; [`Summary`] has means and standard deviations over seeds as tables, plots and a page |
 //!
-//! The log has no times, so that the same run gives the same file.
+//! The log contains no times, so that the same run always gives the same file.
 
 mod accuracy;
 mod page;
@@ -20,9 +20,9 @@ mod tensorboard;
 pub use accuracy::Accuracy;
 pub use page::run_page;
 pub use record::{BEST1, BESTK, Checkpoint, End, Epoch, EpochTime, Event, LOG, Start, TIMES};
-pub use run::{LineFault, Run, RunError};
+pub use run::{InvalidLine, Run, RunError};
 pub use sweep::{
-    Axes, Cell, Level, Reference, ReferenceError, ReferenceValue, RunState, Spread, Summary, Sweep,
-    SweepError, SweepRun,
+    Axes, AxisValue, Cell, Reference, ReferenceError, ReferenceValue, RunState, Spread, Summary,
+    Sweep, SweepError, SweepRun,
 };
 pub use tensorboard::{EventWriter, EventsError};

@@ -1,15 +1,15 @@
-//! The lines of a run's files.
+//! The lines of a run's log files.
 
 use crate::accuracy::Accuracy;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-/// Name of the file of [`Event`]s in the folder of a run.
+/// File name of the log, which contains one [`Event`] per line.
 ///
-/// It has no times: the same run gives the same file.
+/// It contains no times: the same run always gives the same file.
 pub const LOG: &str = "log.jsonl";
 
-/// Name of the file of [`EpochTime`]s in the folder of a run.
+/// File name of the log of times, which contains one [`EpochTime`] per line.
 pub const TIMES: &str = "times.jsonl";
 
 /// A line of [`LOG`].
@@ -18,94 +18,94 @@ pub const TIMES: &str = "times.jsonl";
 pub enum Event {
     /// The first line.
     Start(Start),
-    /// A line for each epoch.
+    /// One line per epoch.
     Epoch(Epoch),
     /// The last line.
     End(End),
 }
 
-/// What is trained, and how.
+/// Settings and data of a run.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Start {
-    /// Everything that decides the run; keys in kebab-case, such as `loss`, `topk` and `batch-size`.
+    /// All settings; keys in kebab-case, such as `loss`, `topk` and `batch-size`.
     pub config: Map<String, Value>,
-    /// Device in use, where the configuration may say `auto`.
+    /// Device in use; the configuration may contain `auto`.
     pub device: String,
     /// Number of classes.
     pub classes: usize,
-    /// Images to train on.
+    /// Number of training images.
     pub train_images: usize,
-    /// Images that decide which epoch is best.
+    /// Number of validation images.
     pub val_images: usize,
-    /// Trainable numbers of the network.
+    /// Number of trainable parameters.
     pub parameters: usize,
 }
 
 impl Start {
-    /// The k of top-k accuracy, which the configuration has under `topk`.
+    /// The k of top-k accuracy: `topk` of the configuration.
     pub fn k(&self) -> Option<usize> {
         usize::try_from(self.config.get("topk")?.as_u64()?).ok()
     }
 
-    /// How many epochs the run is to have, if the configuration says so under `epochs`.
+    /// Planned number of epochs: `epochs` of the configuration.
     pub fn epochs(&self) -> Option<usize> {
         usize::try_from(self.config.get("epochs")?.as_u64()?).ok()
     }
 }
 
-/// What an epoch gave.
+/// Results of an epoch.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Epoch {
     /// From 1.
     pub epoch: usize,
     /// Learning rate.
     pub lr: f64,
-    /// Temperature of the loss, where it is scheduled.
+    /// Temperature of the loss, if it is annealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tau: Option<f64>,
-    /// Margin of the loss, where it is scheduled.
+    /// Margin of the loss, if it is annealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alpha: Option<f64>,
-    /// Mean loss over the training images, while the network changed. What is not finite stands as null in the
-    /// file, and is NaN when it is read.
+    /// Mean loss over the training images, computed during the epoch. A value that is not finite is written as null
+    /// and read as NaN.
     #[serde(deserialize_with = "or_nan")]
     pub loss: f64,
-    /// Accuracy on the training images as they are trained on, while the network changed.
+    /// Accuracy on the augmented training images, computed during the epoch.
     pub train: Accuracy,
-    /// Accuracy on the validation images after the epoch: of the averaged weights, if weights are averaged.
+    /// Accuracy on the validation images after the epoch; of the EMA of the weights if there is one.
     pub val: Accuracy,
-    /// Steps that were left out because their gradient was not finite.
+    /// Number of steps skipped because the gradient was not finite.
     #[serde(default)]
     pub skipped_steps: usize,
-    /// Training images that could not be read, and were left out.
+    /// Number of training images skipped because they could not be read.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped_images: usize,
 }
 
-/// What is left when a run has ended.
+/// Results of a finished run.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct End {
-    /// The epochs that were best on the validation images.
+    /// The checkpoints with the best validation accuracy.
     pub checkpoints: Vec<Checkpoint>,
 }
 
-/// A checkpoint that was best on the validation images.
+/// A checkpoint with the best validation accuracy of its kind.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Checkpoint {
-    /// [`BEST1`] or [`BESTK`], or another.
+    /// Name, such as [`BEST1`] or [`BESTK`].
     pub name: String,
-    /// The epoch after which it was taken.
+    /// Epoch after which it was saved.
     pub epoch: usize,
-    /// The k of its accuracies.
+    /// The k of top-k accuracy.
     pub k: usize,
     /// Accuracy on the validation images.
     pub val: Accuracy,
     /// Accuracy on the test images, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Accuracy>,
-    /// File of the weights, in the folder of the run.
+    /// File name of the weights in the run's folder.
     pub checkpoint: String,
-    /// The ONNX model, in the folder of the run.
+    /// File name of the ONNX model in the run's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub onnx: Option<String>,
 }
@@ -121,33 +121,33 @@ pub const BESTK: &str = "bestk";
 pub struct EpochTime {
     /// From 1.
     pub epoch: usize,
-    /// Training and validation.
+    /// Duration of training and validation.
     #[serde(deserialize_with = "or_nan")]
     pub seconds: f64,
-    /// Images trained on in a second of training.
+    /// Training images per second of training.
     #[serde(deserialize_with = "or_nan")]
     pub images_per_second: f64,
-    /// Seconds of training in which the network waited for images.
+    /// Seconds of training spent waiting for images.
     #[serde(deserialize_with = "or_nan")]
     pub waiting_seconds: f64,
 }
 
 impl Event {
-    /// The line of the file, with its end.
+    /// The line in the file, including the line break.
     pub fn to_line(&self) -> String {
         to_line(self)
     }
 }
 
 impl EpochTime {
-    /// The line of the file, with its end.
+    /// The line in the file, including the line break.
     pub fn to_line(&self) -> String {
         to_line(self)
     }
 }
 
 fn to_line(record: &impl Serialize) -> String {
-    let mut line = serde_json::to_string(record).expect("records are plain data");
+    let mut line = serde_json::to_string(record).expect("records are serialisable");
     line.push('\n');
     line
 }
@@ -156,7 +156,7 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// JSON has no NaN and no infinity, and `serde_json` writes null for them.
+/// Reads null as NaN: JSON has neither NaN nor infinity, and `serde_json` writes null for both.
 fn or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_those_of_the_format() {
+    fn lines_have_the_documented_format() {
         let lines = [
             r#"{"event":"start","config":{"loss":"svm","topk":5},"device":"cpu","classes":100,"train_images":45000,"val_images":5000,"parameters":300356}"#,
             r#"{"event":"epoch","epoch":1,"lr":0.1,"loss":3.9,"train":{"images":9,"top1_correct":1,"topk_correct":2},"val":{"images":4,"top1_correct":0,"topk_correct":3},"skipped_steps":0}"#,

@@ -1,4 +1,4 @@
-//! A run as its files tell it.
+//! Reading the files of a run.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,23 +9,23 @@ use thiserror::Error;
 
 use crate::record::{BEST1, BESTK, Checkpoint, End, Epoch, EpochTime, Event, LOG, Start, TIMES};
 
-/// The largest file that is read: 100,000 epochs have less.
+/// Maximum size of a log in bytes, more than 100,000 epochs need.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// A run that has begun.
+/// A run that has started.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
-    /// What is trained, and how.
+    /// Settings and data.
     pub start: Start,
     /// The epochs so far, from 1 without gaps.
     pub epochs: Vec<Epoch>,
-    /// How long each of [`Run::epochs`] took, where that is known.
+    /// Time of each of [`Run::epochs`], if known.
     pub times: Vec<Option<EpochTime>>,
-    /// What is left when the run has ended; `None` if it has not.
+    /// Results of a finished run; `None` if it is not finished.
     pub end: Option<End>,
 }
 
-/// Why the files of a run cannot be read.
+/// The files of a run cannot be read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RunError {
@@ -34,97 +34,96 @@ pub enum RunError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
     /// The file is too large.
-    #[error("{} has more than the {} MiB that the log of a run may have", path.display(), MAX_BYTES >> 20)]
+    #[error("{} is larger than {} MiB, the maximum for the log of a run", path.display(), MAX_BYTES >> 20)]
     TooLarge {
         /// The file.
         path: PathBuf,
     },
-    /// A line is not one of the format.
+    /// A line cannot be parsed.
     #[error("{} line {line}: {error}", path.display())]
     Json {
         /// The file.
         path: PathBuf,
         /// From 1.
         line: usize,
-        /// What was found instead.
+        /// The parser's error.
         error: serde_json::Error,
     },
-    /// A line contradicts those before it, or itself.
-    #[error("{} line {line}: {fault}", path.display())]
+    /// A line contradicts itself or earlier lines.
+    #[error("{} line {line}: {error}", path.display())]
     Line {
         /// The file.
         path: PathBuf,
         /// From 1.
         line: usize,
         /// The contradiction.
-        fault: LineFault,
+        error: InvalidLine,
     },
-    /// The log has no whole line.
-    #[error("{} has no line yet: the run has not begun, or ended before it did", path.display())]
+    /// The log has no complete line.
+    #[error("{} is empty: the run has not started, or was stopped before its first epoch", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
     },
 }
 
-/// How a line contradicts those before it, or itself.
+/// How a line contradicts itself or earlier lines.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum LineFault {
-    /// The first line is not that of the start.
-    #[error("the first line must have the event `start`")]
+pub enum InvalidLine {
+    /// The first line is not the start.
+    #[error("expected the event `start` in the first line")]
     NoStart,
     /// There is a second start.
-    #[error("the event `start` comes a second time: is this the log of two runs?")]
+    #[error("second event `start`: is this the log of two runs?")]
     SecondStart,
-    /// An epoch is missing, or there twice.
-    #[error("epoch {found} stands where epoch {expected} belongs")]
+    /// An epoch is missing or appears twice.
+    #[error("expected epoch {expected}, found epoch {found}")]
     Epoch {
-        /// The epoch that follows the one before.
+        /// The successor of the previous epoch.
         expected: usize,
         /// The epoch of the line.
         found: usize,
     },
-    /// Something follows the end.
-    #[error("the run has ended before this line")]
+    /// A line follows the end.
+    #[error("line after the end of the run")]
     AfterEnd,
-    /// More images are right than there are, or than have the right class among the k best.
+    /// The numbers of correct images are inconsistent.
     #[error(
-        "of {images} images {topk_correct} are right for top-k and {top1_correct} for top-1, which cannot be"
+        "{top1_correct} top-1 and {topk_correct} top-k correct of {images} images are inconsistent"
     )]
     Accuracy {
-        /// Images judged.
+        /// Number of images.
         images: usize,
-        /// Right for top-k.
+        /// Number of images with the label among the top k.
         topk_correct: usize,
-        /// Right for top-1.
+        /// Number of images with the label in first place.
         top1_correct: usize,
     },
-    /// A checkpoint is of an epoch that was not.
-    #[error("the checkpoint {name} is of epoch {epoch}, but there are {epochs}")]
+    /// A checkpoint belongs to an epoch that the log does not have.
+    #[error("the checkpoint {name} is from epoch {epoch}, but the log has {epochs} epochs")]
     Checkpoint {
         /// Its name.
         name: String,
         /// Its epoch.
         epoch: usize,
-        /// Epochs of the run.
+        /// Number of epochs in the log.
         epochs: usize,
     },
 }
 
 impl Run {
-    /// Reads [`LOG`] and, if it is there, [`TIMES`] of a folder.
+    /// Reads [`LOG`] and, if it exists, [`TIMES`] from a folder.
     ///
-    /// A last line without its end is left out if it is not whole: the run may be writing it. Where an epoch has
-    /// several times, as after resuming, the last counts.
+    /// An incomplete last line is ignored: the run may be writing it. If an epoch has several times, as after
+    /// resuming, the last one counts.
     ///
     /// # Errors
-    /// If a file cannot be read, has a line that is not of the format, or contradicts itself; or if the log has
-    /// no line yet.
+    /// If a file cannot be read or parsed, its lines contradict each other, or the log is empty.
     pub fn read(folder: &Path) -> Result<Self, RunError> {
         let path = folder.join(LOG);
         let mut run = Self::of_events(&path, lines(&path)?)?;
@@ -138,15 +137,15 @@ impl Run {
     }
 
     fn of_events(path: &Path, events: Vec<(usize, Event)>) -> Result<Self, RunError> {
-        let fault = |line, fault| RunError::Line {
+        let invalid = |line, error| RunError::Line {
             path: path.to_owned(),
             line,
-            fault,
+            error,
         };
         let mut events = events.into_iter();
         let start = match events.next() {
             Some((_, Event::Start(start))) => start,
-            Some((line, _)) => return Err(fault(line, LineFault::NoStart)),
+            Some((line, _)) => return Err(invalid(line, InvalidLine::NoStart)),
             None => {
                 return Err(RunError::Empty {
                     path: path.to_owned(),
@@ -160,23 +159,23 @@ impl Run {
             end: None,
         };
         for (line, event) in events {
-            run.add(event).map_err(|found| fault(line, found))?;
+            run.add(event).map_err(|error| invalid(line, error))?;
         }
         run.times = vec![None; run.epochs.len()];
         Ok(run)
     }
 
-    fn add(&mut self, event: Event) -> Result<(), LineFault> {
+    fn add(&mut self, event: Event) -> Result<(), InvalidLine> {
         if self.end.is_some() {
-            return Err(LineFault::AfterEnd);
+            return Err(InvalidLine::AfterEnd);
         }
         match event {
-            Event::Start(_) => return Err(LineFault::SecondStart),
+            Event::Start(_) => return Err(InvalidLine::SecondStart),
             Event::Epoch(epoch) => {
                 let expected = self.epochs.len() + 1;
                 if epoch.epoch != expected {
                     let found = epoch.epoch;
-                    return Err(LineFault::Epoch { expected, found });
+                    return Err(InvalidLine::Epoch { expected, found });
                 }
                 [epoch.train, epoch.val].into_iter().try_for_each(check)?;
                 self.epochs.push(epoch);
@@ -184,7 +183,7 @@ impl Run {
             Event::End(end) => {
                 for checkpoint in &end.checkpoints {
                     if !(1..=self.epochs.len()).contains(&checkpoint.epoch) {
-                        return Err(LineFault::Checkpoint {
+                        return Err(InvalidLine::Checkpoint {
                             name: checkpoint.name.clone(),
                             epoch: checkpoint.epoch,
                             epochs: self.epochs.len(),
@@ -199,29 +198,29 @@ impl Run {
         Ok(())
     }
 
-    /// Times of epochs that have no line in the log are those of a run that writes it next.
+    /// Ignores times of epochs without a line in the log: the run may be about to write it.
     fn set_times(&mut self, times: impl Iterator<Item = EpochTime>) {
         for time in times {
-            let place = time.epoch.checked_sub(1);
-            if let Some(slot) = place.and_then(|place| self.times.get_mut(place)) {
+            let index = time.epoch.checked_sub(1);
+            if let Some(slot) = index.and_then(|index| self.times.get_mut(index)) {
                 *slot = Some(time);
             }
         }
     }
 
-    /// The checkpoint of a name, once the run has ended.
+    /// The checkpoint with this name, if the run is finished.
     pub fn checkpoint(&self, name: &str) -> Option<&Checkpoint> {
         let mut checkpoints = self.end.iter().flat_map(|end| &end.checkpoints);
         checkpoints.find(|checkpoint| checkpoint.name == name)
     }
 
-    /// The epoch with the best top-1 validation accuracy, the first of several: that of the checkpoint [`BEST1`]
-    /// if there is one. `None` without validation.
+    /// The first epoch with the best top-1 validation accuracy, or that of the checkpoint [`BEST1`] if there is one.
+    /// `None` without validation.
     pub fn best1(&self) -> Option<&Epoch> {
         self.best(BEST1, Accuracy::top1)
     }
 
-    /// The same for top-k.
+    /// The first epoch with the best top-k validation accuracy, or that of the checkpoint [`BESTK`].
     pub fn bestk(&self) -> Option<&Epoch> {
         self.best(BESTK, Accuracy::topk)
     }
@@ -241,7 +240,7 @@ impl Run {
     }
 }
 
-fn check(accuracy: Accuracy) -> Result<(), LineFault> {
+fn check(accuracy: Accuracy) -> Result<(), InvalidLine> {
     let Accuracy {
         images,
         top1_correct,
@@ -250,14 +249,14 @@ fn check(accuracy: Accuracy) -> Result<(), LineFault> {
     if top1_correct <= topk_correct && topk_correct <= images {
         return Ok(());
     }
-    Err(LineFault::Accuracy {
+    Err(InvalidLine::Accuracy {
         images,
         topk_correct,
         top1_correct,
     })
 }
 
-/// The lines of a file with their numbers.
+/// The parsed lines of a file with their line numbers.
 fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<(usize, T)>, RunError> {
     let cannot_read = |error| RunError::Read {
         path: path.to_owned(),

@@ -35,7 +35,7 @@ fn the_numbers_are_those_of_the_checkpoints() {
             .collect();
         let row = format!(
             "<tr><th scope=\"row\">{name}</th><td class=\"n\">{}</td>{cells}\
-             <td>{name}.safetensors, {name}.onnx</td></tr>",
+             <td class=\"path\">{name}.safetensors, {name}.onnx</td></tr>",
             checkpoint.epoch
         );
         assert!(body.contains(&row), "{row}");
@@ -46,17 +46,19 @@ fn the_numbers_are_those_of_the_checkpoints() {
     ] {
         let card = &body[body.find(&format!("<h2>Best {name}</h2>")).unwrap()..];
         let card = &card[..card.find("</article>").unwrap()];
-        let after = format!("after epoch {}, the best {name} on", best.epoch);
+        let after = format!("epoch {}, the best {name} validation accuracy", best.epoch);
         assert!(card.contains(&after), "{card}");
     }
     assert_ne!(run.best1().unwrap().epoch, run.bestk().unwrap().epoch);
-    assert!(body.contains("30 epochs on 45,000 images of 100 classes, 5,000 held out"));
+    assert!(
+        body.contains("30 epochs, 45,000 images of 100 classes for training, 5,000 for validation")
+    );
     assert!(body.contains("<th scope=\"row\">batch-size</th><td>64</td>"));
     assert!(!body.contains("class=\"warn\""));
 }
 
 #[test]
-fn a_run_of_any_length_has_a_page() {
+fn runs_of_any_length_have_a_page() {
     for (epochs, after) in [(300, 0), (300, 1), (300, 2), (1, 1), (1000, 1000)] {
         let run = plan(epochs).run(after);
         let body = body(&run);
@@ -66,7 +68,7 @@ fn a_run_of_any_length_has_a_page() {
         }
         assert_eq!(
             body.contains(&format!(
-                "The run has not ended: this is after epoch {after} of {epochs}"
+                "The run is unfinished (epoch {after} of {epochs})"
             )),
             run.end.is_none()
         );
@@ -75,7 +77,7 @@ fn a_run_of_any_length_has_a_page() {
 }
 
 #[test]
-fn what_went_wrong_is_said() {
+fn problems_are_reported() {
     let mut run = plan(30).run(12);
     for at in [6, 7] {
         run.epochs[at].loss = f64::NAN;
@@ -87,16 +89,18 @@ fn what_went_wrong_is_said() {
     run.epochs[2].val.topk_correct = 0;
     let body = body(&run);
     assert!(!body.contains("NaN"));
-    assert!(body.contains("The loss is not a number in 2 epochs, first in epoch 7."));
-    assert!(body.contains("1,400 steps were left out because the gradient was not finite."));
-    // Two pieces of a line, and a gap.
+    assert!(body.contains("The loss is not finite in 2 epochs, first in epoch 7."));
+    assert!(
+        body.contains("1,400 steps were skipped because the loss or the gradient was not finite.")
+    );
+    // The line has a gap.
     let loss = &body[body.find("id=\"curve-loss\"").unwrap()..];
     let loss = &loss[..loss.find("</svg>").unwrap()];
     assert_eq!(loss.matches("<path class=\"line\"").count(), 2);
 }
 
 #[test]
-fn what_there_is_is_drawn() {
+fn available_curves_are_drawn() {
     let mut run = plan(30).run(30);
     let curves = |run: &Run| -> Vec<String> {
         let ids = body(run);
@@ -126,7 +130,7 @@ fn what_there_is_is_drawn() {
 }
 
 #[test]
-fn the_best_epoch_is_marked_where_its_checkpoint_says() {
+fn the_best_epoch_is_marked() {
     let run = plan(30).run(30);
     let mark = |run: &Run| {
         let body = body(run);
@@ -158,7 +162,7 @@ fn names_cannot_become_markup() {
     }
 }
 
-/// Measures a page in a frame as wide as a telephone.
+/// Measures a page in a frame as wide as a phone.
 const VISIT: &str = r#"<!doctype html>
 <script type="module">
 const frame = document.createElement("iframe");
@@ -181,7 +185,7 @@ document.documentElement.append(frame);
 </script>"#;
 
 #[test]
-fn in_a_browser_it_fits_a_telephone() {
+fn the_page_fits_a_phone_in_a_browser() {
     let site = Site::new()
         .file("/index.html", VISIT)
         .file("/run.html", run_page(&plan(30).run(30)));

@@ -17,7 +17,7 @@ const PLAN: Plan = Plan {
     epochs: 8,
 };
 
-/// The folder of a run after some of its epochs.
+/// The folder of a run after this many epochs.
 fn folder(epochs: usize) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     save(&PLAN.run(epochs), folder.path());
@@ -29,8 +29,8 @@ fn append(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
-/// What is wrong with a log of so many epochs and a text after them, without the path.
-fn refused(epochs: usize, text: &str) -> String {
+/// The error for a log of this many epochs followed by a text, without the path.
+fn rejected(epochs: usize, text: &str) -> String {
     let folder = folder(epochs);
     let path = folder.path().join(LOG);
     append(&path, text);
@@ -40,7 +40,7 @@ fn refused(epochs: usize, text: &str) -> String {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn runs_round_trip() {
     for epochs in [0, 5, 8] {
         let run = Run::read(folder(epochs).path()).unwrap();
         assert_eq!(run, PLAN.run(epochs));
@@ -53,7 +53,7 @@ fn what_is_written_is_read() {
 }
 
 #[test]
-fn a_line_that_is_being_written_does_not_count_yet() {
+fn an_incomplete_last_line_is_ignored() {
     let folder = folder(5);
     let line = Event::Epoch(PLAN.epoch(6)).to_line();
     let log = folder.path().join(LOG);
@@ -71,7 +71,7 @@ fn a_line_that_is_being_written_does_not_count_yet() {
 }
 
 #[test]
-fn of_several_times_the_last_counts_and_none_is_needed() {
+fn the_last_time_of_an_epoch_counts_and_times_are_optional() {
     let folder = folder(5);
     let times = folder.path().join(TIMES);
     let mut again = PLAN.time(4);
@@ -89,32 +89,32 @@ fn of_several_times_the_last_counts_and_none_is_needed() {
 fn errors_name_the_file_and_the_line() {
     let epoch = |epoch| Event::Epoch(PLAN.epoch(epoch)).to_line();
     assert_eq!(
-        refused(3, &epoch(3)),
-        " line 5: epoch 3 stands where epoch 4 belongs"
+        rejected(3, &epoch(3)),
+        " line 5: expected epoch 4, found epoch 3"
     );
     assert_eq!(
-        refused(3, &Event::Start(PLAN.start()).to_line()),
-        " line 5: the event `start` comes a second time: is this the log of two runs?"
+        rejected(3, &Event::Start(PLAN.start()).to_line()),
+        " line 5: second event `start`: is this the log of two runs?"
     );
     assert_eq!(
-        refused(8, &epoch(9)),
-        " line 11: the run has ended before this line"
+        rejected(8, &epoch(9)),
+        " line 11: line after the end of the run"
     );
-    assert!(refused(0, "{\"event\":\"epoch\"}\n").starts_with(" line 2: missing field `epoch`"));
+    assert!(rejected(0, "{\"event\":\"epoch\"}\n").starts_with(" line 2: missing field `epoch`"));
     let mut wrong = PLAN.epoch(1);
     wrong.val.topk_correct = 6_000;
-    let fault = refused(0, &Event::Epoch(wrong).to_line());
+    let message = rejected(0, &Event::Epoch(wrong).to_line());
     assert!(
-        fault.starts_with(" line 2: of 5000 images 6000 are right for top-k"),
-        "{fault}"
+        message.ends_with(" and 6000 top-k correct of 5000 images are inconsistent"),
+        "{message}"
     );
     let mut end = PLAN.run(8).end.unwrap();
-    let expected = " line 8: the checkpoint last is of epoch 7, but there are 6";
+    let expected = " line 8: the checkpoint last is from epoch 7, but the log has 6 epochs";
     end.checkpoints.truncate(1);
     end.checkpoints[0].name = "last".to_owned();
     end.checkpoints[0].epoch = 7;
-    let fault = refused(6, &Event::End(end).to_line());
-    assert_eq!(fault, expected);
+    let message = rejected(6, &Event::End(end).to_line());
+    assert_eq!(message, expected);
 
     let folder = folder(3);
     append(&folder.path().join(TIMES), "[]\n");
@@ -138,7 +138,7 @@ fn a_folder_without_a_log_is_named() {
 }
 
 #[test]
-fn the_best_epoch_is_the_first_of_the_best() {
+fn the_best_epoch_is_the_first_with_the_best_accuracy() {
     let mut run = PLAN.run(6);
     for epoch in &mut run.epochs {
         epoch.val.top1_correct = 10 + usize::from(epoch.epoch >= 3);

@@ -1,4 +1,4 @@
-//! Sweeps: what is read, summarised and written.
+//! Reading, summarising and writing sweeps.
 
 mod synthetic;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use synthetic::{Plan, opened_and_closed, save};
 use tempfile::TempDir;
 use topk_history::{
-    Axes, LOG, Level, Reference, ReferenceError, Run, RunState, Summary, Sweep, SweepError,
+    Axes, AxisValue, LOG, Reference, ReferenceError, Run, RunState, Summary, Sweep, SweepError,
 };
 
 const EPOCHS: usize = 12;
@@ -22,7 +22,7 @@ fn axes() -> Axes {
     }
 }
 
-/// The folder of a whole sweep.
+/// The folder of a finished sweep.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for plan in Plan::sweep(EPOCHS) {
@@ -35,11 +35,11 @@ fn discover(folder: &Path) -> Sweep {
     Sweep::discover(folder, axes()).unwrap()
 }
 
-fn paper() -> Reference {
-    serde_json::from_str(include_str!("data/paper.json")).unwrap()
+fn reference() -> Reference {
+    serde_json::from_str(include_str!("data/reference.json")).unwrap()
 }
 
-/// Test accuracies of the runs of some noise and loss.
+/// Test accuracies of the runs with a noise level and a loss.
 fn accuracies(noise: f64, loss: &str, seeds: &[u64]) -> (Vec<f64>, Vec<f64>) {
     let runs = seeds.iter().map(|&seed| {
         let plans = Plan::sweep(EPOCHS);
@@ -53,34 +53,35 @@ fn accuracies(noise: f64, loss: &str, seeds: &[u64]) -> (Vec<f64>, Vec<f64>) {
     runs.unzip()
 }
 
-/// Mean and standard deviation, in percent as they are printed.
+/// Mean and standard deviation in percent, as printed.
 fn printed(values: &[f64]) -> String {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|value| value * value).sum();
-    let deviation = ((squares - n * mean * mean) / (n - 1.0)).sqrt();
-    format!("{:.2} ± {:.2}", 100.0 * mean, 100.0 * deviation)
+    let std = ((squares - n * mean * mean) / (n - 1.0)).sqrt();
+    format!("{:.2} ± {:.2}", 100.0 * mean, 100.0 * std)
 }
 
 #[test]
-fn cells_have_mean_and_deviation_over_seeds() {
+fn cells_have_mean_and_std_over_seeds() {
     let folder = folder();
-    let (sweep, paper) = (discover(folder.path()), paper());
-    let summary = Summary::new(&sweep, Some(&paper));
+    let (sweep, reference) = (discover(folder.path()), reference());
+    let summary = Summary::new(&sweep, Some(&reference));
     assert_eq!(
         (summary.k, summary.rows.len(), summary.seeds.len()),
         (Some(5), 6, 3)
     );
     assert_eq!(
         summary.columns,
-        [["ce"], ["svm"]].map(|column| column.map(|name| Level::Text(name.to_owned())).to_vec())
+        [["ce"], ["svm"]]
+            .map(|column| column.map(|name| AxisValue::Text(name.to_owned())).to_vec())
     );
     assert_eq!(summary.notes, Vec::<String>::new());
-    let text = summary.table();
+    let text = summary.table(200);
     for (noise, published) in [
-        (0.0, ["94.30", "94.30"]),
-        (0.2, ["87.90", "90.60"]),
-        (1.0, ["67.70", "72.90"]),
+        (0.0, ["90.00", "91.00"]),
+        (0.2, ["80.00", "81.00"]),
+        (1.0, ["40.00", "41.00"]),
     ] {
         let [ce, svm] = ["ce", "svm"].map(|loss| accuracies(noise, loss, &[1, 2, 3]));
         let line = [
@@ -106,7 +107,7 @@ fn cells_have_mean_and_deviation_over_seeds() {
 }
 
 #[test]
-fn runs_that_do_not_count_are_named() {
+fn runs_that_are_not_counted_are_named() {
     let folder = folder();
     let run = |name: &str| folder.path().join(name);
     let plans = Plan::sweep(EPOCHS);
@@ -126,17 +127,17 @@ fn runs_that_do_not_count_are_named() {
     let summary = Summary::new(&sweep, None);
     let notes = summary.notes.join("\n");
     for note in [
-        "svm-noise0.6-seed2 does not count: not finished, epoch 7 of 12",
-        "There is no run for noise 0.4, ce, seed 3",
-        "There is no run for noise 0, ce, seed 1",
-        "There is no run for noise 1, ce, seed 1, 2, 3",
-        "plots does not count: not begun",
-        "ce-noise1-seed2 does not count: not begun",
+        "svm-noise0.6-seed2 is not counted: unfinished, epoch 7 of 12",
+        "no run for noise 0.4, ce, seed 3",
+        "no run for noise 0, ce, seed 1",
+        "no run for noise 1, ce, seed 1, 2, 3",
+        "plots is not counted: not started",
+        "ce-noise1-seed2 is not counted: not started",
     ] {
         assert!(notes.contains(note), "{note}\n{notes}");
     }
     assert!(
-        notes.contains("ce-noise0-seed1 does not count: ") && notes.contains("log.jsonl line 1: "),
+        notes.contains("ce-noise0-seed1 is not counted: ") && notes.contains("log.jsonl line 1: "),
         "{notes}"
     );
     assert_eq!(summary.notes.len(), 9, "{notes}");
@@ -149,7 +150,7 @@ fn runs_that_do_not_count_are_named() {
         [(2, 3), (2, 3), (2, 3), (0, 3), (3, 3)]
     );
     let (_, topk) = accuracies(0.6, "svm", &[1, 3]);
-    let table = summary.table();
+    let table = summary.table(200);
     assert!(
         table.contains(&format!("{} (2 of 3)", printed(&topk))),
         "{table}"
@@ -157,14 +158,14 @@ fn runs_that_do_not_count_are_named() {
     assert!(table.contains("– (0 of 3)"), "{table}");
     let html = summary.to_html();
     for text in [&table, &html, &summary.to_markdown(), &summary.to_json()] {
-        assert!(text.contains("svm-noise0.6-seed2 does not count"), "{text}");
+        assert!(text.contains("svm-noise0.6-seed2 is not counted"), "{text}");
     }
-    assert_eq!(html.matches("<td>not begun</td>").count(), 4);
-    assert!(html.contains("more</summary>"));
+    assert_eq!(html.matches("<td>not started</td>").count(), 4);
+    assert!(html.contains("more notes</summary>"));
 }
 
 #[test]
-fn planned_runs_are_known_before_they_begin() {
+fn planned_runs_are_known_before_they_start() {
     let folder = tempfile::tempdir().unwrap();
     let plans = Plan::sweep(EPOCHS);
     save(&plans[0].run(EPOCHS), &folder.path().join(plans[0].name()));
@@ -187,14 +188,14 @@ fn planned_runs_are_known_before_they_begin() {
     );
     assert_eq!((summary.rows.len(), summary.notes.len()), (6, 35));
     let topk = cell.topk.unwrap();
-    assert_eq!((topk.runs, topk.deviation), (1, None));
+    assert_eq!((topk.runs, topk.std), (1, None));
     let page = summary.to_html();
     assert!(!page.contains("NaN"));
     opened_and_closed(&page[page.find("<body>").unwrap()..page.rfind("<script>").unwrap()]);
 }
 
 #[test]
-fn differences_that_are_not_of_the_axes_are_said() {
+fn differences_outside_the_axes_are_noted() {
     let folder = folder();
     let log = folder.path().join("svm-noise0-seed1").join(LOG);
     let text = fs::read_to_string(&log).unwrap();
@@ -211,21 +212,33 @@ fn differences_that_are_not_of_the_axes_are_said() {
     )
     .unwrap();
     let sweep = discover(folder.path());
-    let mut paper = paper();
-    paper.values[1].column = vec![json!("other")];
-    let summary = Summary::new(&sweep, Some(&paper));
+    let mut reference = reference();
+    reference.values[1].column = vec![json!("other")];
+    let summary = Summary::new(&sweep, Some(&reference));
     assert_eq!(
         summary.notes,
         [
-            "ce-noise0.2-seed2 and twin are both of noise 0.2, ce, seed 2: both count",
-            "The runs of svm also differ in lr: 0.1, 0.5",
-            "Not in the sweep: 1 of the 12 settings of paper",
+            "ce-noise0.2-seed2 and twin have the same settings (noise 0.2, ce, seed 2); both are counted",
+            "the runs of svm also differ in lr: 0.1, 0.5",
+            "1 of the 12 settings of made-up are not in the sweep",
         ]
     );
 }
 
 #[test]
-fn a_variant_may_be_of_several_settings() {
+fn wide_tables_are_broken_into_blocks() {
+    let folder = folder();
+    let (sweep, reference) = (discover(folder.path()), reference());
+    let summary = Summary::new(&sweep, Some(&reference));
+    let table = summary.table(40);
+    assert_eq!(table.matches("\nnoise  ").count(), 4, "{table}");
+    for line in table.lines() {
+        assert!(line.chars().count() <= 40, "{line}");
+    }
+}
+
+#[test]
+fn a_variant_can_have_several_settings() {
     let folder = folder();
     let axes = Axes {
         row: "seed".to_owned(),
@@ -233,13 +246,13 @@ fn a_variant_may_be_of_several_settings() {
         seed: "noise".to_owned(),
     };
     let sweep = Sweep::discover(folder.path(), axes).unwrap();
-    let table = Summary::new(&sweep, None).table();
+    let table = Summary::new(&sweep, None).table(80);
     let header: Vec<&str> = table.lines().nth(2).unwrap().split_whitespace().collect();
     assert_eq!(header.join(" "), "seed ce svm, tau 1");
 }
 
 #[test]
-fn errors_say_what_is_wrong() {
+fn errors_describe_the_problem() {
     let folder = folder();
     let mut wrong = axes();
     wrong.columns = vec!["los".to_owned()];
@@ -247,7 +260,7 @@ fn errors_say_what_is_wrong() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.starts_with("no run has the setting `los`; there are: alpha, batch-size, "),
+        error.starts_with("no run has the setting `los`; known settings: alpha, batch-size, "),
         "{error}"
     );
     let many = tempfile::tempdir().unwrap();
@@ -297,19 +310,19 @@ fn errors_say_what_is_wrong() {
     let error = Reference::read(&path).unwrap_err().to_string();
     assert!(
         error.ends_with(
-            "is not a table of published accuracies: missing field `name` at line 1 column 2"
+            "is not a file of reference accuracies: missing field `name` at line 1 column 2"
         ),
         "{error}"
     );
-    fs::write(&path, include_str!("data/paper.json")).unwrap();
-    assert_eq!(Reference::read(&path).unwrap(), paper());
+    fs::write(&path, include_str!("data/reference.json")).unwrap();
+    assert_eq!(Reference::read(&path).unwrap(), reference());
 }
 
 #[test]
-fn programs_read_what_people_do() {
+fn csv_and_json_have_the_numbers_of_the_table() {
     let folder = folder();
-    let (sweep, paper) = (discover(folder.path()), paper());
-    let summary = Summary::new(&sweep, Some(&paper));
+    let (sweep, reference) = (discover(folder.path()), reference());
+    let summary = Summary::new(&sweep, Some(&reference));
     let json: Value = serde_json::from_str(&summary.to_json()).unwrap();
     let csv = summary.to_csv();
     let mut lines = csv.lines();
@@ -341,25 +354,25 @@ fn programs_read_what_people_do() {
 }
 
 #[test]
-fn the_plot_is_a_file_of_its_own() {
+fn the_plot_is_a_self_contained_file() {
     let folder = folder();
-    let (sweep, paper) = (discover(folder.path()), paper());
-    let svg = Summary::new(&sweep, Some(&paper)).to_svg();
+    let (sweep, reference) = (discover(folder.path()), reference());
+    let svg = Summary::new(&sweep, Some(&reference)).to_svg();
     opened_and_closed(&svg);
     assert!(!svg.contains("NaN"));
     let references = svg.replace("http://www.w3.org/2000/svg", "");
     for address in ["http", "url(", "@import", "href", "<script"] {
         assert!(!references.contains(address), "{address}");
     }
-    // A bar up and down from every mean: two variants, six levels of noise, two kinds of accuracy.
+    // Error bars of three lines each: two variants, six noise levels, two kinds of accuracy.
     assert_eq!(svg.matches("class=\"whisker\"").count(), 3 * 2 * 6 * 2);
     assert!(svg.contains("@media (prefers-color-scheme: dark)"));
     for name in [
         ">ce<",
         ">svm<",
-        ">paper: ce<",
-        ">paper: svm<",
-        ">Top-5 accuracy on the test images<",
+        ">made-up: ce<",
+        ">made-up: svm<",
+        ">Top-5 test accuracy<",
     ] {
         assert!(svg.contains(name), "{name}");
     }
@@ -381,10 +394,10 @@ fn names_cannot_become_markup() {
         save(&run, &folder.path().join(format!("<b>{noise}")));
     }
     let sweep = discover(folder.path());
-    let mut paper = paper();
-    paper.name = evil.to_owned();
-    paper.values[0].column = vec![evil.into()];
-    let summary = Summary::new(&sweep, Some(&paper));
+    let mut reference = reference();
+    reference.name = evil.to_owned();
+    reference.values[0].column = vec![evil.into()];
+    let summary = Summary::new(&sweep, Some(&reference));
     let (html, svg) = (summary.to_html(), summary.to_svg());
     for text in [&html, &svg] {
         assert!(!text.contains(evil) && !text.contains("<b>"));

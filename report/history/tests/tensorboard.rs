@@ -1,4 +1,4 @@
-//! Event files as TensorBoard reads them.
+//! Event files, read by TensorBoard.
 
 mod synthetic;
 
@@ -16,7 +16,7 @@ const PLAN: Plan = Plan {
     epochs: 8,
 };
 
-/// What TensorBoard's own reader, and the one for scripts, find in a folder.
+/// Reads a folder with TensorBoard's own reader and with the one for scripts.
 const READ: &str = r#"
 import json, sys
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -59,7 +59,7 @@ fn a_resumed_run_is_one_curve() {
         }
         first.epoch(&lost, Some(&plan.time(epoch))).unwrap();
     }
-    // The run was killed while it wrote, and goes on after epoch 3.
+    // The run was killed while writing, and resumes after epoch 3.
     let mut bytes = fs::read(first.path()).unwrap();
     bytes.truncate(bytes.len() - 9);
     fs::write(first.path(), bytes).unwrap();
@@ -105,19 +105,19 @@ fn a_resumed_run_is_one_curve() {
     assert!(found["text"].as_str().unwrap().contains("| loss | svm |\n"));
     assert_eq!(found["hparams"]["noise"], 0.6);
     assert_eq!(found["hparams"]["loss"], "svm");
-    assert_eq!(found["hparams"]["schedule"], r#"{"milestones":[4,6]}"#);
-    assert!(found["hparams"].get("weights").is_none());
+    assert_eq!(found["hparams"]["sched"], r#"{"milestones":[4,6]}"#);
+    assert!(found["hparams"].get("checkpoint").is_none());
     assert_eq!(found["status"], 1);
 }
 
 #[test]
-fn a_file_that_cannot_be_made_is_named() {
+fn a_file_that_cannot_be_created_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let error = EventWriter::create(&file, &PLAN.start(), 1)
         .unwrap_err()
         .to_string();
-    let expected = format!("cannot write TensorBoard's events to {}: ", file.display());
+    let expected = format!("cannot write TensorBoard events to {}: ", file.display());
     assert!(error.starts_with(&expected), "{error}");
 }

@@ -8,13 +8,13 @@ use crate::plot::{Axis, Line, Mark, Plot, WIDE, legend, number};
 use crate::record::{Epoch, EpochTime};
 use crate::run::Run;
 
-// Numbers of lines, which choose their colours.
+// Colours of the lines.
 const VALIDATION: usize = 0;
 const TRAINING: usize = 1;
 
 pub(super) fn section(run: &Run) -> String {
     if run.epochs.is_empty() {
-        return "<section><h2>Curves</h2><p>No epoch has ended yet.</p></section>".to_owned();
+        return "<section><h2>Curves</h2><p>No epoch has finished yet.</p></section>".to_owned();
     }
     let mut figures: Vec<Figure> = Vec::new();
     figures.extend(
@@ -24,7 +24,7 @@ pub(super) fn section(run: &Run) -> String {
             .map(|top| accuracy(run, top)),
     );
     figures.push(Figure {
-        caption: "Mean over the training images, while the network changes.".to_owned(),
+        caption: "Mean over the training images, computed during the epoch.".to_owned(),
         ..Figure::new(
             "loss",
             "Loss",
@@ -57,7 +57,7 @@ pub(super) fn section(run: &Run) -> String {
     )
 }
 
-/// Accuracy on training and validation images, the best epoch marked.
+/// Training and validation accuracy, with the best epoch marked.
 fn accuracy(run: &Run, top: &Top) -> Figure {
     let lines = vec![
         curve(run, "validation", VALIDATION, |epoch| top.part(&epoch.val)),
@@ -73,7 +73,7 @@ fn accuracy(run: &Run, top: &Top) -> Figure {
     });
     if let Some((epoch, value)) = best {
         let best = format!("{} % after epoch {}", percent(value), grouped(epoch));
-        figure.caption = format!("Circle: the best on the validation images, {best}.");
+        figure.caption = format!("Circle: best validation accuracy, {best}.");
         figure.marks.push(Mark {
             number: VALIDATION,
             point: (epoch as f64, value),
@@ -95,13 +95,13 @@ fn times(run: &Run) -> Vec<Figure> {
     };
     let speed = line("images/s", VALIDATION, |time| time.images_per_second);
     let seconds = line("seconds", VALIDATION, |time| time.seconds);
-    let waiting = line("of these waiting for images", TRAINING, |time| {
+    let waiting = line("of which waiting for images", TRAINING, |time| {
         time.waiting_seconds
     });
     vec![
         Figure {
             unit: Unit::FromZero,
-            caption: "Of training alone.".to_owned(),
+            caption: "Training only, without validation.".to_owned(),
             ..Figure::new("speed", "Images per second", vec![speed])
         },
         Figure {
@@ -135,7 +135,7 @@ struct Figure {
     title: String,
     caption: String,
     unit: Unit,
-    /// Each has a point an epoch.
+    /// One point per epoch each.
     lines: Vec<Line>,
     marks: Vec<Mark>,
 }
@@ -153,8 +153,12 @@ impl Figure {
     }
 
     fn to_html(&self, epochs: usize) -> String {
-        let hits = (1..=epochs)
-            .map(|epoch| (epoch as f64, format!("epoch {epoch}: {}", self.said(epoch))));
+        let hits = (1..=epochs).map(|epoch| {
+            (
+                epoch as f64,
+                format!("epoch {epoch}: {}", self.label(epoch)),
+            )
+        });
         let values = self
             .lines
             .iter()
@@ -165,8 +169,8 @@ impl Figure {
             title: self.title.clone(),
             description: format!(
                 "after the first epoch {}; after epoch {epochs} {}",
-                self.said(1),
-                self.said(epochs)
+                self.label(1),
+                self.label(epochs)
             ),
             size: WIDE,
             x_label: "epoch".to_owned(),
@@ -191,8 +195,8 @@ impl Figure {
         html + "</figure>"
     }
 
-    /// The values after an epoch.
-    fn said(&self, epoch: usize) -> String {
+    /// The values after an epoch, as text.
+    fn label(&self, epoch: usize) -> String {
         let values = self.lines.iter().filter_map(|line| {
             let value = line.points[epoch - 1].1;
             let text = match self.unit {

@@ -12,12 +12,12 @@ use crate::plot;
 use crate::record::{BEST1, BESTK, Checkpoint, Epoch};
 use crate::run::Run;
 
-/// The longest table of epochs.
+/// Maximum number of rows in the table of epochs.
 const MAX_ROWS: usize = 1000;
 
-/// A run as one HTML file that needs nothing else: its curves, best epochs, accuracies and configuration.
+/// A run as one self-contained HTML file: curves, best epochs, accuracies and configuration.
 ///
-/// The run may still be going on.
+/// The run may be unfinished.
 pub fn run_page(run: &Run) -> String {
     let title = title(run);
     let mut body = format!("<header><h1>{}</h1>", Escaped(&title));
@@ -31,7 +31,7 @@ pub fn run_page(run: &Run) -> String {
     page(&title, &body)
 }
 
-/// `basic-32, svm, noise 0.6, seed 1`: what tells runs apart.
+/// Title of a run, such as `basic-32, svm, noise 0.6, seed 1`.
 fn title(run: &Run) -> String {
     let config = &run.start.config;
     let mut title = match config.get("model").and_then(Value::as_str) {
@@ -49,7 +49,7 @@ fn title(run: &Run) -> String {
     title
 }
 
-/// A value of a configuration as a text.
+/// A value of a configuration as text.
 pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -60,13 +60,12 @@ pub(crate) fn plain(value: &Value) -> String {
     }
 }
 
-/// `top-5`, or `top-k` where k is not known.
+/// `top-5`, or `top-k` if k is unknown.
 pub(crate) fn top(k: Option<usize>) -> String {
     k.map_or_else(|| "top-k".to_owned(), |k| format!("top-{k}"))
 }
 
-/// Top-1 and top-k of accuracies with a k: how they are called and computed. Only the first if these are the
-/// same.
+/// The kinds of accuracy, top-1 and top-k; only the first for k = 1.
 pub(crate) fn tops(k: Option<usize>) -> Vec<Top> {
     let mut tops = vec![Top {
         name: top(Some(1)),
@@ -88,27 +87,27 @@ pub(crate) struct Top {
     pub(crate) name: String,
     /// 0 to 1.
     pub(crate) of: fn(&Accuracy) -> f64,
-    /// The checkpoint that has the best of it.
+    /// The checkpoint with the best validation accuracy of this kind.
     pub(crate) checkpoint: &'static str,
 }
 
 impl Top {
-    /// Its name where a sentence begins.
+    /// The name at the start of a sentence.
     pub(crate) fn title(&self) -> String {
         self.name.replacen('t', "T", 1)
     }
 
-    /// In percent, without the sign; a dash if there are no images.
+    /// The accuracy in percent, without the sign; a dash if there are no images.
     pub(crate) fn percent(&self, accuracy: &Accuracy) -> String {
         or_dash(self.part(accuracy), percent)
     }
 
-    /// 0 to 1; `None` if there are no images.
+    /// The accuracy from 0 to 1; `None` if there are no images.
     pub(crate) fn part(&self, accuracy: &Accuracy) -> Option<f64> {
         (accuracy.images > 0).then(|| (self.of)(accuracy))
     }
 
-    /// The epoch of a run that is best by it on the validation images.
+    /// The epoch with the best validation accuracy of this kind.
     pub(crate) fn best<'a>(&self, run: &'a Run) -> Option<&'a Epoch> {
         match self.checkpoint {
             BEST1 => run.best1(),
@@ -117,7 +116,7 @@ impl Top {
     }
 }
 
-/// How far a run is: `epoch 12 of 300`.
+/// Progress of a run, such as `epoch 12 of 300`.
 pub(crate) fn progress(run: &Run) -> String {
     let done = run.epochs.len();
     match run.start.epochs() {
@@ -129,7 +128,7 @@ pub(crate) fn progress(run: &Run) -> String {
 fn about(run: &Run) -> String {
     let start = &run.start;
     let mut html = format!(
-        "<p>{} on {} of {} classes, {} held out for validation. {} parameters, trained on {}.",
+        "<p>{}, {} of {} classes for training, {} for validation. {} parameters, device {}.",
         counted(run.epochs.len()),
         images(start.train_images),
         grouped(start.classes),
@@ -139,12 +138,8 @@ fn about(run: &Run) -> String {
     );
     let seconds: f64 = run.times.iter().flatten().map(|time| time.seconds).sum();
     if run.times.iter().any(Option::is_some) && seconds.is_finite() {
-        let so_far = if run.end.is_some() {
-            "It took"
-        } else {
-            "It has taken"
-        };
-        html += &format!(" {so_far} {}.", duration(seconds));
+        let so_far = if run.end.is_some() { "" } else { " so far" };
+        html += &format!(" Time{so_far}: {}.", duration(seconds));
     }
     html += "</p>";
     let warnings = warnings(run);
@@ -154,20 +149,20 @@ fn about(run: &Run) -> String {
     html
 }
 
-/// What a reader of the curves must know.
+/// Caveats about the curves.
 fn warnings(run: &Run) -> Vec<String> {
     let mut warnings = Vec::new();
     if run.end.is_none() {
         let progress = progress(run);
         warnings.push(format!(
-            "The run has not ended: this is after {progress}. There is no test accuracy yet."
+            "The run is unfinished ({progress}); there is no test accuracy yet."
         ));
     }
     let not_finite = |epoch: &&Epoch| !epoch.loss.is_finite();
     if let Some(first) = run.epochs.iter().find(not_finite) {
         let epochs = run.epochs.iter().filter(not_finite).count();
         warnings.push(format!(
-            "The loss is not a number in {}, first in epoch {}.",
+            "The loss is not finite in {}, first in epoch {}.",
             counted(epochs),
             grouped(first.epoch)
         ));
@@ -180,7 +175,7 @@ fn warnings(run: &Run) -> Vec<String> {
             ("s", "were")
         };
         warnings.push(format!(
-            "{} step{s} {were} left out because the gradient was not finite.",
+            "{} step{s} {were} skipped because the loss or the gradient was not finite.",
             grouped(skipped)
         ));
     }
@@ -193,7 +188,7 @@ fn counted(epochs: usize) -> String {
     format!("{} epoch{s}", grouped(epochs))
 }
 
-/// `2 h 5 min`, to two units.
+/// A duration in the two largest units, such as `2 h 5 min`.
 fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     let (days, hours, minutes) = (whole / 86_400, whole / 3_600 % 24, whole / 60 % 60);
@@ -205,7 +200,7 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// The headline numbers: for each kind of accuracy the epoch that is best by it.
+/// The headline numbers: the best epoch for each kind of accuracy.
 fn cards(run: &Run) -> String {
     let mut html = String::from("<div class=\"cards\">");
     for top in tops(run.start.k()) {
@@ -230,7 +225,7 @@ fn cards(run: &Run) -> String {
         }
         let so_far = if run.end.is_some() { "" } else { " so far" };
         html += &format!(
-            "</div><div class=\"label\">after epoch {}, the best {} on the validation images{so_far}</div></article>",
+            "</div><div class=\"label\">epoch {}, the best {} validation accuracy{so_far}</div></article>",
             grouped(best.epoch),
             top.name
         );
@@ -238,7 +233,7 @@ fn cards(run: &Run) -> String {
     html + "</div>"
 }
 
-/// What is left of the run.
+/// The best checkpoints.
 fn checkpoints(run: &Run) -> String {
     let Some(end) = run.end.as_ref().filter(|end| !end.checkpoints.is_empty()) else {
         return String::new();
@@ -269,9 +264,12 @@ fn checkpoints(run: &Run) -> String {
                 percent,
             ));
         }
-        html += &format!("<td>{}</td></tr>", Escaped(&files(checkpoint)));
+        html += &format!(
+            "<td class=\"path\">{}</td></tr>",
+            Escaped(&files(checkpoint))
+        );
     }
-    html + "</tbody></table></div><p class=\"faint\">The test images are looked at once, at the end.</p></section>"
+    html + "</tbody></table></div><p class=\"faint\">The test images are evaluated only once, at the end of the run.</p></section>"
 }
 
 fn files(checkpoint: &Checkpoint) -> String {
@@ -293,7 +291,7 @@ fn accuracies(run: &Run) -> Vec<(&'static str, Top)> {
         .collect()
 }
 
-/// All numbers of the curves.
+/// The curves as a table of numbers.
 fn epochs(run: &Run) -> String {
     if run.epochs.is_empty() {
         return String::new();
@@ -302,9 +300,9 @@ fn epochs(run: &Run) -> String {
     let shown = run.epochs.len().min(MAX_ROWS);
     let mut html = String::from("<section><h2>Epochs</h2><details><summary>");
     html += &match run.epochs.len() - shown {
-        0 => format!("All {} as numbers, the last first", counted(shown)),
+        0 => format!("All {} as numbers, latest first", counted(shown)),
         _ => format!(
-            "The last {} epochs as numbers, the last first",
+            "The last {} epochs as numbers, latest first",
             grouped(shown)
         ),
     };
@@ -324,7 +322,7 @@ fn epochs(run: &Run) -> String {
     html += "</tr></thead><tbody>";
     let cell = |value: Option<f64>, format: &dyn Fn(f64) -> String| {
         let value = value.filter(|value| value.is_finite());
-        // Numbers that are missing are sorted as the smallest.
+        // Missing numbers sort as the smallest.
         let text = or_dash(value, format);
         format!(
             "<td class=\"n\" data-value=\"{}\">{text}</td>",
@@ -353,7 +351,7 @@ fn epochs(run: &Run) -> String {
     html + "</tbody></table></div></div></details></section>"
 }
 
-/// All that was decided.
+/// The settings.
 fn configuration(run: &Run) -> String {
     let rows = run
         .start

@@ -1,12 +1,12 @@
-//! Axes: where values stand, and which of them are named.
+//! Axes: positions of values, and ticks.
 
 use topk_report::chart::{percent_label, percent_ticks};
 use topk_report::text::grouped;
 
-/// Ticks of an axis, at most.
+/// Maximum number of ticks.
 const MAX_TICKS: usize = 8;
 
-/// From this ratio of the largest value to the smallest on, values stand by their logarithm.
+/// Minimum ratio of the largest to the smallest value for a logarithmic axis.
 const LOG_RATIO: f64 = 10.0;
 
 /// An axis of numbers.
@@ -14,20 +14,20 @@ const LOG_RATIO: f64 = 10.0;
 pub(crate) struct Axis {
     pub(crate) low: f64,
     pub(crate) high: f64,
-    /// Values with their names.
+    /// Values with their labels.
     pub(crate) ticks: Vec<(f64, String)>,
     pub(crate) is_log: bool,
 }
 
 impl Axis {
-    /// An axis around parts of 1, in percent; what reaches beyond 0 and 1 is cut off there.
+    /// An axis for fractions, labelled in percent; values are clamped to 0 to 1.
     pub(crate) fn percent(values: impl Iterator<Item = f64>) -> Self {
         let parts = values.map(|value| value.clamp(0.0, 1.0));
         let (low, high) = range(parts).unwrap_or((0.0, 1.0));
         Self::of_ticks(percent_ticks(low, high), percent_label, false)
     }
 
-    /// An axis around numbers: of their logarithms, where they are positive and differ much.
+    /// An axis for numbers, logarithmic if they are positive and span a wide range.
     pub(crate) fn number(values: impl Iterator<Item = f64>) -> Self {
         let (low, high) = range(values).unwrap_or((0.0, 1.0));
         if is_log(low, high) {
@@ -37,7 +37,7 @@ impl Axis {
         }
     }
 
-    /// An axis from one whole number to another, on which only whole numbers are named.
+    /// An axis for integers from `low` to `high`.
     pub(crate) fn count(low: usize, high: usize) -> Self {
         let steps = (0..).flat_map(|power| [1, 2, 5].map(|step| step * 10usize.pow(power)));
         let step = steps
@@ -53,7 +53,7 @@ impl Axis {
         }
     }
 
-    /// An axis on which exactly these values are named, in ascending order.
+    /// An axis with exactly these ticks, in ascending order.
     pub(crate) fn exactly(ticks: Vec<(f64, String)>) -> Self {
         let (low, high) = range(ticks.iter().map(|tick| tick.0)).unwrap_or((0.0, 1.0));
         Self {
@@ -73,12 +73,12 @@ impl Axis {
         }
     }
 
-    /// What a value is drawn by: itself or its logarithm.
+    /// The value, or its logarithm on a logarithmic axis.
     pub(crate) fn scaled(&self, value: f64) -> f64 {
         if self.is_log { value.ln() } else { value }
     }
 
-    /// Where a value stands: 0 at the lower end, 1 at the upper, the middle where they are the same.
+    /// Position of a value: 0 at the lower end, 1 at the upper end; the middle if both are equal.
     pub(crate) fn part(&self, value: f64) -> f64 {
         let [low, high, value] = [self.low, self.high, value].map(|value| self.scaled(value));
         if high > low {
@@ -89,7 +89,7 @@ impl Axis {
     }
 }
 
-/// The smallest and the largest of the finite values.
+/// Minimum and maximum of the finite values.
 fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     let finite = values.filter(|value| value.is_finite());
     finite.fold(None, |range, value| {
@@ -102,9 +102,9 @@ fn is_log(low: f64, high: f64) -> bool {
     low > 0.0 && high / low >= LOG_RATIO * (1.0 - 1e-9)
 }
 
-/// Round numbers around a range.
+/// Round numbers that enclose a range.
 fn linear_ticks(low: f64, high: f64) -> Vec<f64> {
-    // The same value throughout: up from zero, or down to it.
+    // For a single value the axis starts or ends at zero.
     let (low, high) = if high > low {
         (low, high)
     } else if high == 0.0 {
@@ -117,7 +117,7 @@ fn linear_ticks(low: f64, high: f64) -> Vec<f64> {
     let steps = [1.0, 2.0, 5.0, 10.0];
     let step = steps.into_iter().find(|step| step * power >= rough);
     let step = step.unwrap_or(10.0) * power;
-    // The slack is for ends that are multiples up to rounding.
+    // The slack is for ends that are multiples of the step up to rounding.
     let (first, last) = (
         (low / step + 1e-9).floor() as i64,
         (high / step - 1e-9).ceil() as i64,
@@ -127,7 +127,7 @@ fn linear_ticks(low: f64, high: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Powers of ten, and where these are few their doubles and halves, around a range of positive numbers.
+/// Powers of ten that enclose a range of positive numbers; also 2 and 5 times powers of ten if there are few.
 fn log_ticks(low: f64, high: f64) -> Vec<f64> {
     let (first, last) = (
         (low.log10() + 1e-9).floor() as i32,
@@ -156,7 +156,7 @@ fn log_ticks(low: f64, high: f64) -> Vec<f64> {
         .collect()
 }
 
-/// A number on an axis.
+/// Label of a number on an axis.
 fn label(value: f64) -> String {
     match value {
         1e3..1e7 if value.fract() == 0.0 => grouped(value as usize),
@@ -164,7 +164,7 @@ fn label(value: f64) -> String {
     }
 }
 
-/// A number with no more than 6 digits that count.
+/// A number with at most 6 significant digits.
 pub(crate) fn number(value: f64) -> String {
     let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
     match rounded.abs() {
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_are_whole() {
+    fn count_ticks_are_integers() {
         assert_eq!(names(&Axis::count(1, 1)), ["1"]);
         assert_eq!(
             names(&Axis::count(1, 7)),
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn values_stand_between_the_ends() {
+    fn positions_are_between_the_ends() {
         let log = Axis::number([0.001, 0.1].into_iter());
         assert!((log.part(0.01) - 0.5).abs() < 1e-12);
         assert_eq!(Axis::count(1, 1).part(1.0), 0.5);

@@ -1,4 +1,4 @@
-//! Plots of lines, as SVG in the colours of the page.
+//! Line plots as SVG, in the colours of the page.
 
 mod axis;
 
@@ -9,31 +9,31 @@ use topk_report::{COLORS, Escaped};
 
 pub(crate) use axis::{Axis, number};
 
-/// Lines with more points than this have none marked.
-const MARKED: usize = 30;
-/// Places of a plot that say what they are when pointed at.
+/// Maximum number of points of a line for which each point has a marker.
+const MAX_MARKERS: usize = 30;
+/// Maximum number of hover areas of a plot.
 const MAX_HITS: usize = 250;
 
 /// Width and height of a plot.
 pub(crate) const WIDE: (f64, f64) = (480.0, 270.0);
-/// The same for small ones.
+/// Width and height of a small plot.
 pub(crate) const SMALL: (f64, f64) = (340.0, 218.0);
 
 /// A line through values.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     pub(crate) name: String,
-    /// Chooses colour and marker.
+    /// Index that determines colour and marker.
     pub(crate) number: usize,
     pub(crate) style: Style,
-    /// Ascending. Where a y is not finite the line has a gap.
+    /// Ascending in x. The line has gaps where y is not finite.
     pub(crate) points: Vec<Point>,
-    /// How far bars reach up and down from the points: none, or one a point.
+    /// Half-lengths of error bars: empty, or one per point.
     pub(crate) errors: Vec<Option<f64>>,
 }
 
 impl Line {
-    /// A solid line without bars.
+    /// A solid line without error bars.
     pub(crate) fn new(name: &str, number: usize, points: Vec<Point>) -> Self {
         Self {
             name: name.to_owned(),
@@ -45,14 +45,14 @@ impl Line {
     }
 }
 
-/// How a line is drawn.
+/// Style of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
     Solid,
     Dashed,
 }
 
-/// A place on a line that is pointed out.
+/// A highlighted point of a line.
 #[derive(Clone, Debug)]
 pub(crate) struct Mark {
     pub(crate) number: usize,
@@ -63,10 +63,10 @@ pub(crate) struct Mark {
 /// A plot.
 #[derive(Clone, Debug)]
 pub(crate) struct Plot {
-    /// Unlike that of any other on the page.
+    /// Unique on the page.
     pub(crate) id: String,
     pub(crate) title: String,
-    /// For those who do not see it.
+    /// Text alternative for screen readers.
     pub(crate) description: String,
     pub(crate) size: (f64, f64),
     pub(crate) x_label: String,
@@ -74,19 +74,19 @@ pub(crate) struct Plot {
     pub(crate) y: Axis,
     pub(crate) lines: Vec<Line>,
     pub(crate) marks: Vec<Mark>,
-    /// What is said of a value of x when it is pointed at.
+    /// Hover texts for values of x.
     pub(crate) hits: Vec<(f64, String)>,
 }
 
 impl Plot {
-    /// As an element of a page.
+    /// The plot as an `svg` element.
     pub(crate) fn to_svg(&self) -> String {
         let class = if self.size == WIDE { "wide" } else { "" };
         let svg = open(&self.id, class, self.size, &self.title, &self.description);
         svg + &self.contents() + "</svg>"
     }
 
-    /// What is drawn.
+    /// The contents of the `svg` element.
     pub(crate) fn contents(&self) -> String {
         let (width, height) = self.size;
         let longest = self.y.ticks.iter().map(|tick| tick.1.chars().count()).max();
@@ -99,14 +99,14 @@ impl Plot {
             low: self.y.scaled(self.y.low),
             high: self.y.scaled(self.y.high),
         };
-        // Apart from the axes, so that markers are whole.
-        let inset = if self.x.ticks.len() <= MARKED {
+        // Keeps markers off the axes.
+        let inset = if self.x.ticks.len() <= MAX_MARKERS {
             12.0
         } else {
             4.0
         };
         let x = |value: f64| frame.left + inset + (frame.width - 2.0 * inset) * self.x.part(value);
-        let place = |&(at, value): &Point| (x(at), frame.y(self.y.scaled(value)));
+        let position = |&(at, value): &Point| (x(at), frame.y(self.y.scaled(value)));
         let bottom = frame.top + frame.height;
 
         let mut svg = String::new();
@@ -129,39 +129,39 @@ impl Plot {
                 Style::Dashed => "line dashed",
             };
             for segment in series.points.split(|point| !point.1.is_finite()) {
-                let places: Vec<Point> = segment.iter().map(place).collect();
-                match &places[..] {
+                let positions: Vec<Point> = segment.iter().map(position).collect();
+                match &positions[..] {
                     [] => {}
-                    // A line of one point is not seen.
+                    // A line through a single point would be invisible.
                     [(x, y)] => {
                         let _ = write!(
                             svg,
                             r#"<circle class="fill" cx="{x:.1}" cy="{y:.1}" r="2.5"/>"#
                         );
                     }
-                    places => {
-                        let _ = write!(svg, r#"<path class="{class}" d="{}"/>"#, path(places));
+                    positions => {
+                        let _ = write!(svg, r#"<path class="{class}" d="{}"/>"#, path(positions));
                     }
                 }
             }
             for (point, error) in series.points.iter().zip(&series.errors) {
                 if let Some(error) = error.filter(|_| point.1.is_finite()) {
                     let ends = [point.1 - error, point.1 + error]
-                        .map(|end| place(&(point.0, end.clamp(self.y.low, self.y.high))));
+                        .map(|end| position(&(point.0, end.clamp(self.y.low, self.y.high))));
                     line(&mut svg, "whisker", ends[0], ends[1]);
                     for (x, y) in ends {
                         line(&mut svg, "whisker", (x - 3.5, y), (x + 3.5, y));
                     }
                 }
             }
-            if series.style == Style::Solid && series.points.len() <= MARKED {
+            if series.style == Style::Solid && series.points.len() <= MAX_MARKERS {
                 let finite = series.points.iter().filter(|point| point.1.is_finite());
-                finite.for_each(|point| marker(&mut svg, series.number, place(point), ""));
+                finite.for_each(|point| marker(&mut svg, series.number, position(point), ""));
             }
             svg += "</g>";
         }
         for mark in &self.marks {
-            let (x, y) = place(&mark.point);
+            let (x, y) = position(&mark.point);
             let _ = write!(
                 svg,
                 r#"<g class="s{}"><circle class="best" cx="{x:.1}" cy="{y:.1}" r="6"><title>{}</title></circle></g>"#,
@@ -172,7 +172,7 @@ impl Plot {
         svg + &self.hits(&frame, &x)
     }
 
-    /// Columns that say what stands in them; of very many, some.
+    /// Invisible columns with the hover texts; a subset if there are too many.
     fn hits(&self, frame: &Frame, x: &dyn Fn(f64) -> f64) -> String {
         let step = self.hits.len().div_ceil(MAX_HITS).max(1);
         let hits: Vec<(f64, &str)> = self
@@ -182,8 +182,8 @@ impl Plot {
             .map(|(at, title)| (x(*at), title.as_str()))
             .collect();
         let mut svg = String::new();
-        for (at, (place, title)) in hits.iter().enumerate() {
-            let between = |other: usize| (hits[other].0 + place) / 2.0;
+        for (at, (middle, title)) in hits.iter().enumerate() {
+            let between = |other: usize| (hits[other].0 + middle) / 2.0;
             let left = if at == 0 { frame.left } else { between(at - 1) };
             let right = if at + 1 == hits.len() {
                 frame.left + frame.width
@@ -202,7 +202,7 @@ impl Plot {
     }
 }
 
-/// What the lines of a plot are, for those with a name.
+/// The legend of a plot.
 pub(crate) fn legend<'a>(lines: impl IntoIterator<Item = &'a Line>) -> String {
     let mut html = String::from("<ul class=\"legend\">");
     for line in lines {
@@ -216,7 +216,7 @@ pub(crate) fn legend<'a>(lines: impl IntoIterator<Item = &'a Line>) -> String {
     html + "</ul>"
 }
 
-/// A piece of a line.
+/// A sample of a line for the legend.
 fn key(line: &Line) -> String {
     format!(
         r#"<svg class="key long" viewBox="0 -7 26 14" aria-hidden="true">{}</svg>"#,
@@ -224,14 +224,14 @@ fn key(line: &Line) -> String {
     )
 }
 
-/// A piece of a line 26 long, which begins at an x, around y = 0.
+/// A sample of a line from x = `left` to `left` + 26 at y = 0.
 pub(crate) fn sample(series: &Line, left: f64) -> String {
     let class = match series.style {
         Style::Solid => "line",
         Style::Dashed => "line dashed",
     };
     let mut svg = format!(r#"<path class="{class}" d="M{left} 0L{} 0"/>"#, left + 26.0);
-    if series.style == Style::Solid && series.points.len() <= MARKED {
+    if series.style == Style::Solid && series.points.len() <= MAX_MARKERS {
         marker(&mut svg, series.number, (left + 13.0, 0.0), "");
     }
     svg
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_gaps_where_there_are_no_numbers() {
+    fn a_line_has_gaps_at_values_that_are_not_finite() {
         let (a, b) = ((1.0, 2.0), (2.0, 3.0));
         let gap = plot(vec![a, b, (3.0, f64::NAN), (4.0, 1.0)]).to_svg();
         assert_eq!(gap.matches("class=\"line\"").count(), 1);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_stay_small() {
+    fn plots_of_many_points_stay_small() {
         let points = (1..=1000).map(|epoch| (f64::from(epoch), 1.0 / f64::from(epoch)));
         let svg = plot(points.collect()).to_svg();
         assert_eq!(svg.matches("class=\"hit\"").count(), MAX_HITS);

@@ -4,17 +4,17 @@ use topk_report::cells::{header, number, sortable};
 use topk_report::text::{grouped, or_dash, percent};
 use topk_report::{Escaped, page};
 
-use super::Summary;
-use super::level::variant;
+use super::axis_value::variant;
 use super::summary::test;
 use super::tables::Table;
+use super::{AxisValue, Summary};
 use crate::plot::legend;
 
-/// Notes that are shown before the others are folded away.
+/// Number of notes shown before the rest is folded away.
 const MAX_NOTES: usize = 6;
 
 impl Summary<'_> {
-    /// The sweep as one HTML file that needs nothing else: tables, plots, learning curves and all runs.
+    /// The sweep as one self-contained HTML file: tables, plots, learning curves and all runs.
     pub fn to_html(&self) -> String {
         let axes = &self.sweep.axes;
         let title = format!("{} by {}", axes.columns.join(", "), axes.row);
@@ -49,7 +49,7 @@ impl Summary<'_> {
         let notes: Vec<String> = self
             .notes
             .iter()
-            .map(|note| format!("{}.", Escaped(note)))
+            .map(|note| format!("{}.", Escaped(&capitalized(note))))
             .collect();
         let (shown, folded) = notes.split_at(notes.len().min(MAX_NOTES));
         if !shown.is_empty() {
@@ -57,7 +57,7 @@ impl Summary<'_> {
         }
         if !folded.is_empty() {
             html += &format!(
-                "<details><summary>{} more</summary><div>{}</div></details>",
+                "<details><summary>{} more notes</summary><div>{}</div></details>",
                 grouped(folded.len()),
                 folded.join("<br>")
             );
@@ -94,11 +94,11 @@ impl Summary<'_> {
         }
         let left_out = match self.rows.len() - plots.len() {
             0 => String::new(),
-            _ => format!(" Of the first {} values.", plots.len()),
+            _ => format!(" Only the first {} values are shown.", plots.len()),
         };
         let mut html = format!(
-            "<section><h2>Learning curves</h2><p>{} accuracy after each epoch, mean over {}; on the training images as \
-             they are trained on, while the network changes.{}</p>",
+            "<section><h2>Learning curves</h2><p>{} accuracy after each epoch, mean over {}. Training accuracy is \
+             measured during the epoch, on augmented images with noisy labels.{}</p>",
             top.title(),
             Escaped(&self.sweep.axes.seed),
             left_out,
@@ -131,11 +131,11 @@ impl Summary<'_> {
         html += "</tr></thead><tbody>";
         for run in &self.sweep.runs {
             html += &format!(
-                "<tr><th scope=\"row\">{}</th>{}<td>{}</td>{}",
+                "<tr><th scope=\"row\" class=\"path\">{}</th>{}<td>{}</td>{}",
                 Escaped(&run.name),
-                level(&run.level(&axes.row)),
+                value_cell(&run.axis_value(&axes.row)),
                 Escaped(&variant(&axes.columns, &run.column(axes))),
-                level(&run.level(&axes.seed)),
+                value_cell(&run.axis_value(&axes.seed)),
             );
             for top in &tops {
                 let value = run.state.run().and_then(|run| test(run, top));
@@ -151,18 +151,32 @@ impl Summary<'_> {
     }
 }
 
-fn level(level: &super::Level) -> String {
-    match level {
-        super::Level::Number(value) => {
-            format!(
-                "<td class=\"n\" data-value=\"{value}\">{}</td>",
-                Escaped(&level.text())
-            )
+/// A sentence with a capital letter.
+fn capitalized(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    match chars.next() {
+        // Names of runs stay as they are.
+        Some(first) if !sentence.contains(" is not counted") => {
+            first.to_uppercase().chain(chars).collect()
         }
-        level => number(&level.text()),
+        _ => sentence.to_owned(),
     }
 }
 
+/// A cell with the value of a setting, which sorts numbers by value.
+fn value_cell(value: &AxisValue) -> String {
+    match value {
+        AxisValue::Number(number) => {
+            format!(
+                "<td class=\"n\" data-value=\"{number}\">{}</td>",
+                Escaped(&value.text())
+            )
+        }
+        value => number(&value.text()),
+    }
+}
+
+/// A table as HTML.
 fn rendered(table: &Table) -> String {
     let mut html = format!(
         "<h3>{}</h3><div class=\"scroll panel\"><table class=\"summary\"><thead><tr>",

@@ -1,7 +1,7 @@
-//! Runs that differ in some settings, and what their differences make.
+//! Sweeps: runs that differ in some settings, and summaries of their results.
 
+mod axis_value;
 mod html;
-mod level;
 mod plots;
 mod reference;
 mod summary;
@@ -17,27 +17,27 @@ use thiserror::Error;
 use crate::record::LOG;
 use crate::run::{Run, RunError};
 
-pub use level::Level;
+pub use axis_value::AxisValue;
 pub use reference::{Reference, ReferenceError, ReferenceValue};
 pub use summary::{Cell, Spread, Summary};
 
-/// The most runs that a sweep may have.
+/// Maximum number of runs in a sweep.
 const MAX_RUNS: usize = 1_000;
-/// The most cells that its table may have.
+/// Maximum number of cells in the table of a sweep.
 const MAX_CELLS: usize = 10_000;
 
-/// The settings in which the runs of a sweep differ, as keys of their configurations.
+/// The settings in which the runs of a sweep differ, as keys of their configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Axes {
-    /// What has a row for each of its values, and is the x axis of plots: `noise`.
+    /// Setting with one row per value, the x axis of plots, such as `noise`.
     pub row: String,
-    /// What together is a variant, with a column and a line of its own: `loss`, or `loss` and `tau`.
+    /// Settings whose combinations are the variants, with one column and one line each, such as `loss` and `tau`.
     pub columns: Vec<String>,
-    /// What is averaged over: `seed`.
+    /// Setting over which results are averaged, such as `seed`.
     pub seed: String,
 }
 
-/// Runs in the subfolders of a folder.
+/// The runs of a sweep, each in a subfolder of one folder.
 #[derive(Debug)]
 pub struct Sweep {
     pub(crate) axes: Axes,
@@ -49,26 +49,26 @@ pub struct Sweep {
 pub struct SweepRun {
     /// Name of its folder.
     pub name: String,
-    /// Its configuration; empty if that is not known.
+    /// Its configuration; empty if unknown.
     pub config: Map<String, Value>,
-    /// How far it is.
+    /// Its state.
     pub state: RunState,
 }
 
-/// How far a run is.
+/// State of a run.
 #[derive(Debug)]
 pub enum RunState {
-    /// It has ended.
+    /// Finished.
     Finished(Run),
-    /// It has not: it is going on, or was cut off.
+    /// In progress or interrupted.
     Unfinished(Run),
-    /// It has not begun.
+    /// Not started.
     Missing,
-    /// Its files are damaged.
+    /// Its files cannot be read.
     Unreadable(RunError),
 }
 
-/// Why a sweep cannot be looked at.
+/// A sweep cannot be read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SweepError {
@@ -77,28 +77,28 @@ pub enum SweepError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
     /// There are no runs.
-    #[error("{} has no run: each run is a folder in it, with the file {LOG}", path.display())]
+    #[error("{} contains no runs: expected subfolders with a file {LOG}", path.display())]
     NoRuns {
         /// The folder.
         path: PathBuf,
     },
-    /// No run can be read; this is what is wrong with the first.
+    /// No run can be read; the error of the first.
     #[error(transparent)]
     Unreadable(RunError),
-    /// There are too many.
-    #[error("{} has more than the {MAX_RUNS} runs that a sweep may have", path.display())]
+    /// There are too many runs.
+    #[error("{} contains more than {MAX_RUNS} runs, the maximum of a sweep", path.display())]
     TooMany {
         /// The folder.
         path: PathBuf,
     },
     /// The axes have too many values.
     #[error(
-        "the runs have {rows} values of `{row}` and {columns} variants, too many for a table: at most \
-         {MAX_CELLS} cells may be, so choose other settings for rows and columns"
+        "the runs have {rows} values of `{row}` and {columns} variants, too many for a table of at most \
+         {MAX_CELLS} cells: choose other settings for rows and columns"
     )]
     TooManyCells {
         /// The key of the rows.
@@ -109,7 +109,7 @@ pub enum SweepError {
         columns: usize,
     },
     /// No run has a setting of the axes.
-    #[error("no run has the setting `{key}`; there are: {known}")]
+    #[error("no run has the setting `{key}`; known settings: {known}")]
     NoKey {
         /// The key.
         key: String,
@@ -120,12 +120,11 @@ pub enum SweepError {
 
 impl Sweep {
     /// Reads the runs in the subfolders of a folder, in the order of their names. A subfolder without a log
-    /// counts as a run that has not begun.
+    /// counts as a run that has not started.
     ///
     /// # Errors
-    /// If the folder cannot be listed, has no run or more than 1,000, or no run has a setting of the axes, or their values make a
-    /// table of more than 10,000 cells. A
-    /// run that cannot be read is no error but [`RunState::Unreadable`].
+    /// If the folder cannot be listed, has no run or more than 1,000, no run has a setting of the axes, or the table has
+    /// more than 10,000 cells. A run that cannot be read is not an error but [`RunState::Unreadable`].
     pub fn discover(folder: &Path, axes: Axes) -> Result<Self, SweepError> {
         let cannot_list = |error| SweepError::Folder {
             path: folder.to_owned(),
@@ -148,11 +147,11 @@ impl Sweep {
         Self::planned(folder, axes, plan.collect())
     }
 
-    /// Reads the runs that were planned: the names of their folders and their configurations, by which those are
-    /// known that have not begun. Of those that have, the configuration in the log counts.
+    /// Reads planned runs, given as folder names and configurations. Runs that have not started have the given
+    /// configuration, others that of their log.
     ///
     /// # Errors
-    /// As [`Sweep::discover`].
+    /// The errors of [`Sweep::discover`].
     pub fn planned(
         folder: &Path,
         axes: Axes,
@@ -212,18 +211,18 @@ impl Sweep {
         &self.runs
     }
 
-    /// The runs whose configuration is known.
+    /// Runs with a known configuration.
     fn known(&self) -> impl Iterator<Item = &SweepRun> {
         self.runs.iter().filter(|run| !run.config.is_empty())
     }
 
     /// Values of the row setting, ascending.
-    fn rows(&self) -> Vec<Level> {
-        sorted(self.known().map(|run| run.level(&self.axes.row)))
+    fn rows(&self) -> Vec<AxisValue> {
+        sorted(self.known().map(|run| run.axis_value(&self.axes.row)))
     }
 
     /// Variants, ascending.
-    fn columns(&self) -> Vec<Vec<Level>> {
+    fn columns(&self) -> Vec<Vec<AxisValue>> {
         sorted(self.known().map(|run| run.column(&self.axes)))
     }
 }
@@ -239,12 +238,15 @@ impl Axes {
 
 impl SweepRun {
     /// The value of a setting.
-    fn level(&self, key: &str) -> Level {
-        self.config.get(key).map_or(Level::None, Level::of)
+    fn axis_value(&self, key: &str) -> AxisValue {
+        self.config.get(key).map_or(AxisValue::None, AxisValue::of)
     }
 
-    fn column(&self, axes: &Axes) -> Vec<Level> {
-        axes.columns.iter().map(|key| self.level(key)).collect()
+    fn column(&self, axes: &Axes) -> Vec<AxisValue> {
+        axes.columns
+            .iter()
+            .map(|key| self.axis_value(key))
+            .collect()
     }
 }
 
@@ -260,7 +262,7 @@ impl RunState {
         }
     }
 
-    /// What has been read.
+    /// The run, if it has started and can be read.
     pub fn run(&self) -> Option<&Run> {
         match self {
             Self::Finished(run) | Self::Unfinished(run) => Some(run),
@@ -269,7 +271,7 @@ impl RunState {
     }
 }
 
-/// Ascending, each value once.
+/// Sorted, without duplicates.
 fn sorted<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
     let mut values: Vec<T> = values.collect();
     values.sort();

@@ -6,28 +6,27 @@ use topk_report::text::percent;
 use unicode_width::UnicodeWidthStr;
 
 use super::tables::cell_text;
-use super::{Level, RunState, Summary};
+use super::{AxisValue, RunState, Summary};
 use crate::page::Top;
 use crate::plot::{Axis, Line, Plot, SMALL, Style, WIDE, sample};
 use crate::run::Run;
 
-/// Values of the row setting that have learning curves, at most.
+/// Maximum number of row values with learning curves.
 const MAX_CURVES: usize = 24;
-/// Values of the row setting that are named on the axis, at most.
-const MAX_NAMES: usize = 12;
+/// Maximum number of labels on the axis.
+const MAX_LABELS: usize = 12;
 
 impl Summary<'_> {
-    /// The plots of accuracy, as an SVG file for documents: light or dark as the reader's browser is.
-    ///
-    /// It needs a program that knows CSS variables, as every browser does.
+    /// The accuracy plots as an SVG file, light or dark like the reader's browser. Viewers must support CSS variables,
+    /// as all browsers do.
     pub fn to_svg(&self) -> String {
         let plots: Vec<Plot> = self.tops().iter().map(|top| self.accuracy(top)).collect();
         let title = format!("Accuracy by {}", self.sweep.axes.row);
         drawing(&title, &self.lines(&self.tops()[0]), &plots, 2)
     }
 
-    /// The learning curves as an SVG file for documents, as [`to_svg`](Self::to_svg): accuracy on validation
-    /// images, and dashed on the training images as they are trained on. `None` before the end of an epoch.
+    /// The learning curves as an SVG file, as [`to_svg`](Self::to_svg): validation accuracy, and dashed the training
+    /// accuracy during each epoch. `None` before the first epoch has finished.
     pub fn curves_to_svg(&self) -> Option<String> {
         let tops = self.tops();
         let top = tops.first()?;
@@ -43,14 +42,14 @@ impl Summary<'_> {
     /// One kind of accuracy against the row setting.
     pub(super) fn accuracy(&self, top: &Top) -> Plot {
         let lines = self.lines(top);
-        let reach = lines.iter().flat_map(|line| {
+        let extents = lines.iter().flat_map(|line| {
             let errors = line.errors.iter().copied().chain(std::iter::repeat(None));
             line.points.iter().zip(errors).flat_map(|(point, error)| {
                 let error = error.unwrap_or(0.0);
                 [point.1 - error, point.1 + error]
             })
         });
-        let described = self.cells.iter().enumerate().map(|(row, cells)| {
+        let labels = self.cells.iter().enumerate().map(|(row, cells)| {
             let cells = cells.iter().zip(self.column_names());
             let cells = cells.map(|(cell, name)| format!("{name} {} %", cell_text(cell, top)));
             format!(
@@ -59,38 +58,38 @@ impl Summary<'_> {
                 cells.collect::<Vec<_>>().join(", ")
             )
         });
-        let described: Vec<String> = described.collect();
+        let labels: Vec<String> = labels.collect();
         Plot {
             id: format!("by-row-{}", top.name),
-            title: format!("{} accuracy on the test images", top.title()),
-            description: described.join("; "),
+            title: format!("{} test accuracy", top.title()),
+            description: labels.join("; "),
             size: WIDE,
             x_label: self.sweep.axes.row.clone(),
             x: self.row_axis(),
-            y: Axis::percent(reach),
-            hits: described
+            y: Axis::percent(extents),
+            hits: labels
                 .into_iter()
                 .enumerate()
-                .map(|(row, said)| (self.row_place(row), said))
+                .map(|(row, label)| (self.row_x(row), label))
                 .collect(),
             lines,
             marks: Vec::new(),
         }
     }
 
-    /// A line for each variant, and one for what was published of it.
+    /// One line per variant, and one for its reference accuracies.
     pub(super) fn lines(&self, top: &Top) -> Vec<Line> {
         let (names, rows) = (self.column_names(), 0..self.rows.len());
         let line = |column: usize| {
             let spread = |row: usize| self.cells[row][column].spread(top);
             let mean = |row| spread(row).map_or(f64::NAN, |spread| spread.mean);
             Line {
-                errors: rows.clone().map(|row| spread(row)?.deviation).collect(),
+                errors: rows.clone().map(|row| spread(row)?.std).collect(),
                 ..Line::new(
                     &names[column],
                     column,
                     rows.clone()
-                        .map(|row| (self.row_place(row), mean(row)))
+                        .map(|row| (self.row_x(row), mean(row)))
                         .collect(),
                 )
             }
@@ -99,7 +98,7 @@ impl Summary<'_> {
         for (column, name) in names.iter().enumerate() {
             let points = rows
                 .clone()
-                .filter_map(|row| Some((self.row_place(row), self.published(row, column, top)?)));
+                .filter_map(|row| Some((self.row_x(row), self.published(row, column, top)?)));
             let points: Vec<(f64, f64)> = points.collect();
             if let Some(reference) = self.reference.filter(|_| !points.is_empty()) {
                 lines.push(Line {
@@ -111,20 +110,23 @@ impl Summary<'_> {
         lines
     }
 
-    /// Numbers stand where they belong, other values side by side.
-    fn row_place(&self, row: usize) -> f64 {
-        let are_numbers = self.rows.iter().all(|row| matches!(row, Level::Number(_)));
+    /// Position of a row on the x axis: its value if all are numbers, otherwise its index.
+    fn row_x(&self, row: usize) -> f64 {
+        let are_numbers = self
+            .rows
+            .iter()
+            .all(|row| matches!(row, AxisValue::Number(_)));
         match &self.rows[row] {
-            Level::Number(value) if are_numbers => *value,
+            AxisValue::Number(value) if are_numbers => *value,
             _ => row as f64,
         }
     }
 
     fn row_axis(&self) -> Axis {
         let rows = self.rows.len();
-        let ticks = (0..rows).map(|row| (self.row_place(row), self.rows[row].text()));
+        let ticks = (0..rows).map(|row| (self.row_x(row), self.rows[row].text()));
         let mut axis = Axis::exactly(ticks.collect());
-        let step = rows.div_ceil(MAX_NAMES);
+        let step = rows.div_ceil(MAX_LABELS);
         let mut at = 0;
         axis.ticks.retain(|_| {
             at += 1;
@@ -133,7 +135,7 @@ impl Summary<'_> {
         axis
     }
 
-    /// Learning curves for each of the first values of the row setting: the same axes for all.
+    /// Learning curves for each of the first row values, all with the same axes.
     pub(super) fn learning_curves(&self, top: &Top) -> Vec<Plot> {
         let names = self.column_names();
         let lines: Vec<Vec<Line>> = self
@@ -143,7 +145,7 @@ impl Summary<'_> {
             .map(|cells| {
                 let mut lines = Vec::new();
                 for (column, cell) in cells.iter().enumerate() {
-                    let runs = self.followed(&cell.runs);
+                    let runs = self.averaged_runs(&cell.runs);
                     let mean = |part: &dyn Fn(&Run, usize) -> Option<f64>| {
                         let epochs = runs.iter().map(|run| run.epochs.len()).min().unwrap_or(0);
                         let points = (0..epochs).map(|at| {
@@ -179,7 +181,7 @@ impl Summary<'_> {
             return Vec::new();
         }
         let plots = lines.into_iter().enumerate().map(|(row, lines)| {
-            let said = |at: usize| {
+            let label = |at: usize| {
                 let values = lines.iter().filter_map(|line| {
                     let value = line.points.get(at)?.1;
                     value
@@ -194,11 +196,11 @@ impl Summary<'_> {
                 .max()
                 .unwrap_or(0);
             let hits =
-                (0..own).map(|at| ((at + 1) as f64, format!("epoch {}: {}", at + 1, said(at))));
+                (0..own).map(|at| ((at + 1) as f64, format!("epoch {}: {}", at + 1, label(at))));
             Plot {
                 id: format!("learning-{row}"),
                 title: self.row_name(row),
-                description: format!("after epoch {own} {}", said(own.saturating_sub(1))),
+                description: format!("after epoch {own} {}", label(own.saturating_sub(1))),
                 size: SMALL,
                 x_label: "epoch".to_owned(),
                 x: Axis::count(1, epochs),
@@ -211,15 +213,15 @@ impl Summary<'_> {
         plots.collect()
     }
 
-    /// The runs whose curves are averaged: those that have ended, or if none has, those that have begun.
-    fn followed(&self, runs: &[usize]) -> Vec<&Run> {
+    /// The runs whose curves are averaged: the finished ones, or if there are none, the started ones.
+    fn averaged_runs(&self, runs: &[usize]) -> Vec<&Run> {
         let runs = || runs.iter().map(|&run| &self.sweep.runs[run].state);
-        let ended: Vec<&Run> = runs()
+        let finished: Vec<&Run> = runs()
             .filter(|state| matches!(state, RunState::Finished(_)))
             .filter_map(RunState::run)
             .collect();
-        if !ended.is_empty() {
-            return ended;
+        if !finished.is_empty() {
+            return finished;
         }
         runs()
             .filter_map(RunState::run)
@@ -228,7 +230,7 @@ impl Summary<'_> {
     }
 }
 
-/// Plots of the same size, side by side and one under the other, below the names of their lines.
+/// An SVG file with plots of the same size in rows, below a common legend.
 fn drawing(title: &str, lines: &[Line], plots: &[Plot], in_a_row: usize) -> String {
     let (plot_width, plot_height) = plots[0].size;
     let width = plot_width * plots.len().min(in_a_row) as f64;

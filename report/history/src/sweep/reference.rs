@@ -1,4 +1,4 @@
-//! Published numbers to compare with.
+//! Reference accuracies to show beside those of a sweep, such as published ones.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,48 +7,51 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::Level;
+use super::AxisValue;
 
-/// The largest file that is read.
+/// Maximum size of a file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A table of published accuracies.
+/// A table of reference accuracies.
 ///
 /// As JSON:
 ///
 /// ```json
 /// {
-///   "name": "paper",
+///   "name": "made-up",
+///   "note": "These numbers only show the format.",
 ///   "values": [
-///     { "row": 0.2, "column": ["ce"], "topk": 87.9 },
-///     { "row": 0.2, "column": ["svm"], "topk": 90.6 }
+///     { "row": 0.2, "column": ["ce"], "topk": 70 },
+///     { "row": 0.2, "column": ["svm"], "top1": 40, "topk": 71 }
 ///   ]
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reference {
-    /// What the numbers are called beside those of the runs, such as `paper`.
+    /// Name shown beside the numbers, such as `paper`.
     pub name: String,
-    /// The numbers.
+    /// Source or other remark, shown among the notes.
+    pub note: Option<String>,
+    /// The accuracies.
     pub values: Vec<ReferenceValue>,
 }
 
-/// A published accuracy.
+/// A reference accuracy.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReferenceValue {
-    /// The value of [`Axes::row`](super::Axes::row) that it is for.
+    /// Value of the setting [`Axes::row`](super::Axes::row).
     pub row: Value,
-    /// The values of [`Axes::columns`](super::Axes::columns) that it is for.
+    /// Values of the settings [`Axes::columns`](super::Axes::columns).
     pub column: Vec<Value>,
-    /// Top-1 accuracy in percent, as papers print it.
+    /// Top-1 accuracy in percent.
     pub top1: Option<f64>,
     /// Top-k accuracy in percent.
     pub topk: Option<f64>,
 }
 
-/// Why published numbers cannot be read.
+/// A file of reference accuracies cannot be read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReferenceError {
@@ -57,38 +60,38 @@ pub enum ReferenceError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
     /// The file is too large.
-    #[error("{} has more than the {} MiB that a table of published accuracies may have", path.display(), MAX_BYTES >> 20)]
+    #[error("{} is larger than {} MiB, the maximum for reference accuracies", path.display(), MAX_BYTES >> 20)]
     TooLarge {
         /// The file.
         path: PathBuf,
     },
-    /// It is not a table of the format.
-    #[error("{} is not a table of published accuracies: {error}", path.display())]
+    /// The contents are invalid.
+    #[error("{} is not a file of reference accuracies: {error}", path.display())]
     Json {
         /// The file.
         path: PathBuf,
-        /// What was found instead.
+        /// The parser's error.
         error: serde_json::Error,
     },
-    /// An accuracy is none.
-    #[error("{} has the accuracy {value}: it must be a percentage from 0 to 100", path.display())]
+    /// A value is not a percentage.
+    #[error("{} has the accuracy {value}; expected a percentage from 0 to 100", path.display())]
     Accuracy {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// The value.
         value: f64,
     },
 }
 
 impl Reference {
-    /// Reads a file of JSON.
+    /// Reads a JSON file.
     ///
     /// # Errors
-    /// If it cannot be read, is not of the format, or has an accuracy that is no percentage.
+    /// If the file cannot be read or parsed, or an accuracy is not a percentage.
     pub fn read(path: &Path) -> Result<Self, ReferenceError> {
         let owned = || path.to_owned();
         let cannot_read = |error| ReferenceError::Read {
@@ -115,14 +118,19 @@ impl Reference {
         }
     }
 
-    /// The numbers for a cell.
-    pub(super) fn of(&self, row: &Level, column: &[Level]) -> Option<&ReferenceValue> {
+    /// The accuracies for a cell.
+    pub(super) fn of(&self, row: &AxisValue, column: &[AxisValue]) -> Option<&ReferenceValue> {
         self.values.iter().find(|value| value.is_for(row, column))
     }
 }
 
 impl ReferenceValue {
-    pub(super) fn is_for(&self, row: &Level, column: &[Level]) -> bool {
-        Level::of(&self.row) == *row && self.column.iter().map(Level::of).eq(column.iter().cloned())
+    pub(super) fn is_for(&self, row: &AxisValue, column: &[AxisValue]) -> bool {
+        AxisValue::of(&self.row) == *row
+            && self
+                .column
+                .iter()
+                .map(AxisValue::of)
+                .eq(column.iter().cloned())
     }
 }

@@ -3,68 +3,68 @@
 use serde::Serialize;
 use topk_report::text::grouped;
 
-use super::level::variant;
-use super::{Axes, Level, Reference, RunState, Sweep, SweepRun, sorted};
+use super::axis_value::variant;
+use super::{Axes, AxisValue, Reference, RunState, Sweep, SweepRun, sorted};
 use crate::page::{Top, plain, progress, tops};
 use crate::record::BEST1;
 use crate::run::Run;
 
-/// Settings that say where a run is computed and not what.
-const PLACES: [&str; 4] = ["device", "out", "root", "threads"];
+/// Settings that say where a run is computed, not what.
+const MACHINE_SETTINGS: [&str; 2] = ["device", "workers"];
 
-/// A sweep as a table: a cell for each value of the row setting and each variant.
+/// A sweep as a table with one cell per value of the row setting and variant.
 ///
-/// Accuracies are those on the test images: top-k of the checkpoint with the best validation top-k, top-1 of that
-/// with the best validation top-1. Only runs that have ended count; the others are named.
+/// Accuracies are on the test images: top-k of the checkpoint with the best validation top-k, top-1 of the one with the
+/// best validation top-1. Only finished runs count; the notes name the others.
 #[derive(Debug)]
 pub struct Summary<'a> {
     pub(super) sweep: &'a Sweep,
     pub(super) reference: Option<&'a Reference>,
-    /// The k of top-k; `None` if runs differ in it or do not say it.
+    /// The k of top-k; `None` if it is unknown or differs between runs.
     pub k: Option<usize>,
-    /// Values of the row setting, ascending.
-    pub rows: Vec<Level>,
-    /// Variants, ascending.
-    pub columns: Vec<Vec<Level>>,
-    /// Seeds, ascending.
-    pub seeds: Vec<Level>,
-    /// For each row a cell for each column.
+    /// Values of the row setting, in ascending order.
+    pub rows: Vec<AxisValue>,
+    /// Variants, in ascending order.
+    pub columns: Vec<Vec<AxisValue>>,
+    /// Seeds, in ascending order.
+    pub seeds: Vec<AxisValue>,
+    /// One cell per column for each row.
     pub cells: Vec<Vec<Cell>>,
-    /// What a reader of the numbers must know, a sentence each.
+    /// Caveats, one sentence each.
     pub notes: Vec<String>,
 }
 
-/// The runs with the same settings but for the seed.
+/// The runs that differ only in the seed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cell {
-    /// Places of the runs in [`Sweep::runs`].
+    /// Indices of the runs in [`Sweep::runs`].
     #[serde(skip)]
     pub runs: Vec<usize>,
-    /// Seeds of the sweep for which there is no run.
-    pub missing: Vec<Level>,
-    /// Runs that should be: those that are and those that are missing.
+    /// Seeds without a run.
+    pub missing: Vec<AxisValue>,
+    /// Number of runs, including missing ones.
     pub expected: usize,
-    /// Runs that have ended.
+    /// Number of finished runs.
     pub finished: usize,
-    /// Top-1 accuracy, 0 to 1.
+    /// Top-1 accuracy, from 0 to 1.
     pub top1: Option<Spread>,
-    /// Top-k accuracy, 0 to 1.
+    /// Top-k accuracy, from 0 to 1.
     pub topk: Option<Spread>,
 }
 
-/// Accuracies of several runs.
+/// Mean and standard deviation of an accuracy over runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
     /// Number of runs.
     pub runs: usize,
-    /// Their mean.
+    /// Mean.
     pub mean: f64,
-    /// Their standard deviation, with one run less in the denominator; `None` of a single run.
-    pub deviation: Option<f64>,
+    /// Sample standard deviation (with n − 1 in the denominator); `None` for a single run.
+    pub std: Option<f64>,
 }
 
 impl Spread {
-    /// Of at least one value.
+    /// The spread of at least one value; `None` if there are none.
     fn of(values: &[f64]) -> Option<Self> {
         let runs = values.len();
         if runs == 0 {
@@ -75,7 +75,7 @@ impl Spread {
         Some(Self {
             runs,
             mean,
-            deviation: (runs > 1).then(|| (squares / (runs - 1) as f64).sqrt()),
+            std: (runs > 1).then(|| (squares / (runs - 1) as f64).sqrt()),
         })
     }
 }
@@ -91,28 +91,28 @@ impl Cell {
 }
 
 impl<'a> Summary<'a> {
-    /// The summary of a sweep, beside published numbers if there are any.
+    /// Summarises a sweep, with reference accuracies beside the results if given.
     pub fn new(sweep: &'a Sweep, reference: Option<&'a Reference>) -> Self {
         let axes = &sweep.axes;
         let (rows, columns) = (sweep.rows(), sweep.columns());
-        let seeds = sorted(sweep.known().map(|run| run.level(&axes.seed)));
-        let ks = sorted(sweep.known().map(|run| run.level("topk")));
+        let seeds = sorted(sweep.known().map(|run| run.axis_value(&axes.seed)));
+        let ks = sorted(sweep.known().map(|run| run.axis_value("topk")));
         let k = match &ks[..] {
-            [Level::Number(k)] if *k >= 1.0 => Some(*k as usize),
+            [AxisValue::Number(k)] if *k >= 1.0 => Some(*k as usize),
             _ => None,
         };
-        let mut places = vec![vec![Vec::new(); columns.len()]; rows.len()];
+        let mut indices = vec![vec![Vec::new(); columns.len()]; rows.len()];
         for (at, run) in sweep.runs.iter().enumerate() {
-            let place = (
-                rows.binary_search(&run.level(&axes.row)),
+            let position = (
+                rows.binary_search(&run.axis_value(&axes.row)),
                 columns.binary_search(&run.column(axes)),
             );
-            if let (false, (Ok(row), Ok(column))) = (run.config.is_empty(), place) {
-                places[row][column].push(at);
+            if let (false, (Ok(row), Ok(column))) = (run.config.is_empty(), position) {
+                indices[row][column].push(at);
             }
         }
-        let cells = places.into_iter().map(|places| {
-            let cells = places.into_iter().map(|runs| cell(sweep, &seeds, runs));
+        let cells = indices.into_iter().map(|indices| {
+            let cells = indices.into_iter().map(|runs| cell(sweep, &seeds, runs));
             cells.collect()
         });
         let mut summary = Self {
@@ -148,7 +148,7 @@ impl<'a> Summary<'a> {
         format!("{} {}", self.sweep.axes.row, self.rows[row].text())
     }
 
-    /// The published accuracy for a cell, 0 to 1.
+    /// The reference accuracy for a cell, from 0 to 1.
     pub(crate) fn published(&self, row: usize, column: usize, top: &Top) -> Option<f64> {
         let value = self.reference?.of(&self.rows[row], &self.columns[column])?;
         let percent = if top.checkpoint == BEST1 {
@@ -164,15 +164,12 @@ impl<'a> Summary<'a> {
         let mut notes = Vec::new();
         for run in &self.sweep.runs {
             let RunState::Finished(finished) = &run.state else {
-                notes.push(format!("{} does not count: {}", run.name, run.progress()));
+                notes.push(format!("{} is not counted: {}", run.name, run.progress()));
                 continue;
             };
             for top in self.tops() {
                 if test(finished, &top).is_none() {
-                    notes.push(format!(
-                        "{} has no {} accuracy on test images",
-                        run.name, top.name
-                    ));
+                    notes.push(format!("{} has no {} test accuracy", run.name, top.name));
                 }
             }
         }
@@ -180,21 +177,18 @@ impl<'a> Summary<'a> {
             for (column, cell) in cells.iter().enumerate() {
                 let of = format!("{}, {}", self.row_name(row), self.column_names()[column]);
                 if !cell.missing.is_empty() {
-                    let seeds: Vec<String> = cell.missing.iter().map(Level::text).collect();
-                    notes.push(format!(
-                        "There is no run for {of}, {seed} {}",
-                        seeds.join(", ")
-                    ));
+                    let seeds: Vec<String> = cell.missing.iter().map(AxisValue::text).collect();
+                    notes.push(format!("no run for {of}, {seed} {}", seeds.join(", ")));
                 }
                 let runs = || cell.runs.iter().map(|&run| &self.sweep.runs[run]);
-                for level in &self.seeds {
-                    let same = runs().filter(|run| run.level(seed) == *level);
+                for value in &self.seeds {
+                    let same = runs().filter(|run| run.axis_value(seed) == *value);
                     let same: Vec<&str> = same.map(|run| run.name.as_str()).collect();
                     if same.len() > 1 {
                         let same = same.join(" and ");
                         notes.push(format!(
-                            "{same} are both of {of}, {seed} {}: both count",
-                            level.text()
+                            "{same} have the same settings ({of}, {seed} {}); both are counted",
+                            value.text()
                         ));
                     }
                 }
@@ -206,7 +200,7 @@ impl<'a> Summary<'a> {
             let runs: Vec<&SweepRun> = runs.collect();
             let keys = sorted(runs.iter().flat_map(|run| run.config.keys()));
             for key in keys {
-                if PLACES.contains(&key.as_str())
+                if MACHINE_SETTINGS.contains(&key.as_str())
                     || [&axes.row, seed].contains(&key)
                     || columns.contains(key)
                 {
@@ -219,13 +213,20 @@ impl<'a> Summary<'a> {
                 if values.len() > 1 {
                     let name = &self.column_names()[at];
                     notes.push(format!(
-                        "The runs of {name} also differ in {key}: {}",
+                        "the runs of {name} also differ in {key}: {}",
                         values.join(", ")
                     ));
                 }
             }
         }
         if let Some(reference) = self.reference {
+            if let Some(note) = &reference.note {
+                notes.push(format!(
+                    "{}: {}",
+                    reference.name,
+                    note.trim_end_matches('.')
+                ));
+            }
             let is_here = |value: &&super::ReferenceValue| {
                 let mut rows = self.rows.iter();
                 rows.any(|row| self.columns.iter().any(|column| value.is_for(row, column)))
@@ -235,9 +236,9 @@ impl<'a> Summary<'a> {
                 reference.values.iter().filter(is_here).count(),
             );
             if here < all {
-                let (elsewhere, all) = (grouped(all - here), grouped(all));
+                let (missing, all) = (grouped(all - here), grouped(all));
                 notes.push(format!(
-                    "Not in the sweep: {elsewhere} of the {all} settings of {}",
+                    "{missing} of the {all} settings of {} are not in the sweep",
                     reference.name
                 ));
             }
@@ -246,8 +247,8 @@ impl<'a> Summary<'a> {
     }
 }
 
-/// Of the runs in these places.
-fn cell(sweep: &Sweep, seeds: &[Level], runs: Vec<usize>) -> Cell {
+/// The cell of the runs with these indices.
+fn cell(sweep: &Sweep, seeds: &[AxisValue], runs: Vec<usize>) -> Cell {
     let axes = &sweep.axes;
     let here = || runs.iter().map(|&run| &sweep.runs[run]);
     let finished = || {
@@ -256,8 +257,8 @@ fn cell(sweep: &Sweep, seeds: &[Level], runs: Vec<usize>) -> Cell {
             _ => None,
         })
     };
-    let has_run = |seed: &&Level| here().any(|run| run.level(&axes.seed) == **seed);
-    let missing: Vec<Level> = seeds
+    let has_run = |seed: &&AxisValue| here().any(|run| run.axis_value(&axes.seed) == **seed);
+    let missing: Vec<AxisValue> = seeds
         .iter()
         .filter(|seed| !has_run(seed))
         .cloned()
@@ -277,18 +278,18 @@ fn cell(sweep: &Sweep, seeds: &[Level], runs: Vec<usize>) -> Cell {
     }
 }
 
-/// The test accuracy of the checkpoint that is best by the same kind of accuracy.
+/// The test accuracy of the checkpoint with the best validation accuracy of the same kind.
 pub(crate) fn test(run: &Run, top: &Top) -> Option<f64> {
     top.part(&run.checkpoint(top.checkpoint)?.test?)
 }
 
 impl SweepRun {
-    /// How far the run is.
+    /// Description of the run's state.
     pub(crate) fn progress(&self) -> String {
         match &self.state {
             RunState::Finished(_) => "finished".to_owned(),
-            RunState::Unfinished(run) => format!("not finished, {}", progress(run)),
-            RunState::Missing => "not begun".to_owned(),
+            RunState::Unfinished(run) => format!("unfinished, {}", progress(run)),
+            RunState::Missing => "not started".to_owned(),
             RunState::Unreadable(error) => error.to_string(),
         }
     }
@@ -299,11 +300,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_deviation_is_that_of_a_sample() {
+    fn the_standard_deviation_is_that_of_a_sample() {
         let spread = Spread::of(&[0.5, 0.7, 0.9]).unwrap();
         assert!((spread.mean - 0.7).abs() < 1e-12);
-        assert!((spread.deviation.unwrap() - 0.2).abs() < 1e-12);
-        assert_eq!(Spread::of(&[0.5]).unwrap().deviation, None);
+        assert!((spread.std.unwrap() - 0.2).abs() < 1e-12);
+        assert_eq!(Spread::of(&[0.5]).unwrap().std, None);
         assert_eq!(Spread::of(&[]), None);
     }
 }

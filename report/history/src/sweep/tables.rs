@@ -1,24 +1,51 @@
-//! Summaries as tables: for the terminal, for documents, and for programs.
+//! Summaries as tables: for terminals, Markdown, CSV and JSON.
 
 use serde_json::{Value, json};
-use topk_report::text::{one_line, or_dash, percent};
+use topk_report::text::{one_line, or_dash, percent, wrap};
 use unicode_width::UnicodeWidthStr;
 
 use super::summary::test;
-use super::{Cell, Level, Spread, Summary};
+use super::{AxisValue, Cell, Spread, Summary};
 use crate::page::Top;
 
-/// One kind of accuracy: a row for each value of the row setting, a column for each variant.
+/// One kind of accuracy: one row per value of the row setting, one column per variant.
 pub(super) struct Table {
     pub(super) title: String,
     pub(super) header: Vec<String>,
     pub(super) rows: Vec<Vec<TableCell>>,
 }
 
-/// A text, and whether it is the best of its row.
+/// A text, and whether it is the best value of its row.
 pub(super) struct TableCell {
     pub(super) text: String,
     pub(super) is_best: bool,
+}
+
+impl Table {
+    /// Width of a column on a terminal.
+    fn width(&self, column: usize) -> usize {
+        let header = one_line(&self.header[column]).width();
+        let cells = self.rows.iter().map(|row| row[column].text.width());
+        cells.chain([header]).max().unwrap_or(0)
+    }
+
+    /// Indices of the columns of blocks that fit a width, each with the first column and at least one other.
+    fn blocks(&self, width: usize) -> Vec<Vec<usize>> {
+        let mut blocks: Vec<Vec<usize>> = Vec::new();
+        let mut used = usize::MAX;
+        for column in 1..self.header.len() {
+            let needed = 2 + self.width(column);
+            match blocks.last_mut() {
+                Some(block) if used.saturating_add(needed) <= width => block.push(column),
+                _ => {
+                    blocks.push(vec![0, column]);
+                    used = self.width(0);
+                }
+            }
+            used += needed;
+        }
+        blocks
+    }
 }
 
 impl TableCell {
@@ -30,11 +57,11 @@ impl TableCell {
     }
 }
 
-/// `71.95 ± 0.30`, and how many of the runs that are of if not of all.
+/// `71.95 ± 0.30`; followed by `(2 of 3)` if not all runs are finished.
 pub(super) fn cell_text(cell: &Cell, top: &Top) -> String {
     let mut text = or_dash(cell.spread(top).map(|spread| spread.mean), percent);
-    if let Some(deviation) = cell.spread(top).and_then(|spread| spread.deviation) {
-        text += &format!(" ± {}", percent(deviation));
+    if let Some(std) = cell.spread(top).and_then(|spread| spread.std) {
+        text += &format!(" ± {}", percent(std));
     }
     let counted = cell.spread(top).map_or(0, |spread| spread.runs);
     if counted < cell.expected || cell.expected == 0 {
@@ -44,7 +71,7 @@ pub(super) fn cell_text(cell: &Cell, top: &Top) -> String {
 }
 
 impl Summary<'_> {
-    /// A table for each kind of accuracy.
+    /// One table per kind of accuracy.
     pub(super) fn tables(&self) -> Vec<Table> {
         self.tops().iter().map(|top| self.table_of(top)).collect()
     }
@@ -82,17 +109,17 @@ impl Summary<'_> {
             line
         });
         Table {
-            title: format!("{} on the test images, %", top.title()),
+            title: format!("{} test accuracy, %", top.title()),
             rows: rows.collect(),
             header,
         }
     }
 
-    /// What the numbers are.
+    /// Explanation of the numbers.
     pub(super) fn legend(&self) -> String {
         let axes = &self.sweep.axes;
         let mut legend = format!(
-            "Of the epoch with the best validation accuracy of the same kind; mean ± standard deviation over {}.",
+            "Mean ± standard deviation over {}, at the epoch with the best validation accuracy of the same kind.",
             axes.seed
         );
         if self
@@ -101,49 +128,43 @@ impl Summary<'_> {
             .flatten()
             .any(|cell| cell.finished < cell.expected)
         {
-            legend += " (2 of 3): of so many of the runs, the others have not finished.";
+            legend += " (2 of 3): number of finished runs, if not all are finished.";
         }
         legend
     }
 
-    /// The tables for a terminal, and the notes.
-    pub fn table(&self) -> String {
+    /// The tables and notes for a terminal of this many columns. A table that is wider is broken into several, each
+    /// with the column of the row setting.
+    pub fn table(&self, width: usize) -> String {
         let mut text = String::new();
         for table in self.tables() {
-            let widths: Vec<usize> = (0..table.header.len())
-                .map(|column| {
-                    let cells = table.rows.iter().map(|row| row[column].text.width());
-                    cells
-                        .chain([one_line(&table.header[column]).width()])
-                        .max()
-                        .unwrap_or(0)
-                })
-                .collect();
             text += &format!("{}\n\n", table.title);
-            let mut line = |cells: &mut dyn Iterator<Item = &str>| {
-                let cells = cells.zip(&widths).map(|(cell, width)| {
-                    let cell = one_line(cell);
-                    let missing = width.saturating_sub(cell.width());
-                    format!("{cell}{}", " ".repeat(missing))
-                });
-                let cells: Vec<String> = cells.collect();
-                text += cells.join("  ").trim_end();
+            for columns in table.blocks(width) {
+                let mut line = |cell: &dyn Fn(usize) -> String| {
+                    let cells = columns.iter().map(|&column| {
+                        let cell = one_line(&cell(column));
+                        let missing = table.width(column).saturating_sub(cell.width());
+                        format!("{cell}{}", " ".repeat(missing))
+                    });
+                    let cells: Vec<String> = cells.collect();
+                    text += cells.join("  ").trim_end();
+                    text.push('\n');
+                };
+                line(&|column| table.header[column].clone());
+                for row in &table.rows {
+                    line(&|column| row[column].text.clone());
+                }
                 text.push('\n');
-            };
-            line(&mut table.header.iter().map(String::as_str));
-            for row in &table.rows {
-                line(&mut row.iter().map(|cell| cell.text.as_str()));
             }
-            text.push('\n');
         }
-        text += &format!("{}\n", self.legend());
+        text += &format!("{}\n", wrap(&self.legend(), width, 0));
         for note in &self.notes {
-            text += &format!("{}\n", one_line(note));
+            text += &format!("{}\n", wrap(&one_line(&format!("- {note}")), width, 2));
         }
         text
     }
 
-    /// The same for Markdown, with the best of each row in bold.
+    /// The tables and notes as Markdown, with the best value of each row in bold.
     pub fn to_markdown(&self) -> String {
         let escaped = |text: &str| one_line(text).replace('|', "\\|").replace('<', "&lt;");
         let mut text = String::new();
@@ -171,7 +192,7 @@ impl Summary<'_> {
         text
     }
 
-    /// A row a cell, as CSV (RFC 4180) with a header. Accuracies are from 0 to 1; empty fields are not known.
+    /// CSV (RFC 4180) with a header and one row per cell. Accuracies are from 0 to 1; unknown fields are empty.
     pub fn to_csv(&self) -> String {
         let axes = &self.sweep.axes;
         let mut header = vec![axes.row.clone()];
@@ -180,10 +201,10 @@ impl Summary<'_> {
             "expected",
             "finished",
             "top1_mean",
-            "top1_deviation",
+            "top1_std",
             "top1_runs",
             "topk_mean",
-            "topk_deviation",
+            "topk_std",
             "topk_runs",
             "top1_published",
             "topk_published",
@@ -192,17 +213,20 @@ impl Summary<'_> {
         let mut writer = csv::WriterBuilder::new()
             .terminator(csv::Terminator::CRLF)
             .from_writer(Vec::new());
-        let mut write =
-            |row: Vec<String>| writer.write_record(row).expect("it is written to memory");
+        let mut write = |row: Vec<String>| {
+            writer
+                .write_record(row)
+                .expect("writing to memory cannot fail")
+        };
         write(header);
-        let level = |level: &Level| match level {
-            Level::None => String::new(),
-            level => level.text(),
+        let text = |value: &AxisValue| match value {
+            AxisValue::None => String::new(),
+            value => value.text(),
         };
         for (row, cells) in self.cells.iter().enumerate() {
             for (column, cell) in cells.iter().enumerate() {
-                let mut fields = vec![level(&self.rows[row])];
-                fields.extend(self.columns[column].iter().map(level));
+                let mut fields = vec![text(&self.rows[row])];
+                fields.extend(self.columns[column].iter().map(text));
                 fields.extend([cell.expected, cell.finished].map(|count| count.to_string()));
                 for spread in [cell.top1, cell.topk] {
                     fields.extend(spread_fields(spread));
@@ -213,11 +237,11 @@ impl Summary<'_> {
                 write(fields);
             }
         }
-        let bytes = writer.into_inner().expect("it is written to memory");
-        String::from_utf8(bytes).expect("fields are texts")
+        let bytes = writer.into_inner().expect("writing to memory cannot fail");
+        String::from_utf8(bytes).expect("fields are UTF-8")
     }
 
-    /// Everything, as JSON.
+    /// Everything as JSON.
     pub fn to_json(&self) -> String {
         let axes = &self.sweep.axes;
         let published = |row, column, top: &Top| self.published(row, column, top);
@@ -239,9 +263,9 @@ impl Summary<'_> {
             let value = |top: &Top| run.state.run().and_then(|read| test(read, top));
             json!({
                 "name": run.name,
-                "row": run.level(&axes.row),
+                "row": run.axis_value(&axes.row),
                 "column": run.column(axes),
-                "seed": run.level(&axes.seed),
+                "seed": run.axis_value(&axes.seed),
                 "state": run.progress(),
                 "epochs": run.state.run().map(|run| run.epochs.len()),
                 "top1": value(&tops[0]),
@@ -258,7 +282,7 @@ impl Summary<'_> {
             "runs": runs.collect::<Vec<Value>>(),
             "notes": self.notes,
         });
-        let mut json = serde_json::to_string_pretty(&summary).expect("it is plain data");
+        let mut json = serde_json::to_string_pretty(&summary).expect("the summary is serialisable");
         json.push('\n');
         json
     }
@@ -271,7 +295,7 @@ fn field(value: Option<f64>) -> String {
 fn spread_fields(spread: Option<Spread>) -> [String; 3] {
     [
         field(spread.map(|spread| spread.mean)),
-        field(spread.and_then(|spread| spread.deviation)),
+        field(spread.and_then(|spread| spread.std)),
         spread.map_or(0, |spread| spread.runs).to_string(),
     ]
 }

@@ -1,4 +1,4 @@
-//! Event files, which TensorBoard shows.
+//! TensorBoard event files.
 
 mod proto;
 mod tfrecord;
@@ -20,35 +20,35 @@ use proto::{
     SessionStartInfo, Summary, SummaryMetadata, TensorProto, TensorShapeProto, Value, What,
 };
 
-/// What the names of event files begin with.
+/// Prefix of the names of event files.
 const PREFIX: &str = "events.out.tfevents.";
 
 /// An event file cannot be written.
 #[derive(Debug, Error)]
-#[error("cannot write TensorBoard's events to {}: {error}", path.display())]
+#[error("cannot write TensorBoard events to {}: {error}", path.display())]
 pub struct EventsError {
     /// The file, or its folder.
     pub path: PathBuf,
-    /// What the system says.
+    /// The system's error.
     pub error: io::Error,
 }
 
-/// An event file that grows with a run.
+/// Writes the event file of a run.
 ///
-/// | tag | what |
+/// | tag | value |
 /// | --- | --- |
 /// | `loss/train` | mean loss |
 /// | `top1/train`, `top1/val` | top-1 accuracy in % |
-/// | `top5/train`, `top5/val` | top-k accuracy in %, by the name of the run's k; not for k = 1 |
+/// | `top5/train`, `top5/val` | top-k accuracy in %, named after the run's k; absent for k = 1 |
 /// | `test/top1`, `test/top5` | test accuracy in % of the checkpoint with the best validation accuracy of its kind |
-/// | `schedule/lr`, `schedule/tau`, `schedule/alpha` | learning rate; temperature and margin where they change |
+/// | `schedule/lr`, `schedule/tau`, `schedule/alpha` | learning rate; temperature and margin if annealed |
 /// | `time/seconds`, `time/images_per_second`, `time/waiting_seconds` | of [`EpochTime`] |
 /// | `skipped_steps` | of [`Epoch`] |
-/// | `run` | the configuration, among the texts |
+/// | `run` | the configuration, as text |
 ///
 /// The step is the epoch. Hyperparameters are written for the HParams page, which compares the runs of a sweep.
 ///
-/// What an epoch gave is in the file when [`EventWriter::epoch`] returns.
+/// The results of an epoch are in the file when [`EventWriter::epoch`] returns.
 #[derive(Debug)]
 pub struct EventWriter {
     path: PathBuf,
@@ -57,11 +57,11 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Starts a file in a folder, which is made if need be: `first_epoch` is 1, or the epoch that comes next
-    /// when a run is resumed. Of older files in the folder TensorBoard then shows the epochs before that one.
+    /// Creates a file in a folder, and the folder if it does not exist. `first_epoch` is 1, or the next epoch of a
+    /// resumed run; TensorBoard then shows only the earlier epochs of older files in the folder.
     ///
     /// # Errors
-    /// If the folder or the file cannot be made or written.
+    /// If the folder or the file cannot be created or written.
     pub fn create(folder: &Path, start: &Start, first_epoch: usize) -> Result<Self, EventsError> {
         let fail = |error| EventsError {
             path: folder.to_owned(),
@@ -106,7 +106,7 @@ impl EventWriter {
         &self.path
     }
 
-    /// Appends what an epoch gave, and how long it took.
+    /// Appends the results and times of an epoch.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -147,18 +147,17 @@ impl EventWriter {
             let waiting = time.waiting_seconds;
             value.push(scalar("time/waiting_seconds", waiting, "for images"));
         }
-        let about = "steps left out because their gradient was not finite";
+        let about = "steps skipped because the gradient was not finite";
         value.push(scalar("skipped_steps", epoch.skipped_steps as f64, about));
         self.write(vec![(step(epoch.epoch), What::Summary(Summary { value }))])
     }
 
-    /// Appends the test accuracies, and that the run has ended.
+    /// Appends the test accuracies and the end of the run.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub fn end(&mut self, end: &End) -> Result<(), EventsError> {
-        let about =
-            "accuracy on the test images, of the epoch that was best on the validation images, %";
+        let about = "test accuracy of the epoch with the best validation accuracy, %";
         let mut events = Vec::new();
         for (at, name) in [BEST1, BESTK].into_iter().enumerate() {
             let mut checkpoints = end.checkpoints.iter();
@@ -211,7 +210,7 @@ impl EventWriter {
     }
 }
 
-/// A name that sorts after those of the event files in the folder, since TensorBoard reads them in this order.
+/// A file name that sorts after those of older event files in the folder: TensorBoard reads them in this order.
 fn name(folder: &Path) -> io::Result<String> {
     let mut seconds = now() as u64;
     for entry in fs::read_dir(folder)? {
@@ -220,7 +219,7 @@ fn name(folder: &Path) -> io::Result<String> {
         let older = older.and_then(|older| older.split('.').next()?.parse::<u64>().ok());
         seconds = seconds.max(older.map_or(0, |older| older.saturating_add(1)));
     }
-    // It only makes names unlike, so any will do where there is none.
+    // The host only makes names distinct, so any text will do.
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String = host
         .trim()
@@ -244,7 +243,7 @@ fn step(epoch: usize) -> i64 {
     i64::try_from(epoch).unwrap_or(i64::MAX)
 }
 
-/// In the form of TensorBoard 1 and PyTorch, which every reader knows; TensorBoard 2 makes its own of it.
+/// A scalar in the format of TensorBoard 1 and PyTorch, which all readers support; TensorBoard 2 converts it.
 fn scalar(tag: &str, value: f64, about: &str) -> Value {
     Value {
         tag: tag.to_owned(),
@@ -268,7 +267,7 @@ fn session_value(session: Session) -> Value {
     Value {
         tag: tag.to_owned(),
         simple_value: None,
-        // Without a tensor, TensorBoard drops the value.
+        // TensorBoard drops values without a tensor.
         tensor: Some(TensorProto {
             dtype: proto::FLOAT,
             tensor_shape: Some(TensorShapeProto {}),
@@ -300,7 +299,7 @@ fn hparams(start: &Start) -> BTreeMap<String, ProtobufValue> {
     hparams.collect()
 }
 
-/// The run as a table of Markdown.
+/// The run as a Markdown table.
 fn text(start: &Start) -> Value {
     let facts = [
         ("device in use", Json::from(start.device.as_str())),

@@ -1,6 +1,6 @@
-//! Messages of TensorBoard's event files, after its public schemas (`event.proto`, `summary.proto`,
-//! `tensor.proto`, and `plugin_data.proto` of its HParams plugin), with their names and field numbers: those
-//! fields that are written here.
+//! Messages of TensorBoard's event files: the fields that are written here, with the names and numbers of
+//! TensorBoard's public schemas (`event.proto`, `summary.proto`, `tensor.proto`, and `plugin_data.proto` of the HParams
+//! plugin).
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub(super) struct SessionLog {
     pub(super) status: i32,
 }
 
-/// A status of [`SessionLog`]: what was written for this step and later ones does not count.
+/// A status of [`SessionLog`]: earlier values for this and later steps are discarded.
 pub(super) const START: i32 = 1;
 
 #[derive(Clone, PartialEq, Message)]

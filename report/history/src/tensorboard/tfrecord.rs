@@ -1,11 +1,11 @@
-//! The framing of records in TensorFlow's files.
+//! Record framing of TensorFlow's TFRecord files.
 
 use crc::{CRC_32_ISCSI, Crc};
 
 /// CRC-32C.
 const CASTAGNOLI: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
-/// Appends a record: its length, the checksum of that, its bytes, the checksum of those. Little-endian.
+/// Appends a record: length, checksum of the length, contents, checksum of the contents; little-endian.
 pub(super) fn append(file: &mut Vec<u8>, record: &[u8]) {
     let length = (record.len() as u64).to_le_bytes();
     file.extend(length);
@@ -14,8 +14,8 @@ pub(super) fn append(file: &mut Vec<u8>, record: &[u8]) {
     file.extend(masked(record).to_le_bytes());
 }
 
-/// The checksum as it stands in files: rotated, with a constant added, so that the checksum of bytes that hold
-/// a checksum is a good one too.
+/// The masked checksum of TFRecord files: rotated, with a constant added, so that checksums of data that contains
+/// checksums stay reliable.
 fn masked(bytes: &[u8]) -> u32 {
     CASTAGNOLI
         .checksum(bytes)
@@ -28,13 +28,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn checksums_are_those_of_rfc_3720() {
+    fn checksums_equal_those_of_rfc_3720() {
         assert_eq!(CASTAGNOLI.checksum(&[0; 32]), 0x8a91_36aa);
         assert_eq!(CASTAGNOLI.checksum(&[0xff; 32]), 0x62a8_ab43);
     }
 
     #[test]
-    fn a_record_has_its_length_and_two_checksums() {
+    fn a_record_has_a_length_and_two_checksums() {
         let mut file = Vec::new();
         append(&mut file, b"abc");
         assert_eq!(file.len(), 8 + 4 + 3 + 4);

@@ -1,4 +1,4 @@
-//! Runs that never happened.
+//! Synthetic runs.
 
 #![allow(dead_code, reason = "each test uses a part of this module")]
 
@@ -10,7 +10,7 @@ use topk_history::{
     Accuracy, BEST1, BESTK, Checkpoint, End, Epoch, EpochTime, Event, LOG, Run, Start, TIMES,
 };
 
-/// A run that is not yet: what it is to train, for how long.
+/// Settings of a synthetic run.
 #[derive(Clone)]
 pub struct Plan {
     pub loss: &'static str,
@@ -20,7 +20,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Runs with six levels of noise, two losses and three seeds.
+    /// Runs with six noise levels, two losses and three seeds.
     pub fn sweep(epochs: usize) -> Vec<Self> {
         let mut plans = Vec::new();
         for noise in [0.0, 0.2, 0.4, 0.6, 0.8, 1.0] {
@@ -36,7 +36,7 @@ impl Plan {
         plans
     }
 
-    /// A name for its folder.
+    /// Name of the run's folder.
     pub fn name(&self) -> String {
         format!("{}-noise{}-seed{}", self.loss, self.noise, self.seed)
     }
@@ -52,8 +52,8 @@ impl Plan {
             "epochs": self.epochs,
             "batch-size": 64,
             "lr": 0.1,
-            "schedule": { "milestones": [self.epochs / 2, 3 * self.epochs / 4] },
-            "weights": null,
+            "sched": { "milestones": [self.epochs / 2, 3 * self.epochs / 4] },
+            "checkpoint": null,
         });
         if self.loss == "svm" {
             config["tau"] = 1.0.into();
@@ -84,7 +84,7 @@ impl Plan {
             }
         };
         let harm = self.noise * (0.28 - 0.06 * svm) * skill;
-        // Seeds differ by more the more labels are wrong.
+        // The spread over seeds grows with the noise.
         let luck = (self.seed as f64 - 2.0) * (0.004 + 0.01 * self.noise);
         let noisy = 0.012 * wobble + skill * luck;
         Epoch {
@@ -96,7 +96,7 @@ impl Plan {
             train: accuracy(45_000, 0.78 * skill, 0.9 * skill),
             val: accuracy(
                 5_000,
-                // Top-1 and top-k are best after different epochs.
+                // Top-1 and top-k are best in different epochs.
                 0.68 * skill - harm - noisy + 2.0 * skill * luck,
                 0.82 * skill - harm + noisy,
             ),
@@ -114,7 +114,7 @@ impl Plan {
         }
     }
 
-    /// The run after some of its epochs; it has ended if these are all.
+    /// The run after this many epochs; finished if these are all.
     pub fn run(&self, epochs: usize) -> Run {
         let mut run = Run {
             start: self.start(),

@@ -1,3 +1,5 @@
+//! The end of a run: exports the best checkpoints and evaluates them on the test images.
+
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -8,46 +10,43 @@ use topk_eval::{
     Wishes, labels_of,
 };
 use topk_export::{ExportError, ExportOptions, export};
-use topk_history::{Accuracy, Checkpoint as Best};
+use topk_history::{Accuracy, Checkpoint as BestCheckpoint};
 use topk_models::{Checkpoint, CheckpointError};
 use topk_native::{Device, Runtime};
-use topk_preprocessing::Crops;
 use topk_results::{FailurePolicy, FileError};
 
-use crate::config::{Config, OnBad};
+use crate::config::{Config, ErrorPolicy};
 use crate::state::BestSoFar;
 
-/// Why the best checkpoints cannot be exported and judged.
+/// The best checkpoints cannot be exported or evaluated.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum ConclusionError {
+pub(crate) enum FinalTestError {
     /// A checkpoint cannot be read back.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// It cannot be exported.
+    /// A checkpoint cannot be exported.
     #[error(transparent)]
     Export(#[from] ExportError),
     /// The test images cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The exported model does not run.
+    /// The exported model cannot be run.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// It cannot be judged on the test images.
+    /// The evaluation failed.
     #[error(transparent)]
     Evaluation(#[from] EvaluationError),
     /// Test images cannot be read.
     #[error(
-        "{} test images cannot be read, such as {name}: {reason}. --on-bad-image skip would leave them \
-         out",
-        count
+        "{count} test images cannot be read, such as {name}: {reason}. Use --on-bad-image skip to skip such images"
     )]
     BadImages {
-        /// How many.
+        /// Number of such images.
         count: usize,
-        /// The first.
+        /// Name of the first.
         name: String,
-        /// What is wrong with it.
+        /// What is wrong with the first.
         reason: String,
     },
     /// The results cannot be written.
@@ -55,22 +54,22 @@ pub enum ConclusionError {
     Results(#[from] FileError),
 }
 
-/// Exports a best checkpoint, measures the exported model on the test images, and leaves the results
-/// beside it.
-pub(crate) fn conclude(
+/// Exports a best checkpoint to ONNX, evaluates the exported model on the test images, and saves the results beside
+/// it as JSON.
+pub(crate) fn final_test(
     runtime: &Runtime,
     config: &Config,
     folder: &Path,
     best: &BestSoFar,
     test: Option<&ImageSet>,
-) -> Result<Best, ConclusionError> {
+) -> Result<BestCheckpoint, FinalTestError> {
     let file = |extension: &str| format!("{}.{extension}", best.name);
     let (weights, onnx) = (file("safetensors"), file("onnx"));
     let checkpoint = Checkpoint::load(&folder.join(&weights))?;
     export(checkpoint, &ExportOptions::default(), &folder.join(&onnx))?;
     let test = match test {
         None => None,
-        Some(set) => Some(judge(
+        Some(set) => Some(evaluate(
             runtime,
             config,
             &folder.join(&onnx),
@@ -78,7 +77,7 @@ pub(crate) fn conclude(
             set,
         )?),
     };
-    Ok(Best {
+    Ok(BestCheckpoint {
         name: best.name.clone(),
         epoch: best.epoch,
         k: config.topk,
@@ -89,13 +88,14 @@ pub(crate) fn conclude(
     })
 }
 
-fn judge(
+/// Test accuracy of an exported model.
+fn evaluate(
     runtime: &Runtime,
     config: &Config,
     onnx: &Path,
     json: &Path,
     set: &ImageSet,
-) -> Result<Accuracy, ConclusionError> {
+) -> Result<Accuracy, FinalTestError> {
     let provider = match config.device {
         Device::Auto => Provider::Auto,
         Device::Cpu => Provider::Cpu,
@@ -103,7 +103,7 @@ fn judge(
     };
     let execution = Execution {
         provider,
-        threads: config.threads,
+        threads: config.workers,
         ..Execution::default()
     };
     let model = Model::open(runtime, onnx, execution)?;
@@ -113,14 +113,11 @@ fn judge(
     let plan = Plan {
         topk,
         on_error: match config.on_bad_image {
-            OnBad::Stop => OnError::Fail,
-            OnBad::Skip => OnError::Report(FailurePolicy::Skip),
+            ErrorPolicy::Fail => OnError::Fail,
+            ErrorPolicy::Skip => OnError::Report(FailurePolicy::Skip),
         },
         wishes: Wishes {
-            crops: match config.ten_crops {
-                true => Crops::Ten,
-                false => Crops::Center,
-            },
+            crops: config.test_crops,
             ..Wishes::default()
         },
         ..plan
@@ -141,7 +138,7 @@ fn judge(
         Finished::BadImages(failures) => {
             let count = failures.len();
             let (name, reason) = failures.into_iter().next().unwrap_or_default();
-            Err(ConclusionError::BadImages {
+            Err(FinalTestError::BadImages {
                 count,
                 name,
                 reason,

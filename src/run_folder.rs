@@ -8,47 +8,47 @@ use topk_export::DRAFT_PREFIX;
 use topk_history::{BEST1, BESTK, EpochTime, Event, LOG, TIMES};
 
 use crate::state::{Position, STATE, State, StateError};
-use crate::training::PAGE;
+use crate::train::PAGE;
 
-/// How the first line of a log begins.
-const BEGINNING: &str = r#"{"event":"start""#;
+/// The first bytes of a log.
+const LOG_START: &str = r#"{"event":"start""#;
 
-/// Why a run cannot use a folder.
+/// The folder of a run cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum FolderError {
+pub(crate) enum FolderError {
     /// A file in it cannot be read or written.
-    #[error("cannot write {}: {error}", path.display())]
+    #[error("cannot read or write {}: {error}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
-    /// Another process trains there.
-    #[error("another process trains in {}: wait for it, or choose another --out", .0.display())]
+    /// Another process holds the lock of the log.
+    #[error("another process is training in {}: wait for it to finish, or choose another --out", .0.display())]
     Busy(PathBuf),
-    /// It holds something else.
+    /// Its files are not those of a run.
     #[error(
-        "{} holds something else than a run of this program: choose another --out, or remove it",
+        "{} contains a {LOG} that topk-train did not write: choose another --out, or remove the folder",
         .0.display()
     )]
     Foreign(PathBuf),
-    /// It holds a run of other settings.
+    /// It contains a run with other settings.
     #[error(
-        "{} holds a run of other settings ({differences}): choose another --out, or remove it",
+        "{} belongs to a run with other settings ({differences}): choose another --out, or remove the folder",
         path.display()
     )]
     Other {
         /// The log.
         path: PathBuf,
-        /// Which ones.
+        /// The settings that differ.
         differences: String,
     },
-    /// The log is shorter than the state says.
+    /// The log is shorter than when the state was saved.
     #[error(
-        "{} is shorter than it was when {STATE} was written beside it: it was changed since then, and \
-         the run cannot go on. Remove the folder to begin anew",
+        "{} is shorter than when {STATE} was saved, so it has been changed since and the run cannot be \
+         resumed. Remove the folder to start again",
         .0.display()
     )]
     Shortened(PathBuf),
@@ -57,7 +57,7 @@ pub enum FolderError {
     State(#[from] StateError),
 }
 
-/// The folder of a run, which no other process uses meanwhile.
+/// The folder of a run, locked against other processes.
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     path: PathBuf,
@@ -66,7 +66,7 @@ pub(crate) struct RunFolder {
 }
 
 impl RunFolder {
-    /// Opens or makes the folder of a run of these settings, with the state that it goes on from.
+    /// Opens or creates the folder of a run with these settings; returns the saved state, if there is one.
     pub(crate) fn open(
         path: &Path,
         config: &Map<String, Value>,
@@ -95,7 +95,7 @@ impl RunFolder {
         let state = State::read(path)?;
         let (log_bytes, times_bytes) = match &state {
             Some(state) => {
-                check_same(&path.join(LOG), &state.position.config, config)?;
+                check_same_settings(&path.join(LOG), &state.position.config, config)?;
                 (state.position.log_bytes, state.position.times_bytes)
             }
             None => {
@@ -103,7 +103,7 @@ impl RunFolder {
                 (0, 0)
             }
         };
-        remove_drafts(path)?;
+        remove_temporary_files(path)?;
         let mut folder = Self {
             log,
             times: open(TIMES)?,
@@ -115,7 +115,7 @@ impl RunFolder {
         Ok((folder, state))
     }
 
-    /// Cuts off what was written after a state.
+    /// Truncates the logs to their lengths at the saved state.
     fn rewind(&mut self, log_bytes: u64, times_bytes: u64) -> Result<(), FolderError> {
         for (file, name, bytes) in [
             (&mut self.log, LOG, log_bytes),
@@ -143,7 +143,7 @@ impl RunFolder {
         &self.path
     }
 
-    /// Appends a line to the log, and notes that it belongs to the position. It is on the disk then.
+    /// Appends a line to the log, flushes it to the disk, and adds its length to the position.
     pub(crate) fn log(
         &mut self,
         event: &Event,
@@ -158,7 +158,7 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Likewise to the file of times.
+    /// Appends a line to the file of times, as [`Self::log`] does.
     pub(crate) fn time(
         &mut self,
         time: &EpochTime,
@@ -174,8 +174,8 @@ impl RunFolder {
     }
 }
 
-/// Removes what a process that was killed was writing: files that had not got their names.
-fn remove_drafts(folder: &Path) -> Result<(), FolderError> {
+/// Removes the temporary files of a process that was killed while writing.
+fn remove_temporary_files(folder: &Path) -> Result<(), FolderError> {
     let fail = |path: PathBuf| move |error| FolderError::Io { path, error };
     for entry in fs::read_dir(folder).map_err(fail(folder.to_owned()))? {
         let entry = entry.map_err(fail(folder.to_owned()))?;
@@ -197,24 +197,24 @@ fn remove_drafts(folder: &Path) -> Result<(), FolderError> {
     Ok(())
 }
 
-/// Writes a file, whole or not at all.
-pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> Result<(), FolderError> {
+/// Writes a file atomically.
+pub(crate) fn write_atomically(path: &Path, contents: &[u8]) -> Result<(), FolderError> {
     topk_files::write(path, contents).map_err(|error| FolderError::Io {
         path: path.to_owned(),
         error,
     })
 }
 
-/// Whether a log without a state is that of a run of these settings, which was killed early.
+/// Checks that a log without a state is that of a run with these settings, killed before it saved a state.
 fn check_log(folder: &Path, log: &File, config: &Map<String, Value>) -> Result<(), FolderError> {
     let mut line = String::new();
     let read = BufReader::new(log).read_line(&mut line);
     read.map_err(|_| FolderError::Foreign(folder.to_owned()))?;
     match serde_json::from_str(&line) {
-        Ok(Event::Start(start)) => check_same(&folder.join(LOG), &start.config, config),
-        // Nothing, or as much as a run had written when it was killed.
+        Ok(Event::Start(start)) => check_same_settings(&folder.join(LOG), &start.config, config),
+        // Empty, or the first line of a run that was killed while writing it.
         _ if line.is_empty() => Ok(()),
-        _ if !line.ends_with('\n') && line.starts_with(BEGINNING) => Ok(()),
+        _ if !line.ends_with('\n') && line.starts_with(LOG_START) => Ok(()),
         _ => Err(FolderError::Foreign(folder.to_owned())),
     }
 }
@@ -224,13 +224,13 @@ fn append(file: &mut File, line: &str) -> io::Result<()> {
     file.sync_data()
 }
 
-fn check_same(
+fn check_same_settings(
     path: &Path,
     before: &Map<String, Value>,
     now: &Map<String, Value>,
 ) -> Result<(), FolderError> {
     let text = |value: Option<&Value>| match value {
-        None => "not given".to_owned(),
+        None => "not set".to_owned(),
         Some(Value::String(text)) => text.clone(),
         Some(value) => value.to_string(),
     };
@@ -242,7 +242,7 @@ fn check_same(
         .filter(|&key| before.get(key) != now.get(key))
         .map(|key| {
             format!(
-                "--{key} was {}, is {}",
+                "--{key} was {}, now {}",
                 text(before.get(key)),
                 text(now.get(key))
             )
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_was_writing_is_removed() {
+    fn temporary_files_of_a_killed_process_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         fs::create_dir(path.join(".topk-export-AbC123")).unwrap();
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_for_one_process_and_one_set_of_settings() {
+    fn a_folder_is_locked_and_bound_to_its_settings() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("a/b");
         let (mut run, state) = RunFolder::open(&out, &config(0.1)).unwrap();
@@ -319,18 +319,18 @@ mod tests {
         run.log(&Event::Start(start), &mut position).unwrap();
         drop(run);
         let message = RunFolder::open(&out, &config(0.2)).unwrap_err().to_string();
-        assert!(message.contains("--lr was 0.1, is 0.2"), "{message}");
+        assert!(message.contains("--lr was 0.1, now 0.2"), "{message}");
         assert_eq!(
             fs::metadata(out.join(LOG)).unwrap().len(),
             position.log_bytes
         );
-        // Killed before there was a state: it begins anew.
+        // Killed before it saved a state: it starts again.
         drop(RunFolder::open(&out, &config(0.1)).unwrap());
         assert_eq!(fs::metadata(out.join(LOG)).unwrap().len(), 0);
     }
 
     #[test]
-    fn what_others_wrote_is_left_alone() {
+    fn a_foreign_log_is_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join(LOG);
         fs::write(&log, "dear diary\n").unwrap();

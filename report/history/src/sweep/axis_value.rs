@@ -1,4 +1,4 @@
-//! Values of settings.
+//! Values of settings on the axes of a sweep.
 
 use std::cmp::Ordering;
 
@@ -8,22 +8,22 @@ use serde_json::Value;
 use crate::page::plain;
 use crate::plot::number;
 
-/// A value of a setting. They are ordered by kind, then ascending.
+/// A value of a setting. Values are ordered by kind, then ascending.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
-pub enum Level {
+pub enum AxisValue {
     /// The setting is absent or null.
     None,
-    /// Yes or no.
+    /// True or false.
     Flag(bool),
     /// A number.
     Number(f64),
-    /// Anything else, as a text.
+    /// Anything else, as text.
     Text(String),
 }
 
-impl Level {
-    /// The level of a value of JSON; `0` and `0.0` are the same.
+impl AxisValue {
+    /// Converts a JSON value; `0` and `0.0` are equal.
     pub(crate) fn of(value: &Value) -> Self {
         match value {
             Value::Null => Self::None,
@@ -35,7 +35,7 @@ impl Level {
         }
     }
 
-    /// As a text alone.
+    /// The value as text, without the setting's name.
     pub(crate) fn text(&self) -> String {
         match self {
             Self::None => "–".to_owned(),
@@ -45,7 +45,7 @@ impl Level {
         }
     }
 
-    /// With the name of its setting, where it does not speak for itself.
+    /// The value as text, with the setting's name unless the value is text itself.
     fn named(&self, key: &str) -> Option<String> {
         match self {
             Self::None => None,
@@ -64,12 +64,12 @@ impl Level {
     }
 }
 
-/// `svm, tau 1`.
-pub(crate) fn variant(keys: &[String], levels: &[Level]) -> String {
+/// Name of a variant, such as `svm, tau 1`.
+pub(crate) fn variant(keys: &[String], values: &[AxisValue]) -> String {
     let named = keys
         .iter()
-        .zip(levels)
-        .filter_map(|(key, level)| level.named(key));
+        .zip(values)
+        .filter_map(|(key, value)| value.named(key));
     let named: Vec<String> = named.collect();
     if named.is_empty() {
         "–".to_owned()
@@ -78,7 +78,7 @@ pub(crate) fn variant(keys: &[String], levels: &[Level]) -> String {
     }
 }
 
-impl Ord for Level {
+impl Ord for AxisValue {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Flag(a), Self::Flag(b)) => a.cmp(b),
@@ -89,19 +89,19 @@ impl Ord for Level {
     }
 }
 
-impl PartialOrd for Level {
+impl PartialOrd for AxisValue {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Level {
+impl PartialEq for AxisValue {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Level {}
+impl Eq for AxisValue {}
 
 #[cfg(test)]
 mod tests {
@@ -110,26 +110,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_have_an_order_and_names() {
-        let mut levels = [
+    fn values_are_ordered_and_named() {
+        let mut values = [
             json!("svm"),
             json!(10),
             json!(null),
             json!(0.5),
             json!(10.0),
         ]
-        .map(|value| Level::of(&value));
-        assert_eq!(levels[1], levels[4]);
-        levels.sort();
-        let texts = levels.each_ref().map(Level::text);
+        .map(|value| AxisValue::of(&value));
+        assert_eq!(values[1], values[4]);
+        values.sort();
+        let texts = values.each_ref().map(AxisValue::text);
         assert_eq!(texts, ["–", "0.5", "10", "10", "svm"]);
         let keys = ["tau", "loss"].map(str::to_owned);
         assert_eq!(
-            variant(&keys, &[levels[1].clone(), levels[4].clone()]),
+            variant(&keys, &[values[1].clone(), values[4].clone()]),
             "tau 0.5, svm"
         );
-        assert_eq!(variant(&keys, &[Level::None, levels[4].clone()]), "svm");
-        let flag = Level::of(&json!(false));
+        assert_eq!(variant(&keys, &[AxisValue::None, values[4].clone()]), "svm");
+        let flag = AxisValue::of(&json!(false));
         assert_eq!(variant(&["augment".to_owned()], &[flag]), "augment false");
     }
 }

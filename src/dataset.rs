@@ -1,0 +1,376 @@
+//! The training, validation and test images of a run: splits, label noise and preprocessing.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use thiserror::Error;
+use topk_data::{
+    ClassHoldout, DataError, Format, Holdout, ImageSet, LabelNoise, LabelNoiseError, Options,
+    SPLIT_SEED, Split, SplitError, holdout,
+};
+use topk_image::NormalizationTable;
+use topk_image::augment::{Augmentation, AugmentationError};
+use topk_labels::Classes;
+use topk_preprocessing::{Crop, Interpolation, Normalization, Preprocessing, Resize};
+
+use crate::config::Config;
+use crate::images::{Images, Preparation, PreparationError, Source, Wanted};
+
+/// Number of classes in a group within which label noise redraws labels, as in the paper.
+const NOISE_GROUP: u32 = 5;
+
+/// Images per class of ImageNet that the paper holds out for validation.
+const IMAGENET_HOLDOUT: usize = 50;
+
+/// The data set of a run cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub(crate) enum DatasetError {
+    /// A data set cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The training images cannot be split.
+    #[error("{0}. Change --train-size or --val-size")]
+    Split(SplitError),
+    /// Label noise cannot be applied.
+    #[error("--noise: {0}")]
+    Noise(LabelNoiseError),
+    /// Preprocessing settings are out of range.
+    #[error(transparent)]
+    Preparation(#[from] PreparationError),
+    /// The default augmentation is invalid.
+    #[error(transparent)]
+    Augmentation(#[from] AugmentationError),
+    /// An image has no label.
+    #[error("the image {image} of {set} has no label; training needs a label for each image")]
+    Unlabelled {
+        /// The data set.
+        set: String,
+        /// The image.
+        image: String,
+    },
+    /// There are no images.
+    #[error("{set} has no images")]
+    Empty {
+        /// The data set.
+        set: String,
+    },
+    /// A part of the split has no images.
+    #[error(
+        "none of the {images} images of {set} are left for {part}: choose a smaller --train-size or \
+         --val-size, or give --val-data"
+    )]
+    NoneLeft {
+        /// `training` or `validation`.
+        part: &'static str,
+        /// Number of images.
+        images: usize,
+        /// The data set.
+        set: String,
+    },
+    /// Two parts have different classes.
+    #[error(
+        "{one} and {other} have different classes; training, validation and test images must have the same"
+    )]
+    Classes {
+        /// The training images.
+        one: String,
+        /// The validation or test images.
+        other: String,
+    },
+}
+
+impl From<SplitError> for DatasetError {
+    fn from(error: SplitError) -> Self {
+        Self::Split(error)
+    }
+}
+
+impl From<LabelNoiseError> for DatasetError {
+    fn from(error: LabelNoiseError) -> Self {
+        Self::Noise(error)
+    }
+}
+
+/// The images of a run.
+#[derive(Debug)]
+pub(crate) struct Dataset {
+    pub(crate) training: Arc<Images>,
+    pub(crate) validation: Arc<Images>,
+    /// Opened at the start, so that a missing test set is reported early; read only at the end.
+    pub(crate) test: Option<ImageSet>,
+    pub(crate) class_names: Vec<String>,
+    /// Channels, height and width of the network's input.
+    pub(crate) shape: [usize; 3],
+    pub(crate) normalization: Normalization,
+    /// Shorter side to which test images are resized, if they are resized.
+    pub(crate) test_resize: Option<u32>,
+    /// Augmentation of training images.
+    pub(crate) augmentation: Augmentation,
+    pub(crate) description: String,
+    /// Number of training images per class, by their noisy labels.
+    pub(crate) class_counts: Vec<usize>,
+    /// Number of training labels that the noise has changed.
+    pub(crate) changed_labels: usize,
+}
+
+impl Dataset {
+    /// Opens the data sets, draws splits and label noise, and prepares the loaders.
+    pub(crate) fn load(config: &Config, path: &Path) -> Result<Self, DatasetError> {
+        let set = open(path, config.format, Split::Train)?;
+        let clean = labels(&set)?;
+        let noisy = noisy_labels(config, &clean, set.classes().len())?;
+        let val_set = match &config.val_data {
+            Some(path) => Some(open(path, None, Split::Test)?),
+            None => None,
+        };
+        let split = split(&set, config, val_set.is_some())?;
+        check_split(&set, &split, val_set.is_some())?;
+        let test = open_test(config, path, &set)?;
+        for other in val_set.iter().chain(&test) {
+            check_same_classes(&set, other)?;
+        }
+
+        let transforms = Transforms::new(config, is_cifar(&set))?;
+        let classes = set.classes().len();
+        let class_names = (0..classes as u32)
+            .map(|class| set.classes().name(class).into_owned())
+            .collect();
+        let description = set.description().to_string();
+        let train_labels = select(&noisy, &split.train);
+        let mut class_counts = vec![0; classes];
+        for &label in &train_labels {
+            class_counts[label as usize] += 1;
+        }
+        let changed = |&&index: &&usize| clean[index] != noisy[index];
+        let changed_labels = split.train.iter().filter(changed).count();
+        let set = Arc::new(set);
+        let validation = match val_set {
+            Some(val_set) => Source {
+                indices: (0..val_set.len()).collect(),
+                labels: labels(&val_set)?.into_iter().map(i64::from).collect(),
+                set: Arc::new(val_set),
+            },
+            // Validation labels stay clean, as in the authors' code.
+            None => Source {
+                labels: select(&clean, &split.validation),
+                indices: split.validation,
+                set: Arc::clone(&set),
+            },
+        };
+        let training = Source {
+            set,
+            indices: split.train,
+            labels: train_labels,
+        };
+        let loader = |preparation| Wanted {
+            shape: transforms.shape,
+            table: NormalizationTable::new(&transforms.normalization),
+            preparation,
+            on_bad: config.on_bad_image,
+            seed: config.seed,
+        };
+        let training = Images::new(training, loader(transforms.training(config)))?;
+        let evaluation = Preparation::Evaluate(transforms.evaluation);
+        let validation = Images::new(validation, loader(evaluation))?;
+        Ok(Self {
+            training: Arc::new(training),
+            validation: Arc::new(validation),
+            test,
+            class_names,
+            shape: transforms.shape,
+            normalization: transforms.normalization,
+            test_resize: config.test_resize.or(transforms.val_resize),
+            augmentation: transforms.augmentation,
+            description,
+            class_counts,
+            changed_labels,
+        })
+    }
+
+    /// Name of a data set in the metadata of models: the last component of its path.
+    pub(crate) fn name(path: &Path) -> String {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        name.to_string_lossy().into_owned()
+    }
+}
+
+/// Input size, normalisation, resizing and augmentation.
+struct Transforms {
+    shape: [usize; 3],
+    normalization: Normalization,
+    /// Shorter side to which validation images are resized, if they are resized.
+    val_resize: Option<u32>,
+    /// Preprocessing of validation images; `None` if they have the input size already.
+    evaluation: Option<Preprocessing>,
+    augmentation: Augmentation,
+}
+
+impl Transforms {
+    fn new(config: &Config, is_cifar: bool) -> Result<Self, DatasetError> {
+        let cifar = is_cifar.then_some([3, 32, 32]);
+        let shape = match (config.input_size, cifar) {
+            (Some(side), _) => [3, side, side],
+            (None, Some(shape)) => shape,
+            (None, None) => [3, 224, 224],
+        };
+        let side = shape[1] as u32;
+        let is_input_size = cifar == Some(shape) && config.val_resize.is_none();
+        let val_resize =
+            (!is_input_size).then(|| config.val_resize.unwrap_or_else(|| (side * 8).div_ceil(7)));
+        Ok(Self {
+            shape,
+            normalization: match is_cifar {
+                true => Normalization::CIFAR100,
+                false => Normalization::IMAGENET,
+            },
+            val_resize,
+            evaluation: val_resize
+                .map(|shorter_side| Preprocessing::torchvision(shorter_side, side)),
+            augmentation: match &config.augment {
+                Some(augmentation) => augmentation.clone(),
+                None if is_input_size => "crop:4,flip".parse()?,
+                None => format!("resized-crop:{side},flip").parse()?,
+            },
+        })
+    }
+
+    /// Preparation of training images.
+    fn training(&self, config: &Config) -> Preparation {
+        let resize = config.train_resize.map(|shorter_side| Preprocessing {
+            resize: Resize::ShorterSide(shorter_side),
+            interpolation: Interpolation::Bilinear,
+            crop: Crop::None,
+            pillow: self.augmentation.pillow,
+            fast: false,
+        });
+        Preparation::Augment {
+            // Without augmentation, training images are prepared as for evaluation.
+            resize: match self.augmentation.steps.is_empty() {
+                true => self.evaluation.or(resize),
+                false => resize,
+            },
+            augmentation: self.augmentation.clone(),
+            mixing: config.mix,
+        }
+    }
+}
+
+/// The training labels after label noise.
+fn noisy_labels(config: &Config, clean: &[u32], classes: usize) -> Result<Vec<u32>, DatasetError> {
+    let noise = LabelNoise {
+        group: NOISE_GROUP,
+        probability: config.noise,
+    };
+    Ok(match config.noise {
+        0.0 => clean.to_vec(),
+        _ => noise.apply(clean, classes, config.seed)?,
+    })
+}
+
+/// Checks that training and validation have images.
+fn check_split(set: &ImageSet, split: &Holdout, has_val_data: bool) -> Result<(), DatasetError> {
+    let part = match (split.train.is_empty(), split.validation.is_empty()) {
+        (true, _) => "training",
+        (false, true) if !has_val_data => "validation",
+        _ => return Ok(()),
+    };
+    Err(DatasetError::NoneLeft {
+        part,
+        images: set.len(),
+        set: name(set),
+    })
+}
+
+/// The test set: --test-data, or the test part of --data if it has one.
+fn open_test(
+    config: &Config,
+    path: &Path,
+    set: &ImageSet,
+) -> Result<Option<ImageSet>, DatasetError> {
+    if let Some(path) = &config.test_data {
+        return Ok(Some(open(path, None, Split::Test)?));
+    }
+    match open(path, config.format, Split::Test) {
+        // A data set without parts would be its own test set.
+        Ok(test) if !is_cifar(set) && name(&test) == name(set) => Ok(None),
+        Ok(test) => Ok(Some(test)),
+        Err(DatasetError::Data(DataError::NoSplit { .. })) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn check_same_classes(set: &ImageSet, other: &ImageSet) -> Result<(), DatasetError> {
+    if other.classes() == set.classes() {
+        return Ok(());
+    }
+    Err(DatasetError::Classes {
+        one: name(set),
+        other: name(other),
+    })
+}
+
+/// The labels of the images with these indices.
+fn select(labels: &[u32], indices: &[usize]) -> Vec<i64> {
+    indices.iter().map(|&index| labels[index].into()).collect()
+}
+
+fn is_cifar(set: &ImageSet) -> bool {
+    matches!(set.format(), Format::Cifar10 | Format::Cifar100)
+}
+
+fn name(set: &ImageSet) -> String {
+    set.description().path.display().to_string()
+}
+
+fn open(path: &Path, format: Option<Format>, split: Split) -> Result<ImageSet, DatasetError> {
+    let options = Options {
+        format,
+        split,
+        ..Options::default()
+    };
+    let set = ImageSet::open(path, &options)?;
+    match set.is_empty() {
+        true => Err(DatasetError::Empty { set: name(&set) }),
+        false => Ok(set),
+    }
+}
+
+fn labels(set: &ImageSet) -> Result<Vec<u32>, DatasetError> {
+    let label = |sample: &topk_data::Sample| {
+        sample.label.ok_or_else(|| DatasetError::Unlabelled {
+            set: name(set),
+            image: sample.name.clone(),
+        })
+    };
+    set.samples().iter().map(label).collect()
+}
+
+/// The paper's splits: of CIFAR regardless of classes, of other data sets class by class.
+fn split(set: &ImageSet, config: &Config, has_val_data: bool) -> Result<Holdout, DatasetError> {
+    let images = set.len();
+    if is_cifar(set) {
+        let validation = match has_val_data {
+            true => 0,
+            false => config.val_size.unwrap_or(images / 10),
+        };
+        let train = config
+            .train_size
+            .unwrap_or(images.saturating_sub(validation));
+        return Ok(holdout(images, train, validation, SPLIT_SEED)?);
+    }
+    let classes = set.classes().len().max(1);
+    let validation_per_class = match (has_val_data, config.val_size) {
+        (true, _) => 0,
+        (false, Some(size)) => size.div_ceil(classes),
+        (false, None) if *set.classes() == Classes::Imagenet => IMAGENET_HOLDOUT,
+        (false, None) => (images / 10 / classes).max(1),
+    };
+    let holdout = ClassHoldout {
+        validation_per_class,
+        train: config.train_size,
+        split_seed: SPLIT_SEED,
+        run_seed: config.seed,
+    };
+    Ok(holdout.split(set)?)
+}

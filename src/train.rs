@@ -1,0 +1,240 @@
+//! Training from start to finish: sets up a run, trains, and tests the best checkpoints.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tch::Device;
+use topk_history::{End, EventWriter, Run, Start, run_page};
+use topk_libtorch::use_caching_allocator;
+use topk_models::architecture;
+use topk_models_tch::Network;
+use topk_native::Runtime;
+use topk_ops_tch::select_device;
+use topk_weights::StateDict;
+
+use crate::config::Config;
+use crate::dataset::Dataset;
+use crate::loss::TrainingLoss;
+use crate::progress::Progress;
+use crate::run_folder::{FolderError, RunFolder, write_atomically};
+use crate::schedule::LrSchedule;
+use crate::state::Position;
+use crate::step::Learner;
+use crate::trainer::Trainer;
+use crate::{ConfigError, TrainError};
+
+/// File name of the page with a run's curves.
+pub(crate) const PAGE: &str = "run.html";
+
+/// When the state of a run is saved, in addition to after each epoch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CheckpointPolicy {
+    /// Every this many batches, if given.
+    pub(crate) batches: Option<usize>,
+    /// After this much time.
+    pub(crate) interval: Duration,
+}
+
+impl Default for CheckpointPolicy {
+    /// Every ten minutes.
+    fn default() -> Self {
+        Self {
+            batches: None,
+            interval: Duration::from_secs(600),
+        }
+    }
+}
+
+/// How a call of [`train`] ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// The run is finished.
+    Finished(End),
+    /// The run was finished before; nothing was done.
+    AlreadyFinished(End),
+    /// The run was interrupted after saving its state.
+    Interrupted,
+}
+
+/// Trains a network and writes to the folder `out`:
+///
+/// - `log.jsonl`: the settings, one line per epoch, and the test accuracy of the best checkpoints;
+///   `times.jsonl`: the duration of each epoch;
+/// - `best1.safetensors` and `bestk.safetensors`: the weights after the epochs with the best top-1 and top-k
+///   validation accuracy, each with its ONNX model and, in `.json`, its test results as measured by `topk-eval`;
+/// - `state.safetensors`: the state from which the run is resumed;
+/// - `run.html`, a page with the curves, and TensorBoard files.
+///
+/// On the CPU, with the same number of threads, a resumed run gives the same weights, log and best checkpoints as
+/// an uninterrupted one, bit for bit. The test images are used only at the end.
+///
+/// Once `stop` is set, finishes the current step, saves the state and returns.
+///
+/// # Errors
+/// If the data, network or device is not available, the settings do not fit them or differ from those of a run
+/// in the folder, the training diverges, or a file cannot be written. Files already written stay intact, and the
+/// same call resumes from them.
+pub(crate) fn train(
+    config: &Config,
+    out: &Path,
+    policy: CheckpointPolicy,
+    stop: &AtomicBool,
+) -> Result<Outcome, TrainError> {
+    config.check()?;
+    let config = &config.clone().resolved();
+    let settings = config.to_map();
+    let open = || RunFolder::open(out, &settings);
+    let opened = out.exists().then(open).transpose()?;
+    if let Some((_, Some(state))) = &opened
+        && state.position.finished
+    {
+        let run = Run::read(out)?;
+        let end = run.end;
+        let end = end.ok_or_else(|| FolderError::Foreign(out.to_owned()))?;
+        return Ok(Outcome::AlreadyFinished(end));
+    }
+    set_up_process(config);
+    let device = select_device(config.device)?;
+    // Used only at the end, but a missing library must be reported at the start.
+    let runtime = Runtime::load()?;
+    let data = load_data(config)?;
+    let mut learner = learner(config, &data, device)?;
+    // The folder is created only once nothing else can keep the run from starting.
+    let (folder, state) = match opened {
+        Some(opened) => opened,
+        None => open()?,
+    };
+    let position = match state {
+        Some(state) => state.restore(&mut learner)?,
+        None => Position::start(settings.clone()),
+    };
+    let start = Start {
+        config: position.config.clone(),
+        device: device_name(device),
+        classes: data.class_names.len(),
+        train_images: data.training.len(),
+        val_images: data.validation.len(),
+        parameters: learner.network().architecture().trainable_len(),
+    };
+    let batches = data.training.batches(config.batch_size);
+    let progress = Progress::new(config.epochs, batches, config.topk);
+    for line in summary(config, &data, &start) {
+        progress.line(&line);
+    }
+    let events = EventWriter::create(out, &start, position.epoch)?;
+    let mut trainer = Trainer::new(
+        config, &data, learner, folder, events, progress, position, policy,
+    );
+    trainer.begin(start)?;
+    if !trainer.epochs(stop)? {
+        trainer.finish_progress();
+        return Ok(Outcome::Interrupted);
+    }
+    trainer.finish_progress();
+    trainer.finish(&runtime).map(Outcome::Finished)
+}
+
+/// The lines printed before the first epoch: data, network, loss and device.
+fn summary(config: &Config, data: &Dataset, start: &Start) -> [String; 3] {
+    let test = match &data.test {
+        Some(test) => format!("{} test images", test.len()),
+        None => "no test images".to_owned(),
+    };
+    [
+        format!("data: {}", data.description),
+        format!(
+            "{} training, {} validation and {test}, {} classes",
+            start.train_images, start.val_images, start.classes
+        ),
+        format!(
+            "model: {} with {} parameters, loss {}, device {}",
+            config.model,
+            start.parameters,
+            config.loss.name.as_str(),
+            start.device
+        ),
+    ]
+}
+
+/// Loads the data set that the settings name.
+pub(crate) fn load_data(config: &Config) -> Result<Dataset, TrainError> {
+    let path = config.data.as_ref().ok_or_else(ConfigError::no_data)?;
+    Ok(Dataset::load(config, path)?)
+}
+
+/// Process-wide settings: the CPU allocator and the number of threads.
+pub(crate) fn set_up_process(config: &Config) {
+    use_caching_allocator();
+    if let Some(threads) = config.workers {
+        tch::set_num_threads(threads as i32);
+        // Fails only if the pool exists already; then its number of threads cannot be changed.
+        let _ = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global();
+    }
+}
+
+/// The network at the start of training, with its optimizer.
+pub(crate) fn learner(
+    config: &Config,
+    data: &Dataset,
+    device: Device,
+) -> Result<Learner, TrainError> {
+    let classes = data.class_names.len();
+    if config.topk > classes {
+        let k = config.topk;
+        return Err(TrainError::TopK { k, classes });
+    }
+    criterion(config, 1, 0)?.check_classes(classes)?;
+    tch::manual_seed(config.seed.into());
+    let architecture = architecture(&config.model, data.shape, classes)?;
+    let mut network = Network::new(architecture, device);
+    if let Some(path) = &config.checkpoint {
+        let file = StateDict::read(path)?;
+        let matched = network.architecture().matched(file, config.classifier);
+        let matched = matched.map_err(|error| TrainError::Checkpoint {
+            path: path.clone(),
+            error,
+        })?;
+        network.load(&matched.tensors)?;
+    }
+    Ok(Learner::new(config, network, data.shape)?)
+}
+
+/// The learning rates of a run with `batches` batches per epoch.
+pub(crate) fn lr_schedule(config: &Config, batches: usize) -> LrSchedule {
+    LrSchedule {
+        scheduler: config.sched,
+        peak: config.lr,
+        milestones: config.decay_milestones.clone().unwrap_or_default(),
+        warmup_epochs: config.warmup_epochs,
+        epochs: config.epochs,
+        steps_per_epoch: batches.div_ceil(config.grad_accum_steps),
+    }
+}
+
+/// The loss in an epoch; `seed` is for losses that draw random numbers.
+pub(crate) fn criterion(
+    config: &Config,
+    epoch: usize,
+    seed: u64,
+) -> Result<TrainingLoss, topk_ops::LossError> {
+    config
+        .loss
+        .criterion(config.topk, epoch, config.epochs, seed)
+}
+
+/// Writes the page with the curves of the run in a folder.
+pub(crate) fn write_page(folder: &Path) -> Result<(), TrainError> {
+    let page = run_page(&Run::read(folder)?);
+    Ok(write_atomically(&folder.join(PAGE), page.as_bytes())?)
+}
+
+/// `cpu` or `cuda:0`.
+pub(crate) fn device_name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        device => format!("{device:?}").to_lowercase(),
+    }
+}
