@@ -4,8 +4,8 @@ use std::fmt::{self, Write};
 use std::time::{Duration, Instant};
 
 use tch::{Kind, Tensor};
+use topk_libtorch::select_device;
 use topk_models::Architecture;
-use topk_ops_tch::select_device;
 use topk_report::text::{grouped, wrap};
 
 use crate::TrainError;

@@ -34,11 +34,11 @@ use std::path::PathBuf;
 use tch::TchError;
 use thiserror::Error;
 use topk_history::{EventsError, RunError};
+use topk_libtorch::DeviceError;
 use topk_models::{ArchitectureError, MatchError};
 use topk_models_tch::LoadError;
 use topk_native::RuntimeError;
 use topk_ops::LossError;
-use topk_ops_tch::DeviceError;
 use topk_weights::WeightsError;
 
 pub use args::{Args, error_message};

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use tch::Device;
 use topk_history::{End, EventWriter, Run, Start, run_page};
-use topk_libtorch::use_caching_allocator;
+use topk_libtorch::{select_device, use_caching_allocator};
 use topk_models::architecture;
 use topk_models_tch::Network;
 use topk_native::Runtime;
-use topk_ops_tch::select_device;
 use topk_weights::StateDict;
 
 use crate::config::Config;

@@ -352,7 +352,7 @@ fn unusable_settings_are_rejected_before_the_folder_is_created() {
             &["--batch-size=0"],
             "--batch-size must be at least 1, got 0",
         ),
-        (&["--device=cuda:99"], "cuda:99 was"),
+        (&["--device=cuda:99"], "cuda:99 was requested, but libtorch"),
     ];
     for (flags, message) in cases {
         let error = case.error("run", flags);

@@ -1,6 +1,6 @@
-//! Keeps the library of operators loaded until the process ends. ONNX Runtime closes it with the last
-//! session that uses it and opens it again for the next, and what it keeps for the whole process
-//! would be made anew each time.
+//! Keeps the operator library loaded until the process exits. ONNX Runtime would unload it with the last
+//! session that uses it and load it again for the next, which would create its per-process data again
+//! each time.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

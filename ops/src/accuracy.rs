@@ -19,13 +19,13 @@ pub fn label_rank<T: Score>(scores: &[T], label: usize) -> Option<usize> {
     Some(rank)
 }
 
-/// [`label_rank`] of each sample of a batch: `scores` are row-major, one row for each label.
+/// [`label_rank`] of each sample of a batch: `scores` are row-major, one row per label.
 ///
 /// # Errors
 /// The index of the first sample with a score that is NaN.
 ///
 /// # Panics
-/// If the scores do not divide into one row a label, or a label is not an index of its row.
+/// If the scores do not divide into one row per label, or a label is not an index of its row.
 pub fn label_ranks<T: Score>(scores: &[T], labels: &[i64]) -> Result<Vec<usize>, usize> {
     if labels.is_empty() {
         return Ok(Vec::new());
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rank_counts_the_classes_ahead() {
+    fn rank_counts_the_classes_before_the_label() {
         let scores = [0.5f32, 2.0, -1.0, 2.0];
         let ranks: Vec<_> = (0..4)
             .map(|label| label_rank(&scores, label).unwrap())
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_has_a_rank_for_each_row() {
+    fn label_ranks_gives_one_rank_per_row() {
         let scores = [0.5f32, 2.0, -1.0, 3.0, 1.0, 2.0];
         assert_eq!(label_ranks(&scores, &[1, 1]), Ok(vec![0, 2]));
         assert_eq!(label_ranks(&[0.0, f32::NAN], &[0, 0]), Err(1));

@@ -1,6 +1,6 @@
 use thiserror::Error;
 
-/// Why a loss cannot be made or computed. Every message names the offending value.
+/// Invalid parameters or inputs of a loss. Every message contains the offending value.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum LossError {
@@ -18,7 +18,7 @@ pub enum LossError {
         "epsilon (standard deviation of the noise) must be a finite number of at least 0, got {0}"
     )]
     Epsilon(f64),
-    /// There are no noise vectors.
+    /// The number of noise vectors is zero.
     #[error("the number of draws must be at least 1, got 0")]
     ZeroDraws,
     /// The margin of a class is negative or not finite.
@@ -29,14 +29,16 @@ pub enum LossError {
         /// Its margin.
         margin: f64,
     },
-    /// A class whose margin depends on the number of its training samples has none.
-    #[error("class {class} has no training samples: margins are made of their numbers")]
+    /// A class has no training samples, from whose number its margin is computed.
+    #[error(
+        "class {class} has no training samples; per-class margins are computed from sample counts"
+    )]
     NoSamples {
         /// Index of the class.
         class: usize,
     },
-    /// The margins are not one for each class.
-    #[error("{margins} class margins for {classes} classes: expected one a class")]
+    /// The number of class margins is not the number of classes.
+    #[error("{margins} class margins for {classes} classes: expected one per class")]
     MarginCount {
         /// Number of margins.
         margins: usize,
@@ -51,7 +53,7 @@ pub enum LossError {
         /// Its probability.
         probability: f64,
     },
-    /// The probabilities of the k do not sum to 1.
+    /// The probabilities of all k do not sum to 1.
     #[error("the probabilities of all k must sum to 1, got a sum of {0}")]
     ProbabilitySum(f64),
     /// A weight of a class is negative or not finite.
@@ -62,15 +64,15 @@ pub enum LossError {
         /// Its weight.
         weight: f64,
     },
-    /// The weights are not one for each class.
-    #[error("{weights} class weights for {classes} classes: expected one a class")]
+    /// The number of class weights is not the number of classes.
+    #[error("{weights} class weights for {classes} classes: expected one per class")]
     WeightCount {
         /// Number of weights.
         weights: usize,
         /// Scores per sample.
         classes: usize,
     },
-    /// There are not enough classes for the loss.
+    /// There are too few classes for the loss.
     #[error("this loss needs at least {needed} classes, got {classes}")]
     TooFewClasses {
         /// The least number of classes: k + 1 for the top-k losses.
@@ -79,23 +81,26 @@ pub enum LossError {
         classes: usize,
     },
     /// A log-weight is NaN or ∞.
-    #[error("log-weight {log_weight} of element {element} is not a number below infinity")]
+    #[error("log-weight {log_weight} of element {element} is not below infinity")]
     LogWeight {
         /// Index of the element.
         element: usize,
         /// Its log-weight.
         log_weight: f64,
     },
-    /// There are not enough elements for a set.
-    #[error("sets of {k} need as many elements of positive weight, got {elements}")]
+    /// There are too few elements for a set.
+    #[error("sets of {k} elements need at least {k} elements of positive weight, got {elements}")]
     TooFewElements {
         /// Size of the sets.
         k: usize,
         /// Number of elements of positive weight.
         elements: usize,
     },
-    /// The scores do not divide into one row a label.
-    #[error("{scores} scores for {labels} labels: expected labels × classes of them")]
+    /// The scores do not divide into one row per label.
+    #[error(
+        "got {scores} scores for {labels} labels; the number of scores must be a multiple of the number \
+         of labels"
+    )]
     Shape {
         /// Length of the scores.
         scores: usize,
@@ -109,7 +114,7 @@ pub enum LossError {
         output: &'static str,
         /// Its length.
         found: usize,
-        /// The length that the inputs call for.
+        /// The length that the inputs require.
         expected: usize,
     },
     /// A label is not the index of a class.
@@ -117,7 +122,7 @@ pub enum LossError {
     Label {
         /// Index in the batch.
         sample: usize,
-        /// The label found.
+        /// The label.
         label: i64,
         /// Scores per sample.
         classes: usize,
@@ -129,7 +134,7 @@ pub enum LossError {
         sample: usize,
         /// Index of the class.
         class: usize,
-        /// The score found.
+        /// The score.
         score: f64,
     },
 }

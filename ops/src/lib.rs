@@ -1,22 +1,22 @@
-//! Losses and metrics for training and judging classifiers by their top-k accuracy.
+//! Losses for training classifiers for top-k accuracy, and the rank of a label.
 //!
-//! A classifier gives `n` scores (logits) for a sample of class `y`. It is right in the top-k sense
-//! if `y` is among the `k` highest scores. This crate holds the losses that are trained for that and
-//! the metric itself, over plain slices: no tensor library, nothing native.
+//! A classifier gives `n` scores (logits) for a sample of class `y`. Its top-k prediction is correct if
+//! `y` is among the `k` highest scores. This crate contains losses for that, over plain slices: it uses
+//! no tensor library and nothing native.
 //!
 //! # The smooth top-k SVM
 //!
-//! A support vector machine for k guesses wants the label's score above the k-th highest of the wrong
-//! classes, t, with a margin α to spare:
+//! A support vector machine with k predictions requires the label's score to exceed the k-th highest of
+//! the wrong classes, t, by a margin α:
 //!
 //! ```text
 //! hard loss = max(0, α + (t − s_y) / k)
 //! ```
 //!
 //! Only two scores have a gradient, and deep networks hardly learn from it. The smooth loss replaces
-//! both maxima, the one over sets of k classes that t comes from and the one with 0, by log-sum-exp at
-//! a temperature τ. With z_i = s_i/(kτ), each set of k classes weighs the exponential of its sum of z, and
-//! the sums over all sets are elementary symmetric functions of the exponentials:
+//! both maxima, the one over sets of k classes that gives t and the one with 0, by a log-sum-exp at a
+//! temperature τ. With z_i = s_i/(kτ), a set of k classes has the exponential of its sum of z as weight,
+//! and the sums over all sets are elementary symmetric polynomials of the exponentials:
 //!
 //! ```text
 //! e_j  = Σ over sets of j wrong classes of Π exp z_i
@@ -24,11 +24,11 @@
 //! loss = τ ln(1 + exp u)
 //! ```
 //!
-//! Now every class has a gradient, in proportion to how probable it is to be the k-th of a random set.
-//! α, τ and the scores have the same unit. As τ → 0 this becomes the hard loss; k = 1 is a smooth
-//! multi-class SVM, and with τ = 1 and α = 0 cross-entropy itself. There are C(n, k) sets, but
-//! O(n·k) time is enough, and the sums can be arranged so that no temperature or spread of the scores
-//! costs digits: see [`esf`] and [`SmoothTopkSvm`].
+//! Now every class has a gradient, proportional to the difference of its probabilities to be in a random
+//! set of k and of k − 1 classes. α, τ and the scores have the same unit. As τ → 0 this becomes the hard
+//! loss; k = 1 is a smooth multi-class SVM, and cross-entropy itself with τ = 1 and α = 0. There are
+//! C(n, k) sets, but O(n·k) time is enough, and no precision is lost at any temperature or spread of the
+//! scores: see [`elementary_symmetric`] and [`SmoothTopkSvm`]. `ops/README.md` maps the paper to the files.
 //!
 //! How to choose k, τ and α, with the experiments behind it, is in `docs/choosing.md` of the repository.
 //!
@@ -41,19 +41,19 @@
 //! | [`TopkHingeAlpha`], [`TopkHingeBeta`] | the top-k hinge losses α and β of Lapin, Hein and Schiele, [NIPS 2015](https://arxiv.org/abs/1511.06683) |
 //! | [`TruncatedTopkEntropy`] | cross-entropy without the first k − 1 wrong classes, Lapin, Hein and Schiele, [CVPR 2016](https://arxiv.org/abs/1512.00486) |
 //! | [`Psi5`] | the top-k calibrated hinge of Yang and Koyejo, [ICML 2020](https://arxiv.org/abs/1901.11141) |
-//! | [`BalancedNoisedTopk`] | the same with noise on the scores, Garcin, Servajean, Joly and Salmon, [ICML 2022](https://arxiv.org/abs/2202.02193) |
+//! | [`BalancedNoisedTopk`] | ψ₅ smoothed by noise on the scores, Garcin, Servajean, Joly and Salmon, [ICML 2022](https://arxiv.org/abs/2202.02193) |
 //! | [`Lml`] | the log-likelihood under the limited multi-label projection, Amos, Koltun and Kolter, [2019](https://arxiv.org/abs/1906.08707) |
 //! | [`DifferentiableTopkCrossEntropy`] | cross-entropy of a relaxed ranking for several k at once, Petersen, Kuehne, Borgelt and Deussen, [ICML 2022](https://arxiv.org/abs/2206.07290) |
-//! | [`CrossEntropy`] | softmax cross-entropy, to compare with |
+//! | [`CrossEntropy`] | softmax cross-entropy, for comparison |
 //! | [`LossName`] | the names of the losses on command lines and in files |
-//! | [`Loss`] | what the losses have in common: values and gradients of a batch |
-//! | [`Criterion`] | a loss with reduction, class weights and labels to ignore |
-//! | [`esf`] | elementary symmetric functions and the marginals of subsets, in logarithms |
-//! | [`accuracy`] | rank of the label and top-k accuracy |
-//! | [`instructions()`] | what the `f32` kernels use of this processor |
+//! | [`Loss`] | values and gradients of a batch, for every loss |
+//! | [`Criterion`] | a loss with reduction, class weights and an ignored label |
+//! | [`elementary_symmetric`] | elementary symmetric polynomials and the marginals of subsets, in logarithms |
+//! | [`accuracy`] | rank of the label's score |
+//! | [`instructions()`] | the instruction set extension that the `f32` kernels use |
 //!
-//! [`Loss::forward_backward`] gives a value and a gradient row for each sample; [`Criterion`] gives
-//! their mean or sum. Input that is not usable (a NaN, a label that is no class, too few classes) is a
+//! [`Loss::forward_backward`] gives one value and one row of the gradient per sample; [`Criterion`] gives
+//! their mean or sum. Invalid input (a NaN, a label that is not a class, too few classes) gives a
 //! [`LossError`] that names it.
 //!
 //! # Example
@@ -78,20 +78,25 @@
 
 pub mod accuracy;
 mod criterion;
+pub mod elementary_symmetric;
 mod error;
-pub mod esf;
 mod executor;
 mod loss;
 mod losses;
 mod name;
 pub mod noise;
 pub mod operator;
+mod parameters;
+mod ranking;
+mod reduction;
+mod sample;
 mod score;
 mod simd;
+mod workspace;
 
-pub use criterion::{Criterion, Outputs, Reduction};
+pub use criterion::{BatchOutputs, Criterion, SCORES_PER_TASK};
 pub use error::LossError;
-pub use executor::{Executor, Rayon};
+pub use executor::{Executor, ForeignTasks, Rayon};
 pub use half::{bf16, f16};
 pub use loss::Loss;
 pub use losses::balanced_noised_topk::BalancedNoisedTopk;
@@ -104,5 +109,7 @@ pub use losses::smooth_topk_svm::SmoothTopkSvm;
 pub use losses::topk_hinge::{TopkHingeAlpha, TopkHingeBeta};
 pub use losses::truncated_topk_entropy::TruncatedTopkEntropy;
 pub use name::{LossName, UnknownLossName};
+pub use reduction::Reduction;
+pub use sample::SampleLoss;
 pub use score::Score;
 pub use simd::instructions;

@@ -3,8 +3,6 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::operator::LossOperator;
-
 /// Name of a loss, as it is written on command lines and in files.
 ///
 /// With the feature `clap` it is a `clap::ValueEnum`.
@@ -121,12 +119,6 @@ impl LossName {
             | Self::DifferentiableTopkCrossEntropy => false,
         }
     }
-
-    /// The ONNX operator that computes the loss, if there is one.
-    pub fn operator(self) -> Option<LossOperator> {
-        let mut operators = LossOperator::ALL.into_iter();
-        operators.find(|operator| operator.loss_name() == self)
-    }
 }
 
 impl Display for LossName {
@@ -162,17 +154,6 @@ mod tests {
              topk-hinge-beta, truncated-topk-entropy, psi5, balanced-noised-topk, lml, \
              differentiable-topk-ce"
         );
-    }
-
-    #[test]
-    fn operators_have_the_parameters_of_their_losses() {
-        for operator in LossOperator::ALL {
-            let name = operator.loss_name();
-            assert_eq!(name.operator(), Some(operator));
-            assert_eq!(name.has_tau(), operator.has_tau(), "{name}");
-            assert_eq!(name.has_alpha(), operator.has_alpha(), "{name}");
-        }
-        assert_eq!(LossName::CrossEntropy.operator(), None);
     }
 
     #[cfg(feature = "clap")]

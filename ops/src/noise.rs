@@ -1,7 +1,7 @@
-//! Normal noise that is a function of its place: no state, the same on every machine and in any order.
+//! Normal noise that is a function of its indices: stateless, the same on every machine and in any order.
 //!
-//! A value is named by a seed, a sample, a draw and a class, and can be computed by itself. All
-//! arithmetic on integers is modulo 2⁶⁴, with γ = 0x9E3779B97F4A7C15, logical shifts, and ⊕ for
+//! A value is determined by a seed, a sample, a draw and a class, and can be computed on its own.
+//! Integer arithmetic is modulo 2⁶⁴, with γ = 0x9E3779B97F4A7C15, logical shifts, and ⊕ for
 //! exclusive or:
 //!
 //! ```text
@@ -15,18 +15,18 @@
 //! z         = √(−2 ln u) · cos(2πv) for even classes, sin(2πv) for odd ones
 //! ```
 //!
-//! `mix` is the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), of which the words of a
-//! key are a stream; z is the transform of Box and Muller (1958), in `f64`. Two's complement 64-bit
-//! integers do as well as unsigned ones: products and sums wrap to the same bits, a logical shift by b
-//! is an arithmetic one followed by a mask of the lower 64 − b bits, and what is converted to a
-//! floating-point number is below 2⁵³ + 1. The words are the same everywhere; z is the same to the
-//! rounding of ln, cos and sin.
+//! `mix` is the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), and the words of a key are
+//! a stream of that generator; z is the transform of Box and Muller (1958), in `f64`. Two's complement
+//! 64-bit integers work as well as unsigned ones: products and sums wrap to the same bits, a logical
+//! shift by b is an arithmetic one followed by a mask of the lower 64 − b bits, and the integers that
+//! are converted to floating point are below 2⁵³ + 1. The words are the same everywhere; z is the same
+//! up to the rounding of ln, cos and sin.
 
 use std::f64::consts::TAU;
 
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// The standard normal value of this place.
+/// The standard normal value of these indices.
 pub fn standard_normal(seed: u64, sample: u64, draw: u64, class: u64) -> f64 {
     let (even, odd) = pair(key(seed, sample, draw), class / 2);
     if class.is_multiple_of(2) { even } else { odd }
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_places() {
+    fn values_agree_with_another_library() {
         // Computed with another library's functions.
         let expected = [
             ((0, 0, 0, 0), 1.954_974_411_642_042_9),

@@ -5,10 +5,10 @@ use crate::{
     TruncatedTopkEntropy,
 };
 
-/// Domain of the operators that are defined here.
+/// Domain of the operators.
 pub const DOMAIN: &str = "topk";
 
-/// Version of that domain's operators.
+/// Version of the operators in that domain.
 pub const DOMAIN_VERSION: i64 = 1;
 
 /// A loss as an ONNX operator of the domain [`DOMAIN`], in the style of ONNX's own
@@ -22,21 +22,21 @@ pub const DOMAIN_VERSION: i64 = 1;
 ///
 /// | output | type | shape |
 /// | --- | --- | --- |
-/// | `loss` | `T` | `[N]` with reduction `none`, else `[1]` |
+/// | `loss` | `T` | `[N]` with reduction `none`, otherwise `[1]` |
 /// | `grad` (optional) | `T` | `[N, C]` |
 /// | `prob` (optional, [`SmoothTopkSvm`](Self::SmoothTopkSvm) only) | `T` | `[N]` |
 ///
 /// | attribute | type | default |
 /// | --- | --- | --- |
-/// | `k` | int | none: it must be given |
+/// | `k` | int | none: required |
 /// | `tau` (where [`has_tau`](Self::has_tau)) | float | 1 |
 /// | `alpha` (where [`has_alpha`](Self::has_alpha)) | float | 1 |
 /// | `reduction` | string: `none`, `sum` or `mean` | `mean` |
 /// | `ignore_index` | int | none: no label is ignored |
 ///
 /// `grad` is the derivative of the sum of all entries of `loss` with respect to `scores`; `prob` is p of
-/// the loss's definition for each sample, without weight, 0 where the label is ignored. Reduction,
-/// weights and ignored labels are those of [`Criterion`](crate::Criterion).
+/// the loss's definition for each sample, unweighted, and 0 where the label is ignored. Reduction,
+/// weights and the ignored label work as in [`Criterion`](crate::Criterion).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LossOperator {
     /// [`crate::SmoothTopkSvm`].
@@ -54,7 +54,7 @@ pub enum LossOperator {
 }
 
 impl LossOperator {
-    /// All of them.
+    /// All operators.
     pub const ALL: [Self; 6] = [
         Self::SmoothTopkSvm,
         Self::MaxTopkSvm,
@@ -98,10 +98,10 @@ impl LossOperator {
         self.loss_name().has_alpha()
     }
 
-    /// The loss with these parameters; those that it does not have are not looked at.
+    /// Makes the loss with these parameters; `tau` and `alpha` are ignored if the loss does not have them.
     ///
     /// # Errors
-    /// If one that it has is out of range.
+    /// If a parameter of the loss is out of range.
     pub fn loss(self, k: usize, tau: f64, alpha: f64) -> Result<Box<dyn Loss>, LossError> {
         Ok(match self {
             Self::SmoothTopkSvm => Box::new(SmoothTopkSvm::new(k, tau, alpha)?),
@@ -113,7 +113,7 @@ impl LossOperator {
         })
     }
 
-    /// What it is, in a few words.
+    /// A short description of the loss and its source.
     pub fn description(self) -> &'static str {
         match self {
             Self::SmoothTopkSvm => {
@@ -133,12 +133,20 @@ impl LossOperator {
         }
     }
 
-    /// Its outputs.
-    pub fn outputs(self) -> &'static [&'static str] {
+    /// Names of the outputs.
+    pub fn output_names(self) -> &'static [&'static str] {
         match self {
             Self::SmoothTopkSvm => &["loss", "grad", "prob"],
             _ => &["loss", "grad"],
         }
+    }
+}
+
+impl LossName {
+    /// The ONNX operator that computes the loss, if there is one.
+    pub fn operator(self) -> Option<LossOperator> {
+        let mut operators = LossOperator::ALL.into_iter();
+        operators.find(|operator| operator.loss_name() == self)
     }
 }
 
@@ -151,5 +159,18 @@ impl clap::ValueEnum for LossOperator {
 
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
         self.loss_name().to_possible_value()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_operators_correspond() {
+        for operator in LossOperator::ALL {
+            assert_eq!(operator.loss_name().operator(), Some(operator));
+        }
+        assert_eq!(LossName::CrossEntropy.operator(), None);
     }
 }

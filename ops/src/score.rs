@@ -3,11 +3,12 @@ use std::fmt::Debug;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use crate::loss::{Loss, Sample, Workspace};
+use crate::sample::{Sample, SampleLoss};
 use crate::simd;
+use crate::workspace::Workspace;
 
-/// The floating-point types of scores: `f64`, `f32`, and [`f16`](struct@f16) and [`bf16`], which are
-/// computed with in `f32`. What decides the precision is computed in `f64` for all of them.
+/// The floating-point types of scores: `f64`, `f32`, [`f16`](struct@f16) and [`bf16`]. Half-precision
+/// scores are converted to `f32` first; the precision-critical steps use `f64` for every type.
 pub trait Score: Copy + Debug + Default + Into<f64> + PartialOrd + Send + Sync + 'static {
     /// Rounds to this type.
     fn from_f64(value: f64) -> Self;
@@ -15,9 +16,9 @@ pub trait Score: Copy + Debug + Default + Into<f64> + PartialOrd + Send + Sync +
     #[doc(hidden)]
     fn all_finite(scores: &[Self]) -> bool;
 
-    /// Loss of a sample, by the loss's kernel for this type.
+    /// Computes the loss of a sample with the loss's kernel for this type.
     #[doc(hidden)]
-    fn sample<L: Loss + ?Sized>(
+    fn compute<L: SampleLoss + ?Sized>(
         loss: &L,
         workspace: &mut Workspace,
         sample: Sample<'_, Self>,
@@ -33,12 +34,12 @@ impl Score for f32 {
         simd::all_finite(scores)
     }
 
-    fn sample<L: Loss + ?Sized>(
+    fn compute<L: SampleLoss + ?Sized>(
         loss: &L,
         workspace: &mut Workspace,
         sample: Sample<'_, Self>,
     ) -> f64 {
-        loss.sample_f32(workspace, sample)
+        loss.compute_f32(workspace, sample)
     }
 }
 
@@ -51,12 +52,12 @@ impl Score for f64 {
         scores.iter().all(|score| score.is_finite())
     }
 
-    fn sample<L: Loss + ?Sized>(
+    fn compute<L: SampleLoss + ?Sized>(
         loss: &L,
         workspace: &mut Workspace,
         sample: Sample<'_, Self>,
     ) -> f64 {
-        loss.sample_f64(workspace, sample)
+        loss.compute_f64(workspace, sample)
     }
 }
 
@@ -71,7 +72,7 @@ macro_rules! half_precision {
                 scores.iter().all(|score| score.is_finite())
             }
 
-            fn sample<L: Loss + ?Sized>(
+            fn compute<L: SampleLoss + ?Sized>(
                 loss: &L,
                 workspace: &mut Workspace,
                 sample: Sample<'_, Self>,
@@ -81,7 +82,7 @@ macro_rules! half_precision {
                     |workspace| &mut workspace.f32,
                     |half, single| half.convert_to_f32_slice(single),
                     |single, half| half.convert_from_f32_slice(single),
-                    |workspace, sample| loss.sample_f32(workspace, sample),
+                    |workspace, sample| loss.compute_f32(workspace, sample),
                 )
             }
         }

@@ -1,4 +1,4 @@
-//! Compiles the little C++ that libtorch needs: see `src/autograd.rs`.
+//! Compiles the C++ that calls libtorch; see `src/autograd.rs`.
 
 #[path = "../../native/libtorch.rs"]
 mod libtorch;

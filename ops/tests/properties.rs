@@ -1,4 +1,4 @@
-//! What holds of the losses whatever the scores, on random samples that are the same in every run.
+//! Properties of the losses for any scores, on random samples that are the same in every run.
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseResult};
@@ -7,11 +7,11 @@ use topk_ops::{
     Score, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy,
 };
 
-/// A loss, and what is not true of it.
+/// A loss, and the properties that it lacks.
 struct Member {
     loss: Box<dyn Loss>,
     /// Gradients at equal scores depend on the order of the classes.
-    kinks: bool,
+    non_smooth: bool,
     /// Values depend on the order of the classes.
     noised: bool,
     /// Values may grow with the label's score.
@@ -21,13 +21,13 @@ struct Member {
 fn family(k: usize, tau: f64, alpha: f64) -> Vec<Member> {
     let member = |loss| Member {
         loss,
-        kinks: false,
+        non_smooth: false,
         noised: false,
         relaxed: false,
     };
     let smooth = |loss| member(loss);
-    let kinked = |loss| Member {
-        kinks: true,
+    let non_smooth = |loss| Member {
+        non_smooth: true,
         ..member(loss)
     };
     let weights = vec![1.0 / k as f64; k];
@@ -35,14 +35,14 @@ fn family(k: usize, tau: f64, alpha: f64) -> Vec<Member> {
         smooth(Box::new(CrossEntropy)),
         smooth(Box::new(SmoothTopkSvm::new(k, tau, alpha).unwrap())),
         smooth(Box::new(Lml::new(k).unwrap())),
-        kinked(Box::new(MaxTopkSvm::new(k, alpha).unwrap())),
-        kinked(Box::new(TopkHingeAlpha::new(k, alpha).unwrap())),
-        kinked(Box::new(TopkHingeBeta::new(k, alpha).unwrap())),
-        kinked(Box::new(TruncatedTopkEntropy::new(k).unwrap())),
-        kinked(Box::new(Psi5::new(k, alpha).unwrap())),
+        non_smooth(Box::new(MaxTopkSvm::new(k, alpha).unwrap())),
+        non_smooth(Box::new(TopkHingeAlpha::new(k, alpha).unwrap())),
+        non_smooth(Box::new(TopkHingeBeta::new(k, alpha).unwrap())),
+        non_smooth(Box::new(TruncatedTopkEntropy::new(k).unwrap())),
+        non_smooth(Box::new(Psi5::new(k, alpha).unwrap())),
         Member {
             noised: true,
-            ..kinked(Box::new(
+            ..non_smooth(Box::new(
                 BalancedNoisedTopk::new(k, tau, 3, alpha, 1).unwrap(),
             ))
         },
@@ -184,14 +184,14 @@ proptest! {
     ) {
         let scores: Vec<f64> = order.iter().map(|&class| sample.scores[class]).collect();
         let label = order.iter().position(|&class| class == sample.label).unwrap();
-        for Member { loss, kinks, noised, .. } in sample.family() {
+        for Member { loss, non_smooth, noised, .. } in sample.family() {
             if noised {
                 continue;
             }
             let (value, grad) = evaluate(&loss, &sample.scores, sample.label);
             let (permuted, permuted_grad) = evaluate(&loss, &scores, label);
             assert_near(&[permuted], &[value], 1e-13, &loss)?;
-            if !(kinks && sample.has_ties()) {
+            if !(non_smooth && sample.has_ties()) {
                 let grad: Vec<f64> = order.iter().map(|&class| grad[class]).collect();
                 assert_near(&permuted_grad, &grad, 1e-12, &loss)?;
             }

@@ -1,6 +1,6 @@
 use thiserror::Error;
 use topk_ops::accuracy::label_rank;
-use topk_ops::{Loss, LossError, SmoothTopkSvm};
+use topk_ops::{Loss, LossError, SampleLoss, SmoothTopkSvm};
 
 use crate::outcome::{CropAveraging, Guess, Outcome};
 use crate::scores::{average, best, log_sum_exp, top};

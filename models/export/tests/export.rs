@@ -308,12 +308,12 @@ fn arguments_that_make_no_model_are_named() {
         ),
         (
             "loss --k 129 --classes 1000 --out a.onnx",
-            "error: k is 129: a portable function is written for k up to 128. The native operator has \
-             no such limit\n",
+            "error: k = 129 is above 128, the limit of the portable function; the native operator has no \
+             limit\n",
         ),
         (
             "loss --k 2 --classes 9 --tau 1e-60 --out a.onnx",
-            "error: tau is 1e-60, which is not a number of ONNX's attributes (32-bit floating point)\n",
+            "error: tau = 1e-60 cannot be represented as an ONNX attribute (32-bit float)\n",
         ),
         (
             "loss --k 2 --classes 9 --loss psi5 --tau 1 --out a.onnx",

@@ -1,3 +1,5 @@
+//! Results of C++ functions that catch exceptions: an error string, or null for success.
+
 use std::ffi::{CStr, c_char, c_void};
 
 use tch::{TchError, Tensor};
@@ -7,15 +9,18 @@ unsafe extern "C" {
     fn free(memory: *mut c_void);
 }
 
-/// What a call of C++ says, where a null pointer is success.
+/// Converts the error string of a C++ call; null means success.
+///
+/// # Errors
+/// [`TchError::Torch`] with the string, which is freed.
 ///
 /// # Safety
-/// Otherwise `error` must be a string made by `strdup` that nobody else has.
-pub(crate) unsafe fn outcome(error: *mut c_char) -> Result<(), TchError> {
+/// `error` must be null or a string from `strdup` that nothing else uses.
+pub unsafe fn check(error: *mut c_char) -> Result<(), TchError> {
     if error.is_null() {
         return Ok(());
     }
-    // SAFETY: as the caller promises.
+    // SAFETY: by the promise of the caller.
     let message = unsafe {
         let message = CStr::from_ptr(error).to_string_lossy().into_owned();
         free(error.cast());
@@ -24,19 +29,24 @@ pub(crate) unsafe fn outcome(error: *mut c_char) -> Result<(), TchError> {
     Err(TchError::Torch(message))
 }
 
-/// The new tensor that C++ put into `place`, which it did unless it failed.
+/// Converts the result of a C++ call that returns an error string and, without an error, a new tensor.
+///
+/// # Errors
+/// As for [`check`].
 ///
 /// # Safety
-/// As [`outcome`]; and without an error `place` must be a tensor that nobody else owns.
-pub(crate) unsafe fn made(error: *mut c_char, place: *mut C_tensor) -> Result<Tensor, TchError> {
-    // SAFETY: as the caller promises.
+/// As for [`check`]; and if `error` is null, `tensor` must be a tensor that nothing else owns.
+pub unsafe fn tensor_result(error: *mut c_char, tensor: *mut C_tensor) -> Result<Tensor, TchError> {
+    // SAFETY: by the promise of the caller.
     unsafe {
-        outcome(error)?;
-        Ok(Tensor::from_ptr(place))
+        check(error)?;
+        Ok(Tensor::from_ptr(tensor))
     }
 }
 
-/// For C++; they are valid as long as the tensors.
-pub(crate) fn pointers<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<*const C_tensor> {
+/// Pointers for C++, valid as long as the tensors.
+pub(crate) fn tensor_pointers<'a>(
+    tensors: impl IntoIterator<Item = &'a Tensor>,
+) -> Vec<*const C_tensor> {
     tensors.into_iter().map(|tensor| tensor.as_ptr()).collect()
 }

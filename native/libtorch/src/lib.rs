@@ -7,18 +7,22 @@
 //! | [`channels_last`] | the channels-last memory format |
 //! | [`lerp_all`], [`copy_all`] | interpolation and copies of many tensors at once |
 //! | [`use_caching_allocator`], [`empty_cache`] | a caching allocator for tensors on the CPU |
+//! | [`select_device`] | the device for a choice of the user; loads CUDA |
+//! | [`call`] | results of C++ functions that catch exceptions |
 
 #[cfg(target_os = "linux")]
 mod allocator;
 #[cfg(target_os = "linux")]
 mod cache;
-mod call;
+pub mod call;
+mod device;
 mod memory;
 mod memory_format;
 mod precision;
 mod sgd;
 mod tensors;
 
+pub use device::{DeviceError, select_device};
 pub use memory::{empty_cache, use_caching_allocator};
 pub use memory_format::channels_last;
 pub use precision::autocast;

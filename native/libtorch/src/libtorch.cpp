@@ -12,7 +12,7 @@
 
 namespace {
 
-std::vector<at::Tensor> list(at::Tensor *const *tensors, size_t count) {
+std::vector<at::Tensor> tensor_vector(at::Tensor *const *tensors, size_t count) {
   std::vector<at::Tensor> result;
   result.reserve(count);
   for (size_t i = 0; i < count; i++) {
@@ -31,8 +31,8 @@ std::vector<at::Tensor> gradients(at::Tensor *const *parameters, size_t count) {
   return result;
 }
 
-// Runs it; returns null, or a message that the caller frees.
-template <typename F> char *caught(F run) {
+// Runs a function and catches its exceptions; returns null, or a message that the caller frees.
+template <typename F> char *catch_exceptions(F run) {
   try {
     run();
     return nullptr;
@@ -89,7 +89,7 @@ void topk_set_allocator(void *(*allocate)(size_t), bool (*free)(void *)) {
 char *topk_sgd_step(at::Tensor *const *parameters, at::Tensor *const *momentum_buffers, size_t count,
                     double lr, double momentum, double weight_decay, bool nesterov,
                     const at::Tensor *skip) {
-  return caught([=] {
+  return catch_exceptions([=] {
     at::NoGradGuard no_grad;
     std::vector<at::Tensor> values, grads, buffers;
     for (size_t i = 0; i < count; i++) {
@@ -111,16 +111,16 @@ char *topk_sgd_step(at::Tensor *const *parameters, at::Tensor *const *momentum_b
 }
 
 char *topk_zero_grad(at::Tensor *const *parameters, size_t count) {
-  return caught([=] {
+  return catch_exceptions([=] {
     for (size_t i = 0; i < count; i++) {
       parameters[i]->mutable_grad() = at::Tensor();
     }
   });
 }
 
-// The Euclidean norm of all gradients together, a scalar on their device.
+// The Euclidean norm of all gradients as one vector, a scalar on their device.
 char *topk_gradient_norm(at::Tensor *const *parameters, size_t count, at::Tensor **result) {
-  return caught([=] {
+  return catch_exceptions([=] {
     at::NoGradGuard no_grad;
     const std::vector<at::Tensor> grads = gradients(parameters, count);
     const at::Tensor norm =
@@ -132,7 +132,7 @@ char *topk_gradient_norm(at::Tensor *const *parameters, size_t count, at::Tensor
 
 // Multiplies all gradients by a scalar tensor.
 char *topk_scale_gradients(at::Tensor *const *parameters, size_t count, const at::Tensor *factor) {
-  return caught([=] {
+  return catch_exceptions([=] {
     at::NoGradGuard no_grad;
     const std::vector<at::Tensor> grads = gradients(parameters, count);
     if (!grads.empty()) {
@@ -144,21 +144,21 @@ char *topk_scale_gradients(at::Tensor *const *parameters, size_t count, const at
 // averages += weight * (values - averages)
 char *topk_lerp_all(at::Tensor *const *averages, at::Tensor *const *values, size_t count,
                         double weight) {
-  return caught([=] {
+  return catch_exceptions([=] {
     at::NoGradGuard no_grad;
-    at::_foreach_lerp_(list(averages, count), list(values, count), weight);
+    at::_foreach_lerp_(tensor_vector(averages, count), tensor_vector(values, count), weight);
   });
 }
 
 char *topk_copy_all(at::Tensor *const *to, at::Tensor *const *from, size_t count) {
-  return caught([=] {
+  return catch_exceptions([=] {
     at::NoGradGuard no_grad;
-    at::_foreach_copy_(list(to, count), list(from, count));
+    at::_foreach_copy_(tensor_vector(to, count), tensor_vector(from, count));
   });
 }
 
 char *topk_channels_last(const at::Tensor *tensor, at::Tensor **result) {
-  return caught([=] {
+  return catch_exceptions([=] {
     *result = new at::Tensor(tensor->contiguous(at::MemoryFormat::ChannelsLast));
   });
 }

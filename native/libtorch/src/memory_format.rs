@@ -4,7 +4,7 @@ use std::ptr;
 use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
 
-use crate::call::made;
+use crate::call::tensor_result;
 
 unsafe extern "C" {
     fn topk_channels_last(tensor: *const C_tensor, result: *mut *mut C_tensor) -> *mut c_char;
@@ -20,6 +20,6 @@ pub fn channels_last(tensor: &Tensor) -> Result<Tensor, TchError> {
     // SAFETY: the tensor is live during the call, which catches exceptions and allocates a new tensor.
     unsafe {
         let error = topk_channels_last(tensor.as_ptr(), &mut result);
-        made(error, result)
+        tensor_result(error, result)
     }
 }

@@ -4,7 +4,7 @@ use std::ptr;
 use tch::{Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
-use crate::call::{made, outcome, pointers};
+use crate::call::{check, tensor_pointers, tensor_result};
 
 unsafe extern "C" {
     fn topk_sgd_step(
@@ -83,9 +83,9 @@ impl Sgd {
     /// # Errors
     /// If libtorch fails.
     pub fn zero_grad(&mut self) -> Result<(), TchError> {
-        let parameters = pointers(&self.parameters);
+        let parameters = tensor_pointers(&self.parameters);
         // SAFETY: the array has this many live tensors; the C++ side catches exceptions.
-        unsafe { outcome(topk_zero_grad(parameters.as_ptr(), parameters.len())) }
+        unsafe { check(topk_zero_grad(parameters.as_ptr(), parameters.len())) }
     }
 
     /// The Euclidean norm of all gradients together: a scalar on their device.
@@ -93,12 +93,12 @@ impl Sgd {
     /// # Errors
     /// If libtorch fails.
     pub fn gradient_norm(&self) -> Result<Tensor, TchError> {
-        let parameters = pointers(&self.parameters);
+        let parameters = tensor_pointers(&self.parameters);
         let mut result = ptr::null_mut();
         // SAFETY: the array has this many live tensors; the C++ side catches exceptions and allocates a new tensor.
         unsafe {
             let error = topk_gradient_norm(parameters.as_ptr(), parameters.len(), &mut result);
-            made(error, result)
+            tensor_result(error, result)
         }
     }
 
@@ -107,10 +107,10 @@ impl Sgd {
     /// # Errors
     /// If libtorch fails.
     pub fn scale_gradients(&mut self, factor: &Tensor) -> Result<(), TchError> {
-        let parameters = pointers(&self.parameters);
+        let parameters = tensor_pointers(&self.parameters);
         // SAFETY: the array has this many live tensors; the C++ side catches exceptions.
         unsafe {
-            outcome(topk_scale_gradients(
+            check(topk_scale_gradients(
                 parameters.as_ptr(),
                 parameters.len(),
                 factor.as_ptr(),
@@ -128,8 +128,10 @@ impl Sgd {
     /// If `skip` is not an `f32`.
     pub fn step(&mut self, lr: f64, skip: &Tensor) -> Result<(), TchError> {
         assert_eq!(skip.kind(), Kind::Float);
-        let (parameters, momentum_buffers) =
-            (pointers(&self.parameters), pointers(&self.momentum_buffers));
+        let (parameters, momentum_buffers) = (
+            tensor_pointers(&self.parameters),
+            tensor_pointers(&self.momentum_buffers),
+        );
         let SgdOptions {
             momentum,
             weight_decay,
@@ -137,7 +139,7 @@ impl Sgd {
         } = self.options;
         // SAFETY: both arrays have this many live tensors; the C++ side catches exceptions.
         unsafe {
-            outcome(topk_sgd_step(
+            check(topk_sgd_step(
                 parameters.as_ptr(),
                 momentum_buffers.as_ptr(),
                 parameters.len(),

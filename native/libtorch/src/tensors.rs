@@ -3,7 +3,7 @@ use std::ffi::c_char;
 use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
 
-use crate::call::{outcome, pointers};
+use crate::call::{check, tensor_pointers};
 
 unsafe extern "C" {
     fn topk_lerp_all(
@@ -29,10 +29,10 @@ unsafe extern "C" {
 /// If the slices have different lengths.
 pub fn lerp_all(averages: &[Tensor], values: &[Tensor], weight: f64) -> Result<(), TchError> {
     assert_eq!(averages.len(), values.len());
-    let (averages, values) = (pointers(averages), pointers(values));
+    let (averages, values) = (tensor_pointers(averages), tensor_pointers(values));
     // SAFETY: both arrays have this many live tensors; the C++ side catches exceptions.
     unsafe {
-        outcome(topk_lerp_all(
+        check(topk_lerp_all(
             averages.as_ptr(),
             values.as_ptr(),
             averages.len(),
@@ -50,7 +50,7 @@ pub fn lerp_all(averages: &[Tensor], values: &[Tensor], weight: f64) -> Result<(
 /// If the slices have different lengths.
 pub fn copy_all(to: &[Tensor], from: &[Tensor]) -> Result<(), TchError> {
     assert_eq!(to.len(), from.len());
-    let (to, from) = (pointers(to), pointers(from));
+    let (to, from) = (tensor_pointers(to), tensor_pointers(from));
     // SAFETY: both arrays have this many live tensors; the C++ side catches exceptions.
-    unsafe { outcome(topk_copy_all(to.as_ptr(), from.as_ptr(), to.len())) }
+    unsafe { check(topk_copy_all(to.as_ptr(), from.as_ptr(), to.len())) }
 }

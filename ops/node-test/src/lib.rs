@@ -1,4 +1,4 @@
-//! Test cases in the layout of ONNX's own node tests: a folder a case, with `model.onnx` and
+//! Test cases in the layout of ONNX's own node tests: one folder per case, with `model.onnx` and
 //! `test_data_set_0/input_N.pb` and `output_N.pb`, each a `TensorProto`.
 
 use std::fs;
@@ -11,10 +11,10 @@ use topk_onnx::proto::{DataType, ModelProto, TensorProto};
 use topk_ops::operator::LossOperator;
 use topk_ops::{Criterion, Loss, Reduction};
 use topk_ops_onnx::{Form, OnnxLoss};
-use topk_perf::{ReadError, read_cases};
+use topk_reference::{ReadError, read_cases};
 use topk_testing::run;
 
-/// A batch and what a loss should make of it.
+/// A batch and the expected outputs of a loss.
 #[derive(Clone, Debug)]
 pub struct Case {
     /// The loss.
@@ -80,7 +80,7 @@ impl Case {
         }
     }
 
-    /// The exact values of a file such as [`golden`](topk_testing::golden), with all digits that an `f32` has.
+    /// The exact values of a file such as [`golden`](topk_testing::golden), rounded to `f32`.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -136,7 +136,7 @@ impl Case {
             Reduction::Sum | Reduction::Mean => 1,
         };
         let shapes: [&[usize]; 3] = [&[losses], &scores, &[samples]];
-        let names = self.loss.operator.outputs();
+        let names = self.loss.operator.output_names();
         let outputs = names.iter().zip(shapes).zip(&self.outputs);
         let outputs = outputs.map(|((name, shape), values)| float(name, shape, values));
         for (i, input) in inputs.iter().enumerate() {
@@ -153,7 +153,7 @@ fn float(name: &str, shape: &[usize], values: &[f32]) -> TensorProto {
     TensorProto::of_floats(name, shape, values)
 }
 
-/// What computes the cases of [`run_cases`].
+/// The runtime that computes the cases of [`run_cases`].
 #[derive(Clone, Copy, Debug)]
 pub enum Engine<'a> {
     /// ONNX's reference evaluator; it also checks the models.
@@ -166,11 +166,11 @@ pub enum Engine<'a> {
     OpenVino,
 }
 
-/// Runs cases in a Python environment: for each folder, the largest error of each output, relative to
-/// max(1, value) for the first one and absolute for the others.
+/// Runs cases in a Python environment. Returns, for each folder, the largest error of each output,
+/// relative to max(1, value) for the first output and absolute for the others.
 ///
 /// # Panics
-/// If one does not run, or its outputs do not have the right shapes and types.
+/// If a case fails, or its outputs have wrong shapes or types.
 pub fn run_cases(python: &mut Command, engine: Engine<'_>, folders: &[PathBuf]) -> Vec<Vec<f64>> {
     let (name, library) = match engine {
         Engine::Reference => ("reference", Path::new("")),

@@ -3,10 +3,10 @@ use topk_onnx::proto::DataType;
 
 use crate::body::Body;
 
-/// The lowest score: below all others, and finite, so that no difference is NaN.
+/// The lowest score: not above any other, and finite, so that no difference is NaN.
 const LOWEST: f32 = f32::MIN;
 
-/// A batch in the body of a function, with what all losses begin with.
+/// A batch in the body of a function: the values that every loss starts from.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) body: Body,
@@ -16,31 +16,31 @@ pub(super) struct Batch {
     pub(super) label: String,
     /// The score of each label, `[N, 1]`.
     pub(super) label_score: String,
-    /// What the derivatives are multiplied by, `[N, 1]` or a number.
+    /// Factor of the derivatives, `[N, 1]` or a scalar.
     pub(super) factor: String,
     pub(super) classes: usize,
 }
 
-/// What a loss makes of a batch.
+/// The result of a loss for a batch.
 #[derive(Debug)]
 pub(super) struct Values {
     /// Loss of each sample, `[N, 1]`.
     pub(super) losses: String,
-    /// Their derivatives, times the factor, `[N, C]`.
+    /// The derivatives times the factor, `[N, C]`.
     pub(super) grad: String,
     /// p of the smooth top-k SVM, `[N, 1]`.
     pub(super) prob: Option<String>,
 }
 
 impl Batch {
-    /// The scores with those of the labels below all others.
+    /// The scores, with the lowest score in place of each label's.
     pub(super) fn wrong(&mut self) -> String {
         let lowest = self.body.filled("lowest", &self.label, LOWEST);
         self.scatter("wrong", &self.scores.clone(), &self.label.clone(), &lowest)
     }
 
-    /// The `count` highest entries of each row, from the highest down, and their classes; of equal
-    /// entries the lower class comes first.
+    /// The `count` highest entries of each row, in descending order, and their classes; of equal entries
+    /// the lower class comes first.
     pub(super) fn top(&mut self, scores: &str, count: usize) -> [String; 2] {
         let count = self.body.ints(&[count as i64]);
         self.body.ops(
@@ -51,7 +51,7 @@ impl Batch {
         )
     }
 
-    /// The entries of `values` put into `into` at the classes of each row.
+    /// `into`, with the entries at `classes` of each row replaced by `values`.
     pub(super) fn scatter(
         &mut self,
         name: &str,
@@ -64,24 +64,23 @@ impl Batch {
             .op_with(name, "ScatterElements", &[into, classes, values], axis)
     }
 
-    /// Zeros of the shape of the scores.
+    /// Zeros with the shape of the scores.
     pub(super) fn zeros(&mut self) -> String {
         self.body.filled("zeros", &self.scores, 0.0)
     }
 
-    /// What derivatives `[N, 1]` become by reduction and weights.
+    /// Derivatives `[N, 1]` times the factor from reduction and weights.
     pub(super) fn weighted(&mut self, derivative: &str) -> String {
         self.body.op("scale", "Mul", &[derivative, &self.factor])
     }
 
-    /// The derivatives of the wrong classes, with that of the label, −`factor`.
+    /// `grad`, the derivatives of the wrong classes, with −`factor` at the label.
     pub(super) fn with_label(&mut self, grad: &str, factor: &str) -> String {
         let label_grad = self.body.op("label_grad", "Neg", &[factor]);
         self.scatter("all_grad", grad, &self.label.clone(), &label_grad)
     }
 
-    /// The derivatives of a loss of the logarithm of the `weights`' sum less the label's score, which
-    /// has the derivative `derivative`.
+    /// Gradient of f(ln Σ `weights` − s_y), given f′ as `derivative`; `sum` is Σ `weights`.
     pub(super) fn log_sum_grad(&mut self, weights: &str, sum: &str, derivative: &str) -> String {
         let factor = self.weighted(derivative);
         let share = self.body.op("share", "Div", &[&factor, sum]);
@@ -111,8 +110,8 @@ impl Batch {
         let minus = body.op("minus", "Neg", &[&size]);
         let small = body.op("small", "Exp", &[&minus]);
         let sum = body.op("sum", "Add", &[&small, &one]);
-        // ln(1 + x) is x ln(w)/(w − 1) with w the rounded 1 + x: both of its factors are wrong by
-        // nearly the same part.
+        // ln(1 + x) is computed as x ln(w)/(w − 1), with w the rounded 1 + x: the relative errors of ln(w)
+        // and w − 1 nearly cancel.
         let rounded = body.op("rounded", "Sub", &[&sum, &one]);
         let log = body.op("log", "Log", &[&sum]);
         let product = body.op("product", "Mul", &[&log, &small]);

@@ -9,14 +9,14 @@ pub(super) struct Body {
     /// Version of ONNX's operators.
     opset: i64,
     nodes: Vec<NodeProto>,
-    /// How often each name was asked for.
+    /// How often each name was requested.
     names: HashMap<String, usize>,
     /// Names of the constants, by their text.
     constants: HashMap<String, String>,
 }
 
 impl Body {
-    /// A body in which these names stand for the function's inputs and outputs.
+    /// An empty body; `taken` are the names of the function's inputs and outputs.
     pub(super) fn new<'a>(opset: i64, taken: impl IntoIterator<Item = &'a str>) -> Self {
         Self {
             opset,
@@ -29,7 +29,7 @@ impl Body {
         self.nodes
     }
 
-    /// Adds a node of one output and returns the output's name: `name`, with a number if it is taken.
+    /// Adds a node with one output and returns the output's name: `name`, with a number if it is taken.
     pub(super) fn op(&mut self, name: &str, op_type: &str, inputs: &[&str]) -> String {
         self.op_with(name, op_type, inputs, [])
     }
@@ -60,7 +60,7 @@ impl Body {
         names
     }
 
-    /// Gives a value the name of one of the function's outputs.
+    /// Defines an output of the function as `value`, with the type of `like`.
     pub(super) fn output(&mut self, name: &str, value: &str, like: &str) {
         self.push("CastLike", &[value, like], vec![name.to_owned()], vec![]);
     }
@@ -95,12 +95,12 @@ impl Body {
         start: usize,
         end: usize,
     ) -> String {
-        let range = [start, end].map(|place| self.ints(&[place as i64]));
+        let range = [start, end].map(|index| self.ints(&[index as i64]));
         let axis = self.ints(&[axis]);
         self.op(name, "Slice", &[value, &range[0], &range[1], &axis])
     }
 
-    /// The entries of `value` along axes from the last to the first, the first `count` of them.
+    /// `value` reversed along axes; each axis comes with its size.
     pub(super) fn reversed(&mut self, name: &str, value: &str, axes: &[(i64, usize)]) -> String {
         let backwards = vec![-1; axes.len()];
         let start = self.ints(&backwards);
@@ -111,7 +111,7 @@ impl Body {
         self.op(name, "Slice", &[value, &start, &end, &axes, &start])
     }
 
-    /// Puts zeros before and after the entries along an axis of a tensor of this rank.
+    /// Pads a tensor of this rank with zeros before and after an axis.
     pub(super) fn padded(
         &mut self,
         value: &str,
@@ -127,33 +127,33 @@ impl Body {
         self.op("padded", "Pad", &[value, &pads])
     }
 
-    /// Values one after the other along an axis.
+    /// Concatenates values along an axis.
     pub(super) fn concat<S: AsRef<str>>(&mut self, name: &str, values: &[S], axis: i64) -> String {
         let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
         self.op_with(name, "Concat", &values, [attribute::int("axis", axis)])
     }
 
-    /// A new axis of size 1.
+    /// Adds an axis of size 1.
     pub(super) fn unsqueeze(&mut self, name: &str, value: &str, axis: i64) -> String {
         let axis = self.ints(&[axis]);
         self.op(name, "Unsqueeze", &[value, &axis])
     }
 
-    /// The axis of size 1 gone.
+    /// Removes an axis of size 1.
     pub(super) fn squeeze(&mut self, name: &str, value: &str, axis: i64) -> String {
         let axis = self.ints(&[axis]);
         self.op(name, "Squeeze", &[value, &axis])
     }
 
-    /// A sum along an axis, which stays with size 1.
+    /// Sums along an axis, which is kept with size 1.
     pub(super) fn sum(&mut self, name: &str, value: &str, axis: i64) -> String {
         let axis = self.ints(&[axis]);
         self.op(name, "ReduceSum", &[value, &axis])
     }
 
-    /// The highest entry along an axis, which stays with size 1.
+    /// The maximum along an axis, which is kept with size 1.
     pub(super) fn max(&mut self, name: &str, value: &str, axis: i64) -> String {
-        // The axes were an attribute before they became an input.
+        // Before version 18 the axes are an attribute.
         if self.opset < 18 {
             let axes = [attribute::ints("axes", [axis])];
             self.op_with(name, "ReduceMax", &[value], axes)
@@ -163,7 +163,7 @@ impl Body {
         }
     }
 
-    /// A tensor of the shape of `like` whose entries are all `value`.
+    /// A tensor with the shape of `like`, filled with `value`.
     pub(super) fn filled(&mut self, name: &str, like: &str, value: f32) -> String {
         let shape = self.op("shape", "Shape", &[like]);
         let value = TensorProto::of_floats("", &[1], &[value]);
@@ -171,7 +171,7 @@ impl Body {
         self.op_with(name, "ConstantOfShape", &[&shape], [value])
     }
 
-    /// A number.
+    /// A `float` constant.
     pub(super) fn float(&mut self, value: f32) -> String {
         self.constant(
             attribute::float("value_float", value),
@@ -179,12 +179,12 @@ impl Body {
         )
     }
 
-    /// An integer.
+    /// An `int` constant.
     pub(super) fn int(&mut self, value: i64) -> String {
         self.constant(attribute::int("value_int", value), &format!("{value}"))
     }
 
-    /// A list of integers.
+    /// A constant list of integers.
     pub(super) fn ints(&mut self, values: &[i64]) -> String {
         self.constant(
             attribute::ints("value_ints", values),
@@ -192,7 +192,7 @@ impl Body {
         )
     }
 
-    /// A list of numbers.
+    /// A constant list of floats.
     pub(super) fn floats(&mut self, values: &[f32]) -> String {
         self.constant(
             attribute::floats("value_floats", values),
@@ -200,13 +200,13 @@ impl Body {
         )
     }
 
-    /// The function's attribute of this name, a number.
+    /// The function's `float` attribute of this name.
     pub(super) fn float_attribute(&mut self, name: &str) -> String {
         let value = attribute::reference("value_float", AttributeType::Float, name);
         self.op_with(name, "Constant", &[], [value])
     }
 
-    /// The function's attribute of this name, an integer.
+    /// The function's `int` attribute of this name.
     pub(super) fn int_attribute(&mut self, name: &str) -> String {
         let value = attribute::reference("value_int", AttributeType::Int, name);
         self.op_with(name, "Constant", &[], [value])

@@ -1,4 +1,4 @@
-//! The losses that compare a few scores.
+//! The hinge losses and the truncated entropy, which select a few scores.
 
 use crate::batch::{Batch, Values};
 
@@ -111,8 +111,8 @@ fn pair(batch: &mut Batch, hinge: &str, share: &str, class: &str) -> Values {
     }
 }
 
-/// max(0, `sum`)/k, whose derivatives are 1/k for each of the `classes` that is `chosen`, and less as
-/// many for the label.
+/// max(0, `sum`)/k, whose derivatives are 1/k for each of the `classes` that is `chosen`, and minus their
+/// sum for the label.
 fn mean(k: usize, batch: &mut Batch, sum: &str, chosen: &str, classes: &str) -> Values {
     let body = &mut batch.body;
     let k = body.float(k as f32);

@@ -1,5 +1,5 @@
-//! The losses as ONNX operators that any runtime can compute: model-local functions of ONNX's standard
-//! operators, and models of a loss alone.
+//! The losses as ONNX operators that every runtime can run: model-local functions of ONNX's standard
+//! operators, and models that contain only a loss.
 
 mod batch;
 mod body;

@@ -12,38 +12,35 @@ use crate::body::Body;
 pub struct OnnxLoss {
     /// The operator.
     pub operator: LossOperator,
-    /// Number of classes among which the label should be.
+    /// Number of highest scores among which the label should be.
     pub k: usize,
-    /// Temperature, for the operators that have one.
+    /// Temperature; ignored by operators without one.
     pub tau: f64,
-    /// Margin, for the operators that have one.
+    /// Margin; ignored by operators without one.
     pub alpha: f64,
-    /// What becomes of the losses of a batch.
+    /// How the losses of a batch are combined.
     pub reduction: Reduction,
-    /// The label of samples that do not count.
+    /// The ignored label.
     pub ignore_index: Option<i64>,
 }
 
-/// Why a loss cannot be written as a function.
+/// A loss cannot be written as a function.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum FunctionError {
-    /// The settings are not those of a loss, or do not fit the number of classes.
+    /// A setting is out of range, or there are too few classes.
     #[error(transparent)]
     Loss(#[from] LossError),
     /// The function would be too long and its numbers too large.
     #[error(
-        "k is {k}: a portable function is written for k up to {MAX_K}. The native operator has no \
-         such limit"
+        "k = {k} is above {MAX_K}, the limit of the portable function; the native operator has no limit"
     )]
     LargeK {
         /// The k of the loss.
         k: usize,
     },
     /// A setting is too large or too small for an attribute, which is an `f32`.
-    #[error(
-        "{name} is {value:?}, which is not a number of ONNX's attributes (32-bit floating point)"
-    )]
+    #[error("{name} = {value:?} cannot be represented as an ONNX attribute (32-bit float)")]
     Attribute {
         /// Name of the attribute.
         name: &'static str,
@@ -56,10 +53,10 @@ pub enum FunctionError {
 const MAX_K: usize = 128;
 
 impl OnnxLoss {
-    /// Checks that there is such a loss, and that it can be computed with this number of classes.
+    /// Checks the settings, and that the loss can be computed with this number of classes.
     ///
     /// # Errors
-    /// What is wrong with the settings.
+    /// [`FunctionError::Loss`] or [`FunctionError::Attribute`].
     pub fn check(&self, classes: usize) -> Result<(), FunctionError> {
         let loss = self.operator.loss(self.k, self.tau, self.alpha)?;
         loss.check_classes(classes)?;
@@ -83,25 +80,25 @@ impl OnnxLoss {
         if self.operator.has_alpha() {
             attributes.push(attribute::float("alpha", self.alpha as f32));
         }
-        attributes.push(attribute::string("reduction", self.reduction_name()));
+        attributes.push(attribute::string("reduction", self.reduction.as_str()));
         if let Some(label) = self.ignore_index {
             attributes.push(attribute::int("ignore_index", label));
         }
         attributes
     }
 
-    /// The operator as a function of ONNX's own operators, for scores of this number of classes.
+    /// The operator as a function of ONNX's standard operators, for scores of this number of classes.
     ///
-    /// It has all attributes of the operator, but is made for one `k`, one `reduction`, with or without
-    /// `ignore_index`, and with or without the input `weights`: with another `k` its loss is NaN. `tau`,
-    /// `alpha` and the value of `ignore_index` are the caller's choice. It computes in `f32`. A label
-    /// that is no class reads a score that does not exist, which runtimes for the CPU report; scores
-    /// that are not finite give losses that are not.
+    /// The function has all attributes of the operator, but is specific to one `k`, one `reduction`, the
+    /// presence of `ignore_index` and that of the input `weights`: a call with another `k` gives NaN.
+    /// `tau`, `alpha` and the value of `ignore_index` may vary between calls. It computes in `f32`. A label
+    /// that is not a class is an index out of range, which CPU runtimes report; scores that are not finite
+    /// give losses that are not finite.
     ///
     /// `opset` is the version of ONNX's operators, 17 to 21.
     ///
     /// # Errors
-    /// If there is no such loss for this number of classes, or k is above 128.
+    /// As for [`check`](Self::check), and if k is above 128.
     pub fn function(
         &self,
         opset: i64,
@@ -117,7 +114,7 @@ impl OnnxLoss {
         } else {
             &["scores", "labels"]
         };
-        let outputs = self.operator.outputs();
+        let outputs = self.operator.output_names();
         Ok(FunctionProto {
             name: self.operator.name().to_owned(),
             input: inputs.iter().map(|&name| name.to_owned()).collect(),
@@ -135,7 +132,7 @@ impl OnnxLoss {
 
     pub(crate) fn doc(&self, classes: usize) -> String {
         let Self { operator, k, .. } = self;
-        let prob = if operator.outputs().contains(&"prob") {
+        let prob = if operator.output_names().contains(&"prob") {
             "; prob [N], p = 1/(1 + exp -u) of each sample"
         } else {
             ""
@@ -146,20 +143,12 @@ impl OnnxLoss {
              derivative of the sum of loss with respect to scores{prob}. Written for k = {k}, \
              reduction {} and {classes} classes.",
             operator.description(),
-            self.reduction_name(),
+            self.reduction.as_str(),
         )
     }
 
-    fn reduction_name(&self) -> &'static str {
-        match self.reduction {
-            Reduction::None => "none",
-            Reduction::Sum => "sum",
-            Reduction::Mean => "mean",
-        }
-    }
-
     fn body(&self, opset: i64, inputs: &[&str], classes: usize) -> Body {
-        let outputs = self.operator.outputs();
+        let outputs = self.operator.output_names();
         let mut body = Body::new(opset, inputs.iter().chain(outputs).copied());
         let mut scores = body.cast("scores_f32", "scores", DataType::Float);
         let labels = body.cast("labels_i64", "labels", DataType::Int64);
@@ -172,7 +161,7 @@ impl OnnxLoss {
             label = body.op("label", "Where", &[&ignored, &zero, &label]);
             ignored
         });
-        // Labels below 0, which would count from the last class, become ones that are too high.
+        // Negative labels would count from the last class; replace them by one that is out of range.
         let negative = body.op("negative", "Less", &[&label, &zero]);
         let high = body.int(i32::MAX.into());
         label = body.op("label", "Where", &[&negative, &high, &label]);
@@ -256,7 +245,7 @@ impl OnnxLoss {
     }
 }
 
-/// The weight of each label, 0 where it is ignored, `[N, 1]`; none if all are 1.
+/// The weight of each label, 0 where it is ignored, `[N, 1]`; `None` if all are 1.
 fn weight(body: &mut Body, label: &str, ignored: Option<&str>, weighted: bool) -> Option<String> {
     let weight = weighted.then(|| {
         let weights = body.cast("weights_f32", "weights", DataType::Float);

@@ -9,38 +9,38 @@ use topk_ops::operator::{DOMAIN, DOMAIN_VERSION};
 
 use crate::loss::{FunctionError, OnnxLoss};
 
-/// How an operator that is not ONNX's own stands in a file.
+/// How an operator that is not ONNX's own is written to a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Form {
-    /// As a call of a function in the same file, which a runtime replaces by the function's nodes, or by
-    /// an operator of its own.
+    /// As a call of a function in the same file; a runtime replaces the call by the function's nodes or by
+    /// its own operator.
     Function,
-    /// As the function's nodes: for runtimes that do not know functions.
+    /// As the function's nodes, for runtimes without functions.
     Inline,
-    /// As a call alone: for runtimes with the native operator.
+    /// As a call only, for runtimes with the native operator.
     Native,
 }
 
 impl OnnxLoss {
     /// A node that calls the operator.
     ///
-    /// `inputs` are the names of scores, labels and, with three of them, weights; `outputs` those of
-    /// the loss and what else is wanted, where an empty name leaves one out.
+    /// `inputs` are the names of scores, labels and optionally weights; `outputs` those of the loss and any
+    /// further outputs, where an empty name omits one.
     pub fn call(&self, inputs: &[&str], outputs: &[&str]) -> NodeProto {
-        // Runtimes want a name, be it empty, for each output of a function.
+        // Runtimes require a name, possibly empty, for each output of a function.
         let mut outputs = outputs.to_vec();
-        outputs.resize(self.operator.outputs().len(), "");
+        outputs.resize(self.operator.output_names().len(), "");
         NodeProto {
             domain: DOMAIN.to_owned(),
             ..NodeProto::new(self.operator.name(), inputs, &outputs, self.attributes())
         }
     }
 
-    /// Adds the operator to the end of a model's graph, for scores of this number of classes; inputs
-    /// and outputs as for [`call`](Self::call), and ONNX's operators of the model's version.
+    /// Appends the operator to a model's graph, for scores of this number of classes; inputs and outputs as
+    /// for [`call`](Self::call). Functions use the model's version of ONNX's operators.
     ///
     /// # Errors
-    /// As [`function`](Self::function).
+    /// As for [`function`](Self::function).
     pub fn add_to(
         &self,
         model: &mut ModelProto,
@@ -82,14 +82,14 @@ impl OnnxLoss {
         Ok(())
     }
 
-    /// A model of the loss alone: inputs `scores` and `labels`, with `weighted` also `weights`; outputs
-    /// as the operator's. With `scalar` the reduced loss has rank 0, as PyTorch's and ONNX's own losses
-    /// have it; without, `[1]`, which all servers take.
+    /// A model that contains only the loss: inputs `scores` and `labels`, and `weights` if `weighted`; the
+    /// outputs are those of the operator. If `scalar`, the reduced loss has rank 0, as in PyTorch and ONNX;
+    /// otherwise shape `[1]`, which all servers support.
     ///
-    /// The batch is dynamic, the number of classes fixed.
+    /// The batch size is dynamic, the number of classes fixed.
     ///
     /// # Errors
-    /// As [`function`](Self::function).
+    /// As for [`function`](Self::function).
     pub fn model(
         &self,
         form: Form,
@@ -121,7 +121,7 @@ impl OnnxLoss {
             if scalar { &[] } else { dims },
             doc,
         );
-        let mut outputs = self.operator.outputs().to_vec();
+        let mut outputs = self.operator.output_names().to_vec();
         for &name in &outputs[1..] {
             let (dims, doc): (&[Dim], _) = if name == "grad" {
                 (

@@ -1,24 +1,24 @@
 use crate::batch::{Batch, Values};
 use crate::body::Body;
 
-/// Largest sum of the tail's weights. It bounds their polynomials, which are the largest numbers here,
-/// by exp(80).
+/// Limit on the sum of the tail's weights. It bounds their polynomials, the largest numbers here, by
+/// exp(80).
 const MAX_SUM: f32 = 80.0;
 
-/// Largest logarithm of the odds of a class of the head: those above are as good as certain.
+/// Limit on the log-odds of a class of the head: above it, the probability rounds to 1.
 const MAX_LOG_ODDS: f32 = 80.0;
 
 /// The smooth top-k SVM.
 ///
-/// The algorithm is that of the `f32` kernel of `topk-ops`, all in `f32`: sums of positive terms for the
-/// `head`, the 2k highest wrong classes, and for the `tail`, the other ones, Newton's identities, which
-/// subtract, but only what the head outweighs. u near the hinge is a small difference of large numbers:
-/// it is taken with the rounding errors of its terms.
+/// The algorithm is that of the `f32` kernel of `topk-ops`, entirely in `f32`: sums of positive terms for
+/// the `head`, the 2k highest wrong classes, and Newton's identities for the `tail`, the other classes.
+/// The identities subtract, but the head dominates the result. Near the hinge, u is a small difference of
+/// large numbers: its terms are summed with error compensation.
 pub(super) fn values(k: usize, batch: &mut Batch) -> Values {
     if k == 1 { top1(batch) } else { topk(k, batch) }
 }
 
-/// k = 1, where σ_1 is a sum and σ_0 is 1.
+/// k = 1, where e_1 is a sum and e_0 is 1.
 fn top1(batch: &mut Batch) -> Values {
     let wrong = batch.wrong();
     let body = &mut batch.body;
@@ -82,7 +82,7 @@ fn topk(k: usize, batch: &mut Batch) -> Values {
     }
 }
 
-/// What the scores are taken relative to.
+/// The reference and the scale of the scores.
 struct Scale {
     /// The k-th highest of the wrong classes, `[N, 1]`.
     kth: String,
@@ -92,20 +92,20 @@ struct Scale {
 }
 
 impl Scale {
-    /// (`scores` − that of the k-th) / kτ.
+    /// (`scores` − the k-th highest) / kτ.
     fn offsets(&self, body: &mut Body, scores: &str) -> String {
         let difference = body.op("difference", "Sub", &[scores, &self.kth]);
         body.op("offsets", "Div", &[&difference, &self.temperature])
     }
 }
 
-/// The classes that are not in the head.
+/// The wrong classes that are not in the head.
 struct Tail {
-    /// Their weights, 0 for the others, `[N, C]`.
+    /// The weights of its classes, 0 for the others, `[N, C]`.
     x: String,
-    /// e_k, …, e_0 of them, `[N, k + 1]`.
+    /// e_k, …, e_0 of the weights, `[N, k + 1]`.
     polynomials: String,
-    /// The logarithm of what the weights were multiplied by, `[N, 1]`.
+    /// The logarithm of the factor of the weights, `[N, 1]`.
     log_scale: String,
 }
 
@@ -132,7 +132,7 @@ impl Tail {
         }
     }
 
-    /// The derivatives, 0 for the head: those of a class of weight x are a polynomial in x, since
+    /// The derivatives, 0 for the head. That of a class with weight x is a polynomial in x, since
     /// π⁽ʲ⁾ = (x e_{j−1} − x² e_{j−2} + …) / e_j.
     fn grad(&self, k: usize, body: &mut Body, all: &str, sizes: &Sizes, factor: &str) -> String {
         let mut ratio = |first: usize, over: &str| {
@@ -182,12 +182,12 @@ fn newton(k: usize, body: &mut Body, x: &str, first: String, column: &str) -> St
 
 /// 1, −1, 1, … `[k]`.
 fn alternating(k: usize, body: &mut Body) -> String {
-    let sign = |place: usize| if place.is_multiple_of(2) { 1.0 } else { -1.0 };
+    let sign = |index: usize| if index.is_multiple_of(2) { 1.0 } else { -1.0 };
     let signs: Vec<f32> = (0..k).map(sign).collect();
     body.floats(&signs)
 }
 
-/// The highest wrong classes, from the highest down.
+/// The highest wrong classes, in descending order of score.
 struct Head {
     /// `[N, size]`.
     classes: String,
@@ -200,7 +200,7 @@ struct Head {
     after: String,
     /// Those of the sizes k, …, 0 of random subsets of all wrong classes, `[N, k + 1]`.
     all: String,
-    /// The logarithm of what the weights were multiplied by.
+    /// The logarithm of the factor of the weights.
     log_scale: String,
 }
 
@@ -217,7 +217,7 @@ impl Head {
         let body = &mut batch.body;
         let log_scale = match tail {
             Some(tail) => tail.log_scale.clone(),
-            // So that a random subset of equal elements has about k − ½ of them.
+            // With this factor, a random subset of equal elements has about k − ½ elements.
             None => {
                 let (chosen, left) = (k as f32 - 0.5, (size - k) as f32 + 0.5);
                 body.float((chosen / left).ln())
@@ -235,8 +235,7 @@ impl Head {
         let empty = body.filled("e", &scale.kth, 1.0);
         let empty = body.padded(&empty, 2, 1, k, 0);
         let first = tail.map_or(&empty, |tail| &tail.polynomials);
-        // Both recursions are made side by side, `[N, 2, k + 1]`: with the first i classes, and with
-        // the last i.
+        // Both recursions run side by side, `[N, 2, k + 1]`: over the first i classes and the last i.
         let rows = [first, &empty].map(|row| body.unsqueeze("row", row, 1));
         let mut state = body.concat("sizes", &rows, 1);
         let mut both = |name: &str, value: &str| {
@@ -269,7 +268,7 @@ impl Head {
         }
     }
 
-    /// The derivatives, `[N, size]`, from the sizes of random subsets of all classes but each.
+    /// The derivatives, `[N, size]`, from the sizes of random subsets without each class.
     fn grad(&self, k: usize, body: &mut Body, sizes: &Sizes, factor: &str) -> String {
         let mut others = |size: usize, over: &str| {
             let before = body.slice("before", &self.before, 2, k - size, k + 1);
@@ -301,12 +300,12 @@ impl Sizes {
     }
 }
 
-/// The loss of each sample and its p; `log_ratio` is ln σ_k − ln σ_{k−1} relative to the scale.
+/// The loss of each sample and its p; `log_ratio` is ln e_k − ln e_{k−1} relative to the scale.
 fn losses(k: usize, batch: &mut Batch, scale: &Scale, log_ratio: &str) -> (String, String) {
     let alpha = batch.body.float_attribute("alpha");
     let body = &mut batch.body;
     let (zero, k) = (body.float(0.0), body.float(k as f32));
-    // k·hinge = kα + kth − s_y as a number and the rounding errors of its two sums.
+    // k·hinge = kα + kth − s_y, plus the rounding errors of its two sums.
     let k_alpha = body.op("k_alpha", "Mul", &[&k, &alpha]);
     let minus = body.op("minus_label_score", "Neg", &[&batch.label_score]);
     let [ahead, first] = two_sum(body, &scale.kth, &minus);
@@ -327,7 +326,7 @@ fn losses(k: usize, batch: &mut Batch, scale: &Scale, log_ratio: &str) -> (Strin
     (losses, softplus.derivative)
 }
 
-/// a + b, and its rounding error.
+/// a + b and its rounding error.
 fn two_sum(body: &mut Body, a: &str, b: &str) -> [String; 2] {
     let sum = body.op("sum", "Add", &[a, b]);
     let b_part = body.op("b_part", "Sub", &[&sum, a]);

@@ -14,7 +14,7 @@ use prost::Message;
 use topk_ops::operator::LossOperator;
 use topk_ops::{Criterion, Reduction, SmoothTopkSvm};
 use topk_ops_onnx::{Form, OnnxLoss};
-use topk_perf::random_batch;
+use topk_reference::random_batch;
 
 /// Turns of each, after a tenth of that to warm up.
 const TURNS: usize = 500;

@@ -1,21 +1,21 @@
-//! What the operators compute.
+//! The computation of the operators.
 
 use std::borrow::Cow;
 use std::ffi::CString;
 
 use thiserror::Error;
 use topk_ops::operator::LossOperator;
-use topk_ops::{Criterion, Loss, LossError, Reduction, Score};
+use topk_ops::{BatchOutputs, Criterion, Loss, LossError, Reduction, Score};
 
 use crate::ffi::{
-    Attribute, Dim, Element, Inputs, IntraOpThreads, KernelInfo, Outputs, RuntimeError,
+    Attribute, Dim, Element, IntraOpThreads, KernelInfo, KernelInputs, KernelOutputs, RuntimeError,
     ShapeInference, Tensor,
 };
 
 /// The inputs of every operator.
 pub(crate) const INPUTS: [&str; 3] = ["scores", "labels", "weights"];
 
-/// Why a node cannot be computed.
+/// A node has invalid attributes or inputs.
 #[derive(Debug, Error)]
 pub(crate) enum KernelError {
     #[error("attribute {0} is missing")]
@@ -26,7 +26,7 @@ pub(crate) enum KernelError {
         expected: &'static str,
         found: &'static str,
     },
-    #[error("there is no attribute {0} of this operator")]
+    #[error("this operator has no attribute {0}")]
     UnknownAttribute(&'static str),
     #[error("k must be at least 1, got {0}")]
     NegativeK(i64),
@@ -49,9 +49,9 @@ pub(crate) enum KernelError {
     Runtime(#[from] RuntimeError),
 }
 
-/// Gives the outputs their shapes, as far as those of the inputs are stated.
+/// Sets the shapes of the outputs, as far as the model states those of the inputs.
 ///
-/// What is wrong with the node is not looked for here, but when its kernel is made.
+/// The node is not validated here but when its kernel is created.
 ///
 /// # Errors
 /// At the first output that the node lacks.
@@ -65,8 +65,8 @@ pub(crate) fn infer_shapes(
         None => shapes.input_shape(1, 1)?,
     };
     let one = Some(vec![Dim { size: 1, name: c"" }]);
-    let each = shapes.short_string(c"reduction")?.as_deref() == Some("none");
-    let loss = if each { samples.clone() } else { one };
+    let unreduced = shapes.short_string(c"reduction")?.as_deref() == Some("none");
+    let loss = if unreduced { samples.clone() } else { one };
     let prob = if operator.has_tau() { samples } else { None };
     for (output, shape) in [loss, scores, prob].into_iter().enumerate() {
         if let Some(shape) = shape {
@@ -93,13 +93,13 @@ impl Label for i32 {
     }
 }
 
-/// A node: the loss with its settings.
+/// The loss of a node with its settings.
 #[derive(Debug)]
 pub(crate) struct Kernel {
     loss: Box<dyn Loss>,
     reduction: Reduction,
     ignore_index: Option<i64>,
-    /// The temperature, of the loss that has one.
+    /// The temperature, if the loss has one.
     tau: Option<f64>,
 }
 
@@ -107,8 +107,8 @@ impl Kernel {
     /// Reads the attributes of a node.
     ///
     /// # Errors
-    /// If one is missing, of the wrong type or has no usable value, or if the model states a number of
-    /// classes that are too few.
+    /// If an attribute is missing, has the wrong type or is out of range, or if the model states a number
+    /// of classes that is too small.
     pub(crate) fn new(operator: LossOperator, info: &KernelInfo<'_>) -> Result<Self, KernelError> {
         let attributes = Attributes(info);
         let k = attributes.int("k")?;
@@ -116,11 +116,12 @@ impl Kernel {
         let k = usize::try_from(k).map_err(|_| KernelError::NegativeK(k))?;
         let tau = attributes.number("tau", operator.has_tau())?;
         let alpha = attributes.number("alpha", operator.has_alpha())?;
-        let reduction = match attributes.string("reduction")?.as_deref() {
-            None | Some("mean") => Reduction::Mean,
-            Some("sum") => Reduction::Sum,
-            Some("none") => Reduction::None,
-            Some(other) => return Err(KernelError::Reduction(other.to_owned())),
+        let reduction = match attributes.string("reduction")? {
+            None => Reduction::default(),
+            Some(name) => Reduction::ALL
+                .into_iter()
+                .find(|reduction| reduction.as_str() == name)
+                .ok_or(KernelError::Reduction(name))?,
         };
         let loss = operator.loss(k, tau, alpha)?;
         if let [_, classes] = *info.input_shape(0)?
@@ -136,14 +137,14 @@ impl Kernel {
         })
     }
 
-    /// Computes the outputs that are asked for.
+    /// Computes the requested outputs.
     ///
     /// # Errors
-    /// If a shape or value of the inputs is not usable.
+    /// If a shape or value of the inputs is invalid.
     pub(crate) fn compute<T: Score + Element, L: Label>(
         &self,
-        inputs: &Inputs<'_>,
-        outputs: &mut Outputs<'_>,
+        inputs: &KernelInputs<'_>,
+        outputs: &mut KernelOutputs<'_>,
         threads: &IntraOpThreads<'_>,
     ) -> Result<(), KernelError> {
         let [scores_name, labels_name, weights_name] = INPUTS;
@@ -177,7 +178,7 @@ impl Kernel {
             None => None,
         };
         let mut losses = prob.as_ref().map(|_| vec![0.0; labels.len()]);
-        let computed = topk_ops::Outputs {
+        let computed = BatchOutputs {
             values,
             losses: losses.as_deref_mut(),
             grad,
@@ -193,7 +194,7 @@ impl Kernel {
     }
 }
 
-/// The elements of an input that must have this one size.
+/// The elements of an input, which must have shape `[expected]`.
 fn vector<'a, T>(
     input: &'static str,
     tensor: Tensor<'a, T>,
@@ -237,20 +238,19 @@ impl Attributes<'_> {
         }
     }
 
-    /// A number that is 1 if it is not given, of an operator that may have it.
-    fn number(&self, name: &'static str, may: bool) -> Result<f64, KernelError> {
+    /// A number, 1 by default. It is an error if the attribute is present and not `allowed`.
+    fn number(&self, name: &'static str, allowed: bool) -> Result<f64, KernelError> {
         match self.get(name)? {
             None => Ok(1.0),
-            Some(_) if !may => Err(KernelError::UnknownAttribute(name)),
+            Some(_) if !allowed => Err(KernelError::UnknownAttribute(name)),
             Some(Attribute::Float(value)) => Ok(shortest(value)),
             Some(other) => Err(wrong_type(name, "a float, such as 1.0", &other)),
         }
     }
 }
 
-/// The number that was meant by an `f32`: of all decimals that round to it, the shortest. Attributes
-/// are `f32`, so that whoever writes 0.1 stores 0.100000001490116…; as 0.1 the results are those of
-/// 0.1 elsewhere.
+/// The shortest decimal that rounds to this `f32`. Attributes are `f32`, so that 0.1 is stored as
+/// 0.100000001490116…; reading it as 0.1 gives the same results as 0.1 in Rust.
 fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or_else(|_| value.into())
 }

@@ -1,13 +1,14 @@
 //! The losses of `topk-ops` as operators for ONNX Runtime, on its CPU.
 //!
-//! [`LossOperator`](topk_ops::operator::LossOperator) says what the operators are: their names in the domain
+//! [`LossOperator`](topk_ops::operator::LossOperator) defines the operators: their names in the domain
 //! `topk`, inputs, outputs and attributes. Scores are `float`, `double`, `float16` or `bfloat16`, labels
-//! `int64` or `int32`. Results are those of [`Criterion`](topk_ops::Criterion), bit for bit.
+//! `int64` or `int32`. Results are bit-identical to those of
+//! [`Criterion`](topk_ops::Criterion).
 //!
 //! # As a library
 //!
-//! `cargo build --release --package topk-ops-ort` makes `target/release/libtopk_ops_ort.so`, which needs
-//! nothing else. Whatever runs ONNX Runtime 1.17 or later loads it, such as Python:
+//! `cargo build --release --package topk-ops-ort` builds `target/release/libtopk_ops_ort.so`, which has no
+//! dependencies. Any program with ONNX Runtime 1.17 or later can load it, for example in Python:
 //!
 //! ```python
 //! options = onnxruntime.SessionOptions()
@@ -26,35 +27,35 @@
 //! # Ok::<(), ort::Error>(())
 //! ```
 //!
-//! A session takes the operators once: ONNX Runtime refuses a second registration when it opens the
-//! model.
+//! Register the operators once per session: ONNX Runtime rejects a second registration when it loads
+//! the model.
 //!
 //! # Models with functions of the same names
 //!
-//! A model may hold a function of ONNX's own operators for `topk::SmoothTopkSVMLoss` and the others, and
-//! then runs where these operators are not known. Where they are registered, they are used and the
-//! function is not, at every level of optimization and whether functions are inlined ahead of time or
-//! not. (Tested with ONNX Runtime 1.17, 1.20, 1.31 and 1.32.) It follows that types that the operators
-//! lack are an error then, even if the function has them. Functions of other names in the domain `topk`
-//! are not affected.
+//! A model may contain functions of ONNX's standard operators for `topk::SmoothTopkSVMLoss` and the others,
+//! so that it also runs without this library. Where these operators are registered, they are used instead
+//! of the functions, at every optimization level and whether or not functions are inlined ahead of time.
+//! (Tested with ONNX Runtime 1.17, 1.20, 1.31 and 1.32.) Types that the operators do not support are then
+//! an error, even if the function supports them. Functions of other names in the domain `topk` are not
+//! affected.
 //!
 //! # Errors
 //!
-//! Attributes are checked when a session is made, and so is the number of classes if the model states
-//! it; other shapes and values are checked in each run. The messages begin with the operator's name and
-//! say what was found and what is expected. ONNX Runtime itself refuses wrong types of inputs. Attributes
-//! of unknown names are not seen, except `tau` and `alpha` of an operator that lacks them.
+//! Attributes, and the number of classes if the model states it, are checked when a session is created;
+//! other shapes and values are checked in each run. Messages start with the operator's name and give the
+//! value and what is expected. ONNX Runtime itself rejects inputs of wrong types. Unknown attributes are
+//! ignored, except that `tau` or `alpha` on an operator without them is an error.
 //!
-//! ONNX stores `tau` and `alpha` as `f32`. They are read as the shortest decimal of that `f32`, so that
-//! 0.1 is the 0.1 of `topk-ops` and gives the same results.
+//! ONNX stores `tau` and `alpha` as `f32`. They are read as the shortest decimal that rounds to that
+//! `f32`, so that 0.1 gives the same results as 0.1 in `topk-ops`.
 //!
 //! # Threads
 //!
-//! A batch is shared out among the session's own intra-op threads, and no others are started; results do
-//! not depend on their number. One session may run on several threads at once.
+//! A batch is split across the session's own intra-op threads; no other threads are started, and results
+//! do not depend on the number of threads. A session may run on several threads at once.
 //!
-//! ONNX Runtime notes a domain of operators when the first session with it is opened, and does so without
-//! a lock. A program that opens sessions on several threads opens that one before.
+//! ONNX Runtime registers a custom-op domain, without locking, when the first session that uses it is
+//! created. Programs that create sessions concurrently must create one such session first.
 
 mod ffi;
 mod kernel;
@@ -68,17 +69,17 @@ use ort::session::builder::SessionBuilder;
 use crate::ffi::Api;
 use crate::operator::Runtime;
 
-/// Adds the operators to a session, as the library does, without loading one.
+/// Adds the operators to a session, without loading the library.
 ///
 /// # Errors
-/// If ONNX Runtime refuses them.
+/// If ONNX Runtime rejects them.
 ///
 /// # Panics
 /// If `ort` cannot load ONNX Runtime.
 pub fn register(mut builder: SessionBuilder) -> ort::Result<SessionBuilder> {
     let options = builder.ptr_mut();
-    // SAFETY: the table of `ort`, which is that of a later version than is asked for, stays for the
-    // rest of the process.
+    // SAFETY: the table of `ort` has a later version than required, and stays valid for the rest of the
+    // process.
     let api = unsafe { Api::new(ort::api()) }.expect("a reference is not null");
     let runtime = Runtime {
         api,

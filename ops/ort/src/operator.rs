@@ -1,4 +1,4 @@
-//! The operators as ONNX Runtime sees them: tables of functions in a domain.
+//! The operators in the form that ONNX Runtime expects: tables of functions in a domain.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
@@ -14,15 +14,15 @@ use topk_ops::operator::{DOMAIN, DOMAIN_VERSION, LossOperator};
 use topk_ops::{Score, bf16, f16};
 
 use crate::ffi::{
-    API_VERSION, Api, Element, Inputs, IntraOpThreads, KernelInfo, Outputs, RuntimeError,
-    SHAPE_INFERENCE, ShapeInference, call, context,
+    API_VERSION, Api, Element, IntraOpThreads, KernelInfo, KernelInputs, KernelOutputs,
+    RuntimeError, SHAPE_INFERENCE, ShapeInference, call, context,
 };
 use crate::kernel::{self, INPUTS, Kernel, KernelError, Label};
 
 /// An operator for one type of scores and one of labels.
 #[repr(C)]
 struct Operator {
-    /// First, so that ONNX Runtime's pointer to it is one to the whole.
+    /// The first field, so that ONNX Runtime's pointer to it is also a pointer to the operator.
     table: OrtCustomOp,
     api: Api,
     loss: LossOperator,
@@ -32,17 +32,21 @@ struct Operator {
     compute: Compute,
 }
 
-/// [`Kernel::compute`] for its types.
-type Compute =
-    fn(&Kernel, &Inputs<'_>, &mut Outputs<'_>, &IntraOpThreads<'_>) -> Result<(), KernelError>;
+/// [`Kernel::compute`] for the operator's types.
+type Compute = fn(
+    &Kernel,
+    &KernelInputs<'_>,
+    &mut KernelOutputs<'_>,
+    &IntraOpThreads<'_>,
+) -> Result<(), KernelError>;
 
-/// What ONNX Runtime holds of a node.
+/// The object that ONNX Runtime keeps for a node.
 struct Instance {
     operator: &'static Operator,
     kernel: Kernel,
 }
 
-// Runs on several threads at once share an instance.
+// Concurrent runs share an instance.
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     shared::<Instance>();
@@ -85,7 +89,7 @@ impl Operator {
         }
     }
 
-    /// For all types of scores and labels.
+    /// The operators for all types of scores and labels.
     fn all_types(runtime: Runtime, loss: LossOperator) -> [Self; 8] {
         [
             Self::new::<f32, i64>(runtime, loss),
@@ -107,7 +111,7 @@ impl Operator {
         unsafe { &*table.cast() }
     }
 
-    /// The words of an error, after the name of the operator.
+    /// Prefixes the error message with the operator's name.
     fn describe(&self, error: KernelError) -> String {
         format!("{}: {error}", self.loss.name())
     }
@@ -122,7 +126,7 @@ unsafe extern "system" fn name(table: *const OrtCustomOp) -> *const c_char {
 }
 
 unsafe extern "system" fn execution_provider(_: *const OrtCustomOp) -> *const c_char {
-    // The CPU's.
+    // Null means the CPU.
     ptr::null()
 }
 
@@ -152,7 +156,7 @@ unsafe extern "system" fn output_type(
 
 unsafe extern "system" fn output_count(table: *const OrtCustomOp) -> usize {
     // SAFETY: the table is one of `domain`.
-    unsafe { Operator::of(table) }.loss.outputs().len()
+    unsafe { Operator::of(table) }.loss.output_names().len()
 }
 
 unsafe extern "system" fn input_characteristic(
@@ -195,9 +199,9 @@ unsafe extern "system" fn infer_shapes(
     // SAFETY: the table is one of `domain`.
     let operator = unsafe { Operator::of(table) };
     operator.api.guard(|| {
-        // SAFETY: the context is valid during this call, and `Operator::new` makes sure of the version.
+        // SAFETY: the context is valid during this call, and `Operator::new` checks the version.
         let shapes = unsafe { ShapeInference::new(operator.api, context) };
-        // ONNX Runtime would not look at the error, nor release it.
+        // ONNX Runtime would neither report nor release an error.
         let _ = kernel::infer_shapes(operator.loss, &shapes);
         Ok(())
     })
@@ -226,8 +230,8 @@ unsafe extern "system" fn compute(
     instance: *mut c_void,
     kernel_context: *mut OrtKernelContext,
 ) -> OrtStatusPtr {
-    // SAFETY: ONNX Runtime passes what `create` made. It may do so on several threads at once, and
-    // they only read it.
+    // SAFETY: ONNX Runtime passes a pointer from `create`, possibly on several threads at once, which
+    // only read it.
     let Instance { operator, kernel } = unsafe { &*instance.cast::<Instance>() };
     operator.api.guard(|| {
         // SAFETY: the context is valid during this call, and its own.
@@ -238,15 +242,15 @@ unsafe extern "system" fn compute(
 }
 
 unsafe extern "system" fn destroy(instance: *mut c_void) {
-    // SAFETY: ONNX Runtime passes what `create` made, once, after the last `compute`.
+    // SAFETY: ONNX Runtime passes a pointer from `create`, once, after the last `compute`.
     drop(unsafe { Box::from_raw(instance.cast::<Instance>()) });
 }
 
-/// An ONNX Runtime of the process.
+/// An ONNX Runtime that is loaded into the process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Runtime {
     pub(crate) api: Api,
-    /// The x of its version 1.x.
+    /// The minor version: x of 1.x.
     pub(crate) minor: u32,
 }
 
@@ -254,14 +258,14 @@ pub(crate) struct Runtime {
 #[derive(Clone, Copy)]
 struct Domain(*mut OrtCustomOpDomain);
 
-// SAFETY: once it is filled, ONNX Runtime only reads it.
+// SAFETY: once it is complete, ONNX Runtime only reads it.
 unsafe impl Send for Domain {}
 
-/// The domain with all operators, made once for each ONNX Runtime of the process.
+/// The domain with all operators, created once per ONNX Runtime of the process.
 fn domain(runtime: Runtime) -> Result<Domain, RuntimeError> {
     static DOMAINS: Mutex<Vec<(Api, Domain)>> = Mutex::new(Vec::new());
     let api = runtime.api;
-    let mut domains = DOMAINS.lock().expect("nothing panics with it locked");
+    let mut domains = DOMAINS.lock().expect("no panic while locked");
     if let Some((_, domain)) = domains.iter().find(|(of, _)| *of == api) {
         return Ok(*domain);
     }
@@ -298,13 +302,13 @@ pub(crate) unsafe fn add(
     unsafe { api.check(call!(api, AddCustomOpDomain(options, domain.0))) }
 }
 
-/// The entry of the library of operators: adds them to the options of a session.
+/// The entry point of the operator library: adds the operators to the options of a session.
 ///
-/// ONNX Runtime calls it when it is asked to load the library, by `register_custom_ops_library` in
-/// Python and `RegisterCustomOpsLibrary_V2` in C.
+/// ONNX Runtime calls it when a program loads the library, with `register_custom_ops_library` in Python
+/// or `RegisterCustomOpsLibrary_V2` in C.
 ///
 /// # Safety
-/// `base` must be what `OrtGetApiBase` of an ONNX Runtime returns, and `options` be valid and belong to
+/// `base` must come from `OrtGetApiBase` of an ONNX Runtime, and `options` be valid and belong to
 /// it.
 #[unsafe(no_mangle)]
 pub unsafe extern "system" fn RegisterCustomOps(
@@ -317,13 +321,13 @@ pub unsafe extern "system" fn RegisterCustomOps(
     let minor = minor.and_then(|minor| minor.parse().ok());
     let minor = minor.unwrap_or(API_VERSION);
     // SAFETY: `base` is valid by the promise of the caller, and ONNX Runtime's tables are static. All of
-    // them begin with the entry that makes a status.
+    // them begin with the entry that creates a status.
     let table = |version| unsafe { Api::new(((*base).GetApi)(version)) };
-    // An ONNX Runtime that is asked for a table that it lacks prints a complaint of its own.
+    // An ONNX Runtime that lacks the requested table would print its own error message.
     let api = (minor >= API_VERSION).then(|| table(API_VERSION)).flatten();
     let Some(api) = api else {
         let message =
-            format!("topk-ops-ort needs ONNX Runtime 1.{API_VERSION} or later, this is {version}");
+            format!("topk-ops-ort needs ONNX Runtime 1.{API_VERSION} or later, found {version}");
         return table(1).map_or_else(OrtStatusPtr::default, |api| {
             api.status(OrtErrorCode::ORT_NOT_IMPLEMENTED, &message)
         });

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use topk_ops::{CrossEntropy, Loss, SmoothTopkSvm};
-use topk_perf::{Algorithm, random_batch};
+use topk_perf::Algorithm;
+use topk_reference::random_batch;
 
 /// Samples, classes and k.
 const SHAPES: [(usize, usize, usize); 5] = [
@@ -17,10 +18,10 @@ const SHAPES: [(usize, usize, usize); 5] = [
 ];
 
 fn svm(k: usize) -> SmoothTopkSvm {
-    SmoothTopkSvm::new(k, 1.0, 1.0).expect("parameters are good")
+    SmoothTopkSvm::new(k, 1.0, 1.0).expect("parameters are valid")
 }
 
-/// Times `compute`, which gets a gradient to fill or none.
+/// Times `compute` without and with a gradient.
 fn bench(
     criterion: &mut Criterion,
     name: &str,
@@ -56,7 +57,7 @@ fn algorithm(
         |scores, labels, values, grad| {
             algorithm
                 .compute(&svm, scores, labels, values, grad)
-                .expect("the batch is good");
+                .expect("the batch is valid");
         },
     );
 }
@@ -83,7 +84,7 @@ fn cross_entropy(criterion: &mut Criterion) {
                     None => CrossEntropy.forward(scores, labels, values),
                     Some(grad) => CrossEntropy.forward_backward(scores, labels, values, grad),
                 }
-                .expect("the batch is good");
+                .expect("the batch is valid");
             },
         );
     }

@@ -4,25 +4,24 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use topk_ops::{Loss, LossError, SmoothTopkSvm};
-
-use crate::reference::{self, Real};
+use topk_reference::algorithms::{self, Real};
 
 /// The algorithms that are compared.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
-    /// [`reference::summation`].
+    /// [`algorithms::summation`].
     Summation,
-    /// [`reference::log_summation`].
+    /// [`algorithms::log_summation`].
     LogSummation,
-    /// [`reference::divide_and_conquer`].
+    /// [`algorithms::divide_and_conquer`].
     DivideAndConquer,
-    /// [`SmoothTopkSvm`], what all others are compared with.
+    /// [`SmoothTopkSvm`], with which the others are compared.
     Fused,
 }
 
 impl Algorithm {
-    /// All of them.
+    /// All algorithms.
     pub const ALL: [Self; 4] = [
         Self::Summation,
         Self::LogSummation,
@@ -40,11 +39,10 @@ impl Algorithm {
         }
     }
 
-    /// Loss of every sample and, with `grad`, its derivatives.
+    /// Computes the loss of every sample and, with `grad`, its derivatives.
     ///
     /// # Errors
-    /// If the algorithm cannot compute this loss for so few classes, or a shape, label or score is
-    /// not usable.
+    /// If there are too few classes for the algorithm, or a shape, label or score is invalid.
     pub fn compute<T: Real>(
         self,
         svm: &SmoothTopkSvm,
@@ -54,20 +52,20 @@ impl Algorithm {
         grad: Option<&mut [T]>,
     ) -> Result<(), LossError> {
         match (self, grad) {
-            (Self::Summation, grad) => reference::summation(svm, scores, labels, values, grad),
+            (Self::Summation, grad) => algorithms::summation(svm, scores, labels, values, grad),
             (Self::LogSummation, grad) => {
-                reference::log_summation(svm, scores, labels, values, grad)
+                algorithms::log_summation(svm, scores, labels, values, grad)
             }
             (Self::DivideAndConquer, grad) => {
-                reference::divide_and_conquer(svm, scores, labels, values, grad)
+                algorithms::divide_and_conquer(svm, scores, labels, values, grad)
             }
             (Self::Fused, None) => svm.forward(scores, labels, values),
             (Self::Fused, Some(grad)) => svm.forward_backward(scores, labels, values, grad),
         }
     }
 
-    /// How many seconds a sample takes, forward and backward, to an order of magnitude.
-    pub(crate) fn guess_seconds(self, classes: usize, k: usize) -> f64 {
+    /// Time per sample, forward and backward, in seconds, to an order of magnitude.
+    pub(crate) fn estimate_seconds(self, classes: usize, k: usize) -> f64 {
         let (n, k) = (classes as f64, k as f64);
         match self {
             Self::Summation | Self::Fused => 1e-8 * n * k,
@@ -83,9 +81,9 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// There is no such algorithm.
+/// A text is not the name of an algorithm.
 #[derive(Clone, Copy, Debug, Error, PartialEq)]
-#[error("not one of summation, log-summation, divide-and-conquer, fused")]
+#[error("expected summation, log-summation, divide-and-conquer or fused")]
 pub struct UnknownAlgorithm;
 
 impl FromStr for Algorithm {

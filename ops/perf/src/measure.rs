@@ -5,10 +5,11 @@ use std::time::Instant;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use topk_ops::{LossError, SmoothTopkSvm};
+use topk_ops::{LossError, SampleLoss, SmoothTopkSvm};
+use topk_reference::algorithms::Real;
+use topk_reference::{BeyondRange, Exact, exact, random_batch};
 
-use crate::reference::Real;
-use crate::{Algorithm, BeyondRange, Exact, exact, random_batch};
+use crate::Algorithm;
 
 /// Type of the scores, and of the arithmetic of the reference algorithms.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -29,9 +30,9 @@ impl fmt::Display for Type {
     }
 }
 
-/// There is no such type.
+/// A text is not the name of a type.
 #[derive(Clone, Copy, Debug, Error, PartialEq)]
-#[error("not f32 or f64")]
+#[error("expected f32 or f64")]
 pub struct UnknownType;
 
 impl FromStr for Type {
@@ -63,26 +64,26 @@ pub struct Problem {
     pub seed: u64,
 }
 
-/// Runs a function in a new pool of so many threads, and says how many bytes they allocated at the
-/// peak, if that could be found out. (Algorithms keep buffers in their threads.)
+/// Runs a function in a new pool with this number of threads and returns the peak number of bytes that
+/// they allocated, if it could be measured. (Algorithms keep buffers in their threads.)
 pub type PeakMemory = fn(usize, &mut (dyn FnMut() + Send)) -> Option<usize>;
 
 /// How to measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Protocol<'a> {
-    /// What to compare, in this order.
+    /// The algorithms to compare, in this order.
     pub algorithms: &'a [Algorithm],
-    /// Timed runs of each algorithm; with 0, neither time nor memory is measured.
+    /// Timed runs per algorithm; with 0, neither time nor memory is measured.
     pub repeats: usize,
     /// Samples of the batch whose results are compared with exact values.
     pub error_samples: usize,
-    /// An algorithm that would take more seconds than this for a batch is not timed.
+    /// An algorithm that would take longer than this for a batch, in seconds, is not timed.
     pub limit: f64,
-    /// Counts allocated bytes.
+    /// Measures allocated memory.
     pub peak_memory: Option<PeakMemory>,
 }
 
-/// What was found out about an algorithm. What is absent was not measured; `note` says why.
+/// The measurements of one algorithm on one problem. Absent values were not measured; `note` says why.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Measurement {
     /// The algorithm.
@@ -104,12 +105,12 @@ pub struct Measurement {
     pub scale: f64,
     /// Time for the losses of the batch, in milliseconds: the median of the repeats.
     pub forward_ms: Option<f64>,
-    /// Time for the losses and the gradient, likewise.
+    /// Time for the losses and the gradient of the batch, in milliseconds: the median of the repeats.
     pub forward_backward_ms: Option<f64>,
     /// Timed runs.
     pub repeats: usize,
-    /// Most bytes allocated at a time during losses and gradient of the batch, on fresh threads;
-    /// inputs and outputs do not count.
+    /// Peak number of bytes allocated for the losses and gradient of the batch, on new threads, without
+    /// inputs and outputs.
     pub peak_bytes: Option<usize>,
     /// Largest error of a loss, relative to max(1, loss). NaN or infinite if a loss is.
     #[serde(with = "any_number")]
@@ -117,32 +118,32 @@ pub struct Measurement {
     /// Largest error of a derivative, absolute. NaN or infinite if a derivative is.
     #[serde(with = "any_number")]
     pub grad_error: Option<f64>,
-    /// Samples that the errors are of.
+    /// Number of samples whose errors were measured.
     pub error_samples: usize,
-    /// Why something is absent.
+    /// Why a value is absent.
     pub note: Option<String>,
 }
 
-/// Polynomial coefficients that the exact computation of a sample may hold: 400 MB.
+/// Limit on the polynomial coefficients for the exact values of a sample: 400 MB.
 const EXACT_COEFFICIENTS: usize = 1 << 24;
 
-/// There are no exact values.
+/// Exact values are not available.
 #[derive(Debug, Error)]
 enum NoExact {
-    #[error("exact values need too much memory")]
+    #[error("exact values would need too much memory")]
     Memory,
     #[error(transparent)]
     BeyondRange(#[from] BeyondRange),
 }
 
-/// A timed run lasts at least as many seconds: short calls are repeated within it.
-const SHORTEST_RUN: f64 = 1e-3;
+/// Minimum duration of a timed run, in seconds: short calls are repeated within it.
+const MIN_RUN: f64 = 1e-3;
 
-/// Compares algorithms on the threads of the current rayon pool. Timed runs go round the algorithms,
-/// so that a change in the machine's speed meets all of them.
+/// Compares algorithms on the threads of the current rayon pool. Timed runs alternate between the
+/// algorithms, so that changes in the machine's speed affect all of them.
 ///
 /// # Errors
-/// If the loss cannot be computed for so few classes.
+/// If there are too few classes for the loss.
 pub fn measure(problem: &Problem, protocol: &Protocol<'_>) -> Result<Vec<Measurement>, LossError> {
     match problem.dtype {
         Type::F32 => measure_type::<f32>(problem, protocol),
@@ -154,7 +155,7 @@ fn measure_type<T: Real>(
     problem: &Problem,
     protocol: &Protocol<'_>,
 ) -> Result<Vec<Measurement>, LossError> {
-    topk_ops::Loss::check_classes(&problem.svm, problem.classes)?;
+    problem.svm.check_classes(problem.classes)?;
     let (scores, labels) =
         random_batch::<T>(problem.seed, problem.batch, problem.classes, problem.scale);
     let mut batch = Batch {
@@ -166,22 +167,22 @@ fn measure_type<T: Real>(
         labels,
     };
     let exact = batch.exact(protocol.error_samples);
-    let mut contestants: Vec<_> = protocol
+    let mut entrants: Vec<_> = protocol
         .algorithms
         .iter()
         .map(|&algorithm| batch.enter(problem, protocol, algorithm, &exact))
         .collect();
     for _ in 0..protocol.repeats {
-        for contestant in &mut contestants {
-            if let Some(runs) = &mut contestant.runs {
+        for entrant in &mut entrants {
+            if let Some(runs) = &mut entrant.runs {
                 runs.forward
-                    .time(|| batch.run(contestant.measurement.algorithm, false));
+                    .time(|| batch.run(entrant.measurement.algorithm, false));
                 runs.backward
-                    .time(|| batch.run(contestant.measurement.algorithm, true));
+                    .time(|| batch.run(entrant.measurement.algorithm, true));
             }
         }
     }
-    Ok(contestants.into_iter().map(Contestant::finish).collect())
+    Ok(entrants.into_iter().map(Entrant::finish).collect())
 }
 
 /// Inputs and outputs.
@@ -194,9 +195,9 @@ struct Batch<T> {
     grad: Vec<T>,
 }
 
-struct Contestant {
+struct Entrant {
     measurement: Measurement,
-    /// If it is to be timed.
+    /// Present if the algorithm is to be timed.
     runs: Option<Runs>,
 }
 
@@ -230,9 +231,9 @@ impl<T: Real> Batch<T> {
         protocol: &Protocol<'_>,
         algorithm: Algorithm,
         exact: &Result<Vec<Exact>, NoExact>,
-    ) -> Contestant {
+    ) -> Entrant {
         let Problem { classes, svm, .. } = *problem;
-        let mut contestant = Contestant {
+        let mut entrant = Entrant {
             measurement: Measurement {
                 algorithm,
                 dtype: problem.dtype,
@@ -253,32 +254,32 @@ impl<T: Real> Batch<T> {
             },
             runs: None,
         };
-        let measurement = &mut contestant.measurement;
+        let measurement = &mut entrant.measurement;
         let threads = rayon::current_num_threads().min(problem.batch) as f64;
-        let a_batch = |a_sample: f64| a_sample * problem.batch as f64 / threads;
-        let too_slow = |a_sample: f64| {
+        let per_batch = |per_sample: f64| per_sample * problem.batch as f64 / threads;
+        let too_slow = |per_sample: f64| {
             format!(
                 "not timed: a batch would take about {:.1} s, the limit is {} s",
-                a_batch(a_sample),
+                per_batch(per_sample),
                 protocol.limit
             )
         };
 
-        let guess = algorithm.guess_seconds(classes, svm.k());
-        if guess > protocol.limit {
-            measurement.note = Some(too_slow(guess));
-            return contestant;
+        let estimate = algorithm.estimate_seconds(classes, svm.k());
+        if estimate > protocol.limit {
+            measurement.note = Some(too_slow(estimate));
+            return entrant;
         }
         let start = Instant::now();
         if let Err(error) = self.run_first(algorithm, 1) {
-            measurement.note = Some(format!("refused: {error}"));
-            return contestant;
+            measurement.note = Some(format!("rejected: {error}"));
+            return entrant;
         }
-        let a_sample = start.elapsed().as_secs_f64();
+        let per_sample = start.elapsed().as_secs_f64();
 
         match exact {
             Ok(exact) => {
-                let slow = a_batch(a_sample) > protocol.limit;
+                let slow = per_batch(per_sample) > protocol.limit;
                 let exact = &exact[..exact.len().min(if slow { 1 } else { usize::MAX })];
                 if !exact.is_empty() && self.run_first(algorithm, exact.len()).is_ok() {
                     let (loss, grad) = self.errors(exact);
@@ -291,11 +292,11 @@ impl<T: Real> Batch<T> {
         }
 
         if protocol.repeats == 0 {
-            return contestant;
+            return entrant;
         }
-        if a_batch(a_sample) > protocol.limit {
-            measurement.note = Some(too_slow(a_sample));
-            return contestant;
+        if per_batch(per_sample) > protocol.limit {
+            measurement.note = Some(too_slow(per_sample));
+            return entrant;
         }
         if let Some(peak_memory) = protocol.peak_memory {
             let threads = rayon::current_num_threads();
@@ -307,8 +308,8 @@ impl<T: Real> Batch<T> {
         };
         runs.forward.warm_up(|| self.run(algorithm, false));
         runs.backward.warm_up(|| self.run(algorithm, true));
-        contestant.runs = Some(runs);
-        contestant
+        entrant.runs = Some(runs);
+        entrant
     }
 
     /// Losses and gradients of the first samples.
@@ -351,7 +352,7 @@ impl<T: Real> Batch<T> {
     }
 }
 
-/// The larger one; NaN if one is.
+/// The larger number, or NaN if either is NaN.
 fn max_or_nan(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() {
         f64::NAN
@@ -360,7 +361,7 @@ fn max_or_nan(a: f64, b: f64) -> f64 {
     }
 }
 
-impl Contestant {
+impl Entrant {
     fn finish(self) -> Measurement {
         let Self {
             mut measurement,
@@ -378,22 +379,22 @@ impl Contestant {
 /// Times of a call, in seconds.
 #[derive(Default)]
 struct Stopwatch {
-    /// Calls a run.
+    /// Calls per run.
     calls: usize,
     times: Vec<f64>,
 }
 
 impl Stopwatch {
-    /// Finds out how many calls a run needs.
+    /// Determines the number of calls per run.
     fn warm_up(&mut self, mut call: impl FnMut()) {
         self.calls = 1;
         loop {
             let seconds = self.seconds(&mut call);
-            if seconds >= SHORTEST_RUN {
+            if seconds >= MIN_RUN {
                 break;
             }
             self.calls = (self.calls * 10)
-                .min((1.1 * self.calls as f64 * SHORTEST_RUN / seconds.max(1e-9)).ceil() as usize);
+                .min((1.1 * self.calls as f64 * MIN_RUN / seconds.max(1e-9)).ceil() as usize);
         }
     }
 
@@ -417,7 +418,7 @@ impl Stopwatch {
     }
 }
 
-/// Numbers as such, and `"NaN"` or `"inf"`, for which JSON has no number.
+/// Serializes finite numbers as numbers, others as `"NaN"` or `"inf"`, since JSON has no numbers for them.
 mod any_number {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

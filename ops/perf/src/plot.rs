@@ -6,8 +6,9 @@ use plotters::coord::Shift;
 use plotters::coord::combinators::{BindKeyPoints, IntoLogRange};
 use plotters::prelude::*;
 use thiserror::Error;
+use topk_reference::Tolerance;
 
-use crate::{Algorithm, Bars, Machine, Measurement};
+use crate::{Algorithm, Machine, Measurement};
 
 /// A plot cannot be drawn.
 #[derive(Debug, Error)]
@@ -104,8 +105,8 @@ fn plot_time(
     )
 }
 
-/// Errors of losses and derivatives against τ: the measurements of a sweep over it. Errors of zero
-/// stand on a line of their own at the bottom, results that are not finite on one at the top.
+/// Plots errors of losses and derivatives against τ: the measurements of a sweep over it. Errors of zero
+/// have their own line at the bottom, results that are not finite one at the top.
 ///
 /// # Errors
 /// If the plot cannot be drawn.
@@ -137,8 +138,16 @@ pub fn plot_errors_by_tau(measurements: &[Measurement]) -> Result<String, PlotEr
         &subtitle,
         &loss,
         vec![
-            panel("error of the loss / max(1, loss)", &loss, Bars::F32.loss),
-            panel("error of the gradient (absolute)", &grad, Bars::F32.grad),
+            panel(
+                "error of the loss / max(1, loss)",
+                &loss,
+                Tolerance::F32.loss,
+            ),
+            panel(
+                "error of the gradient (absolute)",
+                &grad,
+                Tolerance::F32.grad,
+            ),
         ],
     )
 }
@@ -178,7 +187,7 @@ struct Panel<'a> {
     decimal: bool,
 }
 
-/// Draws panels below each other, with one legend.
+/// Draws panels one below the other, with one legend.
 fn draw(
     title: &str,
     subtitle: &str,
@@ -315,7 +324,7 @@ impl Panel<'_> {
     }
 }
 
-/// Colours of Okabe and Ito, which colour-blind readers can tell apart.
+/// The colors of Okabe and Ito, which color-blind readers can distinguish.
 fn color(algorithm: Algorithm) -> RGBColor {
     match algorithm {
         Algorithm::Summation => RGBColor(0xe6, 0x9f, 0x00),
@@ -325,7 +334,7 @@ fn color(algorithm: Algorithm) -> RGBColor {
     }
 }
 
-/// Each algorithm has a shape of its own.
+/// Each algorithm has its own shape.
 fn marker(root: &Area<'_>, algorithm: Algorithm, (x, y): (i32, i32)) -> Result<(), PlotError> {
     let style = color(algorithm).filled();
     match algorithm {
@@ -356,7 +365,7 @@ fn decades(low: f64, high: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Thousands apart, no more decimals than needed.
+/// Formats a number with thousands separators and no more decimals than needed.
 fn number(value: f64) -> String {
     if value < 1.0 {
         let decimals = -value.log10().floor();

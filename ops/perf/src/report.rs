@@ -2,16 +2,16 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Algorithm, Measurement};
+use crate::{Algorithm, Measurement, Problem};
 
-/// What was measured on.
+/// The machine of the measurements.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Machine {
     /// Model of the processor.
     pub cpu: String,
     /// Operating system and architecture.
     pub platform: String,
-    /// Threads that share out the samples.
+    /// Number of threads.
     pub threads: usize,
     /// Instruction set extension that the fused algorithm uses for `f32`.
     pub instructions: String,
@@ -36,21 +36,21 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Results of a run: what the JSON file holds, and the CSV file a row a measurement.
+/// Results of a run: the content of the JSON file, and of the CSV file with one row per measurement.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Report {
     /// Version of `topk-perf`.
     pub version: String,
-    /// What was measured on.
+    /// The machine of the measurements.
     pub machine: Machine,
     /// Seed of the scores and labels.
     pub seed: u64,
-    /// One entry for each algorithm and problem.
+    /// One entry per algorithm and problem.
     pub measurements: Vec<Measurement>,
 }
 
 impl Report {
-    /// As CSV with a header. Empty fields were not measured.
+    /// The measurements as CSV with a header. Empty fields were not measured.
     pub fn csv(&self) -> String {
         let mut csv = String::from(
             "algorithm,type,batch,classes,k,tau,alpha,scale,forward_ms,forward_backward_ms,\
@@ -98,28 +98,8 @@ fn quote(text: &str) -> String {
     }
 }
 
-/// The header of the table for people.
-pub fn table_header() -> String {
-    format!(
-        "{:18}  type  {:>5}  {:>7}  {:>4}  {:>6}  {:>10}  {:>6}  {:>10}  {:>6}  {:>9}  {:>8}  {:>8}",
-        "algorithm",
-        "batch",
-        "classes",
-        "k",
-        "tau",
-        "forward ms",
-        "×fused",
-        "fwd+bwd ms",
-        "×fused",
-        "memory",
-        "loss err",
-        "grad err",
-    )
-}
-
-/// The rows of the table for the measurements of one problem. A dash stands for what was not
-/// measured.
-pub fn table_rows(measurements: &[Measurement]) -> String {
+/// The table of one problem, at most 80 columns wide. A dash marks what was not measured.
+pub fn table(problem: &Problem, measurements: &[Measurement]) -> String {
     let fused = measurements
         .iter()
         .find(|row| row.algorithm == Algorithm::Fused);
@@ -130,16 +110,40 @@ pub fn table_rows(measurements: &[Measurement]) -> String {
         let ratio = time(row).zip(fused.and_then(time));
         or_dash(ratio.map(|(time, fused)| digits(time / fused)))
     };
-    let mut table = String::new();
-    for row in measurements {
+    let mut table = format!(
+        "{}, batch size {}, {} classes, k = {}, tau = {}\n{:18}  {:>14}  {:>14}  {:>9}  {:>16}\n",
+        problem.dtype,
+        problem.batch,
+        problem.classes,
+        problem.svm.k(),
+        problem.svm.tau(),
+        "",
+        "forward",
+        "fwd + bwd",
+        "",
+        "largest error",
+    );
+    let mut line = |cells: [String; 8]| {
+        let [name, forward, ratio, both, ratio_both, memory, loss, grad] = cells;
         table += &format!(
-            "{:18}  {:4}  {:>5}  {:>7}  {:>4}  {:>6}  {:>10}  {:>6}  {:>10}  {:>6}  {:>9}  {:>8}  {:>8}\n",
-            row.algorithm,
-            row.dtype,
-            row.batch,
-            row.classes,
-            row.k,
-            row.tau,
+            "{name:18}  {forward:>7}  {ratio:>5}  {both:>7}  {ratio_both:>5}  {memory:>9}  \
+             {loss:>7}  {grad:>7}\n"
+        );
+    };
+    let header = [
+        "algorithm",
+        "ms",
+        "ratio",
+        "ms",
+        "ratio",
+        "memory",
+        "loss",
+        "grad",
+    ];
+    line(header.map(str::to_owned));
+    for row in measurements {
+        line([
+            row.algorithm.to_string(),
             time(row.forward_ms),
             ratio(|row| row.forward_ms, row),
             time(row.forward_backward_ms),
@@ -147,7 +151,12 @@ pub fn table_rows(measurements: &[Measurement]) -> String {
             or_dash(row.peak_bytes.map(bytes)),
             error(row.loss_error),
             error(row.grad_error),
-        );
+        ]);
+    }
+    for row in measurements {
+        if let Some(note) = &row.note {
+            table += &format!("  {}: {note}\n", row.algorithm);
+        }
     }
     table
 }
@@ -176,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_for_people() {
+    fn numbers_are_rounded_for_the_table() {
         assert_eq!(
             [0.01234, 0.1234, 1.234, 12.34, 1234.0].map(digits),
             ["0.0123", "0.123", "1.23", "12.3", "1234"]

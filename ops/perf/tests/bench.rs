@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use topk_perf::{Algorithm, Bars, Report};
+use topk_perf::{Algorithm, Report};
+use topk_reference::Tolerance;
 
 fn topk_perf(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_topk-perf"))
@@ -13,7 +14,7 @@ fn topk_perf(args: &[&str]) -> Output {
         .unwrap()
 }
 
-/// What a command that has to fail says.
+/// The error message of a command that must fail.
 fn refusal(args: &[&str]) -> String {
     let output = topk_perf(args);
     assert!(!output.status.success(), "{args:?}");
@@ -32,9 +33,10 @@ fn path(folder: &Path, name: &str) -> String {
 fn table_and_files_of_a_small_comparison() {
     let folder = tempfile::tempdir().unwrap();
     let (csv, json) = (path(folder.path(), "a.csv"), path(folder.path(), "a.json"));
-    let mut args = "--classes 6,20 --batch 3 --topk 1,5 --tau 0.001,1 --repeats 1 --threads 2"
-        .split(' ')
-        .collect::<Vec<_>>();
+    let mut args =
+        "--num-classes 6,20 --batch-size 3 --topk 1,5 --tau 0.001,1 --repeats 1 --threads 2"
+            .split(' ')
+            .collect::<Vec<_>>();
     args.extend(["--csv", &csv, "--json", &json]);
     let output = topk_perf(&args);
     assert!(output.status.success(), "{output:?}");
@@ -48,11 +50,11 @@ fn table_and_files_of_a_small_comparison() {
     assert_eq!(report.machine.threads, 2);
     assert_eq!(report.measurements.len(), 32);
     for row in &report.measurements {
-        let refused = (row.algorithm, row.classes, row.k) == (Algorithm::DivideAndConquer, 6, 5);
-        if refused {
+        let rejected = (row.algorithm, row.classes, row.k) == (Algorithm::DivideAndConquer, 6, 5);
+        if rejected {
             assert_eq!(row.forward_ms, None);
             let note = row.note.as_deref().unwrap();
-            assert_eq!(note, "refused: this loss needs at least 7 classes, got 6");
+            assert_eq!(note, "rejected: this loss needs at least 7 classes, got 6");
             continue;
         }
         assert_eq!(row.note, None);
@@ -68,7 +70,10 @@ fn table_and_files_of_a_small_comparison() {
         let (loss, grad) = (row.loss_error.unwrap(), row.grad_error.unwrap());
         match row.algorithm {
             Algorithm::Fused => {
-                assert!(loss <= Bars::F32.loss && grad <= Bars::F32.grad, "{row:?}");
+                assert!(
+                    loss <= Tolerance::F32.loss && grad <= Tolerance::F32.grad,
+                    "{row:?}"
+                );
             }
             Algorithm::Summation if row.tau < 0.01 => assert!(loss.is_nan() || loss > 1e10),
             _ if row.tau == 1.0 => assert!(loss < 1e-3 && grad < 1e-2, "{row:?}"),
@@ -93,7 +98,7 @@ fn plots_are_drawn_from_measurements_of_their_own() {
     let output = topk_perf(&[
         "--algorithms",
         "fused",
-        "--classes",
+        "--num-classes",
         "10",
         "--plots",
         &plots,
@@ -112,14 +117,21 @@ fn plots_are_drawn_from_measurements_of_their_own() {
     assert_eq!(report.measurements.len(), 1 + 6 + 7 + 13);
     for row in &report.measurements[14..] {
         assert_eq!(row.error_samples, 64);
-        assert!(row.loss_error.unwrap() <= Bars::F32.loss, "{row:?}");
-        assert!(row.grad_error.unwrap() <= Bars::F32.grad, "{row:?}");
+        assert!(row.loss_error.unwrap() <= Tolerance::F32.loss, "{row:?}");
+        assert!(row.grad_error.unwrap() <= Tolerance::F32.grad, "{row:?}");
     }
 }
 
 #[test]
-fn an_algorithm_that_is_too_slow_is_named() {
-    let output = topk_perf(&["--batch", "2", "--classes", "50", "--limit", "1e-12"]);
+fn an_algorithm_over_the_time_limit_is_not_timed() {
+    let output = topk_perf(&[
+        "--batch-size",
+        "2",
+        "--num-classes",
+        "50",
+        "--limit",
+        "1e-12",
+    ]);
     assert!(output.status.success(), "{output:?}");
     let table = String::from_utf8(output.stdout).unwrap();
     for algorithm in Algorithm::ALL {
@@ -130,7 +142,7 @@ fn an_algorithm_that_is_too_slow_is_named() {
 
 #[test]
 fn time_is_measured_where_there_are_no_exact_values() {
-    let output = topk_perf(&["--batch", "2", "--classes", "50", "--tau", "1e-20"]);
+    let output = topk_perf(&["--batch-size", "2", "--num-classes", "50", "--tau", "1e-20"]);
     assert!(output.status.success(), "{output:?}");
     let table = String::from_utf8(output.stdout).unwrap();
     let note = "  fused: errors not measured: scores that differ by ";
@@ -138,11 +150,11 @@ fn time_is_measured_where_there_are_no_exact_values() {
 }
 
 #[test]
-fn a_reader_that_goes_away_does_not_end_the_run() {
+fn a_closed_pipe_does_not_end_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let csv = path(folder.path(), "a.csv");
     let mut command = Command::new(env!("CARGO_BIN_EXE_topk-perf"))
-        .args(["--batch", "2", "--classes", "50", "--csv", &csv])
+        .args(["--batch-size", "2", "--num-classes", "50", "--csv", &csv])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -155,8 +167,8 @@ fn a_reader_that_goes_away_does_not_end_the_run() {
 fn bad_arguments_are_named() {
     let cases: [(&[&str], &str); 9] = [
         (
-            &["--classes", "1000,5"],
-            "--topk 5 does not go with --classes 5: this loss needs at least 6 classes, got 5",
+            &["--num-classes", "1000,5"],
+            "--topk 5 is too large for --num-classes 5: this loss needs at least 6 classes, got 5",
         ),
         (&["--topk", "0"], "k must be at least 1, got 0"),
         (
@@ -167,13 +179,16 @@ fn bad_arguments_are_named() {
             &["--alpha=-1"],
             "alpha (margin) must be a finite number of at least 0, got -1",
         ),
-        (&["--batch", "0"], "invalid value '0' for '--batch <N>'"),
+        (
+            &["--batch-size", "0"],
+            "invalid value '0' for '--batch-size <N>'",
+        ),
         (&["--repeats", "0"], "invalid value '0' for '--repeats <R>'"),
         (
             &["--algorithms", "fast"],
-            "'--algorithms <NAME>': not one of summation, log-summation, divide-and-conquer, fused",
+            "'--algorithms <NAME>': expected summation, log-summation, divide-and-conquer or fused",
         ),
-        (&["--dtype", "f16"], "'--dtype <TYPE>': not f32 or f64"),
+        (&["--dtype", "f16"], "'--dtype <TYPE>': expected f32 or f64"),
         (&["--scale", "NaN"], "--scale must be a finite number"),
     ];
     for (args, expected) in cases {
@@ -197,9 +212,9 @@ fn a_file_that_cannot_be_written_is_one_error_before_the_work() {
     fs::write(&file, "").unwrap();
     let message = refusal(&["--plots", &file]);
     assert!(
-        message.starts_with("error: cannot make the folder "),
+        message.starts_with("error: cannot create the folder "),
         "{message}"
     );
-    // Nothing half-written stays.
+    // No partial file is left.
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }

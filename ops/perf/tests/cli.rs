@@ -18,8 +18,8 @@ fn exact_cases_pass_and_a_changed_one_fails() {
     let output = check(&cases);
     assert!(output.status.success(), "{output:?}");
     let table = String::from_utf8(output.stdout).unwrap();
-    assert!(table.contains("f32      72        0  "), "{table}");
-    assert!(table.contains("f64      72        0  "), "{table}");
+    assert!(table.contains("f32      72         0  "), "{table}");
+    assert!(table.contains("f64      72         0  "), "{table}");
 
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let changed = folder.join("changed.jsonl");
@@ -32,14 +32,14 @@ fn exact_cases_pass_and_a_changed_one_fails() {
     let output = check(&changed);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let table = String::from_utf8(output.stdout).unwrap();
-    assert!(table.contains("f32      72        1  "), "{table}");
+    assert!(table.contains("f32      72         1  "), "{table}");
 
     fs::write(&changed, "{}\n").unwrap();
     let output = check(&changed);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(
-        message.contains("changed.jsonl, line 1, is not a case: missing field"),
+        message.contains("changed.jsonl:1: not a test case: missing field"),
         "{message}"
     );
 }

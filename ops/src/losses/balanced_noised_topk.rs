@@ -1,9 +1,11 @@
 use crate::LossError;
-use crate::loss::{
-    Loss, Sample, Workspace, by_rank, check_alpha, check_k, check_min_classes, first_no_magnitude,
-    is_magnitude,
-};
 use crate::noise::standard_normals;
+use crate::parameters::{
+    check_alpha, check_k, check_min_classes, first_negative_or_not_finite, is_finite_nonnegative,
+};
+use crate::ranking::select_rank;
+use crate::sample::{Sample, SampleLoss};
+use crate::workspace::Workspace;
 
 /// The noised top-k loss of Garcin, Servajean, Joly and Salmon, "Stochastic Smoothing of the Top-K
 /// Calibrated Hinge Loss for Deep Imbalanced Classification", ICML 2022
@@ -17,19 +19,19 @@ use crate::noise::standard_normals;
 /// loss = max(0, α + (t⁽¹⁾ + … + t⁽ᴮ⁾) / B − s_y)
 /// ```
 ///
-/// The noise enters the ranking and the t, and not s_y. Where the loss is positive, its derivatives are
-/// the share of the draws with i⁽ᵇ⁾ = i for class i, less 1 for the label; elsewhere they are 0. This is
-/// the derivative for the noise at hand and an unbiased estimate of that of the expected t. ε = 0 gives
-/// [`Psi5`](crate::Psi5), whatever B; of equal entries the lower class comes first. At least k + 1 classes
-/// are needed. Time is O(n·B) a sample.
+/// The noise affects the ranking and the t, but not s_y. Where the loss is positive, its derivative with
+/// respect to the score of class i is the fraction of the draws with i⁽ᵇ⁾ = i, minus 1 for the label;
+/// otherwise all derivatives are 0. This is the derivative for the given noise, and an unbiased estimate
+/// of that of the expected t. ε = 0 gives [`Psi5`](crate::Psi5) for any B; of equal entries the lower
+/// class comes first. At least k + 1 classes are needed. Time is O(n·B) per sample.
 ///
-/// The loss that the paper calls imbalanced has a margin for each class, which
-/// [`with_margins`](Self::with_margins) and [`with_class_counts`](Self::with_class_counts) set. (The
-/// authors' code also multiplies that loss, for scores that are cosines, by some 60.)
+/// The loss that the paper calls imbalanced has one margin per class, set by
+/// [`with_margins`](Self::with_margins) or [`with_class_counts`](Self::with_class_counts). (The authors'
+/// code also multiplies that loss by about 60, for scores that are cosines.)
 ///
-/// The noise is a function of the seed, the sample's place in the batch, the draw and the class, by
+/// The noise is a function of the seed, the sample's index in the batch, the draw and the class, by
 /// [`noise::standard_normal`](crate::noise::standard_normal): the same call gives the same values, on any
-/// number of threads. A trainer gives each step [its seed](Self::with_seed).
+/// number of threads. Give each training step [its own seed](Self::with_seed).
 #[derive(Clone, Debug, PartialEq)]
 pub struct BalancedNoisedTopk {
     k: usize,
@@ -54,7 +56,7 @@ impl BalancedNoisedTopk {
         alpha: f64,
         seed: u64,
     ) -> Result<Self, LossError> {
-        if !is_magnitude(epsilon) {
+        if !is_finite_nonnegative(epsilon) {
             return Err(LossError::Epsilon(epsilon));
         }
         if draws == 0 {
@@ -70,20 +72,21 @@ impl BalancedNoisedTopk {
         })
     }
 
-    /// Replaces the margin by one for each class, which holds for the samples of that label.
+    /// Replaces the margin by one margin per class, which applies to samples with that label.
     ///
     /// # Errors
     /// If a margin is negative or not finite.
     pub fn with_margins(mut self, margins: Vec<f64>) -> Result<Self, LossError> {
-        if let Some((class, margin)) = first_no_magnitude(&margins) {
+        if let Some((class, margin)) = first_negative_or_not_finite(&margins) {
             return Err(LossError::Margin { class, margin });
         }
         self.margins = Some(margins);
         Ok(self)
     }
 
-    /// Margins C / count^¼ for classes with so many training samples, as in LDAM (Cao et al., NeurIPS
-    /// 2019), where C makes `max_margin` of the largest. The authors' runs have 0.2, for cosines.
+    /// Sets margins C / count^¼ for classes with these numbers of training samples, as in LDAM (Cao et al.,
+    /// NeurIPS 2019), with C chosen so that the largest margin is `max_margin`. The authors use 0.2, for
+    /// cosines.
     ///
     /// # Errors
     /// If a count is 0, or `max_margin` is negative or not finite.
@@ -92,19 +95,19 @@ impl BalancedNoisedTopk {
         if let Some(class) = counts.iter().position(|&count| count == 0) {
             return Err(LossError::NoSamples { class });
         }
-        let least = counts.iter().min().map_or(1.0, |&least| least as f64);
-        let margin = |&count: &u64| max_margin * (least / count as f64).powf(0.25);
+        let lowest = counts.iter().min().map_or(1.0, |&lowest| lowest as f64);
+        let margin = |&count: &u64| max_margin * (lowest / count as f64).powf(0.25);
         self.with_margins(counts.iter().map(margin).collect())
     }
 
-    /// The same loss with other noise.
+    /// The same loss with the noise of another seed.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Number of classes among which the label should be.
+    /// Number of highest scores among which the label should be.
     pub fn k(&self) -> usize {
         self.k
     }
@@ -114,28 +117,28 @@ impl BalancedNoisedTopk {
         self.epsilon
     }
 
-    /// Number of noise vectors a sample.
+    /// Number of noise vectors per sample.
     pub fn draws(&self) -> usize {
         self.draws
     }
 
-    /// Margin of all classes, where there is not [one for each](Self::margins).
+    /// Margin of all classes, unless there is [one per class](Self::margins).
     pub fn alpha(&self) -> f64 {
         self.alpha
     }
 
-    /// Margin of each class.
+    /// Margin of each class, if they were set.
     pub fn margins(&self) -> Option<&[f64]> {
         self.margins.as_deref()
     }
 
-    /// What the noise is derived from.
+    /// Seed of the noise.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 }
 
-impl Loss for BalancedNoisedTopk {
+impl SampleLoss for BalancedNoisedTopk {
     fn min_classes(&self) -> usize {
         self.k + 1
     }
@@ -151,7 +154,7 @@ impl Loss for BalancedNoisedTopk {
         }
     }
 
-    fn sample_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
+    fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
         let Sample {
             scores,
             label,
@@ -165,12 +168,10 @@ impl Loss for BalancedNoisedTopk {
         let mut sum = 0.0;
         for draw in 0..self.draws {
             let noise = standard_normals(self.seed, sample.index as u64, draw as u64);
-            let ranked = &mut workspace.ranked;
-            ranked.clear();
-            let noised = |(score, z): (&f64, f64)| score + self.epsilon * z;
-            ranked.extend(scores.iter().zip(noise).map(noised).zip(0..));
-            let (_, &mut (next, class), _) = ranked.select_nth_unstable_by(self.k, by_rank);
-            // Differences are small where it matters; sums of scores need not be.
+            let noised = scores.iter().zip(noise);
+            let noised = noised.map(|(score, z)| score + self.epsilon * z);
+            let (_, (next, class), _) = select_rank(&mut workspace.ranked, noised, self.k);
+            // Near the hinge differences of scores are small; sums of scores need not be.
             sum += next - scores[label];
             if let Some(grad) = &mut grad {
                 grad[class] += 1.0;
@@ -201,13 +202,13 @@ mod tests {
     use super::*;
     use crate::losses::evaluate::{assert_gradient_is_slope, distinct_scores, evaluate, sorted};
     use crate::noise::standard_normal;
-    use crate::{Criterion, Psi5, Reduction};
+    use crate::{Criterion, Loss, Psi5, Reduction};
 
     fn loss(k: usize, epsilon: f64, draws: usize) -> BalancedNoisedTopk {
         BalancedNoisedTopk::new(k, epsilon, draws, 1.0, 42).unwrap()
     }
 
-    /// The definition, for the sample at this place of the batch.
+    /// The definition, for the sample of this index in the batch.
     fn by_sorting(loss: &BalancedNoisedTopk, scores: &[f64], label: usize, sample: u64) -> f64 {
         let noised = |draw: usize| {
             let z = |class| standard_normal(loss.seed, sample, draw as u64, class as u64);
@@ -235,7 +236,7 @@ mod tests {
 
     #[test]
     fn results_do_not_depend_on_threads_or_tasks() {
-        // Several tasks, with samples that do not count among the others.
+        // Several tasks, with some ignored samples.
         let (samples, classes) = (120, 500);
         let scores = distinct_scores(samples * classes, 2.0, 5);
         let labels: Vec<i64> = (0..samples as i64)
@@ -253,16 +254,16 @@ mod tests {
         for (index, &label) in labels.iter().enumerate() {
             if let Ok(label) = usize::try_from(label) {
                 let row = index * classes..(index + 1) * classes;
-                let mut own_grad = vec![f64::NAN; classes];
+                let mut row_grad = vec![f64::NAN; classes];
                 let sample = Sample {
                     index,
                     scores: &scores[row.clone()],
                     label,
                     factor: 1.0,
-                    grad: Some(&mut own_grad),
+                    grad: Some(&mut row_grad),
                 };
-                assert_eq!(loss.sample_f64(&mut workspace, sample), values[index]);
-                assert_eq!(own_grad, grad[row.clone()]);
+                assert_eq!(loss.compute_f64(&mut workspace, sample), values[index]);
+                assert_eq!(row_grad, grad[row.clone()]);
                 let expected = by_sorting(&loss, &scores[row], label, index as u64);
                 assert!((values[index] - expected).abs() < 1e-14);
             }
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_decides() {
+    fn the_noise_depends_on_the_seed() {
         let scores = distinct_scores(20, 1.0, 9);
         let of = |seed| evaluate(&loss(3, 1.0, 5).with_seed(seed), &scores, 4);
         assert_eq!(of(1), of(1));
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn without_noise_it_is_psi5() {
+    fn without_noise_it_equals_psi5() {
         for (k, label) in [(1, 0), (3, 4), (8, 8)] {
             let psi5 = Psi5::new(k, 1.0).unwrap();
             for scores in [distinct_scores(9, 1.0, 2), vec![0.5; 9]] {
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn margins_of_classes() {
+    fn margins_apply_per_class() {
         let scores = [0.3, 0.1, 0.2];
         let margins = loss(1, 0.5, 5).with_margins(vec![1.0, 2.0, 3.0]).unwrap();
         for label in 0..3 {
@@ -359,13 +360,13 @@ mod tests {
         let error = loss(1, 1.0, 5).with_class_counts(&[3, 0], 1.0).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "class 1 has no training samples: margins are made of their numbers"
+            "class 1 has no training samples; per-class margins are computed from sample counts"
         );
         let margins: Box<dyn Loss> = Box::new(loss(1, 1.0, 5).with_margins(vec![1.0; 4]).unwrap());
         let error = margins.forward(&[0.0; 3], &[0], &mut [0.0]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "4 class margins for 3 classes: expected one a class"
+            "4 class margins for 3 classes: expected one per class"
         );
         assert_eq!(
             loss(3, 1.0, 5).check_classes(3),

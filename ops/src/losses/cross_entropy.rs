@@ -1,37 +1,38 @@
-use crate::loss::{Loss, Sample, Workspace};
+use crate::sample::{Sample, SampleLoss};
 use crate::simd;
+use crate::workspace::Workspace;
 
-/// Softmax cross-entropy: `ln Σ exp(s_i) − s_y`, as PyTorch's `cross_entropy`.
+/// Softmax cross-entropy: `ln Σ exp(s_i) − s_y`, as in PyTorch's `cross_entropy`.
 ///
-/// Works for one class or more.
+/// At least one class is needed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CrossEntropy;
 
-impl Loss for CrossEntropy {
+impl SampleLoss for CrossEntropy {
     fn min_classes(&self) -> usize {
         1
     }
 
-    fn sample_f64(&self, _: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
+    fn compute_f64(&self, _: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
         let Sample { scores, label, .. } = sample;
         let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let others: f64 = sample.wrong().map(|s| (s - max).exp()).sum();
-        let own = (scores[label] - max).exp();
+        let others: f64 = sample.wrong_scores().map(|s| (s - max).exp()).sum();
+        let label_weight = (scores[label] - max).exp();
         if let Some(grad) = sample.grad {
-            let scale = sample.factor / (own + others);
+            let scale = sample.factor / (label_weight + others);
             for (g, s) in grad.iter_mut().zip(scores) {
                 *g = scale * (s - max).exp();
             }
             grad[label] = -scale * others;
         }
-        value(own, others, max - scores[label])
+        value(label_weight, others, max - scores[label])
     }
 
-    fn sample_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
+    fn compute_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
         let Sample { scores, label, .. } = sample;
         let max = simd::max(scores);
-        let below = f64::from(max) - f64::from(scores[label]);
-        let own = (-below).exp();
+        let gap = f64::from(max) - f64::from(scores[label]);
+        let label_weight = (-gap).exp();
         let others_of = |powers: &mut [f32]| {
             simd::weights(scores, max, 1.0, powers);
             powers[label] = 0.0;
@@ -41,24 +42,25 @@ impl Loss for CrossEntropy {
             None => others_of(workspace.f32.scratch(scores.len())),
             Some(grad) => {
                 let others = others_of(grad);
-                let scale = sample.factor / (own + others);
+                let scale = sample.factor / (label_weight + others);
                 simd::scale(grad, scale as f32);
                 grad[label] = (-scale * others) as f32;
                 others
             }
         };
-        value(own, others, below)
+        value(label_weight, others, gap)
     }
 }
 
-/// The loss, from exp(s_i − max) of the label and summed over the others, and max − s_y.
+/// The loss, from exp(s_i − max) of the label, the sum of the same over the other classes, and
+/// `gap` = max − s_y.
 ///
-/// The others' sum is kept apart so that nothing cancels where the label's share is near 1.
-fn value(own: f64, others: f64, below: f64) -> f64 {
-    if below == 0.0 {
+/// The sum is kept separate so that nothing cancels where the label's probability is near 1.
+fn value(label_weight: f64, others: f64, gap: f64) -> f64 {
+    if gap == 0.0 {
         others.ln_1p()
     } else {
-        (own + others).ln() + below
+        (label_weight + others).ln() + gap
     }
 }
 

@@ -1,7 +1,8 @@
 use crate::LossError;
-use crate::loss::{
-    Loss, Ranked, Sample, Workspace, by_rank, check_k, check_tau, first_no_magnitude,
-};
+use crate::parameters::{check_k, check_tau, first_negative_or_not_finite};
+use crate::ranking::{Ranked, by_rank, fill};
+use crate::sample::{Sample, SampleLoss};
+use crate::workspace::Workspace;
 
 /// The differentiable top-k cross-entropy of Petersen, Kuehne, Borgelt and Deussen, "Differentiable Top-k
 /// Classification Learning", ICML 2022 ([arXiv 2206.07290](https://arxiv.org/abs/2206.07290)), with the
@@ -9,28 +10,28 @@ use crate::loss::{
 /// [arXiv 1903.08850](https://arxiv.org/abs/1903.08850)).
 ///
 /// It trains for several k at once, each weighted by a probability w_k. For scores s ∈ Rⁿ, label y,
-/// temperature τ > 0, and the relaxed permutation matrix P, whose entry P_ji says how much class i is
-/// the j-th from the top,
+/// temperature τ > 0, and the relaxed permutation matrix P, whose entry P_ji is near 1 where class i has
+/// the j-th highest score and near 0 elsewhere,
 ///
 /// ```text
 /// P_j = softmax(((n + 1 − 2j) s − A) / τ),   A_i = Σ_l |s_i − s_l|
 /// loss = −ln Σ_k w_k (P_1y + … + P_ky)
 /// ```
 ///
-/// The rows of P sum to 1 and its columns only nearly: the loss can be somewhat below 0, and can grow
-/// with the label's score where that is high. As τ → 0 the loss of a label of rank r ≤ K tends to
-/// −ln(w_r + … + w_K). For w = (1) it is the cross-entropy of the first row of P, which is not softmax.
-/// At least as many classes as probabilities are needed.
+/// The rows of P sum to 1, its columns only approximately: the loss can be slightly negative, and can
+/// grow with the label's score where that is high. As τ → 0 the loss of a label of rank r ≤ K tends to
+/// −ln(w_r + … + w_K). For w = (1) it is the cross-entropy of the first row of P, which is not the
+/// softmax of the scores. At least K classes are needed.
 ///
-/// The derivative of |s_i − s_l| is taken as 0 where the two are equal, as PyTorch does. Entries of the
-/// gradient are at most of the order of n/τ, and so are their rounding errors times 2⁻⁵³. There is no
-/// approximation at any spread of the scores, also where the label's share of P underflows. Time is
-/// O(n log n + nK) a sample.
+/// The derivative of |s_i − s_l| is 0 where the two are equal, as in PyTorch. Entries of the gradient are
+/// of the order of n/τ at most, and their rounding errors of that order times 2⁻⁵³. There is no
+/// approximation at any spread of the scores, even where the label's entries of P underflow. Time is
+/// O(n log n + nK) per sample.
 ///
-/// The paper has somewhat better results with P from differentiable sorting networks; NeuralSort, which
-/// it compares them with, is what can be computed exactly in O(nK). The paper's code, unless told
-/// otherwise, replaces the first row of P by softmax(s) and adds 1e-7 to the probability, which bounds
-/// its loss at 16.1; and it can leave out all but the highest scores.
+/// The paper reports slightly better results with P from differentiable sorting networks; NeuralSort,
+/// which it also evaluates, can be computed exactly in O(nK). By default, the authors' code replaces the
+/// first row of P by softmax(s) and adds 1e-7 to the probability, which bounds its loss at 16.1; it can
+/// also drop all but the highest scores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DifferentiableTopkCrossEntropy {
     weights: Vec<f64>,
@@ -48,7 +49,7 @@ impl DifferentiableTopkCrossEntropy {
     /// is not a positive finite number.
     pub fn new(weights: Vec<f64>, tau: f64) -> Result<Self, LossError> {
         check_k(weights.len())?;
-        if let Some((index, probability)) = first_no_magnitude(&weights) {
+        if let Some((index, probability)) = first_negative_or_not_finite(&weights) {
             let k = index + 1;
             return Err(LossError::Probability { k, probability });
         }
@@ -79,7 +80,7 @@ impl DifferentiableTopkCrossEntropy {
         &self.weights
     }
 
-    /// ln(w_k + … + w_K) for each k = 1, …, K: the logarithm of the weight that row k of P has in the loss.
+    /// ln(w_k + … + w_K) for each k = 1, …, K: the logarithm of the weight of row k of P in the loss.
     pub fn log_tails(&self) -> &[f64] {
         &self.log_tails
     }
@@ -92,38 +93,37 @@ impl DifferentiableTopkCrossEntropy {
 
 /// Buffers for one sample.
 #[derive(Debug, Default)]
-pub(crate) struct Buffers {
-    /// Differences of neighbours in the ranking, over τ.
+struct Buffers {
+    /// All scores, sorted.
+    ranked: Vec<Ranked>,
+    /// Differences between consecutive scores in the ranking, over τ.
     gaps: Vec<f64>,
-    /// The rows of the matrix, by rank.
+    /// The rows of P, by rank.
     rows: Vec<f64>,
     /// ln(W_j P_jy) for each row.
     logs: Vec<f64>,
-    /// Σ_j of the derivatives with respect to the logits of row j, by rank; once by itself, and once
-    /// times 2 (the rank − j).
+    /// By rank, two sums over all rows j of the derivative with respect to the logit in row j: the plain
+    /// sum, and the sum weighted by 2 (rank − j).
     derivatives: Vec<(f64, f64)>,
 }
 
-impl Loss for DifferentiableTopkCrossEntropy {
+impl SampleLoss for DifferentiableTopkCrossEntropy {
     fn min_classes(&self) -> usize {
         self.k()
     }
 
-    fn sample_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
-        let Workspace {
-            ranked, ranking, ..
-        } = workspace;
+    fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
         let Buffers {
+            ranked,
             gaps,
             rows,
             logs,
             derivatives,
-        } = ranking;
+        } = workspace.of_loss();
         let classes = sample.scores.len();
-        ranked.clear();
-        ranked.extend(sample.scores.iter().copied().zip(0..));
+        fill(ranked, sample.scores.iter().copied());
         ranked.sort_unstable_by(by_rank);
-        let own = ranked
+        let label_rank = ranked
             .iter()
             .position(|&(_, class)| class == sample.label)
             .expect("the label is a class");
@@ -137,19 +137,19 @@ impl Loss for DifferentiableTopkCrossEntropy {
         rows.resize(self.k() * classes, 0.0);
         logs.clear();
         for (j, row) in rows.chunks_exact_mut(classes).enumerate() {
-            let log_share = relaxed_row(j, gaps, own, row);
-            logs.push(self.log_tails[j] + log_share);
+            let log_entry = relaxed_row(j, gaps, label_rank, row);
+            logs.push(self.log_tails[j] + log_entry);
         }
         let max = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = logs.iter().map(|log| (log - max).exp()).sum();
         if let Some(grad) = sample.grad {
-            // ∂loss/∂logit_ji = r_j (P_ji − δ_iy), where r_j is the share of row j in the sum.
+            // ∂loss/∂logit_ji = r_j (P_ji − δ_iy), where r_j is row j's fraction of the sum.
             derivatives.clear();
             derivatives.resize(classes, (0.0, 0.0));
             for (j, row) in rows.chunks_exact_mut(classes).enumerate() {
                 let r = (logs[j] - max).exp() / sum;
-                row[own] = 0.0;
-                row[own] = -row.iter().sum::<f64>();
+                row[label_rank] = 0.0;
+                row[label_rank] = -row.iter().sum::<f64>();
                 for (rank, (derivative, &p)) in derivatives.iter_mut().zip(&*row).enumerate() {
                     derivative.0 += r * p;
                     derivative.1 += 2.0 * (rank as f64 - j as f64) * r * p;
@@ -161,24 +161,24 @@ impl Loss for DifferentiableTopkCrossEntropy {
     }
 }
 
-/// Row `j` of P, counted from 0, by rank; returns the logarithm of its entry at rank `own`.
+/// Writes row `j` of P, counted from 0, by rank; returns the logarithm of its entry at `label_rank`.
 ///
 /// From one rank q to the next, the logits of the row fall by 1 + 2 (q − j) times the gap between the
-/// two, over τ; so they are highest at rank j, and sums of these differences, which all have one sign
-/// on either side, give the others without cancellation.
-fn relaxed_row(j: usize, gaps: &[f64], own: usize, row: &mut [f64]) -> f64 {
-    let mut below = 0.0;
+/// two scores, over τ. They are highest at rank j, and the differences have the same sign on each side
+/// of it, so that their sums give the other logits without cancellation.
+fn relaxed_row(j: usize, gaps: &[f64], label_rank: usize, row: &mut [f64]) -> f64 {
+    let mut fall = 0.0;
     row[j] = 0.0;
     for (q, gap) in gaps.iter().enumerate().skip(j) {
-        below += (1 + 2 * (q - j)) as f64 * gap;
-        row[q + 1] = below;
+        fall += (1 + 2 * (q - j)) as f64 * gap;
+        row[q + 1] = fall;
     }
-    let mut below = 0.0;
+    let mut fall = 0.0;
     for (q, gap) in gaps.iter().enumerate().take(j).rev() {
-        below += (2 * (j - q) - 1) as f64 * gap;
-        row[q] = below;
+        fall += (2 * (j - q) - 1) as f64 * gap;
+        row[q] = fall;
     }
-    let own = row[own];
+    let label_fall = row[label_rank];
     let mut rest = 0.0;
     for (q, entry) in row.iter_mut().enumerate() {
         *entry = (-*entry).exp();
@@ -189,11 +189,11 @@ fn relaxed_row(j: usize, gaps: &[f64], own: usize, row: &mut [f64]) -> f64 {
     for entry in row {
         *entry /= 1.0 + rest;
     }
-    -own - rest.ln_1p()
+    -label_fall - rest.ln_1p()
 }
 
 impl DifferentiableTopkCrossEntropy {
-    /// From derivatives with respect to the logits to those with respect to the scores.
+    /// Turns derivatives with respect to the logits into derivatives with respect to the scores.
     ///
     /// With g_ji = ∂loss/∂logit_ji and C_i = Σ_j g_ji,
     ///
@@ -201,7 +201,7 @@ impl DifferentiableTopkCrossEntropy {
     /// τ ∂loss/∂s_m = Σ_j g_jm (n + 1 − 2j) − C_m Σ_i sign(s_m − s_i) − Σ_i C_i sign(s_m − s_i)
     /// ```
     ///
-    /// where the first two sums together are Σ_j g_jm times 2 (rank of m − j), equal scores sharing their
+    /// where the first two terms together are Σ_j g_jm · 2 (rank of m − j), and equal scores all have their
     /// mean rank.
     fn gradient(
         &self,
@@ -215,16 +215,17 @@ impl DifferentiableTopkCrossEntropy {
         let mut first = 0;
         for equal in ranked.chunk_by(|a, b| a.0 == b.0) {
             let ties = first..first + equal.len();
-            let own: f64 = derivatives[ties.clone()].iter().map(|&(c, _)| c).sum();
-            let below = total - above - own;
-            // The mean rank of the ties is as far from the rank of each as the other way round.
+            let tied: f64 = derivatives[ties.clone()].iter().map(|&(c, _)| c).sum();
+            let below = total - above - tied;
+            // The weighted sums use each class's own rank; replacing it by the mean rank of its ties,
+            // (first + last)/2, adds 2 (mean rank − rank) times the plain sum.
             let last = ties.end - 1;
             for (rank, &(_, class)) in ties.clone().zip(equal) {
                 let (c, by_rank) = derivatives[rank];
                 let to_mean = (first + last) as f64 - 2.0 * rank as f64;
                 grad[class] = (by_rank + to_mean * c - (below - above)) / self.tau * factor;
             }
-            above += own;
+            above += tied;
             first = ties.end;
         }
     }
@@ -239,7 +240,7 @@ mod tests {
         DifferentiableTopkCrossEntropy::new(weights.to_vec(), tau).unwrap()
     }
 
-    /// The definition, with the whole matrix, without care for overflow.
+    /// The definition, with the whole matrix and no protection against overflow.
     fn by_definition(weights: &[f64], tau: f64, scores: &[f64], label: usize) -> f64 {
         let n = scores.len();
         let spread = |i: usize| -> f64 { scores.iter().map(|s| (scores[i] - s).abs()).sum() };
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn slopes_between_ties_are_means_of_both_sides() {
+    fn gradients_at_ties_are_means_of_both_one_sided_slopes() {
         let scores = [1.0, 0.5, 0.5, 2.0, 0.5, 1.0, -0.0, 0.0];
         for weights in WEIGHTS {
             for label in 0..8 {
@@ -303,15 +304,15 @@ mod tests {
     }
 
     #[test]
-    fn tends_to_the_probability_of_a_rank_that_counts() {
+    fn at_low_temperature_tends_to_the_log_probability_of_the_rank() {
         let scores = [0.3, 0.9, -0.4, 0.1];
         let weights = [0.5, 0.3, 0.2];
         let of = |label| evaluate(&loss(&weights, 1e-3), &scores, label);
         for (label, expected) in [(1, 1.0), (0, 0.5), (3, 0.2)] {
             assert!((of(label).0 + f64::ln(expected)).abs() < 1e-14);
         }
-        // The last class is third but for e^(−500) times its weight: the third row's logit falls by one
-        // gap, and the derivative is that of a gap over τ.
+        // The label ranks fourth. Its entry in the third row is e^(−500): one gap of 0.5 over τ below the
+        // highest logit, and the derivative is that of the gap over τ.
         let (value, grad) = of(2);
         assert!((value - (500.0 - f64::ln(0.2))).abs() < 1e-9);
         assert!((grad[2] + 1000.0).abs() < 1e-9 && (grad[3] - 1000.0).abs() < 1e-9);
@@ -319,7 +320,7 @@ mod tests {
 
     #[test]
     fn columns_need_not_sum_to_one() {
-        let of = |own| evaluate(&loss(&[0.0, 0.0, 1.0], 1.0), &[0.5, own, -0.5], 1).0;
+        let of = |score| evaluate(&loss(&[0.0, 0.0, 1.0], 1.0), &[0.5, score, -0.5], 1).0;
         assert!(of(0.0) < -0.1 && of(1.0) > 0.0);
     }
 

@@ -1,4 +1,4 @@
-//! What the tests of the losses have in common.
+//! Evaluation of one sample, for the tests of the losses.
 
 use crate::Loss;
 
@@ -13,7 +13,8 @@ pub(crate) fn evaluate(loss: &impl Loss, scores: &[f64], label: usize) -> (f64, 
     (value[0], grad)
 }
 
-/// The gradient sums to zero, and is the slope of the value where no kink is within 1e-5.
+/// Asserts that the gradient sums to zero and is the slope of the value. The loss must be smooth within
+/// 1e-5 of the scores.
 pub(crate) fn assert_gradient_is_slope(loss: &impl Loss, scores: &[f64], label: usize) {
     let (_, grad) = evaluate(loss, scores, label);
     let scale = grad.iter().fold(1.0, |max: f64, g| max.max(g.abs()));
@@ -45,7 +46,7 @@ pub(crate) fn distinct_scores(classes: usize, spread: f64, seed: u64) -> Vec<f64
     scores.collect()
 }
 
-/// All scores from the highest down.
+/// All scores in descending order.
 pub(crate) fn sorted(scores: impl IntoIterator<Item = f64>) -> Vec<f64> {
     let mut sorted: Vec<f64> = scores.into_iter().collect();
     sorted.sort_by(|a, b| b.total_cmp(a));

@@ -1,10 +1,13 @@
 use crate::LossError;
-use crate::loss::{Loss, Ranked, Sample, Workspace, by_rank, check_k};
+use crate::parameters::check_k;
+use crate::ranking::{Ranked, select_rank};
+use crate::sample::{Sample, SampleLoss};
+use crate::workspace::Workspace;
 
 /// The log-likelihood of the label under the limited multi-label projection of Amos, Koltun and Kolter
 /// ([arXiv 1906.08707](https://arxiv.org/abs/1906.08707), 2019).
 ///
-/// The projection makes of scores s ∈ Rⁿ the probabilities p that sum to k and maximise Σ s_i p_i plus
+/// The projection maps scores s ∈ Rⁿ to the probabilities p that sum to k and maximize Σ s_i p_i plus
 /// their entropy −Σ (p_i ln p_i + (1 − p_i) ln(1 − p_i)). With σ(x) = 1/(1 + exp −x) and label y,
 ///
 /// ```text
@@ -19,11 +22,11 @@ use crate::loss::{Loss, Ranked, Sample, Workspace, by_rank, check_k};
 /// ∂loss/∂s_i =  (1 − p_y) v_i/V,   i ≠ y
 /// ```
 ///
-/// ν is solved for to the rounding of `f64`, whatever the scores. (The authors' code stops at a width of
+/// ν is solved for to the rounding of `f64`, for any scores. (The authors' code stops at a bracket of
 /// 1e-4 and adds 1e-8 to p_y, which bounds its loss at 18.4; it divides the scores by a temperature of
-/// 1, which the paper does not have.) k = 1 is not cross-entropy: p_i are sigmoids that sum to 1. At least
-/// k + 1 classes are needed. The loss has no kinks, so equal scores need no convention. Time is O(n) for
-/// each of a few steps of Newton's method.
+/// 1, which is not in the paper.) k = 1 is not cross-entropy: the p_i are sigmoids that sum to 1. At
+/// least k + 1 classes are needed. The loss is smooth, so equal scores need no convention. Time is O(n)
+/// for each of a few steps of Newton's method.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lml {
     k: usize,
@@ -38,23 +41,23 @@ impl Lml {
         Ok(Self { k: check_k(k)? })
     }
 
-    /// Number of classes among which the label should be.
+    /// Number of highest scores among which the label should be.
     pub fn k(&self) -> usize {
         self.k
     }
 }
 
-impl Loss for Lml {
+impl SampleLoss for Lml {
     fn min_classes(&self) -> usize {
         self.k + 1
     }
 
-    fn sample_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
+    fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
         let Sample { scores, label, .. } = sample;
         let projection = Projection::new(self.k, scores, &mut workspace.ranked);
         let x = projection.solve();
 
-        // The logit of p_y, which is far from 0 only as far as the label is from the middle.
+        // The logit of p_y.
         let logit = projection.logit(scores[label], x);
         let value = (-logit).max(0.0) + (-logit.abs()).exp().ln_1p();
         if let Some(grad) = sample.grad {
@@ -66,8 +69,8 @@ impl Loss for Lml {
                     others += v;
                 }
             }
-            let miss = sample.factor / (1.0 + logit.exp());
-            let scale = miss / (others + grad[label]);
+            let one_minus_p = sample.factor / (1.0 + logit.exp());
+            let scale = one_minus_p / (others + grad[label]);
             for g in &mut *grad {
                 *g *= scale;
             }
@@ -77,17 +80,17 @@ impl Loss for Lml {
     }
 }
 
-/// The scores as the equation for ν needs them.
+/// The scores in the form in which the equation for ν is solved.
 ///
-/// With a and b the k-th and (k + 1)-th largest scores, h = (a − b)/2 and x = ν + (a + b)/2, what
-/// the k largest lack of 1 is what the rest have:
+/// With a and b the k-th and (k + 1)-th largest scores, h = (a − b)/2 and x = ν + (a + b)/2, the
+/// probabilities sum to k if those of the tail equal what the head, the k largest, lacks to 1:
 ///
 /// ```text
 /// Σ_tail σ(x − h − d_i) = Σ_head σ(−x − h − d_i),   d_i = b − s_i in the tail, s_i − a in the head
 /// ```
 ///
-/// All d are at least 0 and each side has one that is 0, so that times exp h neither sum is far from
-/// 1: nothing overflows, and no sum underflows, whatever the scores.
+/// All d are at least 0, and one on each side is 0, so that times exp h neither sum is far from 1:
+/// nothing overflows, and no sum underflows, for any scores.
 struct Projection<'r> {
     head: &'r [Ranked],
     tail: &'r [Ranked],
@@ -104,9 +107,7 @@ enum Side {
 
 impl<'r> Projection<'r> {
     fn new(k: usize, scores: &[f64], ranked: &'r mut Vec<Ranked>) -> Self {
-        ranked.clear();
-        ranked.extend(scores.iter().copied().zip(0..));
-        let (head, &mut (b, _), _) = ranked.select_nth_unstable_by(k, by_rank);
+        let (head, (b, _), _) = select_rank(ranked, scores.iter().copied(), k);
         let a = head.iter().fold(f64::INFINITY, |min, &(s, _)| min.min(s));
         let (head, tail) = ranked.split_at_mut(k);
         for (s, _) in &mut *head {
@@ -130,8 +131,8 @@ impl<'r> Projection<'r> {
         head.chain(tail)
     }
 
-    /// exp h times the term of the equation for this d, and exp h times p (1 − p), which is the
-    /// magnitude of its slope.
+    /// exp h times the term of the equation for this d, and exp h times p (1 − p), the magnitude of its
+    /// slope.
     fn term(&self, d: f64, side: Side, x: f64) -> (f64, f64) {
         let x = match side {
             Side::Head => -x,
@@ -152,11 +153,11 @@ impl<'r> Projection<'r> {
         }
     }
 
-    /// The x that solves the equation.
+    /// Solves the equation for x.
     ///
     /// The tail's sum is between its largest term and n − k times that, the head's between its largest
-    /// term and k times that, and x grows with the ratio of the two at a rate of at most 1: hence
-    /// the first bracket.
+    /// term and k times that, and x grows with the logarithm of their ratio at a rate of at most 1: hence
+    /// the initial bracket.
     fn solve(&self) -> f64 {
         let mut low = -(self.tail.len() as f64).ln();
         let mut high = (self.head.len() as f64).ln();
@@ -168,17 +169,16 @@ impl<'r> Projection<'r> {
             };
             let (tail, tail_slope) = sum(Side::Tail, self.tail);
             let (head, head_slope) = sum(Side::Head, self.head);
-            // Newton's step on the difference of the logarithms, which is nearly straight.
-            let excess: f64 = tail.ln() - head.ln();
-            if excess > 0.0 {
+            // Newton's step on the difference of the logarithms, which is nearly linear.
+            let error: f64 = tail.ln() - head.ln();
+            if error > 0.0 {
                 high = x;
             } else {
                 low = x;
             }
-            let step = excess / (tail_slope / tail + head_slope / head);
+            let step = error / (tail_slope / tail + head_slope / head);
             let newton = x - step;
-            // The slope is at least 1 and the curvature at most 1: the next step would be below
-            // 1e-18.
+            // The slope is at least 1 and the curvature at most 1, so the next step would be below 1e-18.
             if step.abs() < 1e-9 {
                 return newton;
             }
@@ -263,8 +263,8 @@ mod tests {
 
     #[test]
     fn exact_far_from_the_boundary() {
-        // Two classes are far above three, which are infinitely far above one: x is ½ ln(2/3), and v is
-        // the same for each class of the two, and for each of the three.
+        // Two classes are far above three others, and one is far below all: x is ½ ln(2/3), and v is the
+        // same for both of the two, and the same for all of the three.
         let scores = [1000.0, -1000.0, 1000.0, -1000.0, -1000.0, -1e30];
         let x = 0.5 * (2.0f64 / 3.0).ln();
         let (value, grad) = evaluate(&loss(2), &scores, 1);

@@ -1,7 +1,8 @@
-use crate::loss::{Loss, Sample, Workspace};
+use crate::sample::{Sample, SampleLoss};
+use crate::workspace::Workspace;
 
-/// The hard top-k SVM: what [`SmoothTopkSvm`](crate::SmoothTopkSvm) tends to as τ → 0, the loss that
-/// Berrada, Zisserman and Kumar set out from (ICLR 2018,
+/// The hard top-k SVM, the limit of [`SmoothTopkSvm`](crate::SmoothTopkSvm) as τ → 0: the loss that
+/// Berrada, Zisserman and Kumar start from (ICLR 2018,
 /// [arXiv 1802.07595](https://arxiv.org/abs/1802.07595)).
 ///
 /// For scores s ∈ Rⁿ, label y and margin α ≥ 0, with t the k-th largest score of the wrong classes,
@@ -12,8 +13,8 @@ use crate::loss::{Loss, Sample, Workspace};
 ///
 /// k = 1 is the multi-class hinge loss of Crammer and Singer (JMLR 2001). At least k + 1 classes are
 /// needed. Where the loss is positive, its derivatives are −1/k for the label and 1/k for the k-th wrong
-/// class, where of equal scores the lower class comes first; elsewhere they are 0. With so few classes
-/// that learn from a sample, it trains deep networks badly: that is why the smooth loss exists.
+/// class, where of equal scores the lower class comes first; otherwise they are 0. Because only two
+/// scores have a gradient, it trains deep networks poorly, which is why the smooth loss exists.
 #[doc(alias = "MaxTop1SVM")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MaxTopkSvm {
@@ -23,12 +24,12 @@ pub struct MaxTopkSvm {
 
 hinge_parameters!(MaxTopkSvm);
 
-impl Loss for MaxTopkSvm {
+impl SampleLoss for MaxTopkSvm {
     fn min_classes(&self) -> usize {
         self.k + 1
     }
 
-    fn sample_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
+    fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
         let (_, (kth, class), _) = sample.select_wrong(self.k, &mut workspace.ranked);
         let k = self.k as f64;
         let hinge = self.alpha + (kth - sample.scores[sample.label]) / k;
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn compares_the_label_with_the_kth_wrong_class() {
+    fn value_and_gradient_compare_the_label_with_the_kth_wrong_class() {
         let scores = [0.5, 3.0, 2.0, 1.0];
         assert_eq!(loss(1, 1.0, &scores, 2), (2.0, vec![0.0, 1.0, -1.0, 0.0]));
         assert_eq!(loss(2, 1.0, &scores, 2), (0.5, vec![0.0, 0.0, -0.5, 0.5]));

@@ -1,6 +1,6 @@
-//! The losses, one a file.
+//! The losses, one file each.
 
-/// What the hinge losses have in common: they are made of `k` and `alpha`.
+/// Constructor and getters of the hinge losses, whose parameters are `k` and `alpha`.
 macro_rules! hinge_parameters {
     ($loss:ty) => {
         impl $loss {
@@ -10,12 +10,12 @@ macro_rules! hinge_parameters {
             /// If `k` is 0, or `alpha` is negative or not finite.
             pub fn new(k: usize, alpha: f64) -> Result<Self, $crate::LossError> {
                 Ok(Self {
-                    k: $crate::loss::check_k(k)?,
-                    alpha: $crate::loss::check_alpha(alpha)?,
+                    k: $crate::parameters::check_k(k)?,
+                    alpha: $crate::parameters::check_alpha(alpha)?,
                 })
             }
 
-            /// Number of classes among which the label should be.
+            /// Number of highest scores among which the label should be.
             pub fn k(&self) -> usize {
                 self.k
             }

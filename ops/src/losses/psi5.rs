@@ -1,4 +1,6 @@
-use crate::loss::{Loss, Sample, Workspace, by_rank};
+use crate::ranking::select_rank;
+use crate::sample::{Sample, SampleLoss};
+use crate::workspace::Workspace;
 
 /// The top-k calibrated hinge loss ψ₅ of Yang and Koyejo, "On the Consistency of Top-k Surrogate
 /// Losses", ICML 2020 ([arXiv 1901.11141](https://arxiv.org/abs/1901.11141)).
@@ -9,13 +11,14 @@ use crate::loss::{Loss, Sample, Workspace, by_rank};
 /// loss = max(0, α + s_[k+1] − s_y)
 /// ```
 ///
-/// The paper has α = 1. [`BalancedNoisedTopk`](crate::BalancedNoisedTopk) is this loss made smooth. For
-/// k = 1 it is not the multi-class hinge: a label that has the second highest score is not compared with
-/// the highest. At least k + 1 classes are needed.
+/// The paper uses α = 1. [`BalancedNoisedTopk`](crate::BalancedNoisedTopk) is a smooth version of this
+/// loss. For k = 1 it is not the multi-class hinge: a label with the second highest score is not compared
+/// with the highest. At least k + 1 classes are needed.
 ///
 /// Where the loss is positive, its derivatives are −1 for the label and 1 for the class of s_\[k+1\], where
-/// of equal scores the lower class comes first; elsewhere they are 0. If the label is that class itself,
-/// the loss is α and all derivatives are 0: the loss is not convex, and such a sample is not learnt from.
+/// of equal scores the lower class comes first; otherwise they are 0. If the label is that class itself,
+/// the loss is α and all derivatives are 0: the loss is not convex, and such a sample contributes no
+/// gradient.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Psi5 {
     k: usize,
@@ -24,16 +27,14 @@ pub struct Psi5 {
 
 hinge_parameters!(Psi5);
 
-impl Loss for Psi5 {
+impl SampleLoss for Psi5 {
     fn min_classes(&self) -> usize {
         self.k + 1
     }
 
-    fn sample_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
-        let ranked = &mut workspace.ranked;
-        ranked.clear();
-        ranked.extend(sample.scores.iter().copied().zip(0..));
-        let (_, &mut (next, class), _) = ranked.select_nth_unstable_by(self.k, by_rank);
+    fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
+        let scores = sample.scores.iter().copied();
+        let (_, (next, class), _) = select_rank(&mut workspace.ranked, scores, self.k);
         let hinge = self.alpha + (next - sample.scores[sample.label]);
         if let Some(grad) = sample.grad {
             grad.fill(0.0);

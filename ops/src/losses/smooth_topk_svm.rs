@@ -1,21 +1,24 @@
 use crate::LossError;
-use crate::esf::Esf;
-use crate::loss::{Loss, Sample, Workspace, check_alpha, check_k, check_tau};
-use crate::simd::{self, LANES, Lanes, MAX_K};
+use crate::elementary_symmetric::subset_sizes::SubsetSizes;
+use crate::elementary_symmetric::tail::{self, MAX_K};
+use crate::parameters::{check_alpha, check_k, check_tau};
+use crate::sample::{Sample, SampleLoss};
+use crate::simd::{self, LANES, Lanes};
+use crate::workspace::Workspace;
 
 /// The smooth top-k SVM: the loss of Berrada, Zisserman and Kumar, "Smooth Loss Functions for Deep
 /// Top-k Classification", ICLR 2018 ([arXiv 1802.07595](https://arxiv.org/abs/1802.07595)).
 ///
-/// For scores s ∈ Rⁿ, label y, temperature τ > 0 and margin α ≥ 0, with z_i = s_i / (kτ) and σ_j the
+/// For scores s ∈ Rⁿ, label y, temperature τ > 0 and margin α ≥ 0, with z_i = s_i / (kτ) and e_j the
 /// j-th elementary symmetric polynomial of {exp z_i : i ≠ y},
 ///
 /// ```text
-/// u = α/τ + ln σ_k − ln σ_{k−1} − z_y
+/// u = α/τ + ln e_k − ln e_{k−1} − z_y
 /// loss = τ ln(1 + exp u)
 /// ```
 ///
-/// which is the log-sum-exp, at temperature τ, over all sets of k classes of the paper's top-k
-/// hinge. With p = 1/(1 + exp −u), and π⁽ʲ⁾_i = ∂ ln σ_j / ∂z_i,
+/// which is the paper's top-k hinge with each maximum over sets of k classes replaced by a log-sum-exp at
+/// temperature τ. With p = 1/(1 + exp −u), and π⁽ʲ⁾_i = ∂ ln e_j / ∂z_i,
 ///
 /// ```text
 /// ∂loss/∂s_y = −p/k
@@ -26,10 +29,10 @@ use crate::simd::{self, LANES, Lanes, MAX_K};
 /// max(0, α + (t − s_y)/k), where t is the k-th largest score of the wrong classes; k = 1 is the
 /// smooth multi-class SVM. At least k + 1 classes are needed.
 ///
-/// There is no approximation at any temperature or spread of the scores: on all cases that were
-/// computed with 60 digits, errors of the loss, relative to max(1, loss), and of gradient entries are
-/// below 2e-7 and 1e-7 for `f32` scores, and below 1e-12 for `f64`. Time is O(n·k) a sample. `f32` with
-/// k up to 32 is vectorised over the classes; the rest is done in `f64`.
+/// There is no approximation at any temperature or spread of the scores: on all test cases, computed
+/// with 60 digits, errors of the loss, relative to max(1, loss), and of gradient entries are below 2e-7
+/// and 1e-7 for `f32` scores, and below 1e-12 for `f64`. Time is O(n·k) per sample. For `f32` scores and
+/// k up to 32 the computation is vectorized over the classes; otherwise it uses `f64`.
 #[doc(alias = "SmoothTop1SVM")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SmoothTopkSvm {
@@ -52,7 +55,7 @@ impl SmoothTopkSvm {
         })
     }
 
-    /// Number of classes among which the label should be.
+    /// Number of highest scores among which the label should be.
     pub fn k(&self) -> usize {
         self.k
     }
@@ -70,37 +73,41 @@ impl SmoothTopkSvm {
 
 /// Buffers for one sample.
 #[derive(Debug, Default)]
-pub(crate) struct Buffers {
+struct Buffers {
     wrong: Vec<f64>,
     weights: Vec<Lanes>,
     head: Vec<usize>,
-    polynomials: simd::PolynomialBuffers,
+    polynomials: tail::Buffers,
+    /// e_0, …, e_k of the tail.
     tail: Vec<f64>,
     coefficients: Vec<f32>,
-    esf: Esf,
+    sizes: SubsetSizes,
 }
 
-impl Loss for SmoothTopkSvm {
+impl SampleLoss for SmoothTopkSvm {
     fn min_classes(&self) -> usize {
         self.k + 1
     }
 
-    fn sample_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
-        let Buffers { wrong, esf, .. } = &mut workspace.smooth;
+    fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
+        let Buffers { wrong, sizes, .. } = workspace.of_loss();
         let Sample { scores, label, .. } = sample;
         let k = self.k as f64;
         wrong.clear();
-        wrong.extend(sample.wrong());
+        wrong.extend(sample.wrong_scores());
         let (_, &mut kth, _) = wrong.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a));
 
         // Differences are taken before the division: near the hinge u is a small difference of
-        // large numbers. The division by kτ may overflow to infinity, which `Esf` expects.
-        esf.set(self.k, sample.wrong().map(|s| (s - kth) / k / self.tau));
-        let (value, p) = self.value_and_probability(kth, scores[label], esf.log_ratio());
+        // large numbers. The division by kτ may overflow to infinity, which `SubsetSizes` expects.
+        sizes.set(
+            self.k,
+            sample.wrong_scores().map(|s| (s - kth) / k / self.tau),
+        );
+        let (value, p) = self.value_and_probability(kth, scores[label], sizes.log_ratio());
         if let Some(grad) = sample.grad {
             let scale = sample.factor * p / k;
             let wrong = (0..label).chain(label + 1..scores.len());
-            for (class, difference) in wrong.zip(esf.marginal_differences()) {
+            for (class, difference) in wrong.zip(sizes.marginal_differences()) {
                 grad[class] = scale * difference;
             }
             grad[label] = -scale;
@@ -108,19 +115,19 @@ impl Loss for SmoothTopkSvm {
         value
     }
 
-    fn sample_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
+    fn compute_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
         match self.k {
             1 => self.top1_f32(workspace, sample),
-            2..=MAX_K => self.topk_f32(&mut workspace.smooth, sample),
+            2..=MAX_K => self.topk_f32(workspace.of_loss(), sample),
             _ => sample.in_f64(workspace, |workspace, sample| {
-                self.sample_f64(workspace, sample)
+                self.compute_f64(workspace, sample)
             }),
         }
     }
 }
 
 impl SmoothTopkSvm {
-    /// k = 1, where σ_1 is a sum and σ_0 is 1.
+    /// k = 1, where e_1 is a sum and e_0 is 1.
     fn top1_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
         let Sample { scores, label, .. } = sample;
         if let [first, second] = *scores {
@@ -151,16 +158,16 @@ impl SmoothTopkSvm {
         value
     }
 
-    /// The same as for `f64`, with the work on all classes but the 2k highest done in `f32` vectors;
-    /// see `simd/polynomials.rs`.
+    /// As for `f64`, but all classes except the 2k highest are computed in `f32` vectors; see
+    /// [`tail`].
     fn topk_f32(&self, buffers: &mut Buffers, sample: Sample<'_, f32>) -> f64 {
         let Buffers {
             weights,
             head,
             polynomials,
-            tail,
+            tail: tail_polynomials,
             coefficients,
-            esf,
+            sizes,
             ..
         } = buffers;
         let Sample { scores, label, .. } = sample;
@@ -183,22 +190,22 @@ impl SmoothTopkSvm {
                 flat[class] = 0.0;
             }
             c = (k / simd::sum(flat)).min(1.0) as f32;
-            tail.resize(self.k + 1, 0.0);
-            simd::polynomials(weights, c, polynomials, tail);
-            esf.set_with_tail(self.k, offsets, 1.0 / f64::from(c), tail);
+            tail_polynomials.resize(self.k + 1, 0.0);
+            tail::polynomials(weights, c, polynomials, tail_polynomials);
+            sizes.set_with_tail(self.k, offsets, 1.0 / f64::from(c), tail_polynomials);
         } else {
-            esf.set_with_tail(self.k, offsets, 1.0, &[1.0]);
+            sizes.set_with_tail(self.k, offsets, 1.0, &[1.0]);
         }
 
         let (value, p) =
-            self.value_and_probability(kth.into(), scores[label].into(), esf.log_ratio());
+            self.value_and_probability(kth.into(), scores[label].into(), sizes.log_ratio());
         if let Some(grad) = sample.grad {
             let scale = sample.factor * p / k;
             if has_tail {
-                derivatives_of_tail(esf.sizes(), scale, coefficients);
-                simd::derivatives(weights, c, coefficients, grad);
+                tail_coefficients(sizes.sizes(), scale, coefficients);
+                tail::derivatives(weights, c, coefficients, grad);
             }
-            for (&class, difference) in head.iter().zip(esf.marginal_differences()) {
+            for (&class, difference) in head.iter().zip(sizes.marginal_differences()) {
                 grad[class] = (scale * difference) as f32;
             }
             grad[label] = -scale as f32;
@@ -211,7 +218,7 @@ impl SmoothTopkSvm {
         (1.0 / self.k as f64 / self.tau).min(f32::MAX.into()) as f32
     }
 
-    /// The loss, and p; `log_ratio` is ln σ_k − ln σ_{k−1} relative to the k-th highest wrong score.
+    /// The loss and p; `log_ratio` is ln e_k − ln e_{k−1} relative to the k-th highest wrong score.
     fn value_and_probability(&self, kth: f64, label_score: f64, log_ratio: f64) -> (f64, f64) {
         let k = self.k as f64;
         let hinge = self.alpha + (kth - label_score) / k + self.tau * log_ratio;
@@ -224,15 +231,16 @@ impl SmoothTopkSvm {
     }
 }
 
-/// Coefficients of xˡ⁺¹ in `scale` · (π⁽ᵏ⁾ − π⁽ᵏ⁻¹⁾) of a class of the tail with weight x, from the
-/// polynomials e_0, …, e_k of all wrong classes: π⁽ʲ⁾ = (x e_{j−1} − x² e_{j−2} + …) / e_j.
-fn derivatives_of_tail(e: &[f64], scale: f64, coefficients: &mut Vec<f32>) {
+/// Computes the coefficients of xˡ⁺¹ in `scale` · (π⁽ᵏ⁾ − π⁽ᵏ⁻¹⁾), the derivative for a class of the tail
+/// with weight x, from the polynomials e_0, …, e_k of all wrong classes:
+/// π⁽ʲ⁾ = (x e_{j−1} − x² e_{j−2} + …) / e_j.
+fn tail_coefficients(e: &[f64], scale: f64, coefficients: &mut Vec<f32>) {
     let k = e.len() - 1;
     let (mut over_k, mut over_km1) = (scale / e[k], scale / e[k - 1]);
     coefficients.clear();
     coefficients.extend((0..k).map(|l| {
-        let below = if l + 2 > k { 0.0 } else { e[k - 2 - l] };
-        let coefficient = over_k * e[k - 1 - l] - over_km1 * below;
+        let e_km2 = if l + 2 > k { 0.0 } else { e[k - 2 - l] };
+        let coefficient = over_k * e[k - 1 - l] - over_km1 * e_km2;
         (over_k, over_km1) = (-over_k, -over_km1);
         coefficient.clamp(f32::MIN.into(), f32::MAX.into()) as f32
     }));
@@ -241,8 +249,8 @@ fn derivatives_of_tail(e: &[f64], scale: f64, coefficients: &mut Vec<f32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::CrossEntropy;
     use crate::losses::evaluate::evaluate;
+    use crate::{CrossEntropy, Loss};
 
     #[test]
     fn equals_the_definition_over_all_sets() {

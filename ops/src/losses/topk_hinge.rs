@@ -1,4 +1,5 @@
-use crate::loss::{Loss, Sample, Workspace};
+use crate::sample::{Sample, SampleLoss};
+use crate::workspace::Workspace;
 
 /// The top-k hinge loss α: the loss of the top-k multiclass SVM of Lapin, Hein and Schiele (NIPS 2015,
 /// [arXiv 1511.06683](https://arxiv.org/abs/1511.06683)), called top-k SVM^α in their comparison of
@@ -11,22 +12,21 @@ use crate::loss::{Loss, Sample, Workspace};
 /// loss = max(0, (h_[1] + … + h_[k]) / k)
 /// ```
 ///
-/// The label takes part in the ranking: its h of 0 stands in for a k-th wrong class whose h is less.
-/// (The authors' library, libsdca, ranks the wrong classes alone. Its loss is smaller there, and else
-/// the same.)
-/// The papers use α = 1.
+/// The label takes part in the ranking: its h of 0 replaces that of a k-th wrong class whose h is negative.
+/// (The authors' library, libsdca, ranks the wrong classes alone. Its loss is smaller in that case and
+/// identical otherwise.) The papers use α = 1.
 ///
 /// k = 1 is the multi-class hinge loss of Crammer and Singer (JMLR 2001). At least k + 1 classes are
-/// needed. Where the loss is positive, the derivatives are 1/k for each wrong class among the k, less as
-/// many for the label, where of equal h the lower class comes first; elsewhere they are 0.
+/// needed. Where the loss is positive, the derivatives are 1/k for each wrong class among the k and minus
+/// their sum for the label, where of equal h the lower class comes first; otherwise they are 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TopkHingeAlpha {
     k: usize,
     alpha: f64,
 }
 
-/// The top-k hinge loss β: the loss of Usunier, Buffoni and Gallinari (ICML 2009), as Lapin, Hein and
-/// Schiele have it (NIPS 2015, [arXiv 1511.06683](https://arxiv.org/abs/1511.06683); CVPR 2016,
+/// The top-k hinge loss β: the loss of Usunier, Buffoni and Gallinari (ICML 2009), in the form of Lapin,
+/// Hein and Schiele (NIPS 2015, [arXiv 1511.06683](https://arxiv.org/abs/1511.06683); CVPR 2016,
 /// [arXiv 1512.00486](https://arxiv.org/abs/1512.00486), top-k SVM^β).
 ///
 /// With the h of [`TopkHingeAlpha`],
@@ -37,7 +37,7 @@ pub struct TopkHingeAlpha {
 ///
 /// It is never below the loss α. k = 1 is the multi-class hinge loss of Crammer and Singer (JMLR 2001).
 /// At least k + 1 classes are needed. The derivatives are 1/k for each wrong class among the k with
-/// h > 0, less as many for the label, where of equal scores the lower class comes first.
+/// h > 0 and minus their sum for the label, where of equal scores the lower class comes first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TopkHingeBeta {
     k: usize,
@@ -47,20 +47,20 @@ pub struct TopkHingeBeta {
 hinge_parameters!(TopkHingeAlpha);
 hinge_parameters!(TopkHingeBeta);
 
-impl Loss for TopkHingeAlpha {
+impl SampleLoss for TopkHingeAlpha {
     fn min_classes(&self) -> usize {
         self.k + 1
     }
 
-    fn sample_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
+    fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
         let (higher, kth, _) = sample.select_wrong(self.k, &mut workspace.ranked);
         let (k, label) = (self.k as f64, sample.label);
-        let excess = |score: f64| self.alpha + (score - sample.scores[label]);
-        // The label is before the last of the k wrong classes, or not among the k at all.
-        let last = excess(kth.0);
-        let last = last > 0.0 || (last == 0.0 && kth.1 < label);
-        let classes = || higher.iter().chain(last.then_some(&kth));
-        let sum: f64 = classes().map(|&(score, _)| excess(score)).sum();
+        let violation = |score: f64| self.alpha + (score - sample.scores[label]);
+        // The k-th wrong class counts only if it ranks before the label, whose h is 0.
+        let kth_violation = violation(kth.0);
+        let kth_counts = kth_violation > 0.0 || (kth_violation == 0.0 && kth.1 < label);
+        let classes = || higher.iter().chain(kth_counts.then_some(&kth));
+        let sum: f64 = classes().map(|&(score, _)| violation(score)).sum();
         if let Some(grad) = sample.grad {
             grad.fill(0.0);
             if sum > 0.0 {
@@ -74,18 +74,18 @@ impl Loss for TopkHingeAlpha {
     }
 }
 
-impl Loss for TopkHingeBeta {
+impl SampleLoss for TopkHingeBeta {
     fn min_classes(&self) -> usize {
         self.k + 1
     }
 
-    fn sample_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
+    fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
         let (higher, kth, _) = sample.select_wrong(self.k, &mut workspace.ranked);
         let (k, label) = (self.k as f64, sample.label);
-        let excess = |score: f64| self.alpha + (score - sample.scores[label]);
+        let violation = |score: f64| self.alpha + (score - sample.scores[label]);
         let classes = || {
             let all = higher.iter().chain([&kth]);
-            all.filter(|&&(score, _)| excess(score) > 0.0)
+            all.filter(|&&(score, _)| violation(score) > 0.0)
         };
         if let Some(grad) = sample.grad {
             grad.fill(0.0);
@@ -94,7 +94,7 @@ impl Loss for TopkHingeBeta {
             }
             grad[label] = -sample.factor * classes().count() as f64 / k;
         }
-        let sum: f64 = classes().map(|&(score, _)| excess(score)).sum();
+        let sum: f64 = classes().map(|&(score, _)| violation(score)).sum();
         sum / k
     }
 }
@@ -135,8 +135,8 @@ mod tests {
     }
 
     #[test]
-    fn of_the_two_losses_alpha_counts_classes_below_the_margin() {
-        // Excesses over the label, class 3: 2, −0.5 and −7.
+    fn alpha_counts_negative_h_and_beta_does_not() {
+        // h of the wrong classes 0, 2 and 1, with label 3: 2, −0.5 and −6.
         let scores = [1.0, -7.0, -1.5, 0.0, -8.0];
         let (a, b) = losses(2, 1.0);
         assert_eq!(
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(evaluate(&b, &scores, 3).1, expected.1);
         assert!((evaluate(&a, &scores, 3).0 - 2.0).abs() < 1e-15);
 
-        // A wrong class as high as the label with its margin: before the label or after it.
+        // A wrong class with the h of the label, 0: before the label or after it.
         let (a, b) = losses(2, 1.0);
         assert_eq!(evaluate(&a, &[1.0, -1.0, 0.0], 2).1, [0.5, 0.5, -1.0]);
         assert_eq!(evaluate(&a, &[1.0, 0.0, -1.0], 1).1, [0.5, -0.5, 0.0]);

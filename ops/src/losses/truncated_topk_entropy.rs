@@ -1,11 +1,13 @@
 use crate::LossError;
-use crate::loss::{Loss, Sample, Workspace, check_k};
+use crate::parameters::check_k;
+use crate::sample::{Sample, SampleLoss};
+use crate::workspace::Workspace;
 
 /// The truncated top-k entropy loss of Lapin, Hein and Schiele, "Loss Functions for Top-k Error:
 /// Analysis and Insights", CVPR 2016 ([arXiv 1512.00486](https://arxiv.org/abs/1512.00486)).
 ///
-/// It is cross-entropy without the first k − 1 wrong classes. For scores s ∈ Rⁿ, label y, and J the wrong
-/// classes less the k − 1 highest of them,
+/// It is cross-entropy without the k − 1 highest wrong classes. For scores s ∈ Rⁿ, label y, and J the
+/// other wrong classes,
 ///
 /// ```text
 /// loss = ln(1 + Σ_{j ∈ J} exp(s_j − s_y))
@@ -13,7 +15,7 @@ use crate::loss::{Loss, Sample, Workspace, check_k};
 ///
 /// k = 1 is [`CrossEntropy`](crate::CrossEntropy). At least k + 1 classes are needed. The loss is not
 /// convex for k > 1. The derivatives are those of cross-entropy over y and J, and 0 for the other
-/// classes; of equal scores the lower class comes first, so it is the higher one that stays in J.
+/// classes; of equal scores the lower class comes first, so the higher class stays in J.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TruncatedTopkEntropy {
     k: usize,
@@ -28,25 +30,25 @@ impl TruncatedTopkEntropy {
         Ok(Self { k: check_k(k)? })
     }
 
-    /// Number of classes among which the label should be.
+    /// Number of highest scores among which the label should be.
     pub fn k(&self) -> usize {
         self.k
     }
 }
 
-impl Loss for TruncatedTopkEntropy {
+impl SampleLoss for TruncatedTopkEntropy {
     fn min_classes(&self) -> usize {
         self.k + 1
     }
 
-    fn sample_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
+    fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
         let (_, (kth, class), lower) = sample.select_wrong(self.k, &mut workspace.ranked);
-        // Everything relative to the k-th wrong class, the highest of J; its own 1 is kept apart so
-        // that nothing is lost beside it.
+        // Everything is relative to the k-th wrong class, the highest of J. Its own weight of 1 is not in
+        // the sum, so that the sum keeps its precision.
         let rest: f64 = lower.iter().map(|&(score, _)| (score - kth).exp()).sum();
-        let ahead = sample.scores[sample.label] - kth;
+        let label_offset = sample.scores[sample.label] - kth;
         if let Some(grad) = sample.grad {
-            let scale = sample.factor / (ahead.exp() + 1.0 + rest);
+            let scale = sample.factor / (label_offset.exp() + 1.0 + rest);
             grad.fill(0.0);
             for &(score, class) in lower {
                 grad[class] = scale * (score - kth).exp();
@@ -54,10 +56,10 @@ impl Loss for TruncatedTopkEntropy {
             grad[class] = scale;
             grad[sample.label] = -scale * (1.0 + rest);
         }
-        if ahead > 0.0 {
-            ((-ahead).exp() * (1.0 + rest)).ln_1p()
+        if label_offset > 0.0 {
+            ((-label_offset).exp() * (1.0 + rest)).ln_1p()
         } else {
-            (ahead.exp() + rest).ln_1p() - ahead
+            (label_offset.exp() + rest).ln_1p() - label_offset
         }
     }
 }
@@ -115,7 +117,7 @@ mod tests {
 
     #[test]
     fn exact_far_from_the_boundary() {
-        // ln(1 + e⁻⁶⁰) to the last place, and its derivative.
+        // ln(1 + e⁻⁶⁰) to the last digit, and its derivative.
         let (value, grad) = evaluate(&loss(2), &[60.0, 70.0, 0.0], 0);
         let tiny = f64::exp(-60.0);
         assert!((value / tiny - 1.0).abs() < 1e-15);

@@ -1,34 +1,33 @@
-use multiversion::multiversion;
-
 use super::{LANES, LanesF64};
 
-/// Sets `weights` to exp((s − `reference`) · `scale`) for each score s of at most `reference`; those of
-/// others are anything.
-#[multiversion(targets("x86_64+avx512f+avx512dq+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-pub(crate) fn weights(scores: &[f32], reference: f32, scale: f32, weights: &mut [f32]) {
-    // Halves, because the difference of two scores may overflow.
-    let (reference, scale) = (-0.5 * reference, 2.0 * scale.min(0.5 * f32::MAX));
-    let weight = |score: f32| exp_nonpositive(score.mul_add(0.5, reference) * scale);
-    let (scores, rest) = scores.as_chunks::<LANES>();
-    let (weights, weights_of_rest) = weights.as_chunks_mut::<LANES>();
-    for (weights, scores) in weights.iter_mut().zip(scores) {
-        for lane in 0..LANES {
-            weights[lane] = weight(scores[lane]);
+vectorized! {
+    /// Sets `weights` to exp((s − `reference`) · `scale`) for each score s of at most `reference`; entries
+    /// for larger scores are unspecified.
+    pub(crate) fn weights(scores: &[f32], reference: f32, scale: f32, weights: &mut [f32]) {
+        // Halves, because the difference of two scores may overflow.
+        let (reference, scale) = (-0.5 * reference, 2.0 * scale.min(0.5 * f32::MAX));
+        let weight = |score: f32| exp_nonpositive(score.mul_add(0.5, reference) * scale);
+        let (scores, rest) = scores.as_chunks::<LANES>();
+        let (weights, weights_of_rest) = weights.as_chunks_mut::<LANES>();
+        for (weights, scores) in weights.iter_mut().zip(scores) {
+            for lane in 0..LANES {
+                weights[lane] = weight(scores[lane]);
+            }
         }
+        let mut padded = [0.0; LANES];
+        padded[..rest.len()].copy_from_slice(rest);
+        for padded in &mut padded {
+            *padded = weight(*padded);
+        }
+        weights_of_rest.copy_from_slice(&padded[..rest.len()]);
     }
-    let mut padded = [0.0; LANES];
-    padded[..rest.len()].copy_from_slice(rest);
-    for padded in &mut padded {
-        *padded = weight(*padded);
-    }
-    weights_of_rest.copy_from_slice(&padded[..rest.len()]);
 }
 
-/// exp(x) for x ≤ 0, to within 1 ulp or so; 0 where that is below the normal numbers, and at −∞.
+/// exp(x) for x ≤ 0, to about 1 ulp; 0 where the result is below the normal numbers, and at −∞.
 #[inline(always)]
 fn exp_nonpositive(x: f32) -> f32 {
     const LOWEST: f32 = -87.0;
-    // Adding this rounds to a whole number, which is then in the lowest bits.
+    // Adding this rounds to an integer, which ends up in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     // ln 2 in two parts, the first with few digits.
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
@@ -44,43 +43,44 @@ fn exp_nonpositive(x: f32) -> f32 {
     let p = p.mul_add(r, 0.5);
     let p = p.mul_add(r, 1.0);
     let p = p.mul_add(r, 1.0);
-    // Adds the whole number to the exponent of p.
+    // Adds the integer to the exponent of p.
     let power = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
     if x > LOWEST { power } else { 0.0 }
 }
 
-/// Replaces each x by exp(x), to within 1 ulp or so, where |x| < 600; beyond that by 0 or ∞.
-#[multiversion(targets("x86_64+avx512f+avx512dq+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-pub(crate) fn exp(vectors: &mut [LanesF64]) {
-    const LIMIT: f64 = 600.0;
-    const ROUND: f64 = 6_755_399_441_055_744.0;
-    const LN_2: [f64; 2] = [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10];
-    // 1/13!, 1/12!, …, 1/0!
-    const TAYLOR: [f64; 14] = {
-        let mut inverse = [1.0; 14];
-        let mut factorial = 1.0;
-        let mut i = 1;
-        while i < 14 {
-            factorial *= i as f64;
-            inverse[13 - i] = 1.0 / factorial;
-            i += 1;
-        }
-        inverse
-    };
-    for vector in vectors {
-        for x in vector {
-            let clamped = if *x > -LIMIT { *x } else { -LIMIT };
-            let clamped = if clamped < LIMIT { clamped } else { LIMIT };
-            let shifted = clamped.mul_add(std::f64::consts::LOG2_E, ROUND);
-            let whole = shifted - ROUND;
-            let r = whole.mul_add(-LN_2[1], whole.mul_add(-LN_2[0], clamped));
-            let mut p = TAYLOR[0];
-            for coefficient in &TAYLOR[1..] {
-                p = p.mul_add(r, *coefficient);
+vectorized! {
+    /// Replaces each x by exp(x), to about 1 ulp, for |x| < 600; beyond that by 0 or ∞.
+    pub(crate) fn exp(vectors: &mut [LanesF64]) {
+        const LIMIT: f64 = 600.0;
+        const ROUND: f64 = 6_755_399_441_055_744.0;
+        const LN_2: [f64; 2] = [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10];
+        // 1/13!, 1/12!, …, 1/0!
+        const TAYLOR: [f64; 14] = {
+            let mut inverse = [1.0; 14];
+            let mut factorial = 1.0;
+            let mut i = 1;
+            while i < 14 {
+                factorial *= i as f64;
+                inverse[13 - i] = 1.0 / factorial;
+                i += 1;
             }
-            let power = f64::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 52));
-            let power = if *x > -LIMIT { power } else { 0.0 };
-            *x = if *x < LIMIT { power } else { f64::INFINITY };
+            inverse
+        };
+        for vector in vectors {
+            for x in vector {
+                let clamped = if *x > -LIMIT { *x } else { -LIMIT };
+                let clamped = if clamped < LIMIT { clamped } else { LIMIT };
+                let shifted = clamped.mul_add(std::f64::consts::LOG2_E, ROUND);
+                let whole = shifted - ROUND;
+                let r = whole.mul_add(-LN_2[1], whole.mul_add(-LN_2[0], clamped));
+                let mut p = TAYLOR[0];
+                for coefficient in &TAYLOR[1..] {
+                    p = p.mul_add(r, *coefficient);
+                }
+                let power = f64::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 52));
+                let power = if *x > -LIMIT { power } else { 0.0 };
+                *x = if *x < LIMIT { power } else { f64::INFINITY };
+            }
         }
     }
 }

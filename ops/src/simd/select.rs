@@ -1,17 +1,15 @@
-use multiversion::multiversion;
-
 use super::{LANES, Lanes};
 
-/// Candidates that are sorted side by side; more of them are rare.
+/// Candidates that are sorted side by side; there are rarely more.
 const CANDIDATES: usize = 128;
 
 /// Groups of classes whose maxima are found side by side.
 const GROUPS: usize = 128;
 
-/// Sets `highest` to the indices of the `count` highest scores without the label's, from the highest
-/// down. Of equal scores the lower class comes first.
+/// Sets `highest` to the indices of the `count` highest scores without the label's, in descending
+/// order of score. Of equal scores the lower class comes first.
 ///
-/// There must be so many.
+/// `count` must be below the number of scores.
 pub(crate) fn highest(scores: &[f32], label: usize, count: usize, highest: &mut Vec<usize>) {
     debug_assert!(count < scores.len());
     highest.clear();
@@ -26,45 +24,46 @@ pub(crate) fn highest(scores: &[f32], label: usize, count: usize, highest: &mut 
     }
 }
 
-/// Does so if that takes few candidates; returns whether it did. `count` is at most half of
-/// [`GROUPS`].
-#[multiversion(targets("x86_64+avx512f+avx512dq+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-fn few_candidates(scores: &[f32], label: usize, count: usize, highest: &mut Vec<usize>) -> bool {
-    let maxima = group_maxima(scores);
-    // As many groups have a maximum of at least the (count + 1)-th of all maxima: so many scores
-    // are that high, the label's among them or not, and few others.
-    let threshold = match count {
-        0..=10 => nth_largest(
-            &halves::<{ GROUPS / 4 }>(&halves::<{ GROUPS / 2 }>(&maxima)),
-            count,
-        ),
-        11..=20 => nth_largest(&halves::<{ GROUPS / 2 }>(&maxima), count),
-        _ => nth_largest(&maxima, count),
-    };
-    let mut candidates = [0; CANDIDATES + LANES];
-    let Some(len) = indices_from(scores, threshold, &mut candidates) else {
-        return false;
-    };
-
-    let mut values = [[f32::NEG_INFINITY; LANES]; CANDIDATES / LANES];
-    for (value, &class) in values.as_flattened_mut().iter_mut().zip(&candidates[..len]) {
-        let class = class as usize;
-        *value = if class == label {
-            f32::NEG_INFINITY
-        } else {
-            scores[class]
+vectorized! {
+    /// Does the same if there are few candidates; returns whether it did. `count` is at most half of
+    /// [`GROUPS`].
+    fn few_candidates(scores: &[f32], label: usize, count: usize, highest: &mut Vec<usize>) -> bool {
+        let maxima = group_maxima(scores);
+        // count + 1 groups have a maximum of at least the (count + 1)-th largest maximum: so at least
+        // count + 1 scores reach it, the label's possibly among them, and few others do.
+        let threshold = match count {
+            0..=10 => nth_largest(
+                &halves::<{ GROUPS / 4 }>(&halves::<{ GROUPS / 2 }>(&maxima)),
+                count,
+            ),
+            11..=20 => nth_largest(&halves::<{ GROUPS / 2 }>(&maxima), count),
+            _ => nth_largest(&maxima, count),
         };
+        let mut candidates = [0; CANDIDATES + LANES];
+        let Some(len) = indices_from(scores, threshold, &mut candidates) else {
+            return false;
+        };
+
+        let mut values = [[f32::NEG_INFINITY; LANES]; CANDIDATES / LANES];
+        for (value, &class) in values.as_flattened_mut().iter_mut().zip(&candidates[..len]) {
+            let class = class as usize;
+            *value = if class == label {
+                f32::NEG_INFINITY
+            } else {
+                scores[class]
+            };
+        }
+        let mut sorted = [0; CANDIDATES];
+        rank(&values[..len.div_ceil(LANES)], &candidates, &mut sorted);
+        highest.extend(sorted[..count].iter().map(|&class| class as usize));
+        true
     }
-    let mut sorted = [0; CANDIDATES];
-    rank(&values[..len.div_ceil(LANES)], &candidates, &mut sorted);
-    highest.extend(sorted[..count].iter().map(|&class| class as usize));
-    true
 }
 
-/// Largest score of each group: every [`GROUPS`]-th class.
+/// Largest score of each group; a group is every [`GROUPS`]-th class.
 #[inline(always)]
 fn group_maxima(scores: &[f32]) -> [f32; GROUPS] {
-    // Flat loops of known length: LLVM gathers where one over lanes is in one over vectors.
+    // Flat loops of known length: for a loop over lanes within one over vectors LLVM emits gathers.
     let mut maxima = [f32::NEG_INFINITY; GROUPS];
     let (blocks, rest) = scores.as_chunks::<GROUPS>();
     for block in blocks {
@@ -88,7 +87,7 @@ fn group_maxima(scores: &[f32]) -> [f32; GROUPS] {
     maxima
 }
 
-/// Maxima of half as many groups.
+/// Maxima of pairs of groups.
 #[inline(always)]
 fn halves<const HALF: usize>(maxima: &[f32]) -> [f32; HALF] {
     let mut halves = [0.0; HALF];
@@ -98,7 +97,7 @@ fn halves<const HALF: usize>(maxima: &[f32]) -> [f32; HALF] {
     halves
 }
 
-/// The largest number but `n`, of more than `n`.
+/// The (n + 1)-th largest number; there are more than `n`.
 #[inline(always)]
 fn nth_largest<const N: usize>(numbers: &[f32; N], n: usize) -> f32 {
     let mut larger = [0u32; N];
@@ -125,15 +124,15 @@ fn nth_largest<const N: usize>(numbers: &[f32; N], n: usize) -> f32 {
     nth[0]
 }
 
-/// Puts the indices of all scores of at least `threshold` into `indices` and returns how many there
-/// are, if not too many.
+/// Puts the indices of all scores of at least `threshold` into `indices` and returns their number, or
+/// `None` if there are too many.
 #[inline(always)]
 fn indices_from(
     scores: &[f32],
     threshold: f32,
     indices: &mut [u32; CANDIDATES + LANES],
 ) -> Option<usize> {
-    // −∞ stands for no score.
+    // −∞ is the padding.
     let threshold = threshold.max(f32::MIN);
     let mut len = 0;
     let (vectors, rest) = scores.as_chunks::<LANES>();
@@ -157,7 +156,7 @@ fn append_hits(
     indices: &mut [u32; CANDIDATES + LANES],
     len: &mut usize,
 ) {
-    // Nearly always none: one branch for all lanes.
+    // There is nearly never a hit: one branch for all lanes.
     let mut hit = false;
     for &score in vector {
         hit |= score >= threshold;
@@ -175,7 +174,7 @@ fn append_hits(
     }
 }
 
-/// Sorts `classes` by their `values`, from the largest down, into `sorted`.
+/// Sorts `classes` by their `values` into `sorted`, in descending order.
 #[inline(always)]
 fn rank(values: &[Lanes], classes: &[u32], sorted: &mut [u32; CANDIDATES]) {
     for (i, vector) in values.iter().enumerate() {

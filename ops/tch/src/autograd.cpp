@@ -1,4 +1,4 @@
-// What libtorch offers to C++ only: an autograd function of our own, and its pool of threads.
+// The parts of libtorch that only C++ can call: a custom autograd function, and the thread pool.
 // The Rust side, with the safety contracts, is autograd.rs.
 
 #include <cstring>
@@ -12,7 +12,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Passes `values` on; their derivatives with respect to `scores` are `grad`.
+// Returns `values`; their derivatives with respect to `scores` are `grad`.
 struct WithGradient : torch::autograd::Function<WithGradient> {
   static at::Tensor forward(AutogradContext *context, const at::Tensor &scores,
                             const at::Tensor &values, const at::Tensor &grad) {
@@ -34,7 +34,7 @@ struct WithGradient : torch::autograd::Function<WithGradient> {
     } else {
       result = grad.mul(factor);
     }
-    // Rounded to half precision last, when a scaled loss has scaled it.
+    // Rounded to half precision last, after the factor of a scaled loss.
     result = result.to(context->saved_data["kind"].toScalarType());
     return {result, at::Tensor(), at::Tensor()};
   }
@@ -44,7 +44,7 @@ struct WithGradient : torch::autograd::Function<WithGradient> {
 
 extern "C" {
 
-// Whether topk_parallel_for has more threads than the caller's.
+// Whether topk_parallel_for uses threads other than the caller's.
 bool topk_has_threads() {
 #ifdef INTRA_OP_PARALLEL
   return true;
@@ -64,14 +64,14 @@ void topk_parallel_for(int64_t tasks, void (*task)(void *, int64_t), void *conte
 
 bool topk_is_grad_enabled() { return at::GradMode::is_enabled(); }
 
-// Returns a new tensor, or sets `error` to a message that the caller frees.
-at::Tensor *topk_with_gradient(const at::Tensor *scores, const at::Tensor *values,
-                               const at::Tensor *grad, char **error) {
+// Sets `result` to a new tensor and returns null, or returns a message that the caller frees.
+char *topk_with_gradient(const at::Tensor *scores, const at::Tensor *values,
+                         const at::Tensor *grad, at::Tensor **result) {
   try {
-    return new at::Tensor(WithGradient::apply(*scores, *values, *grad));
-  } catch (const std::exception &exception) {
-    *error = strdup(exception.what());
+    *result = new at::Tensor(WithGradient::apply(*scores, *values, *grad));
     return nullptr;
+  } catch (const std::exception &exception) {
+    return strdup(exception.what());
   }
 }
 

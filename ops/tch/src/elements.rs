@@ -1,11 +1,11 @@
-//! The elements of tensors as slices, without a copy.
+//! The elements of tensors as slices, without copying.
 
 use tch::kind::Element;
 use tch::{Device, TchError, Tensor};
 
-/// Checks that `tensor`'s memory is its elements of type `T` in row-major order on the host.
+/// Checks that `tensor` is a row-major array of elements of type `T` on the host.
 fn check<T: Element>(tensor: &Tensor) {
-    assert_eq!(tensor.kind(), T::KIND, "the tensor holds another type");
+    assert_eq!(tensor.kind(), T::KIND, "the tensor has another type");
     assert_eq!(
         tensor.device(),
         Device::Cpu,
@@ -17,22 +17,22 @@ fn check<T: Element>(tensor: &Tensor) {
 /// All elements of a contiguous tensor on the CPU.
 ///
 /// # Panics
-/// If it is something else.
+/// If the tensor has another type, is on another device or is not contiguous.
 pub(crate) fn elements<T: Element>(tensor: &Tensor) -> &[T] {
     check::<T>(tensor);
     match tensor.numel() {
         0 => &[],
         // SAFETY: a contiguous tensor of this type on the CPU is that many elements at its data
-        // pointer, and alive as long as `tensor`. Nothing writes to them meanwhile: tensors are not
-        // `Sync`, and the callers here call nothing that does.
+        // pointer, alive as long as `tensor`. Nothing writes to them meanwhile: tensors are not `Sync`, and
+        // the callers here call nothing that writes.
         numel => unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), numel) },
     }
 }
 
-/// All elements of a tensor that shares its memory with no other.
+/// All elements of a tensor that does not share its memory.
 ///
 /// # Panics
-/// If it is not contiguous on the CPU.
+/// As for [`elements`].
 pub(crate) fn elements_mut<T: Element>(tensor: &mut OwnTensor) -> &mut [T] {
     let tensor = &tensor.0;
     check::<T>(tensor);
@@ -45,17 +45,17 @@ pub(crate) fn elements_mut<T: Element>(tensor: &mut OwnTensor) -> &mut [T] {
     }
 }
 
-/// A new tensor on the CPU, whose memory nothing else refers to.
+/// A new tensor on the CPU that is the only reference to its memory.
 #[derive(Debug)]
 pub(crate) struct OwnTensor(Tensor);
 
 impl OwnTensor {
-    /// Any numbers in this shape.
+    /// A tensor of this shape with unspecified contents.
     pub(crate) fn empty<T: Element>(shape: &[i64]) -> Result<Self, TchError> {
         Tensor::f_empty(shape, (T::KIND, Device::Cpu)).map(Self)
     }
 
-    /// Gives it up to be shared.
+    /// Returns the tensor, which may be shared from then on.
     pub(crate) fn into_tensor(self) -> Tensor {
         self.0
     }

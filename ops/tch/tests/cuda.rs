@@ -1,12 +1,13 @@
 //! The losses on a GPU, where there is one, against those on the CPU.
 
 use tch::{Device, Kind, Tensor};
+use topk_libtorch::select_device;
 use topk_ops::{
     BalancedNoisedTopk, Criterion, CrossEntropy, DifferentiableTopkCrossEntropy, Lml, LossError,
     MaxTopkSvm, Psi5, Reduction, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta,
     TruncatedTopkEntropy,
 };
-use topk_ops_tch::{TensorLoss, loss, select_device};
+use topk_ops_tch::{TensorLoss, loss};
 use topk_testing::{Requirement, skip};
 
 fn family(k: usize, classes: usize) -> Result<Vec<Box<dyn TensorLoss>>, LossError> {

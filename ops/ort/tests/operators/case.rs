@@ -14,7 +14,7 @@ use topk_onnx::proto::{
 };
 use topk_onnx::{attribute, model};
 use topk_ops::operator::{DOMAIN, DOMAIN_VERSION, LossOperator};
-use topk_ops::{Criterion, LossError, Outputs, Rayon, Reduction, Score, bf16, f16};
+use topk_ops::{BatchOutputs, Criterion, LossError, Rayon, Reduction, Score, bf16, f16};
 
 /// ONNX Runtime, quiet.
 pub fn environment() -> &'static Environment {
@@ -27,8 +27,8 @@ pub fn environment() -> &'static Environment {
             .build()
             .unwrap();
         environment.set_log_level(LogLevel::Fatal);
-        // The first session with the operators is opened here, before the tests' threads open theirs:
-        // ONNX Runtime notes a new domain without a lock.
+        // The first session with the operators is created here, before the tests create theirs on several
+        // threads: ONNX Runtime registers a new domain without locking.
         let (scores, labels) = batch(TensorElementType::Float32, TensorElementType::Int64, 1, 2);
         let model = Case::new(LossOperator::Psi5, 1, scores, labels).model();
         let mut builder = topk_ops_ort::register(Session::builder(&environment).unwrap()).unwrap();
@@ -262,7 +262,7 @@ impl Case {
             .collect())
     }
 
-    /// ONNX Runtime's words about what is wrong.
+    /// ONNX Runtime's error message.
     pub fn fault(&self) -> String {
         self.run().unwrap_err().to_string()
     }
@@ -322,7 +322,7 @@ impl Case {
         let mut losses = vec![0.0; labels.len()];
         let mut grad = vec![T::default(); scores.len()];
         let [_, with_grad, _] = self.outputs;
-        let outputs = Outputs {
+        let outputs = BatchOutputs {
             values: &mut values,
             losses: Some(&mut losses),
             grad: with_grad.then_some(&mut *grad),

@@ -88,11 +88,11 @@ fn attributes_of_other_operators() {
     let other = |operator| Case::new(operator, 2, scores.clone(), labels.clone());
     names(
         other(LossOperator::Psi5).with(attribute::float("tau", 1.0)),
-        "there is no attribute tau of this operator",
+        "this operator has no attribute tau",
     );
     names(
         other(LossOperator::TruncatedTopkEntropy).with(attribute::float("alpha", 1.0)),
-        "there is no attribute alpha of this operator",
+        "this operator has no attribute alpha",
     );
 }
 

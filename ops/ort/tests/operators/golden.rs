@@ -4,11 +4,11 @@ use ort::value::TensorElementType::{self, Bfloat16, Float16, Float32, Float64, I
 use serde::Deserialize;
 use topk_onnx::attribute;
 use topk_ops::operator::LossOperator;
-use topk_perf::{Bars, read_cases};
+use topk_reference::{Tolerance, read_cases};
 
 use crate::case::{Array, Case};
 
-/// What `topk_perf::Case` leaves out.
+/// What `topk_reference::Case` leaves out.
 #[derive(Deserialize)]
 struct Probability {
     p: f64,
@@ -22,7 +22,7 @@ fn golden_values() {
     assert_eq!(cases.len(), text.lines().count());
     for (golden, line) in cases.iter().zip(text.lines()) {
         let Probability { p } = serde_json::from_str(line).unwrap();
-        for (kind, bars) in [(Float32, Bars::F32), (Float64, Bars::F64)] {
+        for (kind, bars) in [(Float32, Tolerance::F32), (Float64, Tolerance::F64)] {
             let [loss, grad, prob] = &case(golden, kind, Int64).check()[..] else {
                 panic!("three outputs");
             };
@@ -45,7 +45,7 @@ fn golden_values() {
     }
 }
 
-fn case(golden: &topk_perf::Case, kind: TensorElementType, labels: TensorElementType) -> Case {
+fn case(golden: &topk_reference::Case, kind: TensorElementType, labels: TensorElementType) -> Case {
     let classes = golden.scores.len() as i64;
     let scores = Array::new(kind, &[1, classes], &golden.scores);
     let label = Array::new(labels, &[1], &[golden.y as f64]);

@@ -98,7 +98,7 @@ fn an_old_runtime_is_told() {
     };
     assert_eq!(
         result.unwrap_err().message(),
-        "topk-ops-ort needs ONNX Runtime 1.17 or later, this is 1.16.3"
+        "topk-ops-ort needs ONNX Runtime 1.17 or later, found 1.16.3"
     );
 }
 

@@ -3,7 +3,7 @@ use std::f64::consts::TAU;
 use tch::{Kind, TchError, Tensor};
 use topk_ops::BalancedNoisedTopk;
 
-use super::{TensorLoss, column, kth_largest, per_class};
+use super::{TensorLoss, kth_largest, label_scores, per_class};
 
 impl TensorLoss for BalancedNoisedTopk {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
@@ -12,9 +12,9 @@ impl TensorLoss for BalancedNoisedTopk {
         let noise = standard_normal(self.seed(), self.draws() as i64, scores)?;
         let noise = noise.f_mul_scalar(self.epsilon())?;
         let noised = scores.f_unsqueeze(1)?.f_add(&noise)?;
-        let label_scores = column(scores, labels)?;
+        let label_score = label_scores(scores, labels)?;
         let margin = kth_largest(&noised, self.k() + 1)?
-            .f_sub(&label_scores.f_unsqueeze(1)?)?
+            .f_sub(&label_score.f_unsqueeze(1)?)?
             .f_mean_dim(1, false, None)?;
         let hinge = match self.margins() {
             None => margin.f_add_scalar(self.alpha())?,
@@ -27,8 +27,7 @@ impl TensorLoss for BalancedNoisedTopk {
     }
 }
 
-/// The values of [`topk_ops::noise`] for each sample, draw and class of `scores`, `[N, draws, C]`, in
-/// `f64`.
+/// The noise of [`topk_ops::noise`] for each sample, draw and class of `scores`, `[N, draws, C]`, in `f64`.
 fn standard_normal(seed: u64, draws: i64, scores: &Tensor) -> Result<Tensor, TchError> {
     const UNIT: f64 = 1.0 / (1u64 << 53) as f64;
     let (samples, classes) = scores.size2()?;
@@ -68,7 +67,7 @@ fn mix(x: &Tensor) -> Result<Tensor, TchError> {
     step(&x, 31)
 }
 
-/// Shifts to the right, with zeros for the highest bits.
+/// Logical shift to the right.
 fn logical_shift(x: &Tensor, bits: i64) -> Result<Tensor, TchError> {
     x.f_bitwise_right_shift_tensor_scalar(bits)?
         .f_bitwise_and((1i64 << (64 - bits)) - 1)

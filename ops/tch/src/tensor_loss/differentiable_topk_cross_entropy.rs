@@ -7,10 +7,10 @@ impl TensorLoss for DifferentiableTopkCrossEntropy {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
         let (sorted, order) = scores.f_to_kind(Kind::Double)?.f_sort(1, true)?;
         let (samples, classes) = sorted.size2()?;
-        let own = order
+        let is_label = order
             .f_eq_tensor(&labels.f_unsqueeze(1)?)?
             .f_to_kind(Kind::Int64)?;
-        let own = own.f_argmax(1, true)?;
+        let label_rank = is_label.f_argmax(1, true)?;
         let gaps = sorted
             .f_narrow(1, 0, classes - 1)?
             .f_sub(&sorted.f_narrow(1, 1, classes - 1)?)?
@@ -18,8 +18,8 @@ impl TensorLoss for DifferentiableTopkCrossEntropy {
         let options = (Kind::Double, scores.device());
         let peak = Tensor::f_zeros([samples, 1], options)?;
 
-        // Row j of the relaxed permutation matrix: its logits fall from rank j to either side, by
-        // 1, 3, 5, … times the gaps; see `topk_ops`.
+        // Row j of the relaxed permutation matrix: from rank j, its logits fall on both sides by 1, 3, 5, …
+        // times the gaps; see `topk_ops`.
         let mut logs = Vec::with_capacity(self.k());
         for (j, &log_tail) in (0..).zip(self.log_tails()) {
             let odd = |count: i64| {
@@ -37,7 +37,11 @@ impl TensorLoss for DifferentiableTopkCrossEntropy {
                 below.f_cumsum(1, None)?,
             ];
             let log_row = Tensor::f_cat(&fall, 1)?.f_neg()?.f_log_softmax(1, None)?;
-            logs.push(log_row.f_gather(1, &own, false)?.f_add_scalar(log_tail)?);
+            logs.push(
+                log_row
+                    .f_gather(1, &label_rank, false)?
+                    .f_add_scalar(log_tail)?,
+            );
         }
         let log_probability = Tensor::f_cat(&logs, 1)?.f_logsumexp(1, false)?;
         log_probability.f_neg()?.f_to_kind(scores.kind())

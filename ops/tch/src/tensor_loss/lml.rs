@@ -1,7 +1,7 @@
 use tch::{Kind, TchError, Tensor, no_grad};
 use topk_ops::Lml;
 
-use super::{TensorLoss, column};
+use super::{TensorLoss, label_scores};
 use crate::autograd::with_gradient;
 
 impl TensorLoss for Lml {
@@ -11,10 +11,10 @@ impl TensorLoss for Lml {
     }
 }
 
-/// Steps towards ν: by Newton's method, kept in a bracket, they double the digits at the end.
+/// Steps of Newton's method within a bracket; the last ones double the number of correct digits.
 const STEPS: usize = 24;
 
-/// Values and gradient. The equation for ν is solved in the form that `topk_ops` solves it in.
+/// Values and gradient. The equation for ν is solved in the same form as in `topk_ops`.
 fn lml(k: i64, scores: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor), TchError> {
     let kind = scores.kind();
     let scores = scores.f_to_kind(Kind::Double)?;
@@ -50,24 +50,26 @@ fn lml(k: i64, scores: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor), Tch
         });
         let [at_tail, at_head] = sums;
         let ((tail, tail_slope), (head, head_slope)) = (at_tail?, at_head?);
-        let excess = tail.f_log()?.f_sub(&head.f_log()?)?;
+        let error = tail.f_log()?.f_sub(&head.f_log()?)?;
         let slope = tail_slope.f_div(&tail)?.f_add(&head_slope.f_div(&head)?)?;
-        let above = excess.f_gt(0.0)?;
+        let above = error.f_gt(0.0)?;
         high = x.f_where_self(&above, &high)?;
         low = low.f_where_self(&above, &x)?;
-        let newton = x.f_sub(&excess.f_div(&slope)?)?;
+        let newton = x.f_sub(&error.f_div(&slope)?)?;
         let inside = newton
             .f_ge_tensor(&low)?
             .f_logical_and(&newton.f_le_tensor(&high)?)?;
-        let settled = excess.f_eq(0.0)?;
+        let settled = error.f_eq(0.0)?;
         let middle = low.f_add(&high)?.f_mul_scalar(0.5)?;
         x = x.f_where_self(&settled, &newton.f_where_self(&inside, &middle)?)?;
     }
 
     let (_, slope) = terms(&x)?;
-    let label_side = column(&side, labels)?.f_unsqueeze(1)?;
-    let reach = column(&depth, labels)?.f_unsqueeze(1)?.f_add(&half_gap)?;
-    let logit = x.f_sub(&reach.f_mul(&label_side)?)?;
+    let label_side = label_scores(&side, labels)?.f_unsqueeze(1)?;
+    let label_depth = label_scores(&depth, labels)?
+        .f_unsqueeze(1)?
+        .f_add(&half_gap)?;
+    let logit = x.f_sub(&label_depth.f_mul(&label_side)?)?;
     let values = logit.f_neg()?.f_clamp_min(0.0)?;
     let values = values.f_add(&logit.f_abs()?.f_neg()?.f_exp()?.f_log1p()?)?;
     let label_column = labels.f_unsqueeze(1)?;

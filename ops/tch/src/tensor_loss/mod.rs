@@ -8,14 +8,13 @@ use topk_ops::{
     CrossEntropy, Loss, MaxTopkSvm, Psi5, TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy,
 };
 
-/// A loss by libtorch's operations, which run on any of its devices.
+/// A loss in libtorch's operations, which run on all its devices.
 ///
-/// This is how losses of tensors on a GPU are computed. The scores stay there, and the host waits for
-/// nothing. Where a loss depends on the order of equal scores, it is the order that the device puts
-/// them in.
+/// Losses of tensors on a GPU are computed this way. The scores stay on the device, and the host does not
+/// wait. Where a loss depends on the order of equal scores, the device determines that order.
 pub trait TensorLoss: Loss {
-    /// Losses `[N]` of `scores` `[N, C]` (`Float` or `Double`) and `labels` `[N]` on the same device,
-    /// of the type of the scores, and differentiable with respect to them.
+    /// Computes the losses `[N]` of `scores` `[N, C]` (`Float` or `Double`) and `labels` `[N]` on the same
+    /// device, with the type of the scores and differentiable with respect to them.
     ///
     /// # Errors
     /// If libtorch fails.
@@ -31,14 +30,14 @@ impl<L: TensorLoss + ?Sized> TensorLoss for Box<L> {
 impl TensorLoss for CrossEntropy {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
         let log_probabilities = scores.f_log_softmax(1, None)?;
-        column(&log_probabilities, labels)?.f_neg()
+        label_scores(&log_probabilities, labels)?.f_neg()
     }
 }
 
 impl TensorLoss for MaxTopkSvm {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
-        let kth = kth_largest(&wrong(scores, labels)?, self.k())?;
-        let margin = kth.f_sub(&column(scores, labels)?)?;
+        let kth = kth_largest(&without_label(scores, labels)?, self.k())?;
+        let margin = kth.f_sub(&label_scores(scores, labels)?)?;
         margin
             .f_div_scalar(self.k() as f64)?
             .f_add_scalar(self.alpha())?
@@ -48,21 +47,22 @@ impl TensorLoss for MaxTopkSvm {
 
 impl TensorLoss for TopkHingeAlpha {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
-        let highest = highest_excesses(scores, labels, self.k(), self.alpha())?;
+        let highest = highest_violations(scores, labels, self.k(), self.alpha())?;
         highest.f_mean_dim(1, false, None)?.f_relu()
     }
 }
 
 impl TensorLoss for TopkHingeBeta {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
-        let highest = highest_excesses(scores, labels, self.k(), self.alpha())?;
+        let highest = highest_violations(scores, labels, self.k(), self.alpha())?;
         highest.f_relu()?.f_mean_dim(1, false, None)
     }
 }
 
 impl TensorLoss for TruncatedTopkEntropy {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
-        let (_, left_out) = wrong(scores, labels)?.f_topk(self.k() as i64 - 1, 1, true, true)?;
+        let (_, left_out) =
+            without_label(scores, labels)?.f_topk(self.k() as i64 - 1, 1, true, true)?;
         let others = scores.f_scatter_value(1, &left_out, f64::NEG_INFINITY)?;
         CrossEntropy.values(&others, labels)
     }
@@ -71,23 +71,23 @@ impl TensorLoss for TruncatedTopkEntropy {
 impl TensorLoss for Psi5 {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
         let next = kth_largest(scores, self.k() + 1)?;
-        let margin = next.f_sub(&column(scores, labels)?)?;
+        let margin = next.f_sub(&label_scores(scores, labels)?)?;
         margin.f_add_scalar(self.alpha())?.f_relu()
     }
 }
 
-/// α + s_j − s_y of the wrong classes and 0 of the label, the `k` largest of each row.
-fn highest_excesses(
+/// The `k` largest of α + s_j − s_y of the wrong classes and 0 of the label, for each row, `[N, k]`.
+fn highest_violations(
     scores: &Tensor,
     labels: &Tensor,
     k: usize,
     alpha: f64,
 ) -> Result<Tensor, TchError> {
-    let excesses = scores
-        .f_sub(&column(scores, labels)?.f_unsqueeze(1)?)?
+    let violations = scores
+        .f_sub(&label_scores(scores, labels)?.f_unsqueeze(1)?)?
         .f_add_scalar(alpha)?
         .f_scatter_value(1, &labels.f_unsqueeze(1)?, 0.0)?;
-    Ok(excesses.f_topk(k as i64, 1, true, true)?.0)
+    Ok(violations.f_topk(k as i64, 1, true, true)?.0)
 }
 
 /// The k-th largest entry along the last dimension.
@@ -96,18 +96,18 @@ fn kth_largest(entries: &Tensor, k: usize) -> Result<Tensor, TchError> {
     largest.f_select(-1, k as i64 - 1)
 }
 
-/// The label's entry of each row, `[N]`.
-fn column(rows: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+/// The label's entry in each row, `[N]`.
+fn label_scores(rows: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
     rows.f_gather(1, &labels.f_unsqueeze(1)?, false)?
         .f_squeeze_dim(1)
 }
 
-/// A number for each class, of the scores' type and on their device, without waiting for it.
+/// One number per class, with the scores' type and on their device; does not wait for the copy.
 pub(crate) fn per_class(numbers: &[f64], scores: &Tensor) -> Result<Tensor, TchError> {
     Tensor::from_slice(numbers).f_to_device_(scores.device(), scores.kind(), true, false)
 }
 
-/// The scores with −∞ for the label's.
-fn wrong(scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+/// The scores with −∞ for that of the label.
+fn without_label(scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
     scores.f_scatter_value(1, &labels.f_unsqueeze(1)?, f64::NEG_INFINITY)
 }

@@ -1,7 +1,7 @@
 use tch::{Kind, TchError, Tensor, no_grad};
 use topk_ops::SmoothTopkSvm;
 
-use super::{TensorLoss, column, wrong};
+use super::{TensorLoss, label_scores, without_label};
 use crate::autograd::with_gradient;
 
 impl TensorLoss for SmoothTopkSvm {
@@ -11,14 +11,14 @@ impl TensorLoss for SmoothTopkSvm {
     }
 }
 
-/// Largest k for which only 2k classes are treated one by one.
+/// Largest k for which only the 2k highest classes are added one by one; beyond it, all are.
 const MAX_K: usize = 32;
 
 /// Values and gradient, in `f64`.
 ///
-/// The algorithm is that of the `f32` kernel of `topk-ops` but for the polynomials of the tail, which
-/// come from its power sums by Newton's identities. They subtract, but only what the head outweighs:
-/// every weight of the tail is smaller than 2k others.
+/// The algorithm is that of the `f32` kernel of `topk-ops`, except that the polynomials of the tail come
+/// from its power sums by Newton's identities. These subtract, but the head dominates the result: every
+/// weight of the tail is smaller than 2k others.
 fn smooth_topk_svm(
     svm: &SmoothTopkSvm,
     scores: &Tensor,
@@ -34,8 +34,8 @@ fn smooth_topk_svm(
     } else {
         classes - 1
     };
-    let wrong = wrong(&scores, labels)?;
-    let label_score = column(&scores, labels)?;
+    let wrong = without_label(&scores, labels)?;
+    let label_score = label_scores(&scores, labels)?;
     let (highest, head) = wrong.f_topk(size, 1, true, true)?;
     let kth = highest.f_narrow(1, k - 1, 1)?;
     let offsets = |scores: &Tensor| {
@@ -69,7 +69,7 @@ fn smooth_topk_svm(
         }
     };
 
-    // Sizes of random subsets, as in `topk_ops`' `Esf`.
+    // Sizes of random subsets, as in `SubsetSizes` of `topk_ops`: `[N, k + 1]` for each prefix of the head.
     let odds = offsets(&highest)?.f_sub(&shift)?;
     let (p, q) = (odds.f_sigmoid()?, odds.f_neg()?.f_sigmoid()?);
     let mut before = vec![first];
@@ -93,7 +93,7 @@ fn smooth_topk_svm(
     let values = hinge.f_relu()?.f_add(&soft)?.f_to_kind(kind)?;
     let scale = u.f_sigmoid()?.f_mul_scalar(per_score)?.f_unsqueeze(1)?;
 
-    // Head: subsets of the others, from those before and those after each element.
+    // Gradient of the head: sizes without each element, from those before it and those after it.
     let mut after =
         scores.f_new_zeros([scores.size()[0], k + 1], (Kind::Double, scores.device()))?;
     let _ = after.f_narrow(1, 0, 1)?.f_fill_(1.0)?;
@@ -116,7 +116,7 @@ fn smooth_topk_svm(
     head_grad.reverse();
     let head_grad = Tensor::f_cat(&head_grad, 1)?.f_mul(&scale)?;
 
-    // Tail: π⁽ʲ⁾ = (x e_{j−1} − x² e_{j−2} + …) / e_j.
+    // Gradient of the tail: π⁽ʲ⁾ = (x e_{j−1} − x² e_{j−2} + …) / e_j.
     let grad = match tail {
         None => scores.f_zeros_like()?,
         Some(x) => {
@@ -145,7 +145,7 @@ fn smooth_topk_svm(
     Ok((values, grad.f_to_kind(kind)?))
 }
 
-/// P_j ← q P_j + p P_{j−1}, with the probabilities of the i-th element.
+/// P_j ← q P_j + p P_{j−1} with the probabilities of element i, `[N, k + 1]`.
 fn with_element(row: &Tensor, p: &Tensor, q: &Tensor, i: i64) -> Result<Tensor, TchError> {
     let degrees = row.size()[1];
     let shifted = row.f_narrow(1, 0, degrees - 1)?.f_constant_pad_nd([1, 0])?;
@@ -153,7 +153,7 @@ fn with_element(row: &Tensor, p: &Tensor, q: &Tensor, i: i64) -> Result<Tensor, 
         .f_addcmul(&shifted, &p.f_narrow(1, i, 1)?)
 }
 
-/// e_0, …, e_k of each row, by Newton's identities.
+/// e_0, …, e_k of each row, `[N, k + 1]`, by Newton's identities.
 fn polynomials(x: &Tensor, k: i64) -> Result<Tensor, TchError> {
     let mut power = x.shallow_clone();
     let mut e = vec![x.f_new_ones([x.size()[0]], (Kind::Double, x.device()))?];

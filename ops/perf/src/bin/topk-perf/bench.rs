@@ -7,27 +7,27 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rayon::ThreadPoolBuilder;
-use topk_ops::{Loss, SmoothTopkSvm};
+use topk_ops::{SampleLoss, SmoothTopkSvm};
 use topk_perf::{
     Algorithm, Machine, Measurement, Problem, Protocol, Report, Type, measure, plot_errors_by_tau,
-    plot_time_by_classes, plot_time_by_k, table_header, table_rows,
+    plot_time_by_classes, plot_time_by_k, table,
 };
 
 use crate::memory;
 use crate::output::Output;
 
-/// Scores of a batch that fit memory several times over.
+/// Limit on the scores of a batch, so that several copies fit into memory.
 const MAX_SCORES: usize = 1 << 29;
 
 // Not a doc comment, which would become the text of the help.
 #[derive(Debug, clap::Args)]
 pub struct Comparison {
-    /// Scores per sample
+    /// Number of classes
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1000")]
-    classes: Vec<NonZeroUsize>,
+    num_classes: Vec<NonZeroUsize>,
     /// Samples per batch
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "256")]
-    batch: Vec<NonZeroUsize>,
+    batch_size: Vec<NonZeroUsize>,
     /// The k of the loss
     #[arg(long, value_name = "K", value_delimiter = ',', default_value = "5")]
     topk: Vec<usize>,
@@ -37,7 +37,7 @@ pub struct Comparison {
     /// Margin of the loss
     #[arg(long, value_name = "A", default_value_t = 1.0)]
     alpha: f64,
-    /// What to compare
+    /// Algorithms to compare
     #[arg(
         long,
         value_name = "NAME",
@@ -48,20 +48,20 @@ pub struct Comparison {
     /// Type of the scores, f32 or f64
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     dtype: Type,
-    /// Standard deviation of the scores, which are normally distributed
+    /// Standard deviation of the normally distributed scores
     #[arg(long, value_name = "S", default_value_t = 1.0)]
     scale: f64,
-    /// Threads; all processors if not given
+    /// Number of threads [default: all processors]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Timed runs, of which the median counts
+    /// Number of timed runs; their median is reported
     #[arg(long, value_name = "R", default_value = "11")]
     repeats: NonZeroUsize,
-    /// Samples of each batch whose results are compared with exact values
+    /// Number of samples per batch to compare with exact values
     #[arg(long, value_name = "N", default_value_t = 8)]
     error_samples: usize,
-    /// Do not time an algorithm that would take longer for a batch, in seconds
-    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    /// Skip timing an algorithm whose batch would take longer than this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     limit: f64,
     /// Seed of the random scores and labels
     #[arg(long, value_name = "S", default_value_t = 0)]
@@ -72,12 +72,12 @@ pub struct Comparison {
     /// Write the table to a JSON file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Also measure over ranges of classes, k and tau, and draw the results in a folder
+    /// Also measure ranges of num-classes, topk and tau, and write plots (SVG) into this folder
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
 }
 
-/// Classes that `--plots` measures at k = 5 and τ = 1, up to those of ImageNet-21k.
+/// Numbers of classes that `--plots` measures at k = 5 and τ = 1, up to that of ImageNet-21k.
 const CLASSES: [usize; 6] = [100, 300, 1000, 3000, 10_000, 21_843];
 
 /// The k that it measures at 1,000 classes and τ = 1.
@@ -122,7 +122,7 @@ struct Plots {
 impl Plots {
     fn open(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder)
-            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+            .with_context(|| format!("cannot create the folder {}", folder.display()))?;
         Ok(Self {
             time_by_classes: Output::open(&folder.join("time-by-classes.svg"))?,
             time_by_k: Output::open(&folder.join("time-by-k.svg"))?,
@@ -144,17 +144,20 @@ impl Comparison {
             bail!("--limit must be above 0, got {}", self.limit);
         }
         let mut problems = Vec::new();
-        for &batch in &self.batch {
-            for &classes in &self.classes {
+        for &batch in &self.batch_size {
+            for &classes in &self.num_classes {
                 for &k in &self.topk {
                     for &tau in &self.tau {
                         let (batch, classes) = (batch.get(), classes.get());
                         let svm = SmoothTopkSvm::new(k, tau, self.alpha)?;
                         svm.check_classes(classes).with_context(|| {
-                            format!("--topk {k} does not go with --classes {classes}")
+                            format!("--topk {k} is too large for --num-classes {classes}")
                         })?;
                         if batch.saturating_mul(classes) > MAX_SCORES {
-                            bail!("--batch {batch} times --classes {classes} is too much");
+                            bail!(
+                                "--batch-size {batch} with --num-classes {classes} is more than the limit of \
+                                 {MAX_SCORES} scores"
+                            );
                         }
                         problems.push(Problem {
                             dtype: self.dtype,
@@ -174,17 +177,18 @@ impl Comparison {
     fn report(&self, problems: &[Problem], plots: Option<Plots>) -> Result<Report> {
         let machine = Machine::current();
         print(&format!(
-            "topk-perf {} on {machine}; the fused algorithm's f32 kernels use {}\n\n",
+            "topk-perf {} on {machine}\nf32 kernels of the fused algorithm: {}\n\n",
             env!("CARGO_PKG_VERSION"),
             machine.instructions,
         ))?;
         let repeats = self.repeats.get();
         let mut measurements = self.measure(problems, repeats, self.error_samples)?;
         print(&format!(
-            "\nTimes are medians of {} runs, of the losses alone and with their gradient; ×fused is how many \
-             times that\nof the fused algorithm. Memory is what losses and gradient allocate at the peak, \
-             on all threads. Errors\nare the largest of {} samples of the batch against exact values: of a \
-             loss relative to max(1, loss), of a\nderivative absolute.\n",
+            "Times per batch are medians of {} runs, of the losses alone (forward) and with\n\
+             their gradient (fwd + bwd); ratio is the ratio to the fused algorithm. Memory is\n\
+             the peak allocation for losses and gradient, on all threads. Errors are the\n\
+             largest over {} samples of the batch: of a loss relative to max(1, loss), of a\n\
+             derivative absolute.\n",
             self.repeats, self.error_samples,
         ))?;
         if let Some(plots) = plots {
@@ -245,7 +249,7 @@ impl Comparison {
         Ok([classes, k, tau].concat())
     }
 
-    /// Prints a table of the problems as they are measured.
+    /// Measures the problems and prints a table of each.
     fn measure(
         &self,
         problems: &[Problem],
@@ -260,23 +264,16 @@ impl Comparison {
             peak_memory: Some(memory::peak),
         };
         let mut measurements = Vec::new();
-        print(&(table_header() + "\n"))?;
         for problem in problems {
             let rows = measure(problem, &protocol)?;
-            let mut text = table_rows(&rows);
-            for row in &rows {
-                if let Some(note) = &row.note {
-                    text += &format!("  {}: {note}\n", row.algorithm);
-                }
-            }
-            print(&text)?;
+            print(&(table(problem, &rows) + "\n"))?;
             measurements.extend(rows);
         }
         Ok(measurements)
     }
 }
 
-/// A reader that goes away, such as `head`, does not end the run: there may be files to write.
+/// Prints. A closed pipe, such as that of `head`, does not end the run: there may be files to write.
 fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

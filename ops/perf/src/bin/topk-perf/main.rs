@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
-use topk_perf::{Bars, Errors, read_cases};
+use topk_reference::{Errors, Tolerance, read_cases};
 
 /// Compare algorithms for the smooth top-k SVM: time, memory and errors
 #[derive(Debug, Parser)]
@@ -18,8 +18,8 @@ use topk_perf::{Bars, Errors, read_cases};
     name = "topk-perf",
     version,
     max_term_width = 100,
-    after_help = "Classes, batch, topk and tau may be lists, separated by commas: every combination is \
-                  measured.",
+    after_help = "--num-classes, --batch-size, --topk and --tau take comma-separated lists; every \
+                  combination is measured.",
     args_conflicts_with_subcommands = true
 )]
 struct Args {
@@ -31,9 +31,9 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Compare losses and gradients with exact values; fails if one is out of bounds
+    /// Compare losses and gradients with exact values; fail if an error is out of tolerance
     Check {
-        /// Cases, a JSON object a line: name, k, tau, alpha, y, scores, loss, grad
+        /// Test cases, one JSON object per line: name, k, tau, alpha, y, scores, loss, grad
         #[arg(value_name = "CASES.jsonl")]
         cases: PathBuf,
     },
@@ -60,37 +60,45 @@ fn main() -> ExitCode {
 fn check(path: &Path) -> Result<ExitCode> {
     let cases = read_cases(path)?;
     let results = [
-        ("f32", Bars::F32, Errors::of::<f32>(&cases, &Bars::F32)),
-        ("f64", Bars::F64, Errors::of::<f64>(&cases, &Bars::F64)),
+        (
+            "f32",
+            Tolerance::F32,
+            Errors::of::<f32>(&cases, &Tolerance::F32),
+        ),
+        (
+            "f64",
+            Tolerance::F64,
+            Errors::of::<f64>(&cases, &Tolerance::F64),
+        ),
     ];
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "type  cases  outside  largest error of the loss  of the gradient"
+        "type  cases  failures  largest error of the loss  of the gradient"
     )?;
     for (name, _, errors) in &results {
         writeln!(
             out,
-            "{name}  {:>6}  {:>7}  {:>25.1e}  {:>15.1e}",
+            "{name}  {:>6}  {:>8}  {:>25.1e}  {:>15.1e}",
             cases.len(),
-            errors.outside.len(),
+            errors.failures.len(),
             errors.loss,
             errors.grad
         )?;
     }
     writeln!(
         out,
-        "\nErrors of the loss are relative to max(1, loss), of the gradient absolute."
+        "\nErrors of the loss are relative to max(1, loss), errors of the gradient absolute."
     )?;
-    for (name, bars, errors) in &results {
-        writeln!(out, "{name} is outside above {bars}")?;
-        for outside in &errors.outside {
-            writeln!(out, "  {outside}")?;
+    for (name, tolerance, errors) in &results {
+        writeln!(out, "{name}: tolerance {tolerance}")?;
+        for failure in &errors.failures {
+            writeln!(out, "  {failure}")?;
         }
     }
     let passed = results
         .iter()
-        .all(|(_, _, errors)| errors.outside.is_empty());
+        .all(|(_, _, errors)| errors.failures.is_empty());
     Ok(if passed {
         ExitCode::SUCCESS
     } else {

@@ -6,24 +6,23 @@ use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
 use rayon::ThreadPoolBuilder;
 
-/// The system's allocator, which counts what some threads do.
+/// The system's allocator, counting the allocations of some threads.
 struct Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 thread_local! {
-    /// Whether this thread counts. It needs no destructor, so the allocator may look at it at any
-    /// time.
+    /// Whether this thread is counted. It has no destructor, so the allocator may read it at any time.
     static COUNTS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Bytes allocated less bytes freed by the threads that count, and the most that this ever was.
+/// Bytes allocated minus bytes freed by the counted threads, and the maximum of that number.
 static ALLOCATED: AtomicIsize = AtomicIsize::new(0);
 static PEAK: AtomicIsize = AtomicIsize::new(0);
 
-/// Runs a function in a new pool and returns how many bytes its threads together allocated at the
-/// peak; none if the threads cannot be started. One call at a time.
+/// Runs a function in a new pool and returns the peak number of bytes that its threads allocated
+/// together, or `None` if the threads cannot be started. Not for concurrent calls.
 pub fn peak(threads: usize, function: &mut (dyn FnMut() + Send)) -> Option<usize> {
     let pool = ThreadPoolBuilder::new().num_threads(threads).build().ok()?;
     pool.broadcast(|_| COUNTS.set(true));
@@ -31,7 +30,7 @@ pub fn peak(threads: usize, function: &mut (dyn FnMut() + Send)) -> Option<usize
     PEAK.store(0, Relaxed);
     pool.install(function);
     let peak = PEAK.load(Relaxed);
-    // What the threads free when they end belongs to no later count.
+    // Memory that the threads free when they end must not affect a later count.
     pool.broadcast(|_| COUNTS.set(false));
     Some(peak.max(0) as usize)
 }

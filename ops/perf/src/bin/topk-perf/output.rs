@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all.
+//! Files that are written completely or not at all.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ impl Output {
         })
     }
 
-    /// Puts the file in place.
+    /// Writes the file and moves it into place.
     pub fn write(mut self, text: &str) -> Result<()> {
         self.file
             .write_all(text.as_bytes())

@@ -1,11 +1,11 @@
-//! The algorithm of the paper and of the seed: divide and conquer in log space.
+//! The algorithm of the paper and of the authors' code: divide and conquer in log space.
 
 use topk_ops::{LossError, SmoothTopkSvm};
 
 use super::number::{Log, Number, Real};
 use super::{Sample, batch, combine, real, scale};
 
-/// Scores are "large" from a factor of 1000 between neighbours: `thresh` of the seed's `svm.py`.
+/// Scores are "large" from a factor of 1000 between neighbours: `thresh` of the authors' `svm.py`.
 const LARGE: f64 = 1e3;
 
 /// The recursion is unstable where its two parts differ by less: `thresh` of `LogSumExp`.
@@ -14,14 +14,14 @@ const UNSTABLE: f64 = 1e-5;
 /// Stands for ln 0, negated and inverted, and guards a division: `eps` of `d_logS_d_expX`.
 const EPS: f64 = 1e-5;
 
-/// The seed's algorithm, `SmoothTop1SVM` and `SmoothTopkSVM`, with its approximations.
+/// The authors' algorithm, `SmoothTop1SVM` and `SmoothTopkSVM`, with its approximations.
 ///
 /// - **Forward.** ∏ (exp(−z_i) + t), a product over the wrong classes, is multiplied out by halves, with
 ///   coefficients held as logarithms and cut off after degree k + p − 1, p = ⌊1 + k/5⌋. Adding Σ z_i then
-///   turns coefficient j into ln σ_j (`divide_conquer.py`, `multiplication.py`, `sp.py`).
-/// - **Backward.** σ_{j−1} without class i is the alternating sum σ_{j−1} − x_i σ_{j−2} + x_i² σ_{j−3} − …, whose
+///   turns coefficient j into ln e_j (`divide_conquer.py`, `multiplication.py`, `sp.py`).
+/// - **Backward.** e_{j−1} without class i is the alternating sum e_{j−1} − x_i e_{j−2} + x_i² e_{j−3} − …, whose
 ///   positive and negative terms are summed apart. Where these two are within a factor of 10⁻⁵ in
-///   their logarithms, the first p terms of σ_j/x_i − σ_{j+1}/x_i² + … stand in (`grad.py`).
+///   their logarithms, the first p terms of e_j/x_i − e_{j+1}/x_i² + … stand in (`grad.py`).
 /// - **Hard loss.** Where the k-th and the (k+1)-th largest scores are apart by kτ ln 1000 or more, the
 ///   loss is that of the hard top-k SVM (`svm.py`, `utils.py`).
 /// - k = 1 is τ times the log-sum-exp of the scores.
@@ -160,7 +160,7 @@ fn smooth_topk<T: Real>(
     let k = svm.k();
     let mut wrong = std::mem::take(&mut workspace.wrong);
     wrong.clear();
-    wrong.extend(sample.wrong(svm));
+    wrong.extend(sample.wrong_scores(svm));
     let sigma = polynomial(workspace, &wrong, k + terms(k) - 1);
     let own = sample.scores[sample.label] / scale(svm);
     let (value, d_km1, d_k) = combine(svm, sigma[k - 1].0, sigma[k].0, own);
@@ -177,7 +177,7 @@ fn smooth_topk<T: Real>(
     value
 }
 
-/// σ_0, …, σ_degree of the weights whose logarithms are given.
+/// e_0, …, e_degree of the weights whose logarithms are given.
 fn polynomial<'a, T: Real>(
     workspace: &'a mut Workspace<T>,
     logarithms: &[T],
@@ -231,7 +231,7 @@ fn multiply<T: Real>(a: &[Log<T>], b: &[Log<T>], degree: usize, products: &mut V
     }
 }
 
-/// π⁽ʲ⁾ of a class with weight exp(z): the derivative of ln σ_j with respect to z.
+/// π⁽ʲ⁾ of a class with weight exp(z): the derivative of ln e_j with respect to z.
 fn marginal<T: Real>(sigma: &[Log<T>], z: T, j: usize, terms: usize) -> T {
     let x = Log(z);
     let sum = |terms: &mut dyn Iterator<Item = Log<T>>| terms.reduce(Log::add);

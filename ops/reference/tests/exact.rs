@@ -1,10 +1,10 @@
 //! The smooth top-k SVM against an independent computation with 106 bits, on random batches.
 
 use topk_ops::{Loss, Score, SmoothTopkSvm};
-use topk_perf::reference::{divide_and_conquer, log_summation};
-use topk_perf::{Bars, exact, random_batch};
+use topk_reference::algorithms::{divide_and_conquer, log_summation};
+use topk_reference::{Tolerance, exact, random_batch};
 
-fn check<T: Score>(bars: Bars) {
+fn check<T: Score>(tolerance: Tolerance) {
     let shapes = [
         (2, 1),
         (6, 5),
@@ -29,10 +29,13 @@ fn check<T: Score>(bars: Bars) {
                     let context = format!("{classes} classes, k={k} tau={tau} scale={scale}");
                     let exact = exact(&svm, scores, *label as usize).unwrap();
                     let error = (value.into() - exact.loss).abs() / exact.loss.max(1.0);
-                    assert!(error <= bars.loss, "{context}: loss off by {error:e}");
+                    assert!(error <= tolerance.loss, "{context}: loss off by {error:e}");
                     for (&found, expected) in grad.iter().zip(&exact.grad) {
                         let error = (found.into() - expected).abs();
-                        assert!(error <= bars.grad, "{context}: gradient off by {error:e}");
+                        assert!(
+                            error <= tolerance.grad,
+                            "{context}: gradient off by {error:e}"
+                        );
                     }
                 }
             }
@@ -42,12 +45,12 @@ fn check<T: Score>(bars: Bars) {
 
 #[test]
 fn single_precision() {
-    check::<f32>(Bars::F32);
+    check::<f32>(Tolerance::F32);
 }
 
 #[test]
 fn double_precision() {
-    check::<f64>(Bars::F64);
+    check::<f64>(Tolerance::F64);
 }
 
 #[test]

@@ -8,9 +8,9 @@ use super::{Sample, batch, combine, scale};
 /// The summation algorithm: with e_0 = 1 and the rest 0, e_j ← e_j + x_i e_{j−1} for each wrong class i
 /// with weight x_i = exp(s_i/(kτ)), where j goes down from k.
 ///
-/// This is `esf_py` of the seed's `perf.py`: exponentials and sums are plain numbers, which overflow
-/// where scores are large for the temperature. The seed has no backward of it; here it is the
-/// recursion in reverse, with the polynomials after each class kept, which is what automatic
+/// This is `esf_py` of the authors' `perf.py`: exponentials and sums are plain numbers, which overflow
+/// where scores are large for the temperature. The authors' code has no backward pass for it; here it is
+/// the recursion in reverse, with the polynomials after each class kept, which is what automatic
 /// differentiation gives.
 ///
 /// # Errors
@@ -26,7 +26,7 @@ pub fn summation<T: Real>(
 }
 
 /// [`summation`] with logarithms in place of the numbers, forward and backward: the remedy for its
-/// overflow, at the price of an exponential and a logarithm for each sum. The seed does not have it.
+/// overflow, at the price of an exponential and a logarithm for each sum. The authors' code does not have it.
 ///
 /// # Errors
 /// If a shape or label is not usable.
@@ -86,7 +86,7 @@ fn of_sample<N: Number>(
     } = workspace;
     let k = svm.k();
     weights.clear();
-    weights.extend(sample.wrong(svm).map(N::exp));
+    weights.extend(sample.wrong_scores(svm).map(N::exp));
     rows.clear();
     rows.resize(k + 1, N::zero());
     rows[0] = N::one();

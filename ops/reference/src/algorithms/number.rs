@@ -62,7 +62,7 @@ impl<T: Real> Number for Plain<T> {
     }
 }
 
-/// Its logarithm: the seed's `LogTensor`.
+/// Its logarithm: the authors' `LogTensor`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Log<T>(pub(super) T);
 

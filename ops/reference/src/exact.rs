@@ -5,7 +5,7 @@ use topk_ops::SmoothTopkSvm;
 
 use crate::double_double::{DoubleDouble, Wide};
 
-/// A loss and its gradient, exact but for rounding to `f64` (and 1e-30 in a derivative).
+/// A loss and its gradient, exact except for rounding to `f64` (and 1e-30 in a derivative).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exact {
     /// The loss.
@@ -25,19 +25,19 @@ pub struct BeyondRange {
     tau: f64,
 }
 
-/// Computes the loss of one sample from its definition, with 106 bits and no end to the exponent.
+/// Computes the loss of one sample from its definition, with 106 bits and an unlimited exponent.
 ///
-/// The polynomials are those of the classes before each class and after it, by the recursion that
-/// adds a class at a time: sums of products of positive numbers, so that nothing cancels until the
-/// two logarithms and the two marginal probabilities are subtracted. There is no scaling, tilting or
-/// sorting that the kernel of [`SmoothTopkSvm`] could share a mistake with. Time and memory are O(n·k),
-/// and much more of both than the kernel needs.
+/// It uses the polynomials of the classes before each class and after it, by the recursion that adds one
+/// class at a time: sums of products of positive numbers, so that nothing cancels until the two
+/// logarithms and the two marginal probabilities are subtracted. It shares no scaling, tilting or
+/// sorting, and so no mistake in them, with the kernel of [`SmoothTopkSvm`]. Time and memory are O(n·k),
+/// much more than for the kernel.
 ///
 /// # Errors
 /// If the scores are too far apart.
 ///
 /// # Panics
-/// If there are not more than k classes, or the label is not one of them.
+/// If there are at most k classes, or the label is not one of them.
 pub fn exact(svm: &SmoothTopkSvm, scores: &[f64], label: usize) -> Result<Exact, BeyondRange> {
     let (k, tau) = (svm.k(), svm.tau());
     assert!(scores.len() > k && label < scores.len());

@@ -2,40 +2,40 @@ use tch::Device;
 use thiserror::Error;
 use topk_native::{LoadError, torch};
 
-/// The GPU that was asked for cannot be used.
+/// The requested GPU cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DeviceError {
     /// libtorch's CUDA part is absent or incomplete.
     #[error(
-        "cuda:{index} was asked for, but libtorch's CUDA library cannot be loaded: {error}. Run \
-         `cargo xtask setup --cuda` in the source folder, or use --device cpu"
+        "cuda:{index} was requested, but libtorch's CUDA library cannot be loaded: {error}. Install it \
+         with `cargo xtask setup --cuda` in the source folder, or use the device `cpu`"
     )]
     Load {
-        /// Index asked for.
+        /// Requested index.
         index: usize,
-        /// What the dynamic linker says.
+        /// The dynamic linker's error.
         error: LoadError,
     },
-    /// libtorch sees no such GPU.
+    /// libtorch does not find a GPU of this index.
     #[error(
-        "cuda:{index} was asked for, but libtorch sees {count} GPUs{}. Use --device cpu or \
-         another index; `cargo xtask doctor` looks at the driver",
+        "cuda:{index} was requested, but libtorch finds {count} GPUs{}. Use the device `cpu` or another \
+         index; `cargo xtask doctor` checks the driver",
         if *count == 0 { " (is NVIDIA's driver installed?)" } else { "" }
     )]
     NoGpu {
-        /// Index asked for.
+        /// Requested index.
         index: usize,
-        /// Number of GPUs that libtorch sees.
+        /// Number of GPUs that libtorch finds.
         count: i64,
     },
 }
 
-/// The libtorch device for what the user asked for. Loads libtorch's CUDA part where it may be used,
-/// which must happen before the first tensor is made on a GPU.
+/// Selects the libtorch device for a choice of the user. Loads libtorch's CUDA library if it may be
+/// needed; call this before creating the first tensor on a GPU.
 ///
 /// # Errors
-/// If a GPU was asked for by name and cannot be used. `auto` takes the CPU then.
+/// If a GPU was requested by name and cannot be used. `auto` falls back to the CPU.
 pub fn select_device(choice: topk_native::Device) -> Result<Device, DeviceError> {
     let (index, required) = match choice {
         topk_native::Device::Cpu => return Ok(Device::Cpu),

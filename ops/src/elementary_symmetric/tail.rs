@@ -1,27 +1,26 @@
-//! The smooth top-k SVM's share of work for the tail of the classes.
+//! The tail of the classes, in `f32` vectors.
 //!
-//! Classes are split in two. The head, the 2k wrong classes with the highest scores, is left to
-//! [`Esf`](crate::esf::Esf), which treats each of them on its own in `f64`. The tail, all other wrong
-//! classes, is treated here, with weights x_i = c · exp(z_i − z_(k)) relative to the k-th highest.
+//! For `f32` scores the smooth top-k SVM splits the wrong classes in two. The head, the 2k classes with
+//! the highest scores, is computed class by class in `f64` by
+//! [`SubsetSizes`](super::subset_sizes::SubsetSizes). The tail, all other wrong classes, is computed
+//! here, with weights x_i = c · exp(z_i − z_(k)) relative to the k-th highest.
 //!
-//! - Forward: the elementary symmetric polynomials T_0, …, T_k of the tail, by the recursion
-//!   T_m ← T_m + x_i T_{m−1}: sums of positive terms. Every lane of a vector has polynomials of its
-//!   own, for every 16th class; lanes are merged by products of polynomials in `f64`. The constant c
-//!   keeps Σ x_i at most k, so that T_m is at most kᵐ/m!.
-//! - Backward: with e_0, …, e_k the polynomials of head and tail together, those without class i are
+//! - Forward: the elementary symmetric polynomials e_0, …, e_k of the tail, by the recursion
+//!   e_j ← e_j + x_i e_{j−1}: sums of positive terms. Each lane of a vector has its own polynomials, of
+//!   every 16th class; lanes are merged by products of polynomials in `f64`. The constant c keeps Σ x_i
+//!   at most k, so that e_j is at most kʲ/j!.
+//! - Backward: with e_0, …, e_k now those of head and tail together, the polynomials without class i are
 //!   e_j − x_i e_{j−1} + x_i² e_{j−2} − …, so that the derivatives for the whole tail are one polynomial
-//!   in x_i whose coefficients are the same for all classes. This subtracts, but what it subtracts is
-//!   the fraction π⁽ʲ⁾_i of what is there; and since the π⁽ᵏ⁾_i sum to k and follow the order of the
-//!   scores, a class with 2k others above it has π⁽ᵏ⁾_i < ½.
+//!   in x_i whose coefficients are the same for all classes. This subtracts, but only the fraction
+//!   π⁽ʲ⁾_i of the minuend; and since the π⁽ᵏ⁾_i sum to k and follow the order of the scores, a class
+//!   with 2k others above it has π⁽ᵏ⁾_i < ½.
 
-use multiversion::multiversion;
+use crate::simd::{LANES, Lanes, vectorized};
 
-use super::{LANES, Lanes};
-
-/// Largest k that is treated here: T_m fits `f32` with room to spare.
+/// Largest k that is computed here: e_j fits `f32` with room to spare.
 pub(crate) const MAX_K: usize = 32;
 
-/// Space for [`polynomials`].
+/// Buffers of [`polynomials`].
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     /// Polynomials of each lane.
@@ -31,49 +30,50 @@ pub(crate) struct Buffers {
     carry: Vec<Lanes>,
 }
 
-/// T_0, …, T_k, where k is the length of `result` less one, of the weights times `scale`.
-#[multiversion(targets("x86_64+avx512f+avx512dq+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-pub(crate) fn polynomials(
-    weights: &[Lanes],
-    scale: f32,
-    buffers: &mut Buffers,
-    result: &mut [f64],
-) {
-    let Buffers {
-        lanes,
-        products,
-        carry,
-    } = buffers;
-    lanes.resize(result.len(), [0.0; LANES]);
-    lanes[0] = [1.0; LANES];
-    // Degrees are treated in blocks that fit into registers. What a block needs of the one below
-    // it, the highest polynomial there before each step, is carried over in memory.
-    carry.clear();
-    if lanes.len() - 1 > BLOCK {
-        carry.resize(weights.len(), [1.0; LANES]);
-    }
-    for t in lanes[1..].chunks_mut(BLOCK) {
-        match t.len() {
-            1 => recursion::<1>(weights, scale, carry, t),
-            2 => recursion::<2>(weights, scale, carry, t),
-            3 => recursion::<3>(weights, scale, carry, t),
-            4 => recursion::<4>(weights, scale, carry, t),
-            5 => recursion::<5>(weights, scale, carry, t),
-            6 => recursion::<6>(weights, scale, carry, t),
-            7 => recursion::<7>(weights, scale, carry, t),
-            8 => recursion::<8>(weights, scale, carry, t),
-            9 => recursion::<9>(weights, scale, carry, t),
-            _ => recursion::<BLOCK>(weights, scale, carry, t),
+vectorized! {
+    /// Sets `result` to e_0, …, e_k of the weights times `scale`, where k + 1 is the length of `result`.
+    pub(crate) fn polynomials(
+        weights: &[Lanes],
+        scale: f32,
+        buffers: &mut Buffers,
+        result: &mut [f64],
+    ) {
+        let Buffers {
+            lanes,
+            products,
+            carry,
+        } = buffers;
+        lanes.resize(result.len(), [0.0; LANES]);
+        lanes[0] = [1.0; LANES];
+        // Degrees are computed in blocks that fit into registers. Each block needs the highest polynomial
+        // of the block below it before each step; those are carried over in memory.
+        carry.clear();
+        if lanes.len() - 1 > BLOCK {
+            carry.resize(weights.len(), [1.0; LANES]);
         }
+        for t in lanes[1..].chunks_mut(BLOCK) {
+            match t.len() {
+                1 => recursion::<1>(weights, scale, carry, t),
+                2 => recursion::<2>(weights, scale, carry, t),
+                3 => recursion::<3>(weights, scale, carry, t),
+                4 => recursion::<4>(weights, scale, carry, t),
+                5 => recursion::<5>(weights, scale, carry, t),
+                6 => recursion::<6>(weights, scale, carry, t),
+                7 => recursion::<7>(weights, scale, carry, t),
+                8 => recursion::<8>(weights, scale, carry, t),
+                9 => recursion::<9>(weights, scale, carry, t),
+                _ => recursion::<BLOCK>(weights, scale, carry, t),
+            }
+        }
+        merge(lanes, products, result);
     }
-    merge(lanes, products, result);
 }
 
-/// Degrees treated at once.
+/// Number of degrees computed at once.
 const BLOCK: usize = 10;
 
-/// The recursion for K consecutive degrees. `carry` holds the polynomial of the degree below the first
-/// before each step, and is replaced by that of the last; empty, it stands for T_0.
+/// The recursion for K consecutive degrees. On entry `carry` holds, for each step, the polynomial of
+/// the degree below the first; on return, that of the last degree. An empty `carry` means e_0 = 1.
 #[inline(always)]
 fn recursion<const K: usize>(
     weights: &[Lanes],
@@ -105,8 +105,8 @@ fn recursion<const K: usize>(
     result.copy_from_slice(&t);
 }
 
-/// Product of the lanes' polynomials, in halves: the upper lanes times the lower ones, until one is
-/// left.
+/// Product of the lanes' polynomials, by halves: the upper lanes times the lower ones, until one lane
+/// is left.
 #[inline(always)]
 fn merge(lanes: &[Lanes], products: &mut Vec<[f64; LANES]>, product: &mut [f64]) {
     products.resize(lanes.len(), [0.0; LANES]);
@@ -140,28 +140,29 @@ fn multiply_halves<const HALF: usize>(t: &mut [[f64; LANES]]) {
     }
 }
 
-/// Sets `derivatives` to x · Σ_l `coefficients`_l · xˡ, with x = w · `scale` for each weight w.
-#[multiversion(targets("x86_64+avx512f+avx512dq+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-pub(crate) fn derivatives(
-    weights: &[Lanes],
-    scale: f32,
-    coefficients: &[f32],
-    derivatives: &mut [f32],
-) {
-    let (vectors, rest) = derivatives.as_chunks_mut::<LANES>();
-    let (full, last) = weights.split_at(vectors.len());
-    match *coefficients {
-        [a] => horner(full, scale, [a], vectors),
-        [a, b] => horner(full, scale, [a, b], vectors),
-        [a, b, c] => horner(full, scale, [a, b, c], vectors),
-        [a, b, c, d] => horner(full, scale, [a, b, c, d], vectors),
-        [a, b, c, d, e] => horner(full, scale, [a, b, c, d, e], vectors),
-        _ => horner_by_coefficient(full, scale, coefficients, vectors),
-    }
-    if let [weights] = last {
-        let mut padded = [[0.0; LANES]];
-        horner_by_coefficient(&[*weights], scale, coefficients, &mut padded);
-        rest.copy_from_slice(&padded[0][..rest.len()]);
+vectorized! {
+    /// Sets `derivatives` to x · Σ_l `coefficients`_l · xˡ, with x = w · `scale` for each weight w.
+    pub(crate) fn derivatives(
+        weights: &[Lanes],
+        scale: f32,
+        coefficients: &[f32],
+        derivatives: &mut [f32],
+    ) {
+        let (vectors, rest) = derivatives.as_chunks_mut::<LANES>();
+        let (full, last) = weights.split_at(vectors.len());
+        match *coefficients {
+            [a] => horner(full, scale, [a], vectors),
+            [a, b] => horner(full, scale, [a, b], vectors),
+            [a, b, c] => horner(full, scale, [a, b, c], vectors),
+            [a, b, c, d] => horner(full, scale, [a, b, c, d], vectors),
+            [a, b, c, d, e] => horner(full, scale, [a, b, c, d, e], vectors),
+            _ => horner_by_coefficient(full, scale, coefficients, vectors),
+        }
+        if let [weights] = last {
+            let mut padded = [[0.0; LANES]];
+            horner_by_coefficient(&[*weights], scale, coefficients, &mut padded);
+            rest.copy_from_slice(&padded[0][..rest.len()]);
+        }
     }
 }
 

@@ -1,10 +1,10 @@
-//! The algorithms that [`SmoothTopkSvm`] is compared with, in `f32` or `f64` throughout.
+//! The algorithms that [`SmoothTopkSvm`] is compared with, entirely in `f32` or `f64`.
 //!
-//! They are those of the paper's own code,
-//! [oval-group/smooth-topk](https://github.com/oval-group/smooth-topk), written for one sample after
-//! another where that code works on the tensors of a whole batch: what they round, and in which
-//! order, is the same, and what they get wrong they get wrong on purpose. Samples are shared out
-//! among the threads of the current rayon pool, in tasks of the same size as those of `topk_ops`.
+//! They are those of the authors' code,
+//! [oval-group/smooth-topk](https://github.com/oval-group/smooth-topk), written for one sample at a time
+//! where that code operates on the tensors of a whole batch. They round the same quantities in the same
+//! order, and deliberately make the same errors. Samples are split across the current rayon pool, in
+//! tasks of the same size as those of `topk_ops`.
 
 mod divide_and_conquer;
 mod number;
@@ -16,12 +16,9 @@ pub use summation::{log_summation, summation};
 
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSlice;
-use topk_ops::{LossError, SmoothTopkSvm};
+use topk_ops::{LossError, SCORES_PER_TASK, SmoothTopkSvm};
 
 use number::{Log, Number};
-
-/// Scores that are worth handing to another thread.
-const SCORES_A_TASK: usize = 1 << 14;
 
 /// One sample of a batch.
 struct Sample<'a, T> {
@@ -32,7 +29,7 @@ struct Sample<'a, T> {
 
 impl<T: Real> Sample<'_, T> {
     /// z_i = s_i / (kτ) of the wrong classes.
-    fn wrong(&self, svm: &SmoothTopkSvm) -> impl Iterator<Item = T> {
+    fn wrong_scores(&self, svm: &SmoothTopkSvm) -> impl Iterator<Item = T> {
         let scale = scale(svm);
         let (before, after) = (&self.scores[..self.label], &self.scores[self.label + 1..]);
         before.iter().chain(after).map(move |&score| score / scale)
@@ -48,7 +45,7 @@ fn real<T: Real>(value: f64) -> T {
     T::from_f64(value)
 }
 
-/// Computes the loss of every sample by `sample`, which gets a workspace of its thread.
+/// Computes the loss of every sample with `sample`, which gets a workspace for its thread.
 fn batch<T: Real, W: Default>(
     min_classes: usize,
     scores: &[T],
@@ -73,7 +70,7 @@ fn batch<T: Real, W: Default>(
         .par_chunks_exact(classes)
         .zip(labels)
         .zip(outputs)
-        .with_min_len((SCORES_A_TASK / classes).max(1))
+        .with_min_len((SCORES_PER_TASK / classes).max(1))
         .for_each_init(
             W::default,
             |workspace, ((scores, &label), (value, grad))| {
@@ -136,9 +133,9 @@ fn check<T: Real>(
     }
 }
 
-/// The loss, and its derivatives with respect to ln σ_{k−1} (and z_y, which is the same) and to ln σ_k.
+/// The loss, and its derivatives with respect to ln e_{k−1} (and z_y, which is the same) and to ln e_k.
 ///
-/// As in the seed: the log-sum-exp of the terms with the label and those without, less the former.
+/// As in the authors' code: the log-sum-exp of the terms with the label and those without, minus the former.
 fn combine<T: Real>(svm: &SmoothTopkSvm, ln_km1: T, ln_k: T, own: T) -> (T, T, T) {
     let tau = real::<T>(svm.tau());
     let with = ln_km1 + own;

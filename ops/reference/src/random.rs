@@ -2,8 +2,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use topk_ops::Score;
 
-/// Scores from a normal distribution with mean 0 and standard deviation `scale`, and labels from
-/// all classes with equal probability. The same `seed` gives the same numbers everywhere, but for the
+/// Draws scores from a normal distribution with mean 0 and standard deviation `scale`, and labels from
+/// all classes with equal probability. The same `seed` gives the same numbers everywhere, except for the
 /// last digits of the platform's logarithm and cosine.
 pub fn random_batch<T: Score>(
     seed: u64,

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use topk_ops::{Loss, LossError, SmoothTopkSvm};
-use topk_perf::reference::{Real, divide_and_conquer, log_summation, summation};
-use topk_perf::{random_batch, read_cases};
+use topk_reference::algorithms::{Real, divide_and_conquer, log_summation, summation};
+use topk_reference::{random_batch, read_cases};
 
 type Algorithm<T> =
     fn(&SmoothTopkSvm, &[T], &[i64], &mut [T], Option<&mut [T]>) -> Result<(), LossError>;
@@ -30,7 +30,7 @@ fn agree_with_the_fused_algorithm() {
     for classes in [9, 30, 101] {
         let (scores, labels) = random_batch::<f64>(classes as u64, samples, classes, 1.0);
         for k in 1..=7 {
-            // High enough that divide and conquer never takes to the hard loss.
+            // High enough that divide and conquer never switches to the hard loss.
             for tau in [1.0, 2.0, 5.0] {
                 let svm = SmoothTopkSvm::new(k, tau, 1.0).unwrap();
                 let mut expected = vec![0.0; samples];
@@ -54,9 +54,9 @@ fn agree_with_the_fused_algorithm() {
 }
 
 #[test]
-fn divide_and_conquer_errs_as_the_seed_does() {
-    // In single precision, on these cases, the seed is wrong by up to 0.088 in a gradient that is
-    // bounded by 1/3, where scores are near the hinge; and two have fewer classes than it needs.
+fn divide_and_conquer_has_the_errors_of_the_authors_code() {
+    // In single precision, on these cases, the authors' code has errors of up to 0.088 in a gradient that
+    // is bounded by 1/3, where scores are near the hinge; two cases have fewer classes than it needs.
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/loss.jsonl");
     let (mut refused, mut worst) = (Vec::new(), 0.0);
     for case in read_cases(&path).unwrap() {

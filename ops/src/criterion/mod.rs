@@ -1,0 +1,423 @@
+use std::cell::RefCell;
+use std::sync::Mutex;
+
+use crate::executor::{Executor, Rayon};
+use crate::parameters::first_negative_or_not_finite;
+use crate::reduction::Reduction;
+use crate::sample::{Sample, SampleLoss};
+use crate::workspace::Workspace;
+use crate::{LossError, Score};
+
+/// The slices that [`Criterion::compute`] writes to, for a batch of N samples and C classes.
+#[derive(Debug)]
+pub struct BatchOutputs<'a, T> {
+    /// The loss: `[N]` without reduction, otherwise one entry.
+    pub values: &'a mut [T],
+    /// The loss of each sample before weight, reduction and rounding, `[N]`; 0 where the label is
+    /// ignored.
+    pub losses: Option<&'a mut [f64]>,
+    /// The derivatives of the sum of `values` with respect to the scores, `[N, C]`.
+    pub grad: Option<&'a mut [T]>,
+}
+
+impl<'a, T> BatchOutputs<'a, T> {
+    /// Requests the loss alone.
+    pub fn new(values: &'a mut [T]) -> Self {
+        Self {
+            values,
+            losses: None,
+            grad: None,
+        }
+    }
+}
+
+/// A loss with the options of PyTorch's losses: reduction, class weights, and an ignored label.
+///
+/// Scores are row-major, one row of `classes` scores per label, so `classes` is
+/// `scores.len() / labels.len()`. As in PyTorch, the loss of a sample is multiplied by the weight of its
+/// label, and the mean divides by the sum of the weights. A sample with the ignored label has loss 0
+/// and gradient 0; its scores are not read, and it does not count in the mean. The mean over no
+/// samples (an empty batch, or all labels ignored) is NaN.
+///
+/// ```
+/// use topk_ops::{Criterion, Reduction, SmoothTopkSvm};
+///
+/// let criterion = Criterion::new(SmoothTopkSvm::new(1, 1.0, 1.0)?)
+///     .with_weight(vec![1.0, 0.5, 2.0])?
+///     .with_ignore_index(-100);
+/// // Three samples, three classes.
+/// let scores: [f32; 9] = [2.0, 0.5, -1.0, 0.3, 0.1, 0.2, 0.0, 1.5, 0.5];
+/// let mut mean = [0.0];
+/// let mut grad = [0.0; 9];
+/// criterion.forward_backward(&scores, &[0, -100, 2], &mut mean, &mut grad)?;
+/// assert_eq!(grad[3..6], [0.0; 3]);
+///
+/// let mut values = [0.0; 3];
+/// criterion
+///     .with_reduction(Reduction::None)
+///     .forward(&scores, &[0, -100, 2], &mut values)?;
+/// assert!((mean[0] - (values[0] + values[2]) / 3.0).abs() < 1e-6);
+/// # Ok::<(), topk_ops::LossError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Criterion<L> {
+    loss: L,
+    reduction: Reduction,
+    ignore_index: Option<i64>,
+    weight: Option<Vec<f64>>,
+}
+
+impl<L: SampleLoss> Criterion<L> {
+    /// The mean over the batch, with equal class weights and no ignored label. (PyTorch's
+    /// `cross_entropy` ignores label −100 by default.)
+    pub fn new(loss: L) -> Self {
+        Self {
+            loss,
+            reduction: Reduction::Mean,
+            ignore_index: None,
+            weight: None,
+        }
+    }
+
+    /// Sets the reduction.
+    #[must_use]
+    pub fn with_reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+
+    /// Ignores samples with this label, which may be any number, a class or not.
+    #[must_use]
+    pub fn with_ignore_index(mut self, label: i64) -> Self {
+        self.ignore_index = Some(label);
+        self
+    }
+
+    /// Multiplies the loss of each sample by the weight of its label; `weight` has one entry per class.
+    ///
+    /// # Errors
+    /// If a weight is negative or not finite.
+    pub fn with_weight(mut self, weight: Vec<f64>) -> Result<Self, LossError> {
+        if let Some((class, weight)) = first_negative_or_not_finite(&weight) {
+            return Err(LossError::Weight { class, weight });
+        }
+        self.weight = Some(weight);
+        Ok(self)
+    }
+
+    /// The loss of one sample.
+    pub fn loss(&self) -> &L {
+        &self.loss
+    }
+
+    /// The reduction.
+    pub fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+
+    /// The ignored label.
+    pub fn ignore_index(&self) -> Option<i64> {
+        self.ignore_index
+    }
+
+    /// The class weights.
+    pub fn weight(&self) -> Option<&[f64]> {
+        self.weight.as_deref()
+    }
+
+    /// Checks that the loss can be computed with this number of classes.
+    ///
+    /// # Errors
+    /// If there are too few classes, or the number of class weights is different.
+    pub fn check_classes(&self, classes: usize) -> Result<(), LossError> {
+        self.loss.check_classes(classes)?;
+        match &self.weight {
+            Some(weight) if weight.len() != classes => Err(LossError::WeightCount {
+                weights: weight.len(),
+                classes,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Number of values for this number of samples: 1 unless the reduction is `None`.
+    pub fn output_len(&self, samples: usize) -> usize {
+        match self.reduction {
+            Reduction::None => samples,
+            Reduction::Sum | Reduction::Mean => 1,
+        }
+    }
+
+    /// Computes the loss: one value per sample without reduction, otherwise one value.
+    ///
+    /// # Errors
+    /// [`LossError`] if a shape, label or score is invalid. The contents of `values` are unspecified
+    /// then.
+    pub fn forward<T: Score>(
+        &self,
+        scores: &[T],
+        labels: &[i64],
+        values: &mut [T],
+    ) -> Result<(), LossError> {
+        self.compute(&Rayon, scores, labels, BatchOutputs::new(values))
+    }
+
+    /// Computes the loss and its derivative with respect to each score: without reduction that of the
+    /// sample's own loss, otherwise that of the reduced loss.
+    ///
+    /// `grad` has the shape of `scores`.
+    ///
+    /// # Errors
+    /// [`LossError`] if a shape, label or score is invalid. The contents of `values` and `grad` are
+    /// unspecified then.
+    pub fn forward_backward<T: Score>(
+        &self,
+        scores: &[T],
+        labels: &[i64],
+        values: &mut [T],
+        grad: &mut [T],
+    ) -> Result<(), LossError> {
+        let outputs = BatchOutputs {
+            grad: Some(grad),
+            ..BatchOutputs::new(values)
+        };
+        self.compute(&Rayon, scores, labels, outputs)
+    }
+
+    /// Computes the requested outputs on threads of the caller's choice.
+    ///
+    /// # Errors
+    /// [`LossError`] if a shape, label or score is invalid. The contents of the outputs are
+    /// unspecified then.
+    pub fn compute<T: Score>(
+        &self,
+        executor: &impl Executor,
+        scores: &[T],
+        labels: &[i64],
+        outputs: BatchOutputs<'_, T>,
+    ) -> Result<(), LossError> {
+        let BatchOutputs {
+            values,
+            losses,
+            grad,
+        } = outputs;
+        check_output("values", values.len(), self.output_len(labels.len()))?;
+        if let Some(losses) = &losses {
+            check_output("losses", losses.len(), labels.len())?;
+        }
+        if let Some(grad) = &grad {
+            check_output("grad", grad.len(), scores.len())?;
+        }
+        let classes = self.classes(scores.len(), labels.len())?;
+        let total = match self.reduction {
+            Reduction::None | Reduction::Sum => 1.0,
+            Reduction::Mean => labels.iter().map(|&label| self.weight_of(label)).sum(),
+        };
+        let (each, reduced) = match self.reduction {
+            Reduction::None => (Some(values), None),
+            Reduction::Sum | Reduction::Mean => (None, Some(&mut values[0])),
+        };
+        let outputs = TaskOutputs {
+            values: each,
+            losses,
+            grad,
+        };
+        let sum = self
+            .run_tasks(executor, classes, total, scores, labels, outputs)
+            .ok_or_else(|| self.first_error(scores, labels, classes))?;
+        if let Some(reduced) = reduced {
+            *reduced = T::from_f64(sum / total);
+        }
+        Ok(())
+    }
+
+    /// Number of classes; 1 for an empty batch.
+    fn classes(&self, scores: usize, labels: usize) -> Result<usize, LossError> {
+        let classes = match (scores, labels) {
+            (0, 0) => return Ok(1),
+            (_, 0) => return Err(LossError::Shape { scores, labels }),
+            _ if !scores.is_multiple_of(labels) => {
+                return Err(LossError::Shape { scores, labels });
+            }
+            _ => scores / labels,
+        };
+        self.check_classes(classes)?;
+        Ok(classes)
+    }
+
+    /// Weight of the samples with this label; NaN if the label is not a class.
+    fn weight_of(&self, label: i64) -> f64 {
+        if Some(label) == self.ignore_index {
+            return 0.0;
+        }
+        match &self.weight {
+            None => 1.0,
+            Some(weight) => usize::try_from(label)
+                .ok()
+                .and_then(|label| weight.get(label).copied())
+                .unwrap_or(f64::NAN),
+        }
+    }
+
+    /// Returns the sum of all losses times their weights, or `None` if a sample is invalid.
+    fn run_tasks<T: Score>(
+        &self,
+        executor: &impl Executor,
+        classes: usize,
+        total: f64,
+        scores: &[T],
+        labels: &[i64],
+        outputs: TaskOutputs<'_, T>,
+    ) -> Option<f64> {
+        // Tasks depend on the shape alone, so that sums do not depend on the number of threads.
+        let samples = (SCORES_PER_TASK / classes).max(1);
+        let mut values = outputs.values.map(|values| values.chunks_mut(samples));
+        let mut losses = outputs.losses.map(|losses| losses.chunks_mut(samples));
+        let mut grad = outputs.grad.map(|grad| grad.chunks_mut(samples * classes));
+        let mut tasks = scores
+            .chunks(samples * classes)
+            .zip(labels.chunks(samples))
+            .enumerate()
+            .map(|(task, (scores, labels))| Task {
+                first: task * samples,
+                scores,
+                labels,
+                outputs: TaskOutputs {
+                    values: values.as_mut().and_then(Iterator::next),
+                    losses: losses.as_mut().and_then(Iterator::next),
+                    grad: grad.as_mut().and_then(Iterator::next),
+                },
+                sum: None,
+            });
+        if labels.len() <= samples {
+            return tasks.next().map_or(Some(0.0), |mut task| {
+                self.run_task(&mut task, classes, total);
+                task.sum
+            });
+        }
+        // The mutexes are never contended: they only give each task its outputs mutably.
+        let mut tasks: Vec<_> = tasks.map(Mutex::new).collect();
+        executor.for_each(tasks.len(), &|i| {
+            let mut task = tasks[i].lock().expect("a task is run once");
+            self.run_task(&mut task, classes, total);
+        });
+        tasks
+            .iter_mut()
+            .map(|task| task.get_mut().expect("no task panicked").sum)
+            .sum()
+    }
+
+    fn run_task<T: Score>(&self, task: &mut Task<'_, T>, classes: usize, total: f64) {
+        thread_local! {
+            static WORKSPACE: RefCell<Workspace> = RefCell::default();
+        }
+        WORKSPACE.with_borrow_mut(|workspace| {
+            let mut sum = 0.0;
+            let outputs = &mut task.outputs;
+            let mut grad = outputs
+                .grad
+                .as_mut()
+                .map(|grad| grad.chunks_exact_mut(classes));
+            let rows = task.scores.chunks_exact(classes).zip(task.labels);
+            for (i, (scores, &label)) in rows.enumerate() {
+                let grad = grad.as_mut().and_then(Iterator::next);
+                let weight = self.weight_of(label);
+                let loss = if Some(label) == self.ignore_index {
+                    if let Some(grad) = grad {
+                        grad.fill(T::default());
+                    }
+                    0.0
+                } else {
+                    let Some(label) = validate(scores, label) else {
+                        return;
+                    };
+                    let sample = Sample {
+                        index: task.first + i,
+                        scores,
+                        label,
+                        factor: weight / total,
+                        grad,
+                    };
+                    T::compute(&self.loss, workspace, sample)
+                };
+                if let Some(losses) = &mut outputs.losses {
+                    losses[i] = loss;
+                }
+                let value = weight * loss;
+                if let Some(values) = &mut outputs.values {
+                    values[i] = T::from_f64(value);
+                }
+                sum += value;
+            }
+            task.sum = Some(sum);
+        });
+    }
+
+    /// The error of the first invalid sample.
+    fn first_error<T: Score>(&self, scores: &[T], labels: &[i64], classes: usize) -> LossError {
+        let rows = scores.chunks_exact(classes).zip(labels);
+        let (sample, (row, &label)) = rows
+            .enumerate()
+            .find(|(_, (row, label))| {
+                Some(**label) != self.ignore_index && validate(row, **label).is_none()
+            })
+            .expect("a task found an invalid sample");
+        match row.iter().position(|&score| !score.into().is_finite()) {
+            Some(class) => LossError::NotFinite {
+                sample,
+                class,
+                score: row[class].into(),
+            },
+            None => LossError::Label {
+                sample,
+                label,
+                classes,
+            },
+        }
+    }
+}
+
+/// The part of the outputs that belongs to a task.
+struct TaskOutputs<'a, T> {
+    /// The losses times the weights of their labels.
+    values: Option<&'a mut [T]>,
+    losses: Option<&'a mut [f64]>,
+    grad: Option<&'a mut [T]>,
+}
+
+/// Batches are split into tasks of about this many scores, which are worth handing to another thread.
+pub const SCORES_PER_TASK: usize = 1 << 14;
+
+/// Consecutive samples of a batch.
+struct Task<'a, T> {
+    /// Index of the first sample.
+    first: usize,
+    scores: &'a [T],
+    labels: &'a [i64],
+    outputs: TaskOutputs<'a, T>,
+    /// The sum of the losses times their weights, once the task has run and if all samples are valid.
+    sum: Option<f64>,
+}
+
+fn check_output(output: &'static str, found: usize, expected: usize) -> Result<(), LossError> {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(LossError::Output {
+            output,
+            found,
+            expected,
+        })
+    }
+}
+
+/// The label as an index, if it is a class and all scores are finite.
+fn validate<T: Score>(row: &[T], label: i64) -> Option<usize> {
+    let label = usize::try_from(label)
+        .ok()
+        .filter(|&label| label < row.len())?;
+    T::all_finite(row).then_some(label)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! One sample, and what a loss computes for it.
+
+use std::fmt::Debug;
+
+use crate::LossError;
+use crate::parameters::check_min_classes;
+use crate::ranking::{Ranked, by_rank, fill};
+use crate::workspace::{SampleBuffers, Workspace};
+
+/// The loss of a single sample: the part of [`Loss`](crate::Loss) that each loss implements.
+///
+/// The trait is sealed: its implementations are the losses of this crate, and references and boxes of
+/// them.
+pub trait SampleLoss: Debug + Send + Sync {
+    /// The least number of classes that the loss can be computed with: k + 1 for the top-k losses.
+    fn min_classes(&self) -> usize;
+
+    /// Checks that the loss can be computed with this number of classes.
+    ///
+    /// # Errors
+    /// [`LossError::TooFewClasses`] if there are too few.
+    fn check_classes(&self, classes: usize) -> Result<(), LossError> {
+        check_min_classes(self.min_classes(), classes)
+    }
+
+    /// Returns the loss of `sample` and writes its gradient, if that is requested.
+    #[doc(hidden)]
+    fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64;
+
+    /// As [`compute_f64`](Self::compute_f64); losses without a kernel for `f32` convert the scores.
+    #[doc(hidden)]
+    fn compute_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
+        sample.in_f64(workspace, |workspace, sample| {
+            self.compute_f64(workspace, sample)
+        })
+    }
+}
+
+macro_rules! delegate {
+    ($($pointer:ty),*) => {$(
+        impl<L: SampleLoss + ?Sized> SampleLoss for $pointer {
+            fn min_classes(&self) -> usize {
+                (**self).min_classes()
+            }
+
+            fn check_classes(&self, classes: usize) -> Result<(), LossError> {
+                (**self).check_classes(classes)
+            }
+
+            fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
+                (**self).compute_f64(workspace, sample)
+            }
+
+            fn compute_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
+                (**self).compute_f32(workspace, sample)
+            }
+        }
+    )*};
+}
+
+delegate!(&L, Box<L>);
+
+/// One sample of a batch.
+#[derive(Debug)]
+pub struct Sample<'a, T> {
+    /// Index in the batch.
+    pub(crate) index: usize,
+    /// Scores, all finite.
+    pub(crate) scores: &'a [T],
+    /// Index of the label's class.
+    pub(crate) label: usize,
+    /// Factor for the gradient: the label's weight over the divisor of the reduction.
+    pub(crate) factor: f64,
+    /// Where the gradient goes, if it is requested; its contents on entry are unspecified.
+    pub(crate) grad: Option<&'a mut [T]>,
+}
+
+impl<'a, T> Sample<'a, T> {
+    /// The scores of all classes but the label's.
+    pub(crate) fn wrong_scores(&self) -> impl Iterator<Item = &'a T> + Clone + use<'a, T> {
+        let (before, after) = (&self.scores[..self.label], &self.scores[self.label + 1..]);
+        before.iter().chain(after)
+    }
+
+    /// Converts the sample to another type, computes with it, and converts the gradient back.
+    pub(crate) fn in_type<U: Copy + Default>(
+        self,
+        workspace: &mut Workspace,
+        buffers: impl Fn(&mut Workspace) -> &mut SampleBuffers<U>,
+        widen: impl Fn(&[T], &mut [U]),
+        narrow: impl Fn(&[U], &mut [T]),
+        compute: impl FnOnce(&mut Workspace, Sample<'_, U>) -> f64,
+    ) -> f64 {
+        let mut taken = std::mem::take(buffers(workspace));
+        let SampleBuffers { scores, grad } = &mut taken;
+        scores.resize(self.scores.len(), U::default());
+        widen(self.scores, scores);
+        let sample = Sample {
+            index: self.index,
+            scores,
+            label: self.label,
+            factor: self.factor,
+            grad: self.grad.is_some().then(|| {
+                grad.resize(self.scores.len(), U::default());
+                &mut **grad
+            }),
+        };
+        let value = compute(workspace, sample);
+        if let Some(narrowed) = self.grad {
+            narrow(grad, narrowed);
+        }
+        *buffers(workspace) = taken;
+        value
+    }
+}
+
+impl Sample<'_, f32> {
+    /// Computes with the sample in `f64`.
+    pub(crate) fn in_f64(
+        self,
+        workspace: &mut Workspace,
+        compute: impl FnOnce(&mut Workspace, Sample<'_, f64>) -> f64,
+    ) -> f64 {
+        self.in_type(
+            workspace,
+            |workspace| &mut workspace.f64,
+            |single, double| {
+                for (double, &single) in double.iter_mut().zip(single) {
+                    *double = single.into();
+                }
+            },
+            |double, single| {
+                for (single, &double) in single.iter_mut().zip(double) {
+                    *single = double as f32;
+                }
+            },
+            compute,
+        )
+    }
+}
+
+impl Sample<'_, f64> {
+    /// Finds the `k`-th highest score of the wrong classes: returns the higher ones, in any order,
+    /// the `k`-th itself, and the lower ones, in any order.
+    pub(crate) fn select_wrong<'r>(
+        &self,
+        k: usize,
+        ranked: &'r mut Vec<Ranked>,
+    ) -> (&'r [Ranked], Ranked, &'r [Ranked]) {
+        fill(ranked, self.scores.iter().copied());
+        ranked.swap_remove(self.label);
+        let (higher, kth, lower) = ranked.select_nth_unstable_by(k - 1, by_rank);
+        (higher, *kth, lower)
+    }
+}
