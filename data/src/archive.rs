@@ -1,17 +1,19 @@
-//! Images in one tar file, such as `ILSVRC2012_img_val.tar`, which is not unpacked, nor are the tar files
-//! of the classes in `ILSVRC2012_img_train.tar`.
+//! Images in one tar file, such as `ILSVRC2012_img_val.tar`, or in the tar files of the classes inside
+//! `ILSVRC2012_img_train.tar`. Nothing is unpacked.
 
 use std::path::{Path, PathBuf};
 
-use crate::image_set::{Listing, Storage, check_size};
+use crate::listing::{Listing, label};
 use crate::regions::{Container, Region, Regions};
+use crate::sample::Sample;
+use crate::store::check_size;
 use crate::tar::{Member, Members, Seekable};
 use crate::walk::{image_folder_order, is_image, join};
-use crate::{DataError, Findings, Format, Options, Sample, folder};
+use crate::{DataError, Format, Options, Warnings};
 use topk_labels::imagenet;
 use topk_labels::{Classes, LabelList};
 
-/// What the names of archives end with.
+/// Extension of archives.
 const ARCHIVE: &str = ".tar";
 
 /// Images of archives.
@@ -22,12 +24,12 @@ struct Images {
     containers: Vec<Container>,
 }
 
-/// Lists the images, in the archive's order. Archives within it are class folders, as those of
-/// `ILSVRC2012_img_train.tar` are, and then the images are in the order of such folders.
+/// Lists the images, in the archive's order. Archives inside it count as class folders, as those of
+/// `ILSVRC2012_img_train.tar`, and the images are then in the order of class folders.
 pub(crate) fn list(
     path: &Path,
     options: &Options,
-    findings: &mut Findings,
+    warnings: &mut Warnings,
 ) -> Result<Listing, DataError> {
     let mut images = Images::default();
     let mut archives = Vec::new();
@@ -37,66 +39,66 @@ pub(crate) fn list(
         if !is_hidden(&member.name) && member.name.ends_with(ARCHIVE) {
             archives.push(member);
         } else {
-            images.add(container, "", member, findings)?;
+            images.add(container, "", member, warnings)?;
         }
     }
     for archive in &archives {
         let name = archive.name.as_str();
         let folder = name.strip_suffix(ARCHIVE).unwrap_or(name);
         let members = Members::within(path, archive)?;
-        images.add_all(container, folder, members, findings)?;
+        images.add_all(container, folder, members, warnings)?;
     }
     if !archives.is_empty() {
         images.sort();
     }
-    images.listing(path, options, findings)
+    images.listing(path, options, warnings)
 }
 
-/// Lists the images of the archives in a folder, each of which is a class folder.
+/// Lists the images of the archives in a folder, each of which counts as a class folder.
 pub(crate) fn list_classes(
     path: &Path,
     archives: &[PathBuf],
     options: &Options,
-    findings: &mut Findings,
+    warnings: &mut Warnings,
 ) -> Result<Listing, DataError> {
     let mut images = Images::default();
     for archive in archives {
         let container = images.container(archive);
         let folder = archive.file_stem().unwrap_or_default().to_string_lossy();
-        images.add_all(container, &folder, Members::open(archive)?, findings)?;
+        images.add_all(container, &folder, Members::open(archive)?, warnings)?;
     }
     images.sort();
-    images.listing(path, options, findings)
+    images.listing(path, options, warnings)
 }
 
 impl Images {
-    /// The number of an archive.
+    /// Adds an archive and returns its index.
     fn container(&mut self, path: &Path) -> u32 {
         self.containers.push(Container::File(path.to_owned()));
         self.containers.len() as u32 - 1
     }
 
-    /// Adds the images of an archive. `folder` goes before their names.
+    /// Adds the images of an archive, with `folder` before their names.
     fn add_all(
         &mut self,
         container: u32,
         folder: &str,
         mut members: Members<Seekable>,
-        findings: &mut Findings,
+        warnings: &mut Warnings,
     ) -> Result<(), DataError> {
         while let Some(member) = members.next()? {
-            self.add(container, folder, member, findings)?;
+            self.add(container, folder, member, warnings)?;
         }
         Ok(())
     }
 
-    /// Adds a file of an archive, if it is an image. `folder` goes before its name.
+    /// Adds a member of an archive if it is an image, with `folder` before its name.
     fn add(
         &mut self,
         container: u32,
         folder: &str,
         member: Member,
-        findings: &mut Findings,
+        warnings: &mut Warnings,
     ) -> Result<(), DataError> {
         let Member { name, offset, size } = member;
         if is_hidden(&name) {
@@ -104,15 +106,15 @@ impl Images {
         }
         let name = join(folder, &name);
         if !is_image(&name) {
-            findings.ignored.push(name);
+            warnings.ignored.push(name);
             return Ok(());
         }
         check_size(self.containers[container as usize].path(), &name, size)?;
-        let place = self.regions.len();
+        let slot = self.regions.len();
         self.samples.push(Sample {
             name,
             label: None,
-            place,
+            slot,
         });
         self.regions.push(Region {
             container,
@@ -122,18 +124,18 @@ impl Images {
         Ok(())
     }
 
-    /// Puts them in the order of class folders.
+    /// Sorts the images as class folders.
     fn sort(&mut self) {
         let samples = &mut self.samples;
         samples.sort_by(|a, b| image_folder_order(&a.name).cmp(&image_folder_order(&b.name)));
     }
 
-    /// Finds their labels.
+    /// Finds the labels of the images.
     fn listing(
         self,
         path: &Path,
         options: &Options,
-        findings: &mut Findings,
+        warnings: &mut Warnings,
     ) -> Result<Listing, DataError> {
         let Self {
             mut samples,
@@ -141,14 +143,8 @@ impl Images {
             containers,
         } = self;
         if samples.is_empty() {
-            let expected =
-                "a tar file with images in it, or with a tar file of images for each class";
-            let path = path.to_owned();
-            return Err(DataError::NoImages {
-                path,
-                format: Format::Tar,
-                expected,
-            });
+            let expected = "a tar file of images, or of one tar file of images per class";
+            return Err(DataError::no_images(path, Format::Tar, expected));
         }
         let classes = match class_folders(&samples, options) {
             Some(folders) => {
@@ -158,8 +154,8 @@ impl Images {
                 let (classes, labels) =
                     Classes::of_folders(path, &names, options.class_map.is_some())?;
                 let label = |folder| {
-                    let place = names.binary_search_by(|name| name.as_str().cmp(folder));
-                    labels[place.expect("every folder is in the list")]
+                    let index = names.binary_search_by(|name| name.as_str().cmp(folder));
+                    labels[index.expect("every folder is in the list")]
                 };
                 let of_samples: Vec<u32> = folders.into_iter().map(label).collect();
                 for (sample, label) in samples.iter_mut().zip(of_samples) {
@@ -170,24 +166,20 @@ impl Images {
             None => {
                 let beside = || LabelList::find(path.parent()?);
                 let list = options.labels.clone().or_else(beside);
-                (
-                    folder::label(path, &mut samples, list.as_deref(), findings)?,
-                    list,
-                )
+                (label(path, &mut samples, list.as_deref(), warnings)?, list)
             }
         };
         let (classes, labels) = classes;
-        let storage = Storage::Regions(Regions {
-            containers,
-            regions,
-            shape: None,
-        });
         Ok(Listing {
             path: path.to_owned(),
             labels,
             classes,
             samples,
-            storage,
+            store: Box::new(Regions {
+                containers,
+                regions,
+                shape: None,
+            }),
         })
     }
 }
@@ -196,8 +188,8 @@ fn is_hidden(name: &str) -> bool {
     name.split('/').any(|part| part.starts_with('.'))
 }
 
-/// The class folder of each image: the first below what all have in common. `None` if the labels are in
-/// a list, or all images lie in one folder that is no class of ImageNet.
+/// The class folder of each image: the first folder below those that all images have in common. `None` if
+/// the labels are in a list, or all images are in one folder that is not a class of ImageNet.
 fn class_folders<'a>(samples: &'a [Sample], options: &Options) -> Option<Vec<&'a str>> {
     if options.labels.is_some() {
         return None;

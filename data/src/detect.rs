@@ -1,11 +1,12 @@
-//! Which format a path has.
+//! Detecting the format of a path.
 
 use std::path::{Path, PathBuf};
 
-use crate::image_set::Listing;
+use crate::listing::Listing;
 use crate::walk::{self, Entries};
 use crate::{
-    DataError, Findings, Format, Options, Split, archive, cifar, folder, shards, webdataset,
+    DataError, Format, Options, Split, Warnings, archive, cifar, folder, shards, split_folder,
+    tables, webdataset,
 };
 use topk_labels::imagenet;
 
@@ -18,11 +19,11 @@ fn official(split: Split) -> &'static str {
 }
 
 impl Format {
-    /// The format of what lies at a path; for tar files what is inside counts. With a file of labels,
+    /// Detects the format of a path; tar files are recognised by their contents. With a list of labels,
     /// images in folders are [`Flat`](Format::Flat).
     ///
     /// # Errors
-    /// If nothing is recognised, or a file or folder cannot be read.
+    /// If no format is recognised, or a file or folder cannot be read.
     pub fn detect(path: &Path, options: &Options) -> Result<Self, DataError> {
         let unrecognised = || DataError::Unrecognised {
             path: path.to_owned(),
@@ -51,7 +52,7 @@ impl Format {
                 _ => Err(unrecognised()),
             };
         }
-        let folder = folder::of_split(path, options.split)?;
+        let folder = split_folder::of_split(path, options.split)?;
         let Entries { files, folders } = Entries::of(&folder)?;
         let have = |extension: &str| {
             files
@@ -70,7 +71,7 @@ impl Format {
                 || !webdataset::is_shard(&folder.join(tar))?;
             return Ok(if one { Format::Tar } else { Format::Webdataset });
         }
-        folder::check_splits(&folder, &folders, options.split)?;
+        split_folder::check_splits(&folder, &folders, options.split)?;
         for inner in &folders {
             if walk::has_images(&folder.join(inner))? {
                 return Ok(Format::Folder);
@@ -94,29 +95,29 @@ pub(crate) fn list(
     format: Format,
     path: &Path,
     options: &Options,
-    findings: &mut Findings,
+    warnings: &mut Warnings,
 ) -> Result<Listing, DataError> {
     match format {
-        Format::Folder => folder::list(path, options, findings),
-        Format::Flat => folder::list_flat(path, options, findings),
-        Format::Tar => list_tar(path, options, findings),
-        Format::Webdataset => webdataset::list(path, options, findings),
+        Format::Folder => folder::list(path, options, warnings),
+        Format::Flat => folder::list_flat(path, options, warnings),
+        Format::Tar => list_tar(path, options, warnings),
+        Format::Webdataset => webdataset::list(path, options, warnings),
         Format::Cifar10 => cifar::CIFAR10.list(path, options.split),
         Format::Cifar100 => cifar::CIFAR100.list(path, options.split),
-        Format::Parquet => crate::tables::list(path, options),
+        Format::Parquet => tables::list(path, options),
     }
 }
 
-/// Lists the images of the tar file that a path means: itself, the official one in a folder, or the only
-/// one there; or of those of classes in a folder, to which one unpacks the official one.
-fn list_tar(path: &Path, options: &Options, findings: &mut Findings) -> Result<Listing, DataError> {
+/// Lists the images of a tar file: the path itself, ImageNet's in a folder, or the only one in a folder; or
+/// of the tar files of the classes in a folder, to which ImageNet's unpacks.
+fn list_tar(path: &Path, options: &Options, warnings: &mut Warnings) -> Result<Listing, DataError> {
     if path.is_file() {
-        return archive::list(path, options, findings);
+        return archive::list(path, options, warnings);
     }
-    let folder = folder::of_split(path, options.split)?;
+    let folder = split_folder::of_split(path, options.split)?;
     let official = folder.join(official(options.split));
     if official.is_file() {
-        return archive::list(&official, options, findings);
+        return archive::list(&official, options, warnings);
     }
     let files = shards::files(&folder, Format::Tar, "tar", options.split)?;
     let is_class = |file: &PathBuf| {
@@ -124,15 +125,15 @@ fn list_tar(path: &Path, options: &Options, findings: &mut Findings) -> Result<L
         stem.is_some_and(imagenet::is_wnid)
     };
     match files.as_slice() {
-        [file] if !is_class(file) => archive::list(file, options, findings),
+        [file] if !is_class(file) => archive::list(file, options, warnings),
         files if files.iter().all(is_class) => {
-            archive::list_classes(&folder, files, options, findings)
+            archive::list_classes(&folder, files, options, warnings)
         }
-        _ => Err(DataError::NoImages {
-            path: folder,
-            format: Format::Tar,
-            expected: "one tar file, or those of ImageNet's classes, but there are several, without \
-                       labels beside the images",
-        }),
+        _ => Err(DataError::no_images(
+            &folder,
+            Format::Tar,
+            "one tar file, or those of ImageNet's classes, but there are several without labels \
+             beside the images",
+        )),
     }
 }

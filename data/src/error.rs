@@ -1,7 +1,8 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+use topk_files::excerpt;
 use topk_labels::LabelError;
 
 use crate::{Format, Split};
@@ -13,10 +14,10 @@ pub enum DataError {
     /// Labels or classes cannot be read.
     #[error(transparent)]
     Labels(#[from] LabelError),
-    /// The folder or archive holds no CIFAR.
+    /// The folder or archive does not contain CIFAR.
     #[error(
-        "{} holds no {name} (neither {} nor {}). Give {} or {} as downloaded, the folder that it \
-         unpacks to, or the one above",
+        "{} does not contain {name} (neither {} nor {}). Pass {} or {} as downloaded, the folder it unpacks \
+         to, or its parent",
         path.display(),
         files[0],
         files[1],
@@ -24,59 +25,56 @@ pub enum DataError {
         archives[1]
     )]
     NotFound {
-        /// What was to be read.
+        /// The path that was searched.
         path: PathBuf,
         /// Name of the data set.
         name: &'static str,
-        /// The file that would show each version.
+        /// A file of each version.
         files: [&'static str; 2],
-        /// The archive in which each version comes.
+        /// The archive of each version.
         archives: [&'static str; 2],
     },
-    /// A file of CIFAR's Python version is damaged, or another.
-    #[error(
-        "{} cannot be read as CIFAR in its Python version: {fault}",
-        path.display()
-    )]
+    /// A file of CIFAR's Python version is damaged, or another file.
+    #[error("{} is not a valid file of CIFAR's Python version: {reason}", path.display())]
     Cifar {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
-        fault: String,
+        /// Why it is not valid.
+        reason: String,
     },
-    /// Nothing in a path shows how it is to be read.
+    /// No format is detected at a path.
     #[error(
-        "{} is no data set that is recognised. Looked for: folders of images, one a class; a folder \
-         of images; .tar and .parquet files; the folders and .tar.gz files of CIFAR-10 and CIFAR-100 \
-         (binary or Python version). Name the folder or file that has the images, and its format if need be",
+        "{} is not a recognised data set. Supported: one folder of images per class; a folder of images; \
+         .tar and .parquet files; the folders and .tar.gz files of CIFAR-10 and CIFAR-100 (binary or Python \
+         version). Pass the folder or file with the images, and its format if it is not detected",
         path.display()
     )]
     Unrecognised {
-        /// What was looked at.
+        /// The path.
         path: PathBuf,
     },
-    /// A data set of this format has none of the files that it should have.
-    #[error("{} has no images to be read as {format}: {expected}", path.display())]
+    /// No files of this format are at a path.
+    #[error("{} contains no images in {format} format; expected {expected}", path.display())]
     NoImages {
-        /// What was looked at.
+        /// The path.
         path: PathBuf,
         /// The format.
         format: Format,
-        /// What should be there.
+        /// The expected files.
         expected: &'static str,
     },
-    /// A folder has splits, but not the one that is to be read.
+    /// A folder has splits, but not the requested one.
     #[error(
-        "{} has no images of the split {split}, only {found}: name the folder with the classes, or \
+        "{} has no folder for the split {split}, only {found}; pass the folder with the classes, or request \
          another split",
         path.display()
     )]
     NoSplit {
         /// The folder.
         path: PathBuf,
-        /// The split that is missing.
+        /// The requested split.
         split: Split,
-        /// The folders that are there.
+        /// The folders in it.
         found: String,
     },
     /// A file or folder cannot be read.
@@ -84,15 +82,14 @@ pub enum DataError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
     /// A file is not a whole number of records.
     #[error(
-        "{}: {length} bytes are not a whole number of records of {record} bytes: record {} is \
-         cut off. Unpack or download the file again",
-        path.display(),
-        length / record
+        "{} is truncated: {length} bytes are not a whole number of records of {record} bytes. Unpack or \
+         download it again",
+        path.display()
     )]
     Truncated {
         /// The file.
@@ -102,13 +99,13 @@ pub enum DataError {
         /// Length of a record in bytes.
         record: usize,
     },
-    /// A file holds no records.
+    /// A file contains no records.
     #[error("{} is empty", .0.display())]
     Empty(PathBuf),
     /// A label is not the index of a class.
     #[error(
-        "{}: record {record} has label {label}, but there are {classes} classes: the names and \
-         the records do not belong together",
+        "{}: record {record} has label {label}, but there are {classes} classes; the class names are not \
+         those of the records",
         path.display()
     )]
     Label {
@@ -116,32 +113,31 @@ pub enum DataError {
         path: PathBuf,
         /// Index of the record.
         record: usize,
-        /// The label found.
+        /// The label.
         label: i64,
         /// Number of class names.
         classes: usize,
     },
     /// A name that is not UTF-8, which could not be written into results.
-    #[error("{name} in {} is not UTF-8: rename it", path.display())]
+    #[error("{name} in {} is not UTF-8; rename it", path.display())]
     NotUtf8 {
         /// The folder or archive.
         path: PathBuf,
-        /// The name, as far as it can be shown.
+        /// The name, with replacement characters.
         name: String,
     },
     /// Two images have the same name.
-    #[error("{} has {name} twice: which one counts is not clear; remove one", path.display())]
+    #[error("{} contains {name} more than once; rename or remove one", path.display())]
     Duplicate {
-        /// The folder, archive or list.
+        /// The folder or archive.
         path: PathBuf,
         /// The name.
         name: String,
     },
-    /// Something is larger than is read.
+    /// A file or member is larger than the limit.
     #[error(
-        "{} in {} is of {size} bytes, at most {limit} are read: it is damaged, or not what its \
-         name says",
-        name,
+        "{name} in {} is {size} bytes, over the limit of {limit}; it may be damaged or a file of another \
+         kind",
         path.display()
     )]
     TooLarge {
@@ -149,36 +145,36 @@ pub enum DataError {
         path: PathBuf,
         /// The file or member.
         name: String,
-        /// Its size in bytes, as far as is known.
+        /// Its size in bytes, as far as it is known.
         size: u64,
         /// The limit in bytes.
         limit: u64,
     },
-    /// A file of labels is named for data that has its own.
+    /// A list of labels is given for a format that has its own labels.
     #[error(
-        "{} is read as {format}, which has its own labels: leave out {}, or name the format flat",
+        "{} is read as {format}, which has its own labels; omit {}, or set the format to flat",
         path.display(),
         labels.display()
     )]
     OwnLabels {
-        /// What was to be read.
+        /// The data set.
         path: PathBuf,
-        /// The file of labels.
+        /// The list of labels.
         labels: PathBuf,
         /// The format.
         format: Format,
     },
-    /// A pattern of file names is not understood.
+    /// A pattern of file names is not valid.
     #[error("in the pattern {}: found `{found}`, expected {expected}", path.display())]
     Pattern {
         /// The pattern.
         path: PathBuf,
-        /// What is not understood.
+        /// The invalid part.
         found: String,
-        /// What should stand there.
+        /// What is valid there.
         expected: String,
     },
-    /// A class map names none of the classes.
+    /// A class map has none of the classes of a data set.
     #[error(
         "{} has none of the classes of {}, such as `{class}`",
         map.display(),
@@ -192,61 +188,85 @@ pub enum DataError {
         /// A class of the images.
         class: String,
     },
-    /// An archive is damaged, or is not read.
-    #[error("{} cannot be read as a tar file: {fault}", path.display())]
+    /// A tar file is damaged, or of an unsupported kind.
+    #[error("cannot read {} as a tar file: {error}", path.display())]
     Tar {
         /// The archive.
         path: PathBuf,
-        /// What is wrong.
-        fault: TarFault,
+        /// Why it cannot be read.
+        error: TarError,
     },
-    /// What describes an image in a shard is wrong.
-    #[error("{name} in {}: {fault}", path.display())]
+    /// A member of a shard is not valid.
+    #[error("{name} in {}: {reason}", path.display())]
     Member {
         /// The shard.
         path: PathBuf,
         /// The member.
         name: String,
-        /// What is wrong.
-        fault: String,
+        /// Why it is not valid.
+        reason: String,
     },
-    /// A parquet file is damaged, or has not what is needed.
-    #[error("{} cannot be read as images in parquet: {fault}", path.display())]
+    /// A parquet file is damaged, or lacks a required column.
+    #[error("cannot read {} as images in parquet: {reason}", path.display())]
     Parquet {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
-        fault: String,
+        /// Why it cannot be read.
+        reason: String,
     },
 }
 
-/// What is wrong with a tar file.
+/// Why a tar file cannot be read.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
-pub enum TarFault {
-    /// It ends in the middle of a member.
-    #[error("it ends in the middle of {0}: fetch or copy it again")]
+pub enum TarError {
+    /// It ends inside a member.
+    #[error("it is truncated in {0}; download or copy it again")]
     Truncated(String),
-    /// It ends without the two blocks of zeros.
-    #[error("it ends without an end mark: fetch or copy it again")]
+    /// The two blocks of zeros at the end are missing.
+    #[error("its end mark is missing; download or copy it again")]
     NoEnd,
-    /// A header is wrong.
-    #[error("the header at byte {at} {fault}")]
+    /// A header is not valid or supported.
+    #[error("the header at byte {offset} {reason}")]
     Header {
-        /// Where the header begins.
-        at: u64,
-        /// What is wrong with it.
-        fault: &'static str,
+        /// Position of the header in bytes.
+        offset: u64,
+        /// Why it is not valid.
+        reason: &'static str,
     },
     /// It is compressed.
-    #[error("it is compressed with {0}, so images cannot be found in it: unpack that first")]
+    #[error("it is compressed with {0}; decompress it first, so that images can be read at random")]
     Compressed(&'static str),
 }
 
 impl DataError {
-    /// An error of the system with the file that it is about.
+    /// An error of the system while reading `path`.
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         |error| Self::Io { path, error }
+    }
+
+    pub(crate) fn no_images(path: &Path, format: Format, expected: &'static str) -> Self {
+        Self::NoImages {
+            path: path.to_owned(),
+            format,
+            expected,
+        }
+    }
+
+    pub(crate) fn duplicate(path: &Path, name: &str) -> Self {
+        Self::Duplicate {
+            path: path.to_owned(),
+            name: excerpt(name),
+        }
+    }
+
+    pub(crate) fn too_large(path: &Path, name: &str, size: u64, limit: u64) -> Self {
+        Self::TooLarge {
+            path: path.to_owned(),
+            name: excerpt(name),
+            size,
+            limit,
+        }
     }
 }

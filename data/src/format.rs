@@ -4,27 +4,27 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// How a data set lies on disk.
+/// Layout of a data set on disk.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// A folder of folders, one a class.
+    /// A folder with one folder per class.
     Folder,
-    /// A folder of images, with a file of labels or without.
+    /// A folder of images, with or without a list of labels.
     Flat,
-    /// One tar file of images, in class folders or with a file of labels; or ImageNet's training images
-    /// as a tar file for each class, in a tar file or a folder.
+    /// One tar file of images, in class folders or with a list of labels; or ImageNet's training images as
+    /// one tar file per class, in a tar file or a folder.
     Tar,
-    /// Tar files in which each image lies beside its label, as WebDataset has them.
+    /// WebDataset shards: tar files in which each image is next to its label.
     Webdataset,
-    /// Parquet files as Hugging Face's `datasets` writes them. Up to eight places are kept in memory to
-    /// read on from, each with a page and a dictionary; at worst, as pyarrow may write them, that is
-    /// all images of a group of rows. Reading in random order decompresses that much for each image.
+    /// Parquet files, as written by Hugging Face's `datasets`. Up to eight reading positions are kept in
+    /// memory, each with a page and a dictionary; in the worst case, which pyarrow may write, these contain
+    /// all images of a row group. Reading in random order decompresses that much for each image.
     Parquet,
-    /// CIFAR-10 in its binary or Python version: a folder, or the `.tar.gz` file, whose images are then
-    /// kept in memory.
+    /// CIFAR-10 in its binary or Python version: a folder, or the `.tar.gz` file, whose images are kept in
+    /// memory.
     Cifar10,
-    /// CIFAR-100, likewise, with its fine labels.
+    /// CIFAR-100 in the same versions, with its fine labels.
     Cifar100,
 }
 
@@ -40,7 +40,7 @@ impl Format {
         Self::Cifar100,
     ];
 
-    /// Its name on command lines and in results.
+    /// The name on command lines and in results.
     pub fn name(self) -> &'static str {
         match self {
             Self::Folder => "folder",
@@ -60,9 +60,11 @@ impl fmt::Display for Format {
     }
 }
 
-/// A name that is no format's.
+/// A name that is not the name of a format.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[error("`{0}` is no format: expected folder, flat, tar, webdataset, parquet, cifar10 or cifar100")]
+#[error(
+    "unknown format `{0}`; expected folder, flat, tar, webdataset, parquet, cifar10 or cifar100"
+)]
 pub struct ParseFormatError(String);
 
 impl FromStr for Format {
@@ -79,15 +81,15 @@ impl FromStr for Format {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
-    /// What is trained on.
+    /// Training images.
     Train,
-    /// What is judged on: the test set, or the validation set of data whose test set has no labels.
+    /// Images to evaluate on: the test set, or the validation set if the test set has no labels.
     #[default]
     Test,
 }
 
 impl Split {
-    /// Names under which the split is found, the preferred one first.
+    /// Names of the split in paths, the preferred one first.
     pub(crate) fn names(self) -> &'static [&'static str] {
         match self {
             Self::Train => &["train", "training"],
@@ -110,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_the_same_everywhere() {
+    fn files_and_flags_use_the_same_names() {
         for format in Format::ALL {
             assert_eq!(format.to_string().parse(), Ok(format));
             let json = serde_json::to_string(&format).unwrap();

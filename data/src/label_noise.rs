@@ -2,8 +2,8 @@ use thiserror::Error;
 
 use crate::random_state::{Bernoulli, RandomState};
 
-/// Wrong labels, as the seed code of the paper makes them: with a probability, a label becomes one of
-/// the group of neighbouring classes that it is in, itself among them.
+/// Label noise of the paper: with some probability, a label is replaced by a random one of its group of
+/// neighbouring classes, which may be the same label.
 ///
 /// ```
 /// use topk_data::LabelNoise;
@@ -15,9 +15,9 @@ use crate::random_state::{Bernoulli, RandomState};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LabelNoise {
-    /// Number of classes in a group: 5 in the paper.
+    /// Number of classes per group: 5 in the paper.
     pub group: u32,
-    /// Probability that a label is drawn anew, 0 to 1.
+    /// Probability that a label is replaced, from 0 to 1.
     pub probability: f64,
 }
 
@@ -25,8 +25,8 @@ pub struct LabelNoise {
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum LabelNoiseError {
-    /// The probability is none.
-    #[error("label noise {0} is no probability: give a number from 0 to 1")]
+    /// The probability is not from 0 to 1.
+    #[error("label noise must be a probability from 0 to 1, got {0}")]
     Probability(f64),
     /// The classes cannot be divided into groups.
     #[error(
@@ -55,11 +55,12 @@ impl LabelNoise {
     /// The labels after noise, drawn once for the whole training set in its order, before images are
     /// held out of it.
     ///
-    /// Bit for bit what the seed code draws after `numpy.random.seed(seed)`: `choice(group)` for all
+    /// Bit for bit what the authors' code draws after `numpy.random.seed(seed)`: `choice(group)` for all
     /// labels, then `binomial(1, probability)` for all.
     ///
     /// # Errors
-    /// If the probability is none, the classes are no multiple of the group, or a label is no class.
+    /// If the probability is not from 0 to 1, the classes are not a multiple of the group, or a label is not
+    /// a class.
     pub fn apply(
         &self,
         labels: &[u32],
@@ -85,8 +86,8 @@ impl LabelNoise {
             return Ok(labels.to_vec());
         }
         let mut random = RandomState::new(seed);
-        let of_group = |label| label - label % group + random.up_to(group - 1);
-        let mut noisy: Vec<u32> = labels.iter().map(of_group).collect();
+        let replaced = |label| label - label % group + random.up_to(group - 1);
+        let mut noisy: Vec<u32> = labels.iter().map(replaced).collect();
         let is_noisy = Bernoulli::new(probability);
         for (noisy, &label) in noisy.iter_mut().zip(labels) {
             if !random.is_one(&is_noisy) {
@@ -100,7 +101,7 @@ impl LabelNoise {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drawn::{Kept, cases};
+    use crate::numpy_cases::{Kept, cases};
     use serde::Deserialize;
 
     #[derive(Deserialize)]

@@ -1,34 +1,39 @@
-//! Image data sets: their formats, class labels, splits and label noise.
+//! Image data sets: formats, splits and label noise.
 //!
-//! Shared by training and evaluation, so that both read the same pixels. Pixels are `u8` in channel,
-//! row, column order (CHW), red first.
-//!
-//! [`ImageSet`] lists the images of a data set as people have it (see [`Format`]), and reads them one
-//! at a time, encoded or as pixels.
+//! [`ImageSet`] lists the images of a data set in the layouts in which they are published (see
+//! [`Format`]), and reads them one at a time, encoded or as pixels. Training and evaluation share it, so
+//! that both read the same images. Pixels are `u8` in channel, row, column order (CHW), red first.
 
 mod archive;
 mod cifar;
 mod detect;
-#[cfg(test)]
-mod drawn;
 mod error;
-mod findings;
 mod folder;
 mod format;
 mod image_set;
 mod label_noise;
+mod listing;
+#[cfg(test)]
+mod numpy_cases;
+mod options;
 mod random_state;
 mod regions;
+mod sample;
 mod shards;
+mod split_folder;
 mod splits;
+mod store;
 mod tables;
 mod tar;
 mod walk;
+mod warnings;
 mod webdataset;
 
-pub use error::{DataError, TarFault};
-pub use findings::Findings;
+pub use error::{DataError, TarError};
 pub use format::{Format, ParseFormatError, Split};
-pub use image_set::{Description, Image, ImageSet, Options, Sample};
+pub use image_set::{Description, ImageSet};
 pub use label_noise::{LabelNoise, LabelNoiseError};
+pub use options::Options;
+pub use sample::{Image, Sample};
 pub use splits::{ClassHoldout, Holdout, SPLIT_SEED, SplitError, holdout};
+pub use warnings::Warnings;

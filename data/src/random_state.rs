@@ -1,22 +1,22 @@
-//! numpy's legacy random numbers (`numpy.random.RandomState`), as far as the seed code of the paper draws
-//! any. numpy keeps them the same in every version.
+//! numpy's legacy random numbers (`numpy.random.RandomState`), as far as the authors' code uses them. They are
+//! the same in every version of numpy.
 
 use rand_mt::Mt;
 
-/// `numpy.random.RandomState(seed)`: MT19937 (Matsumoto and Nishimura, 1998), and what numpy makes of
-/// its numbers.
+/// `numpy.random.RandomState(seed)`: MT19937 (Matsumoto and Nishimura, 1998), and numpy's distributions on
+/// top of it.
 #[derive(Debug)]
 pub(crate) struct RandomState(Mt);
 
-/// `binomial(1, p)`: numpy inverts the distribution, of 1 − p where p is above a half.
+/// `binomial(1, p)` by inversion, of 1 − p where p is above a half, as in numpy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bernoulli {
-    /// Probability of what is drawn for, at most a half.
+    /// The inverted probability, at most a half.
     p: f64,
     q: f64,
-    /// Probability of 0, with the rounding that numpy's formula brings.
+    /// Probability of 0, with the rounding of numpy's formula.
     zero: f64,
-    /// What is drawn stands for 0, and 0 for 1.
+    /// Whether the results 0 and 1 are swapped.
     mirrored: bool,
 }
 
@@ -25,7 +25,7 @@ impl RandomState {
         Self(Mt::new(seed))
     }
 
-    /// An integer from 0 to `max`: bits that are enough for it, until they are no more than it.
+    /// An integer from 0 to `max`: draws as many bits as `max` has until their value is at most `max`.
     pub fn up_to(&mut self, max: u32) -> u32 {
         if max == 0 {
             return 0;
@@ -39,13 +39,13 @@ impl RandomState {
         }
     }
 
-    /// A number from 0 to below 1, of 53 bits.
+    /// A number in [0, 1) with 53 random bits.
     pub fn uniform(&mut self) -> f64 {
         let (high, low) = (self.0.next_u32() >> 5, self.0.next_u32() >> 6);
         (f64::from(high) * f64::from(1 << 26) + f64::from(low)) / (1_u64 << 53) as f64
     }
 
-    /// Puts items in random order.
+    /// Shuffles items.
     ///
     /// # Panics
     /// If there are more than 2³².
@@ -76,7 +76,7 @@ impl RandomState {
             if rest <= zero {
                 return mirrored;
             }
-            // Only rounding leaves anything beyond both; numpy then draws again.
+            // Only due to rounding the number is beyond both; numpy then draws again.
             if rest - zero <= p * zero / q {
                 return !mirrored;
             }
@@ -85,7 +85,7 @@ impl RandomState {
 }
 
 impl Bernoulli {
-    /// Of a probability from above 0 to 1. For 0 numpy draws nothing.
+    /// The distribution for a probability in (0, 1]. For 0 numpy draws nothing.
     pub fn new(probability: f64) -> Self {
         let mirrored = probability > 0.5;
         let p = if mirrored {
@@ -106,7 +106,7 @@ impl Bernoulli {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drawn::{Kept, cases, sha256};
+    use crate::numpy_cases::{Kept, cases, sha256};
     use serde::Deserialize;
 
     #[derive(Deserialize)]
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn words_and_fractions_are_those_of_numpy() {
+    fn words_and_fractions_agree_with_numpy() {
         let raw: Vec<Raw> = serde_json::from_value(cases("raw")).unwrap();
         for Raw {
             seed,
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn one_possible_integer_takes_no_draw() {
+    fn a_single_possible_integer_draws_nothing() {
         let (mut one, mut other) = (RandomState::new(1), RandomState::new(1));
         assert_eq!(one.up_to(0), 0);
         assert_eq!(one.uniform(), other.uniform());

@@ -5,26 +5,24 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use topk_files::excerpt;
 
-use crate::{DataError, Image};
-
-/// Longest encoded image that is read. The largest of ImageNet has 15 MB.
-pub(crate) const MAX_IMAGE_BYTES: u64 = 1 << 28;
+use crate::DataError;
+use crate::sample::{Image, Sample};
+use crate::store::Store;
 
 /// A file with images.
 #[derive(Debug)]
 pub(crate) enum Container {
-    /// On disk. It is opened for each image, because there may be more shards than a process may have
-    /// files open.
+    /// On disk. It is opened for each image, because there may be more shards than a process can have
+    /// open files.
     File(PathBuf),
-    /// On disk, and kept open: for small images, of which opening takes longer than reading.
+    /// On disk, and kept open: for small images, where opening takes longer than reading.
     Open(PathBuf, File),
-    /// Unpacked, with the name of what it was in.
+    /// Unpacked, with the path in its archive.
     Memory(PathBuf, Vec<u8>),
 }
 
-/// Where an image lies.
+/// Position of an image in a container.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Region {
     pub container: u32,
@@ -32,12 +30,12 @@ pub(crate) struct Region {
     pub size: u64,
 }
 
-/// Images by their places.
+/// Images by slot.
 #[derive(Debug)]
 pub(crate) struct Regions {
     pub containers: Vec<Container>,
     pub regions: Vec<Region>,
-    /// Channels, height and width, where the images are not encoded.
+    /// Channels, height and width, if the images are not encoded.
     pub shape: Option<[usize; 3]>,
 }
 
@@ -52,7 +50,7 @@ impl Container {
     /// Its contents from the beginning, and their length.
     pub fn open(&self) -> Result<(Box<dyn Read + '_>, u64), DataError> {
         match self {
-            // Opened again, because a reader moves on in its file.
+            // Opened again, because a reader moves the position of its file.
             Self::File(path) | Self::Open(path, _) => {
                 let file = File::open(path).map_err(DataError::io(path))?;
                 let length = file.metadata().map_err(DataError::io(path))?.len();
@@ -62,7 +60,7 @@ impl Container {
         }
     }
 
-    /// All of its contents, if they are at most so many bytes.
+    /// Its contents, of at most `limit` bytes.
     pub fn contents(&self, limit: u64) -> Result<Cow<'_, [u8]>, DataError> {
         if let Self::Memory(_, bytes) = self {
             self.check_length(bytes.len() as u64, limit)?;
@@ -71,7 +69,7 @@ impl Container {
         let (reader, length) = self.open()?;
         self.check_length(length, limit)?;
         let mut bytes = Vec::with_capacity(length as usize);
-        // The file may grow meanwhile, or be no file at all.
+        // The file may grow meanwhile, or not be a regular file.
         let read = reader.take(limit + 1).read_to_end(&mut bytes);
         read.map_err(DataError::io(self.path()))?;
         self.check_length(bytes.len() as u64, limit)?;
@@ -84,23 +82,18 @@ impl Container {
         }
         let path = self.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Err(DataError::TooLarge {
-            path: path.parent().unwrap_or(path).to_owned(),
-            name: excerpt(&name),
-            size,
-            limit,
-        })
+        let folder = path.parent().unwrap_or(path);
+        Err(DataError::too_large(folder, &name, size, limit))
     }
 }
 
-impl Regions {
-    /// The image of this index.
-    pub fn read(&self, index: usize) -> Result<Image, DataError> {
+impl Store for Regions {
+    fn read(&self, sample: &Sample) -> Result<Image, DataError> {
         let Region {
             container,
             offset,
             size,
-        } = self.regions[index];
+        } = self.regions[sample.slot];
         let length = size as usize;
         let bytes = match &self.containers[container as usize] {
             Container::File(path) => {
@@ -117,6 +110,10 @@ impl Regions {
                 pixels: bytes,
             },
         })
+    }
+
+    fn size(&self, sample: &Sample) -> Result<u64, DataError> {
+        Ok(self.regions[sample.slot].size)
     }
 }
 

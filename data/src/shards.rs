@@ -1,12 +1,12 @@
-//! Data sets in several files.
+//! Data sets of several files.
 
 use std::path::{Path, PathBuf};
 use topk_files::excerpt;
 
 use crate::walk::Entries;
-use crate::{DataError, Format, Split, folder};
+use crate::{DataError, Format, Split, split_folder};
 
-/// Files that a pattern may name.
+/// Largest number of files in a pattern.
 const MAX_SHARDS: usize = 1 << 20;
 
 /// Whether a path is a pattern rather than a file.
@@ -17,23 +17,19 @@ pub(crate) fn is_pattern(path: &Path) -> bool {
     pattern && !path.exists()
 }
 
-/// The files that a path means, by name: itself; those of a pattern with `{a,b}`, `{000..127}`, `*`, `?`
-/// or `[…]`; or those in a folder, or in `data` in it, of the split if their names say one.
+/// The files of a path, by name: itself; those of a pattern with `{a,b}`, `{000..127}`, `*`, `?` or `[…]`;
+/// or those in a folder, or in its folder `data`, restricted to the split if their names contain one.
 pub(crate) fn files(
     path: &Path,
     format: Format,
     extension: &str,
     split: Split,
 ) -> Result<Vec<PathBuf>, DataError> {
-    let none = |expected| DataError::NoImages {
-        path: path.to_owned(),
-        format,
-        expected,
-    };
+    let none = |expected| DataError::no_images(path, format, expected);
     if is_pattern(path) {
         let files = matching(path)?;
         return if files.is_empty() {
-            Err(none("no file has such a name"))
+            Err(none("files that match the pattern"))
         } else {
             Ok(files)
         };
@@ -41,7 +37,7 @@ pub(crate) fn files(
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
-    let path = &folder::of_split(path, split)?;
+    let path = &split_folder::of_split(path, split)?;
     for folder in [path.to_owned(), path.join("data")] {
         if !folder.is_dir() && folder != *path {
             continue;
@@ -53,8 +49,8 @@ pub(crate) fn files(
         }
         let names = of_split(names, split).ok_or_else(|| {
             none(match split {
-                Split::Train => "the files are of another split than train",
-                Split::Test => "the files are of the split train, so name them, such as `train-*`",
+                Split::Train => "files of the split train, but they are of other splits",
+                Split::Test => "files of the split test, but they are of the split train; to use them, pass a pattern such as `train-*`",
             })
         })?;
         return Ok(names.into_iter().map(|name| folder.join(name)).collect());
@@ -64,14 +60,18 @@ pub(crate) fn files(
     ))
 }
 
-/// The names that say this split, or all if none says one. `None` if all say others.
+/// The names that contain this split, or all if none contains a split. `None` if all contain other splits.
 fn of_split(names: Vec<String>, split: Split) -> Option<Vec<String>> {
-    let says = |name: &str, split: &str| {
+    let contains = |name: &str, split: &str| {
         let mut words = name.split(|c: char| !c.is_ascii_alphanumeric());
         words.any(|word| word.eq_ignore_ascii_case(split))
     };
     for wanted in split.names() {
-        let found: Vec<String> = names.iter().filter(|n| says(n, wanted)).cloned().collect();
+        let found: Vec<String> = names
+            .iter()
+            .filter(|n| contains(n, wanted))
+            .cloned()
+            .collect();
         if !found.is_empty() {
             return Some(found);
         }
@@ -79,28 +79,32 @@ fn of_split(names: Vec<String>, split: Split) -> Option<Vec<String>> {
     let mut all = [Split::Train, Split::Test]
         .into_iter()
         .flat_map(Split::names);
-    let none_says = all.all(|split| !names.iter().any(|name| says(name, split)));
-    none_says.then_some(names)
+    let no_split = all.all(|split| !names.iter().any(|name| contains(name, split)));
+    no_split.then_some(names)
 }
 
-/// The files of a pattern. Those of braces must all be there.
+/// The files of a pattern. Those expanded from braces must all exist.
 fn matching(path: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let fault = |found: &str, expected: &str| DataError::Pattern {
+    let invalid = |found: &str, expected: &str| DataError::Pattern {
         path: path.to_owned(),
         found: excerpt(found),
         expected: expected.to_owned(),
     };
     let pattern = path.to_string_lossy();
     let mut names = Vec::new();
-    expand(&pattern, &mut names)
-        .map_err(|found| fault(&found, "`{a,b}` or `{000..127}`, a million files at most"))?;
+    expand(&pattern, &mut names).map_err(|found| {
+        invalid(
+            &found,
+            "`{a,b}` or `{000..127}`, with at most a million files",
+        )
+    })?;
     let mut files = Vec::new();
     for name in names {
         if !name.contains(['*', '?', '[']) {
             files.push(PathBuf::from(name));
             continue;
         }
-        let matches = glob::glob(&name).map_err(|error| fault(error.msg, "a pattern"))?;
+        let matches = glob::glob(&name).map_err(|error| invalid(error.msg, "a valid pattern"))?;
         for file in matches {
             let file = file.map_err(|error| {
                 let path = error.path().to_owned();
@@ -112,7 +116,7 @@ fn matching(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(files)
 }
 
-/// What braces mean, in order. The error is what is not understood.
+/// Expands braces, in order. The error is the invalid part.
 fn expand(pattern: &str, names: &mut Vec<String>) -> Result<(), String> {
     let Some((before, rest)) = pattern.split_once('{') else {
         names.push(pattern.to_owned());
@@ -155,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn braces_are_those_of_the_shell() {
+    fn braces_expand_as_in_a_shell() {
         assert_eq!(
             expanded("a{08..10}.tar").unwrap(),
             ["a08.tar", "a09.tar", "a10.tar"]
@@ -170,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn names_say_the_split() {
+    fn files_are_chosen_by_the_split_in_their_names() {
         let names = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
         let all = names(&[
             "test-0.tar",

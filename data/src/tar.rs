@@ -1,43 +1,47 @@
-//! Tar files, read header by header: what is in them, and where. Names of any length as POSIX (pax) and
-//! GNU write them. Nothing is unpacked.
+//! The members of tar files and their positions, read header by header, with the long names of POSIX (pax)
+//! and GNU. Nothing is unpacked. The `tar` crate is not used, because it does not give the positions of
+//! members inside nested archives.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use topk_files::excerpt;
 
-use crate::{DataError, TarFault, walk};
+use crate::{DataError, TarError, walk};
 
 const BLOCK: usize = 512;
 
-/// Longest name, or list of a member's properties, that is read.
+/// Largest name or list of properties of a member.
 const MAX_PROPERTIES: u64 = 1 << 20;
+
+const SPARSE: &str = "is of a sparse file; repack without --sparse";
+const LINK: &str = "is of a link to an image; repack with --dereference and --hard-dereference";
 
 /// A file in an archive.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Member {
     /// Its name, without a leading `./`.
     pub name: String,
-    /// Where its contents begin.
+    /// Position of its contents in bytes.
     pub offset: u64,
     /// Length of its contents in bytes.
     pub size: u64,
 }
 
-/// What an archive is read from.
+/// The bytes of an archive.
 pub(crate) trait Source: Read {
-    /// Passes over so many bytes; whether there were so many.
+    /// Skips this many bytes, and returns whether there were as many.
     fn skip(&mut self, bytes: u64) -> io::Result<bool>;
 }
 
-/// An archive that is not compressed, of which only headers need be read.
+/// An uncompressed archive, of which only the headers are read.
 pub(crate) struct Seekable {
     reader: BufReader<File>,
-    at: u64,
+    offset: u64,
     end: u64,
 }
 
-/// An archive that must be read from beginning to end.
+/// An archive that is read from beginning to end.
 pub(crate) struct Stream<R>(pub R);
 
 /// The files in an archive, in order.
@@ -45,21 +49,22 @@ pub(crate) struct Members<S> {
     path: PathBuf,
     source: S,
     start: u64,
-    at: u64,
-    /// The file whose contents come next.
+    /// Position of the next byte.
+    offset: u64,
+    /// The file whose contents are next.
     current: Option<Member>,
 }
 
 impl Members<Seekable> {
-    /// Opens an archive that is not compressed.
+    /// Opens an uncompressed archive.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let file = File::open(path).map_err(DataError::io(path))?;
         let length = file.metadata().map_err(DataError::io(path))?.len();
         Ok(Self::from(path, 0, Seekable::new(file, 0, length)))
     }
 
-    /// Opens an archive that is a member of the archive `path`. Where its members lie is counted from
-    /// the beginning of that.
+    /// Opens an archive that is a member of the archive `path`. Positions of its members are relative to
+    /// the beginning of `path`.
     pub fn within(path: &Path, archive: &Member) -> Result<Self, DataError> {
         let &Member {
             ref name,
@@ -75,19 +80,19 @@ impl Members<Seekable> {
 }
 
 impl<S: Source> Members<S> {
-    /// The members of what `source` gives; `path` is its name in errors.
+    /// The members of `source`; `path` is its name in errors.
     pub fn new(path: &Path, source: S) -> Self {
         Self::from(path, 0, source)
     }
 
-    /// Those of an archive that begins at `start`.
+    /// The members of an archive that begins at `start`.
     fn from(path: &Path, start: u64, source: S) -> Self {
         let path = path.to_owned();
         Self {
             path,
             source,
             start,
-            at: start,
+            offset: start,
             current: None,
         }
     }
@@ -100,12 +105,13 @@ impl<S: Source> Members<S> {
         let mut long_name = None;
         let mut long_size = None;
         loop {
-            let at = self.at;
+            let start = self.offset;
             let Some(header) = self.header()? else {
                 return Ok(None);
             };
             let kind = header[156];
-            let size = number(&header[124..136]).ok_or_else(|| self.wrong(at, "has no size"))?;
+            let size =
+                number(&header[124..136]).ok_or_else(|| self.invalid(start, "has no size"))?;
             match kind {
                 b'L' => {
                     let mut name = self.properties("a long name", size)?;
@@ -115,44 +121,42 @@ impl<S: Source> Members<S> {
                 b'x' => {
                     let records = self.properties("the properties of a file", size)?;
                     let pax = pax(&records)
-                        .ok_or_else(|| self.wrong(at, "has properties that are none"))?;
+                        .ok_or_else(|| self.invalid(start, "has a malformed pax record"))?;
                     if pax.sparse {
-                        return Err(
-                            self.wrong(at, "is of a file with holes: pack it without --sparse")
-                        );
+                        return Err(self.invalid(start, SPARSE));
                     }
                     long_name = pax.name.or(long_name);
                     long_size = pax.size.or(long_size);
                 }
                 b'K' | b'g' => self.skip("properties", padded(size))?,
                 b'S' => {
-                    return Err(self.wrong(at, "is of a file with holes: pack it without --sparse"));
+                    return Err(self.invalid(start, SPARSE));
                 }
                 0 | b'0' | b'7' => {
                     let name = long_name.take().unwrap_or_else(|| name(&header));
                     let name = self.utf8(name)?;
-                    // An old way to write folders.
+                    // Old archives mark folders this way.
                     if name.ends_with('/') {
                         self.skip(&name, padded(long_size.take().unwrap_or(size)))?;
                         continue;
                     }
                     let size = long_size.take().unwrap_or(size);
                     if size > i64::MAX as u64 - BLOCK as u64 {
-                        return Err(self.wrong(at, "has a size that no file has"));
+                        return Err(
+                            self.invalid(start, "has a size over the limit of file systems")
+                        );
                     }
-                    let offset = self.at;
+                    let offset = self.offset;
                     let member = Member { name, offset, size };
                     self.current = Some(member.clone());
                     return Ok(Some(member));
                 }
-                // Links, folders and devices have no contents, whatever their size says.
+                // Links, folders and devices have no contents, even if their size is not 0.
                 b'1'..=b'6' => {
                     let name = self.utf8(long_name.take().unwrap_or_else(|| name(&header)))?;
                     long_size = None;
                     if matches!(kind, b'1' | b'2') && walk::is_image(&name) {
-                        let fault = "is of a link to an image: pack it with --dereference and \
-                                     --hard-dereference";
-                        return Err(self.wrong(at, fault));
+                        return Err(self.invalid(start, LINK));
                     }
                 }
                 _ => {
@@ -163,38 +167,29 @@ impl<S: Source> Members<S> {
         }
     }
 
-    /// The contents of the file that [`next`](Self::next) gave last.
+    /// The contents of the file that [`next`](Self::next) returned last.
     pub fn contents(&mut self, limit: u64) -> Result<Vec<u8>, DataError> {
-        let member = self
-            .current
-            .take()
-            .expect("there is a file whose contents come next");
+        let member = self.current.take().expect("a file precedes its contents");
         let Member { name, size, .. } = member;
         if size > limit {
-            let path = self.path.clone();
-            return Err(DataError::TooLarge {
-                path,
-                name,
-                size,
-                limit,
-            });
+            return Err(DataError::too_large(&self.path, &name, size, limit));
         }
         self.read(&name, size)
     }
 
-    /// The next header, if it is not the end.
+    /// The next header; `None` at the end mark.
     fn header(&mut self) -> Result<Option<[u8; BLOCK]>, DataError> {
-        let at = self.at;
+        let start = self.offset;
         let mut header = [0; BLOCK];
         let length = fill(&mut self.source, &mut header).map_err(DataError::io(&self.path))?;
-        self.at += length as u64;
-        if let Some(compression) = compression(&header).filter(|_| at == self.start) {
-            return Err(self.fault(TarFault::Compressed(compression)));
+        self.offset += length as u64;
+        if let Some(compression) = compression(&header).filter(|_| start == self.start) {
+            return Err(self.error(TarError::Compressed(compression)));
         }
         match length {
             BLOCK => {}
-            0 => return Err(self.fault(TarFault::NoEnd)),
-            _ => return Err(self.fault(TarFault::Truncated("a header".to_owned()))),
+            0 => return Err(self.error(TarError::NoEnd)),
+            _ => return Err(self.error(TarError::Truncated("a header".to_owned()))),
         }
         if header == [0; BLOCK] {
             return Ok(None);
@@ -204,22 +199,17 @@ impl<S: Source> Members<S> {
         let bytes = header.iter().enumerate();
         let sum = bytes.map(|(i, &b)| u64::from(if own.contains(&i) { b' ' } else { b }));
         if number(&header[own.clone()]) != Some(sum.sum()) {
-            let fault = "has a wrong checksum: it is damaged, or this is no tar file";
-            return Err(self.wrong(at, fault));
+            let reason = "has a wrong checksum; the file is damaged or not a tar file";
+            return Err(self.invalid(start, reason));
         }
         Ok(Some(header))
     }
 
-    /// What stands between a header and that of the file it belongs to.
+    /// The properties between a header and that of the file they belong to.
     fn properties(&mut self, what: &str, size: u64) -> Result<Vec<u8>, DataError> {
         if size > MAX_PROPERTIES {
-            let (path, name, limit) = (self.path.clone(), what.to_owned(), MAX_PROPERTIES);
-            return Err(DataError::TooLarge {
-                path,
-                name,
-                size,
-                limit,
-            });
+            let limit = MAX_PROPERTIES;
+            return Err(DataError::too_large(&self.path, what, size, limit));
         }
         self.read(what, size)
     }
@@ -230,18 +220,18 @@ impl<S: Source> Members<S> {
         part.read_to_end(&mut bytes)
             .map_err(DataError::io(&self.path))?;
         if bytes.len() as u64 != size {
-            return Err(self.fault(TarFault::Truncated(excerpt(name))));
+            return Err(self.error(TarError::Truncated(excerpt(name))));
         }
-        self.at += size;
+        self.offset += size;
         self.skip(name, padded(size) - size)?;
         Ok(bytes)
     }
 
     fn skip(&mut self, name: &str, bytes: u64) -> Result<(), DataError> {
         if !self.source.skip(bytes).map_err(DataError::io(&self.path))? {
-            return Err(self.fault(TarFault::Truncated(excerpt(name))));
+            return Err(self.error(TarError::Truncated(excerpt(name))));
         }
-        self.at += bytes;
+        self.offset += bytes;
         Ok(())
     }
 
@@ -253,45 +243,52 @@ impl<S: Source> Members<S> {
         Ok(name.strip_prefix("./").unwrap_or(&name).to_owned())
     }
 
-    /// The error that the header at `at` is wrong.
-    fn wrong(&self, at: u64, fault: &'static str) -> DataError {
-        self.fault(TarFault::Header { at, fault })
+    /// An invalid header at `offset`.
+    fn invalid(&self, offset: u64, reason: &'static str) -> DataError {
+        self.error(TarError::Header { offset, reason })
     }
 
-    fn fault(&self, fault: TarFault) -> DataError {
+    fn error(&self, error: TarError) -> DataError {
         DataError::Tar {
             path: self.path.clone(),
-            fault,
+            error,
         }
     }
 }
 
 impl Seekable {
-    /// What `file`, which stands at `at`, has up to `end`.
-    fn new(file: File, at: u64, end: u64) -> Self {
+    /// The bytes of `file` from its current position, `offset`, to `end`.
+    fn new(file: File, offset: u64, end: u64) -> Self {
         let reader = BufReader::with_capacity(2 * BLOCK, file);
-        Self { reader, at, end }
+        Self {
+            reader,
+            offset,
+            end,
+        }
     }
 }
 
 impl Source for Seekable {
     fn skip(&mut self, bytes: u64) -> io::Result<bool> {
-        let end = self.at.checked_add(bytes).filter(|&end| end <= self.end);
+        let end = self
+            .offset
+            .checked_add(bytes)
+            .filter(|&end| end <= self.end);
         let (Some(end), Ok(step)) = (end, i64::try_from(bytes)) else {
             return Ok(false);
         };
         self.reader.seek_relative(step)?;
-        self.at = end;
+        self.offset = end;
         Ok(true)
     }
 }
 
 impl Read for Seekable {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let rest = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let rest = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
         let most = buffer.len().min(rest);
         let length = self.reader.read(&mut buffer[..most])?;
-        self.at += length as u64;
+        self.offset += length as u64;
         Ok(length)
     }
 }
@@ -309,12 +306,12 @@ impl<R: Read> Read for Stream<R> {
     }
 }
 
-/// A size with the zeros that fill its last block.
+/// A size including the zeros at the end of the last block.
 fn padded(size: u64) -> u64 {
     size.next_multiple_of(BLOCK as u64)
 }
 
-/// Reads until the buffer is full, or the end.
+/// Reads until the buffer is full or the source ends.
 fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while length < buffer.len() {
@@ -328,7 +325,7 @@ fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// The compression that the first bytes of a file show.
+/// The compression of a file, detected from its first bytes.
 fn compression(start: &[u8]) -> Option<&'static str> {
     let known: [(&[u8], _); 4] = [
         (b"\x1f\x8b", "gzip"),
@@ -342,7 +339,7 @@ fn compression(start: &[u8]) -> Option<&'static str> {
     found.map(|(_, name)| name)
 }
 
-/// A number in a header: octal digits, or big-endian bytes after a bit that says so (GNU).
+/// A number in a header: octal digits, or big-endian bytes after a marker bit (GNU).
 fn number(field: &[u8]) -> Option<u64> {
     if field[0] & 0x80 != 0 {
         let (first, rest) = field.split_first()?;
@@ -356,7 +353,7 @@ fn number(field: &[u8]) -> Option<u64> {
     u64::from_str_radix(digits, 8).ok()
 }
 
-/// The name in a header, with the folder that POSIX keeps apart.
+/// The name in a header, with the folder that POSIX stores separately.
 fn name(header: &[u8; BLOCK]) -> Vec<u8> {
     let text = |field: &[u8]| {
         let end = field.iter().position(|&b| b == 0).unwrap_or(field.len());
@@ -382,7 +379,7 @@ struct Pax {
     sparse: bool,
 }
 
-/// Records of POSIX: `length key=value` and a newline, where the length counts all of the record.
+/// POSIX records: `length key=value` and a newline, where the length is that of the whole record.
 fn pax(mut records: &[u8]) -> Option<Pax> {
     let mut pax = Pax::default();
     while !records.is_empty() {

@@ -3,17 +3,17 @@
 use std::fs::{self, Metadata};
 use std::path::Path;
 
-use crate::{DataError, Findings};
+use crate::{DataError, Warnings};
 
-/// Endings of torchvision's `IMG_EXTENSIONS`.
+/// torchvision's `IMG_EXTENSIONS`.
 const EXTENSIONS: [&str; 9] = [
     "jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp",
 ];
 
-/// Folders within folders that are followed.
+/// Largest depth of nested folders.
 const MAX_DEPTH: usize = 32;
 
-/// Whether a file's name ends as those of images do.
+/// Whether a file has the extension of an image.
 pub(crate) fn is_image(name: &str) -> bool {
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     EXTENSIONS
@@ -26,12 +26,12 @@ pub(crate) fn file_name(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(_, file)| file)
 }
 
-/// What torchvision's `ImageFolder` sorts the images of a class by: the folder, then the name in it.
+/// Sort key of torchvision's `ImageFolder` for the images of a class: the folder, then the file name.
 pub(crate) fn image_folder_order(name: &str) -> (&str, &str) {
     name.rsplit_once('/').unwrap_or(("", name))
 }
 
-/// What a folder has in it, without hidden files, sorted by name.
+/// The contents of a folder, without hidden files, sorted by name.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     pub files: Vec<String>,
@@ -39,7 +39,7 @@ pub(crate) struct Entries {
 }
 
 impl Entries {
-    /// Lists a folder. Symbolic links count as what they lead to.
+    /// Lists a folder. Symbolic links count as their targets.
     pub fn of(path: &Path) -> Result<Self, DataError> {
         let mut entries = Self::default();
         for entry in fs::read_dir(path).map_err(DataError::io(path))? {
@@ -72,17 +72,17 @@ impl Entries {
     }
 }
 
-/// Names of the images below `root/folder`, with `folder` and slashes, in the order of torchvision's
+/// Paths of the images below `root/folder`, relative to `root`, in the order of torchvision's
 /// `make_dataset`: folders sorted by their whole path, and the files of each. A link to a folder that
-/// it lies in is not followed.
+/// contains it is not followed.
 pub(crate) fn images(
     root: &Path,
     folder: &str,
-    findings: &mut Findings,
+    warnings: &mut Warnings,
 ) -> Result<Vec<String>, DataError> {
     let mut walk = Walk {
         root,
-        findings,
+        warnings,
         folders: Vec::new(),
         above: Vec::new(),
     };
@@ -109,12 +109,12 @@ pub(crate) fn has_images(folder: &Path) -> Result<bool, DataError> {
         }
         Ok(false)
     }
-    // A class has its images at once or a few folders down; a link to itself costs little here.
+    // The images of a class are in its folder or a few levels down; links to parents cost little here.
     const DEPTH: usize = 3;
     search(folder, DEPTH)
 }
 
-/// A name in a folder, which is empty for the root.
+/// Path of a name in a folder, which is empty for the root.
 pub(crate) fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() {
         name.to_owned()
@@ -125,7 +125,7 @@ pub(crate) fn join(folder: &str, name: &str) -> String {
 
 struct Walk<'a> {
     root: &'a Path,
-    findings: &'a mut Findings,
+    warnings: &'a mut Warnings,
     folders: Vec<(String, Vec<String>)>,
     above: Vec<(u64, u64)>,
 }
@@ -136,12 +136,12 @@ impl Walk<'_> {
         let id = fs::metadata(&path).map(|metadata| identity(&metadata));
         let id = id.map_err(DataError::io(&path))?;
         if self.above.contains(&id) || self.above.len() > MAX_DEPTH {
-            self.findings.loops.push(folder.to_owned());
+            self.warnings.loops.push(folder.to_owned());
             return Ok(());
         }
         let Entries { mut files, folders } = Entries::of(&path)?;
         let ignored = files.extract_if(.., |file| !is_image(file));
-        self.findings
+        self.warnings
             .ignored
             .extend(ignored.map(|file| join(folder, &file)));
         self.folders.push((folder.to_owned(), files));
@@ -154,7 +154,7 @@ impl Walk<'_> {
     }
 }
 
-/// What tells one folder from all others.
+/// Device and inode, which identify a folder.
 fn identity(metadata: &Metadata) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt;
     (metadata.dev(), metadata.ino())

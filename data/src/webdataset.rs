@@ -1,39 +1,41 @@
-//! Images beside their labels in tar files, as WebDataset has them: members of the same key, one after
-//! the other, are a sample. The key of a member ends before the first dot of its file name.
+//! WebDataset shards: tar files with images and their labels. Consecutive members with the same key are a
+//! sample. The key of a member ends before the first dot of its file name.
 
 use std::path::{Path, PathBuf};
 use topk_files::excerpt;
 
 use serde_json::Value;
 
-use crate::image_set::{Listing, Storage, check_size};
+use crate::listing::Listing;
 use crate::regions::{Container, Region, Regions};
+use crate::sample::Sample;
+use crate::store::check_size;
 use crate::tar::{Members, Seekable};
 use crate::walk::{file_name, is_image};
-use crate::{DataError, Findings, Format, Options, Sample, shards};
+use crate::{DataError, Format, Options, Warnings, shards};
 use topk_labels::{Classes, MAX_CLASSES};
 
-/// Longest text that is read for a label.
+/// Largest members that are read for a label.
 const MAX_LABEL_BYTES: u64 = 1 << 10;
 const MAX_JSON_BYTES: u64 = 1 << 20;
 
-/// Members of a file that are looked at to see what it is.
-const LOOKED_AT: usize = 64;
+/// Number of members that are inspected to detect a shard.
+const INSPECTED: usize = 64;
 
-/// The sample that is being put together.
+/// The sample whose members are being read.
 struct Group {
     key: String,
     suffixes: Vec<String>,
     image: Option<(String, Region)>,
-    /// From the member `cls`, which counts more.
+    /// Label from the member `cls`, which takes precedence over `json`.
     cls: Option<u32>,
     json: Option<u32>,
 }
 
-/// Whether a tar file has labels beside images.
+/// Whether a tar file contains labels beside images.
 pub(crate) fn is_shard(path: &Path) -> Result<bool, DataError> {
     let mut members = Members::open(path)?;
-    for _ in 0..LOOKED_AT {
+    for _ in 0..INSPECTED {
         let Some(member) = members.next()? else { break };
         let suffix = key_and_suffix(&member.name).map(|(_, suffix)| suffix.to_lowercase());
         if matches!(suffix.as_deref(), Some("cls" | "json")) {
@@ -47,7 +49,7 @@ pub(crate) fn is_shard(path: &Path) -> Result<bool, DataError> {
 pub(crate) fn list(
     path: &Path,
     options: &Options,
-    findings: &mut Findings,
+    warnings: &mut Warnings,
 ) -> Result<Listing, DataError> {
     let shards = shards::files(path, Format::Webdataset, "tar", options.split)?;
     let mut listing = Shards {
@@ -56,36 +58,30 @@ pub(crate) fn list(
     };
     let prefixes = prefixes(&shards);
     for (container, (shard, prefix)) in (0..).zip(shards.iter().zip(&prefixes)) {
-        listing.read(container, shard, prefix, findings)?;
+        listing.read(container, shard, prefix, warnings)?;
     }
     let Shards { samples, regions } = listing;
     if samples.is_empty() {
-        let expected = "tar files with an image and its label (.cls, or .json with `label`) each";
-        let path = path.to_owned();
-        return Err(DataError::NoImages {
-            path,
-            format: Format::Webdataset,
-            expected,
-        });
+        let expected = "tar files of images with labels (.cls, or .json with `label`)";
+        return Err(DataError::no_images(path, Format::Webdataset, expected));
     }
-    let most = samples.iter().filter_map(|sample| sample.label).max();
-    let classes = Classes::Numbered(most.map_or(0, |label| label as usize + 1));
+    let largest = samples.iter().filter_map(|sample| sample.label).max();
+    let classes = Classes::Numbered(largest.map_or(0, |label| label as usize + 1));
     let containers = shards.into_iter().map(Container::File).collect();
-    let storage = Storage::Regions(Regions {
-        containers,
-        regions,
-        shape: None,
-    });
     Ok(Listing {
         path: path.to_owned(),
         labels: None,
         classes,
         samples,
-        storage,
+        store: Box::new(Regions {
+            containers,
+            regions,
+            shape: None,
+        }),
     })
 }
 
-/// What to put before names to tell shards apart: their own names, if that does.
+/// Prefixes of sample names, one per shard: the file names if they are unique, otherwise the paths.
 fn prefixes(shards: &[PathBuf]) -> Vec<String> {
     let name = |shard: &PathBuf| {
         let name = shard.file_name().unwrap_or_default();
@@ -115,16 +111,16 @@ impl Shards {
         container: u32,
         shard: &Path,
         prefix: &str,
-        findings: &mut Findings,
+        warnings: &mut Warnings,
     ) -> Result<(), DataError> {
         let mut members = Members::open(shard)?;
         let mut group: Option<Group> = None;
         while let Some(member) = members.next()? {
-            // Names with two underscores on either side are metadata of the shard.
+            // Members such as `__meta__/…` are metadata of the shard.
             let meta = member.name.split('/').next().unwrap_or_default();
             let is_meta = meta.len() > 4 && meta.starts_with("__") && meta.ends_with("__");
             let Some((key, suffix)) = key_and_suffix(&member.name).filter(|_| !is_meta) else {
-                findings.ignored.push(format!("{prefix}/{}", member.name));
+                warnings.ignored.push(format!("{prefix}/{}", member.name));
                 continue;
             };
             if group.as_ref().is_none_or(|group| group.key != key) {
@@ -133,8 +129,7 @@ impl Shards {
             let group = group.get_or_insert_with(|| Group::new(key));
             let suffix = suffix.to_lowercase();
             if group.suffixes.contains(&suffix) {
-                let (path, name) = (shard.to_owned(), excerpt(&member.name));
-                return Err(DataError::Duplicate { path, name });
+                return Err(DataError::duplicate(shard, &member.name));
             }
             let region = Region {
                 container,
@@ -158,11 +153,11 @@ impl Shards {
         else {
             return;
         };
-        let (label, place) = (cls.or(json), self.regions.len());
+        let (label, slot) = (cls.or(json), self.regions.len());
         self.samples.push(Sample {
             name: format!("{prefix}/{name}"),
             label,
-            place,
+            slot,
         });
         self.regions.push(region);
     }
@@ -188,10 +183,10 @@ impl Group {
         region: Region,
         members: &mut Members<Seekable>,
     ) -> Result<(), DataError> {
-        let fault = |fault| DataError::Member {
+        let invalid = |reason| DataError::Member {
             path: shard.to_owned(),
             name: excerpt(name),
-            fault,
+            reason,
         };
         let label = |label: Option<u64>| {
             let label = label.filter(|&label| label < MAX_CLASSES as u64);
@@ -202,7 +197,7 @@ impl Group {
                 let text = members.contents(MAX_LABEL_BYTES)?;
                 let text = String::from_utf8_lossy(&text);
                 let found = label(text.trim().parse().ok()).ok_or_else(|| {
-                    fault(format!(
+                    invalid(format!(
                         "found `{}`, expected a class index",
                         excerpt(&text)
                     ))
@@ -212,11 +207,11 @@ impl Group {
             "json" => {
                 let text = members.contents(MAX_JSON_BYTES)?;
                 let json: Value = serde_json::from_slice(&text)
-                    .map_err(|error| fault(format!("it is no JSON: {error}")))?;
+                    .map_err(|error| invalid(format!("invalid JSON: {error}")))?;
                 if let Some(value) = json.get("label").filter(|value| !value.is_null()) {
                     let found = label(value.as_u64()).ok_or_else(|| {
                         let found = excerpt(&value.to_string());
-                        fault(format!("its label is `{found}`, expected a class index"))
+                        invalid(format!("its label is `{found}`, expected a class index"))
                     })?;
                     self.json = Some(found);
                 }
@@ -224,7 +219,9 @@ impl Group {
             _ if is_image(&format!(".{suffix}")) && !suffix.contains('.') => {
                 if let Some((other, _)) = &self.image {
                     let other = excerpt(other);
-                    return Err(fault(format!("{other} is an image of the same sample")));
+                    return Err(invalid(format!(
+                        "{other} is already the image of this sample"
+                    )));
                 }
                 check_size(shard, name, region.size)?;
                 self.image = Some((name.to_owned(), region));

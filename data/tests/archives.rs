@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
-use topk_data::{DataError, Format, Image, ImageSet, Options, Split, TarFault};
+use topk_data::{DataError, Format, Image, ImageSet, Options, Split, TarError};
 use topk_labels::Classes;
 
 /// Name and contents.
@@ -45,16 +45,16 @@ fn listed(set: &ImageSet) -> Vec<(&str, Option<u32>)> {
         .collect()
 }
 
-/// Why these bytes are refused as an archive.
-fn fault(bytes: &[u8]) -> TarFault {
+/// Why these bytes cannot be read as an archive.
+fn tar_error(bytes: &[u8]) -> TarError {
     let dir = tempfile::tempdir().unwrap();
     match open(&write(&dir, "images.tar", bytes)) {
-        Err(DataError::Tar { fault, .. }) => fault,
+        Err(DataError::Tar { error, .. }) => error,
         other => panic!("{other:?}"),
     }
 }
 
-/// A header with a right checksum.
+/// A header with a valid checksum.
 fn header(name: &str, size: u64, kind: EntryType) -> Header {
     let mut header = Header::new_gnu();
     header.set_path(name).unwrap();
@@ -65,7 +65,7 @@ fn header(name: &str, size: u64, kind: EntryType) -> Header {
 }
 
 #[test]
-fn the_official_archive_needs_a_list() {
+fn the_official_archive_requires_a_list() {
     let names = [
         "ILSVRC2012_val_00000003.JPEG",
         "ILSVRC2012_val_00000001.JPEG",
@@ -84,7 +84,7 @@ fn the_official_archive_needs_a_list() {
         assert_eq!(set.format(), Format::Tar);
         assert_eq!(listed(&set), [(names[0], Some(230)), (names[1], Some(65))]);
         assert_eq!(
-            set.findings().labels_without_image,
+            set.warnings().labels_without_image,
             ["ILSVRC2012_val_00000002"]
         );
         assert_eq!(
@@ -95,7 +95,7 @@ fn the_official_archive_needs_a_list() {
 }
 
 #[test]
-fn class_folders_in_an_archive() {
+fn class_folders_in_an_archive_are_labels() {
     let dir = tempfile::tempdir().unwrap();
     let files = [
         "./val/n01484850/a.jpg",
@@ -110,7 +110,7 @@ fn class_folders_in_an_archive() {
             ("val/n01440764/b.jpg", Some(0))
         ]
     );
-    assert_eq!(set.findings().ignored, ["val/notes.txt"]);
+    assert_eq!(set.warnings().ignored, ["val/notes.txt"]);
     let one = open(&write(
         &dir,
         "b.tar",
@@ -151,7 +151,7 @@ fn class_folders_in_an_archive() {
 }
 
 #[test]
-fn the_official_training_archive_is_of_archives() {
+fn the_official_training_archive_contains_archives() {
     let classes = [
         (
             "n01484850.tar",
@@ -181,7 +181,7 @@ fn the_official_training_archive_is_of_archives() {
         let set = ImageSet::open(path, &train).unwrap();
         assert_eq!(set.format(), Format::Tar);
         assert_eq!(listed(&set), expected);
-        assert_eq!(set.findings().ignored, ["n01440764/notes.txt"]);
+        assert_eq!(set.warnings().ignored, ["n01440764/notes.txt"]);
         assert_eq!(set.class_counts().iter().sum::<usize>(), 3);
         for (index, (name, _)) in expected.iter().enumerate() {
             let file = name.split_once('/').unwrap().1;
@@ -209,7 +209,7 @@ fn the_official_training_archive_is_of_archives() {
 }
 
 #[test]
-fn damage_in_an_archive_within_is_found() {
+fn damage_in_nested_archives_is_an_error() {
     let inner = named(&["n01440764_1.JPEG"]);
     let dir = tempfile::tempdir().unwrap();
     let error = |inner: &[u8]| {
@@ -218,15 +218,15 @@ fn damage_in_an_archive_within_is_found() {
         let path = write(&dir, "train.tar", &archive(classes));
         open(&path).unwrap_err().to_string()
     };
-    // What follows in the outer archive is not taken for a part of the inner one.
+    // The inner archive must not continue into the outer one.
     let cut = error(&inner[..1024]);
     assert!(
-        cut.contains("train.tar/n01440764.tar cannot be read"),
+        cut.contains("train.tar/n01440764.tar as a tar file"),
         "{cut}"
     );
-    assert!(cut.contains("without an end mark"), "{cut}");
+    assert!(cut.contains("its end mark is missing"), "{cut}");
     let cut = error(&inner[..1024 - 512]);
-    assert!(cut.contains("in the middle of n01440764_1.JPEG"), "{cut}");
+    assert!(cut.contains("truncated in n01440764_1.JPEG"), "{cut}");
     let gzip = error(&[&b"\x1f\x8b"[..], &[0; 600]].concat());
     assert!(gzip.contains("compressed with gzip"), "{gzip}");
     let mut damaged = inner;
@@ -235,7 +235,7 @@ fn damage_in_an_archive_within_is_found() {
 }
 
 #[test]
-fn long_names_of_both_kinds() {
+fn long_names_of_pax_and_gnu_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let long = format!("n01440764/{}.jpg", "x".repeat(300));
     let posix = format!("n01440764/{}é.jpg", "y".repeat(300));
@@ -275,34 +275,37 @@ fn long_names_of_both_kinds() {
 }
 
 #[test]
-fn archives_that_are_not_whole_are_refused() {
+fn incomplete_archives_are_errors() {
     let whole = named(&["n01440764/a.jpg", "n01440764/b.jpg"]);
     // Two members of 1024 bytes each, and the end.
-    assert_eq!(fault(&whole[..2048]), TarFault::NoEnd);
+    assert_eq!(tar_error(&whole[..2048]), TarError::NoEnd);
     assert_eq!(
-        fault(&whole[..1024 + 700]),
-        TarFault::Truncated("n01440764/b.jpg".to_owned())
+        tar_error(&whole[..1024 + 700]),
+        TarError::Truncated("n01440764/b.jpg".to_owned())
     );
     assert_eq!(
-        fault(&whole[..1024 + 300]),
-        TarFault::Truncated("a header".to_owned())
+        tar_error(&whole[..1024 + 300]),
+        TarError::Truncated("a header".to_owned())
     );
-    assert_eq!(fault(b""), TarFault::NoEnd);
+    assert_eq!(tar_error(b""), TarError::NoEnd);
     assert_eq!(
-        fault(&[&b"\x1f\x8b"[..], &[0; 600]].concat()),
-        TarFault::Compressed("gzip")
+        tar_error(&[&b"\x1f\x8b"[..], &[0; 600]].concat()),
+        TarError::Compressed("gzip")
     );
     let mut damaged = whole;
     damaged[1024] ^= 1;
-    assert!(matches!(fault(&damaged), TarFault::Header { at: 1024, .. }));
     assert!(matches!(
-        fault(&[b'x'; 2000]),
-        TarFault::Header { at: 0, .. }
+        tar_error(&damaged),
+        TarError::Header { offset: 1024, .. }
+    ));
+    assert!(matches!(
+        tar_error(&[b'x'; 2000]),
+        TarError::Header { offset: 0, .. }
     ));
 }
 
 #[test]
-fn sizes_that_lie_are_refused() {
+fn false_sizes_are_errors() {
     let end = [0; 1024];
     let bytes = |headers: &[Header]| {
         let headers = headers.iter().flat_map(|header| *header.as_bytes());
@@ -322,15 +325,15 @@ fn sizes_that_lie_are_refused() {
     // Shorter than is allowed, longer than the file.
     let image = header("n01440764/a.jpg", 1 << 27, EntryType::Regular);
     assert_eq!(
-        fault(&bytes(&[image])),
-        TarFault::Truncated("n01440764/a.jpg".to_owned())
+        tar_error(&bytes(&[image])),
+        TarError::Truncated("n01440764/a.jpg".to_owned())
     );
     let mut most = header("a.txt", 0, EntryType::Regular);
     most.as_old_mut().size = [0xff; 12];
     most.set_cksum();
     assert!(matches!(
-        fault(&bytes(&[most])),
-        TarFault::Header { at: 0, .. }
+        tar_error(&bytes(&[most])),
+        TarError::Header { offset: 0, .. }
     ));
     let name = header("././@LongLink", 1 << 30, EntryType::GNULongName);
     let error = open(&write(&dir, "b.tar", &bytes(&[name])))
@@ -343,16 +346,16 @@ fn sizes_that_lie_are_refused() {
 
     let link = header("n01440764/a.jpg", 0, EntryType::Link);
     assert!(
-        matches!(fault(&bytes(&[link])), TarFault::Header { fault, .. } if fault.contains("link"))
+        matches!(tar_error(&bytes(&[link])), TarError::Header { reason, .. } if reason.contains("link"))
     );
     let sparse = header("n01440764/a.jpg", 0, EntryType::GNUSparse);
     assert!(
-        matches!(fault(&bytes(&[sparse])), TarFault::Header { fault, .. } if fault.contains("holes"))
+        matches!(tar_error(&bytes(&[sparse])), TarError::Header { reason, .. } if reason.contains("sparse"))
     );
 }
 
 #[test]
-fn names_must_be_text_and_differ() {
+fn names_must_be_unique_text() {
     let dir = tempfile::tempdir().unwrap();
     let mut bad = header("a.jpg", 0, EntryType::Regular);
     bad.as_old_mut().name[0] = 0xff;
@@ -372,11 +375,14 @@ fn names_must_be_text_and_differ() {
     let error = open(&write(&dir, "c.tar", &named(&["a.txt"])))
         .unwrap_err()
         .to_string();
-    assert!(error.contains("has no images to be read as tar"), "{error}");
+    assert!(
+        error.contains("contains no images in tar format"),
+        "{error}"
+    );
 }
 
 #[test]
-fn shards_have_labels_beside_images() {
+fn shards_have_labels_next_to_images() {
     let dir = tempfile::tempdir().unwrap();
     let first: [File<'_>; 9] = [
         ("__info__", b"?"),
@@ -418,7 +424,7 @@ fn shards_have_labels_beside_images() {
         assert_eq!(listed(&set), expected);
         assert_eq!(set.classes(), &Classes::Numbered(8));
         assert_eq!(set.read(3).unwrap(), Image::Encoded(b"four".to_vec()));
-        assert_eq!(set.findings().ignored, ["val-00.tar/__info__"]);
+        assert_eq!(set.warnings().ignored, ["val-00.tar/__info__"]);
     }
     let train = Options {
         split: Split::Train,
@@ -441,11 +447,11 @@ fn shards_have_labels_beside_images() {
     let none = open(&dir.path().join("test-*.tar"))
         .unwrap_err()
         .to_string();
-    assert!(none.contains("no file has such a name"), "{none}");
+    assert!(none.contains("files that match the pattern"), "{none}");
 }
 
 #[test]
-fn wrong_members_of_shards_are_named() {
+fn errors_name_the_member_of_a_shard() {
     let error = |files: &[File<'_>]| {
         let dir = tempfile::tempdir().unwrap();
         let path = write(&dir, "a.tar", &archive(files.iter().copied()));
@@ -457,18 +463,18 @@ fn wrong_members_of_shards_are_named() {
             &[("a.jpg", b""), ("a.cls", b"-1")],
             "found `-1`, expected a class index",
         ),
-        (&[("a.jpg", b""), ("a.json", b"{")], "it is no JSON"),
+        (&[("a.jpg", b""), ("a.json", b"{")], "invalid JSON"),
         (
             &[("a.jpg", b""), ("a.json", br#"{"label": "cat"}"#)],
             "its label is",
         ),
         (
             &[("a.jpg", b""), ("a.cls", b"1"), ("a.png", b"")],
-            "a.jpg is an image of the same sample",
+            "a.jpg is already the image of this sample",
         ),
         (
             &[("a.jpg", b""), ("a.cls", b"1"), ("a.JPG", b"")],
-            "a.JPG twice",
+            "a.JPG more than once",
         ),
     ];
     for (files, expected) in cases {
@@ -479,5 +485,7 @@ fn wrong_members_of_shards_are_named() {
         );
     }
     let long = [b'1'; 2000];
-    assert!(error(&[("a.jpg", b""), ("a.cls", &long)]).contains("2000 bytes, at most 1024"));
+    assert!(
+        error(&[("a.jpg", b""), ("a.cls", &long)]).contains("2000 bytes, over the limit of 1024")
+    );
 }

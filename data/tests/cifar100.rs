@@ -61,10 +61,9 @@ fn finds_the_folder_that_the_archive_unpacks_to() {
 }
 
 #[test]
-fn bad_files_are_named() {
+fn errors_name_the_file() {
     assert!(error(&[]).ends_with("train.bin is empty"));
-    assert!(error(&[0; RECORD + 5]).contains("train.bin: 3079 bytes"));
-    assert!(error(&[0; RECORD + 5]).contains("record 1 is cut off"));
+    assert!(error(&[0; RECORD + 5]).contains("train.bin is truncated: 3079 bytes"));
     let mut record = [0; 2 * RECORD];
     record[RECORD + 1] = 2;
     assert!(error(&record).contains("record 1 has label 2, but there are 2 classes"));
@@ -75,5 +74,8 @@ fn bad_files_are_named() {
     let none = load(Path::new("/nowhere"), Split::Test)
         .unwrap_err()
         .to_string();
-    assert!(none.starts_with("/nowhere holds no CIFAR-100"), "{none}");
+    assert!(
+        none.starts_with("/nowhere does not contain CIFAR-100"),
+        "{none}"
+    );
 }

@@ -30,8 +30,8 @@ fn open(path: &Path) -> ImageSet {
     ImageSet::open(path, &Options::default()).unwrap()
 }
 
-fn refusal(path: &Path, options: &Options) -> String {
-    let error = ImageSet::open(path, options).expect_err("it should be refused");
+fn error(path: &Path, options: &Options) -> String {
+    let error = ImageSet::open(path, options).expect_err("it should fail");
     error.to_string()
 }
 
@@ -51,7 +51,7 @@ fn listed(set: &ImageSet) -> Vec<(&str, Option<u32>)> {
 }
 
 #[test]
-fn class_folders_are_listed_as_torchvision_lists_them() {
+fn class_folders_are_in_the_order_of_torchvision() {
     let dir = folder(&[
         "b/2.JPG",
         "b/10.png",
@@ -78,7 +78,7 @@ fn class_folders_are_listed_as_torchvision_lists_them() {
         ("b/2.JPG", Some(1)),
     ];
     assert_eq!(listed(&set), expected);
-    assert_eq!(set.findings().ignored, ["readme.md", "a/notes.txt"]);
+    assert_eq!(set.warnings().ignored, ["readme.md", "a/notes.txt"]);
     for (index, (name, _)) in expected.iter().enumerate() {
         assert_eq!(
             set.read(index).unwrap(),
@@ -88,7 +88,7 @@ fn class_folders_are_listed_as_torchvision_lists_them() {
 }
 
 #[test]
-fn wnids_and_numbers_are_labels_whatever_folders_there_are() {
+fn wnids_and_numbers_are_labels_even_if_folders_are_missing() {
     let dir = folder(&["n01484850/a.jpg", "n01440764/b.jpg", "n15075141/c.jpg"]);
     let set = open(dir.path());
     assert_eq!(*set.classes(), Classes::Imagenet);
@@ -118,7 +118,7 @@ fn wnids_and_numbers_are_labels_whatever_folders_there_are() {
 }
 
 #[test]
-fn splits_are_found() {
+fn folders_of_splits_are_detected() {
     let dir = folder(&[
         "train/a/1.jpg",
         "train/b/1.jpg",
@@ -145,9 +145,9 @@ fn splits_are_found() {
         ..train.clone()
     };
     for options in [&train, &folder_of] {
-        let error = refusal(dir.path(), options);
+        let error = error(dir.path(), options);
         assert!(
-            error.contains("no images of the split train, only"),
+            error.contains("no folder for the split train, only"),
             "{error}"
         );
     }
@@ -172,7 +172,7 @@ fn splits_are_found() {
 }
 
 #[test]
-fn links_are_followed_but_not_round_in_circles() {
+fn links_are_followed_except_to_parents() {
     let dir = folder(&["set/a/1.jpg", "elsewhere/2.jpg"]);
     let set = dir.path().join("set");
     symlink(dir.path().join("elsewhere"), set.join("b")).unwrap();
@@ -187,41 +187,41 @@ fn links_are_followed_but_not_round_in_circles() {
             ("b/2.jpg", Some(1))
         ]
     );
-    assert_eq!(images.findings().loops, ["a/back/a"]);
-    assert_eq!(images.findings().ignored, ["a/broken.txt"]);
+    assert_eq!(images.warnings().loops, ["a/back/a"]);
+    assert_eq!(images.warnings().ignored, ["a/broken.txt"]);
 }
 
 #[test]
-fn what_is_no_data_set_is_refused() {
+fn other_paths_are_errors() {
     let options = Options::default();
     let empty = tempfile::tempdir().unwrap();
-    assert!(refusal(empty.path(), &options).contains("Looked for: folders of images"));
-    assert!(refusal(Path::new("/nowhere/at/all"), &options).contains("/nowhere/at/all"));
+    assert!(error(empty.path(), &options).contains("Supported: one folder of images per class"));
+    assert!(error(Path::new("/nowhere/at/all"), &options).contains("/nowhere/at/all"));
     let folder_of = Options {
         format: Some(Format::Folder),
         ..Options::default()
     };
-    assert!(refusal(empty.path(), &folder_of).contains("one folder a class"));
+    assert!(error(empty.path(), &folder_of).contains("one folder of images per class"));
     fs::create_dir(empty.path().join("class")).unwrap();
-    assert!(refusal(empty.path(), &folder_of).contains("one folder a class"));
+    assert!(error(empty.path(), &folder_of).contains("one folder of images per class"));
 
     write(empty.path(), "other/1.jpg", "");
-    assert!(refusal(empty.path(), &options).contains("there are no images in class"));
+    assert!(error(empty.path(), &options).contains("there are no images in class"));
     let labels = write(empty.path(), "list.txt", "1.jpg 0");
     let own = Options {
         labels: Some(labels),
         ..folder_of
     };
-    assert!(refusal(empty.path(), &own).contains("has its own labels"));
+    assert!(error(empty.path(), &own).contains("has its own labels"));
 
     let bytes = std::ffi::OsStr::from_bytes(b"class/\xff.jpg");
     fs::write(empty.path().join(bytes), "").unwrap();
-    let error = refusal(empty.path(), &options);
+    let error = error(empty.path(), &options);
     assert!(error.contains("is not UTF-8"), "{error}");
 }
 
 #[test]
-fn an_image_that_is_too_large_is_not_read() {
+fn images_over_the_size_limit_are_not_read() {
     let dir = folder(&["a/1.jpg"]);
     let set = open(dir.path());
     let file = fs::File::create(dir.path().join("a/1.jpg")).unwrap();
@@ -234,7 +234,7 @@ fn an_image_that_is_too_large_is_not_read() {
 }
 
 #[test]
-fn each_kind_of_list_gives_the_labels() {
+fn lists_of_every_layout_are_read() {
     let names = [
         "ILSVRC2012_val_00000001.JPEG",
         "ILSVRC2012_val_00000003.JPEG",
@@ -263,14 +263,14 @@ fn each_kind_of_list_gives_the_labels() {
                 "{list}"
             );
             assert_eq!(set.classes(), &Classes::Imagenet);
-            assert_eq!(set.findings().labels_without_image.len(), 1, "{list}");
+            assert_eq!(set.warnings().labels_without_image.len(), 1, "{list}");
             assert_eq!(set.format(), Format::Flat);
         }
     }
 }
 
 #[test]
-fn lists_of_other_data() {
+fn lists_of_other_data_are_read() {
     let dir = folder(&["x/1.jpg", "x/2.jpg", "y/1.jpg", "labels.csv"]);
     let list = |text| with_labels(&write(dir.path(), "list.txt", text));
     let numbers = ImageSet::open(dir.path(), &list("x/1.jpg 7\ny/1.jpg 3\n")).unwrap();
@@ -292,10 +292,10 @@ fn lists_of_other_data() {
 }
 
 #[test]
-fn wrong_lists_are_refused_with_the_line() {
+fn errors_in_lists_name_the_line() {
     let dir = folder(&["1.jpg", "2.jpg"]);
-    let error = |text| {
-        refusal(
+    let open_error = |text| {
+        error(
             dir.path(),
             &with_labels(&write(dir.path(), "list.txt", text)),
         )
@@ -334,13 +334,13 @@ fn wrong_lists_are_refused_with_the_line() {
         ("filename,label\n", "is empty"),
     ];
     for (text, expected) in cases {
-        let error = error(text);
+        let error = open_error(text);
         assert!(
             error.contains(expected) && error.contains("list.txt"),
             "{text}: {error}"
         );
     }
-    // The same twice is no contradiction.
+    // Repeated equal entries are valid.
     let list = write(dir.path(), "list.txt", "1.jpg 0\n1.jpg 0\n2.jpg 1\n");
     assert_eq!(
         ImageSet::open(dir.path(), &with_labels(&list))
@@ -350,7 +350,7 @@ fn wrong_lists_are_refused_with_the_line() {
     );
 
     let same = folder(&["x/1.jpg", "y/1.jpg"]);
-    let error = refusal(
+    let error = error(
         same.path(),
         &with_labels(&write(same.path(), "list.txt", "1.jpg 0\n")),
     );
@@ -358,7 +358,7 @@ fn wrong_lists_are_refused_with_the_line() {
 }
 
 #[test]
-fn a_class_map_gives_indices_and_leaves_out_others() {
+fn a_class_map_selects_and_numbers_classes() {
     let dir = folder(&["n01440764/a.jpg", "n01443537/b.jpg", "n01484850/c.jpg"]);
     let map = |text| {
         let class_map = Some(write(dir.path(), "map.txt", text));
@@ -372,7 +372,7 @@ fn a_class_map_gives_indices_and_leaves_out_others() {
         listed(&set),
         [("n01440764/a.jpg", Some(1)), ("n01484850/c.jpg", Some(0))]
     );
-    assert_eq!(set.findings().unmapped, ["n01443537/b.jpg"]);
+    assert_eq!(set.warnings().unmapped, ["n01443537/b.jpg"]);
     assert_eq!(set.classes().name(0), "n01484850");
     // What was left out does not shift the others.
     assert_eq!(
@@ -387,11 +387,11 @@ fn a_class_map_gives_indices_and_leaves_out_others() {
             .len(),
         1
     );
-    assert!(refusal(dir.path(), &map("cats\n")).contains("has none of the classes"));
+    assert!(error(dir.path(), &map("cats\n")).contains("has none of the classes"));
 }
 
 #[test]
-fn the_hash_is_that_of_names_labels_and_sizes() {
+fn the_hash_covers_names_labels_and_sizes() {
     let dir = folder(&["a/1.jpg", "b/2.jpg"]);
     let set = open(dir.path());
     // Computed with Python's hashlib after the definition.
@@ -408,7 +408,7 @@ fn the_hash_is_that_of_names_labels_and_sizes() {
 }
 
 #[test]
-fn labels_of_the_sample_of_imagenet() {
+fn labels_of_the_imagenet_sample_are_found() {
     let (Some(sample), Some(golden)) = (
         shared("data/imagenet-sample"),
         shared("golden/imagenet-sample.pillow13.jsonl"),
@@ -462,7 +462,7 @@ fn the_lists_of_imagenet_agree_for_all_images() {
     }
     let read = |file: &str| {
         let set = ImageSet::open(dir.path(), &with_labels(&labels.join(file))).unwrap();
-        assert!(set.findings().is_empty());
+        assert!(set.warnings().is_empty());
         assert_eq!(set.classes(), &Classes::Imagenet);
         set.samples()
             .iter()

@@ -88,8 +88,8 @@ fn open(path: &Path) -> ImageSet {
     ImageSet::open(path, &Options::default()).unwrap()
 }
 
-fn refusal(path: &Path) -> String {
-    let error = ImageSet::open(path, &Options::default()).expect_err("it should be refused");
+fn error(path: &Path) -> String {
+    let error = ImageSet::open(path, &Options::default()).expect_err("it should fail");
     error.to_string()
 }
 
@@ -100,7 +100,7 @@ fn folder() -> (TempDir, PathBuf) {
 }
 
 #[test]
-fn a_file_of_hugging_face() {
+fn files_of_hugging_face_are_read() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/digits.parquet");
     let set = open(&path);
     assert_eq!((set.format(), set.len()), (Format::Parquet, 20));
@@ -174,7 +174,7 @@ fn rows_are_read_in_any_order_from_every_compression() {
 }
 
 #[test]
-fn threads_read_at_once() {
+fn threads_read_concurrently() {
     const THREADS: usize = 4;
     let (_dir, path) = folder();
     write(&path, 0, 400, Compression::SNAPPY, None);
@@ -227,26 +227,26 @@ fn rows_without_paths_are_numbered() {
 }
 
 #[test]
-fn other_and_damaged_files_are_refused() {
+fn other_and_damaged_files_are_errors() {
     let (dir, path) = folder();
     fs::write(&path, "no parquet at all").unwrap();
-    assert!(refusal(&path).contains("a.parquet cannot be read as images in parquet"));
+    assert!(error(&path).contains("a.parquet as images in parquet"));
     fs::write(&path, "").unwrap();
-    assert!(refusal(&path).contains("a.parquet cannot be read"));
+    assert!(error(&path).contains("a.parquet as images in parquet"));
 
     let schema = Arc::new(parse_message_type("message rows { required int64 x; }").unwrap());
     let writer =
         SerializedFileWriter::new(File::create(&path).unwrap(), schema, Default::default());
     writer.unwrap().close().unwrap();
-    assert!(refusal(&path).contains("no column image.bytes, only x"));
+    assert!(error(&path).contains("there is no column image.bytes, only x"));
 
     write(&path, 0, 20, Compression::SNAPPY, Some(r#"["a", "b"]"#));
-    assert!(refusal(&path).contains("record 2 has label 2, but there are 2 classes"));
+    assert!(error(&path).contains("record 2 has label 2, but there are 2 classes"));
 
     write(&path, 0, 50, Compression::SNAPPY, None);
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..whole.len() - 10]).unwrap();
-    assert!(refusal(&path).contains("cannot be read"));
+    assert!(error(&path).contains("cannot read"));
 
     write(
         &dir.path().join("b.parquet"),
@@ -256,7 +256,7 @@ fn other_and_damaged_files_are_refused() {
         Some(r#"["a", "b", "c"]"#),
     );
     fs::write(&path, &whole).unwrap();
-    assert!(refusal(dir.path()).contains("b.parquet"));
+    assert!(error(dir.path()).contains("b.parquet"));
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn damage_anywhere_is_an_error_and_never_a_panic() {
 }
 
 #[test]
-fn places_and_sizes_that_are_negative_are_refused() {
+fn negative_offsets_and_sizes_are_errors() {
     let (_dir, path) = folder();
     write(&path, 0, 30, Compression::SNAPPY, None);
     let whole = fs::read(&path).unwrap();
@@ -293,10 +293,10 @@ fn places_and_sizes_that_are_negative_are_refused() {
         damaged[byte] ^= 1;
         fs::write(&path, damaged).unwrap();
         let opened = ImageSet::open(&path, &Options::default());
-        // The column of images is not looked at before one is read.
+        // The column of images is not checked before an image is read.
         let error = opened.and_then(|set| set.read(0)).err();
-        error.is_some_and(|error| error.to_string().contains("a negative place or size"))
+        error.is_some_and(|error| error.to_string().contains("a negative offset or size"))
     });
-    // Each column has a size, a place and a place of its dictionary.
+    // Each column has a size, an offset and an offset of its dictionary.
     assert_eq!(refused.count(), 9);
 }

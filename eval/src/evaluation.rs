@@ -313,7 +313,7 @@ impl<'a> Evaluation<'a> {
     /// Lines that say what is run, and how.
     pub fn description(&self) -> Vec<String> {
         let mut lines = vec![self.set.description().to_string()];
-        lines.extend(self.set.findings().to_string().lines().map(str::to_owned));
+        lines.extend(self.set.warnings().to_string().lines().map(str::to_owned));
         for Judged { model, judging, .. } in &self.models {
             let recipe = &self.recipes[judging.recipe];
             let normalized = recipe

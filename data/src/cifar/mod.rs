@@ -13,45 +13,29 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::image_set::{Listing, Storage};
+use crate::listing::Listing;
 use crate::regions::{Container, Region, Regions};
+use crate::sample::Sample;
 use crate::tar::{Members, Stream};
 use crate::walk::file_name;
-use crate::{DataError, Sample, Split};
+use crate::{DataError, Split};
 use topk_labels::Classes;
-use versions::{Encoding, Version};
+use versions::{Cifar, Encoding, MAX_BYTES, MAX_NAMES, PIXELS, SHAPE, Version};
 
 pub(crate) use versions::{CIFAR10, CIFAR100};
-
-/// Channels, height and width.
-pub(crate) const SHAPE: [usize; 3] = [3, 32, 32];
-const PIXELS: usize = 3 * 32 * 32;
-
-/// Longest file that is unpacked or read as a whole: CIFAR-100's training images have 155 MB.
-const MAX_BYTES: usize = 1 << 28;
-
-/// Longest list of class names.
-const MAX_NAMES: usize = 1 << 16;
-
-/// A data set, in each version that there is.
-#[derive(Debug)]
-pub(crate) struct Cifar {
-    name: &'static str,
-    versions: [Version; 2],
-}
 
 /// The images of a file.
 #[derive(Debug)]
 struct Batch {
     labels: Vec<u32>,
-    /// Where the pixels of the first image begin.
+    /// Position of the pixels of the first image in bytes.
     start: u64,
-    /// Bytes from one image to the next.
+    /// Number of bytes from one image to the next.
     stride: u64,
 }
 
 impl Cifar {
-    /// Whether `path` is, or has, a folder that an archive unpacks to, or is an archive.
+    /// Whether `path` is an archive, the folder that it unpacks to, or the parent of that folder.
     pub fn is_at(&self, path: &Path) -> bool {
         let name = path.file_name();
         self.versions.iter().any(|version| {
@@ -60,7 +44,7 @@ impl Cifar {
         })
     }
 
-    /// Lists the images of a split. An image is called by its file and its number in it.
+    /// Lists the images of a split, named by their file and their index in it.
     pub fn list(&self, path: &Path, split: Split) -> Result<Listing, DataError> {
         let (version, names, files) = if is_gzip(path) {
             self.unpack(path, split)?
@@ -77,7 +61,7 @@ impl Cifar {
                 samples.push(Sample {
                     name: format!("{file}/{number:05}"),
                     label: Some(label),
-                    place: regions.len(),
+                    slot: regions.len(),
                 });
                 regions.push(Region {
                     container,
@@ -91,7 +75,7 @@ impl Cifar {
             labels: None,
             classes: Classes::Named(class_names),
             samples,
-            storage: Storage::Regions(Regions {
+            store: Box::new(Regions {
                 containers: files.into_iter().map(|(_, contents)| contents).collect(),
                 regions,
                 shape: Some(SHAPE),
@@ -99,7 +83,7 @@ impl Cifar {
         })
     }
 
-    /// The version in a folder, its names of classes and the files of a split.
+    /// The version in a folder, its class names and the files of a split.
     fn find(&self, root: &Path, split: Split) -> Result<Found<'_>, DataError> {
         let mut versions = self.versions.iter();
         let found = versions.find_map(|version| Some((version, version.folder(root)?)));
@@ -113,7 +97,7 @@ impl Cifar {
         Ok((version, Container::File(folder.join(version.names)), files?))
     }
 
-    /// The same of an archive, whose files are unpacked into memory.
+    /// The same for an archive, whose files are unpacked into memory.
     fn unpack(&self, path: &Path, split: Split) -> Result<Found<'_>, DataError> {
         let archive = File::open(path).map_err(DataError::io(path))?;
         let unpacked = MultiGzDecoder::new(BufReader::new(archive));
@@ -153,7 +137,7 @@ impl Cifar {
     }
 }
 
-/// A version, its names of classes, and files of images by name.
+/// A version, its class names, and its files of images by name.
 type Found<'a> = (&'a Version, Container, Vec<(&'static str, Container)>);
 
 impl Version {
@@ -162,7 +146,7 @@ impl Version {
         let mut folders = [root.to_owned(), root.join(self.folder)].into_iter();
         let files = [self.train[0], self.test[0]];
         folders.find(|folder| {
-            // CIFAR-100's files have names that others may have, too, above all in Python.
+            // The names of CIFAR-100's files are common, above all in Python.
             let is_file = |file: &str| folder.join(file).is_file();
             let named = matches!(self.encoding, Encoding::Records { .. }) || is_file(self.names);
             named && files.into_iter().any(is_file)
@@ -178,12 +162,12 @@ impl Version {
                 Ok(names.map(str::to_owned).collect())
             }
             Encoding::Pickle { names, .. } => {
-                pickle::class_names(&bytes, names).map_err(|fault| unreadable(file, fault))
+                pickle::class_names(&bytes, names).map_err(|reason| unreadable(file, reason))
             }
         }
     }
 
-    /// Where the images of a file are, and their labels, all of which are below `classes`.
+    /// The positions of the images of a file, and their labels, all of which are below `classes`.
     fn batch(&self, file: &Container, classes: usize) -> Result<Batch, DataError> {
         let path = file.path();
         let checked = |(record, label): (usize, i64)| match u32::try_from(label) {
@@ -208,7 +192,7 @@ impl Version {
             Encoding::Pickle { labels, .. } => {
                 let bytes = file.contents(MAX_BYTES as u64)?;
                 let batch = pickle::batch(&bytes, labels);
-                let (found, start) = batch.map_err(|fault| unreadable(file, fault))?;
+                let (found, start) = batch.map_err(|reason| unreadable(file, reason))?;
                 if found.is_empty() {
                     return Err(DataError::Empty(path.clone()));
                 }
@@ -226,7 +210,7 @@ impl Version {
     }
 }
 
-/// The last of so many labels of each record.
+/// The last of the `labels` labels of each record.
 fn record_labels(file: &Container, labels: usize) -> Result<Vec<u8>, DataError> {
     let path = file.path();
     let (reader, length) = file.open()?;
@@ -252,14 +236,14 @@ fn record_labels(file: &Container, labels: usize) -> Result<Vec<u8>, DataError> 
     Ok(found)
 }
 
-fn unreadable(file: &Container, fault: String) -> DataError {
+fn unreadable(file: &Container, reason: String) -> DataError {
     DataError::Cifar {
         path: file.path().clone(),
-        fault,
+        reason,
     }
 }
 
-/// Whether a path is a file that is compressed with gzip, by its name.
+/// Whether a path is a file with an extension of gzip.
 fn is_gzip(path: &Path) -> bool {
     let extension = path.extension();
     path.is_file() && extension.is_some_and(|extension| extension == "gz" || extension == "tgz")

@@ -1,18 +1,18 @@
-//! The Python version's pickles: dictionaries with an array of numpy, as Python 2 wrote them.
+//! The pickles of the Python version: dictionaries with a numpy array, written by Python 2.
 
 use std::ops::Range;
 
 use topk_pickle::{Heap, PickleFault, Vocabulary, parse};
 
-use super::{MAX_BYTES, MAX_NAMES, PIXELS};
+use super::versions::{MAX_BYTES, MAX_NAMES, PIXELS};
 
 type Object = topk_pickle::Object<Numpy>;
 type Pickle<'a> = topk_pickle::Pickle<'a, Numpy>;
 
-/// Arrays in a pickle, of which one is needed.
+/// Largest number of arrays in a pickle; one is needed.
 const MAX_ARRAYS: usize = 16;
 
-/// What a pickle says of arrays.
+/// The arrays in a pickle.
 #[derive(Debug, Default)]
 struct Numpy {
     arrays: Vec<Array>,
@@ -23,11 +23,11 @@ struct Numpy {
 struct Array {
     rows: usize,
     columns: usize,
-    /// Where in the pickle its values are.
+    /// Range of its values in the pickle.
     values: Range<usize>,
 }
 
-/// What a pickle may ask for of numpy.
+/// The functions and classes of numpy that a pickle may use.
 #[derive(Clone, Copy, Debug)]
 enum Global {
     /// `numpy.core.multiarray._reconstruct`: an array, whose state follows.
@@ -42,7 +42,7 @@ enum Global {
 enum Made {
     /// `dtype('u1')`.
     Bytes,
-    /// Number of an array.
+    /// Index of an array.
     Array(u32),
 }
 
@@ -94,7 +94,7 @@ impl Vocabulary for Numpy {
             (Global::Dtype, [Object::Text(name), ..]) if name.is(pickle, "u1") => Made::Bytes,
             (Global::Dtype, _) => {
                 return Err(PickleFault::Invalid(
-                    "an array of other numbers than bytes".to_owned(),
+                    "an array that is not of bytes".to_owned(),
                 ));
             }
             _ => {
@@ -119,7 +119,7 @@ impl Vocabulary for Numpy {
             return Err(object.expected("an array that has a state"));
         };
         let Made::Array(array) = made else {
-            // Bytes have no order that a state could say.
+            // A state would be the byte order, which single bytes do not have.
             return Ok(());
         };
         let &[
@@ -139,7 +139,7 @@ impl Vocabulary for Numpy {
         };
         let &[rows, columns] = heap.items(shape) else {
             return Err(PickleFault::Invalid(
-                "an array of other than two dimensions".to_owned(),
+                "an array that does not have two dimensions".to_owned(),
             ));
         };
         let rows = rows.size("the rows of an array")?;
@@ -159,16 +159,16 @@ impl Vocabulary for Numpy {
     }
 
     fn persistent(&mut self, _: &Heap<Self>, _: &[u8], id: Object) -> Result<Object, PickleFault> {
-        Err(id.expected("nothing from beside the pickle"))
+        Err(id.expected("no object outside the pickle"))
     }
 }
 
-/// The labels of the images in a file, and where the pixels of the first of them begin, with those of
-/// the others after them.
+/// The labels of the images in a file, and the position of the pixels of the first image, which those of
+/// the others follow.
 pub(super) fn batch(bytes: &[u8], labels: &str) -> Result<(Vec<i64>, usize), String> {
     let pickle = parse(bytes).map_err(|error| error.to_string())?;
     let Object::Made(Made::Array(array)) = entry(&pickle, "data")? else {
-        return Err("its `data` are no array".to_owned());
+        return Err("`data` is not an array".to_owned());
     };
     let Array {
         rows,
@@ -178,49 +178,49 @@ pub(super) fn batch(bytes: &[u8], labels: &str) -> Result<(Vec<i64>, usize), Str
     let items = list(&pickle, labels)?;
     if rows != items.len() || (rows > 0 && columns != PIXELS) {
         return Err(format!(
-            "its `data` are {rows} rows of {columns} bytes, expected {} of {PIXELS}, for it has so \
-             many `{labels}`",
+            "`data` has {rows} rows of {columns} bytes, expected {} of {PIXELS}, one per entry of \
+             `{labels}`",
             items.len()
         ));
     }
     let label = |item: &Object| match item {
         Object::Int(label) => Ok(*label),
-        other => Err(format!("its `{labels}` have {}", other.kind())),
+        other => Err(format!("`{labels}` contains {}", other.kind())),
     };
     let labels: Result<_, _> = items.iter().map(label).collect();
     Ok((labels?, values.start))
 }
 
-/// The names of the classes.
+/// The class names.
 pub(super) fn class_names(bytes: &[u8], key: &str) -> Result<Vec<String>, String> {
     let pickle = parse(bytes).map_err(|error| error.to_string())?;
     let mut length = 0;
     let name = |item: &Object| {
         let Object::Text(name) = item else {
-            return Err(format!("its `{key}` have {}", item.kind()));
+            return Err(format!("`{key}` contains {}", item.kind()));
         };
-        // One string may be there many times.
+        // The same string may be listed many times.
         length += name.len();
         if length > MAX_NAMES {
-            return Err(format!("its `{key}` have more than {MAX_NAMES} bytes"));
+            return Err(format!("`{key}` has more than {MAX_NAMES} bytes"));
         }
         Ok(name.get(pickle.bytes).into_owned())
     };
     list(&pickle, key)?.iter().map(name).collect()
 }
 
-/// The objects of a list in the dictionary that a pickle is.
+/// The objects of a list in the dictionary of a pickle.
 fn list<'a>(pickle: &'a Pickle, key: &str) -> Result<&'a [Object], String> {
     match entry(pickle, key)? {
         Object::List(list) => Ok(pickle.heap.items(list)),
-        other => Err(format!("its `{key}` are {}, expected a list", other.kind())),
+        other => Err(format!("`{key}` is {}, expected a list", other.kind())),
     }
 }
 
 fn entry(pickle: &Pickle, key: &str) -> Result<Object, String> {
     let Object::Dict(dict) = pickle.root else {
         return Err(format!(
-            "it holds {}, expected a dictionary",
+            "it contains {}, expected a dictionary",
             pickle.root.kind()
         ));
     };
@@ -230,9 +230,11 @@ fn entry(pickle: &Pickle, key: &str) -> Result<Object, String> {
         _ => false,
     };
     let mut entries = pickle.heap.entries(dict).filter(|&(key, _)| is_key(key));
-    let (_, value) = entries.next().ok_or_else(|| format!("it has no `{key}`"))?;
+    let (_, value) = entries
+        .next()
+        .ok_or_else(|| format!("`{key}` is missing"))?;
     match entries.next() {
         None => Ok(value),
-        Some(_) => Err(format!("it has `{key}` twice")),
+        Some(_) => Err(format!("`{key}` appears more than once")),
     }
 }

@@ -6,7 +6,7 @@ use flate2::write::GzEncoder;
 use serde::Deserialize;
 
 use super::*;
-use crate::drawn::sha256;
+use crate::numpy_cases::sha256;
 use crate::{Format, Image, ImageSet, Options};
 
 const BOTH: [(&Cifar, Format, &str); 2] = [
@@ -92,7 +92,7 @@ fn folders_and_archives_have_the_same_images() {
 }
 
 #[test]
-fn archives_that_are_cut_off_or_others_are_refused() {
+fn truncated_and_other_archives_are_errors() {
     let dir = tempfile::tempdir().unwrap();
     let [binary, python] = &CIFAR100.versions;
     let path = dir.path().join(binary.archive);
@@ -106,7 +106,7 @@ fn archives_that_are_cut_off_or_others_are_refused() {
     let other = &CIFAR10.versions[0];
     fs::write(&path, packed(other.folder, &files(other))).unwrap();
     for expected in [
-        "holds no CIFAR-100",
+        "does not contain CIFAR-100",
         "test.bin",
         "nor test)",
         python.archive,
@@ -135,7 +135,7 @@ fn fixture_files(version: &Version) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn the_python_version_is_read_as_torchvision_reads_it() {
+fn the_python_version_agrees_with_torchvision() {
     let expected = fs::read(fixture().join("expected.json")).unwrap();
     let expected: HashMap<String, Expected> = serde_json::from_slice(&expected).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -161,7 +161,7 @@ fn the_python_version_is_read_as_torchvision_reads_it() {
             }
         }
     }
-    // The folder above, where the format is known.
+    // The parent folder, if the format is given.
     let above = Options {
         format: Some(Format::Cifar100),
         ..Options::default()
@@ -182,7 +182,7 @@ fn folders_called_train_and_test_are_not_cifar() {
 }
 
 #[test]
-fn pickles_that_are_damaged_or_others_are_refused() {
+fn damaged_and_other_pickles_are_errors() {
     let version = &CIFAR100.versions[1];
     let dir = tempfile::tempdir().unwrap();
     let files = fixture_files(version);
@@ -194,71 +194,71 @@ fn pickles_that_are_damaged_or_others_are_refused() {
         fs::write(dir.path().join("test"), bytes).unwrap();
         ImageSet::open(dir.path(), &Options::default())
     };
-    let refuse = |bytes: &[u8], expected: &str| {
+    let check_error = |bytes: &[u8], expected: &str| {
         let error = open(bytes).unwrap_err().to_string();
         assert!(error.contains(expected), "{expected}: {error}");
         assert!(error.contains("/test"), "{error}");
     };
     let replaced = |from: &[u8], to: &[u8]| {
         let at = test.windows(from.len()).position(|part| part == from);
-        let at = at.expect("it is there");
+        let at = at.expect("the bytes occur");
         [&test[..at], to, &test[at + from.len()..]].concat()
     };
     assert_eq!(open(test).unwrap().len(), 2);
 
     let attack = b"\x80\x02cos\nsystem\nU\x02id\x85R.";
-    refuse(
+    check_error(
         attack,
         "asks for os.system, which is no part of CIFAR: refused",
     );
-    refuse(&test[..4000], "the pickle ends in the middle");
-    refuse(b"", "the pickle ends in the middle");
-    refuse(b"\x80\x02N.", "it holds None, expected a dictionary");
-    refuse(b"\x80\x02}.", "it has no `data`");
-    refuse(
+    check_error(&test[..4000], "the pickle ends in the middle");
+    check_error(b"", "the pickle ends in the middle");
+    check_error(b"\x80\x02N.", "it contains None, expected a dictionary");
+    check_error(b"\x80\x02}.", "`data` is missing");
+    check_error(
         &replaced(b"fine_labels", b"fine_table_"),
-        "it has no `fine_labels`",
+        "`fine_labels` is missing",
     );
-    refuse(
+    check_error(
         &replaced(b"U\x0dcoarse_labels", b"U\x0bfine_labels"),
-        "`fine_labels` twice",
+        "`fine_labels` appears more than once",
     );
-    refuse(
+    check_error(
         &replaced(b"U\x02u1", b"U\x02f4"),
-        "other numbers than bytes",
+        "an array that is not of bytes",
     );
     let by_columns = replaced(b"\x89T\x00\x18", b"\x88T\x00\x18");
-    refuse(&by_columns, "the state of an array of bytes, row by row");
-    refuse(
+    check_error(&by_columns, "the state of an array of bytes, row by row");
+    check_error(
         &replaced(b"K\x02M\x00\x0c\x86", b"K\x02M\x01\x0c\x86"),
         "2 rows and 3073 columns with 6144",
     );
-    refuse(
+    check_error(
         &replaced(b"K\x02M\x00\x0c\x86", b"J\xff\xff\xff\xffM\x00\x0c\x86"),
         "the rows of an array",
     );
-    refuse(
+    check_error(
         &replaced(b"K\x02M\x00\x0c\x86", b"K\x01M\x00\x18\x86"),
         "1 rows of 6144 bytes, expected 2 of 3072",
     );
-    refuse(
+    check_error(
         &replaced(b"K\x0dK\x0f", b"K\x0d"),
         "2 rows of 3072 bytes, expected 1",
     );
-    refuse(
+    check_error(
         &replaced(b"K\x0dK\x0f", b"K\x0dN"),
-        "`fine_labels` have None",
+        "`fine_labels` contains None",
     );
-    refuse(
+    check_error(
         &replaced(b"K\x0dK\x0f", b"K\x0dK\x14"),
         "record 1 has label 20, but there are 20 classes",
     );
-    refuse(
+    check_error(
         &replaced(b"K\x0dK\x0f", b"K\x0dJ\xff\xff\xff\xff"),
         "record 1 has label -1",
     );
 
-    // Bytes of Python 3, which are read all the same.
+    // Bytes written by Python 3.
     let python3 = replaced(b"T\x00\x18\x00\x00", b"B\x00\x18\x00\x00");
     assert_eq!(
         open(&python3).unwrap().read(1).unwrap(),
@@ -272,7 +272,7 @@ fn pickles_that_are_damaged_or_others_are_refused() {
     .unwrap();
     let error = open(test).unwrap_err().to_string();
     assert!(
-        error.contains("meta") && error.contains("have the number 1"),
+        error.contains("meta") && error.contains("contains the number 1"),
         "{error}"
     );
 }
@@ -286,9 +286,9 @@ fn damage_anywhere_is_an_error_and_never_a_panic() {
         fs::write(dir.path().join(name), bytes).unwrap();
     }
     let (name, whole) = &files[1];
-    // Not the pixels, of which any value is right.
+    // Except in the pixels, where every value is valid.
     let pixels = whole.len() - 2 * PIXELS;
-    let mut refused = 0;
+    let mut errors = 0;
     for at in (0..pixels).chain(whole.len() - 2..whole.len()) {
         for change in [0x01, 0x10, 0x80, 0xff] {
             let mut damaged = whole.clone();
@@ -296,9 +296,9 @@ fn damage_anywhere_is_an_error_and_never_a_panic() {
             fs::write(dir.path().join(name), damaged).unwrap();
             match ImageSet::open(dir.path(), &Options::default()) {
                 Ok(set) => assert!((0..set.len()).all(|index| set.read(index).is_ok())),
-                Err(_) => refused += 1,
+                Err(_) => errors += 1,
             }
         }
     }
-    assert!(refused > 2 * pixels, "{refused} of {}", 4 * pixels);
+    assert!(errors > 2 * pixels, "{errors} of {}", 4 * pixels);
 }

@@ -1,7 +1,25 @@
-//! How the files of each version are called, and what is in them.
+//! The names of the files of each version, and their contents.
 
-use super::Cifar;
 use crate::Split;
+
+/// Channels, height and width of an image.
+pub(super) const SHAPE: [usize; 3] = [3, 32, 32];
+
+/// Bytes of an image.
+pub(super) const PIXELS: usize = 3 * 32 * 32;
+
+/// Largest file that is unpacked or read as a whole: CIFAR-100's training images have 155 MB.
+pub(super) const MAX_BYTES: usize = 1 << 28;
+
+/// Largest list of class names in bytes.
+pub(super) const MAX_NAMES: usize = 1 << 16;
+
+/// A data set in both versions.
+#[derive(Debug)]
+pub(crate) struct Cifar {
+    pub(super) name: &'static str,
+    pub(super) versions: [Version; 2],
+}
 
 /// A version of a data set.
 #[derive(Debug)]
@@ -14,14 +32,14 @@ pub(super) struct Version {
     pub encoding: Encoding,
 }
 
-/// How a file has its images.
+/// Layout of a file of images.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Encoding {
-    /// Records of so many labels, of which the last counts, and the pixels. The names of the classes
-    /// are lines of text.
+    /// Records of `labels` labels, of which the last is used, and the pixels. The class names are lines of
+    /// text.
     Records { labels: usize },
-    /// A pickled dictionary, which has the labels under this key; and another, which has the names of
-    /// the classes.
+    /// A pickled dictionary with the labels under the key `labels`; and one with the class names under the
+    /// key `names`.
     Pickle {
         labels: &'static str,
         names: &'static str,
@@ -37,7 +55,7 @@ impl Version {
         }
     }
 
-    /// These, and that with the names of the classes.
+    /// The files of a split, and the one with the class names.
     pub fn needed(&self, split: Split) -> impl Iterator<Item = &'static str> {
         self.files(split).iter().copied().chain([self.names])
     }

@@ -1,5 +1,5 @@
-//! Training images that are held out for validation, and subsets of those that remain: bit for bit the
-//! ones that the seed code of the paper draws, with the random numbers of numpy.
+//! Training images held out for validation, and subsets of the remaining ones: bit for bit those of the
+//! authors' code, with the random numbers of numpy.
 
 #[cfg(test)]
 mod tests;
@@ -13,18 +13,18 @@ use crate::random_state::RandomState;
 use crate::walk::image_folder_order;
 use crate::{ImageSet, Sample};
 
-/// The seed of the splits of the paper's experiments, whatever the seed of a run is.
+/// Seed of the splits in the paper, independent of the seed of a run.
 pub const SPLIT_SEED: u32 = 1234;
 
-/// Most images of a set that is split.
+/// Largest number of images that can be split.
 const MAX_IMAGES: usize = 1 << 30;
 
 /// Indices of images of a training set.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Holdout {
-    /// Those to train on.
+    /// Images to train on.
     pub train: Vec<usize>,
-    /// Those that are held out for validation.
+    /// Images held out for validation.
     pub validation: Vec<usize>,
 }
 
@@ -32,10 +32,10 @@ pub struct Holdout {
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SplitError {
-    /// There are not so many images.
+    /// There are too few images.
     #[error(
-        "{train} images to train on and {validation} for validation were asked for, but the set has \
-         {images}: ask for fewer"
+        "cannot take {train} images to train on and {validation} for validation from a set of {images}; \
+         request fewer"
     )]
     TooFew {
         /// Images in the set.
@@ -45,25 +45,25 @@ pub enum SplitError {
         /// Images to hold out.
         validation: usize,
     },
-    /// There are more images than are split.
-    #[error("{0} images are too many to split: at most {MAX_IMAGES} can be")]
+    /// There are too many images.
+    #[error("cannot split {0} images; the limit is {MAX_IMAGES}")]
     TooMany(usize),
-    /// A class has not so many images.
+    /// A class has too few images.
     #[error(
-        "the class {class} has {images} images, so {validation} cannot be held out for validation with \
-         one left to train on: hold out fewer of each class, or leave the class out"
+        "class {class} has {images} images, so {validation} cannot be held out for validation with at \
+         least one left to train on; hold out fewer per class, or remove the class"
     )]
     Class {
         /// Name of the class.
         class: String,
-        /// Images that it has.
+        /// Its number of images.
         images: usize,
-        /// Images to hold out of each class.
+        /// Number of images to hold out per class.
         validation: usize,
     },
     /// The training subset is smaller than the number of classes.
     #[error(
-        "{train} images to train on are less than one for each of {classes} classes: ask for more"
+        "{train} images to train on are less than one per class for {classes} classes; request more"
     )]
     Subset {
         /// Images to train on.
@@ -71,18 +71,16 @@ pub enum SplitError {
         /// Classes with images.
         classes: usize,
     },
-    /// An image cannot be counted to a class.
-    #[error("the image {0} has no label, so it cannot be held out or trained on by class")]
+    /// An image has no class.
+    #[error("the image {0} has no label, so the data cannot be split by class")]
     Unlabelled(String),
-    /// The seeds of the classes do not fit.
-    #[error(
-        "the split seed {0} and a class's number must be below 2³² together: take a smaller seed"
-    )]
+    /// The seed of a class is too large.
+    #[error("the split seed {0} plus the class index must be below 2³²; use a smaller seed")]
     Seed(u32),
 }
 
-/// Holds out images at random, whatever their classes are: the seed code's split of CIFAR, for which
-/// it has 45,000 images to train on, 5,000 for validation and [`SPLIT_SEED`].
+/// Holds out images at random, regardless of their classes: the authors' split of CIFAR, which has 45,000
+/// images to train on, 5,000 for validation and the seed [`SPLIT_SEED`].
 ///
 /// Bit for bit `permutation(permutation(images)[:train + validation])` of `numpy.random.RandomState`,
 /// the indices to train on first.
@@ -113,30 +111,30 @@ pub fn holdout(
     })
 }
 
-/// How images of each class are held out: the seed code's split of ImageNet.
+/// Holds out images of each class: the authors' split of ImageNet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ClassHoldout {
-    /// Images of each class that are held out: 50 of ImageNet in the paper.
+    /// Number of images per class to hold out: 50 in the paper.
     pub validation_per_class: usize,
-    /// Images to train on of what remains, as many of each class: 64,000 and so on in the paper. A class
-    /// that has fewer gives all that it has. `None` for all.
+    /// Number of remaining images to train on, the same number per class: for example 64,000 in the paper.
+    /// A class with fewer images contributes all of them. `None` for all images.
     pub train: Option<usize>,
-    /// To which a class's number is added for the seed of its images: [`SPLIT_SEED`] in the paper.
+    /// Seed to which the index of each class is added: [`SPLIT_SEED`] in the paper.
     pub split_seed: u32,
-    /// Seed of the run, on which only the order of the training images depends.
+    /// Seed of the run, which determines only the order of the training images.
     pub run_seed: u32,
 }
 
-/// Images of a class, as indices of samples.
+/// Images of each class, as indices of samples.
 type ByClass = BTreeMap<u32, Vec<usize>>;
 
 impl ClassHoldout {
-    /// Splits a training set. Validation images come in the order of torchvision's `ImageFolder`:
-    /// by class, folder and name.
+    /// Splits a training set. Validation images are in the order of torchvision's `ImageFolder`: by class,
+    /// folder and name.
     ///
-    /// Bit for bit the images and the order of the seed code on class folders whose `ImageFolder`
-    /// labels are those of the set, as they are of the whole of ImageNet. The order in which the set
-    /// lists its images does not matter, only their names do.
+    /// Bit for bit the images and the order of the authors' code on class folders whose `ImageFolder`
+    /// labels are those of the set, as for the whole of ImageNet. Only the names of the images matter, not
+    /// their order in the set.
     ///
     /// # Errors
     /// If an image has no label, or there are too few images in a class or in all.
@@ -169,8 +167,8 @@ impl ClassHoldout {
         Ok(Holdout { train, validation })
     }
 
-    /// Takes those for validation from the images of a class. Both are then in the order of
-    /// `ImageFolder`.
+    /// Removes the validation images from the images of a class and returns them. Both are then in the
+    /// order of `ImageFolder`.
     fn hold_out(
         &self,
         samples: &[Sample],
@@ -178,14 +176,14 @@ impl ClassHoldout {
         images: &mut Vec<usize>,
     ) -> Result<Vec<usize>, SplitError> {
         let name = |index: usize| samples[index].name.as_str();
-        // Whole paths are sorted to hold out, in which `/` counts as any other character.
+        // The authors' code sorts whole paths here, in which `/` is an ordinary character.
         images.sort_unstable_by(|&a, &b| name(a).cmp(name(b)));
         let seed = self.class_seed(class)?;
         let drawn = subset(images.len(), self.validation_per_class, seed);
-        let mut validation: Vec<usize> = drawn.iter().map(|&place| images[place]).collect();
+        let mut validation: Vec<usize> = drawn.iter().map(|&index| images[index]).collect();
         let mut is_drawn = vec![false; images.len()];
-        for place in drawn {
-            is_drawn[place] = true;
+        for index in drawn {
+            is_drawn[index] = true;
         }
         let mut is_drawn = is_drawn.into_iter();
         images.retain(|_| is_drawn.next() == Some(false));
@@ -197,7 +195,7 @@ impl ClassHoldout {
         Ok(validation)
     }
 
-    /// The images to train on, of those that remain.
+    /// Draws the images to train on from the remaining ones.
     fn draw_train(&self, classes: &ByClass, held_out: usize) -> Result<Vec<usize>, SplitError> {
         let remaining: usize = classes.values().map(Vec::len).sum();
         let per_class = match self.train {
@@ -219,7 +217,7 @@ impl ClassHoldout {
         for (&class, images) in classes {
             let count = per_class.min(images.len());
             let drawn = subset(images.len(), count, self.class_seed(class)?);
-            train.extend(drawn.into_iter().map(|place| images[place]));
+            train.extend(drawn.into_iter().map(|index| images[index]));
         }
         RandomState::new(self.run_seed).shuffle(&mut train);
         Ok(train)

@@ -1,6 +1,6 @@
 use super::*;
 use crate::Options;
-use crate::drawn::{Kept, cases};
+use crate::numpy_cases::{Kept, cases};
 use serde::Deserialize;
 use std::fs;
 use topk_labels::Classes;
@@ -74,7 +74,7 @@ fn sample(name: String, label: Option<u32>) -> Sample {
     Sample {
         name,
         label,
-        place: 0,
+        slot: 0,
     }
 }
 
@@ -83,7 +83,7 @@ fn split(settings: &ClassHoldout, samples: &[Sample]) -> Result<Holdout, SplitEr
 }
 
 #[test]
-fn images_held_out_are_those_of_numpy() {
+fn held_out_images_agree_with_numpy() {
     let cases: Vec<Case> = serde_json::from_value(cases("holdout")).unwrap();
     assert!(cases.len() > 3);
     for case in cases {
@@ -95,7 +95,7 @@ fn images_held_out_are_those_of_numpy() {
 }
 
 #[test]
-fn images_of_each_class_are_those_of_numpy() {
+fn held_out_images_of_each_class_agree_with_numpy() {
     let made: Vec<Made> = serde_json::from_value(cases("made")).unwrap();
     for made in made {
         let samples = made.samples();
@@ -117,7 +117,7 @@ fn images_of_each_class_are_those_of_numpy() {
 }
 
 #[test]
-fn folders_within_classes_are_taken_in_the_orders_of_the_seed_code() {
+fn folders_within_classes_are_in_the_order_of_the_authors_code() {
     let folders: Folders = serde_json::from_value(cases("folders")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     for class in ["a", "b", "c"] {
@@ -138,10 +138,10 @@ fn folders_within_classes_are_taken_in_the_orders_of_the_seed_code() {
 }
 
 #[test]
-fn what_cannot_be_split_is_named() {
+fn errors_name_what_cannot_be_split() {
     let error = holdout(100, 90, 11, 0).unwrap_err().to_string();
     assert!(error.contains("90 images") && error.contains("11 for validation"));
-    assert!(error.contains("the set has 100"), "{error}");
+    assert!(error.contains("from a set of 100"), "{error}");
     assert!(holdout(usize::MAX, 1, 1, 0).is_err());
     assert!(holdout(9, usize::MAX, 1, 0).is_err());
 
@@ -172,7 +172,7 @@ fn what_cannot_be_split_is_named() {
     };
     let many = error(of(4), &samples([5, 4])).to_string();
     assert!(
-        many.contains("4 images to train on and 6") && many.contains("has 9"),
+        many.contains("4 images to train on and 6") && many.contains("a set of 9"),
         "{many}"
     );
     assert_eq!(

@@ -4,27 +4,28 @@ use std::path::Path;
 use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::{ByteArray, ByteArrayType};
 
-use super::{damaged, guarded};
+use super::guard::{damaged, guarded};
 use crate::DataError;
 
 type Reader = ColumnReaderImpl<ByteArrayType>;
 
-/// Places that are kept to read on from. Each holds a page, and a dictionary if there is one, until its
-/// group has been read; in files of pyarrow either may have all images of a group.
+/// Largest number of open cursors. Each holds a page, and a dictionary if there is one, until its row group
+/// has been read; in files written by pyarrow either may contain all images of a group.
 const CURSORS: usize = 8;
 
-/// Rows that are decoded on the way to one that is asked for, and kept: other threads want them soon.
+/// Largest number of rows that are decoded and kept on the way to the requested one, as other threads request
+/// them soon.
 const AHEAD: usize = 64;
 
-/// Rows that are decoded before the first that is asked for in a group, for the same reason.
+/// Number of rows decoded before the first requested one in a group, for the same reason.
 const BEHIND: usize = 16;
 
-/// Places in groups of rows, the last used one last.
+/// Positions in row groups, the most recently used one last.
 ///
-/// A column is read from the beginning of its group, and only forwards. A row near after a place is
-/// reached by decoding those between; to one elsewhere a new place goes, past pages that are not
-/// decompressed. So threads that share a batch between them find what they need, and rows in random
-/// order cost a page and a dictionary each.
+/// A column is read from the beginning of its group, and only forwards. A row shortly after a cursor is
+/// reached by decoding the rows between; for any other row a new cursor skips pages without decompressing
+/// them. So threads that share a batch find what they need, and rows in random order cost a page and a
+/// dictionary each.
 #[derive(Default)]
 pub(super) struct Cursors(VecDeque<Cursor>);
 
@@ -32,19 +33,19 @@ struct Cursor {
     group: usize,
     next: usize,
     reader: Reader,
-    /// Rows that were passed and not asked for yet.
+    /// Rows that were decoded and not requested yet.
     passed: VecDeque<(usize, Option<ByteArray>)>,
 }
 
 impl std::fmt::Debug for Cursors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let places = self.0.iter().map(|cursor| (cursor.group, cursor.next));
-        f.debug_list().entries(places).finish()
+        let positions = self.0.iter().map(|cursor| (cursor.group, cursor.next));
+        f.debug_list().entries(positions).finish()
     }
 }
 
 impl Cursors {
-    /// The value of a row of a group of `rows`; `open` begins to read the group. `None` if it is null.
+    /// The value of a row in a group of `rows` rows, which `open` starts reading. `None` if it is null.
     pub fn read(
         &mut self,
         path: &Path,
@@ -55,12 +56,12 @@ impl Cursors {
     ) -> Result<Option<ByteArray>, DataError> {
         let passed = self.0.iter().enumerate().find_map(|(index, cursor)| {
             let mut passed = cursor.passed.iter();
-            let place = passed.position(|(passed, _)| *passed == row);
-            Some((index, place.filter(|_| cursor.group == group)?))
+            let position = passed.position(|(passed, _)| *passed == row);
+            Some((index, position.filter(|_| cursor.group == group)?))
         });
-        if let Some((index, place)) = passed {
+        if let Some((index, position)) = passed {
             let cursor = &mut self.0[index];
-            let found = cursor.passed.remove(place);
+            let found = cursor.passed.remove(position);
             if cursor.next == rows && cursor.passed.is_empty() {
                 self.0.remove(index);
             }
@@ -70,7 +71,7 @@ impl Cursors {
             cursor.group == group && (cursor.next..=cursor.next + AHEAD).contains(&row)
         };
         let mut cursor = match self.0.iter().position(near) {
-            Some(place) => self.0.remove(place).expect("the place was found"),
+            Some(index) => self.0.remove(index).expect("the cursor was found"),
             None => {
                 if self.0.len() == CURSORS {
                     self.0.pop_front();
@@ -79,8 +80,8 @@ impl Cursors {
                 let start = row.saturating_sub(BEHIND);
                 let skipped = guarded(path, || reader.skip_records(start))?;
                 if skipped != start {
-                    let fault = format!("a column ends after {skipped} rows, before row {start}");
-                    return Err(damaged(path, fault));
+                    let reason = format!("a column ends after {skipped} rows, before row {start}");
+                    return Err(damaged(path, reason));
                 }
                 Cursor {
                     group,
@@ -90,7 +91,7 @@ impl Cursors {
                 }
             }
         };
-        // After an error the place is not kept.
+        // After an error the cursor is not kept.
         let bytes = cursor.advance(path, row)?;
         if cursor.next < rows || !cursor.passed.is_empty() {
             self.0.push_back(cursor);
@@ -109,8 +110,8 @@ impl Cursor {
             };
             let (records, _, _) = guarded(path, read)?;
             if records == 0 {
-                let fault = format!("a column ends before row {row}");
-                return Err(damaged(path, fault));
+                let reason = format!("a column ends before row {row}");
+                return Err(damaged(path, reason));
             }
             let (passed, bytes) = (self.next, values.pop());
             self.next += 1;

@@ -1,38 +1,39 @@
-//! Images in parquet files as Hugging Face's `datasets` writes them: a column `image` of encoded images
-//! and their paths, and a column of labels, whose names are in the file's metadata.
+//! Images in parquet files, as written by Hugging Face's `datasets`: a column `image` of encoded images and
+//! their paths, and a column of labels, whose class names are in the file's metadata.
 
 mod cursor;
+mod guard;
 mod schema;
 
 use std::fs::File;
-use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use topk_files::excerpt;
 
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::DataType;
-use parquet::errors;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::SerializedFileReader;
 
-use crate::image_set::{Listing, Storage, check_size};
-use crate::{DataError, Format, Image, Options, Sample, shards};
+use crate::listing::Listing;
+use crate::sample::{Image, Sample};
+use crate::store::{Store, check_size};
+use crate::{DataError, Format, Options, shards};
 use cursor::Cursors;
+use guard::{damaged, guarded};
 use schema::Columns;
 use topk_labels::{Classes, MAX_CLASSES};
 
-/// Values that are decoded at once.
+/// Number of values that are decoded at once.
 const BATCH: usize = 1 << 10;
 
-/// Longest path of an image that is kept.
+/// Longest path of an image.
 const MAX_PATH_BYTES: usize = 1 << 12;
 
 /// Rows with images in parquet files.
 ///
-/// Pages are decompressed under a lock, which takes little of what decoding an image does. Threads may
-/// read rows in any order; it is fast where each reads on from near where one has read before. Memory
-/// holds some pages, never a file or a group of rows.
+/// Pages are decompressed under a lock, which takes much less time than decoding the images. Threads may
+/// read rows in any order; rows soon after one that was read recently are fast. Memory holds some pages,
+/// never a file or a group of rows.
 #[derive(Debug)]
 pub(crate) struct Tables {
     paths: Vec<PathBuf>,
@@ -55,7 +56,7 @@ struct Group {
     rows: usize,
 }
 
-/// What is kept of each row.
+/// Label and path of each row.
 #[derive(Default)]
 struct Rows {
     labels: Vec<Option<u32>>,
@@ -75,7 +76,7 @@ pub(crate) fn list(path: &Path, options: &Options) -> Result<Listing, DataError>
         if *classes.get_or_insert_with(|| found.clone()) != found {
             return Err(damaged(
                 file,
-                "its classes are not those of the other files",
+                "its classes differ from those of the other files",
             ));
         }
         let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -84,8 +85,8 @@ pub(crate) fn list(path: &Path, options: &Options) -> Result<Listing, DataError>
     if rows.labels.is_empty() {
         return Err(DataError::Empty(path.to_owned()));
     }
-    let most = rows.labels.iter().flatten().max();
-    let counted = most.map_or(0, |&label| label as usize + 1);
+    let largest = rows.labels.iter().flatten().max();
+    let counted = largest.map_or(0, |&label| label as usize + 1);
     let classes = classes.filter(|classes| !classes.is_empty());
     let names = names(rows.paths).unwrap_or(numbered);
     let samples = names.into_iter().zip(rows.labels).enumerate();
@@ -94,9 +95,9 @@ pub(crate) fn list(path: &Path, options: &Options) -> Result<Listing, DataError>
         labels: None,
         classes: classes.unwrap_or(Classes::Numbered(counted)),
         samples: samples
-            .map(|(place, (name, label))| Sample { name, label, place })
+            .map(|(slot, (name, label))| Sample { name, label, slot })
             .collect(),
-        storage: Storage::Tables(Tables {
+        store: Box::new(Tables {
             paths,
             groups,
             cursors: Mutex::default(),
@@ -104,7 +105,7 @@ pub(crate) fn list(path: &Path, options: &Options) -> Result<Listing, DataError>
     })
 }
 
-/// The paths as names, if every image has one that no other has.
+/// The paths as names, if every image has a unique one.
 fn names(paths: Vec<Option<String>>) -> Option<Vec<String>> {
     let names: Vec<String> = paths.into_iter().collect::<Option<_>>()?;
     let mut sorted: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -114,7 +115,7 @@ fn names(paths: Vec<Option<String>>) -> Option<Vec<String>> {
 }
 
 impl Rows {
-    /// Adds those of a file. Gives its classes, which are none if they have no names.
+    /// Adds the rows of a file and returns its classes, which are empty if they have no names.
     fn add(
         &mut self,
         table: usize,
@@ -123,16 +124,16 @@ impl Rows {
     ) -> Result<Classes, DataError> {
         let (file, length) = open(path)?;
         let metadata = file.metadata();
-        let columns = Columns::find(metadata).map_err(|fault| damaged(path, fault))?;
+        let columns = Columns::find(metadata).map_err(|reason| damaged(path, reason))?;
         let classes = columns.classes(metadata);
         for (index, group) in metadata.row_groups().iter().enumerate() {
             let rows = group.num_rows();
-            // Each image takes some bytes, which bounds what is kept of the rows.
+            // Each image takes some bytes, which limits the memory for labels and paths.
             let count = u64::try_from(rows).ok().filter(|&rows| rows <= length);
             let count = count.ok_or_else(|| {
                 damaged(
                     path,
-                    format!("group {index} has {rows} rows in {length} bytes"),
+                    format!("row group {index} has {rows} rows in {length} bytes"),
                 )
             })? as usize;
             let start = self.labels.len();
@@ -162,7 +163,7 @@ impl Rows {
     }
 }
 
-/// The label that a value is. −1 stands for none, as in test sets.
+/// The label of a value. −1 means that there is none, as in test sets.
 fn checked(
     path: &Path,
     record: usize,
@@ -202,11 +203,11 @@ fn integers(
         ColumnReader::Int32ColumnReader(reader) => {
             values(path, reader, level, count, |&v| v.into())
         }
-        _ => Err(damaged(path, "its labels are no integers")),
+        _ => Err(damaged(path, "its labels are not integers")),
     }
 }
 
-/// Texts of a column; empty where they are not UTF-8, or too long for a path.
+/// Texts of a column; empty if they are not UTF-8 or too long for a path.
 fn strings(
     path: &Path,
     file: &SerializedFileReader<File>,
@@ -227,11 +228,11 @@ fn strings(
                 String::from_utf8(text.to_vec()).unwrap_or_default()
             })
         }
-        _ => Err(damaged(path, "the paths of its images are no text")),
+        _ => Err(damaged(path, "the paths of its images are not text")),
     }
 }
 
-/// The values of a column in a group of rows, which are there at one level of definition.
+/// The values of a column in a row group. Values whose definition level is not `present_level` are null.
 fn values<T: DataType, V: Clone>(
     path: &Path,
     mut reader: ColumnReaderImpl<T>,
@@ -268,13 +269,13 @@ fn values<T: DataType, V: Clone>(
     Ok(found)
 }
 
-/// The level of definition at which a column has a value.
+/// The definition level of values that are not null.
 fn level(file: &SerializedFileReader<File>, column: usize) -> i16 {
     let schema = file.metadata().file_metadata().schema_descr();
     schema.column(column).max_def_level()
 }
 
-/// A reader of a column in a group of rows.
+/// A reader of a column in a row group.
 fn reader(
     path: &Path,
     file: &SerializedFileReader<File>,
@@ -292,15 +293,15 @@ fn reader(
         .chain([metadata.compressed_size()])
         .any(|number| number < 0)
     {
-        let fault = format!("column {column} of group {group} has a negative place or size");
-        return Err(damaged(path, fault));
+        let reason = format!("column {column} of row group {group} has a negative offset or size");
+        return Err(damaged(path, reason));
     }
     guarded(path, || {
         file.get_row_group(group)?.get_column_reader(column)
     })
 }
 
-/// Opens a file, and gives its length.
+/// Opens a file and returns its length.
 fn open(path: &Path) -> Result<(SerializedFileReader<File>, u64), DataError> {
     let file = File::open(path).map_err(DataError::io(path))?;
     let length = file.metadata().map_err(DataError::io(path))?.len();
@@ -308,27 +309,9 @@ fn open(path: &Path) -> Result<(SerializedFileReader<File>, u64), DataError> {
     Ok((reader, length))
 }
 
-/// Calls the parquet library, which panics at some kinds of damage, such as lengths beyond a page's end;
-/// the message of that is printed, for only a hook of the whole process could keep it back. What the
-/// library was reading with must not be used after an error.
-fn guarded<T>(path: &Path, call: impl FnOnce() -> errors::Result<T>) -> Result<T, DataError> {
-    match panic::catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| damaged(path, error)),
-        Err(_) => Err(damaged(path, "a page of it is damaged")),
-    }
-}
-
-fn damaged(path: &Path, fault: impl ToString) -> DataError {
-    let fault = excerpt(&fault.to_string());
-    DataError::Parquet {
-        path: path.to_owned(),
-        fault,
-    }
-}
-
-impl Tables {
-    /// The image of this row, counted over all files.
-    pub fn read(&self, row: usize) -> Result<Image, DataError> {
+impl Store for Tables {
+    fn read(&self, sample: &Sample) -> Result<Image, DataError> {
+        let row = sample.slot;
         let index = self.groups.partition_point(|group| group.start <= row) - 1;
         let group = self.groups[index];
         let (path, row) = (&self.paths[group.table], row - group.start);
@@ -343,14 +326,13 @@ impl Tables {
             let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
             cursors.read(path, index, group.rows, row, open)?
         };
-        let name = || format!("row {row} of group {}", group.index);
-        let bytes = bytes.ok_or_else(|| {
-            damaged(
-                path,
-                format!("{} has no bytes, only a path at most", name()),
-            )
-        })?;
+        let name = || format!("row {row} of row group {}", group.index);
+        let bytes = bytes.ok_or_else(|| damaged(path, format!("{} has no image bytes", name())))?;
         check_size(path, &name(), bytes.len() as u64)?;
         Ok(Image::Encoded(bytes.data().to_vec()))
+    }
+
+    fn size(&self, _: &Sample) -> Result<u64, DataError> {
+        Ok(0)
     }
 }

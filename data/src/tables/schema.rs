@@ -5,11 +5,11 @@ use serde_json::Value;
 use topk_labels::imagenet;
 use topk_labels::{Classes, MAX_CLASSES};
 
-/// Names of the column of images, and of that of labels, the usual one first.
+/// Names of the columns of images and of labels, the usual one first.
 const IMAGES: [&str; 4] = ["image", "img", "jpg", "png"];
 const LABELS: [&str; 3] = ["label", "labels", "fine_label"];
 
-/// Columns of a file.
+/// Indices of the columns of a file.
 #[derive(Debug)]
 pub(crate) struct Columns {
     pub image: usize,
@@ -19,7 +19,7 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
-    /// Finds them by their names and types. The error says what is missing.
+    /// Finds the columns by their names and types. The error is what is missing.
     pub fn find(metadata: &ParquetMetaData) -> Result<Self, String> {
         let columns = metadata.file_metadata().schema_descr().columns();
         let find = |name: &[&str]| {
@@ -34,14 +34,14 @@ impl Columns {
         let Some((image_name, image)) = image else {
             let names: Vec<String> = columns.iter().map(|c| c.path().string()).collect();
             let names = names.join(", ");
-            return Err(format!("no column image.bytes, only {names}"));
+            return Err(format!("there is no column image.bytes, only {names}"));
         };
         if columns[image].physical_type() != Type::BYTE_ARRAY {
-            return Err(format!("{image_name}.bytes is no column of bytes"));
+            return Err(format!("the column {image_name}.bytes is not of bytes"));
         }
         let features = features(metadata);
         let labels = LABELS.iter().map(|&name| name.to_owned());
-        // Or the only one that is said to be of classes.
+        // Or the only column of classes according to the metadata.
         let others = features.iter().flat_map(|features| features.keys());
         let mut others = others.filter(|name| class_names(&features, name).is_some());
         let other = others.next().filter(|_| others.next().is_none()).cloned();
@@ -58,7 +58,7 @@ impl Columns {
         })
     }
 
-    /// The classes that the file's metadata has for the labels; none if it has none.
+    /// The classes of the labels in the file's metadata; empty if there are none.
     pub fn classes(&self, metadata: &ParquetMetaData) -> Classes {
         let features = features(metadata);
         let Some(names) = class_names(&features, &self.label_name) else {
@@ -74,7 +74,7 @@ impl Columns {
 
 type Features = Option<serde_json::Map<String, Value>>;
 
-/// What `datasets` says of each column, under the key `huggingface`.
+/// The metadata that `datasets` writes for each column, under the key `huggingface`.
 fn features(metadata: &ParquetMetaData) -> Features {
     let entries = metadata.file_metadata().key_value_metadata()?;
     let entry = entries.iter().find(|entry| entry.key == "huggingface")?;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes splits.json: what the seed code's splits and label noise draw, by numpy and torchvision.
+"""Makes splits.json: what the authors' splits and label noise draw, by numpy and torchvision.
 
     pip install numpy==2.4.6 torchvision==0.26.0
     python make_splits.py

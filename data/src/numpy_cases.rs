@@ -1,10 +1,10 @@
-//! What numpy drew, from `tests/data/splits.json`, which `make_splits.py` beside it makes.
+//! Random numbers drawn by numpy, from `tests/data/splits.json`, made by `make_splits.py` in the same folder.
 
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// A long list: its length, first and last values, and SHA-256 of all as little-endian `u32`.
+/// A summary of a long list: its length, first and last values, and SHA-256 of all as little-endian `u32`.
 #[derive(Debug, Deserialize, PartialEq)]
 pub(crate) struct Kept(usize, Vec<u32>, Vec<u32>, String);
 
