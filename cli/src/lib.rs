@@ -40,10 +40,12 @@ fn write(mut command: Command, folder: &OsStr) -> io::Result<()> {
     let folder = Path::new(folder);
     fs::create_dir_all(folder)?;
     let name = command.get_name().to_owned();
+    // The subcommand `help` needs no pages of its own.
+    let documented = command.clone().disable_help_subcommand(true);
     for shell in Shell::value_variants() {
         clap_complete::generate_to(*shell, &mut command, &name, folder)?;
     }
-    clap_mangen::generate_to(command, folder)
+    clap_mangen::generate_to(documented, folder)
 }
 
 #[cfg(test)]
@@ -63,6 +65,7 @@ mod tests {
 
         assert!(read("topk-test.1").contains("input\\-size"));
         assert!(read("topk-test-compare.1").contains("Compare two results"));
+        assert!(!folder.path().join("topk-test-help.1").exists());
         for file in [
             "topk-test.bash",
             "topk-test.elv",

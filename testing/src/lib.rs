@@ -17,8 +17,8 @@ pub use python::{Environment, Packages, python, run};
 pub use server::Site;
 pub use skip::{Requirement, SKIP_LOG, Skip, skip};
 
-/// A file or folder in `../shared`, which holds test data that is too large for the repository; the
-/// folder itself if `path` is empty. `None`, after a call of [`skip`], if it does not exist.
+/// A file or folder in `../shared`, which has test data that is not part of the repository; the folder
+/// itself if `path` is empty. `None`, after a call of [`skip`], if it does not exist.
 pub fn shared(path: &str) -> Option<PathBuf> {
     let full = shared_folder().join(path);
     if full.exists() {

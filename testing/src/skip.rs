@@ -9,8 +9,8 @@ use std::thread;
 /// What a test may need besides this repository and its build dependencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requirement {
-    /// The folder `../shared`, with images, trained weights and exact values of the losses. It is
-    /// too large for the repository.
+    /// The folder `../shared` beside the repository, with images, trained weights and exact values
+    /// of the losses that are too large to be part of it, or not ours to distribute.
     Shared,
     /// An NVIDIA GPU, and libraries built for it.
     Gpu,
