@@ -42,6 +42,12 @@ const BANS: &[Ban] = &[
         reason: "the losses on slices need no native library",
     },
     Ban {
+        tree: &["--package=topk-ops-ort"],
+        build: false,
+        packages: &["prost", "serde", "serde_json"],
+        reason: "the operator library links no file formats",
+    },
+    Ban {
         tree: &["--package=topk-eval"],
         build: true,
         packages: &["tch", "torch-sys"],
