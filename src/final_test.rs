@@ -6,14 +6,14 @@ use std::sync::atomic::AtomicBool;
 use thiserror::Error;
 use topk_data::{DataError, ImageSet};
 use topk_eval::{
-    Evaluation, EvaluationError, Execution, Finished, Model, ModelError, OnError, Plan, Provider,
-    Wishes, labels_of,
+    EvalOptions, Evaluation, EvaluationError, Execution, Finished, Model, ModelError, OnBadImage,
+    PreprocessOverrides, Provider, labels_of,
 };
 use topk_export::{ExportError, ExportOptions, export};
 use topk_history::{Accuracy, Checkpoint as BestCheckpoint};
 use topk_models::{Checkpoint, CheckpointError};
 use topk_native::{Device, Runtime};
-use topk_results::{FailurePolicy, FileError};
+use topk_results::FileError;
 
 use crate::config::{Config, ErrorPolicy};
 use crate::state::BestSoFar;
@@ -107,25 +107,25 @@ fn evaluate(
         ..Execution::default()
     };
     let model = Model::open(runtime, onnx, execution)?;
-    let plan = Plan::new(set)?;
+    let options = EvalOptions::new(set)?;
     let mut topk = vec![1, config.topk];
     topk.dedup();
-    let plan = Plan {
+    let options = EvalOptions {
         topk,
-        on_error: match config.on_bad_image {
-            ErrorPolicy::Fail => OnError::Fail,
-            ErrorPolicy::Skip => OnError::Report(FailurePolicy::Skip),
+        on_bad_image: match config.on_bad_image {
+            ErrorPolicy::Fail => OnBadImage::Fail,
+            ErrorPolicy::Skip => OnBadImage::Skip,
         },
-        wishes: Wishes {
+        overrides: PreprocessOverrides {
             crops: config.test_crops,
-            ..Wishes::default()
+            ..PreprocessOverrides::default()
         },
-        ..plan
+        ..options
     };
     let labels = labels_of(set);
-    let mut evaluation = Evaluation::new(runtime, set, &labels, vec![model], &plan)?;
-    let places: Vec<usize> = evaluation.places().collect();
-    match evaluation.run(&places, &AtomicBool::new(false), |_| ())? {
+    let mut evaluation = Evaluation::new(runtime, set, &labels, vec![model], &options)?;
+    let indices: Vec<usize> = evaluation.indices().collect();
+    match evaluation.run(&indices, &AtomicBool::new(false), |_| ())? {
         Finished::Results(results) => {
             results.save(json)?;
             let outcomes = results.models.iter().flat_map(|model| &model.outcomes);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tch::{Kind, Tensor, no_grad};
 use tempfile::TempDir;
 use topk_data::{Image, ImageSet, Options};
-use topk_eval::{Evaluation, Execution, Finished, InputTensor, Model, Plan, labels_of};
+use topk_eval::{EvalOptions, Evaluation, Execution, Finished, InputTensor, Model, labels_of};
 use topk_history::Accuracy;
 use topk_image::NormalizationTable;
 use topk_models::Checkpoint;
@@ -148,14 +148,14 @@ fn ranks_by_onnx_runtime(runtime: &Runtime, onnx: &Path, folder: &Path) -> Vec<u
     let set = ImageSet::open(folder, &Options::default()).unwrap();
     let labels = labels_of(&set);
     let model = Model::open(runtime, onnx, Execution::default()).unwrap();
-    let plan = Plan {
+    let options = EvalOptions {
         // A different batch size than libtorch's must not matter.
         batch_size: 70,
-        ..Plan::new(&set).unwrap()
+        ..EvalOptions::new(&set).unwrap()
     };
-    let mut evaluation = Evaluation::new(runtime, &set, &labels, vec![model], &plan).unwrap();
-    let places: Vec<usize> = evaluation.places().collect();
-    let finished = evaluation.run(&places, &AtomicBool::new(false), |_| ());
+    let mut evaluation = Evaluation::new(runtime, &set, &labels, vec![model], &options).unwrap();
+    let indices: Vec<usize> = evaluation.indices().collect();
+    let finished = evaluation.run(&indices, &AtomicBool::new(false), |_| ());
     let Finished::Results(results) = finished.unwrap() else {
         panic!("all images can be read");
     };

@@ -1,4 +1,4 @@
-//! Which execution provider runs which nodes of a session.
+//! The assignment of nodes to execution providers.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
@@ -8,24 +8,24 @@ use ort::AsPointer;
 use ort::session::Session;
 use ort_sys::OrtStatusPtr;
 
-/// The setting without which a session does not know.
+/// The session setting that records the assignment.
 pub(crate) const RECORD: &str = "session.record_ep_graph_assignment_info";
 
 /// Number of nodes by provider and operator.
 pub type Assignment = BTreeMap<String, BTreeMap<String, usize>>;
 
-/// The nodes of a session that was made with [`RECORD`], after optimization.
+/// The assignment of the optimized nodes of a session that was created with [`RECORD`].
 ///
 /// # Errors
-/// ONNX Runtime's words, if it does not say.
+/// ONNX Runtime's message, if the assignment is not available.
 pub(crate) fn assignment(session: &Session) -> Result<Assignment, String> {
     let api = ort::api();
     let check = |status: OrtStatusPtr| -> Result<(), String> {
         if status.0.is_null() {
             return Ok(());
         }
-        // SAFETY: the status is one that ONNX Runtime has just made; its message is a C string that
-        // lives as long as it, and it is released once.
+        // SAFETY: ONNX Runtime has just created the status; its message is a C string that lives as long as
+        // the status, which is released once.
         unsafe {
             let message = CStr::from_ptr((api.GetErrorMessage)(status.0));
             let message = message.to_string_lossy().into_owned();
@@ -35,8 +35,8 @@ pub(crate) fn assignment(session: &Session) -> Result<Assignment, String> {
     };
     let mut subgraphs = ptr::null();
     let mut count = 0;
-    // SAFETY: the session is alive; what it gives back belongs to it and stays as long as it, which is
-    // longer than this function. Lists have the lengths that are given with them.
+    // SAFETY: the session outlives this function and owns everything that is returned. Lists have the
+    // returned lengths.
     let subgraphs = unsafe {
         check((api.Session_GetEpGraphAssignmentInfo)(
             session.ptr(),
@@ -71,19 +71,19 @@ pub(crate) fn assignment(session: &Session) -> Result<Assignment, String> {
 }
 
 /// # Safety
-/// `first` must be valid for `'a` and `count` elements, unless there are none.
+/// `first` must be valid for `count` elements and for `'a`, unless `count` is 0.
 unsafe fn slice<'a, T>(first: *const T, count: usize) -> &'a [T] {
     if count == 0 {
         return &[];
     }
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe { std::slice::from_raw_parts(first, count) }
 }
 
 /// # Safety
 /// `text` must be a C string.
 unsafe fn text(text: *const c_char) -> String {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe { CStr::from_ptr(text) }
         .to_string_lossy()
         .into_owned()

@@ -7,18 +7,18 @@ use std::fmt::Debug;
 /// Channels of an image: red, green, blue.
 pub(crate) const CHANNELS: usize = 3;
 
-/// What a model wants its images to be.
+/// Type and layout of the input of a model.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum InputKind {
     /// Normalised, `f32` `[batch, channels, height, width]`.
     F32,
     /// Normalised, `f16` `[batch, channels, height, width]`.
     F16,
-    /// As decoded, `u8` `[batch, height, width, channels]`.
+    /// Raw pixels, `u8` `[batch, height, width, channels]`.
     U8,
 }
 
-/// Images in the form that a model wants, in memory of ONNX Runtime.
+/// A batch of images in the type and layout of a model, in memory of ONNX Runtime.
 #[derive(Debug)]
 pub struct InputTensor {
     count: usize,
@@ -33,7 +33,7 @@ enum Values {
     U8(Tensor<u8>),
 }
 
-/// The values of a part of a tensor's images.
+/// The values of some images of a tensor.
 #[derive(Debug)]
 pub(crate) enum ValuesMut<'a> {
     F32(&'a mut [f32]),
@@ -45,7 +45,7 @@ impl InputTensor {
     /// Images `[count, 3, height, width]`, normalised.
     ///
     /// # Panics
-    /// If `images` is not a whole number of images, of at least one pixel each.
+    /// If the length of `images` is not a multiple of the image size, or an image has no pixels.
     pub fn f32(images: Vec<f32>, size: [usize; 2]) -> Self {
         let len = CHANNELS * size[0] * size[1];
         assert!(len > 0 && images.len().is_multiple_of(len));
@@ -58,7 +58,7 @@ impl InputTensor {
         }
     }
 
-    /// Black, or for normalised images grey, images in memory of this allocator.
+    /// A batch of zeros in memory of this allocator.
     pub(crate) fn zeros(
         allocator: &Allocator,
         kind: InputKind,
@@ -92,12 +92,12 @@ impl InputTensor {
         self.count
     }
 
-    /// Height and width of each.
+    /// Height and width of the images.
     pub fn size(&self) -> [usize; 2] {
         self.size
     }
 
-    /// Their form.
+    /// Type and layout.
     pub fn kind(&self) -> InputKind {
         match self.values {
             Values::F32(_) => InputKind::F32,
@@ -115,7 +115,7 @@ impl InputTensor {
         }
     }
 
-    /// The values, divided among groups of so many images.
+    /// The values in groups of `images` images.
     pub(crate) fn groups_mut(&mut self, images: usize) -> Vec<ValuesMut<'_>> {
         let len = images * CHANNELS * self.size[0] * self.size[1];
         match &mut self.values {
@@ -125,7 +125,7 @@ impl InputTensor {
         }
     }
 
-    /// `count` images from `start` on, and zeros up to `batch` of them.
+    /// `count` images from index `start`, padded with zeros to `batch` images.
     pub(crate) fn padded(&self, start: usize, count: usize, batch: usize) -> ort::Result<Self> {
         let allocator = Allocator::default();
         let mut padded = Self::zeros(&allocator, self.kind(), batch, self.size)?;
@@ -135,7 +135,7 @@ impl InputTensor {
             (Values::F32(from), Values::F32(to)) => copy(from, range, to),
             (Values::F16(from), Values::F16(to)) => copy(from, range, to),
             (Values::U8(from), Values::U8(to)) => copy(from, range, to),
-            _ => unreachable!("both are of one kind"),
+            _ => unreachable!("both have the same kind"),
         }
         Ok(padded)
     }

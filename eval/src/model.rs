@@ -12,13 +12,13 @@ use topk_onnx::{CardError, ModelCard};
 
 use crate::assignment::{Assignment, RECORD, assignment};
 use crate::input::{CHANNELS, InputKind, InputTensor};
-use crate::lane::Lane;
 use crate::provider::Provider;
+use crate::worker::SessionWorker;
 
-/// Bytes that copies of the weights may take, if nobody says how many there are to be.
+/// Limit in bytes for all copies of the weights, unless the number of sessions is set.
 const MAX_COPIES: u64 = 1 << 30;
 
-/// Why a model cannot be loaded or run. Every message names its file.
+/// A model that cannot be loaded or run.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ModelError {
@@ -27,42 +27,42 @@ pub enum ModelError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The cause.
         error: io::Error,
     },
-    /// ONNX Runtime does not take it.
-    #[error("{} is not an ONNX model that can be run: {reason}", path.display())]
+    /// ONNX Runtime cannot load the file.
+    #[error("cannot load the ONNX model {}: {reason}", path.display())]
     Load {
         /// The file.
         path: PathBuf,
-        /// ONNX Runtime's words.
+        /// ONNX Runtime's message.
         reason: String,
     },
-    /// Its inputs or outputs are not those of an image classifier.
-    #[error("{} is not an image classifier that can be evaluated: {reason}", path.display())]
+    /// The inputs or outputs are not those of an image classifier.
+    #[error("{} is not a supported image classifier: {reason}", path.display())]
     Signature {
         /// The file.
         path: PathBuf,
-        /// What is unexpected.
+        /// The mismatch.
         reason: String,
     },
-    /// Its metadata is broken.
+    /// The metadata is invalid.
     #[error("{}: {error}", path.display())]
     Card {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         error: CardError,
     },
-    /// The provider that was asked for cannot be used.
+    /// The requested execution provider is not available.
     #[error(
-        "{provider} was asked for, but ONNX Runtime cannot use it: {reason}. `cargo xtask doctor` says \
-         what is missing; --provider cpu goes without"
+        "cannot use provider {provider}: {reason}. `cargo xtask doctor` reports missing libraries; \
+         --provider cpu runs on the CPU"
     )]
     Provider {
         /// The provider.
         provider: Provider,
-        /// What is missing.
+        /// The cause.
         reason: String,
     },
     /// A run failed.
@@ -70,45 +70,45 @@ pub enum ModelError {
     Run {
         /// The file.
         path: PathBuf,
-        /// ONNX Runtime's words.
+        /// ONNX Runtime's message.
         reason: String,
     },
 }
 
-/// How models are run.
+/// How to run models.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Execution {
     /// The execution provider.
     pub provider: Provider,
-    /// Threads of the CPU, of all sessions together; `None` is one a processor.
+    /// Number of CPU threads of all sessions together; `None` is the number of CPUs.
     pub threads: Option<usize>,
-    /// Sessions of a model, which run at the same time: each has its own copy of the weights, and its
-    /// share of the threads. `None` is one on a GPU, and on the CPU one a thread, or as many as the copies
-    /// of all models that are opened together have room for in 1 GiB.
+    /// Concurrent sessions per model, each with its own copy of the weights and its share of the threads.
+    /// `None` is one on a GPU; on the CPU it is one per thread, as long as the copies of all models opened
+    /// together fit into 1 GiB.
     pub sessions: Option<usize>,
-    /// Whether a GPU may round the factors of products to TF32's 11 bits.
+    /// Whether TF32 is allowed on NVIDIA GPUs.
     pub tf32: bool,
 }
 
 impl Execution {
-    /// Threads of all sessions together.
+    /// Number of threads of all sessions together.
     pub(crate) fn all_threads(&self) -> usize {
         self.threads.unwrap_or_else(processors)
     }
 }
 
-/// Processors that this process may use.
+/// Number of CPUs that this process may use.
 pub(crate) fn processors() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// An ONNX image classifier, ready to run: one input of images, and scores `[batch, classes]`, `f32` or
-/// `f16`, as its first output.
+/// A loaded ONNX image classifier: one image input, and scores `[batch, classes]` in `f32` or `f16` as its
+/// first output.
 #[derive(Debug)]
 pub struct Model {
     path: PathBuf,
     sha256: String,
-    lanes: Vec<Lane>,
+    workers: Vec<SessionWorker>,
     kind: InputKind,
     input_size: [Option<usize>; 2],
     batch: Option<usize>,
@@ -122,13 +122,13 @@ impl Model {
     /// Loads a model.
     ///
     /// # Errors
-    /// If the file cannot be read, is no ONNX model, or no image classifier; or if a provider was asked
-    /// for by name and cannot be used. [`Provider::Auto`] takes the CPU then.
+    /// If the file cannot be read, is not an ONNX model or not an image classifier, or if the provider is not
+    /// available. [`Provider::Auto`] falls back to the CPU.
     pub fn open(runtime: &Runtime, path: &Path, execution: Execution) -> Result<Self, ModelError> {
         Self::open_in(runtime, path, execution, MAX_COPIES)
     }
 
-    /// Loads models that are to run together.
+    /// Loads models that run together.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -144,7 +144,7 @@ impl Model {
             .collect()
     }
 
-    /// Loads a model; copies of its weights may have so many bytes.
+    /// Loads a model, with at most `room` bytes for copies of its weights.
     fn open_in(
         runtime: &Runtime,
         path: &Path,
@@ -178,7 +178,7 @@ impl Model {
         let [input] = session.inputs() else {
             let names: Vec<_> = session.inputs().iter().map(Outlet::name).collect();
             return Err(signature(format!(
-                "it has {} inputs {names:?}, expected one",
+                "expected 1 input, got {} {names:?}",
                 names.len()
             )));
         };
@@ -199,19 +199,19 @@ impl Model {
             && class_names.len() != classes
         {
             return Err(signature(format!(
-                "its metadata names {} classes, but it has {classes} scores",
+                "its metadata lists {} classes, but its output has {classes}",
                 class_names.len()
             )));
         }
-        let lanes = sessions
+        let workers = sessions
             .into_iter()
-            .map(|session| Lane::new(session, execution.provider, &input, &output, batch))
+            .map(|session| SessionWorker::new(session, execution.provider, &input, &output, batch))
             .collect::<ort::Result<_>>()
             .map_err(|error| load_error(path, error))?;
         Ok(Self {
             path: path.to_owned(),
             sha256,
-            lanes,
+            workers,
             kind,
             input_size,
             batch,
@@ -232,62 +232,62 @@ impl Model {
         &self.sha256
     }
 
-    /// What its images are to be.
+    /// Type and layout of its input.
     pub fn kind(&self) -> InputKind {
         self.kind
     }
 
-    /// Height and width of an input image, as far as the file fixes them.
+    /// Height and width of the input, where fixed.
     pub fn input_size(&self) -> [Option<usize>; 2] {
         self.input_size
     }
 
-    /// Number of images in a batch, if the file fixes it.
+    /// Batch size, if fixed.
     pub fn batch(&self) -> Option<usize> {
         self.batch
     }
 
-    /// Number of scores, if the file fixes it.
+    /// Number of classes, if fixed.
     pub fn classes(&self) -> Option<usize> {
         self.classes
     }
 
-    /// What the model says of itself, if it was written by these tools.
+    /// The metadata, if the model was written by these tools.
     pub fn card(&self) -> Option<&ModelCard> {
         self.card.as_ref()
     }
 
-    /// How it runs; [`Provider::Auto`] has been decided.
+    /// How it runs, with [`Provider::Auto`] resolved.
     pub fn execution(&self) -> Execution {
         self.execution
     }
 
-    /// Which provider runs which operators.
+    /// Operators by execution provider.
     pub fn assignment(&self) -> &Assignment {
         &self.assignment
     }
 
-    /// Scores `[count, classes]`, row-major, of so many images.
+    /// Scores `[count, classes]` of `count` images, row-major.
     ///
     /// # Errors
-    /// If the run fails, as with images of another kind or size than this model's, or does not give one
-    /// row of scores an image.
+    /// If the run fails, for example because of the type or size of the images, or does not return one row of
+    /// scores per image.
     pub fn scores(&mut self, images: &InputTensor) -> Result<Vec<f32>, ModelError> {
-        let Self { lanes, path, .. } = self;
-        lanes[0].scores(images).map_err(|reason| ModelError::Run {
+        let Self { workers, path, .. } = self;
+        workers[0].scores(images).map_err(|reason| ModelError::Run {
             path: path.clone(),
             reason,
         })
     }
 
     /// Its sessions.
-    pub(crate) fn lanes_mut(&mut self) -> &mut [Lane] {
-        &mut self.lanes
+    pub(crate) fn workers_mut(&mut self) -> &mut [SessionWorker] {
+        &mut self.workers
     }
 
-    /// Where its input tensors are made.
+    /// Allocator for its input tensors.
     pub(crate) fn allocator(&self) -> Result<Allocator, ModelError> {
-        let allocator = self.lanes[0].allocator(self.execution.provider);
+        let allocator = self.workers[0].allocator(self.execution.provider);
         allocator.map_err(|error| ModelError::Run {
             path: self.path.clone(),
             reason: error.to_string(),
@@ -311,13 +311,13 @@ fn open_session(
     let Execution { provider, tf32, .. } = execution;
     let missing = |reason: String| ModelError::Provider {
         provider,
-        // ONNX Runtime ends its sentences; this one goes on.
+        // ONNX Runtime's messages end with a full stop, but this sentence continues.
         reason: reason.trim_end_matches(['.', ' ']).to_owned(),
     };
     let providers = provider.dispatch(runtime, tf32).map_err(missing)?;
     let load = |error: ort::Error| load_error(path, error);
     let mut builder = Session::builder(runtime.environment())
-        // Threads that wait by spinning would take the time of those that decode.
+        // Spinning threads would slow down decoding.
         .and_then(|builder| Ok(builder.with_intra_op_spinning(false)?))
         .and_then(|builder| Ok(builder.with_config_entry(RECORD, "1")?))
         .map_err(load)?;
@@ -361,7 +361,7 @@ fn read_card(session: &Session, path: &Path) -> Result<Option<ModelCard>, ModelE
     })
 }
 
-/// Kind, size of a batch, and height and width, if it is an input of images.
+/// Type, batch size, and height and width, if it is an image input.
 fn image_input(value: &ValueType) -> Option<(InputKind, Option<usize>, [Option<usize>; 2])> {
     let ValueType::Tensor { ty, shape, .. } = value else {
         return None;
@@ -379,14 +379,14 @@ fn image_input(value: &ValueType) -> Option<(InputKind, Option<usize>, [Option<u
         InputKind::U8 => (c, [a, b]),
         InputKind::F32 | InputKind::F16 => (a, [b, c]),
     };
-    // What is not known is −1.
+    // Dynamic dimensions are −1.
     let known = |dim: i64| usize::try_from(dim).ok();
     let good = known(channels).is_none_or(|channels| channels == CHANNELS);
     let some = [batch, size[0], size[1]].iter().all(|&dim| dim != 0);
     (good && some).then(|| (kind, known(batch), size.map(known)))
 }
 
-/// The number of scores; `Some(None)` if it is known only at run time.
+/// The number of classes; `Some(None)` if it is dynamic.
 fn classes(value: &ValueType) -> Option<Option<usize>> {
     match value {
         ValueType::Tensor {
@@ -403,7 +403,7 @@ fn classes(value: &ValueType) -> Option<Option<usize>> {
 
 fn unexpected(outlet: &Outlet, expected: &str) -> String {
     format!(
-        "`{}` is {}, expected {expected}",
+        "expected `{}` to be {expected}, got {}",
         outlet.name(),
         outlet.dtype()
     )

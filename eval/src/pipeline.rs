@@ -17,7 +17,7 @@ use topk_image::{CropPixels, Limits, NormalizationTable, Preprocessor, RgbImage}
 use topk_preprocessing::{Normalization, PreprocessingError};
 
 use crate::input::{InputTensor, ValuesMut};
-use crate::recipe::Recipe;
+use crate::transform::InputTransform;
 
 /// Batches that wait for the models, besides those that are being made and used.
 const WAITING: usize = 1;
@@ -71,7 +71,7 @@ pub(crate) struct Batch {
 /// Prepares images for several models at once; each image is read and decoded once.
 pub(crate) struct Pipeline<'a> {
     set: &'a ImageSet,
-    recipes: &'a [Recipe],
+    recipes: &'a [InputTransform],
     tables: Vec<NormalizationTable>,
     /// For each thread, a preprocessor for each recipe.
     preprocessors: Vec<Mutex<Vec<Preprocessor>>>,
@@ -85,7 +85,7 @@ impl<'a> Pipeline<'a> {
     /// If a recipe has sizes that images cannot have.
     pub(crate) fn new(
         set: &'a ImageSet,
-        recipes: &'a [Recipe],
+        recipes: &'a [InputTransform],
         limits: Limits,
     ) -> Result<Self, PreprocessingError> {
         let of_thread = |_| {
@@ -303,7 +303,7 @@ impl<'a> Pipeline<'a> {
 }
 
 /// What pixels become; nobody looks at it where a model takes pixels.
-fn table(recipe: &Recipe) -> NormalizationTable {
+fn table(recipe: &InputTransform) -> NormalizationTable {
     NormalizationTable::new(&recipe.normalization.unwrap_or(Normalization::IMAGENET))
 }
 

@@ -5,26 +5,26 @@ use ort::ep::{self, ExecutionProviderDispatch};
 use thiserror::Error;
 use topk_native::{Runtime, driver_version, onnxruntime};
 
-/// The execution provider of ONNX Runtime that is asked for.
+/// An execution provider of ONNX Runtime.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Provider {
-    /// CUDA on the first GPU if it can be used, or else the CPU.
+    /// CUDA on the first GPU if available, else the CPU.
     #[default]
     Auto,
-    /// ONNX Runtime's own for the CPU.
+    /// ONNX Runtime's CPU provider.
     Cpu,
-    /// CUDA on the GPU of this index.
+    /// CUDA on the GPU with this index.
     Cuda(usize),
-    /// TensorRT on the GPU of this index; what it cannot run goes to CUDA.
+    /// TensorRT on the GPU with this index, and CUDA for nodes that it cannot run.
     TensorRt(usize),
-    /// OpenVINO, on the device that it chooses.
+    /// OpenVINO, on its default device.
     OpenVino,
 }
 
-/// A text names no execution provider.
+/// A text that is not an execution provider.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[error(
-    "`{0}` is not a provider: expected auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N or openvino"
+    "unknown provider `{0}`: expected auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N or openvino"
 )]
 pub struct ParseProviderError(String);
 
@@ -60,7 +60,7 @@ impl fmt::Display for Provider {
 }
 
 impl Provider {
-    /// Index of the GPU that images are copied to, if they are.
+    /// Index of the GPU that images are copied to, if any.
     pub(crate) fn gpu(self) -> Option<i32> {
         match self {
             Self::Cuda(index) | Self::TensorRt(index) => i32::try_from(index).ok(),
@@ -68,19 +68,19 @@ impl Provider {
         }
     }
 
-    /// What to register with a session; none for the CPU's own.
+    /// The providers to register with a session; none for the CPU provider.
     ///
     /// # Errors
-    /// What is missing, in words, if the provider cannot be loaded.
+    /// A message, if the provider cannot be loaded.
     pub(crate) fn dispatch(
         self,
         runtime: &Runtime,
         tf32: bool,
     ) -> Result<Vec<ExecutionProviderDispatch>, String> {
-        // ONNX Runtime would turn TF32 on and fall back to the CPU in silence.
+        // By default, ONNX Runtime enables TF32 and falls back to the CPU silently.
         let cuda = |index: usize| -> Result<_, String> {
             gpu_libraries(runtime)?;
-            let index = i32::try_from(index).map_err(|_| "there is no such GPU".to_owned())?;
+            let index = i32::try_from(index).map_err(|_| "the GPU does not exist".to_owned())?;
             let cuda = ep::CUDA::default().with_device_id(index).with_tf32(tf32);
             Ok((index, cuda.build().error_on_failure()))
         };
@@ -98,7 +98,7 @@ impl Provider {
 }
 
 fn gpu_libraries(runtime: &Runtime) -> Result<(), String> {
-    driver_version().map_err(|error| format!("there is no NVIDIA driver ({error})"))?;
+    driver_version().map_err(|error| format!("no NVIDIA driver ({error})"))?;
     onnxruntime::cuda_provider(runtime.path()).ok_or_else(|| {
         format!(
             "{} has no CUDA provider beside it (run `cargo xtask setup --cuda`)",
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_and_written() {
+    fn names_are_parsed_and_displayed() {
         for name in ["auto", "cpu", "cuda:0", "cuda:3", "tensorrt:1", "openvino"] {
             assert_eq!(name.parse::<Provider>().unwrap().to_string(), name);
         }

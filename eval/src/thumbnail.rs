@@ -7,14 +7,14 @@ use topk_preprocessing::{Crop, Interpolation, Pillow, Preprocessing, Resize};
 /// Side of a thumbnail, in pixels.
 const SIDE: u32 = 112;
 
-/// The middle of an image in small, as PNG; none if it cannot be read.
-pub(crate) fn thumbnail(set: &ImageSet, place: usize, limits: &Limits) -> Option<Vec<u8>> {
-    let image = match set.read(place).ok()? {
+/// A thumbnail of the centre of an image as PNG; none if the image cannot be read.
+pub(crate) fn thumbnail(set: &ImageSet, index: usize, limits: &Limits) -> Option<Vec<u8>> {
+    let image = match set.read(index).ok()? {
         Image::Encoded(bytes) => decode(&bytes, limits).ok()?,
         Image::Pixels { shape, pixels } => RgbImage::of_planes(shape, &pixels),
     };
     let shorter = image.width.min(image.height);
-    // What is smaller is enlarged by whoever shows it.
+    // The browser enlarges smaller thumbnails.
     let side = SIDE.min(shorter);
     let preprocessing = Preprocessing {
         resize: Resize::ShorterSide(side),

@@ -1,4 +1,4 @@
-//! Real models on real images give what Python gives: Pillow 13, torchvision's transforms, onnxruntime.
+//! Predictions of real models match Python: Pillow 13, torchvision's transforms and onnxruntime.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader};
@@ -45,7 +45,7 @@ fn run(shared: &Path, folder: &Path, flags: &[&str]) -> Value {
 }
 
 #[test]
-fn predictions_are_those_of_python_image_for_image() {
+fn predictions_match_python_for_every_image() {
     let Some(shared) = shared("") else {
         return;
     };

@@ -1,10 +1,10 @@
-//! Every output for a run that never happened: 50,000 images, 1,000 classes and three models.
+//! Writes every kind of output for synthetic results: 50,000 images, 1,000 classes and three models.
 //!
 //! ```sh
 //! cargo run --release --package topk-results --example demo -- OUT [PICTURES]
 //! ```
 //!
-//! `PICTURES` is a folder of small PNG or JPEG files, which stand for the images.
+//! `PICTURES` is a folder of small PNG or JPEG files to use as thumbnails.
 
 #[path = "../tests/synthetic/mod.rs"]
 mod synthetic;
@@ -36,8 +36,8 @@ fn main() -> Outcome {
     };
     let results = run(size, &SKILLS, None);
     let comparison = Comparison::new((&results, 0), (&results, 1))?;
-    let thumbnail = |place: usize| {
-        let picture = pictures.get(place % pictures.len().max(1))?;
+    let thumbnail = |index: usize| {
+        let picture = pictures.get(index % pictures.len().max(1))?;
         fs::read(picture).ok()
     };
 
@@ -53,7 +53,7 @@ fn main() -> Outcome {
     timed("results.csv", &|path| {
         Ok(fs::write(path, results.to_csv())?)
     })?;
-    timed("results.txt", &|path| Ok(results.append_text(path)?))?;
+    timed("results.txt", &|path| Ok(results.append_paper_table(path)?))?;
     timed("predictions.csv", &|path| {
         Ok(results.save_predictions(path)?)
     })?;

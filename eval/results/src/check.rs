@@ -1,31 +1,29 @@
 use thiserror::Error;
 use topk_ops::LossError;
 
-use crate::metrics::Metrics;
-use crate::outcome::Outcome;
-use crate::results::{FORMAT, Results};
+use crate::schema::{FORMAT, Metrics, Outcome, Results};
 
-/// The most k that accuracies are computed for: each costs a pass over the images.
+/// The largest number of k: each takes a pass over the images.
 const MAX_TOPK: usize = 100;
 
-/// Why results cannot be: their parts contradict each other.
+/// Results that contradict themselves.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum InvalidResults {
-    /// They are of another version of the format.
-    #[error("the format is {0}, this topk-eval writes {FORMAT}")]
+    /// Another version of the format.
+    #[error("the format is {0}, but this topk-eval writes {FORMAT}")]
     Format(u32),
-    /// Something has another number of entries than it must have.
-    #[error("{what}: {found} entries, expected {expected}")]
+    /// A list has the wrong length.
+    #[error("{what}: expected {expected} entries, got {found}")]
     Count {
-        /// What it is.
+        /// What is listed.
         what: String,
-        /// Its entries.
+        /// Number of entries.
         found: usize,
-        /// How many there must be.
+        /// Expected number of entries.
         expected: usize,
     },
-    /// A list is not in ascending order, or names something twice.
+    /// A list is not in ascending order, or has duplicates.
     #[error("{what} must be in ascending order, but {next} follows {previous}")]
     Order {
         /// What is listed.
@@ -35,70 +33,70 @@ pub enum InvalidResults {
         /// The next.
         next: usize,
     },
-    /// A number is not in its range.
-    #[error("{what} is {value}, which is not in {range}")]
+    /// A number is out of range.
+    #[error("{what} must be in {range}, got {value}")]
     Range {
-        /// What it is.
+        /// Which number.
         what: String,
         /// Its value.
         value: String,
-        /// What it may be.
+        /// Its range.
         range: String,
     },
-    /// The k asked for are none, or not possible.
+    /// There are no values of k, too many, or one out of range.
     #[error(
-        "{count} k for top-k accuracy, the first {}: name 1 to {MAX_TOPK}, each from 1 to \
-         {choices}, the number of classes to choose from",
-        first.map_or("none".to_owned(), |k| k.to_string())
+        "expected 1 to {MAX_TOPK} values of k, each from 1 to {valid} (the number of valid \
+         classes), got {count}{}",
+        first.map_or(String::new(), |k| format!(" with k = {k}"))
     )]
     TopK {
-        /// How many k.
+        /// Number of values.
         count: usize,
-        /// The first that is not possible, or the first of all.
+        /// The first that is out of range, or the first of all.
         first: Option<usize>,
-        /// Number of classes that are chosen from.
-        choices: usize,
+        /// Number of valid classes.
+        valid: usize,
     },
-    /// The shard is not one of its number.
-    #[error("shard {index} of {count}: shards are counted from 1")]
+    /// The shard is out of range.
+    #[error("there is no shard {index} of {count}: shards are numbered from 1")]
     Shard {
         /// The shard.
         index: usize,
-        /// How many there are.
+        /// Number of shards.
         count: usize,
     },
     /// A failure is not one of the images.
-    #[error("`{name}` at place {place} has failed, but is not among the images")]
+    #[error("`{name}` (index {index}) failed, but is not among the images")]
     Failure {
-        /// Its place.
-        place: usize,
-        /// Its name.
+        /// Index in the data set.
+        index: usize,
+        /// Name of the image.
         name: String,
     },
-    /// An image has an outcome that it cannot have, or none that it must have.
+    /// An image has an outcome that it must not have, or lacks one.
     #[error("{model} has {found} for `{image}`, which {because}")]
     Presence {
         /// The model's file.
         model: String,
-        /// What there is.
+        /// What was found.
         found: &'static str,
         /// The image.
         image: String,
-        /// Why it should not be.
+        /// Why it is wrong.
         because: &'static str,
     },
     /// An outcome contradicts itself or the settings.
-    #[error("the outcome of {model} for `{image}` cannot be: {fault}")]
+    #[error("invalid outcome of {model} for `{image}`: {reason}")]
     Outcome {
         /// The model's file.
         model: String,
         /// The image.
         image: String,
         /// What is wrong.
-        fault: &'static str,
+        reason: &'static str,
     },
-    /// What is computed from the rest is not what the rest gives.
-    #[error("{0} is not what the outcomes give: the file was changed or is damaged")]
+    /// A computed value does not match the outcomes.
+    #[error("{0} does not match the outcomes: the file was changed or is damaged")]
     Computed(String),
     /// The loss cannot be computed.
     #[error(transparent)]
@@ -106,10 +104,10 @@ pub enum InvalidResults {
 }
 
 impl Results {
-    /// Whether the parts fit each other and what is computed is what [`Results::finish`] computes.
+    /// Checks that the parts agree, and that computed values are those of [`Results::finish`].
     ///
     /// # Errors
-    /// The first fault.
+    /// The first contradiction.
     pub fn check(&self) -> Result<(), InvalidResults> {
         self.check_parts()?;
         if self.complete != self.is_complete() {
@@ -124,7 +122,7 @@ impl Results {
         Ok(())
     }
 
-    /// Whether that fits which nothing is computed from yet.
+    /// Checks everything but the computed values.
     pub(crate) fn check_parts(&self) -> Result<(), InvalidResults> {
         if self.format != FORMAT {
             return Err(InvalidResults::Format(self.format));
@@ -136,7 +134,7 @@ impl Results {
             });
         }
         let classes = self.data.classes;
-        // Tables of classes are allocated: their number is backed by names.
+        // Tables are allocated for this many classes, so there must be a name for each.
         count("class_names", self.class_names.len(), classes)?;
         if let Some(wnids) = &self.wnids {
             count("wnids", wnids.len(), classes)?;
@@ -164,7 +162,7 @@ impl Results {
             if let Some(normalization) = &model.model.normalization {
                 for value in normalization.mean.iter().chain(&normalization.std) {
                     let what = || format!("a mean or std of {path}");
-                    range(value.is_finite(), what, value, "the finite numbers")?;
+                    range(value.is_finite(), what, value, "-inf..inf (exclusive)")?;
                 }
             }
             self.check_outcomes(path, &model.outcomes)?;
@@ -186,13 +184,13 @@ impl Results {
                 )?;
             }
         }
-        let (topk, choices) = (&self.settings.topk, self.choices());
-        let impossible = topk.iter().find(|k| !(1..=choices).contains(*k));
+        let (topk, valid) = (&self.settings.topk, self.num_valid_classes());
+        let impossible = topk.iter().find(|k| !(1..=valid).contains(*k));
         if impossible.is_some() || !(1..=MAX_TOPK).contains(&topk.len()) {
             return Err(InvalidResults::TopK {
                 count: topk.len(),
                 first: impossible.or(topk.first()).copied(),
-                choices,
+                valid,
             });
         }
         ascending("topk", topk.iter().copied())?;
@@ -204,29 +202,29 @@ impl Results {
 
     fn check_images(&self) -> Result<(), InvalidResults> {
         ascending(
-            "places of images",
-            self.images.iter().map(|image| image.place),
+            "indices of images",
+            self.images.iter().map(|image| image.index),
         )?;
-        let places = self.places();
+        let indices = self.indices();
         for image in &self.images {
-            let is_place = places.contains(&image.place);
-            let what = || format!("the place of image `{}`", image.name);
-            range(is_place, what, image.place, format!("{places:?}"))?;
+            let in_range = indices.contains(&image.index);
+            let what = || format!("the index of image `{}`", image.name);
+            range(in_range, what, image.index, format!("{indices:?}"))?;
             for &label in &image.labels {
                 let is_class = (label as usize) < self.data.classes;
                 let what = || format!("a label of image `{}`", image.name);
                 range(is_class, what, label, format!("0..{}", self.data.classes))?;
             }
         }
-        let failed = self.failures.iter().map(|failure| failure.place);
-        ascending("places of failures", failed)?;
+        let failed = self.failures.iter().map(|failure| failure.index);
+        ascending("indices of failures", failed)?;
         for failure in &self.failures {
             let at = self
                 .images
-                .binary_search_by_key(&failure.place, |image| image.place);
+                .binary_search_by_key(&failure.index, |image| image.index);
             if at.is_err() {
                 return Err(InvalidResults::Failure {
-                    place: failure.place,
+                    index: failure.index,
                     name: failure.name.clone(),
                 });
             }
@@ -241,9 +239,9 @@ impl Results {
     ) -> Result<(), InvalidResults> {
         let best = outcomes.iter().flatten().next();
         let best = best.map_or(0, |outcome| outcome.best.len());
-        let mut failures = self.failures.iter().map(|failure| failure.place).peekable();
+        let mut failures = self.failures.iter().map(|failure| failure.index).peekable();
         for (image, outcome) in self.images.iter().zip(outcomes) {
-            let failed = failures.next_if_eq(&image.place).is_some();
+            let failed = failures.next_if_eq(&image.index).is_some();
             let presence = |found, because| {
                 Err(InvalidResults::Presence {
                     model: model.to_owned(),
@@ -255,18 +253,17 @@ impl Results {
             let counts = self.class(image).is_some();
             match outcome {
                 Some(_) if failed => return presence("an outcome", "could not be read"),
-                Some(_) if !counts => return presence("an outcome", "has no right class"),
+                Some(_) if !counts => return presence("an outcome", "has no valid label"),
                 None if counts && !failed => {
-                    return presence("no outcome", "was read and has a right class");
+                    return presence("no outcome", "was read and has a valid label");
                 }
                 None => {}
                 Some(outcome) => {
-                    let fault = self.fault(outcome, best);
-                    if let Some(fault) = fault {
+                    if let Some(reason) = self.outcome_error(outcome, best) {
                         return Err(InvalidResults::Outcome {
                             model: model.to_owned(),
                             image: image.name.clone(),
-                            fault,
+                            reason,
                         });
                     }
                 }
@@ -275,19 +272,19 @@ impl Results {
         Ok(())
     }
 
-    /// What is wrong with an outcome of a model that keeps `best` classes.
-    fn fault(&self, outcome: &Outcome, best: usize) -> Option<&'static str> {
+    /// What is wrong with an outcome of a model that keeps the `best` most probable classes.
+    fn outcome_error(&self, outcome: &Outcome, best: usize) -> Option<&'static str> {
         let is_loss = |loss: f64| loss >= 0.0 && loss.is_finite();
         let is_probability = |p: f32| (0.0..=1.0).contains(&p);
-        let guesses = &outcome.best;
-        let faults = [
+        let predictions = &outcome.best;
+        let checks = [
             (
-                outcome.rank as usize >= self.choices(),
-                "its rank is not below the number of classes",
+                outcome.rank as usize >= self.num_valid_classes(),
+                "its rank is not below the number of valid classes",
             ),
             (
                 !self.is_valid_class(outcome.predicted),
-                "its prediction is not a class to choose from",
+                "its prediction is not a valid class",
             ),
             (
                 !is_probability(outcome.confidence),
@@ -295,41 +292,41 @@ impl Results {
             ),
             (
                 !is_loss(outcome.cross_entropy),
-                "its cross-entropy is not a finite number of at least 0",
+                "its cross-entropy is negative or not finite",
             ),
             (
                 outcome.topk_loss.is_some() != self.settings.loss.is_some(),
-                "it has a top-k loss where the settings have none, or none where they have one",
+                "it has a top-k loss without one in the settings, or lacks it",
             ),
             (
                 outcome.topk_loss.is_some_and(|loss| !is_loss(loss)),
-                "its top-k loss is not a finite number of at least 0",
+                "its top-k loss is negative or not finite",
             ),
             (
-                guesses.len() != best,
-                "it has another number of best classes than the first outcome",
+                predictions.len() != best,
+                "its number of best classes differs from that of the first outcome",
             ),
             (
-                guesses
+                predictions
                     .iter()
-                    .any(|guess| !self.is_valid_class(guess.class)),
-                "one of its best classes is not a class to choose from",
+                    .any(|prediction| !self.is_valid_class(prediction.class)),
+                "one of its best classes is not a valid class",
             ),
             (
-                guesses
+                predictions
                     .iter()
-                    .any(|guess| !is_probability(guess.probability)),
+                    .any(|prediction| !is_probability(prediction.probability)),
                 "the probability of one of its best classes is not in 0..1",
             ),
             (
-                guesses
+                predictions
                     .first()
-                    .is_some_and(|guess| guess.class != outcome.predicted),
+                    .is_some_and(|prediction| prediction.class != outcome.predicted),
                 "the first of its best classes is not its prediction",
             ),
         ];
-        let mut wrong = faults.into_iter().filter(|(wrong, _)| *wrong);
-        wrong.next().map(|(_, fault)| fault)
+        let mut failed = checks.into_iter().filter(|(wrong, _)| *wrong);
+        failed.next().map(|(_, reason)| reason)
     }
 }
 

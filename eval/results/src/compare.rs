@@ -3,9 +3,9 @@ use std::cmp::Ordering;
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::counted::Counted;
 use crate::file;
-use crate::outcome::Outcome;
-use crate::results::{Counted, Results};
+use crate::schema::{Outcome, Results};
 use crate::statistics::{Pairs, mcnemar};
 
 /// Why two models cannot be compared.
@@ -13,16 +13,16 @@ use crate::statistics::{Pairs, mcnemar};
 #[non_exhaustive]
 pub enum CompareError {
     /// There is no such model.
-    #[error("the results have {models} models, there is none of number {number}")]
+    #[error("there is no model {number}: the results have {models} models")]
     Model {
-        /// The number asked for, from 1.
+        /// The requested model, from 1.
         number: usize,
         /// How many there are.
         models: usize,
     },
-    /// The results are of different data, or chose from different classes.
+    /// The results are of different data, or of different sets of valid classes.
     #[error(
-        "the results are not comparable: {what} of the first is {before}, of the second {after}"
+        "the results are not comparable: {what} is {before} in the first and {after} in the second"
     )]
     Different {
         /// What differs.
@@ -32,30 +32,30 @@ pub enum CompareError {
         /// What the second has.
         after: String,
     },
-    /// An image is another, or has other labels.
+    /// The images or labels differ.
     #[error(
-        "the results are not comparable: the image at place {place} is {before} in the first, \
-         {after} in the second"
+        "the results are not comparable: image {index} is {before} in the first and {after} in the \
+         second"
     )]
     Image {
-        /// Its place in the data set.
-        place: usize,
+        /// Index in the data set.
+        index: usize,
         /// Name and labels in the first.
         before: String,
         /// Name and labels in the second.
         after: String,
     },
-    /// There is nothing to compare on.
-    #[error("the results have no image in common")]
+    /// No image counts for both.
+    #[error("the results have no images in common")]
     NoImages,
 }
 
 /// Two models on the images that count for both.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The model compared with.
+    /// The baseline.
     pub before: ComparedModel,
-    /// The model that is compared.
+    /// The model compared with it.
     pub after: ComparedModel,
     /// Images that count for both.
     pub images: usize,
@@ -63,20 +63,20 @@ pub struct Comparison {
     pub only_in_before: usize,
     /// Images that count for the second only.
     pub only_in_after: usize,
-    /// Accuracies at k = 1 and each k that the first was asked for.
+    /// Accuracies at k = 1 and each k of the first results.
     pub topk: Vec<PairedAccuracy>,
-    /// Images with another prediction, or right at other k, by how much the confidence changed.
+    /// Images whose prediction changed, or that are correct at different k, by change of confidence.
     pub changed: Vec<ChangedImage>,
 }
 
-/// A model of a comparison.
+/// One of the two models of a comparison.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ComparedModel {
-    /// Its file.
+    /// The model file.
     pub path: String,
     /// SHA-256 of the file.
     pub sha256: String,
-    /// When it was run.
+    /// When the evaluation started (RFC 3339).
     pub started: String,
 }
 
@@ -91,64 +91,63 @@ pub struct PairedAccuracy {
     pub after: f64,
     /// `after` − `before`.
     pub difference: f64,
-    /// Lower end of its 95 % interval (Newcombe's method 10).
+    /// Lower bound of its 95 % interval (Newcombe's method 10).
     pub low: f64,
-    /// Its upper end.
+    /// Upper bound.
     pub high: f64,
-    /// Images that only the first has right.
+    /// Images that only the first classifies correctly.
     pub only_before: usize,
-    /// Images that only the second has right.
+    /// Images that only the second classifies correctly.
     pub only_after: usize,
-    /// McNemar's test, two-sided, from the binomial distribution itself whatever the number of images: how
-    /// probable it is that two equally good models differ that much.
+    /// Two-sided p-value of McNemar's exact test: the probability that two equally good models differ at
+    /// least this much.
     pub p_value: f64,
 }
 
-/// An image that two models judge differently.
+/// An image that the models classify differently.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ChangedImage {
-    /// Its place in the data set.
-    pub place: usize,
-    /// Its name.
+    /// Index in the data set.
+    pub index: usize,
+    /// Name in the data set.
     pub name: String,
-    /// Its class.
+    /// Class of the image.
     pub class: u32,
     /// The name of the class.
     pub class_name: String,
-    /// What the first makes of it; none if it could not be read.
-    pub before: Option<Answer>,
-    /// What the second makes of it.
-    pub after: Option<Answer>,
+    /// Prediction of the first; none if the image could not be read.
+    pub before: Option<ImagePrediction>,
+    /// Prediction of the second.
+    pub after: Option<ImagePrediction>,
 }
 
-/// What a model makes of an image.
+/// Prediction of a model for one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Answer {
-    /// Classes before the right one.
+pub struct ImagePrediction {
+    /// Number of classes ranked above the true class.
     pub rank: u32,
-    /// The best class.
+    /// The predicted class.
     pub predicted: u32,
     /// Its name.
     pub predicted_name: String,
-    /// Its probability.
+    /// Its softmax probability.
     pub confidence: f32,
 }
 
 impl ChangedImage {
-    /// Confidence of the second less that of the first; nothing is sure of what could not be read.
+    /// Confidence of the second minus that of the first; 0 stands for an image that could not be read.
     pub fn confidence_change(&self) -> f64 {
-        let confidence = |answer: &Option<Answer>| {
-            answer
+        let confidence = |prediction: &Option<ImagePrediction>| {
+            prediction
                 .as_ref()
-                .map_or(0.0, |answer| f64::from(answer.confidence))
+                .map_or(0.0, |prediction| f64::from(prediction.confidence))
         };
         confidence(&self.after) - confidence(&self.before)
     }
 }
 
 impl Comparison {
-    /// Compares two models, given as results and the number of a model in them, from 0: of two runs, or of
-    /// one.
+    /// Compares two models of one or two runs, each given as results and the index of a model in them.
     ///
     /// # Errors
     /// If there is no such model, or the data, labels or classes differ.
@@ -167,7 +166,7 @@ impl Comparison {
         loop {
             let order = match (a.peek(), b.peek()) {
                 (None, None) => break,
-                (Some(a), Some(b)) => a.image.place.cmp(&b.image.place),
+                (Some(a), Some(b)) => a.image.index.cmp(&b.image.index),
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
             };
@@ -179,25 +178,29 @@ impl Comparison {
                 continue;
             };
             check_image(first, second)?;
-            let mut other = prediction(first) != prediction(second);
+            let mut is_changed = prediction(first) != prediction(second);
             for (pairs, &k) in counts.iter_mut().zip(&topk) {
-                let right = (first.is_right(k), second.is_right(k));
-                *match right {
+                let correct = (first.is_correct(k), second.is_correct(k));
+                *match correct {
                     (true, true) => &mut pairs.both,
                     (true, false) => &mut pairs.only_first,
                     (false, true) => &mut pairs.only_second,
                     (false, false) => &mut pairs.neither,
                 } += 1;
-                other |= right.0 != right.1;
+                is_changed |= correct.0 != correct.1;
             }
-            if other {
+            if is_changed {
                 changed.push(ChangedImage {
-                    place: first.image.place,
+                    index: first.image.index,
                     name: first.image.name.clone(),
                     class: first.class,
                     class_name: before.0.class_name(first.class).to_owned(),
-                    before: first.outcome.map(|outcome| answer(before.0, outcome)),
-                    after: second.outcome.map(|outcome| answer(after.0, outcome)),
+                    before: first
+                        .outcome
+                        .map(|outcome| image_prediction(before.0, outcome)),
+                    after: second
+                        .outcome
+                        .map(|outcome| image_prediction(after.0, outcome)),
                 });
             }
         }
@@ -223,14 +226,14 @@ impl Comparison {
         })
     }
 
-    /// As JSON.
+    /// The comparison as JSON.
     pub fn to_json(&self) -> String {
         file::to_json(self)
     }
 }
 
 impl PairedAccuracy {
-    /// Of at least one image.
+    /// Accuracies over at least one image.
     fn new(k: usize, pairs: &Pairs) -> Self {
         let part = |count: usize| count as f64 / pairs.images() as f64;
         let (before, after) = (
@@ -266,7 +269,7 @@ fn compared((results, at): (&Results, usize)) -> Result<ComparedModel, CompareEr
 
 fn check_comparable(a: &Results, b: &Results) -> Result<(), CompareError> {
     let valid = |results: &Results| match &results.settings.valid_classes {
-        Some(valid) => format!("a choice of {}", valid.len()),
+        Some(valid) => format!("a list of {}", valid.len()),
         None => "all".to_owned(),
     };
     let other_class = a
@@ -303,7 +306,7 @@ fn check_comparable(a: &Results, b: &Results) -> Result<(), CompareError> {
         ),
         (
             a.settings.failures != b.settings.failures,
-            "what becomes of images that cannot be read",
+            "the handling of unreadable images",
             format!("{:?}", a.settings.failures),
             format!("{:?}", b.settings.failures),
         ),
@@ -319,15 +322,15 @@ fn check_comparable(a: &Results, b: &Results) -> Result<(), CompareError> {
     }
 }
 
-/// Whether two images at one place are the same.
+/// Checks that two images with the same index are the same.
 fn check_image(a: &Counted<'_>, b: &Counted<'_>) -> Result<(), CompareError> {
     let (a, b) = (a.image, b.image);
     if a.name == b.name && a.labels == b.labels {
         return Ok(());
     }
-    let describe = |name: &str, labels: &[u32]| format!("`{name}` of class {labels:?}");
+    let describe = |name: &str, labels: &[u32]| format!("`{name}` with labels {labels:?}");
     Err(CompareError::Image {
-        place: a.place,
+        index: a.index,
         before: describe(&a.name, &a.labels),
         after: describe(&b.name, &b.labels),
     })
@@ -337,8 +340,8 @@ fn prediction(counted: &Counted<'_>) -> Option<u32> {
     counted.outcome.map(|outcome| outcome.predicted)
 }
 
-fn answer(results: &Results, outcome: &Outcome) -> Answer {
-    Answer {
+fn image_prediction(results: &Results, outcome: &Outcome) -> ImagePrediction {
+    ImagePrediction {
         rank: outcome.rank,
         predicted: outcome.predicted,
         predicted_name: results.class_name(outcome.predicted).to_owned(),

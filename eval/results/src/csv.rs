@@ -1,16 +1,15 @@
-//! Metrics of all models as CSV, and as the text file of the paper's code.
+//! Metrics of all models as CSV, and as the text table of the paper's code.
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
 use crate::file::FileError;
-use crate::outcome::CropAveraging;
-use crate::results::Results;
+use crate::schema::{CropAveraging, Results};
 
 impl Results {
-    /// A row a model with its metrics and how it was run, as CSV (RFC 4180) with a header. Empty fields were
-    /// not measured.
+    /// CSV (RFC 4180) with a header and one row per model: metrics and how the model was run. Fields that
+    /// were not measured are empty.
     pub fn to_csv(&self) -> String {
         let mut header: Vec<String> = ["model", "sha256", "architecture", "images", "judged"]
             .map(str::to_owned)
@@ -23,7 +22,7 @@ impl Results {
         let rest = [
             "cross_entropy",
             "topk_loss",
-            "loss_k",
+            "loss_topk",
             "loss_tau",
             "loss_alpha",
             "calibration_error",
@@ -57,7 +56,7 @@ impl Results {
         let (model, timing, metrics) = (&entry.model, &entry.timing, &entry.metrics);
         let counts = [
             metrics.images,
-            metrics.judged,
+            metrics.evaluated,
             metrics.failed,
             metrics.excluded,
         ];
@@ -80,8 +79,8 @@ impl Results {
         let loss = self.settings.loss;
         let crops = match model.crops {
             CropAveraging::None => "none",
-            CropAveraging::Softmax => "softmax",
-            CropAveraging::Scores => "scores",
+            CropAveraging::Probs => "probs",
+            CropAveraging::Logits => "logits",
         };
         let versions = self.environments.first();
         row.extend([
@@ -113,13 +112,13 @@ impl Results {
         row
     }
 
-    /// Adds a row a model to a text file in the layout of the paper's code (`dump_results`): name, top-1 and
-    /// top-k accuracy as parts of 1, in columns of 60, 12 and 12. A file that is new or empty gets its header
-    /// first. k is the largest that was asked for.
+    /// Appends one row per model to a text file in the format of the paper's code (`dump_results`): name,
+    /// top-1 and top-k accuracy (0 to 1) in columns of 60, 12 and 12 characters, where k is the largest of
+    /// the settings. A new or empty file gets a header first.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn append_text(&self, path: &Path) -> Result<(), FileError> {
+    pub fn append_paper_table(&self, path: &Path) -> Result<(), FileError> {
         let append = || {
             let mut file = OpenOptions::new().append(true).create(true).open(path)?;
             let mut text = String::new();
@@ -140,18 +139,18 @@ impl Results {
             }
             file.write_all(text.as_bytes())
         };
-        append().map_err(|source| FileError::Write {
+        append().map_err(|error| FileError::Write {
             path: path.to_owned(),
-            source,
+            error,
         })
     }
 }
 
-/// As Python writes a number of 0 to 1.
+/// Formats a number from 0 to 1 as Python does.
 fn python_float(number: f64) -> String {
     let text = format!("{number:?}");
     match text.split_once("e-") {
-        // A part of 100,000 images or more.
+        // Fewer than one image in 10,000.
         Some((digits, exponent)) => format!("{}e-{exponent:0>2}", digits.trim_end_matches(".0")),
         None => text,
     }
@@ -167,7 +166,7 @@ fn write_csv(rows: &[Vec<String>]) -> String {
         .from_writer(Vec::new());
     for row in rows {
         let written = writer.write_record(row);
-        written.expect("rows are equally long, and writing to memory does not fail");
+        written.expect("rows have the same length, and writing to memory does not fail");
     }
     let bytes = writer
         .into_inner()
@@ -180,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_as_python_writes_them() {
+    fn numbers_are_formatted_as_in_python() {
         let written = [0.0, 1.0, 0.76118, 0.0001, 2e-5, 1.25e-5].map(python_float);
         assert_eq!(
             written,
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_quoted_where_they_must_be() {
+    fn fields_are_quoted_where_needed() {
         let rows = [vec!["a".to_owned(), "b,\"c\"\n".to_owned()]];
         assert_eq!(write_csv(&rows), "a,\"b,\"\"c\"\"\n\"\r\n");
     }

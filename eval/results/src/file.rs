@@ -7,49 +7,49 @@ use serde_json::ser::Formatter;
 use thiserror::Error;
 
 use crate::check::InvalidResults;
-use crate::results::{FORMAT, Results};
+use crate::schema::{FORMAT, Results};
 
-/// The largest file that is read.
+/// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Why a result file cannot be read or written.
+/// A result file that cannot be read or written.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FileError {
-    /// It cannot be read.
-    #[error("cannot read {path}: {source}")]
+    /// Reading failed.
+    #[error("cannot read {path}: {error}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: io::Error,
+        /// The cause.
+        error: io::Error,
     },
-    /// It cannot be written.
-    #[error("cannot write {path}: {source}")]
+    /// Writing failed.
+    #[error("cannot write {path}: {error}")]
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: io::Error,
+        /// The cause.
+        error: io::Error,
     },
-    /// It is too large.
-    #[error("{path} has more than {} MiB, the most that a result file may have", MAX_BYTES >> 20)]
+    /// The file is too large.
+    #[error("{path} is larger than {} MiB, the limit for result files", MAX_BYTES >> 20)]
     TooLarge {
         /// The file.
         path: PathBuf,
     },
-    /// It is not a result file.
-    #[error("{path} is not a result file of topk-eval, or is damaged: {source}")]
+    /// The file is not a result file.
+    #[error("{path} is not a topk-eval result file, or is damaged: {error}")]
     Json {
         /// The file.
         path: PathBuf,
-        /// What was found instead.
-        source: serde_json::Error,
+        /// The cause.
+        error: serde_json::Error,
     },
-    /// It is of a newer version of the format.
+    /// The file has a newer version of the format.
     #[error(
-        "{path} has format {format}, this topk-eval reads up to {FORMAT}: read it with the \
-         topk-eval that wrote it, or a newer one"
+        "{path} has format {format}, but this topk-eval reads formats up to {FORMAT}: use a newer \
+         topk-eval"
     )]
     Newer {
         /// The file.
@@ -57,35 +57,35 @@ pub enum FileError {
         /// Its format.
         format: u32,
     },
-    /// Its parts contradict each other.
-    #[error("{path}: {source}")]
+    /// The results contradict themselves.
+    #[error("{path}: {error}")]
     Invalid {
         /// The file.
         path: PathBuf,
         /// The contradiction.
-        source: InvalidResults,
+        error: InvalidResults,
     },
 }
 
-/// All that is looked at before the format is known.
+/// What is read before the format is known.
 #[derive(Deserialize)]
 struct Version {
     format: u32,
 }
 
 impl Results {
-    /// Reads a result file, and checks it.
+    /// Reads and checks a result file.
     ///
     /// # Errors
-    /// If the file cannot be read, is none, is of a newer format, or contradicts itself.
+    /// If the file cannot be read, is not a result file, has a newer format, or contradicts itself.
     pub fn read(path: &Path) -> Result<Self, FileError> {
-        let cannot_read = |source| FileError::Read {
+        let cannot_read = |error| FileError::Read {
             path: path.to_owned(),
-            source,
+            error,
         };
-        let not_json = |source| FileError::Json {
+        let not_json = |error| FileError::Json {
             path: path.to_owned(),
-            source,
+            error,
         };
         let bytes = topk_files::read_limited(path, MAX_BYTES).map_err(cannot_read)?;
         let bytes = bytes.ok_or_else(|| FileError::TooLarge {
@@ -99,56 +99,56 @@ impl Results {
             });
         }
         let results: Self = serde_json::from_slice(&bytes).map_err(not_json)?;
-        results.check().map_err(|source| FileError::Invalid {
+        results.check().map_err(|error| FileError::Invalid {
             path: path.to_owned(),
-            source,
+            error,
         })?;
         Ok(results)
     }
 
-    /// Writes a result file, whole or not at all.
+    /// Writes a result file atomically.
     ///
     /// # Errors
     /// If the results contradict themselves, or the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
-        self.check().map_err(|source| FileError::Invalid {
+        self.check().map_err(|error| FileError::Invalid {
             path: path.to_owned(),
-            source,
+            error,
         })?;
         write(path, self.to_json().as_bytes())
     }
 
-    /// What [`Results::save`] writes.
+    /// The JSON that [`Results::save`] writes.
     pub fn to_json(&self) -> String {
         to_json(self)
     }
 }
 
-/// Writes a file, whole or not at all.
+/// Writes a file atomically.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    topk_files::write(path, bytes).map_err(|source| FileError::Write {
+    topk_files::write(path, bytes).map_err(|error| FileError::Write {
         path: path.to_owned(),
-        source,
+        error,
     })
 }
 
-/// JSON with a line for each member of an object, and each array in one.
+/// JSON with one line per object member, and arrays on a single line.
 pub(crate) fn to_json(value: &impl Serialize) -> String {
     let mut json = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut json, Lines::default());
     value
         .serialize(&mut serializer)
-        .expect("values have names and are written to memory");
+        .expect("keys are strings, and writing to memory does not fail");
     json.push(b'\n');
     String::from_utf8(json).expect("JSON is UTF-8")
 }
 
-/// As a value in which `f32` numbers keep their few digits, which `serde_json::to_value` widens.
+/// A JSON value in which `f32` numbers keep their few digits; `serde_json::to_value` would widen them.
 pub(crate) fn to_value(value: &impl Serialize) -> Value {
-    serde_json::from_str(&to_json(value)).expect("it was just written")
+    serde_json::from_str(&to_json(value)).expect("the JSON was written above")
 }
 
-/// Objects over several lines, arrays in one.
+/// Formats objects over several lines, arrays on one.
 #[derive(Default)]
 struct Lines {
     depth: usize,
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arrays_stand_in_one_line() {
+    fn arrays_are_on_one_line() {
         let value = serde_json::json!({ "a": [1, 2.5, null], "b": { "c": [{ "d": "x\n" }] } });
         let expected = "{\n  \"a\": [1,2.5,null],\n  \"b\": {\n    \"c\": [{\n      \"d\": \"x\\n\"\n    }]\n  }\n}\n";
         assert_eq!(to_json(&value), expected);

@@ -1,30 +1,30 @@
-//! What follows an evaluation of image classifiers: everything after the scores.
+//! Results of evaluated image classifiers: metrics, result files, comparisons and reports.
 //!
-//! [`Judge`] makes an [`Outcome`] of the scores that a model gives an image: the rank of the right class, the
-//! prediction with its probability, the losses. [`Results`] holds the outcomes of one or several models on a
-//! data set with what they were measured with, and is what a result file holds. Outcomes are the truth:
-//! every number is computed from them in the order of the images, so that a run which was shared out or cut
-//! off, and is put together again, gives the numbers of one run to the last bit.
+//! A [`Scorer`] turns the scores of a model for an image into an [`Outcome`]: the rank of the true class, the
+//! prediction with its probability, and the losses. [`Results`] holds the outcomes of one or more models on a
+//! data set, and everything needed to reproduce them; it is what a result file contains. All metrics are
+//! computed from the outcomes in the order of the images, so that merged shards and resumed runs give the
+//! metrics of a single run to the last bit.
 //!
-//! | what | how |
+//! | task | interface |
 //! | --- | --- |
-//! | metrics | [`Results::finish`] computes [`Metrics`]; [`Results::class_rows`] and [`Results::confusions`] look closer |
-//! | result files | [`Results::save`] and [`Results::read`], which refuses what contradicts itself |
-//! | shards and resuming | [`Shard::places`], [`Results::remaining`], [`Results::check_same_run`], [`Results::merge`] |
+//! | metrics | [`Results::finish`] computes [`Metrics`]; [`Results::class_rows`] and [`Results::confusions`] give details |
+//! | result files | [`Results::save`] and [`Results::read`], which reject files that contradict themselves |
+//! | shards and resuming | [`Shard::indices`], [`Results::remaining`], [`Results::check_same_run`], [`Results::merge`] |
 //! | comparing two models | [`Comparison`] |
-//! | for people | [`Results::table`], [`Results::to_html`], and the same of [`Comparison`] |
-//! | for programs | [`Results::to_csv`], [`Results::save_predictions`], [`Results::append_text`], [`Comparison::to_json`] |
+//! | reports for people | [`Results::table`], [`Results::to_html`], and the same for [`Comparison`] |
+//! | data for programs | [`Results::to_csv`], [`Results::save_predictions`], [`Results::append_paper_table`], [`Comparison::to_json`] |
 //!
 //! # The result file
 //!
-//! JSON with the members of [`Results`], each in a line of its own. Lists of images and outcomes stand as
-//! parallel arrays, one entry an image:
+//! JSON with the members of [`Results`], one per line. Lists of images and outcomes are parallel arrays with
+//! one entry per image:
 //!
 //! ```json
 //! {
 //!   "format": 1,
 //!   "images": {
-//!     "places": [0, 1, 2],
+//!     "indices": [0, 1, 2],
 //!     "names": ["a.jpg", "b.jpg", "c.jpg"],
 //!     "labels": [7, [3, 5], 0]
 //!   },
@@ -42,38 +42,40 @@
 //! }
 //! ```
 //!
-//! An image with several right classes has a list of labels. Null stands for images that could not be read, or
-//! have no right class; `tied` names the outcomes with a tie; `best`, if it is there, has for each outcome
-//! that is not null `count` `classes` and `probabilities`, one after the other. Numbers are read back to the
-//! last bit. A change that older readers would misunderstand gets the next number of `format`.
+//! An image with several true classes has a list of labels. Null stands for images that could not be read or
+//! have no valid label. `tied` lists the outcomes with a tie. `best`, if present, has `count` `classes` and
+//! `probabilities` for each outcome that is not null, concatenated. Numbers are read back to the last bit.
+//! `format` increases with every change that older readers would misunderstand.
 
 mod check;
-mod columns;
 mod compare;
+mod counted;
 mod csv;
 mod file;
+mod finish;
 mod html;
-mod judge;
 mod merge;
 mod metrics;
 mod names;
-mod outcome;
 mod predictions;
-mod results;
+mod schema;
+mod scorer;
 mod scores;
 mod statistics;
 mod table;
 
 pub use check::InvalidResults;
-pub use compare::{Answer, ChangedImage, CompareError, ComparedModel, Comparison, PairedAccuracy};
+pub use compare::{
+    ChangedImage, CompareError, ComparedModel, Comparison, ImagePrediction, PairedAccuracy,
+};
 pub use file::FileError;
 pub use html::ReportError;
-pub use judge::{Judge, JudgeError};
 pub use merge::MergeError;
-pub use metrics::{CALIBRATION_BINS, CalibrationBin, ClassRow, Confusion, Metrics, TopkAccuracy};
-pub use outcome::{CropAveraging, Guess, Outcome};
+pub use metrics::{ClassRow, Confusion};
 pub use predictions::PredictionsError;
-pub use results::{
-    DataInfo, Environment, FORMAT, Failure, FailurePolicy, Image, LossSettings, ModelInfo,
-    ModelResults, Results, Settings, Shard, Timing,
+pub use schema::{
+    CALIBRATION_BINS, CalibrationBin, CropAveraging, DataInfo, Environment, FORMAT, Failure,
+    FailurePolicy, Image, LossSettings, Metrics, ModelInfo, ModelResults, Outcome, Prediction,
+    Results, Settings, Shard, Timing, TopkAccuracy,
 };
+pub use scorer::{ScoreError, Scorer};

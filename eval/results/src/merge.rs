@@ -3,63 +3,64 @@ use thiserror::Error;
 
 use crate::check::InvalidResults;
 use crate::file;
-use crate::results::{Results, Timing};
+use crate::schema::{Results, Timing};
 
-/// Why results are not parts of one run.
+/// Results that cannot be merged.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum MergeError {
-    /// There are none.
+    /// There are no results.
     #[error("no result files to merge")]
     Nothing,
-    /// They are of different runs.
+    /// The results are of different runs.
     #[error(
-        "results {part} are of another run than the first: `{what}` is {found}, not {expected}"
+        "results {part} are not of the same run as the first: `{what}` is {found}, expected \
+         {expected}"
     )]
     Different {
-        /// Which of them, from 1.
+        /// Which results, from 1.
         part: usize,
         /// What differs.
         what: String,
-        /// What the first has.
+        /// Value in the first.
         expected: String,
-        /// What this one has.
+        /// Value in these.
         found: String,
     },
-    /// An image was run twice.
-    #[error("image `{name}` (place {place}) is in two of the results: merge each image once")]
+    /// Two results have the same image.
+    #[error("two of the results contain image `{name}` (index {index})")]
     Overlap {
         /// The image.
         name: String,
-        /// Its place in the data set.
-        place: usize,
+        /// Index in the data set.
+        index: usize,
     },
-    /// Not all images were run.
+    /// Images are missing.
     #[error(
-        "{missing} of {images} images are in none of the results, the first at place {first}: run \
-         them too, or allow that they are missing"
+        "{missing} of {images} images are missing, the first at index {first}: evaluate them too, or \
+         pass --allow-missing"
     )]
     Missing {
-        /// How many.
+        /// Number of missing images.
         missing: usize,
-        /// The first.
+        /// Index of the first.
         first: usize,
-        /// Images of the data set.
+        /// Images of the data set or shard.
         images: usize,
     },
-    /// Together they contradict each other.
+    /// The merged results contradict themselves.
     #[error(transparent)]
     Invalid(#[from] InvalidResults),
 }
 
 impl Results {
-    /// Puts together shards, or parts of a run that was cut off. The result is that of one run, byte for
-    /// byte, but for the times: those are summed, and it began when the first did.
+    /// Merges shards, or parts of an interrupted run. The result is byte for byte that of a single run,
+    /// except for times, which are summed, and the start, which is the earliest.
     ///
-    /// Parts that are all of one shard give that shard; others the whole data set.
+    /// Parts of the same shard give that shard; others give the whole data set.
     ///
     /// # Errors
-    /// If the parts are not of one run, overlap, or, unless `allow_missing`, leave images out.
+    /// If the parts are not of the same run, overlap, or lack images (unless `allow_missing`).
     pub fn merge(parts: Vec<Self>, allow_missing: bool) -> Result<Self, MergeError> {
         for (at, part) in parts.iter().enumerate().skip(1) {
             parts[0].check_same_run(part).map_err(|error| match error {
@@ -78,8 +79,8 @@ impl Results {
             })?;
         }
         let mut parts = parts;
-        // Whatever the order in which they are named.
-        parts.sort_by_key(|part| part.images.first().map_or(usize::MAX, |image| image.place));
+        // The order of the parts does not matter.
+        parts.sort_by_key(|part| part.images.first().map_or(usize::MAX, |image| image.index));
         let mut parts = parts.into_iter();
         let mut merged = parts.next().ok_or(MergeError::Nothing)?;
         for part in parts {
@@ -89,7 +90,7 @@ impl Results {
         let merged = merged.finish()?;
         let first = merged.remaining().next();
         if let Some(first) = first.filter(|_| !allow_missing) {
-            let images = merged.places().len();
+            let images = merged.indices().len();
             return Err(MergeError::Missing {
                 missing: images - merged.images.len(),
                 first,
@@ -99,8 +100,8 @@ impl Results {
         Ok(merged)
     }
 
-    /// Whether other results are of the same run: the same data, models and settings. Shards, images, times
-    /// and machines may differ.
+    /// Checks that other results are of the same run: the same data, models and settings. Shards, images,
+    /// times and machines may differ.
     ///
     /// # Errors
     /// [`MergeError::Different`] with the first difference.
@@ -117,7 +118,7 @@ impl Results {
         }
     }
 
-    /// What all parts of a run have in common.
+    /// Everything that all parts of a run have in common.
     fn identity(&self) -> Value {
         let models = self.models.iter().map(|model| file::to_value(&model.model));
         let versions = self.environments.iter().map(|machine| &machine.onnxruntime);
@@ -155,21 +156,21 @@ impl Results {
         }
     }
 
-    /// Brings the images into their order.
+    /// Sorts the images by index.
     fn sort(&mut self) -> Result<(), MergeError> {
         let mut order: Vec<usize> = (0..self.images.len()).collect();
-        order.sort_by_key(|&at| self.images[at].place);
+        order.sort_by_key(|&at| self.images[at].index);
         for pair in order.windows(2) {
             let [image, next] = [&self.images[pair[0]], &self.images[pair[1]]];
-            if image.place == next.place {
+            if image.index == next.index {
                 return Err(MergeError::Overlap {
                     name: image.name.clone(),
-                    place: image.place,
+                    index: image.index,
                 });
             }
         }
-        self.images.sort_by_key(|image| image.place);
-        self.failures.sort_by_key(|failure| failure.place);
+        self.images.sort_by_key(|image| image.index);
+        self.failures.sort_by_key(|failure| failure.index);
         for model in &mut self.models {
             let outcomes = &mut model.outcomes;
             let taken = order
@@ -194,7 +195,7 @@ impl Timing {
     }
 }
 
-/// The first place where two values differ, and what stands there.
+/// Path of the first difference of two values, and the values there.
 fn difference(path: &str, a: &Value, b: &Value) -> Option<(String, String, String)> {
     match (a, b) {
         (Value::Object(a), Value::Object(b)) => {

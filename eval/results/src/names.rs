@@ -2,11 +2,11 @@
 
 use topk_report::text::one_line;
 
-use crate::results::{ModelInfo, Results};
+use crate::schema::{ModelInfo, Results};
 
 impl Results {
-    /// A short name for each model, unlike those of the others where their files differ: the file's without
-    /// its extension, with as many folders before it as that takes.
+    /// A short name for each model: the file name without its extension, preceded by as many folders as
+    /// it takes to distinguish it from models with other paths.
     pub(crate) fn model_names(&self) -> Vec<String> {
         let models: Vec<&ModelInfo> = self.models.iter().map(|entry| &entry.model).collect();
         let others = |at: usize| {
@@ -17,13 +17,13 @@ impl Results {
         };
         let name = |(at, model): (usize, &&ModelInfo)| {
             let deepest = parts(&model.path).count();
-            let is_its_own = |depth: &usize| {
+            let is_unique = |depth: &usize| {
                 let name = tail(&model.path, *depth);
                 others(at).all(|path| tail(path, *depth) != name)
             };
-            match (1..=deepest).find(is_its_own) {
+            match (1..=deepest).find(is_unique) {
                 Some(depth) => tail(&model.path, depth),
-                // The same file twice, in two ways.
+                // The same file, run in two ways.
                 None => format!("{} ({}, {})", tail(&model.path, 1), at + 1, model.provider),
             }
         };

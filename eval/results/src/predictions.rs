@@ -1,4 +1,4 @@
-//! What each model makes of each image, as a table: a row an image and model.
+//! Predictions as a table with one row per model and image.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,38 +12,37 @@ use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::Type;
 use thiserror::Error;
 
-use crate::outcome::{Guess, Outcome};
-use crate::results::{Image, Results};
+use crate::schema::{Image, Outcome, Prediction, Results};
 
-/// Why predictions cannot be written.
+/// Predictions that cannot be written.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PredictionsError {
-    /// The file's name does not say in which format.
-    #[error("{path}: predictions are written to names that end in .csv or .parquet")]
+    /// The extension is not that of a supported format.
+    #[error("cannot write {path}: expected a file name that ends in .csv or .parquet")]
     Extension {
         /// The file.
         path: PathBuf,
     },
-    /// It cannot be written.
-    #[error("cannot write {path}: {source}")]
+    /// Writing failed.
+    #[error("cannot write {path}: {error}")]
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: io::Error,
+        /// The cause.
+        error: io::Error,
     },
-    /// It cannot be written as Parquet.
-    #[error("cannot write {path}: {source}")]
+    /// Writing Parquet failed.
+    #[error("cannot write {path}: {error}")]
     Parquet {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: ParquetError,
+        /// The cause.
+        error: ParquetError,
     },
 }
 
-/// One column; entries may be missing.
+/// The values of a column; `None` where missing.
 enum Values {
     Bool(Vec<Option<bool>>),
     Integer(Vec<Option<i64>>),
@@ -57,21 +56,21 @@ struct Column {
 }
 
 impl Results {
-    /// Writes what each model makes of each image, whole or not at all: as CSV (RFC 4180) or Parquet, by the
-    /// extension of the file.
+    /// Writes the predictions of each model for each image atomically, as CSV (RFC 4180) or Parquet
+    /// depending on the extension.
     ///
-    /// Columns: `model`, `place`, `name`, `status` (`judged`, `failed`, or `excluded` for images without a
-    /// right class), `label` and `label_name`, `labels` (all right classes, with spaces), `rank` (from 0),
-    /// `tied`, `predicted`, `predicted_name`, `confidence`, `cross_entropy`, `topk_loss`, and, where the
-    /// best classes are kept, `class1`, `probability1` and so on.
+    /// Columns: `model`, `index`, `name`, `status` (`judged`, `failed`, or `excluded` for images without a
+    /// valid label), `label` and `label_name`, `labels` (all true classes, separated by spaces), `rank` (from 0),
+    /// `tied`, `predicted`, `predicted_name`, `confidence`, `cross_entropy`, `topk_loss`, and, if the
+    /// most probable classes are kept, `class1`, `probability1` and so on.
     ///
     /// # Errors
-    /// If the extension is another, or the file cannot be written.
+    /// If the extension is not supported, or the file cannot be written.
     pub fn save_predictions(&self, path: &Path) -> Result<(), PredictionsError> {
         let extension = path.extension().and_then(|extension| extension.to_str());
-        let cannot_write = |source| PredictionsError::Write {
+        let cannot_write = |error| PredictionsError::Write {
             path: path.to_owned(),
-            source,
+            error,
         };
         match extension.map(str::to_ascii_lowercase).as_deref() {
             Some("csv") => {
@@ -79,9 +78,9 @@ impl Results {
             }
             Some("parquet") => {
                 let written = topk_files::write_with(path, |file| self.write_parquet(file));
-                written.map_err(|source| PredictionsError::Parquet {
+                written.map_err(|error| PredictionsError::Parquet {
                     path: path.to_owned(),
-                    source,
+                    error,
                 })
             }
             _ => Err(PredictionsError::Extension {
@@ -109,7 +108,7 @@ impl Results {
         writer.flush()
     }
 
-    /// A row group a model.
+    /// Writes one row group per model.
     fn write_parquet(&self, file: &mut (impl Write + Send)) -> Result<(), ParquetError> {
         let best = self.best();
         let header = self.columns(None, best);
@@ -136,7 +135,7 @@ impl Results {
         Ok(())
     }
 
-    /// The most of best classes that a model keeps.
+    /// The largest number of best classes that a model keeps.
     fn best(&self) -> usize {
         let first = |outcomes: &[Option<Outcome>]| outcomes.iter().flatten().next().cloned();
         let counts = self.models.iter().map(|model| first(&model.outcomes));
@@ -144,7 +143,7 @@ impl Results {
         counts.max().unwrap_or(0)
     }
 
-    /// The columns of a model with `best` classes; without a model they are empty.
+    /// The columns of a model with `best` classes; empty columns without a model.
     fn columns(&self, model: Option<usize>, best: usize) -> Vec<Column> {
         let images = if model.is_some() { &*self.images } else { &[] };
         let outcomes: &[_] = model.map_or(&[], |model| &self.models[model].outcomes);
@@ -184,8 +183,8 @@ impl Results {
         let mut columns = vec![
             ("model".to_owned(), texts(&|_| path.cloned())),
             (
-                "place".to_owned(),
-                of_images(&|image| Some(image.place as i64)),
+                "index".to_owned(),
+                of_images(&|image| Some(image.index as i64)),
             ),
             ("name".to_owned(), texts(&|image| Some(image.name.clone()))),
             (
@@ -225,9 +224,10 @@ impl Results {
             ),
         ];
         for at in 0..best {
-            let guess = |outcome: &Outcome| -> Option<Guess> { outcome.best.get(at).copied() };
-            let class = integers(&|outcome| Some(guess(outcome)?.class));
-            let probability = of_outcomes(&|outcome| Some(wide(guess(outcome)?.probability)));
+            let prediction =
+                |outcome: &Outcome| -> Option<Prediction> { outcome.best.get(at).copied() };
+            let class = integers(&|outcome| Some(prediction(outcome)?.class));
+            let probability = of_outcomes(&|outcome| Some(wide(prediction(outcome)?.probability)));
             columns.push((format!("class{}", at + 1), class));
             columns.push((format!("probability{}", at + 1), probability));
         }
@@ -243,7 +243,7 @@ fn spaced(labels: &[u32]) -> String {
     labels.join(" ")
 }
 
-/// The number with the same shortest decimal digits: 0.1, not 0.10000000149011612.
+/// The `f64` with the same shortest decimal form: 0.1, not 0.10000000149011612.
 fn wide(number: f32) -> f64 {
     number.to_string().parse().unwrap_or_else(|_| number.into())
 }
@@ -264,7 +264,7 @@ impl Column {
 }
 
 impl Values {
-    /// As CSV has it.
+    /// The value of a row as a CSV field.
     fn field(&self, row: usize) -> String {
         let field = match self {
             Self::Bool(values) => values[row].map(|value| value.to_string()),
@@ -276,7 +276,7 @@ impl Values {
     }
 
     fn write(self, to: &mut SerializedColumnWriter<'_>) -> Result<(), ParquetError> {
-        /// The entries that are there, and for each entry whether it is.
+        /// The present values, and for each entry whether it is present (definition levels).
         fn split<T>(values: Vec<Option<T>>) -> (Vec<T>, Vec<i16>) {
             let levels = values
                 .iter()

@@ -1,27 +1,27 @@
-//! What is computed from rows of finite scores.
+//! Functions of rows of finite scores.
 
 use std::cmp::Ordering;
 
-use crate::outcome::CropAveraging;
+use crate::schema::CropAveraging;
 
-/// One row of several, of which there is at least one.
+/// Averages the rows of several crops. There must be at least one.
 pub(crate) fn average(mut rows: Vec<Vec<f64>>, averaging: CropAveraging) -> Vec<f64> {
     let crops = rows.len() as f64;
     let mut row = vec![0.0; rows[0].len()];
     match averaging {
         CropAveraging::None => return rows.swap_remove(0),
-        CropAveraging::Scores => {
+        CropAveraging::Logits => {
             for (class, mean) in row.iter_mut().enumerate() {
                 *mean = rows.iter().map(|row| row[class]).sum::<f64>() / crops;
             }
         }
-        CropAveraging::Softmax => {
+        CropAveraging::Probs => {
             for row in &mut rows {
                 let top = top(row);
                 let shift = row[top] + log_sum_exp(row, top);
                 row.iter_mut().for_each(|score| *score -= shift);
             }
-            // Of the sums: neither ranks nor probabilities nor losses change with a constant.
+            // Sums instead of means: ranks, probabilities and losses do not change with a constant.
             let mut column = vec![0.0; rows.len()];
             for (class, sum) in row.iter_mut().enumerate() {
                 for (entry, row) in column.iter_mut().zip(&rows) {
@@ -35,7 +35,7 @@ pub(crate) fn average(mut rows: Vec<Vec<f64>>, averaging: CropAveraging) -> Vec<
     row
 }
 
-/// The first of the highest scores.
+/// Index of the highest score; the first if several are equal.
 pub(crate) fn top(scores: &[f64]) -> usize {
     let mut top = 0;
     for (class, score) in scores.iter().enumerate() {
@@ -46,8 +46,8 @@ pub(crate) fn top(scores: &[f64]) -> usize {
     top
 }
 
-/// ln Σ exp(score − highest score). At least 0, and exact where it is near 0, as the highest itself is
-/// left out of the sum.
+/// ln Σ exp(score − highest score). At least 0, and accurate near 0, as the highest score is added by
+/// `ln_1p`.
 pub(crate) fn log_sum_exp(scores: &[f64], top: usize) -> f64 {
     let others = scores.iter().enumerate().filter(|&(class, _)| class != top);
     others
@@ -56,7 +56,7 @@ pub(crate) fn log_sum_exp(scores: &[f64], top: usize) -> f64 {
         .ln_1p()
 }
 
-/// The `count` best classes, from the highest score down; of equal scores the lower class first.
+/// The `count` classes with the highest scores, in descending order; ties by lower class.
 pub(crate) fn best(scores: &[f64], count: usize) -> Vec<usize> {
     let count = count.min(scores.len());
     let order = |&a: &usize, &b: &usize| {

@@ -1,10 +1,10 @@
 //! Intervals and tests for proportions.
 
-/// The quantile of the normal distribution that 95 % intervals reach to on either side.
+/// The 97.5 % quantile of the standard normal distribution, for 95 % intervals.
 const Z: f64 = 1.959_963_984_540_054;
 
 /// The 95 % interval of Wilson ("Probable inference, the law of succession, and statistical inference",
-/// 1927) for a proportion of which `correct` of `images` were seen; from 0 to 1 if there are none.
+/// 1927) for `correct` of `images`; 0 to 1 if there are no images.
 pub(crate) fn wilson(correct: usize, images: usize) -> (f64, f64) {
     if images == 0 {
         return (0.0, 1.0);
@@ -27,10 +27,10 @@ pub(crate) fn wilson(correct: usize, images: usize) -> (f64, f64) {
     (low, high)
 }
 
-/// The two-sided p-value of McNemar's test in its exact form: how probable it is that of `only_a + only_b`
-/// fair coins as few, or fewer, fall on the rarer side. 1 if there are no coins.
+/// The two-sided p-value of McNemar's exact test: twice the probability of at most `min(only_a, only_b)`
+/// heads in `only_a + only_b` tosses of a fair coin, at most 1.
 ///
-/// It is affordable for any number of images, so no approximation is ever used.
+/// It is cheap for any number of images, so no approximation is needed.
 pub(crate) fn mcnemar(only_a: usize, only_b: usize) -> f64 {
     let (few, n) = (only_a.min(only_b), only_a + only_b);
     if only_a == only_b {
@@ -41,7 +41,7 @@ pub(crate) fn mcnemar(only_a: usize, only_b: usize) -> f64 {
         .map(|i| ((n - few + i) as f64 / i as f64).ln())
         .sum::<f64>()
         - n as f64 * std::f64::consts::LN_2;
-    // The others relative to it, from the largest down.
+    // The other terms relative to it, in descending order.
     let (mut term, mut sum) = (1.0, 1.0);
     for i in (1..=few).rev() {
         term *= i as f64 / (n - i + 1) as f64;
@@ -53,7 +53,7 @@ pub(crate) fn mcnemar(only_a: usize, only_b: usize) -> f64 {
     (2.0 * largest.exp() * sum).min(1.0)
 }
 
-/// Numbers of images by whether the first and the second of two models are right.
+/// Numbers of images by which of two models classifies them correctly.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pairs {
     pub(crate) both: usize,
@@ -67,9 +67,9 @@ impl Pairs {
         self.both + self.only_first + self.only_second + self.neither
     }
 
-    /// The 95 % interval for how much more often the second is right: method 10 of Newcombe, "Improved
-    /// confidence intervals for the difference between binomial proportions based on paired data", 1998,
-    /// which combines the Wilson intervals of the two. From −1 to 1 if there are no images.
+    /// The 95 % interval for the accuracy of the second minus that of the first: method 10 of Newcombe,
+    /// "Improved confidence intervals for the difference between binomial proportions based on paired
+    /// data", 1998, which combines the two Wilson intervals. −1 to 1 if there are no images.
     pub(crate) fn difference_interval(&self) -> (f64, f64) {
         let n = self.images();
         if n == 0 {
@@ -87,7 +87,7 @@ impl Pairs {
         )
     }
 
-    /// How much the models agree beyond chance, with Newcombe's correction for continuity.
+    /// Correlation of the models' correctness (phi), with Newcombe's continuity correction.
     fn correlation(&self) -> f64 {
         let [a, b, c, d] =
             [self.both, self.only_first, self.only_second, self.neither].map(|count| count as f64);
@@ -109,7 +109,7 @@ impl Pairs {
 mod tests {
     use super::*;
 
-    /// Values of statsmodels and SciPy.
+    /// Values from statsmodels and SciPy.
     fn fixture(name: &str) -> Vec<Vec<f64>> {
         let fixture = include_str!("../tests/data/metrics.json");
         let mut fixture: serde_json::Value = serde_json::from_str(fixture).unwrap();
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals_are_those_of_statsmodels() {
+    fn intervals_match_statsmodels() {
         for row in fixture("wilson") {
             let (low, high) = wilson(row[0] as usize, row[1] as usize);
             assert_close(low, row[2]);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn p_values_are_those_of_statsmodels() {
+    fn p_values_match_statsmodels() {
         for row in fixture("mcnemar") {
             assert_close(mcnemar(row[0] as usize, row[1] as usize), row[2]);
             assert_close(mcnemar(row[1] as usize, row[0] as usize), row[2]);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn newcombes_example() {
+    fn interval_matches_newcombes_example() {
         // Table II of the paper: 36, 12, 2, 0.
         let pairs = Pairs {
             both: 36,
@@ -153,14 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_seen_says_nothing() {
+    fn no_images_give_the_widest_intervals() {
         assert_eq!(wilson(0, 0), (0.0, 1.0));
         assert_eq!(mcnemar(0, 0), 1.0);
         assert_eq!(Pairs::default().difference_interval(), (-1.0, 1.0));
     }
 
     #[test]
-    fn ends_are_exact() {
+    fn bounds_are_exact_at_0_and_1() {
         for n in [1, 7, 50_000] {
             assert_eq!(wilson(0, n).0, 0.0);
             assert_eq!(wilson(n, n).1, 1.0);

@@ -1,23 +1,20 @@
-//! Tables for a terminal of 100 columns.
+//! Tables for a terminal of 80 columns.
 
 use topk_report::text::{fit, grouped, images, or_dash, p_value, percent};
 use unicode_width::UnicodeWidthStr;
 
-use crate::compare::{Answer, Comparison};
-use crate::metrics::Metrics;
-use crate::results::{FailurePolicy, Results};
+use crate::compare::{Comparison, ImagePrediction};
+use crate::schema::{FailurePolicy, Metrics, Results};
 
-const COLUMNS: usize = 100;
-/// Narrower names say nothing.
+const COLUMNS: usize = 80;
+/// Narrower names are not recognisable.
 const MIN_NAME: usize = 18;
 const GAP: &str = "  ";
 
-/// A column after the names.
+/// A column of numbers.
 struct Column {
     title: String,
     cells: Vec<String>,
-    /// Whether it is left out first where there is no room.
-    is_spare: bool,
 }
 
 impl Column {
@@ -25,7 +22,6 @@ impl Column {
         Self {
             title: title.to_owned(),
             cells: cells.collect(),
-            is_spare: false,
         }
     }
 
@@ -35,64 +31,87 @@ impl Column {
     }
 }
 
+/// Width of columns with the gaps before them.
+fn width(columns: &[Column]) -> usize {
+    columns
+        .iter()
+        .map(|column| GAP.len() + column.width())
+        .sum()
+}
+
+/// Divides columns into blocks that leave enough width for the names.
+fn blocks(columns: Vec<Column>) -> Vec<Vec<Column>> {
+    let mut blocks: Vec<Vec<Column>> = vec![Vec::new()];
+    for column in columns {
+        let block = blocks.last().expect("there is always a block");
+        let next = GAP.len() + column.width();
+        if !block.is_empty() && MIN_NAME + width(block) + next > COLUMNS {
+            blocks.push(Vec::new());
+        }
+        let block = blocks.last_mut().expect("there is always a block");
+        block.push(column);
+    }
+    blocks
+}
+
+/// A row for each name.
+fn block(names: &Column, columns: &[Column]) -> String {
+    let available = COLUMNS.saturating_sub(width(columns)).max(MIN_NAME);
+    let name_width = names.width().min(available);
+    let mut table = String::new();
+    let mut line = |name: &str, cells: &dyn Fn(&Column) -> String| {
+        table += &fit(name, name_width);
+        for column in columns {
+            let cell = cells(column);
+            let missing = column.width() - cell.width();
+            table += &format!("{GAP}{}{cell}", " ".repeat(missing));
+        }
+        table.push('\n');
+    };
+    line(&names.title, &|column| column.title.clone());
+    for (at, name) in names.cells.iter().enumerate() {
+        line(name, &|column| column.cells[at].clone());
+    }
+    table
+}
+
 impl Results {
-    /// The metrics of all models as a table of at most 100 columns, with what they were measured on.
+    /// The metrics of all models as a table of at most 80 columns, and what they were measured on.
     ///
-    /// Where not all k have room, the smallest and the largest are shown.
+    /// If one table would be too wide, the accuracies come first and the other metrics in a table below.
     pub fn table(&self) -> String {
         let metrics = || self.models.iter().map(|model| &model.metrics);
-        let mut columns = Vec::new();
-        for (at, &k) in self.settings.topk.iter().enumerate() {
+        let accuracies = self.settings.topk.iter().enumerate().map(|(at, &k)| {
             let cells = metrics().map(|metrics| accuracy(metrics, at));
-            columns.push(Column {
-                is_spare: at > 0 && at + 1 < self.settings.topk.len(),
-                ..Column::new(&format!("top-{k} %"), cells)
-            });
-        }
+            Column::new(&format!("top-{k} %"), cells)
+        });
+        let mut accuracies: Vec<Column> = accuracies.collect();
         let number = |number: f64| format!("{number:.4}");
         let losses = metrics().map(|metrics| or_dash(metrics.cross_entropy, number));
-        columns.push(Column::new("cross-entropy", losses));
+        let mut others = vec![Column::new("cross-entropy", losses)];
         if let Some(loss) = self.settings.loss {
             let losses = metrics().map(|metrics| or_dash(metrics.topk_loss, number));
-            columns.push(Column::new(&format!("top-{} loss", loss.k), losses));
+            others.push(Column::new(&format!("top-{} loss", loss.k), losses));
         }
         let errors = metrics().map(|metrics| or_dash(metrics.calibration_error, percent));
-        columns.push(Column::new("ECE %", errors));
+        others.push(Column::new("ECE %", errors));
         let speeds = self
             .models
             .iter()
             .map(|model| model.timing.images_per_second);
-        columns.push(Column::new("images/s", speeds.map(speed)));
+        others.push(Column::new("images/s", speeds.map(speed)));
 
-        let width = |columns: &[Column]| -> usize {
-            let widths = columns.iter().map(|column| GAP.len() + column.width());
-            widths.sum()
-        };
-        while MIN_NAME + width(&columns) > COLUMNS {
-            let Some(spare) = columns.iter().rposition(|column| column.is_spare) else {
-                break;
-            };
-            columns.remove(spare);
-        }
         let names = Column::new("model", self.model_names().into_iter());
-        let room = COLUMNS.saturating_sub(width(&columns)).max(MIN_NAME);
-        let name_width = names.width().min(room);
-
-        let mut table = String::new();
-        let mut line = |name: &str, cells: &dyn Fn(&Column) -> String| {
-            table += &fit(name, name_width);
-            for column in &columns {
-                let cell = cells(column);
-                let missing = column.width() - cell.width();
-                table += &format!("{GAP}{}{cell}", " ".repeat(missing));
-            }
-            table.push('\n');
+        let name_width = names.width().min(MIN_NAME);
+        let fits = name_width + width(&accuracies) + width(&others) <= COLUMNS;
+        let tables: Vec<String> = if fits {
+            accuracies.append(&mut others);
+            vec![block(&names, &accuracies)]
+        } else {
+            let blocks = blocks(accuracies).into_iter().chain(blocks(others));
+            blocks.map(|columns| block(&names, &columns)).collect()
         };
-        line(&names.title, &|column| column.title.clone());
-        for (at, name) in names.cells.iter().enumerate() {
-            line(name, &|column| column.cells[at].clone());
-        }
-        table + &self.notes()
+        tables.join("\n") + &self.notes()
     }
 
     /// What a reader of the numbers must know.
@@ -101,11 +120,12 @@ impl Results {
         for note in self.caveats() {
             notes += &format!("\n{note}");
         }
-        notes += "\n± is half of the 95 % interval (Wilson); ECE is the calibration error of the best class.\n";
+        notes +=
+            "\n±: half of the 95 % interval (Wilson). ECE: expected calibration error (top-1).\n";
         notes
     }
 
-    /// What was run, in a line.
+    /// What was evaluated, in one line.
     pub(crate) fn extent(&self) -> String {
         let mut extent = format!(
             "{} of {}",
@@ -118,43 +138,44 @@ impl Results {
         extent
     }
 
-    /// What is special about the numbers, a line each.
+    /// What is special about the numbers, one line for each.
     pub(crate) fn caveats(&self) -> Vec<String> {
         let mut caveats = Vec::new();
         if !self.complete {
-            let missing = images(self.places().len() - self.images.len());
+            let missing = images(self.indices().len() - self.images.len());
             caveats.push(format!(
-                "PARTIAL: {missing} not run; the numbers are of the others"
+                "PARTIAL: {missing} not evaluated; the numbers cover the others"
             ));
         }
         if !self.failures.is_empty() {
             let how = match self.settings.failures {
-                FailurePolicy::CountWrong => "count as wrong",
-                FailurePolicy::Skip => "do not count",
+                FailurePolicy::CountWrong => "counted as wrong",
+                FailurePolicy::Skip => "left out",
             };
             let failed = images(self.failures.len());
-            caveats.push(format!("{failed} could not be read and {how}"));
+            caveats.push(format!("{failed} could not be read ({how})"));
         }
         let excluded = self
             .models
             .first()
             .map_or(0, |model| model.metrics.excluded);
         if excluded > 0 {
-            let excluded = images(excluded);
-            caveats.push(format!("{excluded} without a right class do not count"));
+            caveats.push(format!(
+                "{} without a valid label left out",
+                images(excluded)
+            ));
         }
         if let Some(valid) = &self.settings.valid_classes {
             let (valid, classes) = (grouped(valid.len()), grouped(self.data.classes));
             caveats.push(format!(
-                "the models chose from {valid} of {classes} classes"
+                "predictions are restricted to {valid} of {classes} classes"
             ));
         }
         for (name, model) in self.model_names().iter().zip(&self.models) {
             if model.metrics.ties > 0 {
-                let ties = images(model.metrics.ties);
-                let name = fit(name, 40);
+                let (name, ties) = (fit(name, 20), images(model.metrics.ties));
                 caveats.push(format!(
-                    "{ties} of {} with a wrong class of the right one's score: the lower class first",
+                    "{}: {ties} tied with a wrong class (lower class index first)",
                     name.trim_end()
                 ));
             }
@@ -183,7 +204,7 @@ pub(crate) fn speed(images_per_second: f64) -> String {
     }
 }
 
-/// How an interval of a difference is written.
+/// A difference and its interval, in percentage points.
 pub(crate) fn difference(difference: f64, low: f64, high: f64) -> String {
     let signed = |part: f64| format!("{:+.2}", 100.0 * part);
     format!(
@@ -195,72 +216,82 @@ pub(crate) fn difference(difference: f64, low: f64, high: f64) -> String {
 }
 
 impl Comparison {
-    /// The comparison as a text of at most 100 columns, with the `listed` images that changed most.
+    /// The comparison as a text of at most 80 columns, with the `listed` images that changed most.
     pub fn table(&self, listed: usize) -> String {
         let mut table = String::new();
         for (title, model) in [("before", &self.before), ("after", &self.after)] {
-            table += &format!("{title:6}  {}", fit(&model.path, 88).trim_end());
-            table.push('\n');
+            table += &format!("{title:6}  {}\n", fit(&model.path, 72).trim_end());
         }
-        table += &format!("{} that count for both", images(self.images));
+        table += &format!("{} evaluated by both\n", images(self.images));
         if self.only_in_before + self.only_in_after > 0 {
             let [before, after] = [self.only_in_before, self.only_in_after].map(grouped);
-            table += &format!("; left out: {before} only in the first, {after} only in the second");
+            table += &format!("left out: {before} only in the first, {after} only in the second\n");
         }
         table += &format!(
-            "\n\n{:8}{:>8}  {:>8}  {:26}  {:>11}  {:>10}  {:>11}\n",
+            "\n{:6}  {:>8}  {:>7}  {:>24}  {:>6}  {:>6}\n",
+            "", "", "", "difference", "only", "only"
+        );
+        let row = |cells: [&str; 7]| {
+            let [k, before, after, difference, only_before, only_after, p] = cells;
+            format!(
+                "{k:6}  {before:>8}  {after:>7}  {difference:>24}  {only_before:>6}  {only_after:>6}  \
+                 {p:>8}\n"
+            )
+        };
+        let titles = [
             "",
             "before %",
             "after %",
-            "difference (95 % interval)",
-            "only before",
-            "only after",
-            "p (McNemar)",
-        );
+            "(95 % interval)",
+            "before",
+            "after",
+            "p",
+        ];
+        table += &row(titles);
         for paired in &self.topk {
-            table += &format!(
-                "{:8}{:>8}  {:>8}  {:26}  {:>11}  {:>10}  {:>11}\n",
-                format!("top-{}", paired.k),
-                percent(paired.before),
-                percent(paired.after),
-                difference(paired.difference, paired.low, paired.high),
-                grouped(paired.only_before),
-                grouped(paired.only_after),
-                p_value(paired.p_value),
-            );
+            table += &row([
+                &format!("top-{}", paired.k),
+                &percent(paired.before),
+                &percent(paired.after),
+                &difference(paired.difference, paired.low, paired.high),
+                &grouped(paired.only_before),
+                &grouped(paired.only_after),
+                &p_value(paired.p_value),
+            ]);
         }
-        table += &format!("\n{} with another answer", images(self.changed.len()));
+        table += "only before, only after: images that one of the two classifies correctly\n";
+        table += &format!("\n{} changed", images(self.changed.len()));
         let listed = listed.min(self.changed.len());
         if listed == 0 {
             table.push('\n');
             return table;
         }
         table += &format!(
-            ", by change of confidence the first {}\n(#n: the right class is the n-th best):\n\n",
+            "; the {} with the largest change of confidence\n(#n: the true class is ranked n-th):\n\n",
             grouped(listed)
         );
         table += &format!(
-            "{:28} {:17} {:25}  {}\n",
+            "{:20} {:13} {:22} {}\n",
             "image", "class", "before", "after"
         );
         for image in &self.changed[..listed] {
             table += &format!(
-                "{} {} {}  {}\n",
-                fit(&image.name, 28),
-                fit(&image.class_name, 17),
-                answer(image.before.as_ref()),
-                answer(image.after.as_ref()).trim_end(),
+                "{} {} {} {}\n",
+                fit(&image.name, 20),
+                fit(&image.class_name, 13),
+                prediction(image.before.as_ref()),
+                prediction(image.after.as_ref()).trim_end(),
             );
         }
         table
     }
 }
 
-fn answer(answer: Option<&Answer>) -> String {
-    let Some(answer) = answer else {
-        return fit("could not be read", 25);
+fn prediction(prediction: Option<&ImagePrediction>) -> String {
+    let Some(prediction) = prediction else {
+        return fit("could not be read", 22);
     };
-    let place = format!("#{}", answer.rank + 1);
-    let name = fit(&answer.predicted_name, 15);
-    format!("{name} {:.2} {place:4}", answer.confidence)
+    let rank = format!("#{}", prediction.rank + 1);
+    let name = fit(&prediction.predicted_name, 12);
+    format!("{name} {:.2} {rank:4}", prediction.confidence)
 }

@@ -3,7 +3,7 @@
 mod synthetic;
 
 use serde_json::Value;
-use synthetic::{SKILLS, Size, run, run_places};
+use synthetic::{SKILLS, Size, run, run_indices};
 use topk_results::{Comparison, Results};
 
 const SIZE: Size = Size {
@@ -30,17 +30,18 @@ fn two_models_of_a_run() {
         assert!(paired.low < paired.difference && paired.difference < paired.high);
         assert!(paired.only_before > 0 && paired.only_after > 0);
     }
-    let predicted = |model: usize, place: usize| {
-        let outcome = results.models[model].outcomes[place].as_ref();
+    let predicted = |model: usize, index: usize| {
+        let outcome = results.models[model].outcomes[index].as_ref();
         outcome.map(|outcome| outcome.predicted)
     };
     for image in &comparison.changed {
-        let of =
-            |answer: &Option<topk_results::Answer>| answer.as_ref().map(|answer| answer.predicted);
-        assert_eq!(of(&image.before), predicted(0, image.place));
-        assert_eq!(of(&image.after), predicted(2, image.place));
+        let of = |prediction: &Option<topk_results::ImagePrediction>| {
+            prediction.as_ref().map(|prediction| prediction.predicted)
+        };
+        assert_eq!(of(&image.before), predicted(0, image.index));
+        assert_eq!(of(&image.after), predicted(2, image.index));
     }
-    let other = (0..400).filter(|&place| predicted(0, place) != predicted(2, place));
+    let other = (0..400).filter(|&index| predicted(0, index) != predicted(2, index));
     let listed = comparison.changed.iter().filter(|image| {
         let [a, b] = [&image.before, &image.after].map(|answer| answer.as_ref().unwrap());
         a.predicted != b.predicted
@@ -62,7 +63,7 @@ fn the_interval_is_about_two_standard_errors_wide() {
     };
     let results = run(size, &SKILLS, None);
     let comparison = Comparison::new((&results, 0), (&results, 1)).unwrap();
-    // Near 100 %, where top-5 accuracy is here, the approximation is too narrow.
+    // Near 100 %, as for top-5 accuracy here, the approximation is too narrow.
     let paired = &comparison.topk[0];
     let n = 5_000.0;
     let [b, c] = [paired.only_before as f64, paired.only_after as f64];
@@ -72,7 +73,7 @@ fn the_interval_is_about_two_standard_errors_wide() {
 }
 
 #[test]
-fn a_model_is_as_good_as_itself() {
+fn a_model_does_not_differ_from_itself() {
     let results = results();
     let comparison = Comparison::new((&results, 1), (&results, 1)).unwrap();
     assert!(comparison.changed.is_empty());
@@ -86,74 +87,68 @@ fn a_model_is_as_good_as_itself() {
 fn a_rank_that_crosses_k_is_a_change() {
     let before = results();
     let mut after = before.clone();
-    // Wrong as before, and not among the best five any more; and one that still is not.
-    let places = [0, 1].map(|number| {
+    // One image that drops out of the top 5, and one that was not in it before.
+    let indices = [0, 1].map(|number| {
         let outcomes = before.models[0].outcomes.iter();
         let of = |outcome: &topk_results::Outcome| match number {
             0 => (1..5).contains(&outcome.rank),
             _ => outcome.rank == 5,
         };
-        let place = outcomes
+        let index = outcomes
             .into_iter()
             .position(|outcome| outcome.as_ref().is_some_and(of));
-        place.unwrap()
+        index.unwrap()
     });
-    for place in places {
-        after.models[0].outcomes[place].as_mut().unwrap().rank = 6;
+    for index in indices {
+        after.models[0].outcomes[index].as_mut().unwrap().rank = 6;
     }
     let after = after.finish().unwrap();
     let comparison = Comparison::new((&before, 0), (&after, 0)).unwrap();
-    let changed: Vec<usize> = comparison.changed.iter().map(|image| image.place).collect();
-    assert_eq!(changed, [places[0]]);
+    let changed: Vec<usize> = comparison.changed.iter().map(|image| image.index).collect();
+    assert_eq!(changed, [indices[0]]);
     let paired = &comparison.topk[1];
     assert_eq!((paired.k, paired.only_before, paired.only_after), (5, 1, 0));
 }
 
 #[test]
-fn the_images_that_both_have_are_compared() {
-    let before = run_places(SIZE, &SKILLS[..1], None, &(0..300).collect::<Vec<_>>());
-    let after = run_places(SIZE, &SKILLS[..1], None, &(250..400).collect::<Vec<_>>());
+fn only_images_of_both_results_are_compared() {
+    let before = run_indices(SIZE, &SKILLS[..1], None, &(0..300).collect::<Vec<_>>());
+    let after = run_indices(SIZE, &SKILLS[..1], None, &(250..400).collect::<Vec<_>>());
     let comparison = Comparison::new((&before, 0), (&after, 0)).unwrap();
     assert_eq!(comparison.images, 50);
     assert_eq!(
         (comparison.only_in_before, comparison.only_in_after),
         (250, 100)
     );
-    let none = run_places(SIZE, &SKILLS[..1], None, &[399]);
+    let none = run_indices(SIZE, &SKILLS[..1], None, &[399]);
     let error = Comparison::new((&before, 0), (&none, 0)).unwrap_err();
-    assert_eq!(error.to_string(), "the results have no image in common");
+    assert_eq!(error.to_string(), "the results have no images in common");
 }
 
 #[test]
-fn other_data_is_refused_by_name() {
+fn differences_of_the_data_are_named() {
     let before = results();
     type Change = fn(&mut Results);
     let changes: [(&str, Change); 5] = [
+        ("the SHA-256 of the data set is 5f1d", |results| {
+            results.data.sha256 = "0".to_owned();
+        }),
+        ("the name of a class is `amber antelope", |results| {
+            results.class_names[0].push('!');
+        }),
         (
-            "the SHA-256 of the data set of the first is 5f1d",
-            |results| {
-                results.data.sha256 = "0".to_owned();
-            },
-        ),
-        (
-            "the name of a class of the first is `amber antelope",
-            |results| {
-                results.class_names[0].push('!');
-            },
-        ),
-        (
-            "the set of valid classes of the first is all, of the second a choice of 11",
+            "the set of valid classes is all in the first and a list of 11 in the second",
             |results| {
                 results.settings.valid_classes = Some((0..11).collect());
             },
         ),
         (
-            "the image at place 7 is `ILSVRC2012_val_00000008.JPEG` of class [5]",
+            "image 7 is `ILSVRC2012_val_00000008.JPEG` with labels [5]",
             |results| {
                 results.images[7].labels = vec![4];
             },
         ),
-        ("what becomes of images that cannot be read", |results| {
+        ("the handling of unreadable images", |results| {
             results.settings.failures = topk_results::FailurePolicy::Skip;
         }),
     ];
@@ -166,12 +161,12 @@ fn other_data_is_refused_by_name() {
     let error = Comparison::new((&before, 0), (&before, 3)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the results have 3 models, there is none of number 4"
+        "there is no model 4: the results have 3 models"
     );
 }
 
 #[test]
-fn an_image_that_one_could_not_read_has_no_answer() {
+fn unreadable_images_have_no_prediction() {
     let after = results();
     let mut before = after.clone();
     before.failures.remove(0);

@@ -1,4 +1,4 @@
-//! Result files, whole and hostile.
+//! Valid and invalid result files.
 
 mod synthetic;
 
@@ -21,7 +21,7 @@ fn results() -> Results {
     results.finish().unwrap()
 }
 
-/// What reading a file with this text says.
+/// The error of reading a file with this text.
 fn refused(text: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("r.json");
@@ -32,7 +32,7 @@ fn refused(text: &str) -> String {
 }
 
 #[test]
-fn what_was_written_is_read() {
+fn files_are_read_back_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("r.json");
     let results = results();
@@ -43,7 +43,7 @@ fn what_was_written_is_read() {
 }
 
 #[test]
-fn fifty_thousand_images_take_few_megabytes() {
+fn fifty_thousand_images_take_less_than_6_mb() {
     let size = Size {
         images: 50_000,
         classes: 20,
@@ -58,7 +58,7 @@ fn a_truncated_file_is_refused() {
     for end in [0, 1, text.len() / 3, text.len() / 2, text.len() - 3] {
         let message = refused(&text[..end]);
         assert!(
-            message.contains("is not a result file of topk-eval, or is damaged"),
+            message.contains("is not a topk-eval result file, or is damaged"),
             "{message}"
         );
     }
@@ -67,23 +67,23 @@ fn a_truncated_file_is_refused() {
 }
 
 #[test]
-fn a_newer_format_is_refused_before_anything_else() {
+fn a_newer_format_is_refused_before_other_errors() {
     let message = refused(r#"{"format": 2, "something": "new"}"#);
     assert!(
-        message.contains("has format 2, this topk-eval reads up to 1"),
+        message.contains("has format 2, but this topk-eval reads formats up to 1"),
         "{message}"
     );
     assert!(refused(r#"{"format": -1}"#).contains("damaged"));
 }
 
 #[test]
-fn contradictions_are_named() {
+fn errors_name_contradictions() {
     let whole: Value = serde_json::from_str(&results().to_json()).unwrap();
     let changes: [(&str, &str, &str); 26] = [
         (
             "/images/names",
             "[]",
-            "places, names and labels of images are [30, 0, 30]",
+            "indices, names and labels of images are [30, 0, 30]",
         ),
         (
             "/models/0/outcomes/confidence",
@@ -98,12 +98,12 @@ fn contradictions_are_named() {
         (
             "/models/0/outcomes/rank/0",
             "8",
-            "its rank is not below the number of classes",
+            "its rank is not below the number of valid classes",
         ),
         (
             "/models/0/outcomes/predicted/0",
             "8",
-            "its prediction is not a class",
+            "its prediction is not a valid class",
         ),
         (
             "/models/0/outcomes/predicted/0",
@@ -118,7 +118,7 @@ fn contradictions_are_named() {
         (
             "/models/0/outcomes/cross_entropy/0",
             "-1.0",
-            "its cross-entropy is not",
+            "its cross-entropy is negative or not finite",
         ),
         (
             "/models/0/outcomes/cross_entropy/0",
@@ -128,17 +128,17 @@ fn contradictions_are_named() {
         (
             "/models/0/outcomes/topk_loss",
             "null",
-            "it has a top-k loss where the settings have none",
+            "it has a top-k loss without one in the settings, or lacks it",
         ),
         (
             "/models/0/outcomes/tied",
             "[30]",
-            "tied names outcome 30, which there is not",
+            "tied has index 30, which is out of range",
         ),
         (
             "/models/0/outcomes/tied",
             "[3, 3]",
-            "tied names outcome 3, which there is not, or twice",
+            "tied has index 3, which is out of range",
         ),
         (
             "/models/0/outcomes/best",
@@ -153,33 +153,33 @@ fn contradictions_are_named() {
         (
             "/models/0/metrics/topk/0/correct",
             "29",
-            "`metrics` of models/resnet18-ce/bestk.onnx is not what",
+            "`metrics` of models/resnet18-ce/bestk.onnx does not match",
         ),
         (
             "/models/0/timing/seconds",
             "-1",
-            "a time of models/resnet18-ce/bestk.onnx is -1",
+            "a time of models/resnet18-ce/bestk.onnx must be in 0.., got -1",
         ),
         (
             "/complete",
             "false",
-            "`complete` is not what the outcomes give",
+            "`complete` does not match the outcomes",
         ),
         (
             "/images/labels/0",
             "8",
-            "a label of image `ILSVRC2012_val_00000001.JPEG` is 8, which is not in 0..8",
+            "a label of image `ILSVRC2012_val_00000001.JPEG` must be in 0..8, got 8",
         ),
         (
-            "/images/places/1",
+            "/images/indices/1",
             "0",
-            "places of images must be in ascending order, but 0 follows 0",
+            "indices of images must be in ascending order, but 0 follows 0",
         ),
-        ("/data/images", "29", "is 29, which is not in 0..29"),
+        ("/data/images", "29", "must be in 0..29, got 29"),
         (
             "/data/classes",
             "1000000000000",
-            "class_names: 8 entries, expected 1000000000000",
+            "class_names: expected 1000000000000 entries, got 8",
         ),
         (
             "/failures",
@@ -187,14 +187,14 @@ fn contradictions_are_named() {
             "has no outcome for `ILSVRC2012_val_00000012.JPEG`, which was read",
         ),
         (
-            "/failures/0/place",
+            "/failures/0/index",
             "3",
             "has an outcome for `ILSVRC2012_val_00000004.JPEG`, which could not be read",
         ),
         (
             "/settings/topk",
             "[1, 9]",
-            "2 k for top-k accuracy, the first 9: name 1 to 100",
+            "expected 1 to 100 values of k, each from 1 to 8 (the number of valid classes), got 2 with k = 9",
         ),
         (
             "/settings/loss/tau",
@@ -204,15 +204,15 @@ fn contradictions_are_named() {
         (
             "/shard",
             r#"{"index": 0, "count": 0}"#,
-            "shard 0 of 0: shards are counted from 1",
+            "there is no shard 0 of 0: shards are numbered from 1",
         ),
     ];
-    for (place, value, expected) in changes {
+    for (index, value, expected) in changes {
         let mut changed = whole.clone();
-        *changed.pointer_mut(place).unwrap() = Value::String("HERE".to_owned());
+        *changed.pointer_mut(index).unwrap() = Value::String("HERE".to_owned());
         let text = changed.to_string().replace("\"HERE\"", value);
         let message = refused(&text);
-        assert!(message.contains(expected), "{place}: {message}");
+        assert!(message.contains(expected), "{index}: {message}");
     }
     let mut unknown = whole.clone();
     unknown["extra"] = 1.into();
@@ -220,7 +220,7 @@ fn contradictions_are_named() {
 }
 
 #[test]
-fn nothing_that_could_not_be_read_is_written() {
+fn invalid_results_are_not_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("r.json");
     let mut results = results();
@@ -230,14 +230,14 @@ fn nothing_that_could_not_be_read_is_written() {
         .cross_entropy = f64::NAN;
     let message = results.save(&path).unwrap_err().to_string();
     assert!(
-        message.contains("its cross-entropy is not a finite number"),
+        message.contains("its cross-entropy is negative or not finite"),
         "{message}"
     );
     assert!(!path.exists());
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn errors_name_a_missing_file() {
     let folder = tempfile::tempdir().unwrap();
     let message = Results::read(&folder.path().join("none.json"))
         .unwrap_err()

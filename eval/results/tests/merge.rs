@@ -1,11 +1,11 @@
-//! Parts of a run, put together.
+//! Merging parts of a run.
 
 mod synthetic;
 
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
-use synthetic::{SKILLS, Size, run, run_places};
+use synthetic::{SKILLS, Size, run, run_indices};
 use topk_results::{Environment, Results, Shard};
 
 const SIZE: Size = Size {
@@ -15,11 +15,11 @@ const SIZE: Size = Size {
 
 static WHOLE: LazyLock<Results> = LazyLock::new(|| run(SIZE, &SKILLS[..2], None));
 
-fn part(places: &[usize]) -> Results {
-    run_places(SIZE, &SKILLS[..2], None, places)
+fn part(indices: &[usize]) -> Results {
+    run_indices(SIZE, &SKILLS[..2], None, indices)
 }
 
-/// The file without what depends on the clock.
+/// The result file without times.
 fn without_times(results: &Results) -> String {
     let mut results = results.clone();
     for model in &mut results.models {
@@ -34,8 +34,8 @@ proptest! {
     #[test]
     fn any_split_gives_the_whole(parts in prop::collection::vec(0..5usize, SIZE.images)) {
         let parts = (0..5).map(|number| {
-            let places: Vec<usize> = (0..SIZE.images).filter(|&i| parts[i] == number).collect();
-            part(&places)
+            let indices: Vec<usize> = (0..SIZE.images).filter(|&i| parts[i] == number).collect();
+            part(&indices)
         });
         let merged = Results::merge(parts.collect(), false).unwrap();
         prop_assert_eq!(without_times(&merged), without_times(&WHOLE));
@@ -61,7 +61,7 @@ fn shards_give_the_whole() {
 }
 
 #[test]
-fn a_run_that_was_cut_off_is_resumed() {
+fn an_interrupted_run_is_resumed() {
     let begun = part(&(0..120).collect::<Vec<_>>());
     assert!(!begun.complete);
     let remaining: Vec<usize> = begun.remaining().collect();
@@ -74,9 +74,9 @@ fn a_run_that_was_cut_off_is_resumed() {
 }
 
 #[test]
-fn a_shard_that_was_cut_off_is_resumed() {
+fn an_interrupted_shard_is_resumed() {
     let shard = Some(Shard { index: 2, count: 3 });
-    let of = |places: &[usize]| run_places(SIZE, &SKILLS[..2], shard, places);
+    let of = |indices: &[usize]| run_indices(SIZE, &SKILLS[..2], shard, indices);
     let begun = of(&[100, 101, 150]);
     let remaining: Vec<usize> = begun.remaining().collect();
     assert_eq!(remaining.len(), 97);
@@ -110,7 +110,7 @@ fn machines_may_differ() {
 }
 
 #[test]
-fn parts_of_other_runs_are_refused_by_name() {
+fn errors_name_differences_between_runs() {
     let refused = |change: fn(&mut Results)| {
         let first = part(&(0..150).collect::<Vec<_>>());
         let mut second = part(&(150..300).collect::<Vec<_>>());
@@ -120,7 +120,7 @@ fn parts_of_other_runs_are_refused_by_name() {
     };
     assert_eq!(
         refused(|part| part.data.sha256 = "0".to_owned()),
-        "results 2 are of another run than the first: `data.sha256` is \"0\", not \
+        "results 2 are not of the same run as the first: `data.sha256` is \"0\", expected \
          \"5f1d0c6f2b6a43a6d1c7c2a2ba5b4c38f5b8e3f5a6d7f0e9c8b7a6958473625f\""
     );
     type Change = fn(&mut Results);
@@ -150,21 +150,20 @@ fn parts_of_other_runs_are_refused_by_name() {
 }
 
 #[test]
-fn overlaps_and_gaps_are_named() {
-    let places = |range: std::ops::Range<usize>| part(&range.collect::<Vec<_>>());
+fn errors_name_overlaps_and_gaps() {
+    let indices = |range: std::ops::Range<usize>| part(&range.collect::<Vec<_>>());
     let merge = |parts| Results::merge(parts, false).unwrap_err().to_string();
     assert_eq!(
-        merge(vec![places(0..200), places(199..300)]),
-        "image `ILSVRC2012_val_00000200.JPEG` (place 199) is in two of the results: merge each \
-         image once"
+        merge(vec![indices(0..200), indices(199..300)]),
+        "two of the results contain image `ILSVRC2012_val_00000200.JPEG` (index 199)"
     );
     assert_eq!(
-        merge(vec![places(0..100), places(150..300)]),
-        "50 of 300 images are in none of the results, the first at place 100: run them too, or \
-         allow that they are missing"
+        merge(vec![indices(0..100), indices(150..300)]),
+        "50 of 300 images are missing, the first at index 100: evaluate them too, or pass \
+         --allow-missing"
     );
     assert_eq!(merge(vec![]), "no result files to merge");
-    let partial = Results::merge(vec![places(0..100), places(150..300)], true).unwrap();
+    let partial = Results::merge(vec![indices(0..100), indices(150..300)], true).unwrap();
     assert!(!partial.complete);
     assert_eq!(
         partial.remaining().collect::<Vec<_>>(),

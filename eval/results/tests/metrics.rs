@@ -4,15 +4,15 @@ mod synthetic;
 
 use serde_json::Value;
 use synthetic::{SKILLS, Size, run};
-use topk_results::{CropAveraging, FailurePolicy, Image, Judge, Results};
+use topk_results::{CropAveraging, FailurePolicy, Image, Results, Scorer};
 
-/// The images of the fixture, judged.
+/// The images of the fixture, with outcomes.
 fn fixture() -> (Value, Results) {
     let fixture: Value = serde_json::from_str(include_str!("data/metrics.json")).unwrap();
     let scores: Vec<Vec<f32>> = serde_json::from_value(fixture["scores"].clone()).unwrap();
     let labels: Vec<u32> = serde_json::from_value(fixture["labels"].clone()).unwrap();
     let classes = scores[0].len();
-    let judge = Judge::new(classes).unwrap();
+    let scorer = Scorer::new(classes).unwrap();
     let size = Size {
         images: labels.len(),
         classes,
@@ -23,7 +23,7 @@ fn fixture() -> (Value, Results) {
     results.failures.clear();
     for (at, (image, &label)) in results.images.iter_mut().zip(&labels).enumerate() {
         image.labels = vec![label];
-        let outcome = judge.judge(&image.name, &scores[at], CropAveraging::None, &image.labels);
+        let outcome = scorer.score(&image.name, &scores[at], CropAveraging::None, &image.labels);
         results.models[0].outcomes[at] = outcome.unwrap();
     }
     (fixture, results.finish().unwrap())
@@ -39,11 +39,11 @@ fn assert_close(found: Option<f64>, expected: &Value, tolerance: f64) {
 }
 
 #[test]
-fn metrics_are_those_of_scikit_learn() {
+fn metrics_match_scikit_learn() {
     let (expected, results) = fixture();
     let metrics = &results.models[0].metrics;
     assert_eq!(
-        (metrics.images, metrics.judged, metrics.ties),
+        (metrics.images, metrics.evaluated, metrics.ties),
         (300, 300, 0)
     );
     for (k, row) in expected["topk"].as_object().unwrap() {
@@ -74,7 +74,7 @@ fn metrics_are_those_of_scikit_learn() {
 }
 
 #[test]
-fn confusions_are_those_of_scikit_learn() {
+fn confusions_match_scikit_learn() {
     let (expected, results) = fixture();
     let matrix: Vec<Vec<usize>> = serde_json::from_value(expected["confusion"].clone()).unwrap();
     let confusions = results.confusions(0);
@@ -97,7 +97,7 @@ fn confusions_are_those_of_scikit_learn() {
 }
 
 #[test]
-fn unreadable_images_count_as_wrong_or_not_at_all() {
+fn unreadable_images_count_as_wrong_or_are_left_out() {
     let size = Size {
         images: 40,
         classes: 10,
@@ -105,7 +105,7 @@ fn unreadable_images_count_as_wrong_or_not_at_all() {
     let wrong = run(size, &SKILLS[..1], None);
     let metrics = &wrong.models[0].metrics;
     assert_eq!(
-        (metrics.images, metrics.judged, metrics.failed),
+        (metrics.images, metrics.evaluated, metrics.failed),
         (40, 39, 1)
     );
     let mut skip = wrong.clone();
@@ -113,7 +113,7 @@ fn unreadable_images_count_as_wrong_or_not_at_all() {
     let skip = skip.finish().unwrap();
     let skipped = &skip.models[0].metrics;
     assert_eq!(
-        (skipped.images, skipped.judged, skipped.failed),
+        (skipped.images, skipped.evaluated, skipped.failed),
         (39, 39, 1)
     );
     assert_eq!(skipped.topk[0].correct, metrics.topk[0].correct);
@@ -121,7 +121,7 @@ fn unreadable_images_count_as_wrong_or_not_at_all() {
 }
 
 #[test]
-fn images_without_a_right_class_do_not_count() {
+fn images_without_a_valid_label_do_not_count() {
     let size = Size {
         images: 40,
         classes: 10,
@@ -131,7 +131,7 @@ fn images_without_a_right_class_do_not_count() {
         results.images[at].labels.clear();
         results.models[0].outcomes[at] = None;
     }
-    // Unreadable as well: it is counted once.
+    // It is unreadable as well, but counted once.
     results.images[11].labels.clear();
     let results = results.finish().unwrap();
     let metrics = &results.models[0].metrics;
@@ -142,7 +142,7 @@ fn images_without_a_right_class_do_not_count() {
 }
 
 #[test]
-fn nothing_has_no_accuracy() {
+fn no_images_have_no_accuracy() {
     let size = Size {
         images: 40,
         classes: 10,
@@ -161,7 +161,7 @@ fn nothing_has_no_accuracy() {
     assert!(!results.complete);
 }
 
-/// Which image is which does not matter to the numbers, but for the order of additions.
+/// The order of the images changes metrics only by rounding.
 #[test]
 fn metrics_of_permuted_images_are_equal() {
     let size = Size {
@@ -172,14 +172,14 @@ fn metrics_of_permuted_images_are_equal() {
     let mut reversed = results.clone();
     reversed.failures.reverse();
     for failure in &mut reversed.failures {
-        failure.place = 499 - failure.place;
+        failure.index = 499 - failure.index;
     }
-    let places: Vec<usize> = results.images.iter().map(|image| image.place).collect();
+    let indices: Vec<usize> = results.images.iter().map(|image| image.index).collect();
     reversed.images.reverse();
     reversed.models[0].outcomes.reverse();
-    for (image, place) in reversed.images.iter_mut().zip(places) {
+    for (image, index) in reversed.images.iter_mut().zip(indices) {
         *image = Image {
-            place,
+            index,
             ..image.clone()
         };
     }

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use synthetic::{SKILLS, Size, run};
-use topk_results::{Comparison, Guess, Results};
+use topk_results::{Comparison, Prediction, Results};
 
 fn results() -> Results {
     let size = Size {
@@ -18,7 +18,7 @@ fn results() -> Results {
 }
 
 #[test]
-fn the_table_has_100_columns_at_most() {
+fn the_table_has_at_most_80_columns() {
     let mut results = results();
     results.models[0].model.path = format!("/runs/{}/best.onnx", "long-name-".repeat(20));
     results.models[1].metrics.ties = 4;
@@ -26,14 +26,12 @@ fn the_table_has_100_columns_at_most() {
         results.settings.topk = topk;
         let table = results.clone().finish().unwrap().table();
         let widest = table.lines().map(|line| line.chars().count()).max();
-        assert!(widest <= Some(100), "{table}");
+        assert!(widest <= Some(80), "{table}");
     }
     let table = results.finish().unwrap().table();
-    let header = table.lines().next().unwrap();
-    assert!(
-        header.contains("top-1 %") && header.contains("top-10 %"),
-        "{table}"
-    );
+    for k in 1..=10 {
+        assert!(table.contains(&format!("top-{k} %")), "{table}");
+    }
 }
 
 #[test]
@@ -50,18 +48,18 @@ fn the_table_has_the_numbers() {
         .unwrap();
     assert!(line.contains(&expected), "{table}");
     assert!(
-        line.contains(&format!("{:.4}", metrics.cross_entropy.unwrap())),
+        table.contains(&format!("{:.4}", metrics.cross_entropy.unwrap())),
         "{table}"
     );
     assert!(table.contains("resnet18-ce/bestk ") && table.contains("resnet18-svm/bestk "));
     assert!(
-        table.contains("1 image could not be read and count as wrong"),
+        table.contains("1 image could not be read (counted as wrong)"),
         "{table}"
     );
 }
 
 #[test]
-fn the_same_file_twice_has_two_names() {
+fn two_runs_of_the_same_file_have_different_names() {
     let mut results = results();
     results.models[1].model = results.models[0].model.clone();
     results.models[1].model.provider = "cpu".to_owned();
@@ -73,7 +71,7 @@ fn the_same_file_twice_has_two_names() {
 }
 
 #[test]
-fn a_partial_run_says_so() {
+fn a_partial_run_is_marked() {
     let mut results = results();
     results.data.path = "/a/long/way/to/the/images".repeat(4);
     results.images.pop();
@@ -81,15 +79,15 @@ fn a_partial_run_says_so() {
         model.outcomes.pop();
     }
     let table = results.finish().unwrap().table();
-    assert!(table.contains("PARTIAL: 1 image not run"), "{table}");
+    assert!(table.contains("PARTIAL: 1 image not evaluated"), "{table}");
     assert!(
-        table.lines().all(|line| line.chars().count() <= 100),
+        table.lines().all(|line| line.chars().count() <= 80),
         "{table}"
     );
 }
 
 #[test]
-fn the_comparison_has_100_columns_at_most() {
+fn the_comparison_has_at_most_80_columns() {
     let mut results = results();
     for name in &mut results.class_names {
         *name = format!("{name} 犬").repeat(5);
@@ -97,7 +95,7 @@ fn the_comparison_has_100_columns_at_most() {
     let comparison = Comparison::new((&results, 0), (&results, 1)).unwrap();
     let table = comparison.table(1000);
     for line in table.lines() {
-        assert!(unicode_width::UnicodeWidthStr::width(line) <= 100, "{line}");
+        assert!(unicode_width::UnicodeWidthStr::width(line) <= 80, "{line}");
     }
     let paired = &comparison.topk[0];
     assert!(
@@ -107,7 +105,7 @@ fn the_comparison_has_100_columns_at_most() {
 }
 
 #[test]
-fn csv_has_a_row_a_model() {
+fn csv_has_one_row_per_model() {
     let mut results = results();
     results.models[0].model.preprocessing = "resize, \"crop\"\nand more".to_owned();
     let csv = results.to_csv();
@@ -133,14 +131,14 @@ fn csv_has_a_row_a_model() {
 
 /// As `'{0:60} {1:12} {2:12}\n'.format(…)` of Python writes it.
 #[test]
-fn the_text_file_is_that_of_the_papers_code() {
+fn the_text_file_has_the_format_of_the_papers_code() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("imagenet_results.txt");
     let mut results = results();
     results.models.truncate(1);
     results.models[0].model.path = "xp/best".to_owned();
-    results.append_text(&path).unwrap();
-    results.append_text(&path).unwrap();
+    results.append_paper_table(&path).unwrap();
+    results.append_paper_table(&path).unwrap();
     let text = fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 3);
@@ -157,7 +155,7 @@ fn the_text_file_is_that_of_the_papers_code() {
     assert_eq!(lines[1], lines[2]);
 }
 
-/// Results with everything that can be in predictions.
+/// Results with every optional part of predictions.
 fn with_best() -> Results {
     let mut results = results();
     results.models.truncate(2);
@@ -166,11 +164,11 @@ fn with_best() -> Results {
     for model in &mut results.models {
         model.outcomes[2] = None;
         for outcome in model.outcomes.iter_mut().flatten() {
-            let first = Guess {
+            let first = Prediction {
                 class: outcome.predicted,
                 probability: outcome.confidence,
             };
-            let second = Guess {
+            let second = Prediction {
                 class: 7,
                 probability: 0.1,
             };
@@ -220,7 +218,7 @@ fn predictions_as_csv() {
 }
 
 #[test]
-fn predictions_as_parquet_are_those_of_the_csv() {
+fn predictions_in_parquet_match_those_in_csv() {
     let folder = tempfile::tempdir().unwrap();
     let [csv, parquet] = ["p.csv", "p.PARQUET"].map(|name| folder.path().join(name));
     let results = with_best();
@@ -255,6 +253,6 @@ fn other_extensions_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p.xlsx");
     let message = results().save_predictions(&path).unwrap_err().to_string();
-    assert!(message.ends_with("predictions are written to names that end in .csv or .parquet"));
+    assert!(message.ends_with("expected a file name that ends in .csv or .parquet"));
     assert!(!path.exists());
 }

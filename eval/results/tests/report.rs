@@ -34,7 +34,7 @@ fn report() -> (Results, String) {
     (results, html)
 }
 
-/// The text of the cells of the first table of a class, a row each.
+/// The text of the cells of the first table with a CSS class, by row.
 fn table(html: &str, class: &str) -> Vec<Vec<String>> {
     let start = html.find(&format!("<table class=\"{class}\">")).unwrap();
     let table = &html[start..][..html[start..].find("</table>").unwrap()];
@@ -48,14 +48,14 @@ fn table(html: &str, class: &str) -> Vec<Vec<String>> {
     .collect()
 }
 
-/// Without tags.
+/// HTML without tags.
 fn text(html: &str) -> String {
     let texts = html.split('<').filter_map(|part| part.split_once('>'));
     texts.map(|(_, text)| text).collect()
 }
 
 #[test]
-fn the_numbers_are_those_of_the_metrics() {
+fn numbers_match_the_metrics() {
     let (results, html) = report();
     let rows = table(&html, "metrics");
     let percent = |part: f64| format!("{:.2}", 100.0 * part);
@@ -81,7 +81,7 @@ fn the_numbers_are_those_of_the_metrics() {
         );
         let error = percent(metrics.calibration_error.unwrap());
         assert_eq!(cell("expected calibration error"), format!("{error} %"));
-        assert_eq!(cell("images that count"), "600");
+        assert_eq!(cell("images evaluated"), "600");
     }
     let by_k = table(&html, "by-k");
     assert_eq!(by_k.len(), 11);
@@ -108,21 +108,21 @@ fn the_numbers_are_those_of_the_metrics() {
 fn names_cannot_become_markup() {
     let (_, html) = report();
     assert!(!html.contains(EVIL));
-    // One from each place where it was put, besides the images.
+    // One for each field that contains it, in addition to the images.
     let escaped = "&lt;script&gt;alert(&#39;&quot;&amp;&#39;)&lt;/script&gt;";
     assert!(html.matches(escaped).count() > 10);
     assert_eq!(html.matches("<script").count(), 1);
 }
 
 #[test]
-fn how_to_repeat_the_run_is_said() {
+fn reports_have_what_reproduces_the_run() {
     let (results, html) = report();
     let facts = table(&html, "facts");
     let fact = |title: &str| facts.iter().find(|row| row[0] == title).unwrap()[1].clone();
     assert_eq!(fact("data: sha256"), results.data.sha256);
     assert_eq!(fact("settings: topk"), "[1,5]");
     assert_eq!(fact("machine: onnxruntime"), "1.31.1");
-    // Not 0.48500001430511475, which is the number of the same f32.
+    // Not 0.48500001430511475, which is the exact value of the f32.
     assert!(html.contains("[0.485,0.456,0.406]"));
 }
 
@@ -149,7 +149,7 @@ fn every_tag_is_closed() {
 }
 
 #[test]
-fn it_needs_nothing_else() {
+fn reports_are_self_contained() {
     let (_, html) = report();
     for address in ["http:", "https:", "url(", "@import", "href="] {
         assert!(!html.contains(address), "{address}");
@@ -162,26 +162,26 @@ fn it_needs_nothing_else() {
 }
 
 #[test]
-fn thumbnails_are_of_the_surest_mistakes() {
+fn thumbnails_show_the_most_confident_mistakes() {
     let results = results();
-    let places = results.thumbnail_places();
-    assert!(places.len() > 12 && places.is_sorted());
+    let indices = results.thumbnail_indices();
+    assert!(indices.len() > 12 && indices.is_sorted());
     let mut asked = Vec::new();
-    let html = results.to_html(&[], |place| {
-        asked.push(place);
+    let html = results.to_html(&[], |index| {
+        asked.push(index);
         None
     });
     asked.sort_unstable();
     asked.dedup();
-    assert_eq!(asked, places);
-    assert_eq!(html.unwrap().matches("no picture").count(), 36);
+    assert_eq!(asked, indices);
+    assert_eq!(html.unwrap().matches("no image").count(), 36);
     let outcomes = &results.models[1].outcomes;
-    let wrong = outcomes.iter().enumerate().filter_map(|(place, outcome)| {
+    let wrong = outcomes.iter().enumerate().filter_map(|(index, outcome)| {
         let outcome = outcome.as_ref().filter(|outcome| outcome.rank > 0)?;
-        Some((outcome.confidence, place))
+        Some((outcome.confidence, index))
     });
     let (_, surest) = wrong.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
-    assert!(places.contains(&surest));
+    assert!(indices.contains(&surest));
     let error = results
         .to_html(&[], |_| Some(b"GIF89a".to_vec()))
         .unwrap_err();
@@ -192,7 +192,7 @@ fn thumbnails_are_of_the_surest_mistakes() {
 }
 
 #[test]
-fn a_run_of_nothing_has_a_report() {
+fn a_run_without_images_has_a_report() {
     let mut results = results();
     results.images.clear();
     results.failures.clear();
@@ -200,11 +200,11 @@ fn a_run_of_nothing_has_a_report() {
         model.outcomes.clear();
     }
     let html = results.finish().unwrap().to_html(&[], |_| None).unwrap();
-    assert!(html.contains("PARTIAL: 600 images not run"));
+    assert!(html.contains("PARTIAL: 600 images not evaluated"));
     assert!(!html.contains("NaN") && !html.contains("inf "));
 }
 
-/// What a page does that has the report in a frame.
+/// A page that shows the report in a frame and tests it.
 const VISIT: &str = r#"<!doctype html>
 <script type="module">
 const post = (path, body) => fetch(path, { method: "POST", body });

@@ -1,4 +1,4 @@
-//! Two results side by side.
+//! The comparison of two models.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -14,28 +14,28 @@ pub(super) struct CompareArgs {
     #[arg(value_name = "BEFORE")]
     before: PathBuf,
 
-    /// Results of the second [default: those of the first, which must have two models]
+    /// Results of the second model [default: the second model in BEFORE]
     #[arg(value_name = "AFTER")]
     after: Option<PathBuf>,
 
-    /// Which models of the files, from 1, if they have several, such as 1,2
+    /// Which model of each file, counted from 1, e.g. 1,2; for files with several models
     #[arg(long, value_name = "I,J", value_parser = models)]
     models: Option<[usize; 2]>,
 
-    /// Images that the table lists, of those that changed
+    /// Number of changed images to list
     #[arg(long, value_name = "N", default_value_t = 20)]
     list: usize,
 
-    /// Write the comparison, with all images that changed
+    /// Write the comparison with all changed images as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// Write a page to look at
+    /// Write an HTML report
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
 
-/// Two numbers from 1.
+/// Parses two numbers, from 1.
 fn models(text: &str) -> Result<[usize; 2], String> {
     let number = |text: &str| text.parse().ok().filter(|&number: &usize| number > 0);
     let numbers = text
@@ -59,7 +59,7 @@ impl CompareArgs {
                     let count = results.models.len();
                     if count != 1 {
                         bail!(
-                            "{} has {count} models: say which with --models, such as --models 1,1",
+                            "{} has {count} models: select one with --models, e.g. --models 1,1",
                             path.display()
                         );
                     }

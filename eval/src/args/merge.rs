@@ -1,4 +1,4 @@
-//! Results of parts as those of the whole.
+//! Merging results.
 
 use std::path::PathBuf;
 
@@ -9,11 +9,11 @@ use super::outputs::OutputArgs;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct MergeArgs {
-    /// Results of shards, or of parts of a run that was cut off
+    /// Results of shards, or parts of an interrupted run
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
-    /// Allow images that are in none of the files; the results are then marked as partial
+    /// Allow images to be missing; the results are then marked as partial
     #[arg(long)]
     allow_missing: bool,
 

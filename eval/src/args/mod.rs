@@ -1,7 +1,9 @@
 //! The command line of `topk-eval`.
 
 mod compare;
+mod data;
 mod merge;
+mod models;
 mod outputs;
 mod preprocessing;
 mod progress;
@@ -12,11 +14,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Measure top-1 and top-k accuracy of ONNX classifiers.
+/// Evaluate the top-1 and top-k accuracy of ONNX classifiers.
 ///
-/// Images come from class folders, a folder or tar file with a list of labels, WebDataset shards, Hugging
-/// Face's parquet files, or CIFAR. They are prepared as the model says, or the options, exactly as
-/// torchvision and Pillow do it.
+/// Datasets are class folders, a folder or tar archive with a label file, WebDataset shards, Hugging Face
+/// Parquet files, or CIFAR. Images are preprocessed according to the model's metadata or the options, bit for
+/// bit as by torchvision and Pillow.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "topk-eval",
@@ -36,18 +38,18 @@ pub struct Args {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// Compare two results image by image: differences, McNemar's test, and the images that changed
+    /// Compare two models image by image: differences, McNemar's test, and changed images
     Compare(compare::CompareArgs),
 
-    /// Put the results of shards together, or of parts of a run, as if they were one run
+    /// Merge the results of shards, or of an interrupted run
     Merge(merge::MergeArgs),
 }
 
 impl Args {
-    /// Does what the arguments say.
+    /// Runs the command.
     ///
     /// # Errors
-    /// At the first fault in the arguments, the data or a model.
+    /// If an argument, the data or a model is invalid.
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
             None => self.run.run(),

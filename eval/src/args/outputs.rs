@@ -1,4 +1,4 @@
-//! Where results go.
+//! Output files.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,28 +13,28 @@ use crate::thumbnail::thumbnail;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Results")]
 pub(super) struct OutputArgs {
-    /// Write all results: accuracies, what is needed to repeat the run, and what was said of each image
+    /// Write all results: metrics, settings to reproduce the run, and per-image predictions
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// Write a report to look at
+    /// Write an HTML report
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
-    /// Write a row a model
+    /// Write one row per model as CSV
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
 
-    /// Write what each model says of each image, as .csv or .parquet
+    /// Write per-image predictions, as .csv or .parquet
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
 
-    /// Add a row a model to a file in the layout of the paper's code
+    /// Append one line per model, in the format of the paper's code
     #[arg(long, value_name = "FILE")]
-    text: Option<PathBuf>,
+    paper_table: Option<PathBuf>,
 }
 
-/// Writes a file, whole or not at all.
+/// Writes a file atomically.
 pub(super) fn write(path: &Path, contents: &str) -> Result<()> {
     topk_files::write(path, contents.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))
@@ -45,14 +45,14 @@ impl OutputArgs {
         self.json.as_deref()
     }
 
-    /// Checks that the files can be written, as far as that is known before there is anything to write.
+    /// Checks before the evaluation that the folders of the files exist.
     pub(super) fn check(&self) -> Result<()> {
         let paths = [
             &self.json,
             &self.html,
             &self.csv,
             &self.predictions,
-            &self.text,
+            &self.paper_table,
         ];
         for path in paths.into_iter().flatten() {
             let parent = path
@@ -65,7 +65,7 @@ impl OutputArgs {
             }
             ensure!(
                 !path.is_dir(),
-                "cannot write {}: it is a folder",
+                "cannot write {}: it is a directory",
                 path.display()
             );
         }
@@ -75,14 +75,14 @@ impl OutputArgs {
                 extension.is_some_and(|extension| {
                     ["csv", "parquet"].contains(&&*extension.to_ascii_lowercase())
                 }),
-                "cannot write {}: predictions are written as .csv or .parquet",
+                "cannot write {}: expected a file name that ends in .csv or .parquet",
                 path.display()
             );
         }
         Ok(())
     }
 
-    /// Prints the table and writes the files; the report shows images if they are at hand.
+    /// Writes the files and prints the table. The report shows thumbnails if `images` is given.
     pub(super) fn write(
         &self,
         results: &Results,
@@ -92,7 +92,7 @@ impl OutputArgs {
             results.save(path)?;
         }
         if let Some(path) = &self.html {
-            let shown = |place| images.and_then(|(set, limits)| thumbnail(set, place, limits));
+            let shown = |index| images.and_then(|(set, limits)| thumbnail(set, index, limits));
             write(path, &results.to_html(&[], shown)?)?;
         }
         if let Some(path) = &self.csv {
@@ -101,8 +101,8 @@ impl OutputArgs {
         if let Some(path) = &self.predictions {
             results.save_predictions(path)?;
         }
-        if let Some(path) = &self.text {
-            results.append_text(path)?;
+        if let Some(path) = &self.paper_table {
+            results.append_paper_table(path)?;
         }
         io::stdout().write_all(results.table().as_bytes())?;
         Ok(())

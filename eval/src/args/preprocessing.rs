@@ -1,15 +1,15 @@
-//! How images are prepared.
+//! How images are preprocessed.
 
 use topk_preprocessing::{
-    CropMode, Crops, Interpolation, Normalization, Pillow, Preset, parse_channels,
+    CropMode, Crops, Interpolation, Normalization, Pillow, Preset, parse_channels, parse_input_size,
 };
 
-use crate::recipe::Wishes;
+use crate::transform::PreprocessOverrides;
 
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Preprocessing [default: what the model says]")]
+#[command(next_help_heading = "Preprocessing [default: from the model's metadata]")]
 pub(super) struct PreprocessingArgs {
-    /// Settings of a library, for models that say nothing
+    /// Preset for models without metadata
     #[arg(long, value_enum)]
     preset: Option<Preset>,
 
@@ -17,54 +17,53 @@ pub(super) struct PreprocessingArgs {
     #[arg(long, value_name = "PIXELS", conflicts_with_all = ["crop_pct", "crop_mode"])]
     resize: Option<u32>,
 
-    /// How pixels of the resized images are made: nearest takes them as they are, the others are
-    /// antialiased filters
+    /// Resampling filter (all but nearest are antialiased)
     #[arg(long, value_enum)]
     interpolation: Option<Interpolation>,
 
-    /// Side of a crop in pixels, for models that take any
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..))]
-    crop: Option<u32>,
+    /// Input size in pixels, for models with dynamic height and width: a side such as 224, or height x width
+    /// such as 192x256
+    #[arg(long, value_name = "SIZE", value_parser = parse_input_size)]
+    input_size: Option<[usize; 2]>,
 
-    /// Crops of an image: the centre; with the corners, five; with their mirror images, ten
+    /// Crops per image
     #[arg(long, value_enum, default_value = "center")]
     crops: Crops,
 
-    /// Part of the resized image that is cropped, as timm counts: the input's side / this is resized to
-    #[arg(long, value_name = "PART")]
+    /// timm's crop_pct: images are resized to input size / PCT before cropping
+    #[arg(long, value_name = "PCT")]
     crop_pct: Option<f64>,
 
-    /// timm's crop mode
+    /// timm's crop_mode
     #[arg(long, value_enum)]
     crop_mode: Option<CropMode>,
 
-    /// Mean of red, green, blue in units of pixels / 255
+    /// Mean of red, green and blue, in units of pixel / 255
     #[arg(long, value_name = "R,G,B", value_parser = parse_channels, requires = "std")]
     mean: Option<[f32; 3]>,
 
-    /// Standard deviation of red, green, blue, likewise
+    /// Standard deviation of red, green and blue, in units of pixel / 255
     #[arg(long, value_name = "R,G,B", value_parser = parse_channels, requires = "mean")]
     std: Option<[f32; 3]>,
 
-    /// Version of Pillow whose pixels are computed
+    /// Pillow version to match bit for bit
     #[arg(long, value_enum, default_value = "13")]
     pillow: Pillow,
 
-    /// Decode JPEGs of at least twice the size that is needed at a fraction of theirs: faster, but other
-    /// pixels
+    /// Decode JPEGs of at least twice the required size at reduced size: faster, but with different pixels
     #[arg(long)]
     fast: bool,
 }
 
 impl PreprocessingArgs {
-    pub(super) fn wishes(&self) -> Wishes {
-        Wishes {
+    pub(super) fn overrides(&self) -> PreprocessOverrides {
+        PreprocessOverrides {
             preset: self.preset,
             resize: self.resize,
             crop_pct: self.crop_pct,
             crop_mode: self.crop_mode,
             interpolation: self.interpolation,
-            crop: self.crop,
+            input_size: self.input_size,
             crops: self.crops,
             normalization: self
                 .mean

@@ -1,4 +1,4 @@
-//! How far a run is, and its end before time.
+//! The progress bar, and Ctrl-C.
 
 use std::fmt;
 use std::process;
@@ -8,23 +8,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-/// The exit status after Ctrl-C, as shells have it for SIGINT.
+/// The exit status after Ctrl-C: that of shells for SIGINT.
 pub(super) const INTERRUPTED: i32 = 130;
 
 pub(super) fn progress_bar(images: usize) -> ProgressBar {
-    // Hidden by indicatif when standard error is not a terminal.
+    // indicatif hides it if standard error is not a terminal.
     let bar = ProgressBar::new(images as u64);
     let style = "{wide_bar:.cyan/black.bright} {pos}/{len}  {speed}  {msg}  {eta} left";
     let style = ProgressStyle::with_template(style).expect("the template is well-formed");
     let speed = |state: &ProgressState, text: &mut dyn fmt::Write| {
-        // A terminal that is gone is no reason to stop.
+        // A closed terminal must not stop the run.
         let _ = write!(text, "{:.0} images/s", state.per_sec());
     };
     bar.set_style(style.with_key("speed", speed));
     bar
 }
 
-/// Set by the first Ctrl-C, which says so above the bar; the second ends the program.
+/// A flag that the first Ctrl-C sets; the second ends the program.
 pub(super) fn stop_on_ctrl_c(bar: &ProgressBar) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let set = Arc::clone(&stop);
@@ -35,9 +35,9 @@ pub(super) fn stop_on_ctrl_c(bar: &ProgressBar) -> Result<Arc<AtomicBool>> {
             process::exit(INTERRUPTED);
         }
         bar.suspend(|| {
-            eprintln!("ends after this batch; Ctrl-C again ends at once, without results")
+            eprintln!("stopping after this batch; press Ctrl-C again to quit now without results")
         });
     })
-    .context("cannot listen for Ctrl-C")?;
+    .context("cannot handle Ctrl-C")?;
     Ok(stop)
 }

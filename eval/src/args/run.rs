@@ -1,39 +1,40 @@
-//! An evaluation.
+//! The evaluation of models.
 
-use std::path::{Path, PathBuf};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result, bail, ensure};
-use clap::ValueEnum;
-use topk_data::{Format, ImageSet, Options, Split};
+use anyhow::{Context, Result, bail};
+use topk_data::ImageSet;
 use topk_image::Limits;
-use topk_labels::{ClassNames, ClassSubset, Classes, RealLabels};
 use topk_native::Runtime;
-use topk_results::{CropAveraging, DataInfo, FailurePolicy, LossSettings, Results, Shard};
+use topk_results::{CropAveraging, DataInfo, LossSettings, Results, Shard};
 
+use super::data::DataArgs;
+use super::models::model_files;
 use super::outputs::OutputArgs;
 use super::preprocessing::PreprocessingArgs;
 use super::progress::{INTERRUPTED, progress_bar, stop_on_ctrl_c};
 use crate::evaluation::{Evaluation, Finished};
 use crate::model::{Execution, Model};
-use crate::plan::{Labels, OnError, Plan, labels_of};
+use crate::options::EvalOptions;
 use crate::provider::Provider;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct RunArgs {
-    /// ONNX model, a folder of them, or a pattern such as 'run/*.onnx'; may be given several times. Each
-    /// image is decoded once for all models
+    /// ONNX model, folder of models, or glob pattern such as 'run/*.onnx'; can be repeated. Each image is
+    /// decoded once, however many models are evaluated
     #[arg(long, value_name = "PATH", required = true)]
     model: Vec<PathBuf>,
 
-    /// Folder, tar or parquet file of the data set
+    /// Dataset: directory, tar archive, Parquet file or glob pattern
     #[arg(long, value_name = "PATH", required = true)]
     data: Option<PathBuf>,
 
-    /// Each k of top-k accuracy, such as 5,10; top-1 is always among them [default: 5]
-    #[arg(long, value_name = "K,…", value_delimiter = ',', value_parser = k)]
-    topk: Option<Vec<usize>>,
+    /// Values of k to report, e.g. 5,10 (top-1 is always included) [default: 5]
+    #[arg(long, value_name = "K,…", value_delimiter = ',')]
+    topk: Option<Vec<NonZeroUsize>>,
 
     #[command(flatten)]
     data_set: DataArgs,
@@ -42,7 +43,7 @@ pub(super) struct RunArgs {
     preprocessing: PreprocessingArgs,
 
     #[command(flatten)]
-    judging: JudgingArgs,
+    scoring: ScoringArgs,
 
     #[command(flatten)]
     execution: ExecutionArgs,
@@ -52,183 +53,109 @@ pub(super) struct RunArgs {
 }
 
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Data set")]
-struct DataArgs {
-    /// Its format [default: what is found]: folder, flat, tar, webdataset, parquet, cifar10 or cifar100
-    #[arg(long)]
-    format: Option<Format>,
-
-    /// File of labels for images in one folder or tar file: the development kit's ground truth, Kaggle's
-    /// LOC_val_solution.csv, Caffe's val.txt, or a name and a label a line
-    #[arg(long, value_name = "FILE")]
-    labels: Option<PathBuf>,
-
-    /// Class map as timm has it: a class a line, by folder or wnid
-    #[arg(long, value_name = "FILE")]
-    class_map: Option<PathBuf>,
-
-    /// Names of the classes, in the order of the scores: a name a line, a JSON list, ImageNet's class index
-    /// (imagenet_class_index.json), or the config.json of a model on the Hugging Face hub [default: those of
-    /// the data or the model]
-    #[arg(long, value_name = "FILE")]
-    class_names: Option<PathBuf>,
-
-    /// Reassessed labels of ImageNet's validation images (real.json), in place of the data set's
-    #[arg(long, value_name = "FILE")]
-    real_labels: Option<PathBuf>,
-
-    /// Choose from these classes only: a class a line, by index, wnid or name
-    #[arg(long, value_name = "FILE")]
-    valid_labels: Option<PathBuf>,
-
-    /// What becomes of images that cannot be read
-    #[arg(long, value_enum, default_value = "fail")]
-    on_error: OnErrorName,
-
-    /// Largest image that is decoded, in pixels
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels)]
-    max_pixels: u64,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum OnErrorName {
-    /// The run ends with their list, without an accuracy
-    Fail,
-    /// They count as wrong
-    CountWrong,
-    /// They do not count
-    Skip,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Judging")]
-struct JudgingArgs {
-    /// What several crops of an image are averaged by [default: scores for a model of topk-train with the
-    /// svm loss, else softmax]
+#[command(next_help_heading = "Scoring")]
+struct ScoringArgs {
+    /// What to average over the crops of an image [default: logits for models that topk-train trained with
+    /// the svm loss, else probs]
     #[arg(long, value_enum)]
-    averaging: Option<AveragingName>,
+    crop_average: Option<CropAveraging>,
 
-    /// Compute the smooth top-k SVM loss with this k too [default: a model's own]
-    #[arg(long, value_name = "K", value_parser = k)]
-    loss_k: Option<usize>,
+    /// Also report the smooth top-k SVM loss with this k [default: from the model's metadata]
+    #[arg(long, value_name = "K")]
+    loss_topk: Option<NonZeroUsize>,
 
-    /// Its temperature [default: a model's own, else 1]
-    #[arg(long, requires = "loss_k")]
+    /// Temperature of this loss [default: from the model's metadata, else 1]
+    #[arg(long, requires = "loss_topk")]
     tau: Option<f64>,
 
-    /// Its margin [default: a model's own, else 1]
-    #[arg(long, requires = "loss_k")]
+    /// Margin of this loss [default: from the model's metadata, else 1]
+    #[arg(long, requires = "loss_topk")]
     alpha: Option<f64>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum AveragingName {
-    /// Probabilities
-    Softmax,
-    /// Scores
-    Scores,
 }
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Execution")]
 struct ExecutionArgs {
-    /// auto (CUDA, or else the CPU), cpu, cuda:N, tensorrt:N or openvino
+    /// Execution provider: auto (CUDA if available, else CPU), cpu, cuda[:N], tensorrt[:N] or openvino
     #[arg(long, visible_alias = "device", default_value_t)]
     provider: Provider,
 
-    /// Let a GPU round the factors of products to TF32
+    /// Allow TF32 on NVIDIA GPUs: faster, but less precise
     #[arg(long)]
     tf32: bool,
 
-    /// Images at once [default: 8 on the CPU, 64 on a GPU]
+    /// Batch size [default: 8 on the CPU, 64 on a GPU]
     #[arg(long, value_name = "N")]
-    batch_size: Option<usize>,
+    batch_size: Option<NonZeroUsize>,
 
-    /// Threads that decode, and of a model on the CPU [default: one a processor]
+    /// Number of threads for decoding and CPU inference [default: number of CPUs]
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    workers: Option<NonZeroUsize>,
 
-    /// Copies of each model that run at the same time and share the threads [default: on the CPU one a
-    /// thread, as far as 1 GiB of weights goes; on a GPU 1]
+    /// Concurrent inference sessions per model; they share the threads [default: 1 on a GPU; on the CPU one
+    /// per thread, within 1 GiB of weights]
     #[arg(long, value_name = "N")]
-    sessions: Option<usize>,
+    sessions: Option<NonZeroUsize>,
 
-    /// Run one part of the data, such as 2/8; `topk-eval merge` puts the parts together
+    /// Evaluate only part I of N, e.g. 2/8; merge the results with `topk-eval merge`
     #[arg(long, value_name = "I/N", value_parser = shard)]
     shard: Option<Shard>,
 
-    /// Go on from the partial results in the file of --json, if it is there
+    /// Resume from the partial results in the --json file, if it exists
     #[arg(long, requires = "json")]
     resume: bool,
 }
 
-fn k(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(k) if k > 0 => Ok(k),
-        _ => Err("expected a number from 1".to_owned()),
-    }
-}
-
-/// Shard `I/N`.
+/// Parses a shard `I/N`.
 fn shard(text: &str) -> Result<Shard, String> {
     let numbers = text.split_once('/').and_then(|(index, count)| {
         let (index, count) = (index.parse().ok()?, count.parse().ok()?);
         (index >= 1 && index <= count).then_some(Shard { index, count })
     });
-    numbers.ok_or_else(|| "expected a part and the number of parts, such as 2/8".to_owned())
+    numbers.ok_or_else(|| "expected a shard and the number of shards, such as 2/8".to_owned())
 }
 
 impl RunArgs {
     pub(super) fn run(&self) -> Result<ExitCode> {
-        ensure!(
-            self.execution.batch_size != Some(0),
-            "--batch-size must be at least 1, got 0"
-        );
-        ensure!(
-            self.execution.threads != Some(0),
-            "--threads must be at least 1, got 0"
-        );
-        ensure!(
-            self.execution.sessions != Some(0),
-            "--sessions must be at least 1, got 0"
-        );
         self.outputs.check()?;
-        if let Some(threads) = self.execution.threads {
+        let threads = self.execution.workers.map(NonZeroUsize::get);
+        if let Some(threads) = threads {
             rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
                 .build_global()
                 .context("cannot start threads")?;
         }
-        let set = self.open_data()?;
-        let labels = self.labels(&set)?;
+        let data = self.data.as_ref().context("--data is required")?;
+        let set = self.data_set.open(data)?;
+        let labels = self.data_set.labels(&set)?;
         let runtime = Runtime::load()?;
         let execution = Execution {
             provider: self.execution.provider,
-            threads: self.execution.threads,
-            sessions: self.execution.sessions,
+            threads,
+            sessions: self.execution.sessions.map(NonZeroUsize::get),
             tf32: self.execution.tf32,
         };
         let models = Model::open_all(&runtime, &model_files(&self.model)?, execution)?;
-        let plan = self.plan(&set, &models)?;
-        let mut evaluation = Evaluation::new(&runtime, &set, &labels, models, &plan)?;
+        let options = self.options(&set, &models)?;
+        let mut evaluation = Evaluation::new(&runtime, &set, &labels, models, &options)?;
         for line in evaluation.description() {
             eprintln!("{line}");
         }
 
         let before = self.earlier_results(&evaluation)?;
-        let places: Vec<usize> = match &before {
+        let indices: Vec<usize> = match &before {
             Some(before) => before.remaining().collect(),
-            None => evaluation.places().collect(),
+            None => evaluation.indices().collect(),
         };
-        if let Some(before) = before.as_ref().filter(|_| places.is_empty()) {
-            eprintln!("all images have been run: nothing is left to do");
-            self.outputs.write(before, Some((&set, &plan.limits)))?;
+        if let Some(before) = before.as_ref().filter(|_| indices.is_empty()) {
+            eprintln!("all images are already evaluated; nothing to do");
+            self.outputs.write(before, Some((&set, &options.limits)))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let bar = progress_bar(places.len());
+        let bar = progress_bar(indices.len());
         let stop = stop_on_ctrl_c(&bar)?;
         bar.tick();
-        let outcome = evaluation.run(&places, &stop, |progress| {
+        let outcome = evaluation.run(&indices, &stop, |progress| {
             bar.set_position(progress.images as u64);
             bar.set_message(progress.to_string());
         });
@@ -241,14 +168,15 @@ impl RunArgs {
             Some(before) => Results::merge(vec![before, results], true)?,
             None => results,
         };
-        self.outputs.write(&results, Some((&set, &plan.limits)))?;
+        self.outputs
+            .write(&results, Some((&set, &options.limits)))?;
         if stop.load(Ordering::Relaxed) && !results.complete {
             let saved = match self.outputs.json() {
                 Some(path) => format!(
-                    "{} has what was measured: the same command with --resume goes on",
+                    "the results so far are in {};\nrun the same command with --resume to continue",
                     path.display()
                 ),
-                None => "with --json, --resume could go on".to_owned(),
+                None => "use --json and --resume to continue an interrupted run".to_owned(),
             };
             eprintln!("interrupted; {saved}");
             return Ok(ExitCode::from(INTERRUPTED as u8));
@@ -256,95 +184,30 @@ impl RunArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn open_data(&self) -> Result<ImageSet> {
-        let path = self.data.as_ref().context("--data is needed")?;
-        let options = Options {
-            format: self.data_set.format,
-            split: Split::Test,
-            labels: self.data_set.labels.clone(),
-            class_map: self.data_set.class_map.clone(),
-        };
-        let set = ImageSet::open(path, &options)?;
-        ensure!(!set.is_empty(), "{} has no images", path.display());
-        Ok(set)
-    }
-
-    /// The right classes of each image.
-    fn labels(&self, set: &ImageSet) -> Result<Labels> {
-        if let Some(path) = &self.data_set.real_labels {
-            ensure!(
-                *set.classes() == Classes::Imagenet,
-                "--real-labels are for ImageNet's validation images, and the data has other classes"
-            );
-            let real = RealLabels::read(path)?;
-            let of = |name: &str| real.of(name).map(<[u32]>::to_vec);
-            let labels = set.samples().iter().map(|sample| of(&sample.name));
-            return Ok(labels.collect::<Result<_, _>>()?);
-        }
-        let unlabelled: Vec<&str> = set
-            .samples()
-            .iter()
-            .filter(|sample| sample.label.is_none())
-            .map(|sample| &*sample.name)
-            .collect();
-        ensure!(
-            unlabelled.is_empty(),
-            "{} of {} images have no label, such as {}: give their labels with --labels, or take them \
-             out of the folder",
-            unlabelled.len(),
-            set.len(),
-            unlabelled[..unlabelled.len().min(3)].join(", ")
-        );
-        Ok(labels_of(set))
-    }
-
-    fn plan(&self, set: &ImageSet, models: &[Model]) -> Result<Plan> {
+    fn options(&self, set: &ImageSet, models: &[Model]) -> Result<EvalOptions> {
         let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
-        let plan = Plan::new(set)?;
-        let valid = match &self.data_set.valid_labels {
-            Some(path) => {
-                let mut classes = ClassSubset::read(path, set.classes())?.classes().to_vec();
-                classes.sort_unstable();
-                Some(classes)
-            }
-            None => None,
-        };
-        let class_names = match &self.data_set.class_names {
-            Some(path) => {
-                let names = ClassNames::read(path)?;
-                names.check(set.classes())?;
-                Some(names)
-            }
-            None => None,
-        };
-        Ok(Plan {
+        let options = EvalOptions::new(set)?;
+        Ok(EvalOptions {
             data: DataInfo {
                 real_labels: text(&self.data_set.real_labels),
                 valid_labels: text(&self.data_set.valid_labels),
-                ..plan.data
+                ..options.data
             },
             topk: match &self.topk {
-                None => plan.topk,
+                None => options.topk,
                 Some(topk) => {
-                    let mut topk: Vec<usize> = topk.iter().copied().chain([1]).collect();
+                    let mut topk: Vec<usize> = topk.iter().map(|k| k.get()).chain([1]).collect();
                     topk.sort_unstable();
                     topk.dedup();
                     topk
                 }
             },
-            class_names,
-            valid_classes: valid,
-            on_error: match self.data_set.on_error {
-                OnErrorName::Fail => OnError::Fail,
-                OnErrorName::CountWrong => OnError::Report(FailurePolicy::CountWrong),
-                OnErrorName::Skip => OnError::Report(FailurePolicy::Skip),
-            },
+            class_names: self.data_set.class_names(set)?,
+            valid_classes: self.data_set.valid_classes(set)?,
+            on_bad_image: self.data_set.on_bad_image,
             loss: self.loss(models),
-            averaging: self.judging.averaging.map(|averaging| match averaging {
-                AveragingName::Softmax => CropAveraging::Softmax,
-                AveragingName::Scores => CropAveraging::Scores,
-            }),
-            wishes: self.preprocessing.wishes(),
+            crop_averaging: self.scoring.crop_average,
+            overrides: self.preprocessing.overrides(),
             limits: Limits {
                 max_pixels: self.data_set.max_pixels,
                 ..Limits::default()
@@ -352,12 +215,13 @@ impl RunArgs {
             batch_size: self
                 .execution
                 .batch_size
+                .map(NonZeroUsize::get)
                 .unwrap_or_else(|| batch_size(models)),
             shard: self.execution.shard,
         })
     }
 
-    /// The loss that is asked for, or that all models were trained with.
+    /// The requested loss, or the one that all models were trained with.
     fn loss(&self, models: &[Model]) -> Option<LossSettings> {
         let trained = |model: &Model| {
             let training = model.card()?.training.as_ref()?;
@@ -370,17 +234,17 @@ impl RunArgs {
         let first = models.first().and_then(trained);
         let common =
             first.filter(|first| models.iter().all(|model| trained(model) == Some(*first)));
-        match self.judging.loss_k {
+        match self.scoring.loss_topk {
             None => common,
             Some(k) => Some(LossSettings {
-                k,
+                k: k.get(),
                 tau: self
-                    .judging
+                    .scoring
                     .tau
                     .or(common.map(|loss| loss.tau))
                     .unwrap_or(1.0),
                 alpha: self
-                    .judging
+                    .scoring
                     .alpha
                     .or(common.map(|loss| loss.alpha))
                     .unwrap_or(1.0),
@@ -388,7 +252,7 @@ impl RunArgs {
         }
     }
 
-    /// What --resume goes on from.
+    /// The results to resume from, if any.
     fn earlier_results(&self, evaluation: &Evaluation) -> Result<Option<Results>> {
         let path = self
             .outputs
@@ -400,12 +264,12 @@ impl RunArgs {
         let before = Results::read(path)?;
         evaluation
             .check_same_run(&before)
-            .with_context(|| format!("{} cannot be resumed", path.display()))?;
+            .with_context(|| format!("cannot resume {}", path.display()))?;
         Ok(Some(before))
     }
 }
 
-/// A GPU wants many images at once; on the CPU, decoding has to wait less for small batches.
+/// The default batch size: large for a GPU; small for the CPU, as decoding then waits less for inference.
 fn batch_size(models: &[Model]) -> usize {
     let on_gpu = |model: &Model| {
         let provider = model.execution().provider;
@@ -417,46 +281,18 @@ fn batch_size(models: &[Model]) -> usize {
     }
 }
 
-/// The files that were named: themselves, in a folder, or by a pattern.
-fn model_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for path in paths {
-        let found = if path.is_dir() {
-            matching(&path.join("*.onnx"))?
-        } else if path.exists() {
-            vec![path.clone()]
-        } else {
-            matching(path)?
-        };
-        if found.is_empty() {
-            let pattern = path.to_string_lossy().contains(['*', '?', '[']);
-            match path.is_dir() || pattern {
-                true => bail!("{} holds no models: expected .onnx files", path.display()),
-                // It says why it cannot be read.
-                false => files.push(path.clone()),
-            }
-        }
-        files.extend(found);
-    }
-    Ok(files)
-}
-
-fn matching(pattern: &Path) -> Result<Vec<PathBuf>> {
-    let pattern = pattern.to_string_lossy();
-    let paths = glob::glob(&pattern).with_context(|| format!("{pattern} is no pattern"))?;
-    Ok(paths.collect::<Result<_, _>>()?)
-}
-
-/// A line for each image that cannot be read.
+/// An error with one line per unreadable image.
 fn bad_images(failures: &[(String, String)]) -> String {
     let lines: Vec<String> = failures
         .iter()
         .map(|(name, reason)| format!("  {name}: {reason}"))
         .collect();
     format!(
-        "{} images cannot be read, so there is no accuracy (--on-error count-wrong or skip goes on \
-         without them):\n{}",
-        failures.len(),
+        "{} cannot be read (use --on-bad-image count-wrong or skip to evaluate anyway):\n{}",
+        match failures.len() {
+            1 => "1 image".to_owned(),
+            count => format!("{count} images"),
+        },
         lines.join("\n")
     )
 }
@@ -466,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shards_are_read() {
+    fn shards_are_parsed() {
         assert_eq!(shard("2/8"), Ok(Shard { index: 2, count: 8 }));
         for text in ["", "0/8", "9/8", "2", "a/b", "1/0"] {
             assert!(shard(text).is_err(), "{text}");

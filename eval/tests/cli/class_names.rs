@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::{CLASSES, Case, in_order};
 
-/// Flags for a model that says nothing of itself.
+/// Flags for a model without metadata.
 const FOREIGN: [&str; 4] = ["--mean", "0,0,0", "--std", "1,1,1"];
 
 #[test]
-fn names_of_a_file_are_in_the_results() {
+fn class_names_of_a_file_are_in_the_results() {
     let case = Case::new();
     case.write_model(&in_order(), None);
     let names = case.path("names.json");
@@ -41,7 +41,7 @@ fn names_of_a_file_are_in_the_results() {
 }
 
 #[test]
-fn names_of_other_classes_are_refused() {
+fn class_names_that_do_not_match_are_refused() {
     let case = Case::new();
     case.write_model(&in_order(), None);
     let names = case.path("names.txt");

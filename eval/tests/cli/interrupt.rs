@@ -1,4 +1,4 @@
-//! Ctrl-C, as a user sees it at a terminal.
+//! Ctrl-C in a terminal.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
@@ -17,13 +17,13 @@ use super::{CLASSES, Case, RECORD, card};
 
 const IMAGES: usize = 401;
 
-/// Features of a layer.
+/// Number of features of a layer.
 const WIDTH: usize = 1024;
 
-/// Layers; all have the same weights.
+/// Number of layers, which share their weights.
 const DEPTH: usize = 100;
 
-/// Noise from −1 to 1, the same every time.
+/// Deterministic noise from −1 to 1.
 fn noise(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
     let values = (0..count).map(|_| {
@@ -33,7 +33,7 @@ fn noise(count: usize, seed: u32) -> Vec<f32> {
     values.collect()
 }
 
-/// A network that takes its time, and says something else of each image.
+/// A slow network with a different prediction for each image.
 fn slow() -> GraphProto {
     let mut graph = GraphBuilder::new("slow");
     let side = Dim::Fixed(32);
@@ -41,7 +41,7 @@ fn slow() -> GraphProto {
     let input = [batch, Dim::Fixed(3), side, side];
     graph.input("input", DataType::Float, &input, "");
     let mut weights = |name: &str, [outputs, inputs]: [usize; 2]| {
-        // So that values neither grow nor vanish.
+        // This scale keeps the variance of activations constant.
         let scale = 1.7 / (inputs as f32).sqrt();
         let values = noise(outputs * inputs, inputs as u32);
         let values: Vec<f32> = values.iter().map(|value| scale * value).collect();
@@ -81,7 +81,7 @@ fn slow_case() -> Case {
 struct Run {
     child: Child,
     terminal: File,
-    /// What has been seen there.
+    /// Its output so far.
     seen: String,
 }
 
@@ -112,10 +112,10 @@ impl Run {
         }
     }
 
-    /// Reads on; false at the end.
+    /// Reads more output; false at the end.
     fn read(&mut self) -> bool {
         let mut part = [0; 4096];
-        // A terminal that nobody writes to any more is an error.
+        // Reading from a terminal without writers is an error.
         let count = self.terminal.read(&mut part).unwrap_or(0);
         self.seen += &String::from_utf8_lossy(&part[..count]);
         count > 0
@@ -127,9 +127,9 @@ impl Run {
         }
     }
 
-    /// Waits until the model, which takes nearly all of the time, is at work on the batch after those seen.
+    /// Waits until the model is working on the next batch.
     fn wait_for_work(&self) {
-        /// A hundredth of a second each.
+        /// CPU time in units of 10 ms.
         const TICKS: u64 = 5;
         let path = format!("/proc/{}/stat", self.child.id());
         let ticks = || -> u64 {
@@ -155,7 +155,7 @@ impl Run {
         kill_process(process, Signal::INT).unwrap();
     }
 
-    /// The exit status, standard output, and what was seen.
+    /// The exit status, standard output, and terminal output.
     fn end(mut self) -> (ExitStatus, String, String) {
         while self.read() {}
         let mut printed = String::new();
@@ -165,7 +165,7 @@ impl Run {
     }
 }
 
-/// Whether the progress bar has been beyond the first image.
+/// Whether the progress bar is beyond the first image.
 fn has_begun(seen: &str) -> bool {
     let total = format!("/{IMAGES}");
     let before = seen.split(&total);
@@ -174,7 +174,7 @@ fn has_begun(seen: &str) -> bool {
 }
 
 #[test]
-fn an_interrupted_run_keeps_what_was_measured_and_goes_on() {
+fn an_interrupted_run_keeps_its_results_and_resumes() {
     let case = slow_case();
     let flags = ["--batch-size", "4", "--device", "cpu", "--topk", "2"];
     let whole = case.results(&flags);
@@ -187,9 +187,9 @@ fn an_interrupted_run_keeps_what_was_measured_and_goes_on() {
     run.interrupt();
     let (status, printed, seen) = run.end();
     assert_eq!(status.code(), Some(130), "{seen}");
-    assert!(seen.contains("ends after this batch"), "{seen}");
+    assert!(seen.contains("stopping after this batch"), "{seen}");
     assert!(
-        seen.contains("has what was measured: the same command with --resume goes on"),
+        seen.contains("run the same command with --resume to continue"),
         "{seen}"
     );
 
@@ -198,7 +198,7 @@ fn an_interrupted_run_keeps_what_was_measured_and_goes_on() {
     let images = partial["images"]["names"].as_array().unwrap().len();
     assert!(images > 0 && images < IMAGES, "{images}");
     assert_eq!(images % 4, 0, "batches are whole");
-    let missing = format!("PARTIAL: {} images not run", IMAGES - images);
+    let missing = format!("PARTIAL: {} images not evaluated", IMAGES - images);
     assert!(printed.contains(&missing), "{printed}");
     assert_eq!(partial["complete"], false);
     let [before, after] = [&partial, &whole].map(|results| &results["models"][0]);
@@ -206,10 +206,10 @@ fn an_interrupted_run_keeps_what_was_measured_and_goes_on() {
     let ranks = before["outcomes"]["rank"].as_array().unwrap();
     let all = after["outcomes"]["rank"].as_array().unwrap();
     assert_eq!(ranks[..], all[..images]);
-    let right = |k| ranks.iter().filter(|rank| rank.as_u64() < Some(k)).count();
+    let correct = |k| ranks.iter().filter(|rank| rank.as_u64() < Some(k)).count();
     let [top1, top2] = [0, 1].map(|i| &before["metrics"]["topk"][i]["correct"]);
-    assert_eq!([top1, top2], [right(1), right(2)]);
-    // Otherwise equal results would show little.
+    assert_eq!([top1, top2], [correct(1), correct(2)]);
+    // Equal results would otherwise prove little.
     assert!((1..CLASSES as u64).all(|rank| all.contains(&rank.into())));
 
     let output = case.run(&[&to_json[..], &["--resume"]].concat());
@@ -223,10 +223,10 @@ fn an_interrupted_run_keeps_what_was_measured_and_goes_on() {
 }
 
 #[test]
-fn a_second_interrupt_ends_at_once_without_results() {
+fn a_second_interrupt_quits_without_results() {
     let case = slow_case();
     let json = case.path("out.json");
-    // Three batches one after the other, of which the model takes long for the first two.
+    // Three batches in sequence; the model is slow on the first two.
     let batch = (IMAGES / 2).to_string();
     let flags = [
         "--batch-size",
@@ -241,7 +241,7 @@ fn a_second_interrupt_ends_at_once_without_results() {
     run.wait_for(has_begun);
     run.wait_for_work();
     run.interrupt();
-    run.wait_for(|seen| seen.contains("Ctrl-C again ends at once"));
+    run.wait_for(|seen| seen.contains("press Ctrl-C again to quit now"));
     run.interrupt();
     let (status, printed, seen) = run.end();
     assert_eq!(status.code(), Some(130), "{seen}");

@@ -1,4 +1,4 @@
-//! The `topk-eval` command on small models and data made here. Nothing of libtorch is involved.
+//! The `topk-eval` command on small generated models and data, without libtorch.
 
 mod class_names;
 #[cfg(target_os = "linux")]
@@ -16,13 +16,13 @@ use topk_onnx::{Dim, GraphBuilder, ModelCard, attribute, model};
 const RECORD: usize = 2 + 3 * 32 * 32;
 const CLASSES: usize = 6;
 
-/// A folder with a data set of six classes and a model that ranks them always in their order.
+/// A folder with a data set of six classes and a model that always ranks them by index.
 struct Case {
     folder: TempDir,
 }
 
 impl Case {
-    /// Labels of the images: ranks of the model.
+    /// Labels of the images, which are also the ranks of the true class.
     const LABELS: [u8; 10] = [0, 1, 2, 3, 4, 5, 0, 0, 1, 5];
 
     fn new() -> Self {
@@ -62,7 +62,7 @@ impl Case {
         .unwrap();
     }
 
-    /// A run from another folder and without any environment.
+    /// A run in another folder with an empty environment.
     fn command(&self, flags: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_topk-eval"));
         command
@@ -80,7 +80,7 @@ impl Case {
         self.command(flags).output().unwrap()
     }
 
-    /// The error that a run ends with, and no results.
+    /// The error of a run that must fail without results.
     fn error(&self, flags: &[&str]) -> String {
         let json = self.path("out.json");
         let output = self.run(&[flags, &["--json", json.to_str().unwrap()]].concat());
@@ -120,7 +120,7 @@ fn card() -> ModelCard {
     }
 }
 
-/// A linear classifier of `classes` classes of images of `side`, with this bias.
+/// A linear classifier for images of `side` x `side` pixels, with weights 0 and this bias.
 fn linear(side: usize, bias: Vec<f32>) -> Box<GraphProtoBuilder> {
     Box::new(move || {
         let (features, classes) = (3 * side * side, bias.len());
@@ -155,7 +155,7 @@ fn in_order() -> Box<GraphProtoBuilder> {
     linear(32, (0..CLASSES).map(|class| -(class as f32)).collect())
 }
 
-/// The numbers of images that are right, by k.
+/// Number of correct images for each k.
 fn correct(results: &Value, model: usize) -> Vec<(u64, u64)> {
     let topk = results["models"][model]["metrics"]["topk"]
         .as_array()
@@ -165,7 +165,7 @@ fn correct(results: &Value, model: usize) -> Vec<(u64, u64)> {
 }
 
 #[test]
-fn counts_are_exact_and_written_to_the_file() {
+fn counts_are_exact_and_in_the_result_file() {
     let case = Case::new();
     // The last batch is smaller than the others.
     let flags = ["--topk", "2,4", "--batch-size", "3", "--device", "cpu"];
@@ -185,7 +185,7 @@ fn counts_are_exact_and_written_to_the_file() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn nothing_is_collected_about_its_use() {
+fn no_telemetry_is_written() {
     let case = Case::new();
     let home = tempfile::tempdir().unwrap();
     let output = case
@@ -196,13 +196,13 @@ fn nothing_is_collected_about_its_use() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
-    // Where ONNX Runtime would keep what it sends.
+    // Where ONNX Runtime would store telemetry.
     let left: Vec<_> = fs::read_dir(home.path()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
-fn several_models_give_a_result_each() {
+fn several_models_give_one_result_each() {
     let case = Case::new();
     fs::copy(case.path("model.onnx"), case.path("again.onnx")).unwrap();
     let pattern = case.path("ag*.onnx");
@@ -213,18 +213,18 @@ fn several_models_give_a_result_each() {
         .map(|i| results["models"][i]["model"]["path"].as_str().unwrap())
         .map(|path| path.rsplit_once('/').unwrap().1)
         .collect();
-    // The one that was named, and those in the folder.
+    // The model passed first, and those in the folder.
     assert_eq!(paths, ["model.onnx", "again.onnx", "model.onnx"]);
     fs::remove_file(case.path("out.json")).unwrap();
     let error = case.error(&["--model", case.path("no*.onnx").to_str().unwrap()]);
     assert!(
-        error.ends_with("no*.onnx holds no models: expected .onnx files"),
+        error.ends_with("no*.onnx contains no models: expected .onnx files"),
         "{error}"
     );
 }
 
 #[test]
-fn a_run_goes_on_where_it_was_cut_off_and_parts_make_the_whole() {
+fn runs_resume_and_shards_merge_to_the_whole() {
     let case = Case::new();
     let flags = ["--batch-size", "3", "--device", "cpu"];
     let outcomes = |results: &Value| results["models"][0]["outcomes"].clone();
@@ -232,7 +232,7 @@ fn a_run_goes_on_where_it_was_cut_off_and_parts_make_the_whole() {
     let whole = case.results(&flags);
     for others in [
         ["--batch-size", "1", "--sessions", "3"],
-        ["--threads", "1", "--sessions", "1"],
+        ["--workers", "1", "--sessions", "1"],
     ] {
         let results = case.results(&others);
         assert_eq!(outcomes(&results), outcomes(&whole));
@@ -260,10 +260,7 @@ fn a_run_goes_on_where_it_was_cut_off_and_parts_make_the_whole() {
 
     let output = merge(&parts[..2], &[]);
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        error.contains("4 of 10 images are in none of the results"),
-        "{error}"
-    );
+    assert!(error.contains("4 of 10 images are missing"), "{error}");
     assert!(merge(&parts[..2], &["--allow-missing"]).status.success());
     assert_eq!(read()["complete"], false);
     fs::copy(&merged, case.path("out.json")).unwrap();
@@ -283,9 +280,12 @@ fn a_run_goes_on_where_it_was_cut_off_and_parts_make_the_whole() {
         .concat(),
     );
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("out.json cannot be resumed"), "{error}");
+    assert!(
+        error.contains("cannot resume ") && error.contains("out.json"),
+        "{error}"
+    );
     assert!(error.contains("mean"), "{error}");
-    // What was measured is still there.
+    // The earlier results are unchanged.
     assert_eq!(
         fs::read(case.path("out.json")).unwrap(),
         fs::read(&merged).unwrap()
@@ -293,7 +293,7 @@ fn a_run_goes_on_where_it_was_cut_off_and_parts_make_the_whole() {
 }
 
 #[test]
-fn a_missing_model_is_named() {
+fn errors_name_a_missing_model() {
     let case = Case::new();
     fs::remove_file(case.path("model.onnx")).unwrap();
     let error = case.error(&[]);
@@ -302,21 +302,18 @@ fn a_missing_model_is_named() {
 }
 
 #[test]
-fn a_file_that_is_no_onnx_model_is_refused() {
+fn files_that_are_not_onnx_models_are_refused() {
     let case = Case::new();
     let whole = fs::read(case.path("model.onnx")).unwrap();
     for content in [&b""[..], b"not a model at all", &whole[..whole.len() / 2]] {
         fs::write(case.path("model.onnx"), content).unwrap();
         let error = case.error(&[]);
-        assert!(
-            error.contains("model.onnx is not an ONNX model that can be run: "),
-            "{error}"
-        );
+        assert!(error.contains("cannot load the ONNX model /"), "{error}");
     }
 }
 
 #[test]
-fn models_that_are_no_image_classifiers_are_refused() {
+fn models_that_are_not_image_classifiers_are_refused() {
     let case = Case::new();
     case.write_model(
         &|| {
@@ -346,7 +343,7 @@ fn models_that_are_no_image_classifiers_are_refused() {
     );
     assert!(
         case.error(&[])
-            .contains(r#"it has 2 inputs ["a", "b"], expected one"#)
+            .contains(r#"expected 1 input, got 2 ["a", "b"]"#)
     );
 
     case.write_model(
@@ -370,22 +367,25 @@ fn models_that_are_no_image_classifiers_are_refused() {
         None,
     );
     let error = case.error(&[]);
-    assert!(error.contains("`a` is "), "{error}");
+    assert!(error.contains("expected `a` to be "), "{error}");
     assert!(
         error.contains(
-            "expected f32 or f16 [batch, 3, height, width], or u8 [batch, height, width, 3]"
+            "f32 or f16 [batch, 3, height, width], or u8 [batch, height, width, 3], got "
         ),
         "{error}"
     );
 }
 
 #[test]
-fn a_model_of_other_classes_is_refused() {
+fn a_model_with_other_classes_is_refused() {
     let case = Case::new();
     let flags = ["--mean", "0,0,0", "--std", "1,1,1"];
     case.write_model(&linear(32, vec![0.0; 9]), None);
     let error = case.error(&flags);
-    assert!(error.contains("has 9 classes, the data has 6"), "{error}");
+    assert!(
+        error.contains("has 9 classes but the data has 6"),
+        "{error}"
+    );
 
     let with_names = |names: Vec<String>| ModelCard {
         class_names: Some(names),
@@ -395,19 +395,19 @@ fn a_model_of_other_classes_is_refused() {
     names[4] = "other".to_owned();
     case.write_model(&in_order(), Some(&with_names(names)));
     let error = case.error(&[]);
-    assert!(error.starts_with("class 4 is `other` to /"), "{error}");
+    assert!(error.starts_with("class 4 is `other` in /"), "{error}");
 
     let fewer = class_names()[1..].to_vec();
     case.write_model(&in_order(), Some(&with_names(fewer)));
     let error = case.error(&[]);
     assert!(
-        error.contains("its metadata names 5 classes, but it has 6 scores"),
+        error.contains("its metadata lists 5 classes, but its output has 6"),
         "{error}"
     );
 }
 
 #[test]
-fn a_model_for_other_images_is_refused() {
+fn a_model_with_another_input_size_is_refused() {
     let case = Case::new();
     case.write_model(&linear(16, vec![0.0; CLASSES]), None);
     let error = case.error(&["--mean", "0,0,0", "--std", "1,1,1"]);
@@ -421,7 +421,7 @@ fn a_model_for_other_images_is_refused() {
 }
 
 #[test]
-fn fast_decoding_is_refused_for_models_that_take_other_images() {
+fn fast_decoding_needs_models_with_the_same_preprocessing() {
     let case = Case::new();
     fs::copy(case.path("model.onnx"), case.path("again.onnx")).unwrap();
     case.write_model(&linear(16, vec![0.0; CLASSES]), None);
@@ -430,11 +430,11 @@ fn fast_decoding_is_refused_for_models_that_take_other_images() {
     let normalization = ["--mean", "0,0,0", "--std", "1,1,1", "--resize", "32"];
     let error = case.error(&[&flags[..], &normalization].concat());
     assert!(
-        error.contains("--fast is for models that take the same images"),
+        error.contains("--fast needs models with the same preprocessing"),
         "{error}"
     );
     assert!(
-        error.contains("model.onnx and /") && error.contains("again.onnx do not"),
+        error.contains("model.onnx and /") && error.contains("again.onnx separately"),
         "{error}"
     );
     case.write_model(&in_order(), None);
@@ -446,19 +446,22 @@ fn fast_decoding_is_refused_for_models_that_take_other_images() {
 }
 
 #[test]
-fn k_must_be_a_number_of_classes() {
+fn k_must_not_exceed_the_number_of_classes() {
     let case = Case::new();
     assert_eq!(
         case.error(&["--topk", "2,7"]),
-        "--topk 7 is not in 1..=6: there are 6 classes to choose from"
+        "--topk 7 is larger than the number of classes, 6"
     );
     let output = case.run(&["--topk", "0"]);
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("expected a number from 1"), "{error}");
+    assert!(
+        error.contains("invalid value '0' for '--topk <K,…>'"),
+        "{error}"
+    );
 }
 
 #[test]
-fn unreadable_records_are_named() {
+fn errors_name_unreadable_records() {
     let case = Case::new();
     let records = fs::read(case.path("test.bin")).unwrap();
     fs::write(case.path("test.bin"), &records[..records.len() - 10]).unwrap();
@@ -482,12 +485,12 @@ fn unreadable_records_are_named() {
 }
 
 #[test]
-fn an_unknown_normalisation_must_be_given() {
+fn an_unknown_normalisation_is_an_error() {
     let case = Case::new();
     case.write_model(&in_order(), None);
     let error = case.error(&[]);
     assert!(
-        error.contains("does not say how its input is normalised"),
+        error.contains("has no metadata on normalisation"),
         "{error}"
     );
     let error = case.error(&["--mean", "0.5,0.5,0.5", "--std", "0.2,0,0.2"]);
@@ -504,23 +507,23 @@ fn nan_scores_are_refused() {
     case.write_model(&linear(32, bias), Some(&card()));
     let error = case.error(&[]);
     assert!(
-        error.contains("model.onnx: test.bin/00000: the model gives NaN for class 3"),
+        error.contains("model.onnx: test.bin/00000: the model's score of class 3 is NaN"),
         "{error}"
     );
 }
 
 #[test]
-fn a_gpu_that_is_not_there_is_an_error() {
+fn a_missing_gpu_is_an_error() {
     let case = Case::new();
     let error = case.error(&["--device", "cuda:99"]);
     assert!(
-        error.starts_with("cuda:99 was asked for, but ONNX Runtime cannot use it: "),
+        error.starts_with("cannot use provider cuda:99: "),
         "{error}"
     );
 }
 
 #[test]
-fn the_evaluator_is_free_of_libtorch() {
+fn the_evaluator_does_not_depend_on_libtorch() {
     let output = Command::new(env!("CARGO"))
         .args([
             "tree",
@@ -541,7 +544,7 @@ fn the_evaluator_is_free_of_libtorch() {
     );
 }
 
-/// Six class folders with two images each, of which `bad` cannot be read.
+/// Six class folders with two images each; the files in `bad` are damaged.
 fn folders(case: &Case, bad: &[&str]) -> PathBuf {
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/image/tests/data/images");
     let good = [
@@ -565,7 +568,7 @@ fn folders(case: &Case, bad: &[&str]) -> PathBuf {
 }
 
 #[test]
-fn images_that_cannot_be_read_are_listed_counted_or_skipped() {
+fn unreadable_images_are_listed_counted_or_skipped() {
     let case = Case::new();
     let root = folders(&case, &["0-1.jpg", "3-0.jpg"]);
     let flags = [
@@ -580,7 +583,9 @@ fn images_that_cannot_be_read_are_listed_counted_or_skipped() {
     let lines: Vec<&str> = error.lines().collect();
     assert_eq!(lines.len(), 3, "{error}");
     assert!(
-        lines[0].starts_with("2 images cannot be read, so there is no accuracy"),
+        lines[0].starts_with(
+            "2 images cannot be read (use --on-bad-image count-wrong or skip to evaluate anyway)"
+        ),
         "{error}"
     );
     assert!(lines[1].starts_with("  class 0/0-1.jpg: "), "{error}");
@@ -588,7 +593,7 @@ fn images_that_cannot_be_read_are_listed_counted_or_skipped() {
 
     // The model takes every image for class 0.
     for (policy, images) in [("count-wrong", 12), ("skip", 10)] {
-        let results = case.results(&[&flags[..], &["--on-error", policy]].concat());
+        let results = case.results(&[&flags[..], &["--on-bad-image", policy]].concat());
         assert_eq!(correct(&results, 0), [(1, 1)], "{policy}");
         let metrics = &results["models"][0]["metrics"];
         assert_eq!(metrics["images"], images, "{policy}");
@@ -614,7 +619,7 @@ fn every_kind_of_result_is_written() {
         "40",
         "--crops",
         "ten",
-        "--loss-k",
+        "--loss-topk",
         "2",
         "--html",
         &path("a.html"),
@@ -622,11 +627,11 @@ fn every_kind_of_result_is_written() {
         &path("a.csv"),
         "--predictions",
         &path("b.csv"),
-        "--text",
+        "--paper-table",
         &path("a.txt"),
     ]);
     let model = &results["models"][0];
-    assert_eq!(model["model"]["crops"], "softmax");
+    assert_eq!(model["model"]["crops"], "probs");
     assert!(model["metrics"]["topk_loss"].is_f64(), "{model}");
     assert_eq!(correct(&results, 0), [(1, 2), (5, 10)]);
     let read = |name: &str| fs::read_to_string(case.path(name)).unwrap();
@@ -645,7 +650,7 @@ fn every_kind_of_result_is_written() {
     fs::remove_file(case.path("out.json")).unwrap();
     let error = case.error(&["--predictions", &path("b.txt")]);
     assert!(
-        error.ends_with("b.txt: predictions are written as .csv or .parquet"),
+        error.ends_with("b.txt: expected a file name that ends in .csv or .parquet"),
         "{error}"
     );
     let error = case.error(&["--html", &path("nowhere/a.html")]);
@@ -673,7 +678,7 @@ fn two_results_are_compared() {
     };
     let output = compare(&[]);
     let table = String::from_utf8(output.stdout).unwrap();
-    // 2 images of class 5 are right before, 3 of class 0 after.
+    // 2 images of class 5 are correct before, 3 of class 0 after.
     let row = table
         .lines()
         .find(|line| line.starts_with("top-1"))

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use lzma_rust2::XzReader;
 use serde_json::Value;
 use topk_data::{ImageSet, Options};
-use topk_eval::{Evaluation, Execution, Finished, Model, Plan, labels_of};
+use topk_eval::{EvalOptions, Evaluation, Execution, Finished, Model, labels_of};
 use topk_export::{ExportOptions, export};
 use topk_models::{Checkpoint, images};
 use topk_native::Runtime;
@@ -77,10 +77,11 @@ fn real_weights_find_the_same_classes_in_real_images() {
         let labels = labels_of(&set);
         let runtime = Runtime::load().unwrap();
         let model = Model::open(&runtime, &onnx, Execution::default()).unwrap();
-        let plan = Plan::new(&set).unwrap();
-        let mut evaluation = Evaluation::new(&runtime, &set, &labels, vec![model], &plan).unwrap();
-        let places: Vec<usize> = evaluation.places().collect();
-        let finished = evaluation.run(&places, &AtomicBool::new(false), |_| ());
+        let options = EvalOptions::new(&set).unwrap();
+        let mut evaluation =
+            Evaluation::new(&runtime, &set, &labels, vec![model], &options).unwrap();
+        let indices: Vec<usize> = evaluation.indices().collect();
+        let finished = evaluation.run(&indices, &AtomicBool::new(false), |_| ());
         let Finished::Results(results) = finished.unwrap() else {
             panic!("all images can be read");
         };

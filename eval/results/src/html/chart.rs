@@ -7,12 +7,12 @@ use topk_report::chart::{
 };
 use topk_report::text::{grouped, images, percent};
 
-use crate::metrics::{CALIBRATION_BINS, CalibrationBin};
+use crate::schema::{CALIBRATION_BINS, CalibrationBin};
 
-/// A model's accuracy for k from 1.
+/// The accuracy of a model for each k from 1.
 pub(super) struct AccuracyLine<'a> {
     pub(super) name: &'a str,
-    /// Accuracy and both ends of its interval, 0 to 1.
+    /// Accuracy and the bounds of its interval, 0 to 1.
     pub(super) points: Vec<(f64, f64, f64)>,
 }
 
@@ -80,7 +80,7 @@ pub(super) fn accuracy_by_k(lines: &[AccuracyLine<'_>]) -> String {
         &mut svg,
         "middle",
         (middle, bottom + 36.0),
-        "k: guesses that may be made",
+        "k: number of predictions",
     );
     for (number, series) in lines.iter().enumerate() {
         let at = |value: fn(&(f64, f64, f64)) -> f64| -> Vec<Point> {
@@ -95,21 +95,21 @@ pub(super) fn accuracy_by_k(lines: &[AccuracyLine<'_>]) -> String {
         let _ = write!(svg, r#"<path class="band" d="{}Z"/>"#, path(&band));
         let points = at(|point| point.0);
         let _ = write!(svg, r#"<path class="line" d="{}"/>"#, path(&points));
-        for (at, (place, (accuracy, low, high))) in points.iter().zip(&series.points).enumerate() {
+        for (at, (point, (accuracy, low, high))) in points.iter().zip(&series.points).enumerate() {
             let [accuracy, low, high] = [accuracy, low, high].map(|&part| percent(part));
             let title = format!(
                 "{}, top-{}: {accuracy} % ({low} to {high})",
                 series.name,
                 at + 1
             );
-            marker(&mut svg, number, *place, &title);
+            marker(&mut svg, number, *point, &title);
         }
         svg += "</g>";
     }
     svg + "</svg>"
 }
 
-/// Accuracy of the best class against the confidence in it, and under it how many images there are.
+/// Top-1 accuracy against confidence, and below it the number of images.
 pub(super) fn reliability(number: usize, name: &str, bins: &[CalibrationBin]) -> String {
     let frame = Frame {
         left: 46.0,

@@ -1,20 +1,20 @@
-//! The section of a comparison.
+//! The section on a comparison.
 
 use topk_report::Escaped;
 use topk_report::cells::{header, number, sortable};
 use topk_report::text::{grouped, images, p_value, percent};
 
-use crate::compare::{Answer, Comparison};
+use crate::compare::{Comparison, ImagePrediction};
 use crate::table;
 
-/// Changed images that are listed.
+/// Maximum number of changed images listed.
 const LISTED: usize = 100;
 
 pub(super) fn section(comparison: &Comparison) -> String {
     let mut html = String::from("<section class=\"comparison\"><h2>What changed</h2><p>");
     let [before, after] = [&comparison.before, &comparison.after].map(|model| Escaped(&model.path));
     html += &format!(
-        "From <b>{before}</b> to <b>{after}</b>, on {}",
+        "Before: <b>{before}</b><br>After: <b>{after}</b><br>On {}",
         images(comparison.images)
     );
     if comparison.only_in_before + comparison.only_in_after > 0 {
@@ -49,21 +49,21 @@ pub(super) fn section(comparison: &Comparison) -> String {
         }
         html += "</tr>";
     }
-    html += "</tbody></table></div><p class=\"faint\">Differences are in points, with the interval of Newcombe; \
-             “only before” and “only after” are images that one of the models has right; p is that of McNemar's \
-             test, exact.</p>";
+    html += "</tbody></table></div><p class=\"faint\">Differences are in percentage points, with Newcombe's interval. \
+             “Only before” and “only after” count the images that only this model classifies correctly. p is that \
+             of McNemar's exact test.</p>";
     let listed = comparison.changed.len().min(LISTED);
     if listed == 0 {
-        return html + "<p>No image has another answer.</p></section>";
+        return html + "<p>No image has changed.</p></section>";
     }
     html += &format!(
-        "<h3>{} with another answer</h3><p class=\"faint\">",
+        "<h3>{} changed</h3><p class=\"faint\">",
         images(comparison.changed.len())
     );
     if listed < comparison.changed.len() {
-        html += &format!("The {listed} whose confidence changed most. ");
+        html += &format!("The {listed} with the largest change of confidence. ");
     }
-    html += "#n: the right class is the n-th best.</p><div class=\"tall\"><table><thead><tr>";
+    html += "#n: the true class is ranked n-th.</p><div class=\"tall\"><table><thead><tr>";
     html += &sortable("image", false);
     html += &sortable("class", false);
     html += &sortable("before", false);
@@ -73,25 +73,25 @@ pub(super) fn section(comparison: &Comparison) -> String {
     for image in &comparison.changed[..listed] {
         let change = image.confidence_change();
         html += &format!(
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"n\" data-value=\"{change}\">{:+.2}</td></tr>",
+            "<tr><td class=\"path\">{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"n\" data-value=\"{change}\">{:+.2}</td></tr>",
             Escaped(&image.name),
             Escaped(&image.class_name),
-            answer(image.before.as_ref()),
-            answer(image.after.as_ref()),
+            prediction(image.before.as_ref()),
+            prediction(image.after.as_ref()),
             change,
         );
     }
     html + "</tbody></table></div></section>"
 }
 
-fn answer(answer: Option<&Answer>) -> String {
-    match answer {
+fn prediction(prediction: Option<&ImagePrediction>) -> String {
+    match prediction {
         None => "could not be read".to_owned(),
-        Some(answer) => format!(
+        Some(prediction) => format!(
             "{} {:.2} <span class=\"faint\">#{}</span>",
-            Escaped(&answer.predicted_name),
-            answer.confidence,
-            answer.rank + 1
+            Escaped(&prediction.predicted_name),
+            prediction.confidence,
+            prediction.rank + 1
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! Reports as one HTML file that needs nothing else: no network, no other file.
+//! Reports as self-contained HTML files.
 
 mod chart;
 mod comparison;
@@ -12,87 +12,86 @@ use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
 use crate::compare::Comparison;
-use crate::results::Results;
+use crate::schema::Results;
 
-/// Confident mistakes shown for each model.
+/// Number of confident mistakes shown for each model.
 const MISTAKES: usize = 12;
-/// The longest tables.
+/// Maximum number of table rows.
 const MAX_ROWS: usize = 1000;
-/// The largest thumbnail that goes into a report.
+/// The largest thumbnail in a report, in bytes.
 const MAX_THUMBNAIL: usize = 256 << 10;
 
-/// Why a report cannot be made.
+/// A report that cannot be created.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReportError {
-    /// A thumbnail is not an image that every browser shows.
-    #[error("the thumbnail of the image at place {place} is neither PNG nor JPEG")]
+    /// A thumbnail has an unsupported format.
+    #[error("the thumbnail of image {index} is neither PNG nor JPEG")]
     ThumbnailFormat {
-        /// Place of the image in the data set.
-        place: usize,
+        /// Index of the image in the data set.
+        index: usize,
     },
-    /// A thumbnail would make the report too large.
+    /// A thumbnail is too large.
     #[error(
-        "the thumbnail of the image at place {place} has {bytes} bytes, more than {MAX_THUMBNAIL}: \
-         make it smaller"
+        "the thumbnail of image {index} has {bytes} bytes, more than the limit of {MAX_THUMBNAIL}"
     )]
     ThumbnailSize {
-        /// Place of the image in the data set.
-        place: usize,
-        /// Its size.
+        /// Index of the image in the data set.
+        index: usize,
+        /// Size of the thumbnail.
         bytes: usize,
     },
 }
 
 impl Results {
-    /// Places of the images whose thumbnails a report shows: what each model gets wrong and is most sure of.
-    /// Ascending.
-    pub fn thumbnail_places(&self) -> Vec<usize> {
+    /// Indices of the images whose thumbnails a report shows, ascending: the most confident mistakes of each
+    /// model.
+    pub fn thumbnail_indices(&self) -> Vec<usize> {
         let models = 0..self.models.len();
         let mistakes = models.flat_map(|model| self.confident_mistakes(model, MISTAKES));
-        let mut places: Vec<usize> = mistakes.map(|counted| counted.image.place).collect();
-        places.sort_unstable();
-        places.dedup();
-        places
+        let mut indices: Vec<usize> = mistakes.map(|counted| counted.image.index).collect();
+        indices.sort_unstable();
+        indices.dedup();
+        indices
     }
 
-    /// A report as one HTML file, with sections for comparisons that were made.
+    /// A report as a self-contained HTML file, with a section for each comparison.
     ///
-    /// `thumbnail` gives the PNG or JPEG bytes of a small version of the image at a place, of those that
-    /// [`Results::thumbnail_places`] names; where there is none, the image is named only.
+    /// `thumbnail` returns a small version of the image with an index from [`Results::thumbnail_indices`] as
+    /// PNG or JPEG; without one, only the name of the image is shown.
     ///
     /// # Errors
-    /// If a thumbnail is of another format, or larger than 256 KiB.
+    /// If a thumbnail has another format, or is larger than 256 KiB.
     pub fn to_html(
         &self,
         comparisons: &[Comparison],
         mut thumbnail: impl FnMut(usize) -> Option<Vec<u8>>,
     ) -> Result<String, ReportError> {
-        page::report(self, comparisons, &mut |place| {
-            thumbnail(place)
-                .map(|bytes| data_uri(place, &bytes))
+        page::report(self, comparisons, &mut |index| {
+            thumbnail(index)
+                .map(|bytes| data_uri(index, &bytes))
                 .transpose()
         })
     }
 }
 
 impl Comparison {
-    /// The comparison as one HTML file.
+    /// The comparison as a self-contained HTML file.
     pub fn to_html(&self) -> String {
         page::comparison(self)
     }
 }
 
-/// An image as an address.
-fn data_uri(place: usize, bytes: &[u8]) -> Result<String, ReportError> {
+/// An image as a data URI.
+fn data_uri(index: usize, bytes: &[u8]) -> Result<String, ReportError> {
     let format = match bytes {
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => "png",
         [0xff, 0xd8, 0xff, ..] => "jpeg",
-        _ => return Err(ReportError::ThumbnailFormat { place }),
+        _ => return Err(ReportError::ThumbnailFormat { index }),
     };
     if bytes.len() > MAX_THUMBNAIL {
         return Err(ReportError::ThumbnailSize {
-            place,
+            index,
             bytes: bytes.len(),
         });
     }
@@ -111,11 +110,11 @@ mod tests {
         let message = |bytes: &[u8]| data_uri(7, bytes).unwrap_err().to_string();
         assert_eq!(
             message(b"<svg onload=alert(1)>"),
-            "the thumbnail of the image at place 7 is neither PNG nor JPEG"
+            "the thumbnail of image 7 is neither PNG nor JPEG"
         );
         let mut large = vec![0; MAX_THUMBNAIL + 1];
         large[..3].copy_from_slice(&[0xff, 0xd8, 0xff]);
-        assert!(message(&large).ends_with("has 262145 bytes, more than 262144: make it smaller"));
+        assert!(message(&large).ends_with("has 262145 bytes, more than the limit of 262144"));
         let uri = data_uri(0, &[0xff, 0xd8, 0xff, 0xe0]).unwrap();
         assert_eq!(uri, "data:image/jpeg;base64,/9j/4A==");
     }

@@ -1,18 +1,19 @@
-//! The section of one model: what it gets wrong.
+//! The section on one model: its mistakes.
 
 use topk_report::cells::{header, number, sortable};
 use topk_report::text::grouped;
 use topk_report::{COLORS, Escaped};
 
 use super::{MAX_ROWS, MISTAKES, ReportError};
-use crate::results::{Counted, Results};
+use crate::counted::Counted;
+use crate::schema::Results;
 
-/// Gives the address of a thumbnail.
+/// Returns the data URI of a thumbnail.
 pub(super) type Thumbnail<'a> = dyn FnMut(usize) -> Result<Option<String>, ReportError> + 'a;
 
 const CONFUSIONS: usize = 25;
 
-/// What one model gets wrong.
+/// The mistakes of one model.
 pub(super) fn section(
     results: &Results,
     model: usize,
@@ -49,7 +50,7 @@ fn classes(results: &Results, model: usize) -> String {
     html += &sortable("images", true);
     html += &sortable("top-1 %", true);
     html += &sortable(&format!("top-{} %", results.largest_k()), true);
-    html += &sortable("most often taken for", false);
+    html += &sortable("most often confused with", false);
     html += "</tr></thead><tbody>";
     for row in &rows {
         let percent = |part: f64| format!("{:.1}", 100.0 * part);
@@ -74,7 +75,7 @@ fn classes(results: &Results, model: usize) -> String {
     html + "</tbody></table></div></div>"
 }
 
-/// All names of a class, with its number.
+/// All names of a class, with its index.
 fn title(results: &Results, class: u32) -> String {
     let names = &results.class_names[class as usize];
     match &results.wnids {
@@ -91,7 +92,7 @@ fn confusions(results: &Results, model: usize) -> String {
     }
     html += "<div class=\"tall\"><table class=\"confusions\"><thead><tr>";
     html += &header("class", false);
-    html += &header("taken for", false);
+    html += &header("predicted", false);
     html += &header("images", true);
     html += "</tr></thead><tbody>";
     for confusion in confusions.iter().take(CONFUSIONS) {
@@ -106,9 +107,9 @@ fn confusions(results: &Results, model: usize) -> String {
 }
 
 impl Results {
-    /// The images that a model gets wrong, most confident first.
+    /// The images that a model classifies wrongly, most confident first.
     pub(super) fn confident_mistakes(&self, model: usize, most: usize) -> Vec<Counted<'_>> {
-        let wrong = self.counted(model).filter(|counted| !counted.is_right(1));
+        let wrong = self.counted(model).filter(|counted| !counted.is_correct(1));
         let mut wrong: Vec<Counted<'_>> =
             wrong.filter(|counted| counted.outcome.is_some()).collect();
         let confidence =
@@ -135,12 +136,12 @@ fn mistakes(
         };
         let name = Escaped(&mistake.image.name);
         html += "<figure>";
-        html += &match thumbnail(mistake.image.place)? {
+        html += &match thumbnail(mistake.image.index)? {
             Some(uri) => format!("<img src=\"{uri}\" alt=\"{name}\" title=\"{name}\">"),
-            None => "<div class=\"none\">no picture</div>".to_owned(),
+            None => "<div class=\"none\">no image</div>".to_owned(),
         };
         html += &format!(
-            "<figcaption><b>{}</b><br>taken for <b>{}</b>, {:.1}&nbsp;%<br>{name}</figcaption></figure>",
+            "<figcaption><b>{}</b><br>predicted <b>{}</b>, {:.1}&nbsp;%<br>{name}</figcaption></figure>",
             Escaped(results.class_name(mistake.class)),
             Escaped(results.class_name(outcome.predicted)),
             100.0 * outcome.confidence

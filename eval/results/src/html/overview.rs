@@ -1,4 +1,4 @@
-//! The sections on all models: what was measured, and the numbers.
+//! The sections on all models: what was evaluated, and the metrics.
 
 use topk_report::cells::{header, number};
 use topk_report::chart::legend;
@@ -6,19 +6,18 @@ use topk_report::text::{grouped, or_dash, percent};
 use topk_report::{COLORS, Escaped};
 
 use super::chart::{self, AccuracyLine};
-use crate::metrics::Metrics;
-use crate::results::Results;
+use crate::schema::{Metrics, Results};
 use crate::statistics::wilson;
 use crate::table::speed;
 
-/// The largest k in the chart, where no larger one was asked for.
+/// The largest k in the chart, unless the settings have a larger one.
 const MAX_K: usize = 10;
 
-/// What was run, with what.
+/// What was evaluated, and with what.
 pub(super) fn measured(results: &Results) -> String {
     let day = results.started.split('T').next().unwrap_or_default();
     let mut html = format!(
-        "<p>{}, {} classes. Measured {} with topk-eval {}",
+        "<p>{}, {} classes. Evaluated on {} with topk-eval {}",
         Escaped(&results.extent()),
         grouped(results.data.classes),
         Escaped(day),
@@ -92,7 +91,7 @@ pub(super) fn cards(results: &Results, names: &[String]) -> String {
     html + "</div>"
 }
 
-/// A row for each metric and a column for each model, the best marked.
+/// One row per metric and one column per model, with the best values marked.
 pub(super) fn metrics(results: &Results, names: &[String]) -> String {
     let mut html = String::from(
         "<section><h2>Metrics</h2><div class=\"scroll panel\"><table class=\"metrics\"><thead><tr>",
@@ -142,7 +141,7 @@ pub(super) fn metrics(results: &Results, names: &[String]) -> String {
     }
     for (at, k) in results.settings.topk.iter().enumerate() {
         row(
-            &format!("top-{k}, mean of classes"),
+            &format!("top-{k}, mean over classes"),
             Some(true),
             &|metrics| {
                 let mean = metrics.topk[at].mean_class_accuracy;
@@ -170,19 +169,18 @@ pub(super) fn metrics(results: &Results, names: &[String]) -> String {
         let error = metrics.calibration_error;
         (error, or_dash(error, |part| format!("{} %", percent(part))))
     });
-    row("images that count", None, &|metrics| {
+    row("images evaluated", None, &|metrics| {
         (None, grouped(metrics.images))
     });
     row("ties with a wrong class", None, &|metrics| {
         (None, grouped(metrics.ties))
     });
-    html + "</tbody></table></div><p class=\"faint\">In parentheses the 95 % interval (Wilson) for images drawn \
-            like these.</p></section>"
+    html + "</tbody></table></div><p class=\"faint\">In parentheses: the 95 % interval (Wilson).</p></section>"
 }
 
 pub(super) fn accuracy_by_k(results: &Results, names: &[String]) -> String {
     let most = results
-        .choices()
+        .num_valid_classes()
         .min(MAX_K.max(results.largest_k().min(2 * MAX_K)));
     let lines: Vec<AccuracyLine<'_>> = names
         .iter()
@@ -201,7 +199,7 @@ pub(super) fn accuracy_by_k(results: &Results, names: &[String]) -> String {
     );
     html += &legend(names.iter().map(String::as_str));
     html += &chart::accuracy_by_k(&lines);
-    html += "<figcaption>How often the right class is among the k best; bands are 95 % intervals.</figcaption></figure>";
+    html += "<figcaption>Top-k accuracy; bands are 95 % intervals.</figcaption></figure>";
     html += "<div class=\"scroll panel\"><table class=\"by-k\"><thead><tr>";
     html += &header("k", true);
     lines
@@ -218,7 +216,7 @@ pub(super) fn accuracy_by_k(results: &Results, names: &[String]) -> String {
     html + "</tbody></table></div></div></section>"
 }
 
-/// Accuracy at k = 1 to `most`, with its interval.
+/// Accuracy at k = 1 to `most`, with intervals.
 fn accuracies(results: &Results, model: usize, most: usize) -> Vec<(f64, f64, f64)> {
     let images = results.models[model].metrics.images;
     let points = (1..=most).map(|k| {
@@ -231,9 +229,9 @@ fn accuracies(results: &Results, model: usize, most: usize) -> Vec<(f64, f64, f6
 
 pub(super) fn reliability(results: &Results, names: &[String]) -> String {
     let mut html = String::from(
-        "<section><h2>Calibration</h2><p>Images by the confidence in the best class. Bars are how often it is right, \
-         marks the mean confidence: a model is too sure where the mark is above the bar, too modest where it is \
-         below. Under them is how many images there are.</p><div class=\"charts\">",
+        "<section><h2>Calibration</h2><p>Images by the confidence of the prediction. Bars show the top-1 accuracy, marks \
+         the mean confidence: a model is overconfident where the mark is above the bar, and underconfident where \
+         it is below. The lower bars show the number of images.</p><div class=\"charts\">",
     );
     for (at, (model, name)) in results.models.iter().zip(names).enumerate() {
         let metrics = &model.metrics;

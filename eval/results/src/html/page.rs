@@ -1,4 +1,4 @@
-//! What stands on a page, in order.
+//! The sections of a page, in order.
 
 use topk_report::text::images;
 use topk_report::{Escaped, page};
@@ -6,7 +6,7 @@ use topk_report::{Escaped, page};
 use super::model::{self, Thumbnail};
 use super::{ReportError, comparison, overview, run};
 use crate::compare::Comparison;
-use crate::results::Results;
+use crate::schema::Results;
 
 pub(super) fn report(
     results: &Results,
@@ -38,7 +38,7 @@ pub(super) fn report(
 
 pub(super) fn comparison(comparison: &Comparison) -> String {
     let title = "Comparison of two models";
-    let about = format!("On {} that count for both.", images(comparison.images));
+    let about = format!("On {} evaluated by both.", images(comparison.images));
     let section = comparison::section(comparison);
     page(
         title,

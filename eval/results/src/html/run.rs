@@ -1,4 +1,4 @@
-//! The sections on the run itself: images that could not be read, and how to repeat it.
+//! The sections on the run itself: unreadable images, and how to reproduce it.
 
 use serde_json::Value;
 use topk_report::Escaped;
@@ -7,7 +7,7 @@ use topk_report::text::{grouped, images};
 
 use super::MAX_ROWS;
 use crate::file;
-use crate::results::Results;
+use crate::schema::Results;
 
 pub(super) fn failures(results: &Results) -> String {
     if results.failures.is_empty() {
@@ -18,11 +18,12 @@ pub(super) fn failures(results: &Results) -> String {
         images(results.failures.len())
     );
     html += &header("image", false);
-    html += &header("why", false);
+    html += &header("error", false);
     html += "</tr></thead><tbody>";
     for failure in results.failures.iter().take(MAX_ROWS) {
         let [name, message] = [&failure.name, &failure.message].map(|text| Escaped(text));
-        html += &format!("<tr><td>{name}</td><td>{message}</td></tr>");
+        html +=
+            &format!("<tr><td class=\"path\">{name}</td><td class=\"path\">{message}</td></tr>");
     }
     html += "</tbody></table></div>";
     if results.failures.len() > MAX_ROWS {
@@ -34,10 +35,10 @@ pub(super) fn failures(results: &Results) -> String {
     html + "</section>"
 }
 
-/// All that was decided, so that the run can be repeated.
+/// Everything needed to reproduce the run.
 pub(super) fn repeat(results: &Results, names: &[String]) -> String {
     let mut html = String::from(
-        "<section><h2>How to repeat this run</h2><details><summary>Data, settings and machines</summary><div>",
+        "<section><h2>How to reproduce this run</h2><details><summary>Data, settings and machines</summary><div>",
     );
     let versions = serde_json::json!({
         "topk_eval": results.topk_eval,
@@ -65,7 +66,7 @@ pub(super) fn repeat(results: &Results, names: &[String]) -> String {
     html + "</section>"
 }
 
-/// The members of several objects, a row each.
+/// One row per member of several objects.
 fn facts(objects: &[(&str, Value)]) -> String {
     let members = objects.iter().flat_map(|(object, value)| {
         let members = value.as_object().into_iter().flatten();
@@ -85,12 +86,12 @@ fn facts(objects: &[(&str, Value)]) -> String {
     }))
 }
 
-/// As JSON, without the middle of long lists.
+/// A value as JSON, with long lists shortened.
 fn shortened(value: &Value) -> String {
     match value {
         Value::Array(entries) if entries.len() > 40 => {
             format!(
-                "[{}, {}, … {} entries in all]",
+                "[{}, {}, … {} entries in total]",
                 entries[0],
                 entries[1],
                 grouped(entries.len())

@@ -1,4 +1,4 @@
-//! Runs that never happened, of models that do not exist: random scores, judged by the crate.
+//! Synthetic results: random scores of imaginary models, evaluated by the crate.
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
@@ -11,18 +11,18 @@ use topk_results::{
     Metrics, ModelInfo, ModelResults, Outcome, Results, Settings, Shard, Timing,
 };
 
-/// What a model is like.
+/// An imaginary model.
 #[derive(Clone, Copy, Debug)]
 pub struct Skill {
-    /// Its file.
+    /// Path of its file.
     pub path: &'static str,
-    /// By how much it raises the score of the right class.
+    /// How much higher the score of the true class is.
     pub signal: f64,
-    /// What all its scores are multiplied by: the larger, the surer it is of itself.
+    /// Factor of all scores: the larger, the more confident the model is.
     pub scale: f64,
 }
 
-/// How large a run is.
+/// Size of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
     /// Number of images.
@@ -133,7 +133,7 @@ const SECOND: [&str; 25] = [
     "warbler",
 ];
 
-/// Names of up to 1,000 classes, as different as those of ImageNet.
+/// Names of up to 1,000 classes, as varied as those of ImageNet.
 pub fn class_names(classes: usize) -> Vec<String> {
     let name = |class: usize| {
         let [first, second] = [FIRST[class / 25], SECOND[class % 25]];
@@ -152,32 +152,37 @@ impl Normal {
     }
 }
 
-/// The class of an image: their order is mixed, as in ImageNet's validation set.
-fn label(place: usize, classes: usize) -> u32 {
-    (place * 7919 % classes) as u32
+/// The class of an image, in mixed order as in ImageNet's validation set.
+fn label(index: usize, classes: usize) -> u32 {
+    (index * 7919 % classes) as u32
 }
 
 /// A run over the images of a shard, or all.
 pub fn run(size: Size, skills: &[Skill], shard: Option<Shard>) -> Results {
-    let places = shard.map_or(0..size.images, |shard| shard.places(size.images));
-    run_places(size, skills, shard, &places.collect::<Vec<_>>())
+    let indices = shard.map_or(0..size.images, |shard| shard.indices(size.images));
+    run_indices(size, skills, shard, &indices.collect::<Vec<_>>())
 }
 
 /// A run over some images. Every 9,973rd cannot be read, nor the 262nd.
-pub fn run_places(size: Size, skills: &[Skill], shard: Option<Shard>, places: &[usize]) -> Results {
-    let images: Vec<Image> = places
+pub fn run_indices(
+    size: Size,
+    skills: &[Skill],
+    shard: Option<Shard>,
+    indices: &[usize],
+) -> Results {
+    let images: Vec<Image> = indices
         .iter()
-        .map(|&place| Image {
-            place,
-            name: format!("ILSVRC2012_val_{:08}.JPEG", place + 1),
-            labels: vec![label(place, size.classes)],
+        .map(|&index| Image {
+            index,
+            name: format!("ILSVRC2012_val_{:08}.JPEG", index + 1),
+            labels: vec![label(index, size.classes)],
         })
         .collect();
-    let fails = |place: usize| place % 9973 == 11 || place == 261;
-    let failures = images.iter().filter(|image| fails(image.place));
+    let fails = |index: usize| index % 9973 == 11 || index == 261;
+    let failures = images.iter().filter(|image| fails(image.index));
     let failures = failures
         .map(|image| Failure {
-            place: image.place,
+            index: image.index,
             name: image.name.clone(),
             message: "the JPEG data ends in the middle of the image".to_owned(),
         })
@@ -185,7 +190,7 @@ pub fn run_places(size: Size, skills: &[Skill], shard: Option<Shard>, places: &[
     let models = skills.iter().enumerate().map(|(number, skill)| {
         let outcomes = images
             .iter()
-            .map(|image| (!fails(image.place)).then(|| outcome(size, skill, number, image)))
+            .map(|image| (!fails(image.index)).then(|| outcome(size, skill, number, image)))
             .collect();
         ModelResults {
             model: model_info(skill, number),
@@ -239,23 +244,23 @@ pub fn run_places(size: Size, skills: &[Skill], shard: Option<Shard>, places: &[
 
 fn outcome(size: Size, skill: &Skill, number: usize, image: &Image) -> Outcome {
     let label = image.labels[0] as usize;
-    // What is hard about an image or a class is hard for all models.
-    let mut shared = Normal(ChaCha8Rng::seed_from_u64(image.place as u64));
+    // Difficult images and classes are difficult for all models.
+    let mut shared = Normal(ChaCha8Rng::seed_from_u64(image.index as u64));
     let mut class = Normal(ChaCha8Rng::seed_from_u64(1 << 40 | label as u64));
     let mut own = Normal(ChaCha8Rng::seed_from_u64(
-        (2 + number as u64) << 41 | image.place as u64,
+        (2 + number as u64) << 41 | image.index as u64,
     ));
     let ease = skill.signal + 1.3 * shared.next() + 0.6 * class.next();
     let mut scores: Vec<f32> = (0..size.classes)
         .map(|_| (skill.scale * (0.7 * shared.next() + 0.7 * own.next())) as f32)
         .collect();
     scores[label] += (skill.scale * ease) as f32;
-    // Each class has one that it is easily taken for.
+    // Each class has one that it is easily confused with.
     let twin = (label + 25) % size.classes;
     scores[twin] += (skill.scale * (2.2 + 0.9 * class.next())) as f32;
-    let judge = settings().judge(size.classes).unwrap();
-    let judged = judge.judge(&image.name, &scores, CropAveraging::None, &image.labels);
-    judged.unwrap().unwrap()
+    let scorer = settings().scorer(size.classes).unwrap();
+    let outcome = scorer.score(&image.name, &scores, CropAveraging::None, &image.labels);
+    outcome.unwrap().unwrap()
 }
 
 fn model_info(skill: &Skill, number: usize) -> ModelInfo {

@@ -8,29 +8,31 @@ use ort::value::DynValue;
 use crate::input::InputTensor;
 use crate::provider::Provider;
 
-/// A session of a model. Runs are one after the other; several lanes run at the same time.
-pub(crate) struct Lane {
+/// A session of a model. It runs one batch at a time; several workers run concurrently.
+pub(crate) struct SessionWorker {
     session: Session,
     input: String,
     output: String,
-    /// Number of images in a batch, if the model fixes it.
+    /// Batch size, if the model fixes it.
     batch: Option<usize>,
-    /// The first output alone: others are nobody's business here.
+    /// Options that compute only the first output.
     options: RunOptions<HasSelectedOutputs>,
-    /// On a GPU: inputs are copied there from pinned memory, and scores back.
+    /// For a GPU: copies inputs from pinned memory to the GPU, and scores back.
     binding: Option<IoBinding>,
 }
 
-impl fmt::Debug for Lane {
+impl fmt::Debug for SessionWorker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Options have no form for this.
-        let mut lane = f.debug_struct("Lane");
-        lane.field("session", &self.session);
-        lane.field("binding", &self.binding).finish_non_exhaustive()
+        // `RunOptions` does not implement `Debug`.
+        let mut worker = f.debug_struct("SessionWorker");
+        worker.field("session", &self.session);
+        worker
+            .field("binding", &self.binding)
+            .finish_non_exhaustive()
     }
 }
 
-impl Lane {
+impl SessionWorker {
     pub(crate) fn new(
         session: Session,
         provider: Provider,
@@ -40,7 +42,7 @@ impl Lane {
     ) -> ort::Result<Self> {
         let outputs = OutputSelector::no_default().with(output);
         let options = RunOptions::new()?.with_outputs(outputs);
-        let mut lane = Self {
+        let mut worker = Self {
             session,
             input: input.to_owned(),
             output: output.to_owned(),
@@ -49,12 +51,12 @@ impl Lane {
             binding: None,
         };
         if provider.gpu().is_some() {
-            lane.binding = Some(lane.session.create_binding()?);
+            worker.binding = Some(worker.session.create_binding()?);
         }
-        Ok(lane)
+        Ok(worker)
     }
 
-    /// Where input tensors are made: pinned memory for a GPU, which reads it without a copy in between.
+    /// Allocator for input tensors: for a GPU, pinned memory, from which it copies directly.
     pub(crate) fn allocator(&self, provider: Provider) -> ort::Result<Allocator> {
         match provider.gpu() {
             None => Ok(Allocator::default()),
@@ -73,7 +75,7 @@ impl Lane {
     /// Scores `[images, classes]`, row-major.
     ///
     /// # Errors
-    /// In words, if the run fails or does not give a row of scores an image.
+    /// A message, if the run fails or does not return one row of scores per image.
     pub(crate) fn scores(&mut self, images: &InputTensor) -> Result<Vec<f32>, String> {
         let Some(batch) = self.batch.filter(|&batch| batch != images.count()) else {
             return self.run(images);
@@ -93,7 +95,7 @@ impl Lane {
         match *shape {
             [rows, classes] if rows == images.count() as i64 && classes > 0 => Ok(scores),
             ref shape => Err(format!(
-                "{} images gave scores of shape {shape:?}",
+                "expected scores of {} images, got shape {shape:?}",
                 images.count()
             )),
         }
@@ -104,7 +106,7 @@ impl Lane {
         if let Some(binding) = &mut self.binding {
             binding.bind_input(&self.input, &image)?;
             binding.synchronize_inputs()?;
-            // Anew: the memory of the run before has the size of its batch.
+            // Bind again: the memory of the previous run has the size of its batch.
             binding.bind_output_to_device(&self.output, Allocator::default().memory_info())?;
             let outputs = self.session.run_binding(binding)?;
             binding.synchronize_outputs()?;
@@ -136,8 +138,8 @@ mod tests {
     use topk_onnx::proto::DataType;
     use topk_onnx::{Dim, GraphBuilder, attribute, model};
 
-    /// The mean colour of each image, and another output.
-    fn lane(batch: Option<usize>) -> Lane {
+    /// A model that computes the mean colour of each image, and another output.
+    fn worker(batch: Option<usize>) -> SessionWorker {
         let mut graph = GraphBuilder::new("colours");
         let first = batch.map_or(Dim::Dynamic("batch"), Dim::Fixed);
         let shape = [first, Dim::Fixed(3), Dim::Fixed(2), Dim::Fixed(2)];
@@ -158,10 +160,10 @@ mod tests {
         let session = Session::builder(runtime.environment())
             .and_then(|mut builder| builder.commit_from_memory(&file))
             .unwrap();
-        Lane::new(session, Provider::Cpu, "images", "colours", batch).unwrap()
+        SessionWorker::new(session, Provider::Cpu, "images", "colours", batch).unwrap()
     }
 
-    /// Images of one colour each, and the colours.
+    /// Single-coloured images, and their colours.
     fn images(count: usize) -> (InputTensor, Vec<f32>) {
         let colours: Vec<f32> = (0..3 * count).map(|i| i as f32).collect();
         let images = colours.iter().flat_map(|&value| [value; 4]).collect();
@@ -169,17 +171,17 @@ mod tests {
     }
 
     #[test]
-    fn a_row_an_image_in_their_order() {
+    fn scores_have_one_row_per_image_in_order() {
         for batch in [None, Some(1), Some(2), Some(5), Some(7)] {
             let (images, colours) = images(5);
-            assert_eq!(lane(batch).scores(&images), Ok(colours), "{batch:?}");
+            assert_eq!(worker(batch).scores(&images), Ok(colours), "{batch:?}");
         }
     }
 
-    /// What is done for a GPU, on the CPU.
+    /// The code path for GPUs, on the CPU.
     #[test]
-    fn bound_memory_gives_the_same() {
-        let mut bound = lane(None);
+    fn bound_memory_gives_the_same_scores() {
+        let mut bound = worker(None);
         bound.binding = Some(bound.session.create_binding().unwrap());
         for count in [3, 3, 2, 5] {
             let (images, colours) = images(count);

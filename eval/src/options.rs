@@ -1,52 +1,54 @@
 use topk_data::{DataError, ImageSet};
 use topk_image::Limits;
 use topk_labels::ClassNames;
-use topk_results::{CropAveraging, DataInfo, FailurePolicy, LossSettings, Shard};
+use topk_results::{CropAveraging, DataInfo, LossSettings, Shard};
 
-use crate::recipe::Wishes;
+use crate::transform::PreprocessOverrides;
 
-/// The right classes of each image of a data set.
+/// The true classes of each image of a data set.
 pub type Labels = Vec<Vec<u32>>;
 
-/// What becomes of images that cannot be read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum OnError {
-    /// There are no results then.
+/// What to do with unreadable images.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum OnBadImage {
+    /// Fail and list them
     Fail,
-    /// There are, and they say so.
-    Report(FailurePolicy),
+    /// Count them as wrong
+    CountWrong,
+    /// Leave them out
+    Skip,
 }
 
-/// What is decided for all models.
+/// Settings common to all models of an evaluation.
 #[derive(Clone, Debug)]
-pub struct Plan {
-    /// The data set, as results name it.
+pub struct EvalOptions {
+    /// The data set, as described in results.
     pub data: DataInfo,
-    /// Each k of top-k accuracy, ascending.
+    /// Values of k for top-k accuracy, ascending.
     pub topk: Vec<usize>,
-    /// Names of the classes in results; those of the data or the first model, if not given.
+    /// Class names for results; by default those of the data or the first model.
     pub class_names: Option<ClassNames>,
-    /// Classes that are chosen from, ascending; all if none are named.
+    /// Classes that may be predicted, ascending; all by default.
     pub valid_classes: Option<Vec<u32>>,
-    /// What becomes of images that cannot be read.
-    pub on_error: OnError,
-    /// The loss that is computed besides cross-entropy.
+    /// What to do with unreadable images.
+    pub on_bad_image: OnBadImage,
+    /// A loss to report besides cross-entropy.
     pub loss: Option<LossSettings>,
-    /// How crops are averaged; what a model was trained for, if not said.
-    pub averaging: Option<CropAveraging>,
-    /// What is said of preprocessing.
-    pub wishes: Wishes,
-    /// What may be decoded.
+    /// What to average over crops; by default what suits the loss of the model.
+    pub crop_averaging: Option<CropAveraging>,
+    /// Preprocessing settings that replace those of the models.
+    pub overrides: PreprocessOverrides,
+    /// Limits for decoding.
     pub limits: Limits,
-    /// Crops that a model gets at once.
+    /// Batch size, in crops.
     pub batch_size: usize,
-    /// The part of the data that is run.
+    /// The part of the data to evaluate; all by default.
     pub shard: Option<Shard>,
 }
 
-impl Plan {
-    /// Top-1 and top-5 accuracy of the centre crops of all images, or as many as there are classes; an
-    /// image that cannot be read ends the run.
+impl EvalOptions {
+    /// The defaults: top-1 and top-5 accuracy (or top-k for k classes if there are fewer) of the centre crops
+    /// of all images. Unreadable images are errors.
     ///
     /// # Errors
     /// If the data set cannot be read.
@@ -71,10 +73,10 @@ impl Plan {
             topk,
             class_names: None,
             valid_classes: None,
-            on_error: OnError::Fail,
+            on_bad_image: OnBadImage::Fail,
             loss: None,
-            averaging: None,
-            wishes: Wishes::default(),
+            crop_averaging: None,
+            overrides: PreprocessOverrides::default(),
             limits: Limits::default(),
             batch_size: 8,
             shard: None,
@@ -82,7 +84,7 @@ impl Plan {
     }
 }
 
-/// The labels of a data set; none for images that have none, which do not count.
+/// The labels of a data set. Images without a label have an empty list and do not count.
 pub fn labels_of(set: &ImageSet) -> Labels {
     let labels = set.samples().iter().map(|sample| sample.label);
     labels.map(|label| label.into_iter().collect()).collect()

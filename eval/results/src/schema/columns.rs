@@ -1,8 +1,8 @@
-//! Lists of images and outcomes as parallel arrays, which is how they stand in a file.
+//! Serialisation of lists of images and outcomes as parallel arrays.
 
 use serde::{Deserialize, Serialize};
 
-/// The labels of an image: one stands there without brackets.
+/// The labels of an image: a single label is written without brackets.
 #[derive(Deserialize, Serialize)]
 #[serde(untagged)]
 enum Labels {
@@ -14,12 +14,12 @@ pub(crate) mod images {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    use super::super::image::Image;
     use super::Labels;
-    use crate::results::Image;
 
     #[derive(Serialize)]
     struct Written<'a> {
-        places: Vec<usize>,
+        indices: Vec<usize>,
         names: Vec<&'a str>,
         labels: Vec<Labels>,
     }
@@ -27,7 +27,7 @@ pub(crate) mod images {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Read {
-        places: Vec<usize>,
+        indices: Vec<usize>,
         names: Vec<String>,
         labels: Vec<Labels>,
     }
@@ -38,7 +38,7 @@ pub(crate) mod images {
             _ => Labels::List(image.labels.clone()),
         };
         let columns = Written {
-            places: images.iter().map(|image| image.place).collect(),
+            indices: images.iter().map(|image| image.index).collect(),
             names: images.iter().map(|image| &*image.name).collect(),
             labels: images.iter().map(labels).collect(),
         };
@@ -47,21 +47,21 @@ pub(crate) mod images {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Image>, D::Error> {
         let Read {
-            places,
+            indices,
             names,
             labels,
         } = Read::deserialize(from)?;
-        let lengths = [places.len(), names.len(), labels.len()];
-        if lengths != [places.len(); 3] {
+        let lengths = [indices.len(), names.len(), labels.len()];
+        if lengths != [indices.len(); 3] {
             return Err(D::Error::custom(format!(
-                "places, names and labels of images are {lengths:?} entries long: they must be \
-                 equally many"
+                "indices, names and labels of images are {lengths:?} entries long, but their lengths must be \
+                 equal"
             )));
         }
-        let rows = places.into_iter().zip(names).zip(labels);
+        let rows = indices.into_iter().zip(names).zip(labels);
         Ok(rows
-            .map(|((place, name), labels)| Image {
-                place,
+            .map(|((index, name), labels)| Image {
+                index,
                 name,
                 labels: match labels {
                     Labels::One(label) => vec![label],
@@ -76,9 +76,9 @@ pub(crate) mod outcomes {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use crate::outcome::{Guess, Outcome};
+    use super::super::outcome::{Outcome, Prediction};
 
-    /// Null stands for images without an outcome.
+    /// Arrays of the fields of outcomes; null stands for images without an outcome.
     #[derive(Deserialize, Serialize)]
     #[serde(deny_unknown_fields)]
     struct Columns {
@@ -87,12 +87,12 @@ pub(crate) mod outcomes {
         confidence: Vec<Option<f32>>,
         cross_entropy: Vec<Option<f64>>,
         topk_loss: Option<Vec<Option<f64>>>,
-        /// Which outcomes have ties.
+        /// Indices of outcomes with ties.
         tied: Vec<usize>,
         best: Option<Best>,
     }
 
-    /// `count` classes for each outcome that is not null, one after the other.
+    /// `count` classes for each outcome that is not null, concatenated.
     #[derive(Deserialize, Serialize)]
     #[serde(deny_unknown_fields)]
     struct Best {
@@ -110,9 +110,9 @@ pub(crate) mod outcomes {
         outcomes: &[Option<Outcome>],
         to: S,
     ) -> Result<S::Ok, S::Error> {
-        let judged = || outcomes.iter().flatten();
-        let first = judged().next();
-        let guesses = || judged().flat_map(|outcome| &outcome.best);
+        let present = || outcomes.iter().flatten();
+        let first = present().next();
+        let predictions = || present().flat_map(|outcome| &outcome.best);
         let columns = Columns {
             rank: column(outcomes, |outcome| outcome.rank),
             predicted: column(outcomes, |outcome| outcome.predicted),
@@ -129,8 +129,10 @@ pub(crate) mod outcomes {
                 .filter(|first| !first.best.is_empty())
                 .map(|first| Best {
                     count: first.best.len(),
-                    classes: guesses().map(|guess| guess.class).collect(),
-                    probabilities: guesses().map(|guess| guess.probability).collect(),
+                    classes: predictions().map(|prediction| prediction.class).collect(),
+                    probabilities: predictions()
+                        .map(|prediction| prediction.probability)
+                        .collect(),
                 }),
         };
         columns.serialize(to)
@@ -152,7 +154,7 @@ pub(crate) mod outcomes {
         if lengths != [len; 5] {
             return Err(D::Error::custom(format!(
                 "rank, predicted, confidence, cross_entropy and topk_loss of outcomes are \
-                 {lengths:?} entries long: they must be equally many"
+                 {lengths:?} entries long, but their lengths must be equal"
             )));
         }
         let mut outcomes = Vec::with_capacity(len);
@@ -179,7 +181,7 @@ pub(crate) mod outcomes {
                 (None, None, None, None) if topk_loss.is_none() => None,
                 _ => {
                     return Err(D::Error::custom(format!(
-                        "outcome {i} is null in some arrays and not in others"
+                        "outcome {i} is null in some arrays but not in others"
                     )));
                 }
             });
@@ -189,27 +191,27 @@ pub(crate) mod outcomes {
                 Some(Some(outcome)) if !outcome.tied => outcome.tied = true,
                 _ => {
                     return Err(D::Error::custom(format!(
-                        "tied names outcome {i}, which there is not, or twice"
+                        "tied has index {i}, which is out of range, null or a duplicate"
                     )));
                 }
             }
         }
         if let Some(best) = columns.best {
-            let judged = outcomes.iter().flatten().count();
-            let expected = judged.checked_mul(best.count);
+            let present = outcomes.iter().flatten().count();
+            let expected = present.checked_mul(best.count);
             let lengths = [best.classes.len(), best.probabilities.len()];
             if best.count == 0 || lengths.map(Some) != [expected; 2] {
                 return Err(D::Error::custom(format!(
                     "classes and probabilities of best are {lengths:?} entries long, expected \
-                     {judged} outcomes × {}",
+                     {present} outcomes × {}",
                     best.count
                 )));
             }
-            let mut guesses = best.classes.into_iter().zip(best.probabilities);
+            let mut predictions = best.classes.into_iter().zip(best.probabilities);
             for outcome in outcomes.iter_mut().flatten() {
-                let guesses = guesses.by_ref().take(best.count);
-                outcome.best = guesses
-                    .map(|(class, probability)| Guess { class, probability })
+                let predictions = predictions.by_ref().take(best.count);
+                outcome.best = predictions
+                    .map(|(class, probability)| Prediction { class, probability })
                     .collect();
             }
         }

@@ -1,61 +1,63 @@
+//! One model of an evaluation, and how its scores are evaluated.
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use topk_results::{CropAveraging, Judge, ModelInfo, Outcome};
+use topk_results::{CropAveraging, ModelInfo, Outcome, Scorer};
 
-use crate::evaluation::EvaluationError;
+use crate::error::EvaluationError;
 use crate::input::InputKind;
-use crate::lane::Lane;
 use crate::model::{Execution, Model, ModelError};
+use crate::options::EvalOptions;
 use crate::pipeline::Batch;
-use crate::plan::Plan;
-use crate::recipe::Recipe;
+use crate::transform::InputTransform;
+use crate::worker::SessionWorker;
 
-/// A model, and what it is judged by.
-pub(crate) struct Judged {
+/// A model to evaluate.
+pub(crate) struct ModelRun {
     pub(crate) model: Model,
-    /// The types of its weights, in words.
+    /// Types of its weights.
     pub(crate) precision: String,
-    pub(crate) judging: Judging,
+    pub(crate) scorer: ModelScorer,
 }
 
-/// What the scores of a model are judged by.
-pub(crate) struct Judging {
-    /// The model's file.
+/// Computes outcomes from the scores of a model.
+pub(crate) struct ModelScorer {
+    /// The model file.
     pub(crate) path: PathBuf,
-    /// Place of the model's recipe.
-    pub(crate) recipe: usize,
-    pub(crate) judge: Judge,
+    /// Index of the model's input transform.
+    pub(crate) transform: usize,
+    pub(crate) scorer: Scorer,
     pub(crate) classes: usize,
     pub(crate) averaging: CropAveraging,
 }
 
-/// What a model says of the images of a batch.
-pub(crate) struct Said {
-    /// For each image, if it could be read and counts.
+/// Outcomes of one model for the images of a batch.
+pub(crate) struct BatchScores {
+    /// For each image, the outcome if it could be read and has a valid label.
     pub(crate) outcomes: Vec<Option<Outcome>>,
-    /// How long the model ran.
+    /// Time for inference.
     pub(crate) inference: Duration,
 }
 
-impl Judging {
-    /// Runs the model on a batch; `image` gives the name and the right classes of a place.
-    pub(crate) fn judge<'b>(
+impl ModelScorer {
+    /// Runs the model on a batch; `image` returns the name and labels of the image with an index.
+    pub(crate) fn score<'b>(
         &self,
-        lane: &mut Lane,
+        worker: &mut SessionWorker,
         batch: &Batch,
         image: impl Fn(usize) -> (&'b String, &'b Vec<u32>),
-    ) -> Result<Said, EvaluationError> {
+    ) -> Result<BatchScores, EvaluationError> {
         let count = batch.places.len();
         if batch.faults.iter().all(Option::is_some) {
-            return Ok(Said {
+            return Ok(BatchScores {
                 outcomes: vec![None; count],
                 inference: Duration::ZERO,
             });
         }
         let start = Instant::now();
-        let scores = lane.scores(&batch.inputs[self.recipe]);
+        let scores = worker.scores(&batch.inputs[self.transform]);
         let scores = scores.map_err(|reason| ModelError::Run {
             path: self.path.clone(),
             reason,
@@ -63,26 +65,26 @@ impl Judging {
         let inference = start.elapsed();
         let rows = scores.chunks(scores.len() / count);
         let rows = batch.places.iter().zip(&batch.faults).zip(rows);
-        let outcomes = rows.map(|((&place, fault), scores)| {
-            if fault.is_some() {
+        let outcomes = rows.map(|((&index, error), scores)| {
+            if error.is_some() {
                 return Ok(None);
             }
-            let (name, labels) = image(place);
-            let outcome = self.judge.judge(name, scores, self.averaging, labels);
-            outcome.map_err(|error| EvaluationError::Judge {
+            let (name, labels) = image(index);
+            let outcome = self.scorer.score(name, scores, self.averaging, labels);
+            outcome.map_err(|error| EvaluationError::Score {
                 model: self.path.display().to_string(),
                 error,
             })
         });
-        Ok(Said {
+        Ok(BatchScores {
             outcomes: outcomes.collect::<Result<_, _>>()?,
             inference,
         })
     }
 }
 
-impl Judged {
-    pub(crate) fn info(&self, recipe: &Recipe, plan: &Plan) -> ModelInfo {
+impl ModelRun {
+    pub(crate) fn info(&self, transform: &InputTransform, options: &EvalOptions) -> ModelInfo {
         let model = &self.model;
         let Execution { provider, tf32, .. } = model.execution();
         let input = match model.kind() {
@@ -98,38 +100,38 @@ impl Judged {
             nodes: nodes(model),
             device: provider.to_string(),
             tf32,
-            batch_size: plan.batch_size,
+            batch_size: options.batch_size,
             precision: self.precision.clone(),
             input: input.to_owned(),
-            preprocessing: recipe.preprocessing.to_string(),
-            preprocessing_settings: serde_json::to_value(recipe.preprocessing)
+            preprocessing: transform.preprocessing.to_string(),
+            preprocessing_settings: serde_json::to_value(transform.preprocessing)
                 .expect("a struct of plain fields is JSON"),
-            normalization: recipe.normalization,
-            crops: self.judging.averaging,
+            normalization: transform.normalization,
+            crops: self.scorer.averaging,
         }
     }
 }
 
-/// How many nodes of a model run on each provider.
+/// Number of nodes of a model on each execution provider.
 pub(crate) fn nodes(model: &Model) -> BTreeMap<String, usize> {
     let providers = model.assignment().iter();
     let counted = providers.map(|(name, operators)| (name.clone(), operators.values().sum()));
     counted.collect()
 }
 
-/// How the crops of an image are averaged: the paper's code averages scores for networks trained with the
-/// smooth SVM, and probabilities for others.
-pub(crate) fn averaging(
+/// What is averaged over the crops of an image: as in the paper's code, logits for networks trained with the
+/// smooth top-k SVM loss, probabilities for others.
+pub(crate) fn crop_averaging(
     model: &Model,
-    recipe: &Recipe,
-    wish: Option<CropAveraging>,
+    transform: &InputTransform,
+    requested: Option<CropAveraging>,
 ) -> CropAveraging {
-    if recipe.crops() == 1 {
+    if transform.crops() == 1 {
         return CropAveraging::None;
     }
     let training = model.card().and_then(|card| card.training.as_ref());
-    wish.unwrap_or(match training {
-        Some(training) if training.loss == "svm" => CropAveraging::Scores,
-        _ => CropAveraging::Softmax,
+    requested.unwrap_or(match training {
+        Some(training) if training.loss == "svm" => CropAveraging::Logits,
+        _ => CropAveraging::Probs,
     })
 }

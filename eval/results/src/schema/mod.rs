@@ -1,0 +1,18 @@
+//! The data that a result file holds: plain structs.
+
+mod columns;
+mod image;
+mod metrics;
+mod model;
+mod outcome;
+mod results;
+mod run;
+mod shard;
+
+pub use image::{Failure, Image};
+pub use metrics::{CALIBRATION_BINS, CalibrationBin, Metrics, TopkAccuracy};
+pub use model::{ModelInfo, ModelResults, Timing};
+pub use outcome::{CropAveraging, Outcome, Prediction};
+pub use results::{FORMAT, Results};
+pub use run::{DataInfo, Environment, FailurePolicy, LossSettings, Settings};
+pub use shard::Shard;

@@ -1,0 +1,76 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use topk_preprocessing::Normalization;
+
+use super::columns;
+use super::metrics::Metrics;
+use super::outcome::{CropAveraging, Outcome};
+
+/// One model of a run.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelResults {
+    /// The model, and how it was run.
+    pub model: ModelInfo,
+    /// Time taken.
+    pub timing: Timing,
+    /// Computed from the outcomes.
+    pub metrics: Metrics,
+    /// The outcome of each image; none for images that could not be read or have no valid label.
+    #[serde(with = "columns::outcomes")]
+    pub outcomes: Vec<Option<Outcome>>,
+}
+
+/// A model, and how it was run.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelInfo {
+    /// The model file.
+    pub path: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// The architecture, if known.
+    pub architecture: Option<String>,
+    /// The requested execution provider.
+    pub provider: String,
+    /// Number of nodes per execution provider.
+    pub nodes: BTreeMap<String, usize>,
+    /// The device, such as `cpu` or `cuda:0`.
+    pub device: String,
+    /// Whether TF32 was allowed.
+    pub tf32: bool,
+    /// Batch size.
+    pub batch_size: usize,
+    /// Type of the weights, such as `float32`, or the shares of several types, such as
+    /// `int8 98.7 %, float32 1.3 %`; `none` without weights, `unknown` if the file cannot be parsed. Computation
+    /// may be more precise, or with `tf32` less precise.
+    pub precision: String,
+    /// Type of the input, such as `float32` or `uint8`.
+    pub input: String,
+    /// Description of decoding, resizing and cropping.
+    pub preprocessing: String,
+    /// The same as JSON.
+    pub preprocessing_settings: Value,
+    /// Normalisation of the pixels, if any.
+    pub normalization: Option<Normalization>,
+    /// What was averaged over the crops of an image.
+    pub crops: CropAveraging,
+}
+
+/// Time that a model took.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timing {
+    /// Number of CPU threads; absent if unknown, or if it differs between merged parts.
+    pub threads: Option<usize>,
+    /// Wall-clock time in seconds; for merged runs, the sum.
+    pub seconds: f64,
+    /// Time for decoding and resizing in seconds, summed over threads.
+    pub decode_seconds: f64,
+    /// Time for inference in seconds.
+    pub inference_seconds: f64,
+    /// Images divided by `seconds`; 0 if no time was measured.
+    pub images_per_second: f64,
+}

@@ -1,0 +1,85 @@
+use serde::{Deserialize, Serialize};
+use topk_ops::{LossError, SmoothTopkSvm};
+
+/// A data set.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataInfo {
+    /// Path of the data set.
+    pub path: String,
+    /// Format, such as `imagenet` or `cifar100`.
+    pub format: String,
+    /// The file of labels, if there is one.
+    pub labels: Option<String>,
+    /// The file of ReaL labels, if they replace those of the data set.
+    pub real_labels: Option<String>,
+    /// The file of valid classes, if predictions are restricted.
+    pub valid_labels: Option<String>,
+    /// Number of images of the whole data set.
+    pub images: usize,
+    /// Number of classes.
+    pub classes: usize,
+    /// Hash that identifies the data set.
+    pub sha256: String,
+}
+
+/// Settings common to all models of a run.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Values of k for top-k accuracy, ascending, each at most the number of valid classes.
+    pub topk: Vec<usize>,
+    /// What to do with unreadable images.
+    pub failures: FailurePolicy,
+    /// The smooth top-k SVM loss to compute, if any.
+    pub loss: Option<LossSettings>,
+    /// Classes that may be predicted, ascending; all if absent.
+    pub valid_classes: Option<Vec<u32>>,
+}
+
+/// What to do with unreadable images.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailurePolicy {
+    /// Count them as wrong at every k.
+    #[default]
+    CountWrong,
+    /// Leave them out.
+    Skip,
+}
+
+/// Parameters of the smooth top-k SVM loss.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossSettings {
+    /// The label should be among this number of highest scores.
+    pub k: usize,
+    /// Temperature.
+    pub tau: f64,
+    /// Margin.
+    pub alpha: f64,
+}
+
+/// The machine that the models ran on.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// Version of ONNX Runtime.
+    pub onnxruntime: String,
+    /// CPU model.
+    pub cpu: String,
+    /// Number of CPU cores.
+    pub cores: usize,
+    /// Operating system and architecture.
+    pub os: String,
+}
+
+impl LossSettings {
+    /// The loss.
+    ///
+    /// # Errors
+    /// If a parameter is out of range.
+    pub fn loss(self) -> Result<SmoothTopkSvm, LossError> {
+        SmoothTopkSvm::new(self.k, self.tau, self.alpha)
+    }
+}

@@ -1,0 +1,70 @@
+//! What is evaluated, and how, as text for a terminal.
+
+use topk_report::text::wrap;
+use topk_results::CropAveraging;
+
+use crate::evaluation::Evaluation;
+use crate::model_run::{ModelRun, nodes};
+use crate::transform::InputTransform;
+
+const COLUMNS: usize = 80;
+
+impl Evaluation<'_> {
+    /// A description of the data and the models, in lines of at most 80 columns as far as paths permit.
+    pub fn description(&self) -> Vec<String> {
+        let set = self.set();
+        let mut lines = vec![wrap(&set.description().to_string(), COLUMNS, 2)];
+        let warnings = set.warnings().to_string();
+        lines.extend(warnings.lines().map(|line| wrap(line, COLUMNS, 2)));
+        for run in self.models() {
+            lines.push(run.model.path().display().to_string());
+            let texts = model(run, self.transform(run));
+            lines.extend(
+                texts
+                    .iter()
+                    .map(|text| wrap(&format!("  {text}"), COLUMNS, 4)),
+            );
+        }
+        lines
+    }
+}
+
+fn model(run: &ModelRun, transform: &InputTransform) -> Vec<String> {
+    let mut texts = vec![transform.preprocessing.to_string()];
+    if let Some(normalization) = transform.normalization {
+        let [mean, std] = [normalization.mean, normalization.std].map(channels);
+        texts.push(format!("mean {mean}, std {std}"));
+    }
+    match run.scorer.averaging {
+        CropAveraging::None => {}
+        CropAveraging::Probs => {
+            texts.push("softmax probabilities of the crops averaged".to_owned())
+        }
+        CropAveraging::Logits => texts.push("logits of the crops averaged".to_owned()),
+    }
+    let nodes: Vec<String> = nodes(&run.model)
+        .iter()
+        .map(|(provider, count)| format!("{count} nodes on {provider}"))
+        .collect();
+    texts.push(nodes.join(", "));
+    texts
+}
+
+/// Values of red, green and blue, to four decimals.
+fn channels(values: [f32; 3]) -> String {
+    let values = values.map(|value| {
+        let text = format!("{value:.4}");
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    });
+    values.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_short() {
+        assert_eq!(channels([0.491_372_56, 0.5, 1.0]), "0.4914 0.5 1");
+    }
+}
