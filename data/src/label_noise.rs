@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn noisy_labels_are_those_of_numpy() {
+    fn noisy_labels_agree_with_numpy() {
         let cases: Vec<Case> = serde_json::from_value(cases("noise")).unwrap();
         assert!(cases.len() > 10);
         for case in cases {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn without_noise_labels_stay() {
+    fn labels_are_unchanged_without_noise() {
         let labels = [3, 1, 4];
         let noise = |group, probability| LabelNoise { group, probability };
         assert_eq!(noise(5, 0.0).apply(&labels, 5, 0).unwrap(), labels);
@@ -145,12 +145,12 @@ mod tests {
     }
 
     #[test]
-    fn wrong_settings_and_labels_are_named() {
+    fn errors_name_invalid_settings_and_labels() {
         let error = |group, probability, labels: &[u32], classes| {
             let noise = LabelNoise { group, probability };
             noise.apply(labels, classes, 0).unwrap_err().to_string()
         };
-        assert!(error(5, 1.2, &[], 10).contains("label noise 1.2 is no probability"));
+        assert!(error(5, 1.2, &[], 10).contains("probability from 0 to 1, got 1.2"));
         assert!(error(5, -0.1, &[], 10).contains("-0.1"));
         assert!(error(5, f64::NAN, &[], 10).contains("NaN"));
         assert!(error(5, 0.5, &[], 12).contains("12 classes are not a multiple of 5"));

@@ -322,7 +322,7 @@ fn errors_in_lists_name_the_line() {
             "1\n1001\n",
             "line 2: found `1001`, expected an ILSVRC2012_ID",
         ),
-        ("1\n1000\n", "`1.jpg` has no number"),
+        ("1\n1000\n", "`1.jpg` has no image number"),
         ("a.jpg 0\n", "lists `a.jpg`, but an image is `1.jpg`"),
         (
             "ImageId,PredictionString\n1,n01440764 1 2 3 4 n01443537 1 2 3 4",

@@ -3,28 +3,28 @@ use topk_preprocessing::ResizeError;
 
 /// Why an image cannot be decoded or preprocessed.
 ///
-/// No message names the file, which this crate does not know.
+/// Messages do not name the file, which this crate does not know.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// There is nothing to decode.
+    /// The file has no bytes.
     #[error("it is empty")]
     Empty,
-    /// The first bytes are those of no format that is read.
+    /// The first bytes are not those of a supported format.
     #[error(
         "it is neither JPEG, PNG, WebP, GIF, BMP nor TIFF (it begins with {}): convert it",
         hex(.0)
     )]
     UnknownFormat(Vec<u8>),
-    /// The format is read, but not this variant of it.
+    /// This variant of the format is not supported.
     #[error("as {format} it {reason}, which is not read: convert it to 8-bit RGB")]
     Unsupported {
         /// Name of the format.
         format: &'static str,
-        /// What it is or has.
+        /// The unsupported property.
         reason: String,
     },
-    /// The data end before the image does.
+    /// The data end before the image is complete.
     #[error("its {format} data are cut off: fetch or copy it again")]
     Truncated {
         /// Name of the format.
@@ -35,38 +35,38 @@ pub enum ImageError {
     Corrupt {
         /// Name of the format.
         format: &'static str,
-        /// What the decoder says.
+        /// The error of the decoder.
         reason: String,
     },
-    /// It has no pixels.
+    /// The width or height is 0.
     #[error("it has {width} x {height} pixels: there is nothing to see")]
     NoPixels {
-        /// Columns.
+        /// Width.
         width: u32,
-        /// Rows.
+        /// Height.
         height: u32,
     },
-    /// It has more pixels than are decoded.
+    /// The image has too many pixels.
     #[error("it has {width} x {height} pixels, at most {limit} are decoded")]
     TooManyPixels {
-        /// Columns, as the header says.
+        /// Width in the header.
         width: u32,
-        /// Rows, as the header says.
+        /// Height in the header.
         height: u32,
         /// The limit on their product.
         limit: u64,
     },
-    /// It would take more memory than allowed.
+    /// The image would take too much memory.
     #[error("{what} would take {bytes} bytes, at most {limit} may be taken")]
     TooLarge {
         /// What takes the memory.
         what: &'static str,
-        /// How much, in bytes.
+        /// The required memory in bytes.
         bytes: u64,
         /// The limit in bytes.
         limit: u64,
     },
-    /// A resized image has sides below 1 or beyond what can be counted.
+    /// The resized image would be empty or too large.
     #[error(transparent)]
     Resize(#[from] ResizeError),
     /// Five or ten crops do not fit into the resized image.
@@ -75,13 +75,13 @@ pub enum ImageError {
          {width} x {height}: resize to at least the crop, or take the centre, which is padded"
     )]
     Crop {
-        /// Columns of the crop.
+        /// Width of the crop.
         crop_width: u32,
-        /// Rows of the crop.
+        /// Height of the crop.
         crop_height: u32,
-        /// Columns of the resized image.
+        /// Width of the resized image.
         width: u32,
-        /// Rows of the resized image.
+        /// Height of the resized image.
         height: u32,
     },
     /// A random crop does not fit into the padded image.
@@ -91,9 +91,9 @@ pub enum ImageError {
         .size[0], .size[1], .image[0], .image[1]
     )]
     RandomCrop {
-        /// Columns and rows of the crop.
+        /// Width and height of the crop.
         size: [u32; 2],
-        /// Columns and rows of the image.
+        /// Width and height of the image.
         image: [u32; 2],
         /// Pixels added on each side.
         padding: u32,

@@ -1,10 +1,10 @@
-//! Decoding, preprocessing and augmentation of images, bit for bit as torchvision on Pillow does it.
+//! Decoding, preprocessing and augmentation of images, bit-identical to torchvision on Pillow.
 //!
-//! A published accuracy holds only with the pixels it was measured with. [`Preprocessor`] decodes JPEG,
-//! PNG, WebP, GIF, BMP and TIFF as Pillow's `Image.open(file).convert("RGB")` does, resizes with Pillow's
-//! arithmetic and takes torchvision's or timm's crops. Of the resized image only what is in a crop is
-//! computed. Files from anyone may be read: sizes are checked before memory is taken. [`augment`] does
-//! with images for training what torchvision does at random.
+//! A published accuracy can only be reproduced with the same pixels. [`Preprocessor`] decodes JPEG, PNG,
+//! WebP, GIF, BMP and TIFF as Pillow's `Image.open(file).convert("RGB")` does, resizes with Pillow's
+//! arithmetic and takes torchvision's or timm's crops. Only the part of the resized image that is visible in
+//! a crop is computed. Files may come from untrusted sources: sizes are checked before memory is allocated.
+//! [`augment`] has torchvision's random transforms for training.
 //!
 //! ```
 //! use topk_image::{Limits, NormalizationTable, Preprocessor};

@@ -1,16 +1,15 @@
 use crate::ImageError;
 
-/// What may be decoded. Checked before memory is taken, against what the header says.
+/// Limits on decoded images, checked against the header before memory is allocated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Pixels of an image.
+    /// Largest number of pixels of an image.
     pub max_pixels: u64,
-    /// Bytes that decoding an image, or resizing it, takes at a time.
+    /// Largest number of bytes allocated at once to decode or resize an image.
     pub max_bytes: u64,
 }
 
-/// [`max_pixels`](Limits::max_pixels) as in Pillow, which refuses larger images as decompression bombs,
-/// and 2 GiB.
+/// Pillow's limit on pixels, over which it reports a decompression bomb, and 2 GiB.
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -21,7 +20,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Refuses images that are empty or too large, `bytes` being taken for a pixel.
+    /// Checks that an image is neither empty nor too large, at `bytes` bytes per pixel.
     pub(crate) fn check(&self, width: u32, height: u32, bytes: u64) -> Result<(), ImageError> {
         if width == 0 || height == 0 {
             return Err(ImageError::NoPixels { width, height });
@@ -37,7 +36,7 @@ impl Limits {
         self.check_bytes("decoding it", pixels.saturating_mul(bytes))
     }
 
-    /// Refuses what takes too much memory.
+    /// Checks that an allocation is within the limit.
     pub(crate) fn check_bytes(&self, what: &'static str, bytes: u64) -> Result<(), ImageError> {
         if bytes > self.max_bytes {
             return Err(ImageError::TooLarge {

@@ -4,9 +4,9 @@ use crate::resize::{Region, Resampler, Source};
 use crate::{ImageError, Limits, NormalizationTable};
 use topk_preprocessing::{Crop, Preprocessing, PreprocessingError};
 
-/// Decodes and preprocesses one image after the other, each thread with its own.
+/// Decodes and preprocesses images one at a time; each thread has its own preprocessor.
 ///
-/// Buffers are kept from image to image; only the decoders take memory of their own.
+/// Buffers are reused from image to image; only the decoders allocate memory of their own.
 #[derive(Debug)]
 pub struct Preprocessor {
     preprocessing: Preprocessing,
@@ -26,32 +26,32 @@ pub struct CropPixels<'a> {
 }
 
 impl<'a> CropPixels<'a> {
-    /// Columns of each.
+    /// Width of each crop.
     pub fn width(&self) -> u32 {
         self.size[0]
     }
 
-    /// Rows of each.
+    /// Height of each crop.
     pub fn height(&self) -> u32 {
         self.size[1]
     }
 
-    /// All of them: `crops × height × width × 3` values, red first.
+    /// All crops: `crops × height × width × 3` values, red first.
     pub fn pixels(&self) -> &'a [u8] {
         self.pixels
     }
 
-    /// One after the other: `height × width × 3` values each.
+    /// The crops, of `height × width × 3` values each.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         self.pixels
             .chunks_exact(3 * self.size[0] as usize * self.size[1] as usize)
     }
 
-    /// Writes the normalised values of all: `crops × 3 × height × width`.
+    /// Writes the normalized values of all crops: `crops × 3 × height × width`.
     ///
     /// # Panics
     ///
-    /// If `out` has another length than [`pixels`](Self::pixels).
+    /// If `out` and [`pixels`](Self::pixels) differ in length.
     pub fn normalize(&self, table: &NormalizationTable, out: &mut [f32]) {
         assert_eq!(out.len(), self.pixels.len());
         let len = 3 * self.size[0] as usize * self.size[1] as usize;
@@ -62,11 +62,11 @@ impl<'a> CropPixels<'a> {
 }
 
 impl Preprocessor {
-    /// Prepares for many images.
+    /// Makes a preprocessor for images within these limits.
     ///
     /// # Errors
     ///
-    /// If a size in it is 0 or far too large.
+    /// If a size is not from 1 to 65,536.
     pub fn new(preprocessing: Preprocessing, limits: Limits) -> Result<Self, PreprocessingError> {
         Ok(Self {
             preprocessing: preprocessing.check()?,
@@ -78,7 +78,7 @@ impl Preprocessor {
         })
     }
 
-    /// What is done to images.
+    /// The settings.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
     }
@@ -95,7 +95,7 @@ impl Preprocessor {
         decode_into(encoded, &self.limits, at_least, &mut self.image)?;
         let image = std::mem::take(&mut self.image);
         let size = self.take(&image);
-        // Its memory is for the next one.
+        // The next image reuses its memory.
         self.image = image;
         Ok(CropPixels {
             size: size?,
@@ -111,7 +111,7 @@ impl Preprocessor {
     ///
     /// # Panics
     ///
-    /// If there are not as many pixels as the width and height say.
+    /// If the number of pixels is not width × height.
     pub fn crops_of(&mut self, image: &RgbImage) -> Result<CropPixels<'_>, ImageError> {
         assert_eq!(
             image.pixels.len(),
@@ -180,7 +180,7 @@ impl Preprocessor {
     }
 }
 
-/// The smallest region that has both in it.
+/// The smallest region that contains both.
 fn union(a: Region, b: Region) -> Region {
     let union =
         |a: std::ops::Range<u32>, b: std::ops::Range<u32>| a.start.min(b.start)..a.end.max(b.end);

@@ -1,10 +1,9 @@
-//! An interpreter of Python's pickles, which runs nothing.
+//! An interpreter of Python's pickles that executes no Python code.
 //!
-//! Of pickle's operations it has those that build numbers, text, tuples, lists and dictionaries. Where
-//! a pickle asks for a function or type, it must be one of a [`Vocabulary`], which does what that would
-//! do. All else is refused. Nothing is recursive: containers lie in a [`Heap`] and name each other by
-//! number, so neither nesting nor cycles matter. What a pickle can make of a byte is bounded, and so is
-//! the whole.
+//! It supports the operations that build numbers, text, tuples, lists and dictionaries. Functions and types
+//! in a pickle must be in a [`Vocabulary`], which implements them in Rust; everything else is an error.
+//! Nothing is recursive: containers are in a [`Heap`] and refer to each other by index, so nesting and cycles
+//! are harmless. The memory per byte of a pickle and in total is limited.
 
 mod error;
 mod heap;

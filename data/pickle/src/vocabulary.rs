@@ -2,36 +2,37 @@ use std::fmt::Debug;
 
 use crate::{Heap, Object, PickleFault};
 
-/// What pickles of a kind may ask for, and what becomes of it. Its value is what a pickle made of that.
+/// Functions and types that pickles of one kind may use, and their implementations. The value holds the objects
+/// that they made.
 pub trait Vocabulary: Debug + Default {
-    /// A function or type that may be asked for by name.
+    /// A function or type that pickles may name.
     type Global: Copy + Debug;
 
-    /// Something that such a function made: most often a number, by which its value is found.
+    /// An object that such a function made, usually an index.
     type Made: Copy + Debug;
 
-    /// What the pickles hold, for messages: `a state_dict`.
+    /// Contents of the pickles, for messages: `a state_dict`.
     const CONTENTS: &'static str;
 
-    /// What to do with a pickle that asks for something else, for messages.
+    /// Advice for pickles that use other functions, for messages.
     const ADVICE: &'static str;
 
-    /// Longest pickle that is read, in bytes, below 4 GiB.
+    /// Largest pickle in bytes, below 4 GiB.
     const MAX_BYTES: usize;
 
-    /// Longest string in it, in bytes.
+    /// Largest string in bytes.
     const MAX_TEXT: usize;
 
-    /// The thing of this name, if pickles of this kind may need it.
+    /// The function or type of this name, if pickles of this kind may use it.
     fn global(module: &str, name: &str) -> Option<Self::Global>;
 
-    /// What something made is, for messages: `a tensor`.
+    /// Kind of an object, for messages: `a tensor`.
     fn kind(made: Self::Made) -> &'static str;
 
-    /// What a function makes of its arguments, at most eight; `pickle` is what strings lie in.
+    /// Calls a function with at most eight arguments; `pickle` holds the bytes of strings.
     ///
     /// # Errors
-    /// If the arguments are wrong.
+    /// If the arguments are invalid.
     fn call(
         &mut self,
         heap: &mut Heap<Self>,
@@ -40,10 +41,10 @@ pub trait Vocabulary: Debug + Default {
         arguments: &[Object<Self>],
     ) -> Result<Object<Self>, PickleFault>;
 
-    /// Gives an object the state or attributes that the pickle has for it.
+    /// Sets the state or attributes of an object.
     ///
     /// # Errors
-    /// If the object has none, or the state is wrong.
+    /// If the object has no state, or the state is invalid.
     fn build(
         &mut self,
         heap: &Heap<Self>,
@@ -52,10 +53,10 @@ pub trait Vocabulary: Debug + Default {
         state: Object<Self>,
     ) -> Result<(), PickleFault>;
 
-    /// What a persistent id stands for: something beside the pickle.
+    /// The object of a persistent id, which is stored outside the pickle.
     ///
     /// # Errors
-    /// If there is nothing of this id, or pickles of this kind have none.
+    /// If there is no object of this id, or pickles of this kind have no such ids.
     fn persistent(
         &mut self,
         heap: &Heap<Self>,

@@ -1,4 +1,4 @@
-//! GIF: the first frame, where it lies in the picture.
+//! GIF: the first frame, at its position in the picture.
 
 use std::io::Cursor;
 
@@ -28,7 +28,7 @@ pub(super) fn decode(
     let [columns, rows] = [frame.width, frame.height].map(u32::from);
     let background = frame.transparent.unwrap_or(0);
     let own = frame.palette.clone();
-    // A frame that juts out makes the picture larger.
+    // A frame beyond the edges makes the picture larger.
     let width = screen[0].max(left + columns);
     let height = screen[1].max(top + rows);
     // An index, and the pixels.

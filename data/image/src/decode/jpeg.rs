@@ -17,7 +17,7 @@ pub(super) fn decode(
     let header = decoder.header();
     let (width, height) = (u32::from(header.width), u32::from(header.height));
     let components = header.components.len();
-    // One byte a sample, two more for the coefficients, and the pixels.
+    // One byte per sample, two more for the coefficients, and the pixels.
     limits.check(width, height, components as u64 * 3 + 3)?;
     if header.precision != 8 {
         let reason = format!("has {} bits a sample", header.precision);
@@ -29,11 +29,11 @@ pub(super) fn decode(
     decoder.set_limits(DecodeLimits {
         max_pixels: limits.max_pixels,
         max_memory: Some(limits.max_bytes),
-        // As many as any encoder writes, and few enough for a bomb of empty scans to end.
+        // More than any encoder writes, and few enough to stop decompression bombs of empty scans.
         max_scans: 1000,
         ..DecodeLimits::default()
     });
-    // Damaged data are decoded as far as they go; what is lost is grey, as libjpeg does it.
+    // Damaged data are decoded as far as possible; the rest is grey, as in libjpeg.
     decoder.set_lenient(true);
     decoder.set_block_smoothing(true);
     if let Some(at_least) = at_least {
@@ -63,8 +63,8 @@ pub(super) fn decode(
 
 /// Whether a marker ends the data of the only scan, or that of the image those of several.
 ///
-/// Data that just stop are cut off, even where all that is lost is the marker: Pillow refuses nearly all
-/// such files. A marker that comes early, on the other hand, only leaves the rest grey.
+/// Data without it are truncated, even if only the marker is missing: Pillow rejects nearly all such files.
+/// An early marker only leaves the rest grey.
 fn is_ended(encoded: &[u8], several_scans: bool) -> bool {
     if encoded.ends_with(&[0xff, END_OF_IMAGE]) {
         return true;

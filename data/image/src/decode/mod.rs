@@ -11,19 +11,19 @@ use crate::{ImageError, Limits};
 /// A decoded image.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RgbImage {
-    /// Columns.
+    /// Width.
     pub width: u32,
-    /// Rows.
+    /// Height.
     pub height: u32,
     /// `height × width × 3` values: rows from the top, red first.
     pub pixels: Vec<u8>,
 }
 
 impl RgbImage {
-    /// An image of pixels that lie in planes: three of them (channels, height, width), red first.
+    /// Converts pixels from three planes (channels, height, width), red first.
     ///
     /// # Panics
-    /// If there are not as many pixels as the shape says.
+    /// If the number of pixels is not that of the shape.
     pub fn of_planes([channels, height, width]: [usize; 3], planes: &[u8]) -> Self {
         let plane = height * width;
         assert_eq!((channels, planes.len()), (3, 3 * plane));
@@ -38,7 +38,7 @@ impl RgbImage {
         }
     }
 
-    /// Takes a size and returns the buffer of its pixels, which are black.
+    /// Sets the size and returns the buffer of the pixels, which are black.
     pub(crate) fn clear(&mut self, width: u32, height: u32) -> &mut [u8] {
         (self.width, self.height) = (width, height);
         self.pixels.clear();
@@ -47,7 +47,7 @@ impl RgbImage {
     }
 }
 
-/// A format, told by the first bytes. Names of files say nothing: ImageNet has a PNG named `.JPEG`.
+/// A format, detected from the first bytes. Extensions are unreliable: ImageNet has a PNG named `.JPEG`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Format {
     Jpeg,
@@ -92,19 +92,18 @@ impl Format {
 }
 
 /// Decodes an image as Pillow's `Image.open(file).convert("RGB")` does: the first frame, transparency
-/// dropped, colour profiles and the orientation in EXIF data not looked at.
+/// dropped, colour profiles and the orientation in EXIF data ignored.
 ///
 /// # Errors
 ///
-/// If the format is unknown, the data are damaged or cut off, or the image is larger than `limits`
-/// allow.
+/// If the format is unknown, the data are damaged or truncated, or the image is over the `limits`.
 pub fn decode(encoded: &[u8], limits: &Limits) -> Result<RgbImage, ImageError> {
     let mut image = RgbImage::default();
     decode_into(encoded, limits, None, &mut image)?;
     Ok(image)
 }
 
-/// [`decode`] into an image whose memory is used again. JPEGs at least twice as large as `at_least`,
+/// [`decode`] into an image whose memory is reused. JPEGs at least twice as large as `at_least`,
 /// width and height, are decoded at ½, ¼ or ⅛ of their size that is not below it, as by Pillow's
 /// `draft`.
 pub(crate) fn decode_into(

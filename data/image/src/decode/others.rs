@@ -1,4 +1,4 @@
-//! BMP and TIFF, with 8 bits a sample.
+//! BMP and TIFF, with 8 bits per sample.
 
 use std::io::Cursor;
 

@@ -45,7 +45,7 @@ pub(super) fn decode(
                 unpack(samples, depth, pixels, |index| palette[usize::from(index)]);
             }
             (ColorType::Grayscale, BitDepth::Sixteen) => {
-                // Pillow does not scale these, but takes what is above 255 as white.
+                // Pillow does not scale these, but treats values above 255 as white.
                 for (pixel, &[high, low]) in pixels.iter_mut().zip(samples.as_chunks().0) {
                     *pixel = [if high == 0 { low } else { 255 }; 3];
                 }

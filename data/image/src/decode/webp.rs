@@ -1,4 +1,4 @@
-//! WebP: of an animation the first frame.
+//! WebP: the first frame of an animation.
 
 use std::io::{Cursor, ErrorKind};
 
@@ -19,8 +19,8 @@ pub(super) fn decode(
     let samples = if decoder.has_alpha() { 4 } else { 3 };
     // What the decoder holds, and the pixels.
     limits.check(width, height, 8 + samples as u64 + 3)?;
-    // A file has the size of the picture, and each frame its own, whose memory the decoder takes before
-    // it compares them.
+    // The file has the size of the picture and of each frame; the decoder allocates frames before it
+    // compares the sizes.
     check_frames(encoded.get(12..).unwrap_or_default(), [width, height])?;
     let mut stored = vec![0; width as usize * height as usize * samples];
     decoder.read_image(&mut stored).map_err(error)?;
@@ -31,7 +31,7 @@ pub(super) fn decode(
     Ok(())
 }
 
-/// Refuses frames that are larger than the picture.
+/// Checks that frames are not larger than the picture.
 fn check_frames(mut chunks: &[u8], [width, height]: [u32; 2]) -> Result<(), ImageError> {
     while let Some((header, rest)) = chunks.split_first_chunk::<8>() {
         let [a, b, c, d, len @ ..] = *header;
@@ -48,7 +48,7 @@ fn check_frames(mut chunks: &[u8], [width, height]: [u32; 2]) -> Result<(), Imag
                     }
                 }
             }
-            // The place and times of a frame, then its chunks.
+            // The position and times of a frame, then its chunks.
             b"ANMF" => check_frames(content.get(16..).unwrap_or_default(), [width, height])?,
             _ => {}
         }
