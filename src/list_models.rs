@@ -22,8 +22,8 @@ pub(crate) fn list_models() -> String {
         );
     }
     table
-        + "\nMultiply-adds (MACs) are those of convolutions and matrix multiplications for one\n\
-           image. Both numbers depend on the input size and the number of classes, which the\n\
+        + "\nMultiply-adds (MACs) of one image, in convolutions and matrix multiplications.\n\
+           Both numbers depend on the input size and the number of classes, which the\n\
            data set determines. basic-N and densenet-DEPTH-GROWTH take other numbers too.\n"
 }
 

@@ -71,8 +71,10 @@ impl Case {
         );
         let printed = String::from_utf8(output.stdout).unwrap();
         for epoch in 1..=EPOCHS {
-            let number = format!(" {epoch}/{EPOCHS} ");
-            let lines = printed.lines().filter(|line| line.contains(&number));
+            let number = format!("{epoch}/{EPOCHS}");
+            let lines = printed
+                .lines()
+                .filter(|line| line.split_whitespace().next() == Some(&number));
             assert_eq!(lines.count(), 1, "{printed}");
         }
     }

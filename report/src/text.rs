@@ -13,21 +13,22 @@ pub fn one_line(text: &str) -> String {
 pub fn wrap(text: &str, width: usize, indent: usize) -> String {
     let mut wrapped = String::new();
     let mut used = 0;
+    let mut has_word = false;
     // Splitting at single spaces keeps runs of spaces, such as those between columns.
     for (at, word) in text.split(' ').enumerate() {
-        if at > 0 {
-            if used + 1 + word.width() > width && used > indent {
-                wrapped.truncate(wrapped.trim_end().len());
-                wrapped.push('\n');
-                wrapped.push_str(&" ".repeat(indent));
-                used = indent;
-            } else {
-                wrapped.push(' ');
-                used += 1;
-            }
+        if at > 0 && has_word && used + 1 + word.width() > width {
+            wrapped.truncate(wrapped.trim_end().len());
+            wrapped.push('\n');
+            wrapped.push_str(&" ".repeat(indent));
+            used = indent;
+            has_word = false;
+        } else if at > 0 {
+            wrapped.push(' ');
+            used += 1;
         }
         wrapped.push_str(word);
         used += word.width();
+        has_word |= !word.is_empty();
     }
     wrapped
 }

@@ -231,7 +231,7 @@ fn wide_tables_are_broken_into_blocks() {
     let (sweep, reference) = (discover(folder.path()), reference());
     let summary = Summary::new(&sweep, Some(&reference));
     let table = summary.table(40);
-    assert_eq!(table.matches("\nnoise  ").count(), 4, "{table}");
+    assert_eq!(table.matches("\nnoise  ").count(), 3, "{table}");
     for line in table.lines() {
         assert!(line.chars().count() <= 40, "{line}");
     }

@@ -120,7 +120,7 @@ fn curve(run: &Run, name: &str, number: usize, value: impl Fn(&Epoch) -> Option<
     Line::new(name, number, points.collect())
 }
 
-/// What values are.
+/// Unit of the values.
 enum Unit {
     /// Parts of 1, shown as percentages.
     Percent,
@@ -129,7 +129,7 @@ enum Unit {
     FromZero,
 }
 
-/// A plot with what is written around it.
+/// A plot with title, legend and caption.
 struct Figure {
     id: String,
     title: String,
