@@ -66,14 +66,14 @@ fn network(text: &mut String, architecture: &Architecture) -> fmt::Result {
         "{:28} {:>12} {:>12} {:>15}",
         "network", "output", "parameters", "multiply-adds"
     )?;
-    let mut line = |name: &str, shape: &str, parameters: usize, multiply_adds: usize| {
+    let mut line = |name: &str, shape: &str, parameters: usize, macs: usize| {
         let unless_zero =
             |number: usize, text: String| if number > 0 { text } else { String::new() };
-        let millions = format!("{:.1} M", multiply_adds as f64 / 1e6);
+        let millions = format!("{:.1} M", macs as f64 / 1e6);
         let line = format!(
             "{name:28} {shape:>12} {:>12} {:>15}",
             unless_zero(parameters, grouped(parameters)),
-            unless_zero(multiply_adds, millions)
+            unless_zero(macs, millions)
         );
         writeln!(text, "{}", line.trim_end())
     };
@@ -87,14 +87,14 @@ fn network(text: &mut String, architecture: &Architecture) -> fmt::Result {
             &format!("  {}", stage.name),
             &dims(&stage.shape),
             stage.trainable_len,
-            stage.multiply_adds,
+            stage.macs,
         )?;
     }
     line(
         architecture.name(),
         "",
         architecture.trainable_len(),
-        architecture.multiply_adds(),
+        architecture.macs(),
     )
 }
 

@@ -11,7 +11,7 @@ pub(crate) fn list_models() -> String {
     );
     for model in architectures() {
         let [_, height, width] = model.input_size();
-        let millions = (model.multiply_adds() as f64 / 1e6).round() as usize;
+        let millions = (model.macs() as f64 / 1e6).round() as usize;
         table += &format!(
             "{:22} {:>9} {:>7} {:>12} {:>12} M\n",
             model.name(),

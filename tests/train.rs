@@ -333,7 +333,7 @@ fn unusable_settings_are_rejected_before_the_folder_is_created() {
         (&["--data", missing.to_str().unwrap()], "nowhere"),
         (
             &["--model=resnet-18"],
-            "`resnet-18` is not a network that is known",
+            "`resnet-18` is not a known architecture",
         ),
         (
             &["--topk=20"],
@@ -609,7 +609,7 @@ fn training_starts_from_the_weights_of_a_checkpoint() {
     let error = case.run("other", &["--checkpoint", weights, "--model=basic-8"]);
     let error = String::from_utf8(error.stderr).unwrap();
     assert!(
-        error.contains("bestk.safetensors: the weights are not those of basic-8:\n"),
+        error.contains("bestk.safetensors: the weights do not fit basic-8:\n"),
         "{error}"
     );
     assert!(

@@ -3,11 +3,11 @@
 import { readMetadata } from "./metadata.js";
 import { FILTERS } from "./pixels.js";
 
-/** What a model takes: pixels as bytes in rows, or numbers in planes, normalised or not. */
+/** Input types: pixels as bytes with channels last, or numbers with channels first. */
 const BYTES = "uint8";
 const FLOATS = "float32";
 
-/** How many classes are shown of a model that does not say. */
+/** Number of classes shown if the model does not record its k. */
 const DEFAULT_K = 5;
 
 export class Classifier {
@@ -20,7 +20,7 @@ export class Classifier {
    * @param {object} ort the module onnxruntime-web
    * @param {Uint8Array} file the ONNX file
    * @returns {Promise<Classifier>}
-   * @throws {Error} that says what is wrong with the file
+   * @throws {Error} if the file cannot be used
    */
   static async load(ort, file) {
     let metadata;
@@ -50,27 +50,27 @@ export class Classifier {
     this.#session = session;
     const { type, shape } = signature(session);
     this.#bytes = type === BYTES;
-    /** What the model says of itself. */
+    /** The model's description of itself. */
     this.card = card;
     const [, height, width] = card.inputSize;
     const expected = this.#bytes ? [height, width, 3] : [3, height, width];
     if (expected.some((side, i) => shape[i + 1] !== side)) {
       throw new Error(
-        `The model takes images of the shape ${shape.join(" × ")}, ` +
+        `The model's input has the shape ${shape.join(" × ")}, ` +
           `but its metadata says ${card.inputSize.join(" × ")}.`,
       );
     }
     const scores = session.outputMetadata[0].shape?.at(-1);
     const isRanked = session.outputNames.includes("probabilities");
     if (!isRanked && typeof scores === "number" && scores !== card.classNames.length) {
-      throw new Error(`The model has ${scores} scores, but names ${card.classNames.length} classes.`);
+      throw new Error(`The model has ${scores} scores, but ${card.classNames.length} class names.`);
     }
-    /** Height and width of the images that it takes. */
+    /** Height and width of its input images. */
     this.imageSize = { height, width };
   }
 
   /**
-   * The best classes of an image, the best first.
+   * The most probable classes of an image, in descending order.
    * @param {Uint8ClampedArray} pixels red, green and blue of each pixel, row by row
    * @returns {Promise<{name: string, probability: number}[]>}
    */
@@ -85,20 +85,20 @@ export class Classifier {
         ? [...outputs.probabilities.data].map((probability, i) => [Number(outputs.classes.data[i]), probability])
         : best(outputs[this.#session.outputNames[0]].data, this.card.k);
     const { classNames } = this.card;
-    return ranked.map(([place, probability]) => {
-      if (!(place in classNames)) {
-        throw new Error(`The model gave class ${place}, but names ${classNames.length} classes.`);
+    return ranked.map(([index, probability]) => {
+      if (!(index in classNames)) {
+        throw new Error(`The model returned class ${index}, but has ${classNames.length} class names.`);
       }
-      return { name: classNames[place], probability };
+      return { name: classNames[index], probability };
     });
   }
 
-  /** Frees what the model holds. */
+  /** Frees the model's memory. */
   async release() {
     await this.#session.release();
   }
 
-  /** Planes of (pixel / 255 − mean) / std. */
+  /** (pixel / 255 − mean) / std, with channels first. */
   #normalized(pixels) {
     const { mean, std } = this.card;
     const plane = pixels.length / 3;
@@ -111,12 +111,12 @@ export class Classifier {
   }
 }
 
-/** Type and shape of a classifier's only input. */
+/** Type and shape of a classifier's input. */
 function signature(session) {
   if (session.inputNames.length !== 1) {
     throw new Error(
-      `The model has the inputs ${session.inputNames.join(", ")}, but only images are at hand: ` +
-        "write it with --head topk or --head logits.",
+      `The model has the inputs ${session.inputNames.join(", ")}, but this page only has images: ` +
+        "write it with --outputs topk or --outputs logits.",
     );
   }
   const { type, shape = [] } = session.inputMetadata[0];
@@ -126,21 +126,21 @@ function signature(session) {
   return { type, shape };
 }
 
-/** Places and probabilities of the k highest scores. */
+/** Indices and probabilities of the k highest scores. */
 function best(scores, k) {
   const highest = scores.reduce((a, b) => Math.max(a, b));
   const powers = Array.from(scores, (score) => Math.exp(score - highest));
   const total = powers.reduce((a, b) => a + b);
   return powers
-    .map((power, place) => [place, power / total])
+    .map((power, index) => [index, power / total])
     .sort(([, a], [, b]) => b - a)
     .slice(0, k);
 }
 
-/** The part of a model's metadata that is needed, checked. */
+/** The required part of a model's metadata, validated. */
 function readCard(metadata) {
   if (![...metadata.keys()].some((key) => key.startsWith("topk."))) {
-    throw new Error("The model has no metadata that names its classes: write it with topk-export model.");
+    throw new Error("The model has no metadata with class names: write it with topk-export model.");
   }
   const read = (key, expected, isGood, absent) => {
     const text = metadata.get(key);
@@ -170,9 +170,9 @@ function readCard(metadata) {
   const resize = read("topk.resize", `a shorter side and one of ${names}`, isResize, null);
   return {
     architecture: metadata.get("topk.architecture") ?? "network",
-    /** What it was trained on, if that is known. */
+    /** The data set it was trained on, if known. */
     dataset: metadata.get("topk.dataset"),
-    /** How larger images are resized before the crop; null if they come in the right size. */
+    /** How images are resized before the crop; null if they already have the input size. */
     resize: resize && { side: resize.shorter_side, filter: resize.interpolation },
     classNames: read("topk.class_names", "a list of names", isNames),
     inputSize: read(

@@ -1,19 +1,19 @@
-// The metadata of an ONNX file, which onnxruntime-web does not give.
+// Reads the metadata of an ONNX file, which onnxruntime-web does not expose.
 
 /** Field number of `ModelProto.metadata_props`. */
 const METADATA = 14;
 
-/** Wire types of protocol buffers. */
+/** Wire types of protobuf. */
 const VARINT = 0;
 const FIXED64 = 1;
 const BYTES = 2;
 const FIXED32 = 5;
 
 /**
- * Keys and values of a model's metadata. The rest of the file, weights above all, is skipped, not copied.
+ * The metadata of a model. The rest of the file, mostly weights, is skipped without copying it.
  * @param {Uint8Array} file
  * @returns {Map<string, string>}
- * @throws {Error} if the file is not a message of protocol buffers
+ * @throws {Error} if the file is not a protobuf message
  */
 export function readMetadata(file) {
   const text = new TextDecoder("utf-8", { fatal: true });
@@ -28,7 +28,7 @@ export function readMetadata(file) {
   return metadata;
 }
 
-/** Number and bytes of each field of a message; numbers have no bytes. */
+/** Number and bytes of each field of a message; the bytes are undefined for varints. */
 function* fields(message) {
   let at = 0;
   const varint = () => {

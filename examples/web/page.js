@@ -1,4 +1,4 @@
-// The page: a model is loaded, then each image that is chosen, dropped or pasted is classified.
+// The page: loads a model, then classifies each image that is chosen, dropped or pasted.
 
 import { Classifier } from "./classifier.js";
 import { decode, resizedCenter } from "./pixels.js";
@@ -6,17 +6,17 @@ import { decode, resizedCenter } from "./pixels.js";
 const element = (id) => document.getElementById(id);
 const parameters = new URLSearchParams(location.search);
 
-/** The address of the model that is loaded first. */
+/** The URL of the model that is loaded first. */
 const MODEL = parameters.get("model") ?? "model.onnx";
 
 let classifier;
 
-/** Counts what the user asked for: what is overtaken by something newer is not shown. */
+/** Number of the latest action; results of earlier actions are discarded. */
 let latest = 0;
 
 /**
- * Does something for the user, whose result `show` displays; of what goes wrong the message is shown, after
- * `fail`. A result that is not wanted any more goes to `drop`.
+ * Runs an action of the user and passes its result to `show`. On an error, calls `fail` and shows the message. If
+ * a newer action has started meanwhile, passes the result to `drop` instead.
  */
 async function perform(work, { show, fail = () => {}, drop = () => {} }) {
   const turn = ++latest;
@@ -45,9 +45,9 @@ function showError(error) {
   element("error").hidden = false;
 }
 
-/** Loads a model, in place of the one before. */
+/** Loads a model, replacing the current one. */
 function openModel(name, read) {
-  // Fails where the model is at work, whose result is not wanted any more.
+  // Fails while the model is running; that result is discarded anyway.
   classifier?.release().catch(() => {});
   classifier = undefined;
   element("image").disabled = true;
@@ -70,7 +70,7 @@ async function runtime() {
     return await import("onnxruntime-web");
   } catch {
     throw new Error(
-      "onnxruntime-web is not where index.html says it is: run npm install onnxruntime-web in the page's folder.",
+      "onnxruntime-web is not at the path in index.html: run npm install onnxruntime-web in the page's folder.",
     );
   }
 }
@@ -80,12 +80,12 @@ async function download(address) {
   try {
     response = await fetch(address);
   } catch {
-    throw new Error(`${address} cannot be fetched: is the page opened from a server?`);
+    throw new Error(`Cannot fetch ${address}: the page must be opened from a web server.`);
   }
   if (!response.ok) {
     throw new Error(
-      `There is no model at ${address} (status ${response.status}): ` +
-        "put one there, name another as ?model=… in the address, or choose a file below.",
+      `Cannot load a model from ${address} (status ${response.status}): ` +
+        "put one there, set ?model=… in the URL, or choose a file below.",
     );
   }
   return response.bytes?.() ?? new Uint8Array(await response.arrayBuffer());
@@ -105,7 +105,7 @@ function showModel(name) {
   element("image").disabled = false;
 }
 
-/** A size that no line break divides. */
+/** A size without line breaks. */
 function size(width, height) {
   return `${width}\u00a0×\u00a0${height}`;
 }
@@ -134,7 +134,7 @@ function showClasses(classes) {
   element("time").textContent = "";
 }
 
-/** How images are resized before the crop: as the address says, the model, or just to cover it. */
+/** How images are resized before the crop: as in the URL, or the model, or just to cover the crop. */
 function resizeFor({ card, imageSize: { height, width } }) {
   const text = parameters.get("resize");
   const least = Math.max(height, width);
@@ -142,7 +142,7 @@ function resizeFor({ card, imageSize: { height, width } }) {
   if (text === null) return { side: Math.max(card.resize?.side ?? least, least), filter };
   const side = Number(text);
   if (!Number.isInteger(side) || side < least || side > 4096) {
-    throw new Error(`resize=${text} in the address should be a number of pixels from ${least} to 4096.`);
+    throw new Error(`resize=${text} in the URL should be a number of pixels from ${least} to 4096.`);
   }
   return { side, filter };
 }
@@ -150,7 +150,7 @@ function resizeFor({ card, imageSize: { height, width } }) {
 function classify(file) {
   const used = classifier;
   if (!used) {
-    showError(new Error("There is no model yet."));
+    showError(new Error("No model is loaded yet."));
     return;
   }
   showClasses([]);
@@ -192,7 +192,7 @@ function showPreview(file) {
   preview.onerror = () => show(false);
 }
 
-/** Shows what the model got. */
+/** Shows the crop that the model received. */
 function showCrop(pixels, { height, width }, from) {
   const canvas = element("crop");
   Object.assign(canvas, { width, height });
@@ -206,7 +206,7 @@ function showCrop(pixels, { height, width }, from) {
   }
   context.putImageData(shown, 0, 0);
   element("seen").lastElementChild.textContent =
-    `What the model sees: ${size(width, height)} pixels, from ${from}`;
+    `Input of the model: ${size(width, height)} pixels, from ${from}`;
   element("seen").hidden = false;
 }
 
@@ -214,8 +214,8 @@ function openFile(file) {
   openModel(file.name, async () => new Uint8Array(await file.arrayBuffer()));
 }
 
-/** Takes what was dropped or pasted: a model or an image. */
-function take(file) {
+/** Opens a dropped or pasted file: a model or an image. */
+function open(file) {
   if (file?.name.endsWith(".onnx")) openFile(file);
   else if (file) classify(file);
 }
@@ -223,12 +223,12 @@ function take(file) {
 for (const [id, use] of [["image", classify], ["file", openFile]]) {
   element(id).addEventListener("change", ({ target }) => {
     const [file] = target.files;
-    // Else the same file could not be chosen again.
+    // Otherwise the same file could not be chosen again.
     target.value = "";
     if (file) use(file);
   });
 }
-addEventListener("paste", ({ clipboardData }) => take(clipboardData.files[0]));
+addEventListener("paste", ({ clipboardData }) => open(clipboardData.files[0]));
 addEventListener("dragover", (event) => {
   event.preventDefault();
   document.body.classList.add("dragging");
@@ -237,7 +237,7 @@ addEventListener("dragleave", () => document.body.classList.remove("dragging"));
 addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dragging");
-  take(event.dataTransfer.files[0]);
+  open(event.dataTransfer.files[0]);
 });
 
 openModel(MODEL, () => download(MODEL));

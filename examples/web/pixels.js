@@ -1,14 +1,14 @@
-// From an image file to the pixels that a network was trained on: the shorter side is resized, the centre
-// cut out, as torchvision does it with Pillow 13 (`Resize` with antialiasing, and `CenterCrop`).
+// From an image file to the pixels that a network was trained on: resizes the shorter side and crops the centre,
+// like torchvision with Pillow 13 (`Resize` with antialiasing, and `CenterCrop`).
 
-/** Larger images are refused: their pixels take 4 bytes each. */
+/** Maximum number of pixels, of 4 bytes each. */
 const MAX_PIXELS = 1e8;
 
-/** Browsers cannot draw images with a longer side. */
+/** Maximum side of an image that browsers can draw. */
 const MAX_SIDE = 16384;
 
 /**
- * Decodes an image: upright as its EXIF data says, colours as in the file, white where it is transparent.
+ * Decodes an image: rotated according to its EXIF data, without colour conversion, white where it is transparent.
  * @param {Blob} file
  * @returns {Promise<ImageBitmap>} to be closed by the caller
  */
@@ -25,13 +25,13 @@ export async function decode(file) {
     image.close();
     throw new Error(
       `The image is too large: ${width} × ${height} pixels. ` +
-        `At most ${MAX_SIDE} a side and ${MAX_PIXELS / 1e6} million in all are taken.`,
+        `The limits are ${MAX_SIDE} per side and ${MAX_PIXELS / 1e6} million in total.`,
     );
   }
   return image;
 }
 
-/** How Pillow resizes, by its names: how far filters reach, and the weight of a pixel at a distance. */
+/** Filters under Pillow's names: their support, and the weight of a pixel at a distance. */
 export const FILTERS = {
   /** No filter: the pixel under the centre. */
   nearest: {},
@@ -62,16 +62,16 @@ function sinc(x) {
  * The resized centre of an image.
  * @param {ImageBitmap} image
  * @param {{height: number, width: number}} crop
- * @param {{side: number, filter: string}} resize length of the shorter side before the crop, at least that of
- *   the crop's longer; bilinear or bicubic
+ * @param {{side: number, filter: string}} resize length of the shorter side before the crop, at least the
+ *   longer side of the crop; name of a filter
  * @returns {Uint8ClampedArray} red, green and blue of each pixel, row by row
  */
 export function resizedCenter(image, crop, resize) {
   const full = resizedSize(image, resize.side);
   const filter = FILTERS[resize.filter];
-  const columns = shares(filter, image.width, full.width, centered(full.width, crop.width), crop.width);
-  const rows = shares(filter, image.height, full.height, centered(full.height, crop.height), crop.height);
-  // Only what the crop is made of is drawn and computed.
+  const columns = filterWeights(filter, image.width, full.width, centered(full.width, crop.width), crop.width);
+  const rows = filterWeights(filter, image.height, full.height, centered(full.height, crop.height), crop.height);
+  // Only the pixels that the crop depends on are drawn and computed.
   const source = { x: columns.first, y: rows.first, width: columns.extent, height: rows.extent };
   const plane = { ...source, pixels: rgb(image, source) };
   const shrinks = [image.width - full.width, image.height - full.height];
@@ -80,31 +80,31 @@ export function resizedCenter(image, crop, resize) {
   return passes.reduce((plane, pass) => pass(plane, pass === alongRows ? columns : rows), plane).pixels;
 }
 
-/** The size of the image when its shorter side has the length `resize`; the longer is rounded down. */
+/** The size of the image after resizing its shorter side to `resize`; the longer side is rounded down. */
 function resizedSize({ width, height }, resize) {
   return width <= height
     ? { width: resize, height: Math.trunc((resize * height) / width) }
     : { width: Math.trunc((resize * width) / height), height: resize };
 }
 
-/** Where a crop begins: the half of what is left, and of two integers equally near the even one. */
+/** Start of a centred crop; halves are rounded to the nearest even integer. */
 function centered(side, crop) {
   const half = (side - crop) / 2;
   return Number.isInteger(half) ? half : 2 * Math.round(half / 2);
 }
 
-/** Fractions of 1 are integers of so many bits, as in Pillow. */
+/** Weights are fixed-point numbers with this many fractional bits, as in Pillow. */
 const BITS = 22;
 
 /**
- * Which source pixels make each of `count` resized ones from `start` on, and with which shares.
+ * The source pixels and weights of each of `count` resized pixels from `start` on.
  *
- * `first` and `extent` are the source pixels that are needed in all; `from[i]` counts from `first`.
+ * `first` and `extent` are the range of all source pixels needed; `from[i]` counts from `first`.
  */
-function shares(filter, side, resized, start, count) {
+function filterWeights(filter, side, resized, start, count) {
   const scale = side / resized;
   if (filter === FILTERS.nearest) return nearest(scale, start, count);
-  // A filter does not change what has its size already.
+  // Filters leave an image of the right size unchanged.
   const { support, weight } = scale === 1 ? FILTERS.bilinear : filter;
   const stretch = Math.max(scale, 1);
   const reach = support * stretch;
@@ -114,22 +114,22 @@ function shares(filter, side, resized, start, count) {
     const center = (i + 0.5) * scale;
     const low = Math.max(Math.trunc(center - reach + 0.5), 0);
     const high = Math.min(Math.trunc(center + reach + 0.5), side);
-    const shares = Array.from({ length: high - low }, (_, j) =>
+    const row = Array.from({ length: high - low }, (_, j) =>
       weight((j + low - center + 0.5) * (1 / stretch)),
     );
-    const sum = shares.reduce((sum, share) => sum + share, 0);
+    const sum = row.reduce((sum, weight) => sum + weight, 0);
     from.push(low);
-    weights.push(Int32Array.from(shares, (share) => (share / sum) * 2 ** BITS + (share < 0 ? -0.5 : 0.5)));
+    weights.push(Int32Array.from(row, (weight) => (weight / sum) * 2 ** BITS + (weight < 0 ? -0.5 : 0.5)));
   }
   const first = from[0];
   const extent = from[count - 1] + weights[count - 1].length - first;
   return { first, extent, from: from.map((low) => low - first), weights };
 }
 
-/** The same for the pixels under the centres of the resized ones. */
+/** The same without a filter: the source pixel under the centre of each resized pixel. */
 function nearest(scale, start, count) {
   const from = [];
-  // As Pillow does it: the sum of the steps may be another number than their product.
+  // Adds up steps like Pillow, which may round differently than a product would.
   for (let i = 0, center = scale / 2; i < start + count; i++, center += scale) {
     if (i >= start) from.push(Math.trunc(center));
   }
@@ -164,10 +164,10 @@ function rgb(image, { x, y, width, height }) {
 /** Resizes each row. */
 function alongRows({ pixels, width, height }, { from, weights }) {
   const resized = new Uint8ClampedArray(weights.length * height * 3);
-  let place = 0;
+  let index = 0;
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < weights.length; x++) {
-      place = sum(pixels, (y * width + from[x]) * 3, 3, weights[x], resized, place);
+      index = sum(pixels, (y * width + from[x]) * 3, 3, weights[x], resized, index);
     }
   }
   return { pixels: resized, width: weights.length, height };
@@ -176,17 +176,17 @@ function alongRows({ pixels, width, height }, { from, weights }) {
 /** Resizes each column. */
 function alongColumns({ pixels, width }, { from, weights }) {
   const resized = new Uint8ClampedArray(width * weights.length * 3);
-  let place = 0;
+  let index = 0;
   for (let y = 0; y < weights.length; y++) {
     for (let x = 0; x < width; x++) {
-      place = sum(pixels, (from[y] * width + x) * 3, width * 3, weights[y], resized, place);
+      index = sum(pixels, (from[y] * width + x) * 3, width * 3, weights[y], resized, index);
     }
   }
   return { pixels: resized, width, height: weights.length };
 }
 
-/** The weighted sum of the pixels at `start`, `start + step`, …, rounded; returns the next place. */
-function sum(pixels, start, step, weights, resized, place) {
+/** The weighted sum of the pixels at `start`, `start + step`, …, rounded; returns the next index. */
+function sum(pixels, start, step, weights, resized, index) {
   let red = 1 << (BITS - 1);
   let green = red;
   let blue = red;
@@ -195,8 +195,8 @@ function sum(pixels, start, step, weights, resized, place) {
     green += pixels[at + 1] * weights[i];
     blue += pixels[at + 2] * weights[i];
   }
-  resized[place++] = red >> BITS;
-  resized[place++] = green >> BITS;
-  resized[place++] = blue >> BITS;
-  return place;
+  resized[index++] = red >> BITS;
+  resized[index++] = green >> BITS;
+  resized[index++] = blue >> BITS;
+  return index;
 }

@@ -1,12 +1,12 @@
 use serde::Serialize;
 use thiserror::Error;
 
-use topk_weights::{Head, Matched, Mismatch, StateDict, TensorError};
+use topk_weights::{Matched, Mismatch, StateDict, TensorError};
 
 use crate::architectures;
 use crate::op::{Dims, Node, Op, Parameter};
 
-/// A network as data: its operations in the order of computation, with the names of their parameters.
+/// A network as data: its operations in the order of computation, and the names of their parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Architecture {
     pub(crate) name: String,
@@ -17,86 +17,86 @@ pub struct Architecture {
     pub(crate) old_names: Vec<[&'static str; 2]>,
 }
 
-/// Modules that follow each other and whose names begin alike, such as `layer1`.
+/// Consecutive modules whose names have the same prefix, such as `layer1`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stage {
-    /// What their names begin with.
+    /// The prefix of their names.
     pub name: String,
-    /// Shape of what the last of them makes, without the batch.
+    /// Shape of the value of the last of them, without the batch.
     pub shape: Vec<usize>,
     /// Number of trainable parameters.
     pub trainable_len: usize,
-    /// Multiplications, each with an addition, that an image takes.
-    pub multiply_adds: usize,
+    /// Multiply-accumulate operations per image.
+    pub macs: usize,
 }
 
-/// There is no such network.
+/// An architecture cannot be built.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum ArchitectureError {
-    /// The name means nothing.
-    #[error("`{0}` is not a network that is known: expected one of {known}", known = architectures::names())]
+    /// The name is unknown.
+    #[error("`{0}` is not a known architecture: expected one of {known}", known = architectures::names())]
     Unknown(String),
-    /// The name's numbers make no network.
+    /// The numbers in the name are not supported.
     #[error("{name} cannot be built: {rule}")]
     Numbers {
         /// Name of the network.
         name: String,
-        /// What must hold of its numbers.
+        /// The rule for its numbers.
         rule: &'static str,
     },
-    /// The network is not made for images of this size.
+    /// The network requires images of one size.
     #[error("{name} takes images of {expected:?} (channels, height, width), not {found:?}")]
     InputSize {
         /// Name of the network.
         name: String,
-        /// What it takes.
+        /// The required size.
         expected: [usize; 3],
-        /// What it was asked for.
+        /// The requested size.
         found: [usize; 3],
     },
-    /// The network divides images into squares.
+    /// The network divides images into patches.
     #[error("{name} takes images whose sides are multiples of {multiple}, not {size}", size = Dims(found))]
     Sides {
         /// Name of the network.
         name: String,
-        /// Side of a square.
+        /// Side of a patch.
         multiple: usize,
-        /// What it was asked for.
+        /// The requested size.
         found: [usize; 3],
     },
-    /// Nothing is left of images of this size before the end.
-    #[error("images of {size} are too small for {name}: nothing is left of them at {module}", size = Dims(found))]
+    /// The images are too small for a convolution or pooling.
+    #[error("images of {size} are too small for {name} (at {module})", size = Dims(found))]
     TooSmall {
         /// Name of the network.
         name: String,
-        /// What it was asked for.
+        /// The requested size.
         found: [usize; 3],
-        /// Where nothing is left.
+        /// The module whose input is smaller than its kernel.
         module: String,
     },
-    /// There must be a class.
+    /// The number of classes is 0.
     #[error("a classifier needs at least one class")]
     NoClasses,
 }
 
-/// What becomes of the weights of a classifier, the last layer.
+/// What to do with the weights of the classifier, the last layer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Classifier {
-    /// They stay, and must fit as they are
+    /// Keep them; their shapes must match
     #[default]
     Keep,
-    /// They are left out, to start anew
+    /// Initialise them anew, for another number of classes
     New,
 }
 
-/// Why weights are not a network's.
+/// Weights do not fit a network.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum MatchError {
-    /// A number has no place in `f32`.
+    /// A value cannot be converted to `f32`.
     #[error("{name}: {error}")]
     Tensor {
         /// The tensor.
@@ -105,17 +105,17 @@ pub enum MatchError {
         error: TensorError,
     },
     /// Tensors are missing, unexpected or of another shape.
-    #[error("the weights are not those of {architecture}:\n{mismatch}")]
+    #[error("the weights do not fit {architecture}:\n{mismatch}")]
     Mismatch {
         /// Name of the network.
         architecture: String,
-        /// Every fault.
+        /// All differences.
         mismatch: Mismatch,
     },
 }
 
 impl Architecture {
-    /// Name that [`architecture`](crate::architecture()) knows it by.
+    /// Name, as for [`architecture`](crate::architecture()).
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -130,7 +130,7 @@ impl Architecture {
         self.classes
     }
 
-    /// The operations in order; the last one makes the scores.
+    /// The operations in the order of computation; the last one computes the scores.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
@@ -152,21 +152,20 @@ impl Architecture {
         self.nodes.iter().map(Node::trainable_len).sum()
     }
 
-    /// Multiplications, each with an addition, that an image takes: those of convolutions and of products
-    /// of matrices.
-    pub fn multiply_adds(&self) -> usize {
-        self.nodes.iter().map(Node::multiply_adds).sum()
+    /// Multiply-accumulate operations (MACs) per image, of convolutions and matrix products.
+    pub fn macs(&self) -> usize {
+        self.nodes.iter().map(Node::macs).sum()
     }
 
-    /// The network as a list of stages, divided as finely as the names of modules allow with at most so many
-    /// of them; as the first parts of names divide it, if those are more.
+    /// The network as a list of stages: the finest division by prefixes of module names with at most `most`
+    /// stages, or the coarsest if that has more.
     pub fn stages(&self, most: usize) -> Vec<Stage> {
-        fn beginning(name: &str, depth: usize) -> &str {
+        fn prefix(name: &str, depth: usize) -> &str {
             let end = name.match_indices('.').nth(depth - 1);
             end.map_or(name, |(end, _)| &name[..end])
         }
         let divided = |depth: usize| -> Vec<&[Node]> {
-            let alike = |a: &Node, b: &Node| beginning(&a.name, depth) == beginning(&b.name, depth);
+            let alike = |a: &Node, b: &Node| prefix(&a.name, depth) == prefix(&b.name, depth);
             self.nodes.chunk_by(alike).collect()
         };
         let names = self.nodes.iter().map(|node| node.name.as_str());
@@ -177,16 +176,16 @@ impl Architecture {
         let fits = |&depth: &usize| divided(depth).len() <= most;
         let depth = (1..=deepest).rev().find(fits).unwrap_or(1);
         let stage = |nodes: &[Node]| Stage {
-            name: beginning(&nodes[0].name, depth).to_owned(),
+            name: prefix(&nodes[0].name, depth).to_owned(),
             shape: nodes[nodes.len() - 1].shape.clone(),
             trainable_len: nodes.iter().map(Node::trainable_len).sum(),
-            multiply_adds: nodes.iter().map(Node::multiply_adds).sum(),
+            macs: nodes.iter().map(Node::macs).sum(),
         };
         divided(depth).into_iter().map(stage).collect()
     }
 
-    /// Names of the classifier's tensors: those of the layer that makes the scores. The first dimension of
-    /// each is the number of classes.
+    /// Names of the tensors of the classifier, the layer that computes the scores. The first dimension of each
+    /// is the number of classes.
     pub fn classifier(&self) -> Vec<String> {
         let layers = self.nodes.iter().map(Node::parameters);
         let layer = layers.rev().find(|parameters| !parameters.is_empty());
@@ -194,13 +193,12 @@ impl Architecture {
         parameters.map(|parameter| parameter.name).collect()
     }
 
-    /// Takes a file's weights for this network: tensors that [`is_ignorable`](Self::is_ignorable) names are
-    /// left out, names that older versions of the original gave are changed to today's, and all numbers
-    /// become `f32`.
+    /// Matches a file's weights with this network: drops [ignorable](Self::is_ignorable) tensors, renames those
+    /// of older versions of the original, and converts all values to `f32`.
     ///
     /// # Errors
-    /// If tensors are missing, unexpected or of another shape, all of which the message lists, or if a
-    /// number is too large.
+    /// If tensors are missing, unexpected or of another shape, all of which the message lists, or if a value
+    /// is too large.
     pub fn matched(&self, file: StateDict, classifier: Classifier) -> Result<Matched, MatchError> {
         let mut weights = StateDict::default();
         for (name, tensor) in file.tensors {
@@ -217,29 +215,27 @@ impl Architecture {
             })?;
             weights.tensors.insert(name, tensor);
         }
-        let names = self.classifier();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let head = match classifier {
-            Classifier::Keep => Head::Keep,
-            Classifier::New => Head::New(&names),
+        let new = match classifier {
+            Classifier::Keep => Vec::new(),
+            Classifier::New => self.classifier(),
         };
+        let new: Vec<&str> = new.iter().map(String::as_str).collect();
         let shapes = self.parameter_shapes();
         let shapes = shapes.iter().map(|(name, shape)| (&**name, &**shape));
         weights
-            .matched(shapes, head)
+            .matched(shapes, &new)
             .map_err(|mismatch| MatchError::Mismatch {
                 architecture: self.name.clone(),
                 mismatch,
             })
     }
 
-    /// Whether a parameter of this name may stand in a file of the original network's weights and be left
-    /// out here:
+    /// Whether a file of the original network's weights may have a parameter of this name that is dropped:
     ///
-    /// - `num_batches_tracked` of each batch norm: how many batches its statistics have seen, which PyTorch
-    ///   counts and uses only where there is no momentum;
-    /// - `AuxLogits.…` of `inception_v3`: the auxiliary classifier, which is not built here, since it only
-    ///   helps in training.
+    /// - `num_batches_tracked` of each batch norm: the number of batches its statistics have seen, which
+    ///   PyTorch only uses without momentum;
+    /// - `AuxLogits.…` of `inception_v3`: the auxiliary classifier, which only helps in training and is not
+    ///   built here.
     pub fn is_ignorable(&self, name: &str) -> bool {
         let tracked = name.strip_suffix(".num_batches_tracked");
         let batch_norm = |node: &Node| matches!(node.op, Op::BatchNorm2d { .. });

@@ -11,15 +11,15 @@ use crate::architectures::architecture_of;
 /// Key of the file's metadata that holds the model card, as JSON.
 const CARD_KEY: &str = "topk";
 
-/// A network's weights in `f32`, under PyTorch's names, and what the network says of itself.
+/// A network's weights in `f32`, under PyTorch's names, and its model card.
 ///
-/// On disk: a file of weights with the card in its metadata. The same checkpoint always gives the same
+/// On disk it is a file of weights with the card in its metadata. The same checkpoint always gives the same
 /// bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     card: ModelCard,
     architecture: Architecture,
-    /// With the card in its metadata.
+    /// The weights, with the card as metadata.
     file: StateDict,
 }
 
@@ -30,41 +30,41 @@ pub enum CheckpointError {
     /// The file cannot be read or written. The message names it.
     #[error(transparent)]
     File(#[from] WeightsError),
-    /// A file's contents are no checkpoint.
+    /// The file is not a checkpoint.
     #[error("{}: {error}", path.display())]
     Contents {
         /// The file.
         path: PathBuf,
-        /// What is wrong with them.
+        /// What is wrong with it.
         error: Box<CheckpointError>,
     },
-    /// The file does not say what network it is of.
-    #[error("it does not say which network it is of: it was not written by topk-train")]
+    /// The file has no model card.
+    #[error("it has no model card, and so was not written by topk-train")]
     NoCard,
-    /// What the file says of itself is broken.
+    /// The model card is invalid.
     #[error("metadata key `{CARD_KEY}`: {0}")]
     Card(serde_json::Error),
-    /// Its network is not known.
+    /// The architecture cannot be built.
     #[error(transparent)]
     Architecture(#[from] ArchitectureError),
-    /// The weights are not the network's.
+    /// The weights do not fit the architecture.
     #[error(transparent)]
     Weights(#[from] MatchError),
-    /// There are not as many names as classes.
-    #[error("there are {names} names of classes, but the weights give {classes} scores")]
+    /// The number of class names is not the number of classes.
+    #[error("there are {names} class names, but the weights have {classes} classes")]
     ClassNames {
         /// Number of names.
         names: usize,
-        /// Number of scores.
+        /// Number of classes.
         classes: usize,
     },
 }
 
 impl Checkpoint {
-    /// Puts weights and card together. The weights decide the number of classes.
+    /// Combines weights with a card. The number of classes is that of the weights.
     ///
     /// # Errors
-    /// If the card's network is not known, or the weights or the names of classes are not its own.
+    /// If the card's architecture is unknown, or does not fit the weights or the class names.
     pub fn new(card: ModelCard, weights: StateDict) -> Result<Self, CheckpointError> {
         let architecture = architecture_of(&weights, &card.architecture, card.input_size)?;
         let classes = architecture.classes();
@@ -78,7 +78,7 @@ impl Checkpoint {
         Ok(Self::of(card, architecture, weights))
     }
 
-    /// Puts the weights of a network that was built together with its model card.
+    /// Combines the weights of a network with a card.
     ///
     /// # Errors
     /// If the tensors are not those of the architecture.
@@ -107,31 +107,30 @@ impl Checkpoint {
         }
     }
 
-    /// What the network says of itself.
+    /// The model card.
     pub fn card(&self) -> &ModelCard {
         &self.card
     }
 
-    /// The network.
+    /// The architecture.
     pub fn architecture(&self) -> &Architecture {
         &self.architecture
     }
 
-    /// Its parameters and statistics, all `f32`.
+    /// The parameters and statistics, all `f32`.
     pub fn weights(&self) -> &BTreeMap<String, Tensor> {
         &self.file.tensors
     }
 
-    /// Its parameters and statistics, all `f32`.
+    /// The parameters and statistics, all `f32`.
     pub fn into_weights(self) -> BTreeMap<String, Tensor> {
         self.file.tensors
     }
 
-    /// Writes the file, whole or not at all, as [`StateDict::save`] does. A PyTorch file has no place for
-    /// the card.
+    /// Writes the file atomically, as [`StateDict::save`] does. A PyTorch file cannot hold the card.
     ///
     /// # Errors
-    /// If the name says no format, or the file cannot be written.
+    /// If the extension is unknown, or the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), WeightsError> {
         self.file.save(path)
     }
@@ -139,7 +138,7 @@ impl Checkpoint {
     /// Reads a file that [`save`](Self::save) wrote as safetensors.
     ///
     /// # Errors
-    /// If it cannot be read, is something else, or has weights that are not finite.
+    /// If the file cannot be read, is not a checkpoint, or has weights that are not finite.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         let file = StateDict::read(path)?;
         let contents = |error| CheckpointError::Contents {
@@ -154,7 +153,7 @@ impl Checkpoint {
     /// The card in a file of weights, if it has one.
     ///
     /// # Errors
-    /// [`CheckpointError::Card`] if it is broken.
+    /// [`CheckpointError::Card`] if it is invalid.
     pub fn card_of(file: &StateDict) -> Result<Option<ModelCard>, CheckpointError> {
         let Some(Value::Text(card)) = file.metadata.get(CARD_KEY) else {
             return Ok(None);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A value of a network: its images, or what a node makes.
+/// A value in a network: the input images, or the result of a node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Value(usize);
 
@@ -21,16 +21,16 @@ impl Value {
     }
 }
 
-/// One operation in its place.
+/// An operation with its inputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// Name of the module in PyTorch, which prefixes the names of its parameters. No other node has it.
+    /// Name of the module in PyTorch, which prefixes the names of its parameters. Unique in the network.
     pub name: String,
-    /// What it computes.
+    /// The operation.
     pub op: Op,
-    /// What it reads, from nodes before it.
+    /// Inputs: the images, or values of preceding nodes.
     pub inputs: Vec<Value>,
-    /// Shape of what it makes, without the batch.
+    /// Shape of its value, without the batch.
     pub shape: Vec<usize>,
 }
 
@@ -41,21 +41,21 @@ pub struct Node {
 pub enum Op {
     /// `Conv2d`.
     Conv2d {
-        /// Channels read.
+        /// Input channels.
         in_channels: usize,
-        /// Channels made.
+        /// Output channels.
         out_channels: usize,
         /// Height and width of the kernel.
         kernel: [usize; 2],
-        /// Step in both directions.
+        /// Stride in both directions.
         stride: usize,
-        /// Zeros added at the top, left, bottom and right.
+        /// Zero padding at the top, left, bottom and right.
         pads: [usize; 4],
-        /// Groups of channels that do not see each other.
+        /// Groups of channels that are convolved separately.
         groups: usize,
-        /// How the weight starts.
+        /// Initial values of the weight.
         weight: Init,
-        /// How the bias starts, if there is one.
+        /// Initial values of the bias, if there is one.
         bias: Option<Init>,
     },
     /// `BatchNorm2d`.
@@ -72,42 +72,42 @@ pub enum Op {
         /// Added to the variance.
         eps: f64,
     },
-    /// A function of each element.
+    /// An elementwise function.
     Activation(Activation),
     /// `MaxPool2d`.
     MaxPool2d(Pool),
-    /// `AvgPool2d`; added zeros count.
+    /// `AvgPool2d`; the padding counts.
     AvgPool2d(Pool),
     /// `AdaptiveAvgPool2d`.
     AdaptiveAvgPool2d {
-        /// Height and width read.
+        /// Height and width of the input.
         from: [usize; 2],
-        /// Height and width made.
+        /// Height and width of the output.
         to: [usize; 2],
     },
-    /// The dimensions from this one on become one; the batch is dimension 0.
+    /// Merges the dimensions from this one on; the batch is dimension 0.
     Flatten(usize),
     /// `permute`; the batch is dimension 0.
     Permute(Vec<usize>),
     /// `Linear` with bias, over the last dimension.
     Linear {
-        /// Features read.
+        /// Input features.
         in_features: usize,
-        /// Features made.
+        /// Output features.
         out_features: usize,
-        /// How the weight starts.
+        /// Initial values of the weight.
         weight: Init,
-        /// How the bias starts.
+        /// Initial values of the bias.
         bias: Init,
     },
-    /// `Dropout`; nothing in evaluation.
+    /// `Dropout`; the identity in evaluation.
     Dropout {
-        /// Probability that an element becomes zero.
+        /// Probability of zeroing an element.
         p: f64,
     },
-    /// torchvision's `StochasticDepth` with mode `row`; nothing in evaluation.
+    /// torchvision's `StochasticDepth` with mode `row`; the identity in evaluation.
     StochasticDepth {
-        /// Probability that a sample becomes zero.
+        /// Probability of zeroing a sample.
         p: f64,
     },
     /// Sum of two values.
@@ -118,30 +118,30 @@ pub enum Op {
     Concat,
     /// Product with a parameter `[channels, 1, 1]`.
     LayerScale {
-        /// Full name of the parameter, which is no module's.
+        /// Full name of the parameter, which belongs to no module.
         parameter: String,
         /// Channels.
         channels: usize,
-        /// What it starts with.
+        /// Its initial value.
         value: f64,
     },
-    /// A parameter becomes the first token.
+    /// Prepends a parameter to the tokens.
     ClassToken {
-        /// Full name of the parameter, which is no module's.
+        /// Full name of the parameter, which belongs to no module.
         parameter: String,
         /// Features of a token.
         features: usize,
     },
     /// Sum with a parameter `[1, tokens, features]`.
     PositionEmbedding {
-        /// Full name of the parameter, which is no module's.
+        /// Full name of the parameter, which belongs to no module.
         parameter: String,
         /// Number of tokens.
         tokens: usize,
         /// Features of a token.
         features: usize,
     },
-    /// `MultiheadAttention` of tokens to themselves.
+    /// `MultiheadAttention` as self-attention.
     MultiheadAttention {
         /// Features of a token.
         features: usize,
@@ -152,7 +152,7 @@ pub enum Op {
     FirstToken,
 }
 
-/// A function of each element, named as PyTorch's module.
+/// An elementwise function, named like PyTorch's module.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Activation {
     /// `ReLU`.
@@ -167,7 +167,7 @@ pub enum Activation {
     Hardsigmoid,
     /// `Sigmoid`.
     Sigmoid,
-    /// `GELU`, the exact one.
+    /// `GELU` with the exact error function.
     Gelu,
 }
 
@@ -176,7 +176,7 @@ pub enum Activation {
 pub struct BatchNorm {
     /// Added to the variance.
     pub eps: f64,
-    /// Share of a batch in the running statistics.
+    /// Weight of a batch in the running statistics.
     pub momentum: f64,
 }
 
@@ -187,9 +187,9 @@ pub struct Pool {
     pub kernel: usize,
     /// Step between windows.
     pub stride: usize,
-    /// Rows and columns added on each side.
+    /// Padding on each side.
     pub padding: usize,
-    /// Whether a last window that is not whole counts.
+    /// Whether a last, partial window counts.
     pub ceil: bool,
 }
 
@@ -200,9 +200,9 @@ pub struct Parameter {
     pub name: String,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// How it starts.
+    /// Its initial values.
     pub init: Init,
-    /// Whether the optimizer changes it; the others are statistics.
+    /// Whether the optimizer updates it; otherwise it is a statistic.
     pub trainable: bool,
 }
 
@@ -213,7 +213,7 @@ impl Parameter {
     }
 }
 
-/// Values that a parameter starts with.
+/// Initial values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     /// All the same.
@@ -230,7 +230,7 @@ pub enum Init {
     },
 }
 
-/// Elements that a weight reads for an element it makes, and the reverse, as PyTorch counts them.
+/// Numbers of inputs per output element and of outputs per input element, as PyTorch counts them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Fan {
     /// `fan_in`.
@@ -247,7 +247,7 @@ impl Init {
         Self::Constant(0.0)
     }
 
-    /// What a PyTorch layer starts with: `kaiming_uniform_` with a = √5, and the bias likewise.
+    /// The default of PyTorch's layers, for weights and biases: `kaiming_uniform_` with a = √5.
     pub fn layer(fan: Fan) -> Self {
         Self::Uniform {
             bound: (1.0 / fan.input as f64).sqrt(),
@@ -282,7 +282,7 @@ impl Init {
         }
     }
 
-    /// Uniform between ±1/√(features made).
+    /// Uniform between ±1/√(output features).
     pub fn uniform_out(fan: Fan) -> Self {
         Self::Uniform {
             bound: (1.0 / fan.output as f64).sqrt(),
@@ -410,9 +410,9 @@ impl Node {
         trainable.map(|parameter| parameter.len()).sum()
     }
 
-    /// Multiplications, each with an addition, for one image: those of convolutions and of products of
-    /// matrices. What is done once an element does not count.
-    pub fn multiply_adds(&self) -> usize {
+    /// Multiply-accumulate operations per image, of convolutions and matrix products. Elementwise operations
+    /// do not count.
+    pub fn macs(&self) -> usize {
         let elements: usize = self.shape.iter().product();
         match self.op {
             Op::Conv2d {
@@ -422,7 +422,7 @@ impl Node {
                 ..
             } => elements * height * width * in_channels / groups,
             Op::Linear { in_features, .. } => elements * in_features,
-            // Four projections; scores and their use are as many products as there are pairs of tokens.
+            // Four projections, and two products over all pairs of tokens: the scores and the weighted values.
             Op::MultiheadAttention { features, .. } => {
                 elements * (4 * features + 2 * elements / features)
             }
@@ -431,7 +431,7 @@ impl Node {
     }
 }
 
-/// A shape as people write it.
+/// A shape formatted like `3×224×224`.
 pub struct Dims<'a>(pub &'a [usize]);
 
 impl fmt::Display for Dims<'_> {

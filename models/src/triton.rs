@@ -4,16 +4,16 @@ use thiserror::Error;
 
 use topk_onnx::proto::{DataType, DimensionValue, GraphProto, ValueInfoProto};
 
-/// An input or output that Triton cannot batch.
+/// Triton cannot batch an input or output.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[error("{0} has no dynamic batch dimension in front, which Triton needs")]
+#[error("the first dimension of {0} is not a dynamic batch, which Triton requires")]
 pub struct TritonError(String);
 
-/// The `config.pbtxt` that serves a model in Triton Inference Server, for requests of up to
-/// `max_batch_size` images, which the server puts together into batches.
+/// The `config.pbtxt` of a model in Triton Inference Server. The server combines requests into batches of up
+/// to `max_batch_size` images.
 ///
-/// `labels` is the name of an output with an entry for each class, and that of a file beside
-/// `config.pbtxt` with a class name a line, which Triton then can name classes with.
+/// `labels` is the name of an output with one entry per class, and of a file beside `config.pbtxt` with one
+/// class name per line, from which Triton takes the names of classes.
 ///
 /// # Errors
 /// If an input or output has no dynamic batch dimension.
@@ -48,7 +48,7 @@ pub fn triton_config(
     Ok(config)
 }
 
-/// Type and shape without the batch; none if the batch is not dynamic.
+/// Type and shape without the batch; `None` if the batch is not dynamic.
 fn tensor(value: &ValueInfoProto) -> Option<String> {
     let tensor = value.r#type.as_ref()?.tensor_type.as_ref()?;
     let (batch, dims) = tensor.shape.as_ref()?.dim.split_first()?;
@@ -74,7 +74,7 @@ fn tensor(value: &ValueInfoProto) -> Option<String> {
         })
         .collect();
     let dims = if dims.is_empty() {
-        // Triton's shapes are not empty; it takes the 1 away again for the model.
+        // Shapes cannot be empty in Triton; the reshape removes the 1 again for the model.
         "[ 1 ]\n  reshape { shape: [ ] }".to_owned()
     } else {
         format!("[ {} ]", dims.join(", "))
@@ -92,7 +92,7 @@ mod tests {
     use topk_onnx::{Dim, GraphBuilder};
 
     #[test]
-    fn inputs_and_outputs_stand_without_the_batch() {
+    fn inputs_and_outputs_are_listed_without_the_batch() {
         let batch = Dim::Dynamic("batch");
         let mut graph = GraphBuilder::new("net");
         let image = [batch, Dim::Fixed(3), Dim::Dynamic("height"), Dim::Fixed(8)];
@@ -141,7 +141,7 @@ output {
         let error = triton_config(&graph.finish(), "net", 1, None).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "input has no dynamic batch dimension in front, which Triton needs"
+            "the first dimension of input is not a dynamic batch, which Triton requires"
         );
     }
 }

@@ -20,30 +20,32 @@ fn parameters_have_the_originals_names_and_shapes() {
         let found: BTreeMap<_, _> = build(original).parameter_shapes().into_iter().collect();
         assert_eq!(found, original.parameters, "{}", original.name);
     }
-    for made in architectures() {
-        let family = made.name().split('-').next().unwrap();
+    for built in architectures() {
+        let family = built.name().split('-').next().unwrap();
         assert!(
-            originals.iter().any(|original| original.name == made.name()
-                || family == "basic" && original.name.starts_with(family)),
-            "nothing is known of {}",
-            made.name()
+            originals
+                .iter()
+                .any(|original| original.name == built.name()
+                    || family == "basic" && original.name.starts_with(family)),
+            "no original of {} is recorded",
+            built.name()
         );
     }
 }
 
 #[test]
-fn as_large_as_torchvision_says() {
-    let made: BTreeMap<_, _> = architectures()
+fn sizes_match_torchvision() {
+    let built: BTreeMap<_, _> = architectures()
         .into_iter()
-        .map(|made| (made.name().to_owned(), made))
+        .map(|built| (built.name().to_owned(), built))
         .collect();
     for original in originals() {
         if let Some((parameters, giga)) = original.published {
-            let made = &made[&original.name];
+            let built = &built[&original.name];
             if let Some(parameters) = parameters {
-                assert_eq!(made.trainable_len(), parameters, "{}", original.name);
+                assert_eq!(built.trainable_len(), parameters, "{}", original.name);
             }
-            let found = made.multiply_adds() as f64 / 1e9;
+            let found = built.macs() as f64 / 1e9;
             assert!(
                 (found - giga).abs() < 0.001,
                 "{}: {found} {giga}",
@@ -52,17 +54,17 @@ fn as_large_as_torchvision_says() {
         }
     }
     // Those of AuxLogits are not here; torchvision states 27,161,264.
-    assert_eq!(made["inception_v3"].trainable_len(), 23_834_568);
+    assert_eq!(built["inception_v3"].trainable_len(), 23_834_568);
     // As timm 1.0 builds it.
-    assert_eq!(made["tf_efficientnet_lite0"].trainable_len(), 4_652_008);
+    assert_eq!(built["tf_efficientnet_lite0"].trainable_len(), 4_652_008);
 }
 
 #[test]
-fn images_that_no_network_takes_are_named() {
+fn unsupported_image_sizes_are_errors() {
     let message = |name, size| architecture(name, size, CLASSES).unwrap_err().to_string();
     assert_eq!(
         message("inception_v3", [3, 32, 32]),
-        "images of 3×32×32 are too small for inception_v3: nothing is left of them at Mixed_6a.branch3x3.conv"
+        "images of 3×32×32 are too small for inception_v3 (at Mixed_6a.branch3x3.conv)"
     );
     assert_eq!(
         message("vit_b_16", [3, 224, 230]),
@@ -76,7 +78,7 @@ fn images_that_no_network_takes_are_named() {
 }
 
 #[test]
-fn parameters_that_may_be_left_out_are_known() {
+fn ignorable_parameters_are_known() {
     let net = architecture("inception_v3", [3, 299, 299], 1000).unwrap();
     assert!(net.is_ignorable("Mixed_5b.branch1x1.bn.num_batches_tracked"));
     assert!(net.is_ignorable("AuxLogits.fc.weight"));
@@ -88,7 +90,7 @@ fn parameters_that_may_be_left_out_are_known() {
 }
 
 #[test]
-fn stages_are_as_fine_as_is_asked_for() {
+fn stages_are_as_fine_as_requested() {
     let resnet = architecture("resnet18", [3, 224, 224], 1000).unwrap();
     let names = |most: usize| -> Vec<String> {
         let stages = resnet.stages(most).into_iter();
@@ -105,9 +107,9 @@ fn stages_are_as_fine_as_is_asked_for() {
     for most in [0, 15, 1000] {
         let stages = resnet.stages(most);
         let parameters: usize = stages.iter().map(|stage| stage.trainable_len).sum();
-        let multiply_adds: usize = stages.iter().map(|stage| stage.multiply_adds).sum();
+        let macs: usize = stages.iter().map(|stage| stage.macs).sum();
         assert_eq!(parameters, resnet.trainable_len());
-        assert_eq!(multiply_adds, resnet.multiply_adds());
+        assert_eq!(macs, resnet.macs());
     }
     let layer2 = &resnet.stages(0)[5];
     // torchvision's children().

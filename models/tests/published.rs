@@ -9,7 +9,7 @@ use topk_weights::{StateDict, Tensor};
 const CLASSES: usize = 7;
 
 #[test]
-fn images_are_those_that_published_weights_want() {
+fn images_match_those_of_published_weights() {
     let published: BTreeMap<String, Value> =
         serde_json::from_str(include_str!("data/transforms.json")).unwrap();
     let floats = |value: &Value| -> Vec<f32> { serde_json::from_value(value.clone()).unwrap() };
@@ -34,21 +34,21 @@ fn images_are_those_that_published_weights_want() {
             "{name}"
         );
     }
-    for made in architectures() {
-        let of_imagenet = made.classes() == 1000;
+    for built in architectures() {
+        let of_imagenet = built.classes() == 1000;
         assert_eq!(
-            published.contains_key(made.name()),
+            published.contains_key(built.name()),
             of_imagenet,
             "{}",
-            made.name()
+            built.name()
         );
     }
 }
 
 /// A file of zeros for a network, whose names are changed.
 fn file_of(name: &str, rename: impl Fn(&str) -> String) -> StateDict {
-    let made = architecture(name, images(name).unwrap().size, CLASSES).unwrap();
-    let tensors = made.parameter_shapes().into_iter().map(|(name, shape)| {
+    let built = architecture(name, images(name).unwrap().size, CLASSES).unwrap();
+    let tensors = built.parameter_shapes().into_iter().map(|(name, shape)| {
         let zeros = vec![0.0; shape.iter().product()];
         (rename(&name), Tensor::from_f32(&shape, &zeros).unwrap())
     });
@@ -59,24 +59,24 @@ fn file_of(name: &str, rename: impl Fn(&str) -> String) -> StateDict {
 }
 
 #[test]
-fn names_of_older_files_are_known() {
+fn names_in_older_files_are_updated() {
     for (name, new, old) in [
         ("densenet121", "denselayer1.norm1.", "denselayer1.norm.1."),
         ("densenet121", "denselayer16.conv2.", "denselayer16.conv.2."),
         ("vit_b_16", "mlp.0.", "mlp.linear_1."),
         ("vit_b_16", "mlp.3.", "mlp.linear_2."),
     ] {
-        let made = architecture(name, images(name).unwrap().size, CLASSES).unwrap();
+        let built = architecture(name, images(name).unwrap().size, CLASSES).unwrap();
         let older = file_of(name, |name| name.replace(new, old));
         let today = file_of(name, str::to_owned);
         assert_ne!(older, today, "{old}");
-        let matched = made.matched(older, Classifier::Keep).unwrap();
+        let matched = built.matched(older, Classifier::Keep).unwrap();
         assert_eq!(matched.tensors, today.tensors, "{old}");
     }
 }
 
 #[test]
-fn the_classifier_is_the_layer_of_the_scores() {
+fn the_classifier_is_the_last_layer() {
     for (name, expected) in [
         ("resnet18", "fc"),
         ("squeezenet1_1", "classifier.1"),
@@ -85,19 +85,24 @@ fn the_classifier_is_the_layer_of_the_scores() {
         ("vit_b_16", "heads.head"),
         ("inception_v3", "fc"),
     ] {
-        let made = architecture(name, images(name).unwrap().size, CLASSES).unwrap();
+        let built = architecture(name, images(name).unwrap().size, CLASSES).unwrap();
         let names = ["weight", "bias"].map(|tensor| format!("{expected}.{tensor}"));
-        assert_eq!(made.classifier(), names);
+        assert_eq!(built.classifier(), names);
         let headless = file_of(name, |name| name.replace(&format!("{expected}."), "old."));
         assert!(
-            made.matched(headless, Classifier::New).is_err(),
+            built.matched(headless, Classifier::New).is_err(),
             "old tensors are unexpected"
         );
     }
-    for made in architectures() {
-        let shapes: BTreeMap<_, _> = made.parameter_shapes().into_iter().collect();
-        for name in made.classifier() {
-            assert_eq!(shapes[&name][0], made.classes(), "{}: {name}", made.name());
+    for built in architectures() {
+        let shapes: BTreeMap<_, _> = built.parameter_shapes().into_iter().collect();
+        for name in built.classifier() {
+            assert_eq!(
+                shapes[&name][0],
+                built.classes(),
+                "{}: {name}",
+                built.name()
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::proto::{AttributeProto, AttributeType, TensorProto};
 
-/// An attribute that is a number.
+/// A number.
 pub fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
@@ -12,7 +12,7 @@ pub fn float(name: &str, value: f32) -> AttributeProto {
     }
 }
 
-/// An attribute that is an integer.
+/// An integer.
 pub fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
@@ -22,7 +22,7 @@ pub fn int(name: &str, value: i64) -> AttributeProto {
     }
 }
 
-/// An attribute that is a list of integers.
+/// A list of integers.
 pub fn ints(name: &str, values: impl Into<Vec<i64>>) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
@@ -32,7 +32,7 @@ pub fn ints(name: &str, values: impl Into<Vec<i64>>) -> AttributeProto {
     }
 }
 
-/// An attribute that is a list of numbers.
+/// A list of numbers.
 pub fn floats(name: &str, values: impl Into<Vec<f32>>) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
@@ -42,7 +42,7 @@ pub fn floats(name: &str, values: impl Into<Vec<f32>>) -> AttributeProto {
     }
 }
 
-/// An attribute that is a text.
+/// A string.
 pub fn string(name: &str, value: &str) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
@@ -52,7 +52,7 @@ pub fn string(name: &str, value: &str) -> AttributeProto {
     }
 }
 
-/// An attribute that is a tensor.
+/// A tensor.
 pub fn tensor(name: &str, value: TensorProto) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
@@ -62,7 +62,7 @@ pub fn tensor(name: &str, value: TensorProto) -> AttributeProto {
     }
 }
 
-/// An attribute of a node in a function, which is the function's attribute `of`.
+/// In a node of a function: the value of the function's attribute `of`.
 pub fn reference(name: &str, r#type: AttributeType, of: &str) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),

@@ -4,7 +4,7 @@ use crate::proto::{
     TypeProto, ValueInfoProto,
 };
 
-/// Version of the file format that is written: ONNX 1.10 of 2021, and all runtimes since.
+/// Version of the file format that is written by default: ONNX 1.10 of 2021.
 pub const IR_VERSION: i64 = 8;
 
 /// Version of ONNX's operator set that is written by default: ONNX 1.12 of 2022.
@@ -26,9 +26,9 @@ pub fn ir_version(opset: i64) -> i64 {
 /// A dimension of an input or output.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Dim<'a> {
-    /// A size fixed in the file.
+    /// A size that is fixed in the file.
     Fixed(usize),
-    /// A size that each call chooses, by its name.
+    /// A size that each run chooses, with a name.
     Dynamic(&'a str),
 }
 
@@ -55,7 +55,7 @@ impl GraphBuilder {
         self.graph.input.push(input);
     }
 
-    /// Declares the value `name`, made by a node, an output.
+    /// Declares the value `name`, computed by a node, as an output.
     pub fn output(&mut self, name: &str, data_type: DataType, dims: &[Dim], doc: &str) {
         let output = value_info(name, data_type, dims, doc);
         self.graph.output.push(output);
@@ -77,7 +77,7 @@ impl GraphBuilder {
         self.graph.initializer.push(constant);
     }
 
-    /// Adds a node of one output, which takes the node's name.
+    /// Adds a node with one output; both have the same name.
     pub fn node(
         &mut self,
         op_type: &str,
@@ -99,7 +99,7 @@ impl GraphBuilder {
     }
 }
 
-/// A file with this graph and metadata.
+/// A model with this graph and metadata.
 pub fn model(
     graph: GraphProto,
     doc: &str,
@@ -124,7 +124,7 @@ pub fn model(
 }
 
 impl NodeProto {
-    /// A node of ONNX's own operators, named after its first output.
+    /// A node with one of ONNX's own operators, named after its first output.
     pub fn new(
         op_type: &str,
         inputs: &[&str],

@@ -4,15 +4,15 @@ use thiserror::Error;
 
 use crate::proto::{DataType, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
 
-/// What is wrong with the structure of a model.
+/// A model is structurally invalid.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum CheckError {
-    /// There is nothing to compute.
+    /// The model has no graph.
     #[error("the model has no graph")]
     NoGraph,
-    /// An operator set is used without its version.
-    #[error("node {node} is from operator set `{domain}`, whose version the model does not state")]
+    /// An operator set is used but not imported.
+    #[error("node {node} uses operator set `{domain}`, which the model does not import")]
     NoOpset {
         /// Name of the node.
         node: String,
@@ -20,29 +20,29 @@ pub enum CheckError {
         domain: String,
     },
     /// Two values share a name.
-    #[error("value {0} is made twice")]
+    #[error("value {0} is defined twice")]
     Duplicate(String),
     /// Two nodes share a name.
     #[error("two nodes are named {0}")]
     DuplicateNode(String),
-    /// A value is read before it is made, or is never made.
-    #[error("{reader} reads value {value}, which is not made before it")]
+    /// A value is read before it is defined, or never defined.
+    #[error("{reader} reads value {value}, which is not defined before it")]
     Undefined {
-        /// Name of the node, or for an output `the graph` or the function.
+        /// Name of the node; for an output, `the graph` or the function.
         reader: String,
         /// Name of the value.
         value: String,
     },
-    /// A constant's bytes do not fit its shape.
+    /// The number of bytes of a constant does not match its shape.
     #[error("constant {name} of shape {dims:?} holds {found} bytes, expected {expected}")]
     Size {
         /// Name of the constant.
         name: String,
         /// Its shape.
         dims: Vec<i64>,
-        /// Bytes held.
+        /// Number of bytes.
         found: usize,
-        /// Bytes that the shape calls for.
+        /// Number of bytes for the shape.
         expected: usize,
     },
     /// A constant has a NaN or an infinite element.
@@ -53,18 +53,19 @@ pub enum CheckError {
         /// Index of the first such element.
         index: usize,
     },
-    /// A metadata key stands twice.
-    #[error("metadata key {0} stands twice")]
+    /// A metadata key appears twice.
+    #[error("duplicate metadata key {0}")]
     DuplicateKey(String),
 }
 
-/// Checks what must hold of every model that is written here: in the graph and in each function, each
-/// value is made once and before it is read, nodes have names of their own, constants fit their shapes and are finite, operator sets are declared, keys are unique.
+/// Checks the structure of a model: in the graph and in each function, values are defined once and before
+/// they are read, names of nodes are unique, constants match their shapes and are finite, operator sets are
+/// imported, and metadata keys are unique.
 ///
-/// Whether operators get inputs of the right types and shapes is for a runtime to say.
+/// Does not check that inputs have the types and shapes that operators require; runtimes do.
 ///
 /// # Errors
-/// The first fault found.
+/// The first problem found.
 pub fn check(model: &ModelProto) -> Result<(), CheckError> {
     let graph = model.graph.as_ref().ok_or(CheckError::NoGraph)?;
     for constant in &graph.initializer {
@@ -129,25 +130,25 @@ fn check_constant(constant: &TensorProto) -> Result<(), CheckError> {
     Ok(())
 }
 
-/// Checks the nodes of a graph or a function with what goes into it and comes out of it.
+/// Checks the nodes of a graph or function, given the names of its inputs and constants, and of its outputs.
 fn check_nodes<'a>(
     owner: &str,
     opsets: &[OperatorSetIdProto],
-    given: impl IntoIterator<Item = &'a String>,
+    inputs: impl IntoIterator<Item = &'a String>,
     nodes: &'a [NodeProto],
-    wanted: impl IntoIterator<Item = &'a String>,
+    outputs: impl IntoIterator<Item = &'a String>,
 ) -> Result<(), CheckError> {
-    // An empty name stands for an optional input or output that is left out.
-    let mut made = HashSet::from([""]);
-    let make = |name: &'a String, made: &mut HashSet<&'a str>| {
-        if name.is_empty() || made.insert(name) {
+    // An empty name is an omitted optional input or output.
+    let mut defined = HashSet::from([""]);
+    let define = |name: &'a String, defined: &mut HashSet<&'a str>| {
+        if name.is_empty() || defined.insert(name) {
             Ok(())
         } else {
             Err(CheckError::Duplicate(name.clone()))
         }
     };
-    for name in given {
-        make(name, &mut made)?;
+    for name in inputs {
+        define(name, &mut defined)?;
     }
     let mut names = HashSet::new();
     for node in nodes {
@@ -160,19 +161,19 @@ fn check_nodes<'a>(
                 domain: node.domain.clone(),
             });
         }
-        if let Some(value) = node.input.iter().find(|v| !made.contains(v.as_str())) {
+        if let Some(value) = node.input.iter().find(|v| !defined.contains(v.as_str())) {
             return Err(CheckError::Undefined {
                 reader: node.name.clone(),
                 value: value.clone(),
             });
         }
         for name in &node.output {
-            make(name, &mut made)?;
+            define(name, &mut defined)?;
         }
     }
-    match wanted
+    match outputs
         .into_iter()
-        .find(|name| !made.contains(name.as_str()))
+        .find(|name| !defined.contains(name.as_str()))
     {
         Some(value) => Err(CheckError::Undefined {
             reader: owner.to_owned(),
@@ -199,7 +200,7 @@ mod tests {
         graph
     }
 
-    fn fault(graph: GraphBuilder) -> Option<CheckError> {
+    fn error(graph: GraphBuilder) -> Option<CheckError> {
         check(&model(graph.finish(), "", [])).err()
     }
 
@@ -214,11 +215,11 @@ mod tests {
             &[Dim::Dynamic("batch"), Dim::Fixed(2)],
             "",
         );
-        assert_eq!(fault(graph), None);
+        assert_eq!(error(graph), None);
     }
 
     #[test]
-    fn names_each_fault() {
+    fn names_each_problem() {
         assert_eq!(check(&Default::default()), Err(CheckError::NoGraph));
 
         let undefined = |reader: &str, value: &str| {
@@ -230,15 +231,15 @@ mod tests {
         let mut graph = builder();
         graph.node("Add", "y", &["x", "late"], []);
         graph.node("Relu", "late", &["x"], []);
-        assert_eq!(fault(graph), undefined("y", "late"));
+        assert_eq!(error(graph), undefined("y", "late"));
 
         let mut graph = builder();
         graph.output("y", DataType::Float, &[], "");
-        assert_eq!(fault(graph), undefined("the graph", "y"));
+        assert_eq!(error(graph), undefined("the graph", "y"));
 
         let mut graph = builder();
         graph.node("Relu", "w", &["x"], []);
-        assert_eq!(fault(graph), Some(CheckError::Duplicate("w".into())));
+        assert_eq!(error(graph), Some(CheckError::Duplicate("w".into())));
 
         let mut graph = builder();
         graph.initializer("v", &[3], &[0.0; 2]);
@@ -248,12 +249,12 @@ mod tests {
             found: 8,
             expected: 12,
         };
-        assert_eq!(fault(graph), Some(size));
+        assert_eq!(error(graph), Some(size));
 
         let mut graph = builder();
         graph.initializer("v", &[2], &[0.0, f32::NAN]);
         assert_eq!(
-            fault(graph),
+            error(graph),
             Some(CheckError::NotFinite {
                 name: "v".into(),
                 index: 1
@@ -264,11 +265,11 @@ mod tests {
         graph.node("Relu", "y", &["x"], []);
         let mut foreign = model(graph.finish(), "", []);
         foreign.graph.as_mut().unwrap().node[0].domain = "other".into();
-        let fault = CheckError::NoOpset {
+        let error = CheckError::NoOpset {
             node: "y".into(),
             domain: "other".into(),
         };
-        assert_eq!(check(&foreign), Err(fault));
+        assert_eq!(check(&foreign), Err(error));
 
         let mut graph = builder();
         graph.node("Relu", "y", &["x"], []);
@@ -280,7 +281,10 @@ mod tests {
         assert_eq!(check(&named), Err(CheckError::DuplicateNode("y".into())));
 
         let pair = || ("key".to_owned(), String::new());
-        let twice = model(builder().finish(), "", [pair(), pair()]);
-        assert_eq!(check(&twice), Err(CheckError::DuplicateKey("key".into())));
+        let duplicate = model(builder().finish(), "", [pair(), pair()]);
+        assert_eq!(
+            check(&duplicate),
+            Err(CheckError::DuplicateKey("key".into()))
+        );
     }
 }

@@ -6,11 +6,9 @@ use thiserror::Error;
 use crate::attribute;
 use crate::proto::{AttributeProto, DataType, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
-/// A number that is too large for 16 bits.
+/// A number is too large for 16-bit floating point.
 #[derive(Clone, Debug, Error, PartialEq)]
-#[error(
-    "{name} holds {value}, which is too large for 16-bit floating point: its largest number is 65504"
-)]
+#[error("{name} contains {value}, which exceeds the largest 16-bit floating-point number, 65504")]
 pub struct Float16Error {
     /// Name of the constant.
     pub name: String,
@@ -18,13 +16,13 @@ pub struct Float16Error {
     pub value: f32,
 }
 
-/// Makes a model compute in 16-bit floating point: constants are rounded, and inputs and outputs of the
-/// graph, which stay `f32`, are converted.
+/// Converts a model to 16-bit floating point: constants are rounded, and casts are added at the inputs and
+/// outputs of the graph, which stay `f32`.
 ///
-/// Functions are left as they are: those of this crate give their outputs the type of their inputs.
+/// Functions are unchanged: those of `topk-ops-onnx` compute in the type of their inputs.
 ///
 /// # Errors
-/// If a constant has a number that is too large; the model is then as it was.
+/// If a constant contains a number that is too large; the model is then unchanged.
 pub fn to_float16(model: &mut ModelProto) -> Result<(), Float16Error> {
     let Some(graph) = &mut model.graph else {
         return Ok(());
@@ -85,7 +83,7 @@ fn rounded_constant(constant: &TensorProto) -> Result<TensorProto, Float16Error>
     half_tensor(&constant.name, &dims, &constant.floats())
 }
 
-/// The node; one that makes a constant of `f32` makes one of 16 bits.
+/// The node; the value of a `Constant` node is rounded.
 fn rounded_node(node: &NodeProto) -> Result<NodeProto, Float16Error> {
     let mut node = node.clone();
     if node.op_type == "Constant" && node.domain.is_empty() {
@@ -146,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn constants_are_rounded_and_the_ends_converted() {
+    fn constants_are_rounded_and_inputs_and_outputs_converted() {
         let mut model = scaled(&[1.0, 0.1]);
         to_float16(&mut model).unwrap();
         check(&model).unwrap();
@@ -176,14 +174,13 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_too_large_are_named() {
+    fn numbers_that_are_too_large_are_errors() {
         let mut model = scaled(&[1.0, 7e4]);
         let before = model.clone();
         let error = to_float16(&mut model).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "weights holds 70000, which is too large for 16-bit floating point: its largest number \
-             is 65504"
+            "weights contains 70000, which exceeds the largest 16-bit floating-point number, 65504"
         );
         assert_eq!(model, before);
     }

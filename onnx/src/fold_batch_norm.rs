@@ -2,19 +2,19 @@ use std::collections::{HashMap, HashSet};
 
 use crate::proto::{DataType, GraphProto, NodeProto, TensorProto};
 
-/// `BatchNormalization`'s ε where the node does not say.
+/// Default ε of `BatchNormalization`.
 const DEFAULT_EPSILON: f32 = 1e-5;
 
-/// Folds each `BatchNormalization` that follows a `Conv` into the convolution's weight and bias, as it may
-/// be for inference, and returns how many it folded.
+/// Folds each `BatchNormalization` that follows a `Conv` into the weight and bias of the convolution, which
+/// is valid for inference, and returns the number of nodes folded.
 ///
 /// With γ, β, μ, σ² and ε of the batch norm, the weight of each channel is multiplied by γ/√(σ² + ε), and
-/// the bias b becomes (b − μ) γ/√(σ² + ε) + β; both are computed in `f64`. A convolution is left as it is
-/// if its output or its weight has another use, or if not all numbers are `f32` constants. The value that
-/// the batch norm made keeps its name. Constants that nothing reads are dropped.
+/// the bias b becomes (b − μ) γ/√(σ² + ε) + β; both are computed in `f64`. A convolution is unchanged if its output
+/// or weight has another use, or if a parameter is not an `f32` constant. The output of the batch norm keeps
+/// its name. Unused constants are removed.
 pub fn fold_batch_norm(graph: &mut GraphProto) -> usize {
     let uses = uses(graph);
-    let makers: HashMap<String, usize> = graph
+    let producers: HashMap<String, usize> = graph
         .node
         .iter()
         .enumerate()
@@ -31,10 +31,10 @@ pub fn fold_batch_norm(graph: &mut GraphProto) -> usize {
     let mut folded = HashSet::new();
     for i in 0..graph.node.len() {
         let norm = &graph.node[i];
-        let Some(&maker) = norm.input.first().and_then(|value| makers.get(value)) else {
+        let Some(&producer) = norm.input.first().and_then(|value| producers.get(value)) else {
             continue;
         };
-        let conv = &graph.node[maker];
+        let conv = &graph.node[producer];
         let used_once = |value: &String| uses[value] == 1;
         if norm.op_type != "BatchNormalization"
             || conv.op_type != "Conv"
@@ -54,7 +54,7 @@ pub fn fold_batch_norm(graph: &mut GraphProto) -> usize {
         let output = norm.output.clone();
         let weight = &mut graph.initializer[weight];
         let bias = channels.fold_into(weight);
-        let conv = &mut graph.node[maker];
+        let conv = &mut graph.node[producer];
         conv.input.truncate(2);
         conv.input.push(bias.name.clone());
         conv.output = output;
@@ -62,10 +62,10 @@ pub fn fold_batch_norm(graph: &mut GraphProto) -> usize {
         folded.insert(i);
     }
 
-    let mut place = 0..;
+    let mut index = 0..;
     graph
         .node
-        .retain(|_| !folded.contains(&place.next().expect("there is no end")));
+        .retain(|_| !folded.contains(&index.next().expect("there is no end")));
     let uses = self::uses(graph);
     graph
         .initializer
@@ -73,7 +73,7 @@ pub fn fold_batch_norm(graph: &mut GraphProto) -> usize {
     folded.len()
 }
 
-/// How often each value is read, by nodes or as an output.
+/// How often each value is used, by nodes or as an output.
 fn uses(graph: &GraphProto) -> HashMap<String, usize> {
     let inputs = graph.node.iter().flat_map(|node| &node.input);
     let outputs = graph.output.iter().map(|output| &output.name);
@@ -89,16 +89,16 @@ fn epsilon(norm: &NodeProto) -> f64 {
     epsilon.and_then(|a| a.f).unwrap_or(DEFAULT_EPSILON).into()
 }
 
-/// What becomes of each channel of a convolution.
+/// The changes to each channel of a convolution.
 struct Channels {
-    /// What its weights are multiplied by.
+    /// Factor of its weights.
     factors: Vec<f64>,
     /// The new bias.
     bias: Vec<f32>,
 }
 
 impl Channels {
-    /// None if not all numbers are constants.
+    /// `None` if a parameter is not a constant.
     fn new(
         conv: &NodeProto,
         norm: &NodeProto,
@@ -129,7 +129,7 @@ impl Channels {
         })
     }
 
-    /// Changes the weight, and returns the bias that belongs to it.
+    /// Scales the weight, and returns the new bias.
     fn fold_into(self, weight: &mut TensorProto) -> TensorProto {
         let (values, _) = weight.raw_data.as_chunks_mut();
         let channel = values.len() / self.factors.len();
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn weight_and_bias_are_those_of_both() {
+    fn weight_and_bias_combine_both() {
         for (bias, expected) in [(false, [-15.5, -1.0]), (true, [-11.5, 1.0])] {
             let mut builder = graph(bias);
             norm(&mut builder, "conv");
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_used_elsewhere_is_kept() {
+    fn values_with_other_uses_are_kept() {
         let mut builder = graph(true);
         builder.node("Relu", "relu", &["conv"], []);
         builder.output("relu", DataType::Float, &[], "");
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(fold_batch_norm(&mut used), 0);
         assert_eq!(used, before);
 
-        // What comes before the batch norm is no convolution.
+        // The node before the batch norm is not a convolution.
         let mut builder = graph(true);
         builder.node("Relu", "relu", &["conv"], []);
         norm(&mut builder, "relu");

@@ -1,16 +1,16 @@
 use crate::proto::{DataType, DimensionValue, GraphProto, NodeProto, TensorProto};
 use crate::{Dim, attribute, builder};
 
-/// What an image classifier takes in place of normalised images.
+/// Input format of an image classifier that normalises images itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ImageInput {
     /// Pixels / 255, red first: `f32` `[batch, channels, height, width]`.
     Float,
-    /// Pixels as decoders give them, red first: `u8` `[batch, height, width, channels]`.
+    /// Decoded pixels, red first: `u8` `[batch, height, width, channels]`.
     Bytes,
 }
 
-/// Puts the normalisation of images into a graph whose first input they are, `f32` `[batch, channels,
+/// Adds the normalisation of images to a graph, whose first input must be images, `f32` `[batch, channels,
 /// height, width]`: a pixel p becomes (p / 255 − mean) / std of its channel. The input keeps its name.
 ///
 /// # Panics
@@ -34,7 +34,7 @@ pub fn normalize_inside(graph: &mut GraphProto, input: ImageInput, mean: &[f32],
         let dims = shape.unwrap_or_default().dim;
         let dims: Vec<Dim> = [0, 2, 3, 1]
             .iter()
-            .filter_map(|&place| dims.get(place)?.value.as_ref())
+            .filter_map(|&index| dims.get(index)?.value.as_ref())
             .map(|value| match value {
                 DimensionValue::DimValue(size) => Dim::Fixed(*size as usize),
                 DimensionValue::DimParam(name) => Dim::Dynamic(name),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reader_gets_normalised_images() {
+    fn all_nodes_read_normalised_images() {
         let (mean, std) = ([0.5, 0.25, 0.0], [0.5, 1.0, 0.125]);
         for (input, steps, scale) in [(ImageInput::Float, 2, 1.0), (ImageInput::Bytes, 4, 255.0)] {
             let mut graph = graph();

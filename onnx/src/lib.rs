@@ -1,5 +1,5 @@
-//! The ONNX file format: the messages of a model file, a builder for graphs, a structural check,
-//! conversions of whole models, and the metadata that makes a classifier describe itself.
+//! The ONNX file format: the messages of a model file, a graph builder, a structural check, conversions of
+//! whole models, and the model card of a classifier.
 
 pub mod attribute;
 mod builder;

@@ -5,19 +5,19 @@ use serde_json::Value;
 use thiserror::Error;
 use topk_preprocessing::Interpolation;
 
-/// What a classifier says of itself: how to feed it, what its outputs mean, where it comes from.
+/// A classifier's description of itself: its input, the meaning of its outputs, and its training.
 ///
-/// In ONNX files it is metadata of one key a field, `topk.` and the field's name: texts stand as they
-/// are, all else is JSON, and fields that do not apply have no key. The fields of [`Training`] have keys
-/// like the others.
+/// In ONNX files each field is a metadata entry whose key is `topk.` and the field's name. Strings are
+/// stored verbatim, other values as JSON; fields that do not apply are absent. The fields of [`Training`]
+/// have entries like the others.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelCard {
-    /// Version of this list of keys: 1.
+    /// Version of this set of keys: 1.
     pub format: u32,
     /// Name of the network, such as `basic-32`.
     pub architecture: String,
-    /// Names of the classes, in the order of the scores, if they are known.
+    /// Names of the classes in the order of the scores, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_names: Option<Vec<String>>,
     /// Channels, height and width of an input image.
@@ -29,7 +29,7 @@ pub struct ModelCard {
     pub mean: [f32; 3],
     /// Standard deviation per channel of pixels / 255.
     pub std: [f32; 3],
-    /// How it was trained, if that is known.
+    /// How it was trained, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub training: Option<Training>,
 }
@@ -73,31 +73,33 @@ pub struct Training {
     pub val_topk: f64,
 }
 
-/// The keys are there, but not as they should be.
+/// The metadata has a model card that is invalid.
 #[derive(Debug, Error)]
 pub enum CardError {
-    /// A value is not the JSON that it should be.
+    /// A value is not valid JSON.
     #[error("metadata key {PREFIX}{key} is not valid JSON: {value}")]
     Json {
-        /// Name of the field.
+        /// The field.
         key: String,
-        /// The text found.
+        /// Its value.
         value: String,
     },
     /// A key is missing, unknown, or of the wrong type.
-    #[error("the metadata under {PREFIX}* is not that of a classifier: {0}")]
+    #[error("the metadata {PREFIX}* is not a valid model card: {0}")]
     Fields(serde_json::Error),
     /// The metadata is from a later version of these tools.
-    #[error("metadata of format {0} is newer than this program, which knows format {FORMAT}")]
+    #[error(
+        "the model card has format {0}, but this program only supports format {FORMAT}: use a newer version"
+    )]
     Format(u32),
 }
 
 const PREFIX: &str = "topk.";
 
-/// Fields that stand as they are, not as JSON.
+/// Fields that are stored verbatim, not as JSON.
 const TEXTS: [&str; 3] = ["architecture", "dataset", "loss"];
 
-/// Fields that are not of [`Training`].
+/// Fields outside [`Training`].
 const PLAIN: [&str; 7] = [
     "format",
     "architecture",
@@ -108,7 +110,7 @@ const PLAIN: [&str; 7] = [
     "std",
 ];
 
-/// The field that has keys of its own for its fields.
+/// The field whose own fields have entries.
 const TRAINING: &str = "training";
 
 const FORMAT: u32 = 1;
@@ -135,10 +137,10 @@ impl ModelCard {
             .collect()
     }
 
-    /// Reads the card back from all of a model's metadata; `None` if it has none.
+    /// The card in a model's metadata; `None` if there is none.
     ///
     /// # Errors
-    /// If there are keys of a card, but not all, or with values that do not fit.
+    /// If the card is incomplete, or has invalid values.
     pub fn from_metadata<'a>(
         metadata: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Option<Self>, CardError> {
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn survives_the_way_through_metadata() {
+    fn a_card_is_read_back_unchanged() {
         let mut metadata = card().to_metadata();
         assert_eq!(metadata["topk.architecture"], "basic-32");
         assert_eq!(metadata["topk.input_size"], "[3,32,32]");
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_has_no_key() {
+    fn absent_fields_have_no_key() {
         let card = ModelCard {
             class_names: None,
             resize: Some(CardResize {
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn no_card_is_not_a_fault() {
+    fn a_missing_card_is_not_an_error() {
         assert_eq!(
             ModelCard::from_metadata([("author", "somebody")]).unwrap(),
             None
@@ -262,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_card_is_named() {
+    fn an_invalid_card_is_an_error() {
         let mut metadata = card().to_metadata();
         metadata.remove("topk.k");
         assert!(
@@ -280,7 +282,7 @@ mod tests {
             read(&metadata)
                 .unwrap_err()
                 .to_string()
-                .contains("format 2 is newer")
+                .contains("has format 2")
         );
     }
 }

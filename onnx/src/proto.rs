@@ -1,6 +1,8 @@
 //! Messages of the ONNX format, after its public schema (`onnx.proto`, IR version 8): those that
-//! classifiers and losses need, with ONNX's names and field numbers. Fields that are not listed are skipped when
-//! a file is read.
+//! classifiers and losses need, with ONNX's names and field numbers. Other fields are skipped when a file is
+//! read.
+//!
+//! Written by hand rather than generated, to document the fields and to list only those that are used.
 
 use prost::Message;
 
@@ -16,24 +18,24 @@ pub struct ModelProto {
     /// Its version.
     #[prost(string, tag = "3")]
     pub producer_version: String,
-    /// Text for people.
+    /// Human-readable description.
     #[prost(string, tag = "6")]
     pub doc_string: String,
     /// The computation.
     #[prost(message, optional, tag = "7")]
     pub graph: Option<GraphProto>,
-    /// Versions of the operator sets in use.
+    /// Imported operator sets.
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSetIdProto>,
-    /// Anything else, as keys and values.
+    /// Metadata.
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<StringStringEntryProto>,
-    /// Operators that are defined in this file.
+    /// Operators that this file defines.
     #[prost(message, repeated, tag = "25")]
     pub functions: Vec<FunctionProto>,
 }
 
-/// An operator that is defined by nodes of other operators.
+/// An operator defined by nodes with other operators.
 #[derive(Clone, PartialEq, Message)]
 pub struct FunctionProto {
     /// Name of the operator.
@@ -48,16 +50,16 @@ pub struct FunctionProto {
     /// Names of the attributes.
     #[prost(string, repeated, tag = "6")]
     pub attribute: Vec<String>,
-    /// The operations.
+    /// The operations, in the order of computation.
     #[prost(message, repeated, tag = "7")]
     pub node: Vec<NodeProto>,
-    /// Text for people.
+    /// Human-readable description.
     #[prost(string, tag = "8")]
     pub doc_string: String,
-    /// Versions of the operator sets in use.
+    /// Imported operator sets.
     #[prost(message, repeated, tag = "9")]
     pub opset_import: Vec<OperatorSetIdProto>,
-    /// Operator set that it belongs to.
+    /// Its operator set.
     #[prost(string, tag = "10")]
     pub domain: String,
 }
@@ -76,10 +78,10 @@ pub struct OperatorSetIdProto {
 /// A key and a value.
 #[derive(Clone, PartialEq, Message)]
 pub struct StringStringEntryProto {
-    /// Unique in its list.
+    /// The key, unique in its list.
     #[prost(string, tag = "1")]
     pub key: String,
-    /// Any text.
+    /// The value.
     #[prost(string, tag = "2")]
     pub value: String,
 }
@@ -87,7 +89,7 @@ pub struct StringStringEntryProto {
 /// Nodes in the order of computation, with constants, inputs and outputs.
 #[derive(Clone, PartialEq, Message)]
 pub struct GraphProto {
-    /// The operations.
+    /// The operations, in the order of computation.
     #[prost(message, repeated, tag = "1")]
     pub node: Vec<NodeProto>,
     /// Name of the graph.
@@ -96,13 +98,13 @@ pub struct GraphProto {
     /// Constants, such as weights.
     #[prost(message, repeated, tag = "5")]
     pub initializer: Vec<TensorProto>,
-    /// Text for people.
+    /// Human-readable description.
     #[prost(string, tag = "10")]
     pub doc_string: String,
-    /// What must be fed.
+    /// The inputs.
     #[prost(message, repeated, tag = "11")]
     pub input: Vec<ValueInfoProto>,
-    /// What is computed.
+    /// The outputs.
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfoProto>,
 }
@@ -110,10 +112,10 @@ pub struct GraphProto {
 /// One operation.
 #[derive(Clone, PartialEq, Message)]
 pub struct NodeProto {
-    /// Names of the values it reads.
+    /// Names of its input values.
     #[prost(string, repeated, tag = "1")]
     pub input: Vec<String>,
-    /// Names of the values it makes.
+    /// Names of its output values.
     #[prost(string, repeated, tag = "2")]
     pub output: Vec<String>,
     /// Name of the node.
@@ -122,15 +124,15 @@ pub struct NodeProto {
     /// Name of the operator.
     #[prost(string, tag = "4")]
     pub op_type: String,
-    /// Its settings.
+    /// Its attributes.
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<AttributeProto>,
-    /// Operator set that it is from; empty for ONNX's own.
+    /// Operator set of the operator; empty for ONNX's own.
     #[prost(string, tag = "7")]
     pub domain: String,
 }
 
-/// A setting of a node. The field that counts is the one that `type` names.
+/// An attribute of a node. `type` determines which field has the value.
 #[derive(Clone, PartialEq, Message)]
 pub struct AttributeProto {
     /// Name of the attribute.
@@ -142,7 +144,7 @@ pub struct AttributeProto {
     /// An integer.
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
-    /// A text.
+    /// A string.
     #[prost(bytes = "vec", optional, tag = "4")]
     pub s: Option<Vec<u8>>,
     /// A tensor.
@@ -157,7 +159,7 @@ pub struct AttributeProto {
     /// An [`AttributeType`].
     #[prost(enumeration = "AttributeType", tag = "20")]
     pub r#type: i32,
-    /// In a function: name of the function's attribute that has the value.
+    /// In a function: name of the function's attribute with the value.
     #[prost(string, tag = "21")]
     pub ref_attr_name: String,
 }
@@ -166,7 +168,7 @@ pub struct AttributeProto {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, prost::Enumeration)]
 #[repr(i32)]
 pub enum AttributeType {
-    /// Not stated.
+    /// Unspecified.
     Undefined = 0,
     /// `f`.
     Float = 1,
@@ -197,7 +199,7 @@ pub struct TensorProto {
     /// The elements, row-major and little-endian.
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: Vec<u8>,
-    /// Where they are if not here: `location`, a file beside this one, `offset` and `length`.
+    /// Where the elements are if not here: `location`, a file in the same folder, `offset` and `length`.
     #[prost(message, repeated, tag = "13")]
     pub external_data: Vec<StringStringEntryProto>,
     /// A [`DataLocation`].
@@ -245,7 +247,7 @@ impl TensorProto {
 pub enum DataLocation {
     /// In the tensor.
     Default = 0,
-    /// Where `external_data` says.
+    /// In the file that `external_data` describes.
     External = 1,
 }
 
@@ -253,28 +255,28 @@ pub enum DataLocation {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, prost::Enumeration)]
 #[repr(i32)]
 pub enum DataType {
-    /// Not stated.
+    /// Unspecified.
     Undefined = 0,
     /// 32-bit floating point.
     Float = 1,
-    /// 8-bit integer without sign.
+    /// 8-bit unsigned integer.
     Uint8 = 2,
     /// 32-bit integer.
     Int32 = 6,
     /// 64-bit integer.
     Int64 = 7,
-    /// True or false.
+    /// Boolean.
     Bool = 9,
     /// 16-bit floating point.
     Float16 = 10,
     /// 64-bit floating point.
     Double = 11,
-    /// 16-bit floating point with the exponents of `Float`.
+    /// 16-bit floating point with the exponent range of `Float`.
     Bfloat16 = 16,
 }
 
 impl DataType {
-    /// Bytes of an element in `raw_data`; those of `Float` if it is not stated.
+    /// Size of an element of `raw_data` in bytes; that of `Float` if unspecified.
     pub fn size(self) -> usize {
         match self {
             Self::Uint8 | Self::Bool => 1,
@@ -294,7 +296,7 @@ pub struct ValueInfoProto {
     /// Its type.
     #[prost(message, optional, tag = "2")]
     pub r#type: Option<TypeProto>,
-    /// Text for people.
+    /// Human-readable description.
     #[prost(string, tag = "3")]
     pub doc_string: String,
 }
@@ -340,7 +342,7 @@ pub enum DimensionValue {
     /// A fixed size.
     #[prost(int64, tag = "1")]
     DimValue(i64),
-    /// A name for a size that is known at run time.
+    /// The name of a size that is chosen at run time.
     #[prost(string, tag = "2")]
     DimParam(String),
 }

@@ -1,4 +1,4 @@
-//! What types the weights of a model have, found without reading the weights.
+//! The element types of a model's weights, found without reading the weights.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,21 +9,21 @@ use std::path::Path;
 use prost::Message;
 use prost::bytes::Buf;
 
-/// The types of a model's weights: of the elements of all initializers and constants, in subgraphs and
-/// functions too.
+/// The element types of a model's weights: of all initializers and constants, including those in subgraphs
+/// and functions.
 ///
-/// Floating-point numbers count, and integers of 4 and 8 bits, which are quantised ones. Integers of 32 and
-/// 64 bits are shapes, indices and the biases of quantised layers, and do not.
+/// Counts floating-point numbers, and integers of 4 and 8 bits, which are quantised weights. Integers of 32
+/// and 64 bits are shapes, indices and biases of quantised layers, and do not count.
 ///
-/// In words: `float32`, or `int8 98.7 %, float32 1.3 %` with the shares of the elements, largest first.
+/// Displayed as `float32`, or with the shares of elements as `int8 98.7 %, float32 1.3 %`, largest first.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct WeightTypes(BTreeMap<&'static str, u64>);
 
 impl WeightTypes {
-    /// Finds them in an ONNX file. Takes memory for the nodes, not for the weights.
+    /// Reads them from an ONNX file. Needs memory for the nodes, but not for the weights.
     ///
     /// # Errors
-    /// If the file cannot be read, or is not of ONNX's messages.
+    /// If the file cannot be read, or is not an ONNX file.
     pub fn read(path: &Path) -> io::Result<Self> {
         let mut file = MessageFile::open(path)?;
         let model = ModelTypes::decode(&mut file);
@@ -89,7 +89,7 @@ impl fmt::Display for WeightTypes {
                     let percent = 100.0 * count as f64 / all;
                     match percent < 0.1 {
                         true => write!(f, "{comma}{name} < 0.1 %")?,
-                        // Rounded down: what is not all of it is not 100.
+                        // Rounded down: only a single type is 100 %.
                         false => {
                             write!(f, "{comma}{name} {:.1} %", (10.0 * percent).floor() / 10.0)?
                         }
@@ -101,7 +101,8 @@ impl fmt::Display for WeightTypes {
     }
 }
 
-/// The name of a type that weights have, by its number in ONNX's `TensorProto.DataType`.
+/// The name of an element type of weights, by its number in ONNX's `TensorProto.DataType`. Types that only
+/// quantised models have are not among [`DataType`](crate::proto::DataType), since nothing here writes them.
 fn name(data_type: i32) -> Option<&'static str> {
     Some(match data_type {
         1 => "float32",
@@ -121,7 +122,8 @@ fn name(data_type: i32) -> Option<&'static str> {
     })
 }
 
-/// The parts of ONNX's `ModelProto` that say types; the others are skipped.
+/// The parts of ONNX's `ModelProto` that determine types; the others are skipped while decoding. They differ
+/// from the messages of [`proto`](crate::proto), whose tensors would hold the weights.
 #[derive(Clone, PartialEq, Message)]
 struct ModelTypes {
     #[prost(message, optional, tag = "7")]
@@ -176,14 +178,14 @@ struct TensorType {
     data_type: i32,
 }
 
-/// A file that messages are decoded from, a part at a time; what is skipped is not read.
+/// A file from which messages are decoded in chunks; skipped bytes are not read.
 struct MessageFile {
     file: File,
     remaining: u64,
     part: Vec<u8>,
-    /// How much of the part has been taken.
+    /// Number of bytes consumed of the part.
     taken: usize,
-    /// Of the first read that failed; zeros, which are no message, stand for what could not be read.
+    /// The first read error. Bytes that could not be read are zeros, which are not a valid message.
     error: Option<io::Error>,
 }
 
@@ -204,7 +206,7 @@ impl MessageFile {
         Ok(opened)
     }
 
-    /// Reads the next part, after so many bytes.
+    /// Skips bytes, then reads the next part.
     fn read(&mut self, skipped: i64) {
         self.part.clear();
         self.part.resize(self.remaining.min(Self::PART) as usize, 0);
@@ -227,7 +229,7 @@ impl Buf for MessageFile {
     }
 
     fn advance(&mut self, count: usize) {
-        assert!(count <= self.remaining(), "prost looks at what remains");
+        assert!(count <= self.remaining(), "prost checks `remaining`");
         self.remaining -= count as u64;
         self.taken += count;
         if self.taken >= self.part.len() {
@@ -265,9 +267,9 @@ mod tests {
     }
 
     #[test]
-    fn one_type_is_named_alone() {
+    fn a_single_type_has_no_share() {
         let shapes = tensor(DataType::Int64, &[4000]);
-        // More than a part of the file, between what is read.
+        // Longer than a part of the file.
         let weights = tensor(DataType::Float16, &[300, 70]);
         let file = with(vec![weights.clone(), shapes, weights], vec![]);
         assert_eq!(types(&file.encode_to_vec()).unwrap().to_string(), "float16");
@@ -312,7 +314,7 @@ mod tests {
             }),
             functions: vec![],
         };
-        // Messages one after the other are one.
+        // Concatenated messages are merged.
         let bytes = [file.encode_to_vec(), branch.encode_to_vec()].concat();
         let words = "float32 49.9 %, float16 37.5 %, uint8 12.5 %";
         assert_eq!(types(&bytes).unwrap().to_string(), words);
@@ -338,7 +340,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&head).unwrap();
         let after = with(vec![self::tensor(DataType::Double, &[3])], vec![]).encode_to_vec();
-        // A hole takes no room on the disk.
+        // A hole takes no space on disk.
         file.as_file().set_len(head.len() as u64 + BYTES).unwrap();
         file.seek(SeekFrom::End(0)).unwrap();
         file.write_all(&after).unwrap();
@@ -347,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_model_is_an_error() {
+    fn other_files_are_errors() {
         let whole = with(vec![tensor(DataType::Float, &[9000])], vec![]).encode_to_vec();
         for bytes in [&whole[..whole.len() - 1], b"ORTM and more", &[0xff; 20]] {
             assert!(types(bytes).is_err());

@@ -237,7 +237,7 @@ mod tests {
     use crate::{GraphBuilder, model};
 
     #[test]
-    fn bytes_are_those_of_the_whole_message() {
+    fn bytes_equal_those_of_the_whole_message() {
         let mut graph = GraphBuilder::new("test");
         graph.input("x", DataType::Float, &[], "the input");
         graph.initializer("a", &[3], &[1.0, 2.0, 3.0]);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn large_constants_lie_in_the_other_file() {
+    fn large_constants_are_in_the_data_file() {
         let large: Vec<f32> = (0..300).map(|i| i as f32).collect();
         let mut graph = GraphBuilder::new("test");
         graph.initializer("a", &[300], &large);

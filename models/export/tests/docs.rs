@@ -1,4 +1,4 @@
-//! The examples of `docs/onnx-operators.md`, as they stand there. The Rust example is a test of
+//! The examples in `docs/onnx-operators.md`. The Rust example is a test of
 //! `topk-ops-ort`.
 
 use std::fs;

@@ -47,8 +47,8 @@ impl Case {
     }
 }
 
-/// Runs models on images, whatever form they want them in, and prints for each output its name, type and
-/// shape, and the values as an array.
+/// Runs models on images in the format of their input, and prints the name, type and shape of each output, then
+/// its values as an array.
 const RUN: &str = r#"
 import json, sys, numpy, onnx, onnxruntime
 pixels = numpy.array(json.load(sys.stdin), numpy.uint8).reshape(-1, 3, 32, 32)
@@ -74,7 +74,7 @@ for path in sys.argv[1:]:
         print(json.dumps(value.ravel().tolist()))
 "#;
 
-/// What the network makes of nine images.
+/// Nine images, and the network's logits for them.
 struct Expected {
     /// As bytes.
     pixels: Vec<u8>,
@@ -110,7 +110,7 @@ fn floats(tensor: &Tensor) -> Vec<f32> {
     Vec::try_from(tensor.to_kind(Kind::Float).view(-1)).unwrap()
 }
 
-/// Checks outputs in ONNX Runtime: a line of [`RUN`] for each, its values, and how far off they may be.
+/// Checks outputs in ONNX Runtime: for each, the line that [`RUN`] prints, its values and the tolerance.
 fn check_outputs(
     case: &Case,
     expected: &Expected,
@@ -145,13 +145,13 @@ fn check_outputs(
 }
 
 #[test]
-fn heads_compute_what_they_say() {
+fn outputs_are_correct() {
     let case = Case::new();
     case.write("model --checkpoint a.safetensors --out logits.onnx");
-    case.write("model --checkpoint a.safetensors --head topk --out topk.onnx");
-    case.write("model --checkpoint a.safetensors --head loss --tau 0.5 --out loss.onnx");
+    case.write("model --checkpoint a.safetensors --outputs topk --out topk.onnx");
+    case.write("model --checkpoint a.safetensors --outputs loss --tau 0.5 --out loss.onnx");
     case.write(
-        "model --checkpoint a.safetensors --head loss --tau 0.5 --form inline --out inline.onnx",
+        "model --checkpoint a.safetensors --outputs loss --tau 0.5 --form inline --out inline.onnx",
     );
     let expected = Expected::new(&case.network);
     let probabilities = expected.logits.softmax(1, Kind::Float);
@@ -192,7 +192,7 @@ fn heads_compute_what_they_say() {
 }
 
 #[test]
-fn options_change_how_but_not_what_is_computed() {
+fn options_do_not_change_the_outputs() {
     let case = Case::new();
     let expected = Expected::new(&case.network);
     let spread = expected
@@ -204,7 +204,7 @@ fn options_change_how_but_not_what_is_computed() {
         ("--input float", 1e-4),
         ("--input bytes", 1e-4),
         ("--opset 18", 1e-4),
-        ("--opset 21 --k 1", 1e-4),
+        ("--opset 21 --topk 1", 1e-4),
         ("--precision float16", 2e-2 * spread),
         (
             "--precision float16 --input bytes --opset 20",
@@ -215,7 +215,7 @@ fn options_change_how_but_not_what_is_computed() {
     let mut paths = Vec::new();
     for (i, (options, bar)) in options.into_iter().enumerate() {
         let path = format!("{i}.onnx");
-        let options = format!("{options} --head loss");
+        let options = format!("{options} --outputs loss");
         case.write(&format!(
             "model --checkpoint a.safetensors {options} --out {path}"
         ));
@@ -224,7 +224,7 @@ fn options_change_how_but_not_what_is_computed() {
             expected.logits(),
             bar,
         ));
-        let k = if options.contains("--k 1") { 1 } else { 3 };
+        let k = if options.contains("--topk 1") { 1 } else { 3 };
         let losses = expected.losses(k, 1.0);
         outputs.push((format!("{path} {LOSS} float32 (9,)"), losses, bar));
         paths.push(path);
@@ -236,11 +236,11 @@ fn options_change_how_but_not_what_is_computed() {
 }
 
 #[test]
-fn a_loss_alone_is_written_as_the_arguments_say() {
+fn a_loss_has_the_requested_form_and_inputs() {
     let case = Case::new();
     let model = |arguments: &str| -> topk_onnx::proto::ModelProto {
         case.write(&format!(
-            "loss --k 5 --classes 20 --out loss.onnx{arguments}"
+            "loss --topk 5 --num-classes 20 --out loss.onnx{arguments}"
         ));
         prost::Message::decode(&*fs::read(case.path("loss.onnx")).unwrap()).unwrap()
     };
@@ -262,7 +262,7 @@ fn a_loss_alone_is_written_as_the_arguments_say() {
     assert_eq!(attributes[3].s.as_deref(), Some(&b"sum"[..]));
     assert_eq!(attributes[4].i, Some(-1));
 
-    let psi5 = model(" --form inline --loss psi5 --weights --scalar");
+    let psi5 = model(" --form inline --loss psi5 --class-weights --scalar");
     let graph = psi5.graph.unwrap();
     assert!(graph.node.iter().all(|node| node.domain.is_empty()));
     assert_eq!(graph.input.len(), 3);
@@ -271,7 +271,7 @@ fn a_loss_alone_is_written_as_the_arguments_say() {
 }
 
 #[test]
-fn a_folder_for_triton_has_all_it_needs() {
+fn a_triton_folder_is_complete() {
     let case = Case::new();
     case.write("model --checkpoint a.safetensors --triton --max-batch-size 8 --out net");
     let read = |name: &str| fs::read(case.path("net").join(name)).unwrap();
@@ -285,7 +285,7 @@ fn a_folder_for_triton_has_all_it_needs() {
     assert!(read("1/model.onnx") == fs::read(case.path("net.onnx")).unwrap());
     assert_eq!(
         case.error("model --checkpoint a.safetensors --triton --out net"),
-        "error: net exists already: remove it, or name another folder\n"
+        "error: net already exists: remove it, or choose another folder\n"
     );
     let error = case.error("model --checkpoint a.safetensors --triton --out net.onnx/inside");
     assert!(
@@ -295,36 +295,36 @@ fn a_folder_for_triton_has_all_it_needs() {
 }
 
 #[test]
-fn arguments_that_make_no_model_are_named() {
+fn contradictory_arguments_are_errors() {
     let case = Case::new();
     for (arguments, expected) in [
         (
-            "loss --k 0 --classes 5 --out a.onnx",
+            "loss --topk 0 --num-classes 5 --out a.onnx",
             "error: k must be at least 1, got 0\n",
         ),
         (
-            "loss --k 5 --classes 5 --out a.onnx",
+            "loss --topk 5 --num-classes 5 --out a.onnx",
             "error: this loss needs at least 6 classes, got 5\n",
         ),
         (
-            "loss --k 129 --classes 1000 --out a.onnx",
+            "loss --topk 129 --num-classes 1000 --out a.onnx",
             "error: k = 129 is above 128, the limit of the portable function; the native operator has no \
              limit\n",
         ),
         (
-            "loss --k 2 --classes 9 --tau 1e-60 --out a.onnx",
+            "loss --topk 2 --num-classes 9 --tau 1e-60 --out a.onnx",
             "error: tau = 1e-60 cannot be represented as an ONNX attribute (32-bit float)\n",
         ),
         (
-            "loss --k 2 --classes 9 --loss psi5 --tau 1 --out a.onnx",
-            "error: --tau has no meaning for Psi5Loss\n",
+            "loss --topk 2 --num-classes 9 --loss psi5 --tau 1 --out a.onnx",
+            "error: --tau cannot be used with --loss psi5, which has no temperature\n",
         ),
         (
-            "loss --k 2 --classes 9 --reduction none --scalar --out a.onnx",
-            "error: --scalar has no meaning with --reduction none\n",
+            "loss --topk 2 --num-classes 9 --reduction none --scalar --out a.onnx",
+            "error: --scalar cannot be used with --reduction none\n",
         ),
         (
-            "loss --k 2 --classes 9 --out no/a.onnx",
+            "loss --topk 2 --num-classes 9 --out no/a.onnx",
             "error: cannot write no/a.onnx: No such file or directory (os error 2)\n",
         ),
         (
@@ -332,21 +332,21 @@ fn arguments_that_make_no_model_are_named() {
             "error: cannot read b.safetensors: No such file or directory (os error 2)\n",
         ),
         (
-            "model --checkpoint a.safetensors --k 2 --out a.onnx",
-            "error: --k has no meaning with --head logits\n",
+            "model --checkpoint a.safetensors --topk 2 --out a.onnx",
+            "error: --topk cannot be used with --outputs logits\n",
         ),
         (
-            "model --checkpoint a.safetensors --head topk --form inline --out a.onnx",
-            "error: --form has no meaning with --head topk\n",
+            "model --checkpoint a.safetensors --outputs topk --form inline --out a.onnx",
+            "error: --form cannot be used with --outputs topk\n",
         ),
         (
-            "model --checkpoint a.safetensors --head topk --k 8 --out a.onnx",
-            "error: a.safetensors cannot be exported: k must be between 1 and the number of classes, \
+            "model --checkpoint a.safetensors --outputs topk --topk 8 --out a.onnx",
+            "error: cannot export a.safetensors: k must be between 1 and the number of classes, \
              7, got 8\n",
         ),
         (
-            "model --checkpoint a.safetensors --head loss --k 7 --out a.onnx",
-            "error: a.safetensors cannot be exported: this loss needs at least 8 classes, got 7\n",
+            "model --checkpoint a.safetensors --outputs loss --topk 7 --out a.onnx",
+            "error: cannot export a.safetensors: this loss needs at least 8 classes, got 7\n",
         ),
     ] {
         assert_eq!(case.error(arguments), expected, "{arguments}");

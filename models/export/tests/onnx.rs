@@ -20,7 +20,7 @@ mod random;
 use random::{CLASSES, checkpoint, random_network};
 
 #[test]
-fn onnx_runtime_gives_the_scores_of_libtorch() {
+fn onnx_runtime_agrees_with_libtorch() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     let network = random_network();
@@ -57,7 +57,7 @@ fn onnx_runtime_gives_the_scores_of_libtorch() {
 }
 
 #[test]
-fn a_checkpoint_survives_the_way_through_its_file() {
+fn a_checkpoint_is_read_back_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.safetensors");
     let network = random_network();
@@ -90,7 +90,7 @@ fn the_same_checkpoint_gives_the_same_bytes() {
 }
 
 #[test]
-fn unusable_checkpoints_are_named() {
+fn unusable_checkpoints_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.safetensors");
     let network = random_network();
@@ -112,7 +112,7 @@ fn unusable_checkpoints_are_named() {
     let error = network.architecture().matched(bad, Classifier::Keep);
     assert_eq!(
         error.unwrap_err().to_string(),
-        "the weights are not those of basic-6:\n\
+        "the weights do not fit basic-6:\n\
          fc.bias of shape [7] is missing\n\
          fc.weight has shape [24, 7], expected [7, 24]\n\
          extra of shape [6] is unexpected"
@@ -145,7 +145,7 @@ fn unusable_checkpoints_are_named() {
     };
     let message = Checkpoint::new(card, file(|_| {})).unwrap_err().to_string();
     assert!(
-        message.starts_with("`resnet-9` is not a network"),
+        message.starts_with("`resnet-9` is not a known architecture"),
         "{message}"
     );
     let card = ModelCard {
@@ -155,7 +155,7 @@ fn unusable_checkpoints_are_named() {
     let message = Checkpoint::new(card, file(|_| {})).unwrap_err().to_string();
     assert_eq!(
         message,
-        "there are 1 names of classes, but the weights give 7 scores"
+        "there are 1 class names, but the weights have 7 classes"
     );
 
     good.save(&path).unwrap();
@@ -164,7 +164,7 @@ fn unusable_checkpoints_are_named() {
         fs::write(&path, &bytes[..length]).unwrap();
         let message = Checkpoint::load(&path).unwrap_err().to_string();
         assert!(
-            message.starts_with("no weights can be read from /"),
+            message.starts_with("cannot read weights from /"),
             "{message}"
         );
     }
@@ -195,7 +195,7 @@ onnx.save(model, sys.argv[2])
 "#;
 
 #[test]
-fn pythons_onnx_package_accepts_the_file() {
+fn the_python_package_onnx_accepts_the_file() {
     let Some(mut python) = topk_testing::python(Environment::Onnx) else {
         return;
     };

@@ -1,5 +1,4 @@
-//! Exported models in OpenCV's DNN module, in both of its engines: `classic`, which is that of
-//! OpenCV 4, and `new`.
+//! Exported models in OpenCV's DNN module, in both of its engines: `classic`, that of OpenCV 4, and `new`.
 
 use std::fs;
 use std::path::Path;
@@ -24,8 +23,8 @@ mod from_names;
 use card::card;
 use from_names::{values, weights};
 
-/// The smallest network of each family, the height and width of small images for it, and the factor of
-/// its weights' bounds at which scores neither vanish nor overflow.
+/// The smallest network of each family, height and width of small images for it, and the factor of its
+/// weights' bounds at which scores neither vanish nor overflow.
 const NETWORKS: [(&str, [usize; 2], f64); 15] = [
     ("basic-6", [32, 32], 1.4),
     ("densenet-10-12", [32, 32], 1.4),
@@ -50,8 +49,8 @@ const NUMBER_OF_CLASSES: usize = 10;
 const BATCH: usize = 3;
 
 /// Runs the model `argv[1]` in each engine on the first of the images in the file `argv[2]` and on all of
-/// them. Their type and shape are `argv[3]` and `argv[4]`, the outputs' names the rest. Prints a line a
-/// run: the engine, the number of images, and shapes and values of the outputs, or why there are none.
+/// them. Their type and shape are `argv[3]` and `argv[4]`, the outputs' names the rest. Prints one line
+/// per run: the engine, the number of images, and shapes and values of the outputs, or the error.
 const RUN: &str = r#"
 import json, sys, cv2, numpy
 model, images, dtype, shape, *outputs = sys.argv[1:]
@@ -72,10 +71,10 @@ for engine in ["classic", "new"]:
 /// Engine, number of images, and shape and values of each output.
 type Found = (String, usize, Result<Vec<(Vec<usize>, Vec<f32>)>, String>);
 
-/// Images as a model takes them.
+/// Images in the format of a model's input.
 struct Images {
     shape: Vec<usize>,
-    /// As numpy names it.
+    /// Name of the type in numpy.
     dtype: &'static str,
     bytes: Vec<u8>,
 }
@@ -93,7 +92,7 @@ impl Images {
     }
 }
 
-/// What the model does in OpenCV; `None` where that is not at hand.
+/// Runs the model in OpenCV; `None` if OpenCV is not installed.
 fn run_in_opencv(model: &Path, images: &Images, outputs: &[&str]) -> Option<Vec<Found>> {
     let mut python = python(Environment::OpenCv)?;
     let path = model.with_extension("images");
@@ -113,8 +112,8 @@ fn run_in_opencv(model: &Path, images: &Images, outputs: &[&str]) -> Option<Vec<
     Some(found)
 }
 
-/// Checks one run's outputs against those expected of the whole batch: values whose first dimension is
-/// the batch, and how far off they may be as a share of the largest.
+/// Compares a run's outputs with those expected for the whole batch, whose first dimension is the batch. `bar`
+/// is the tolerance relative to the largest value. Returns the largest error.
 fn check_run(what: &str, (engine, count, outputs): &Found, expected: &[&[f32]], bar: f32) -> f32 {
     let what = format!("{what}, {count} in the {engine} engine");
     let outputs = outputs
@@ -129,7 +128,7 @@ fn check_run(what: &str, (engine, count, outputs): &Found, expected: &[&[f32]], 
         let largest = expected.iter().fold(0f32, |max, x| max.max(x.abs()));
         let errors = values.iter().zip(*expected).map(|(a, b)| (a - b).abs());
         let error = errors.fold(0f32, f32::max) / largest;
-        assert!(error <= bar, "{what}: wrong by {error:.1e}");
+        assert!(error <= bar, "{what}: error {error:.1e}");
         largest_error = largest_error.max(error);
     }
     largest_error
@@ -158,7 +157,7 @@ fn scores(model: &Path, images: &[f32], size: [usize; 2]) -> Vec<f32> {
 }
 
 #[test]
-fn every_family_computes_there_what_it_computes_in_onnx_runtime() {
+fn every_family_agrees_with_onnx_runtime() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     for (name, size, gain) in NETWORKS {
@@ -175,11 +174,11 @@ fn every_family_computes_there_what_it_computes_in_onnx_runtime() {
             .iter()
             .map(|found| check_run(name, found, &[&expected], 1e-4));
         let error = errors.fold(0f32, f32::max);
-        println!("{name}: wrong by {error:.1e} at most");
+        println!("{name}: error {error:.1e}");
     }
 }
 
-/// A network with the options of its export, by its images as bytes.
+/// A checkpoint, test images as bytes, and the logits for them.
 struct Bytes {
     checkpoint: Checkpoint,
     /// `[BATCH, 3, side, side]`.
@@ -214,7 +213,7 @@ impl Bytes {
             .collect()
     }
 
-    /// As a model of this input takes them.
+    /// The images in the format of a model's input.
     fn images(&self, input: Option<ImageInput>) -> Images {
         let (side, planes) = (self.side, [BATCH, 3, self.side, self.side]);
         let plane = side * side;
@@ -226,19 +225,19 @@ impl Bytes {
             }
             Some(ImageInput::Float) => Images::floats(&planes, &self.fractions()),
             Some(ImageInput::Bytes) => {
-                let place = |i: usize| (i / (3 * plane) * 3 + i % 3) * plane + i / 3 % plane;
+                let index = |i: usize| (i / (3 * plane) * 3 + i % 3) * plane + i / 3 % plane;
                 Images {
                     shape: vec![BATCH, side, side, 3],
                     dtype: "uint8",
                     bytes: (0..self.pixels.len())
-                        .map(|i| self.pixels[place(i)])
+                        .map(|i| self.pixels[index(i)])
                         .collect(),
                 }
             }
         }
     }
 
-    /// Probabilities and places of the k best classes of each image.
+    /// Probabilities and indices of the k best classes of each image.
     fn ranked(&self, k: usize) -> [Vec<f32>; 2] {
         let (mut probabilities, mut classes) = (Vec::new(), Vec::new());
         for logits in self.logits.chunks(NUMBER_OF_CLASSES) {
@@ -255,7 +254,7 @@ impl Bytes {
 }
 
 #[test]
-fn options_of_the_export_make_no_difference() {
+fn export_options_do_not_change_the_outputs() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = Bytes::new(folder.path());
     let path = folder.path().join("model.onnx");
@@ -298,9 +297,9 @@ fn options_of_the_export_make_no_difference() {
     }
 }
 
-/// The table in `docs/opencv.md` is no longer true if this fails.
+/// If this fails, the table in `docs/opencv.md` is outdated.
 #[test]
-fn what_does_not_run_is_known() {
+fn unsupported_options_fail() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = Bytes::new(folder.path());
     let path = folder.path().join("model.onnx");
@@ -365,7 +364,7 @@ fn the_example_of_the_page() {
     let export = env!("CARGO_BIN_EXE_topk-export");
     run(Command::new(export).args(words).current_dir(&folder));
 
-    // OpenCV knows a file by its first bytes, and this format needs no encoder.
+    // OpenCV detects formats by content, and PPM needs no encoder.
     let images = bytes.images(Some(ImageInput::Bytes));
     let mut image = format!("P6 {0} {0} 255\n", bytes.side).into_bytes();
     image.extend(&images.bytes[..images.bytes.len() / BATCH]);
@@ -379,8 +378,8 @@ fn the_example_of_the_page() {
     let lines: Vec<&str> = printed.lines().collect();
     assert_eq!(lines.len(), k);
     for ((line, probability), class) in lines.iter().zip(probabilities).zip(classes) {
-        let (place, found) = line.split_once(' ').unwrap();
-        assert_eq!(place.parse(), Ok(class), "{printed}");
+        let (index, found) = line.split_once(' ').unwrap();
+        assert_eq!(index.parse(), Ok(class), "{printed}");
         let found: f32 = found.parse().unwrap();
         assert!((found - probability).abs() <= 1e-4, "{printed}");
     }

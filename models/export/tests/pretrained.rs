@@ -1,4 +1,4 @@
-//! Real weights, from their files to the classes that they find in real images.
+//! Published weights, from their files to the top-5 classes of photographs.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader};
@@ -16,7 +16,7 @@ use topk_onnx::ModelCard;
 use topk_testing::shared;
 use topk_weights::StateDict;
 
-/// The classes that onnxruntime finds in the images with the same weights, in files that others made.
+/// The top-5 classes of the same weights in onnxruntime, in ONNX files of other programs.
 fn golden(shared: &Path) -> Vec<Value> {
     let golden = shared.join("golden/imagenet-sample.pillow13.jsonl");
     let lines = fs::read_to_string(golden).unwrap();
@@ -38,7 +38,7 @@ fn unpacked(file: &Path, folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn real_weights_find_the_same_classes_in_real_images() {
+fn real_weights_agree_with_onnxruntime_on_photographs() {
     let Some(shared) = shared("") else {
         return;
     };

@@ -15,7 +15,7 @@ mod command;
 mod random;
 use random::{CLASSES, checkpoint, random_network};
 
-/// A folder with `a.pth`, which says nothing of itself, and `names.txt`.
+/// A folder with `a.pth`, which has no model card, `ours.safetensors`, which has one, and `names.txt`.
 struct Case {
     folder: TempDir,
 }
@@ -55,10 +55,10 @@ impl Case {
 }
 
 #[test]
-fn weights_that_say_nothing_become_a_model() {
+fn weights_without_a_card_become_a_model() {
     let case = Case::new();
     case.write("model --checkpoint ours.safetensors --out ours.onnx");
-    let printed = case.write("model --checkpoint a.pth --arch basic-6 --out a.onnx");
+    let printed = case.write("model --checkpoint a.pth --model basic-6 --out a.onnx");
     let begins = "a.onnx: outputs for 2 images in ONNX Runtime 1.31.1 are within ";
     assert!(printed.starts_with(begins), "{printed}");
     let graph = |name: &str| {
@@ -68,7 +68,7 @@ fn weights_that_say_nothing_become_a_model() {
     };
     assert!(graph("a.onnx") == graph("ours.onnx"));
 
-    let card = case.card("--checkpoint a.pth --arch basic-6");
+    let card = case.card("--checkpoint a.pth --model basic-6");
     let images = images("basic-6").unwrap();
     let expected = ModelCard {
         format: ModelCard::FORMAT,
@@ -82,7 +82,7 @@ fn weights_that_say_nothing_become_a_model() {
     };
     assert_eq!(card, expected);
     let card = case.card(
-        "--checkpoint a.pth --arch basic-6 --class-names names.txt --mean 0,0,0 --std 1,1,1 \
+        "--checkpoint a.pth --model basic-6 --class-names names.txt --mean 0,0,0 --std 1,1,1 \
          --resize 40 --interpolation lanczos",
     );
     assert_eq!(card.class_names.unwrap()[6], "name 6");
@@ -96,61 +96,61 @@ fn weights_that_say_nothing_become_a_model() {
 }
 
 #[test]
-fn what_contradicts_itself_is_named() {
+fn contradictory_weights_and_arguments_are_errors() {
     let case = Case::new();
     fs::write(case.folder.path().join("one.txt"), "one\n").unwrap();
     for (arguments, expected) in [
         (
             "--checkpoint a.pth",
-            "error: a.pth does not say which network it is of: name it with --arch, such as --arch \
-             resnet18 (topk-train --list-models has all)\n",
+            "error: a.pth does not record its architecture: give --model, such as --model resnet18 \
+             (topk-train --list-models lists all)\n",
         ),
         (
-            "--checkpoint ours.safetensors --arch basic-7",
-            "error: ours.safetensors says that it is of basic-6: --arch basic-7 contradicts it\n",
+            "--checkpoint ours.safetensors --model basic-7",
+            "error: ours.safetensors was saved for basic-6, but --model says basic-7\n",
         ),
         (
-            "--checkpoint a.pth --arch basic-6 --class-names one.txt",
-            "error: a.pth cannot be exported: there are 1 names of classes, but the weights give 7 \
-             scores\n",
+            "--checkpoint a.pth --model basic-6 --class-names one.txt",
+            "error: cannot export a.pth: there are 1 class names, but the weights have 7 \
+             classes\n",
         ),
         (
-            "--checkpoint a.pth --arch basic-6 --class-names no.txt",
+            "--checkpoint a.pth --model basic-6 --class-names no.txt",
             "error: cannot read no.txt: No such file or directory (os error 2)\n",
         ),
         (
-            "--checkpoint a.pth --arch basic-6 --interpolation bicubic",
-            "error: --interpolation has no meaning without --resize\n",
+            "--checkpoint a.pth --model basic-6 --interpolation bicubic",
+            "error: --interpolation requires --resize: the images already have the input size\n",
         ),
         (
-            "--checkpoint a.pth --arch basic-6 --head topk",
-            "error: --k is needed for this --head: a.pth does not say one\n",
+            "--checkpoint a.pth --model basic-6 --outputs topk",
+            "error: a.pth records no k: give --topk\n",
         ),
         (
-            "--checkpoint names.txt --arch basic-6",
-            "error: no weights can be read from names.txt: it is neither a safetensors file nor one that \
-             torch.save wrote; if it is older than PyTorch 0.2 or from elsewhere, load it there and save \
-             its state_dict again\n",
+            "--checkpoint names.txt --model basic-6",
+            "error: cannot read weights from names.txt: it is neither a safetensors file nor one of \
+             torch.save; if PyTorch before 0.2 or another program wrote it, load it there and save its \
+             state_dict again\n",
         ),
     ] {
         let found = case.error(&format!("model {arguments} --out b.onnx"));
         assert_eq!(found, expected, "{arguments}");
     }
-    let error = case.error("model --checkpoint a.pth --arch basic-5 --out b.onnx");
-    let begins = "error: a.pth cannot be exported: the weights are not those of basic-5:\n\
+    let error = case.error("model --checkpoint a.pth --model basic-5 --out b.onnx");
+    let begins = "error: cannot export a.pth: the weights do not fit basic-5:\n\
                   base.0.weight has shape [6, 3, 3, 3], expected [5, 3, 3, 3]\n";
     assert!(error.starts_with(begins), "{error}");
 }
 
 #[test]
-fn a_model_that_differs_is_not_left_behind() {
+fn a_model_that_differs_is_not_kept() {
     let case = Case::new();
     let error = case.error("model --checkpoint ours.safetensors --tolerance 0 --out b.onnx");
-    let begins = "error: ours.safetensors cannot be exported: `logits` in ONNX Runtime 1.31.1 differs \
+    let begins = "error: cannot export ours.safetensors: `logits` in ONNX Runtime 1.31.1 differs \
                   from libtorch's by ";
     assert!(error.starts_with(begins), "{error}");
     let error = case.error(
-        "model --checkpoint ours.safetensors --tolerance 0 --precision float16 --head topk --triton \
+        "model --checkpoint ours.safetensors --tolerance 0 --precision float16 --outputs topk --triton \
          --out b",
     );
     assert!(error.contains("`probabilities` in ONNX Runtime"), "{error}");
@@ -159,16 +159,16 @@ fn a_model_that_differs_is_not_left_behind() {
 }
 
 #[test]
-fn weights_are_converted_and_get_a_new_head() {
+fn weights_are_converted_and_get_a_new_classifier() {
     let case = Case::new();
     let read = |name: &str| StateDict::read(&case.folder.path().join(name)).unwrap();
-    case.write("weights --checkpoint a.pth --arch basic-6 --out b.safetensors");
+    case.write("weights --checkpoint a.pth --model basic-6 --out b.safetensors");
     assert_eq!(read("b.safetensors").tensors, read("a.pth").tensors);
     case.write("model --checkpoint b.safetensors --out b.onnx");
     case.write("weights --checkpoint b.safetensors --out c.pth");
     assert_eq!(read("c.pth"), read("a.pth"));
 
-    let new = "weights --checkpoint a.pth --arch basic-6 --head new --classes";
+    let new = "weights --checkpoint a.pth --model basic-6 --classifier new --num-classes";
     case.write(&format!("{new} 4 --out d.safetensors"));
     case.write(&format!("{new} 4 --seed 1 --out e.pth"));
     let (d, e) = (read("d.safetensors").tensors, read("e.pth").tensors);
@@ -182,15 +182,15 @@ fn weights_are_converted_and_get_a_new_head() {
     }
     case.write("model --checkpoint d.safetensors --out d.onnx");
     assert_eq!(
-        case.error("weights --checkpoint a.pth --arch basic-6 --head new --out f.pth"),
-        "error: a.pth: a new head needs its number of classes: give --classes or --class-names\n"
+        case.error("weights --checkpoint a.pth --model basic-6 --classifier new --out f.pth"),
+        "error: a.pth: --classifier new requires --num-classes or --class-names\n"
     );
     assert_eq!(
         case.error(&format!("{new} 4 --class-names names.txt --out f.pth")),
-        "error: a.pth: --class-names has 7 names, and --classes is 4\n"
+        "error: a.pth: --class-names has 7 names, but --num-classes is 4\n"
     );
     assert!(
         case.error(&format!("{new} 4 --out f.bin"))
-            .contains("its name must end in .safetensors")
+            .contains("which must end in .safetensors")
     );
 }

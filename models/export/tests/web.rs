@@ -1,4 +1,4 @@
-//! The page in `examples/web`, as it stands there, in headless Chromium.
+//! The page in `examples/web` in headless Chromium.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,7 +39,7 @@ fn checkpoint((name, [height, width]): (&str, [usize; 2]), filter: Interpolation
     let shorter_side = match ([height, width], filter) {
         ([224, 224], _) => Some(256),
         ([97, 64], _) => Some(111),
-        // The page's own.
+        // The page's default.
         (_, Interpolation::Bilinear) => None,
         _ => Some(40),
     };
@@ -76,7 +76,7 @@ impl Page {
         fs::write(self.path(name), prost::Message::encode_to_vec(model)).unwrap();
     }
 
-    /// What is seen on the visits.
+    /// What is seen on each visit.
     fn visit(&self) -> Option<Vec<Value>> {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/web");
         let modules = ONNXRUNTIME_WEB.folder().join("node_modules");
@@ -119,8 +119,8 @@ fn expected(model: &mut Model, pixels: &[u8], k: usize) -> Vec<(String, f64)> {
     classes
 }
 
-/// The crops of a size that `data/make_web_crops.py` wrote, by their filter and what the page's address says of
-/// the resize: nothing where it is the model's, or the page's own.
+/// The crops of a size in `data/web_crops.json`, by filter and by the resize in the page's URL, which is empty if
+/// it is the model's or the page's default.
 fn crops(size: [usize; 2]) -> BTreeMap<(String, String), Vec<Value>> {
     let all: Vec<Value> = serde_json::from_str(include_str!("data/web_crops.json")).unwrap();
     let mut crops = BTreeMap::<_, Vec<Value>>::new();
@@ -136,7 +136,7 @@ fn crops(size: [usize; 2]) -> BTreeMap<(String, String), Vec<Value>> {
 }
 
 #[test]
-fn classes_are_those_of_onnx_runtime_for_the_pixels_of_pillow() {
+fn classes_agree_with_onnx_runtime_and_pixels_with_pillow() {
     let mut page = Page::new();
     let plain = OnnxOptions::default;
     let input = |input| OnnxOptions {
@@ -212,7 +212,7 @@ fn classes_are_those_of_onnx_runtime_for_the_pixels_of_pillow() {
         spread = spread.max(expected[0].1 - expected[k - 1].1);
     }
     assert_eq!(seen.len(), cases.len());
-    assert!(spread > 0.1, "equal probabilities would show nothing");
+    assert!(spread > 0.1, "equal probabilities prove nothing");
 }
 
 /// Posts size and hash of each image of `/images.json` when resized to 256 and cropped to 224.
@@ -238,7 +238,7 @@ try {
 "#;
 
 #[test]
-fn photographs_become_the_pixels_of_pillow() {
+fn photographs_have_the_pixels_of_pillow() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let (Some(golden), Some(images)) = (
         shared("golden/imagenet-sample.pillow13.jsonl"),
@@ -247,7 +247,7 @@ fn photographs_become_the_pixels_of_pillow() {
         return;
     };
     let golden = fs::read_to_string(golden).unwrap();
-    // The first line says how they were made.
+    // The first line describes the file.
     let golden: Vec<Value> = golden
         .lines()
         .skip(1)
@@ -264,20 +264,20 @@ fn photographs_become_the_pixels_of_pillow() {
     };
     let found: Vec<(u64, u64, String)> = serde_json::from_str(&printed).unwrap();
     assert_eq!(found.len(), golden.len());
-    let mut turned = 0;
+    let mut rotated = 0;
     for ((width, height, hash), golden) in found.iter().zip(&golden) {
-        // Browsers turn an image as its EXIF data says.
+        // Browsers rotate an image according to its EXIF data.
         if (golden["width"] == *height && golden["height"] == *width) && width != height {
-            turned += 1;
+            rotated += 1;
         } else {
             assert_eq!(golden["crop_bilinear"], *hash, "{}", golden["file"]);
         }
     }
-    assert_eq!(turned, 1);
+    assert_eq!(rotated, 1);
 }
 
-/// A model of which something is changed, and what the page says of it.
-type Fault = (fn(&mut ModelProto), &'static str);
+/// A change that breaks a model, and the page's error.
+type Breakage = (fn(&mut ModelProto), &'static str);
 
 fn set(model: &mut ModelProto, key: &str, value: &str) {
     let entry = model
@@ -287,10 +287,10 @@ fn set(model: &mut ModelProto, key: &str, value: &str) {
     value.clone_into(&mut entry.unwrap().value);
 }
 
-const FAULTS: [Fault; 7] = [
+const BREAKAGES: [Breakage; 7] = [
     (
         |model| model.metadata_props.clear(),
-        "The model has no metadata that names its classes: write it with topk-export model.",
+        "The model has no metadata with class names: write it with topk-export model.",
     ),
     (
         |model| {
@@ -310,11 +310,11 @@ const FAULTS: [Fault; 7] = [
     ),
     (
         |model| set(model, "topk.input_size", "[3,64,32]"),
-        "The model takes images of the shape batch × 3 × 32 × 32, but its metadata says 3 × 64 × 32.",
+        "The model's input has the shape batch × 3 × 32 × 32, but its metadata says 3 × 64 × 32.",
     ),
     (
         |model| set(model, "topk.class_names", "[\"cat\",\"dog\"]"),
-        "The model has 10 scores, but names 2 classes.",
+        "The model has 10 scores, but 2 class names.",
     ),
     (
         |model| model.graph.as_mut().unwrap().node[0].op_type = "Cnov".to_owned(),
@@ -323,7 +323,7 @@ const FAULTS: [Fault; 7] = [
 ];
 
 #[test]
-fn what_goes_wrong_is_said() {
+fn the_page_explains_errors() {
     let mut page = Page::new();
     let checkpoint = checkpoint(SMALL, Interpolation::Bilinear);
     let good = onnx_model(checkpoint.clone(), &OnnxOptions::default()).unwrap();
@@ -357,18 +357,17 @@ fn what_goes_wrong_is_said() {
     let address = |model: &str| format!("/web/index.html?model=models/{model}.onnx");
     visit(
         json!({"address": "/web/index.html"}),
-        "There is no model at model.onnx (status 404): put one there, name another as ?model=… in the \
-         address, or choose a file below.",
+        "Cannot load a model from model.onnx (status 404): put one there, set ?model=… in the URL, or choose \
+         a file below.",
     );
     visit(
         json!({"address": "/bare/index.html?model=/web/models/good.onnx"}),
-        "onnxruntime-web is not where index.html says it is: run npm install onnxruntime-web in the page's \
-         folder.",
+        "onnxruntime-web is not at the path in index.html: run npm install onnxruntime-web in the page's folder.",
     );
     visit(
         json!({"address": address("loss")}),
-        "The model has the inputs input, labels, but only images are at hand: write it with --head topk or \
-         --head logits.",
+        "The model has the inputs input, labels, but this page only has images: write it with --outputs topk or \
+         --outputs logits.",
     );
     visit(
         json!({"address": address("short")}),
@@ -384,10 +383,10 @@ fn what_goes_wrong_is_said() {
     );
     visit(
         json!({"address": address("good") + "&resize=31", "images": [[32, 32]]}),
-        "resize=31 in the address should be a number of pixels from 32 to 4096.",
+        "resize=31 in the URL should be a number of pixels from 32 to 4096.",
     );
-    for (i, (change, message)) in FAULTS.into_iter().enumerate() {
-        let name = format!("fault{i}");
+    for (i, (change, message)) in BREAKAGES.into_iter().enumerate() {
+        let name = format!("broken{i}");
         let mut model = good.clone();
         change(&mut model);
         fs::write(
@@ -397,7 +396,7 @@ fn what_goes_wrong_is_said() {
         .unwrap();
         visit(json!({"address": address(&name)}), message);
     }
-    // After a fault, all goes on.
+    // The page works after an error.
     let recovers = [
         json!({"address": address("good"), "text": "not an image", "images": [[32, 32]]}),
         json!({"address": "/web/index.html", "file": "/web/models/good.onnx", "images": [[32, 32]]}),

@@ -15,19 +15,19 @@ fn alexnet(b: &mut Builder) -> Value {
         (10, Conv::new(256, 3).centered(), true),
     ];
     let mut x = Value::IMAGES;
-    for (place, conv, pooled) in layers {
-        x = b.conv(format!("features.{place}"), x, conv.biased());
-        x = b.relu(format!("features.{}", place + 1), x);
+    for (index, conv, pooled) in layers {
+        x = b.conv(format!("features.{index}"), x, conv.biased());
+        x = b.relu(format!("features.{}", index + 1), x);
         if pooled {
-            x = b.max_pool(format!("features.{}", place + 2), x, Pool::new(3, 2));
+            x = b.max_pool(format!("features.{}", index + 2), x, Pool::new(3, 2));
         }
     }
     x = b.adaptive_avg_pool("avgpool", x, 6);
     x = b.flatten("flatten", x);
-    for place in [1, 4] {
-        x = b.dropout(format!("classifier.{}", place - 1), x, 0.5);
-        x = b.linear(format!("classifier.{place}"), x, 4096);
-        x = b.relu(format!("classifier.{}", place + 1), x);
+    for index in [1, 4] {
+        x = b.dropout(format!("classifier.{}", index - 1), x, 0.5);
+        x = b.linear(format!("classifier.{index}"), x, 4096);
+        x = b.relu(format!("classifier.{}", index + 1), x);
     }
     b.linear("classifier.6", x, b.classes())
 }

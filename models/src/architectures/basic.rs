@@ -1,25 +1,25 @@
-//! The seed code's `BasicConvNet`, a small network for CIFAR.
+//! `BasicConvNet` of the authors' code, a small network for CIFAR.
 
 use super::Definition;
-use crate::builder::{Builder, Conv, Rules};
+use crate::builder::{Builder, Conv, Initializers};
 use crate::op::{Init, Pool, Value};
 
 pub(super) const NETWORKS: &[Definition] = &[Definition::cifar("basic-N", &[32], |b, numbers| {
     basic(b, numbers[0])
 })];
 
-/// Three stages of two convolutions, `planes` channels wide and twice as wide at each stage, then
-/// an average over what is left of the image.
+/// Three stages of two convolutions, `planes` channels wide and doubling at each stage, then global average
+/// pooling.
 fn basic(b: &mut Builder, planes: usize) -> Value {
-    b.only([3, 32, 32]);
-    b.rules = Rules {
+    b.require_input_size([3, 32, 32]);
+    b.initializers = Initializers {
         conv: Init::kaiming_normal_out,
         linear_bias: Init::zeros,
-        ..Rules::default()
+        ..Initializers::default()
     };
-    // Modules of one `Sequential` are named by their place in it.
-    let mut place = 0..;
-    let mut next = || format!("base.{}", place.next().expect("the range has no end"));
+    // Modules of a `Sequential` are named by their index.
+    let mut index = 0..;
+    let mut next = || format!("base.{}", index.next().expect("the range has no end"));
     let mut x = Value::IMAGES;
     for stage in 0..3 {
         for _ in 0..2 {
@@ -39,7 +39,7 @@ mod tests {
     use crate::architecture;
 
     #[test]
-    fn parameters_are_those_of_the_seed() {
+    fn parameters_match_the_authors_code() {
         let net = architecture("basic-16", [3, 32, 32], 100).unwrap();
         let names = net.parameter_shapes();
         assert_eq!(names.len(), 6 * 5 + 2);

@@ -1,4 +1,4 @@
-//! torchvision's modules that several networks are made of.
+//! torchvision's modules that several networks share.
 
 use crate::builder::{Builder, Conv};
 use crate::op::{Activation, Value};
@@ -19,7 +19,7 @@ pub(super) fn conv_norm_activation(
     }
 }
 
-/// `SqueezeExcitation`: a factor for each channel, made from the channels' means.
+/// `SqueezeExcitation`: scales each channel by a factor computed from the means of all channels.
 pub(super) fn squeeze_excitation(
     b: &mut Builder,
     name: &str,
@@ -37,7 +37,7 @@ pub(super) fn squeeze_excitation(
     b.mul(format!("{name}.mul"), input, x)
 }
 
-/// `_make_divisible`: the multiple of 8 nearest to a number of channels, not more than a tenth below.
+/// `_make_divisible`: the multiple of 8 nearest to a number of channels, at most a tenth below it.
 pub(super) fn divisible(channels: f64) -> usize {
     let nearest = ((channels + 4.0) / 8.0).floor().max(1.0) * 8.0;
     let multiple = if nearest < 0.9 * channels {

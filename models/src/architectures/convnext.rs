@@ -1,7 +1,7 @@
 //! torchvision's ConvNeXt.
 
 use super::Definition;
-use crate::builder::{Builder, Conv, Rules};
+use crate::builder::{Builder, Conv, Initializers};
 use crate::op::{Activation, Init, Value};
 
 pub(super) const NETWORKS: &[Definition] = &[Definition::imagenet("convnext_tiny", |b, _| {
@@ -11,8 +11,8 @@ pub(super) const NETWORKS: &[Definition] = &[Definition::imagenet("convnext_tiny
 
 const EPS: f64 = 1e-6;
 
-/// Stages of so many blocks and channels; blocks are dropped in training with a probability that rises
-/// evenly from 0 to `stochastic_depth`.
+/// Stages of the given depths and channels. In training, blocks are dropped with a probability that rises
+/// linearly from 0 to `stochastic_depth`.
 fn convnext(
     b: &mut Builder,
     depths: [usize; 4],
@@ -20,7 +20,7 @@ fn convnext(
     stochastic_depth: f64,
 ) -> Value {
     // The original cuts off normal numbers beyond ±2, 100 standard deviations away.
-    b.rules = Rules {
+    b.initializers = Initializers {
         conv: |_| Init::Normal { std: 0.02 },
         conv_bias: Init::zeros,
         linear: |_| Init::Normal { std: 0.02 },
@@ -52,7 +52,7 @@ fn convnext(
     b.linear("classifier.2", x, b.classes())
 }
 
-/// `LayerNorm2d`: the norm of each pixel.
+/// `LayerNorm2d`: layer norm over the channels of each pixel.
 fn norm(b: &mut Builder, name: &str, x: Value) -> Value {
     let x = b.permute(format!("{name}.permute"), x, &[0, 2, 3, 1]);
     let x = b.layer_norm(name, x, EPS);

@@ -1,7 +1,7 @@
 //! torchvision's DenseNet.
 
 use super::Definition;
-use crate::builder::{Builder, Conv, Rules};
+use crate::builder::{Builder, Conv, Initializers};
 use crate::op::{Init, Pool, Value};
 
 pub(super) const NETWORKS: &[Definition] = &[
@@ -18,10 +18,10 @@ fn densenet(b: &mut Builder, growth: usize, depths: [usize; 4]) -> Value {
         [".conv.1.", ".conv1."],
         [".conv.2.", ".conv2."],
     ]);
-    b.rules = Rules {
+    b.initializers = Initializers {
         conv: Init::kaiming_normal,
         linear_bias: Init::zeros,
-        ..Rules::default()
+        ..Initializers::default()
     };
     let conv = Conv::new(2 * growth, 7).stride(2).centered();
     let mut x = b.conv("features.conv0", Value::IMAGES, conv);
@@ -41,12 +41,12 @@ fn densenet(b: &mut Builder, growth: usize, depths: [usize; 4]) -> Value {
         }
         for layer in 1..=depth {
             let name = format!("features.denseblock{block}.denselayer{layer}.");
-            let mut made = norm_relu(b, &name, "1", x);
-            made = b.conv(format!("{name}conv1"), made, Conv::new(4 * growth, 1));
-            made = norm_relu(b, &name, "2", made);
+            let mut y = norm_relu(b, &name, "1", x);
+            y = b.conv(format!("{name}conv1"), y, Conv::new(4 * growth, 1));
+            y = norm_relu(b, &name, "2", y);
             let conv = Conv::new(growth, 3).centered();
-            made = b.conv(format!("{name}conv2"), made, conv);
-            x = b.concat(format!("{name}cat"), &[x, made]);
+            y = b.conv(format!("{name}conv2"), y, conv);
+            x = b.concat(format!("{name}cat"), &[x, y]);
         }
     }
     x = norm_relu(b, "features.", "5", x);

@@ -1,7 +1,7 @@
-//! The seed code's `DenseNet3`, a DenseNet-BC for CIFAR.
+//! `DenseNet3` of the authors' code, a DenseNet-BC for CIFAR.
 
 use super::Definition;
-use crate::builder::{Builder, Conv, Rules};
+use crate::builder::{Builder, Conv, Initializers};
 use crate::op::{Init, Pool, Value};
 
 pub(super) const NETWORKS: &[Definition] = &[Definition::cifar(
@@ -12,14 +12,14 @@ pub(super) const NETWORKS: &[Definition] = &[Definition::cifar(
 
 /// Three blocks of equal depth, with bottlenecks, and half of the channels kept between them.
 fn densenet(b: &mut Builder, depth: usize, growth: usize) -> Value {
-    b.only([3, 32, 32]);
+    b.require_input_size([3, 32, 32]);
     if depth < 10 || depth % 6 != 4 {
-        b.bad_numbers("DEPTH must be 6n + 4, such as 40");
+        b.reject_numbers("DEPTH must be 6n + 4, such as 40");
     }
-    b.rules = Rules {
+    b.initializers = Initializers {
         conv: Init::kaiming_normal_out,
         linear_bias: Init::zeros,
-        ..Rules::default()
+        ..Initializers::default()
     };
     let layers = depth.saturating_sub(4) / 6;
     let conv = Conv::new(2 * growth, 3).centered();
@@ -27,9 +27,9 @@ fn densenet(b: &mut Builder, depth: usize, growth: usize) -> Value {
     for block in 1..=3 {
         for layer in 0..layers {
             let name = format!("block{block}.layer.{layer}");
-            let made = norm_conv(b, &name, 1, x, Conv::new(4 * growth, 1));
-            let made = norm_conv(b, &name, 2, made, Conv::new(growth, 3).centered());
-            x = b.concat(format!("{name}.cat"), &[x, made]);
+            let y = norm_conv(b, &name, 1, x, Conv::new(4 * growth, 1));
+            let y = norm_conv(b, &name, 2, y, Conv::new(growth, 3).centered());
+            x = b.concat(format!("{name}.cat"), &[x, y]);
         }
         if block < 3 {
             let name = format!("trans{block}");
@@ -56,13 +56,13 @@ mod tests {
     use crate::{ArchitectureError, architecture};
 
     #[test]
-    fn as_large_as_the_seeds() {
+    fn size_matches_the_authors_code() {
         let net = architecture("densenet-40-40", [3, 32, 32], 100).unwrap();
         assert_eq!(net.trainable_len(), 1_941_620);
     }
 
     #[test]
-    fn depths_that_cannot_be_had_are_named() {
+    fn unsupported_depths_are_errors() {
         for name in ["densenet-41-12", "densenet-4-12", "densenet-1-1"] {
             let error = architecture(name, [3, 32, 32], 100).unwrap_err();
             assert!(

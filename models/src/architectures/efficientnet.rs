@@ -2,7 +2,7 @@
 
 use super::Definition;
 use super::blocks::{conv_norm_activation, divisible, squeeze_excitation};
-use crate::builder::{Builder, Conv, Rules};
+use crate::builder::{Builder, Conv, Initializers};
 use crate::op::Activation::{Sigmoid, Silu};
 use crate::op::{Init, Value};
 
@@ -30,12 +30,11 @@ pub(super) const STAGES: [[usize; 5]; 7] = [
     [6, 3, 1, 320, 1],
 ];
 
-/// Probability that the last block would be dropped in training if there were one more; the first block's
-/// is 0, and those between rise evenly.
+/// Block i of n is dropped in training with probability i/n times this.
 pub(super) const STOCHASTIC_DEPTH: f64 = 0.2;
 
 fn efficientnet(b: &mut Builder, width: f64, depth: f64, dropout: f64) -> Value {
-    b.rules = Rules {
+    b.initializers = Initializers {
         conv: Init::kaiming_normal_out,
         conv_bias: Init::zeros,
         linear: Init::uniform_out,
@@ -48,13 +47,13 @@ fn efficientnet(b: &mut Builder, width: f64, depth: f64, dropout: f64) -> Value 
     let conv = Conv::new(wide(32), 3).stride(2).centered();
     let mut x = conv_norm_activation(b, "features.0", Value::IMAGES, conv, Some(Silu));
     let mut built = 0;
-    for (place, [expansion, kernel, first_stride, channels, blocks]) in (1..).zip(STAGES) {
+    for (index, [expansion, kernel, first_stride, channels, blocks]) in (1..).zip(STAGES) {
         for block in 0..deep(blocks) {
             let input = x;
             let hidden = expansion * b.channels(input);
             let squeezed = b.channels(input) / 4;
             let stride = if block == 0 { first_stride } else { 1 };
-            let name = format!("features.{place}.{block}");
+            let name = format!("features.{index}.{block}");
             let mut part = 0..;
             let mut next = || {
                 format!(

@@ -1,10 +1,10 @@
-//! timm's `tf_efficientnet_lite0`: EfficientNet without squeeze-and-excitation, padded as TensorFlow pads.
+//! timm's `tf_efficientnet_lite0`: EfficientNet without squeeze-and-excitation, with TensorFlow's padding.
 //!
-//! Dropout and stochastic depth are those that timm says to train with.
+//! Dropout and stochastic depth have the rates that timm recommends for training.
 
 use super::efficientnet::{STAGES, STOCHASTIC_DEPTH};
 use super::{Definition, HALF};
-use crate::builder::{Builder, Conv, Rules};
+use crate::builder::{Builder, Conv, Initializers};
 use crate::op::Activation::Relu6;
 use crate::op::{BatchNorm, Init, Value};
 
@@ -16,13 +16,13 @@ pub(super) const NETWORKS: &[Definition] =
     ];
 
 fn lite(b: &mut Builder) -> Value {
-    b.rules = Rules {
+    b.initializers = Initializers {
         conv: |fan| Init::Normal {
             std: (2.0 / (fan.output / fan.groups) as f64).sqrt(),
         },
         linear: Init::uniform_out,
         linear_bias: Init::zeros,
-        ..Rules::default()
+        ..Initializers::default()
     };
     b.batch_norm = BatchNorm {
         eps: 1e-3,

@@ -1,10 +1,10 @@
 //! torchvision's Inception v3, with `transform_input` off and without the auxiliary classifier.
 //!
-//! The published weights want `transform_input`, which makes of images that are normalised as for the other
-//! networks what a mean and deviation of 0.5 give.
+//! The published weights need `transform_input`. It turns images with ImageNet's normalisation into images
+//! normalised with a mean and std of 0.5, so that normalisation is used directly.
 
 use super::{Definition, HALF};
-use crate::builder::{Builder, Conv, Rules};
+use crate::builder::{Builder, Conv, Initializers};
 use crate::op::{BatchNorm, Init, Pool, Value};
 
 pub(super) const NETWORKS: &[Definition] =
@@ -14,10 +14,10 @@ pub(super) const NETWORKS: &[Definition] =
 
 fn inception(b: &mut Builder) -> Value {
     b.ignorable("AuxLogits.");
-    b.rules = Rules {
+    b.initializers = Initializers {
         conv: |_| Init::Normal { std: 0.1 },
         linear: |_| Init::Normal { std: 0.1 },
-        ..Rules::default()
+        ..Initializers::default()
     };
     b.batch_norm = BatchNorm {
         eps: 1e-3,
@@ -63,7 +63,7 @@ fn layer(b: &mut Builder, name: &str, x: Value, conv: Conv) -> Value {
     b.relu(format!("{name}.relu"), x)
 }
 
-/// Layers one after the other, by their names in a module.
+/// A sequence of layers, by their names in a module.
 fn branch<const N: usize>(
     b: &mut Builder,
     module: &str,
@@ -85,7 +85,7 @@ fn line(channels: usize, height: usize, width: usize) -> Conv {
     Conv::rectangle(channels, [height, width]).centered()
 }
 
-/// The mean of each pixel's surroundings, then a 1×1 convolution.
+/// 3×3 average pooling, then a 1×1 convolution.
 fn pooled_branch(b: &mut Builder, module: &str, x: Value, channels: usize) -> Value {
     let pool = Pool {
         padding: 1,

@@ -2,7 +2,7 @@
 
 use super::Definition;
 use super::blocks::conv_norm_activation;
-use crate::builder::{Builder, Conv, Rules};
+use crate::builder::{Builder, Conv, Initializers};
 use crate::op::{Activation, Init, Value};
 
 pub(super) const NETWORKS: &[Definition] =
@@ -20,7 +20,7 @@ const STAGES: [[usize; 4]; 7] = [
 ];
 
 fn mobilenet(b: &mut Builder) -> Value {
-    b.rules = Rules {
+    b.initializers = Initializers {
         conv: Init::kaiming_normal_out,
         conv_bias: Init::zeros,
         linear: |_| Init::Normal { std: 0.01 },
@@ -29,16 +29,16 @@ fn mobilenet(b: &mut Builder) -> Value {
     let relu6 = Some(Activation::Relu6);
     let conv = Conv::new(32, 3).stride(2).centered();
     let mut x = conv_norm_activation(b, "features.0", Value::IMAGES, conv, relu6);
-    let mut place = 1;
+    let mut index = 1;
     for [expansion, channels, blocks, first_stride] in STAGES {
         for block in 0..blocks {
             let stride = if block == 0 { first_stride } else { 1 };
-            let name = format!("features.{place}");
+            let name = format!("features.{index}");
             x = inverted_residual(b, &name, x, expansion, channels, stride);
-            place += 1;
+            index += 1;
         }
     }
-    let name = format!("features.{place}");
+    let name = format!("features.{index}");
     x = conv_norm_activation(b, &name, x, Conv::new(1280, 1), relu6);
     x = b.adaptive_avg_pool("avgpool", x, 1);
     x = b.flatten("flatten", x);
@@ -55,11 +55,11 @@ fn inverted_residual(
     stride: usize,
 ) -> Value {
     let hidden = expansion * b.channels(input);
-    let mut place = 0..;
+    let mut index = 0..;
     let mut next = || {
         format!(
             "{name}.conv.{}",
-            place.next().expect("the range has no end")
+            index.next().expect("the range has no end")
         )
     };
     let relu6 = Some(Activation::Relu6);

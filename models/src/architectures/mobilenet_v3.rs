@@ -2,7 +2,7 @@
 
 use super::Definition;
 use super::blocks::{conv_norm_activation, divisible, squeeze_excitation};
-use crate::builder::{Builder, Conv, Rules};
+use crate::builder::{Builder, Conv, Initializers};
 use crate::op::Activation::{Hardsigmoid, Hardswish, Relu};
 use crate::op::{Activation, BatchNorm, Init, Value};
 
@@ -11,7 +11,7 @@ pub(super) const NETWORKS: &[Definition] = &[
     Definition::imagenet("mobilenet_v3_large", |b, _| mobilenet(b, &LARGE, 1280)),
 ];
 
-/// A block: side of the kernel, channels between and after, whether there is squeeze-and-excitation,
+/// A block: side of the kernel, hidden and output channels, whether it has squeeze-and-excitation,
 /// activation, stride.
 type Block = (usize, usize, usize, bool, Activation, usize);
 
@@ -48,7 +48,7 @@ const LARGE: [Block; 15] = [
 ];
 
 fn mobilenet(b: &mut Builder, blocks: &[Block], features: usize) -> Value {
-    b.rules = Rules {
+    b.initializers = Initializers {
         conv: Init::kaiming_normal_out,
         conv_bias: Init::zeros,
         linear: |_| Init::Normal { std: 0.01 },
@@ -60,8 +60,8 @@ fn mobilenet(b: &mut Builder, blocks: &[Block], features: usize) -> Value {
     };
     let conv = Conv::new(16, 3).stride(2).centered();
     let mut x = conv_norm_activation(b, "features.0", Value::IMAGES, conv, Some(Hardswish));
-    for (place, block) in (1..).zip(blocks) {
-        x = inverted_residual(b, &format!("features.{place}"), x, block);
+    for (index, block) in (1..).zip(blocks) {
+        x = inverted_residual(b, &format!("features.{index}"), x, block);
     }
     let name = format!("features.{}", blocks.len() + 1);
     let conv = Conv::new(6 * b.channels(x), 1);
@@ -76,11 +76,11 @@ fn mobilenet(b: &mut Builder, blocks: &[Block], features: usize) -> Value {
 
 fn inverted_residual(b: &mut Builder, name: &str, input: Value, block: &Block) -> Value {
     let &(kernel, hidden, channels, excited, activation, stride) = block;
-    let mut place = 0..;
+    let mut index = 0..;
     let mut next = || {
         format!(
             "{name}.block.{}",
-            place.next().expect("the range has no end")
+            index.next().expect("the range has no end")
         )
     };
     let mut x = input;

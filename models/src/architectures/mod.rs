@@ -1,4 +1,4 @@
-//! The networks, a family a file, and the table of them all.
+//! The architectures: one file per family, and the table of all.
 
 mod alexnet;
 mod basic;
@@ -43,34 +43,34 @@ const FAMILIES: &[&[Definition]] = &[
     vit::NETWORKS,
 ];
 
-/// Pixels between -1 and 1.
+/// Maps pixels to the range -1 to 1.
 const HALF: Normalization = Normalization {
     mean: [0.5; 3],
     std: [0.5; 3],
 };
 
-/// The images that a network was made for, and that its published weights were measured on.
+/// The images that a network was designed for, and that its published weights were evaluated on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Images {
     /// Channels, height and width.
     pub size: [usize; 3],
-    /// How they come to be of that size.
+    /// How images of other sizes are resized before the crop.
     pub resize: Option<CardResize>,
-    /// How they are normalised.
+    /// The normalisation.
     pub normalization: Normalization,
 }
 
-/// A network that can be asked for by name.
+/// The definition of an architecture.
 struct Definition {
-    /// Its name; words in capitals between hyphens stand for numbers above 0.
+    /// Name; words in capitals between hyphens stand for positive numbers.
     name: &'static str,
-    /// These numbers, where the network is an example.
+    /// Numbers for the example in the list of architectures.
     example: &'static [usize],
-    /// The images that it was made for.
+    /// The images that it was designed for.
     images: Images,
-    /// Number of classes that it was made for.
+    /// Number of classes that it was designed for.
     classes: usize,
-    /// Adds its nodes and returns the scores; gets the numbers of the name.
+    /// Adds the nodes, given the numbers in the name, and returns the scores.
     build: fn(&mut Builder, &[usize]) -> Value,
 }
 
@@ -112,7 +112,7 @@ impl Definition {
         }
     }
 
-    /// For images of side `crop`, from the middle of those whose shorter side is `resize`.
+    /// Sets the side of the images, and the length that the shorter side is resized to before the centre crop.
     const fn images(mut self, crop: usize, resize: usize) -> Self {
         self.images.size = [3, crop, crop];
         self.images.resize = Some(CardResize {
@@ -122,7 +122,7 @@ impl Definition {
         self
     }
 
-    /// For images that are resized with the bicubic filter.
+    /// Sets the bicubic filter for resizing.
     const fn bicubic(mut self) -> Self {
         if let Some(resize) = &mut self.images.resize {
             resize.interpolation = Interpolation::Bicubic;
@@ -130,13 +130,13 @@ impl Definition {
         self
     }
 
-    /// For images that are normalised so.
+    /// Sets the normalisation.
     const fn normalized(mut self, normalization: Normalization) -> Self {
         self.images.normalization = normalization;
         self
     }
 
-    /// The numbers in `name`, if it is a name of this network.
+    /// The numbers in `name`, if it matches this definition.
     fn numbers(&self, name: &str) -> Option<Vec<usize>> {
         let mut numbers = Vec::new();
         let (mut words, mut found) = (self.name.split('-'), name.split('-'));
@@ -175,7 +175,7 @@ fn definitions() -> impl Iterator<Item = &'static Definition> {
     FAMILIES.iter().copied().flatten()
 }
 
-/// All names, for a message.
+/// All names, for messages.
 pub(crate) fn names() -> String {
     definitions()
         .map(|definition| definition.name)
@@ -183,18 +183,18 @@ pub(crate) fn names() -> String {
         .join(", ")
 }
 
-/// The network of this name, for images of `input_size` (channels, height, width).
+/// The architecture of this name, for images of `input_size` (channels, height, width).
 ///
-/// Names and structure are torchvision's, and timm's for `tf_efficientnet_lite0`. Besides there are
+/// Names and structure are torchvision's, and timm's for `tf_efficientnet_lite0`. In addition:
 ///
 /// | name | network |
 /// | --- | --- |
-/// | `basic-N` | the seed code's small convolutional network: six 3×3 convolutions of N, N, 2N, 2N, 4N, 4N channels with batch norm, for 32×32 images |
-/// | `densenet-DEPTH-GROWTH` | its DenseNet-BC for 32×32 images |
-/// | `resnet18-cifar` and so on | a ResNet that begins with a 3×3 convolution of stride 1 and no pooling, for small images |
+/// | `basic-N` | the small convolutional network of the authors' code: six 3×3 convolutions of N, N, 2N, 2N, 4N, 4N channels with batch norm, for 32×32 images |
+/// | `densenet-DEPTH-GROWTH` | the DenseNet-BC of the authors' code, for 32×32 images |
+/// | `resnet18-cifar` and so on | a ResNet for small images: the stem is a 3×3 convolution of stride 1 without pooling |
 ///
 /// # Errors
-/// If there is none, or it cannot be had for this size or number of classes.
+/// If there is none, or it does not support this size or number of classes.
 pub fn architecture(
     name: &str,
     input_size: [usize; 3],
@@ -207,16 +207,16 @@ pub fn architecture(
     definition.build(name, &numbers, input_size, classes)
 }
 
-/// The images that the network of this name was made for.
+/// The images that the architecture of this name was designed for.
 ///
 /// # Errors
-/// If there is none.
+/// If there is no such architecture.
 pub fn images(name: &str) -> Result<Images, ArchitectureError> {
     definition(name).map(|(definition, _)| definition.images)
 }
 
-/// The network of this name, with as many classes as these weights have scores. If they lack the tensors
-/// of the classifier, it has the number of classes that it was made for.
+/// The architecture of this name, with the number of classes of these weights. If they lack the classifier,
+/// it has the number of classes that it was designed for.
 ///
 /// # Errors
 /// As [`architecture`].
@@ -226,11 +226,11 @@ pub fn architecture_of(
     input_size: [usize; 3],
 ) -> Result<Architecture, ArchitectureError> {
     let (definition, _) = definition(name)?;
-    let made = architecture(name, input_size, definition.classes)?;
+    let built = architecture(name, input_size, definition.classes)?;
     let scores = |tensor: &String| weights.tensors.get(tensor)?.shape().first().copied();
-    match made.classifier().iter().find_map(scores) {
+    match built.classifier().iter().find_map(scores) {
         Some(classes) if classes != definition.classes => architecture(name, input_size, classes),
-        _ => Ok(made),
+        _ => Ok(built),
     }
 }
 
@@ -241,8 +241,8 @@ fn definition(name: &str) -> Result<(&'static Definition, Vec<usize>), Architect
         .ok_or_else(|| ArchitectureError::Unknown(name.to_owned()))
 }
 
-/// Every network, for the images and the number of classes that it was made for; where a name has numbers,
-/// an example.
+/// Every architecture, for the images and the number of classes that it was designed for; where a name has
+/// numbers, an example.
 pub fn architectures() -> Vec<Architecture> {
     definitions()
         .map(|definition| {
@@ -266,7 +266,7 @@ pub fn architectures() -> Vec<Architecture> {
                     definition.images.size,
                     definition.classes,
                 )
-                .expect("a network takes the images that it was made for")
+                .expect("an architecture supports the images that it was designed for")
         })
         .collect()
 }
@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_networks_are_named() {
+    fn unknown_names_are_errors() {
         for name in [
             "basic",
             "basic-",
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_cannot_be_had_are_named() {
+    fn unsupported_sizes_are_errors() {
         assert!(matches!(
             architecture("basic-8", [3, 224, 224], 10),
             Err(ArchitectureError::InputSize {
@@ -312,12 +312,12 @@ mod tests {
     }
 
     #[test]
-    fn every_network_has_a_name_of_its_own() {
-        for made in architectures() {
-            let found = definitions().filter(|d| d.numbers(made.name()).is_some());
-            assert_eq!(found.count(), 1, "{}", made.name());
-            let again = architecture(made.name(), made.input_size(), made.classes());
-            assert_eq!(again.as_ref(), Ok(&made));
+    fn names_are_unique() {
+        for built in architectures() {
+            let found = definitions().filter(|d| d.numbers(built.name()).is_some());
+            assert_eq!(found.count(), 1, "{}", built.name());
+            let again = architecture(built.name(), built.input_size(), built.classes());
+            assert_eq!(again.as_ref(), Ok(&built));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! torchvision's ResNet, ResNeXt and Wide ResNet, and ResNets for small images.
 
 use super::Definition;
-use crate::builder::{Builder, Conv, Rules};
+use crate::builder::{Builder, Conv, Initializers};
 use crate::op::{Init, Pool, Value};
 
 pub(super) const NETWORKS: &[Definition] = &[
@@ -56,24 +56,24 @@ pub(super) const CIFAR: &[Definition] = &[
     }),
 ];
 
-/// How a network begins.
+/// The first layers.
 enum Stem {
-    /// A 7×7 convolution and a pooling, each of stride 2.
+    /// A 7×7 convolution and max pooling, each of stride 2.
     Large,
     /// A 3×3 convolution of stride 1, for images of 32×32.
     Small,
 }
 
-/// What the stages are made of.
+/// The residual block.
 #[derive(Clone, Copy)]
 enum Block {
     /// Two 3×3 convolutions.
     Plain,
-    /// A 3×3 convolution between two of 1×1 that narrow and widen.
+    /// A 3×3 convolution between two 1×1 convolutions that reduce and expand the channels.
     Bottleneck {
         /// Groups of the middle convolution.
         groups: usize,
-        /// Channels of a group where the stage has 64 planes.
+        /// Channels per group in a stage of 64 planes.
         width: usize,
     },
 }
@@ -86,9 +86,9 @@ const fn bottleneck(groups: usize, width: usize) -> Block {
 }
 
 fn resnet(b: &mut Builder, stem: Stem, block: Block, depths: [usize; 4]) -> Value {
-    b.rules = Rules {
+    b.initializers = Initializers {
         conv: Init::kaiming_normal_out,
-        ..Rules::default()
+        ..Initializers::default()
     };
     let conv = match stem {
         Stem::Large => Conv::new(64, 7).stride(2),
@@ -105,9 +105,9 @@ fn resnet(b: &mut Builder, stem: Stem, block: Block, depths: [usize; 4]) -> Valu
         x = b.max_pool("maxpool", x, pool);
     }
     for (stage, depth) in depths.into_iter().enumerate() {
-        for place in 0..depth {
-            let stride = if stage > 0 && place == 0 { 2 } else { 1 };
-            let name = format!("layer{}.{place}", stage + 1);
+        for index in 0..depth {
+            let stride = if stage > 0 && index == 0 { 2 } else { 1 };
+            let name = format!("layer{}.{index}", stage + 1);
             x = residual(b, &name, x, block, 64 << stage, stride);
         }
     }

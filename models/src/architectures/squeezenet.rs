@@ -1,7 +1,7 @@
 //! torchvision's SqueezeNet.
 
 use super::Definition;
-use crate::builder::{Builder, Conv, Rules};
+use crate::builder::{Builder, Conv, Initializers};
 use crate::op::{Init, Pool, Value};
 
 pub(super) const NETWORKS: &[Definition] = &[
@@ -13,19 +13,19 @@ pub(super) const NETWORKS: &[Definition] = &[
     }),
 ];
 
-/// `pools` are the places of the poolings among the features; at all others from 3 on are fire modules.
+/// `pools` are the indices of the poolings among the features; the others from 3 on are fire modules.
 fn squeezenet(b: &mut Builder, first: Conv, pools: &[usize]) -> Value {
-    b.rules = Rules {
+    b.initializers = Initializers {
         conv: Init::kaiming_uniform,
         conv_bias: Init::zeros,
-        ..Rules::default()
+        ..Initializers::default()
     };
     let mut x = b.conv("features.0", Value::IMAGES, first.stride(2).biased());
     x = b.relu("features.1", x);
     let mut squeezed = [16, 16, 32, 32, 48, 48, 64, 64].into_iter();
-    for place in 2..13 {
-        let name = format!("features.{place}");
-        if pools.contains(&place) {
+    for index in 2..13 {
+        let name = format!("features.{index}");
+        if pools.contains(&index) {
             let pool = Pool {
                 ceil: true,
                 ..Pool::new(3, 2)
@@ -37,18 +37,18 @@ fn squeezenet(b: &mut Builder, first: Conv, pools: &[usize]) -> Value {
         }
     }
     x = b.dropout("classifier.0", x, 0.5);
-    b.rules.conv = |_| Init::Normal { std: 0.01 };
+    b.initializers.conv = |_| Init::Normal { std: 0.01 };
     x = b.conv("classifier.1", x, Conv::new(b.classes(), 1).biased());
     x = b.relu("classifier.2", x);
     x = b.adaptive_avg_pool("classifier.3", x, 1);
     b.flatten("flatten", x)
 }
 
-/// Narrows to `squeezed` channels and makes four times as many from these with each of two kernels.
+/// Reduces to `squeezed` channels, and computes four times that number from them with each of two kernels.
 fn fire(b: &mut Builder, name: &str, x: Value, squeezed: usize) -> Value {
     let mut layer = |name: String, x, conv: Conv| {
-        let made = b.conv(name.as_str(), x, conv.biased());
-        b.relu(format!("{name}_activation"), made)
+        let y = b.conv(name.as_str(), x, conv.biased());
+        b.relu(format!("{name}_activation"), y)
     };
     let x = layer(format!("{name}.squeeze"), x, Conv::new(squeezed, 1));
     let narrow = Conv::new(4 * squeezed, 1);

@@ -1,7 +1,7 @@
 //! torchvision's VGG, without and with batch norm.
 
 use super::Definition;
-use crate::builder::{Builder, Conv, Rules};
+use crate::builder::{Builder, Conv, Initializers};
 use crate::op::{Init, Pool, Value};
 
 pub(super) const NETWORKS: &[Definition] = &[
@@ -15,17 +15,17 @@ pub(super) const NETWORKS: &[Definition] = &[
     Definition::imagenet("vgg19_bn", |b, _| vgg(b, [2, 2, 4, 4, 4], true)),
 ];
 
-/// Stages of `depths` convolutions, each stage followed by a pooling.
+/// Stages of `depths` convolutions, each followed by max pooling.
 fn vgg(b: &mut Builder, depths: [usize; 5], batch_norm: bool) -> Value {
-    b.rules = Rules {
+    b.initializers = Initializers {
         conv: Init::kaiming_normal_out,
         conv_bias: Init::zeros,
         linear: |_| Init::Normal { std: 0.01 },
         linear_bias: Init::zeros,
     };
-    // Modules of one `Sequential` are named by their place in it.
-    let mut place = 0..;
-    let mut next = || format!("features.{}", place.next().expect("the range has no end"));
+    // Modules of a `Sequential` are named by their index.
+    let mut index = 0..;
+    let mut next = || format!("features.{}", index.next().expect("the range has no end"));
     let mut x = Value::IMAGES;
     for (depth, channels) in depths.into_iter().zip([64, 128, 256, 512, 512]) {
         for _ in 0..depth {
@@ -39,10 +39,10 @@ fn vgg(b: &mut Builder, depths: [usize; 5], batch_norm: bool) -> Value {
     }
     x = b.adaptive_avg_pool("avgpool", x, 7);
     x = b.flatten("flatten", x);
-    for place in [0, 3] {
-        x = b.linear(format!("classifier.{place}"), x, 4096);
-        x = b.relu(format!("classifier.{}", place + 1), x);
-        x = b.dropout(format!("classifier.{}", place + 2), x, 0.5);
+    for index in [0, 3] {
+        x = b.linear(format!("classifier.{index}"), x, 4096);
+        x = b.relu(format!("classifier.{}", index + 1), x);
+        x = b.dropout(format!("classifier.{}", index + 2), x, 0.5);
     }
     b.linear("classifier.6", x, b.classes())
 }

@@ -1,7 +1,7 @@
 //! torchvision's Vision Transformer.
 
 use super::Definition;
-use crate::builder::{Builder, Conv, Rules};
+use crate::builder::{Builder, Conv, Initializers};
 use crate::op::{Activation, Init, Value};
 
 pub(super) const NETWORKS: &[Definition] = &[Definition::imagenet("vit_b_16", |b, _| {
@@ -10,8 +10,8 @@ pub(super) const NETWORKS: &[Definition] = &[Definition::imagenet("vit_b_16", |b
 
 const EPS: f64 = 1e-6;
 
-/// Images in squares of side `patch`; the position embedding has the size that the images call for.
-/// Dropout is 0 in the original, and left out.
+/// Divides images into patches of side `patch`; the position embedding has one entry per patch. The
+/// original's dropout of 0 is omitted.
 fn vit(
     b: &mut Builder,
     patch: usize,
@@ -20,9 +20,9 @@ fn vit(
     features: usize,
     hidden: usize,
 ) -> Value {
-    b.sides_of(patch);
+    b.require_multiple(patch);
     b.old_names(&[[".mlp.linear_1.", ".mlp.0."], [".mlp.linear_2.", ".mlp.3."]]);
-    b.rules = Rules {
+    b.initializers = Initializers {
         conv: |fan| Init::Normal {
             std: (1.0 / fan.input as f64).sqrt(),
         },
@@ -38,18 +38,18 @@ fn vit(
     x = b.position_embedding("encoder.embedded", x, "encoder.pos_embedding");
     for layer in 0..layers {
         let name = format!("encoder.layers.encoder_layer_{layer}");
-        let mut made = b.layer_norm(format!("{name}.ln_1"), x, EPS);
-        made = b.attention(format!("{name}.self_attention"), made, heads);
-        x = b.add(format!("{name}.add"), made, x);
-        made = b.layer_norm(format!("{name}.ln_2"), x, EPS);
-        made = b.linear(format!("{name}.mlp.0"), made, hidden);
-        made = b.activation(format!("{name}.mlp.1"), made, Activation::Gelu);
-        made = b.linear(format!("{name}.mlp.3"), made, features);
-        x = b.add(format!("{name}.add"), x, made);
+        let mut y = b.layer_norm(format!("{name}.ln_1"), x, EPS);
+        y = b.attention(format!("{name}.self_attention"), y, heads);
+        x = b.add(format!("{name}.add"), y, x);
+        y = b.layer_norm(format!("{name}.ln_2"), x, EPS);
+        y = b.linear(format!("{name}.mlp.0"), y, hidden);
+        y = b.activation(format!("{name}.mlp.1"), y, Activation::Gelu);
+        y = b.linear(format!("{name}.mlp.3"), y, features);
+        x = b.add(format!("{name}.add"), x, y);
     }
     x = b.layer_norm("encoder.ln", x, EPS);
     x = b.first_token("class", x);
-    b.rules.linear = Init::zeros;
-    b.rules.linear_bias = Init::zeros;
+    b.initializers.linear = Init::zeros;
+    b.initializers.linear_bias = Init::zeros;
     b.linear("heads.head", x, b.classes())
 }

@@ -1,9 +1,9 @@
-//! The card of a checkpoint that no training made.
+//! A model card for weights that were not trained.
 
 use topk_models::Architecture;
 use topk_onnx::{ModelCard, Training};
 
-/// A card of which only the network is true.
+/// A card that is only correct about the architecture.
 pub fn card(architecture: &Architecture) -> ModelCard {
     let classes = 0..architecture.classes();
     ModelCard {

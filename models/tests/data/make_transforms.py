@@ -1,8 +1,8 @@
-"""Writes transforms.json: how torchvision's and timm's published weights want images.
+"""Writes transforms.json: the preprocessing of torchvision's and timm's published weights.
 
-Needs torchvision 0.26 and timm 1.0, and fetches nothing. For each network: the shorter side that images are
-resized to, the side of the crop, the filter, and mean and deviation. Weights of torchvision are the first
-ones (IMAGENET1K_V1).
+Needs torchvision 0.26 and timm 1.0, and fetches nothing. For each network: the length that the shorter
+side is resized to, the side of the crop, the filter, mean and std. Of torchvision's weights, the first ones
+(IMAGENET1K_V1).
 """
 
 import json
@@ -35,7 +35,7 @@ for line in (here / "architectures.jsonl").read_text().splitlines():
             "mean": weights.mean,
             "std": weights.std,
         }
-# The weights come with transform_input, which makes x * 0.229 / 0.5 + (0.485 - 0.5) / 0.5 of red, and so on:
+# The weights come with transform_input, which turns red into x * 0.229 / 0.5 + (0.485 - 0.5) / 0.5, and so on:
 # (pixel - 0.5) / 0.5 of (pixel - 0.485) / 0.229.
 transforms["inception_v3"] |= {"mean": [0.5] * 3, "std": [0.5] * 3}
 lines = [f"{json.dumps(name)}: {json.dumps(transforms[name])}" for name in sorted(transforms)]

@@ -1,10 +1,10 @@
-//! Weights and images that follow from their names, as `data/make_architectures.py` makes them too.
+//! Weights and images generated from their names, with the same values as in `data/make_architectures.py`.
 
 use std::collections::BTreeMap;
 
 use topk_weights::{StateDict, Tensor};
 
-/// Weights of these shapes, whose bounds grow with the gain.
+/// Weights of these shapes; the bounds of their values are proportional to the gain.
 pub fn weights(shapes: &BTreeMap<String, Vec<usize>>, gain: f64) -> StateDict {
     let weight = |(name, shape): (&String, &Vec<usize>)| {
         let (low, high) = bounds(name, shape, gain);
@@ -17,7 +17,7 @@ pub fn weights(shapes: &BTreeMap<String, Vec<usize>>, gain: f64) -> StateDict {
     }
 }
 
-/// Between which numbers the values of a parameter lie.
+/// The range of the values of a parameter.
 fn bounds(name: &str, shape: &[usize], gain: f64) -> (f64, f64) {
     if name.ends_with("running_var") {
         (0.5, 2.0)
@@ -31,7 +31,7 @@ fn bounds(name: &str, shape: &[usize], gain: f64) -> (f64, f64) {
     }
 }
 
-/// Numbers between low and high, which follow from the name: SplitMix64 from its FNV-1a hash.
+/// Pseudorandom numbers between low and high: SplitMix64, seeded with the FNV-1a hash of the name.
 pub fn values(name: &str, count: usize, low: f64, high: f64) -> Vec<f32> {
     let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, |seed: u64, byte| {
         (seed ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)

@@ -14,7 +14,7 @@ pub enum WeightsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
     /// The file cannot be written.
@@ -22,20 +22,20 @@ pub enum WeightsError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
-    /// The file's name does not say in which format it is to be written.
+    /// The format cannot be derived from the file's name.
     #[error(
-        "cannot write {}: its name must end in .safetensors, .pth or .pt, which says the format",
+        "cannot write {}: the format follows from the file name, which must end in .safetensors, .pth or .pt",
         path.display()
     )]
     Extension {
         /// The file.
         path: PathBuf,
     },
-    /// The file holds no weights that can be read.
-    #[error("no weights can be read from {}: {error}", path.display())]
+    /// The file's contents are not readable weights.
+    #[error("cannot read weights from {}: {error}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -44,9 +44,9 @@ pub enum WeightsError {
     },
 }
 
-/// What reading ends with before the file's name is known.
+/// An error in reading, without the file's name.
 pub(crate) enum ReadError {
-    /// The system cannot read on.
+    /// The system cannot read the file.
     Io(io::Error),
     /// The contents are wrong.
     Format(FormatError),
@@ -68,81 +68,81 @@ impl From<FormatError> for ReadError {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FormatError {
-    /// The contents are in none of the formats.
+    /// The format is unknown.
     #[error(
-        "it is neither a safetensors file nor one that torch.save wrote; if it is older than \
-         PyTorch 0.2 or from elsewhere, load it there and save its state_dict again"
+        "it is neither a safetensors file nor one of torch.save; if PyTorch before 0.2 or another \
+         program wrote it, load it there and save its state_dict again"
     )]
     Unknown,
-    /// Something is larger than is read.
-    #[error("it has {size} {what}, at most {limit} are read")]
+    /// Something exceeds a limit.
+    #[error("it has {size} {what}; the limit is {limit}")]
     TooLarge {
-        /// Of what there is too much.
+        /// What exceeds it.
         what: &'static str,
-        /// How much, as the file says.
+        /// Its size according to the file.
         size: u64,
         /// The limit.
         limit: u64,
     },
     /// The file ends too early.
-    #[error("it ends in the middle of {what}: the file is not whole, fetch or copy it again")]
+    #[error("it ends in the middle of {what}: the file is incomplete, download or copy it again")]
     Truncated {
-        /// What is cut off.
+        /// The incomplete part.
         what: String,
     },
     /// The header of a safetensors file is wrong, or does not fit what follows.
-    #[error("as a safetensors file it is damaged: {0}")]
+    #[error("it is a damaged safetensors file: {0}")]
     Safetensors(String),
     /// The zip archive is wrong.
-    #[error("as a zip archive of PyTorch it is damaged: {0}")]
+    #[error("it is a damaged zip archive of PyTorch: {0}")]
     Zip(#[from] ZipError),
     /// A part of a zip archive is wrong.
-    #[error("its entry {name} {fault}")]
+    #[error("its entry {name} {problem}")]
     Entry {
         /// Name of the entry.
         name: String,
         /// What is wrong with it.
-        fault: String,
+        problem: String,
     },
-    /// The pickle is wrong, or wants more than a state_dict does.
+    /// The pickle is invalid, or asks for something that a state_dict does not need.
     #[error("its pickle {fault} (byte {at})")]
     Pickle {
-        /// Where in the pickle.
+        /// Byte offset in the pickle.
         at: usize,
         /// What is wrong.
         fault: PickleFault,
     },
-    /// The storages of the older format are not those of the pickle.
-    #[error("its storage {key} {fault}")]
+    /// A storage does not match its description in the pickle.
+    #[error("its storage {key} {problem}")]
     Storage {
         /// The storage.
         key: String,
         /// What is wrong with it.
-        fault: String,
+        problem: String,
     },
-    /// There is no state_dict in it.
+    /// The file holds no state_dict.
     #[error("{0}; save model.state_dict() alone, or under the key `state_dict`")]
     NoStateDict(String),
-    /// A name is too long, or would garble a terminal.
-    #[error("`{0}` is no name: at most 1024 bytes, none of them control characters, are read")]
+    /// A name is too long, or contains control characters.
+    #[error("`{0}` is not a valid name: names have at most 1024 bytes and no control characters")]
     Name(String),
-    /// The elements are of a type that is not read.
-    #[error("{name} is {dtype}: weights must be floating-point numbers or integers")]
+    /// The type of the elements is not supported.
+    #[error("{name} has type {dtype}: weights must be floating-point numbers or integers")]
     Dtype {
         /// The tensor.
         name: String,
         /// Type of its elements.
         dtype: String,
     },
-    /// A weight is infinite or not a number.
+    /// A weight is infinite or NaN.
     #[error(
-        "{name} is {value} at element {index}: such weights give no scores; take a checkpoint from \
-         before the training diverged"
+        "{name} is {value} at element {index}: a network with such weights produces no usable scores; \
+         use a checkpoint from before training diverged"
     )]
     NotFinite {
         /// The tensor.
         name: String,
-        /// Place of the element, row-major.
+        /// Index of the element, row-major.
         index: usize,
         /// The element.
         value: f64,

@@ -2,13 +2,12 @@
 //!
 //! [`StateDict::read`] reads the weights of a classifier from safetensors files and from PyTorch's
 //! `.pth` and `.pt` files, both the zip archives of PyTorch 1.6 and later and the older format. A
-//! pickle is never run: an interpreter of its own builds plain containers and tensors, and refuses
-//! a file that asks for anything else by the name of what it asks for. Files from anyone may be
-//! read: sizes are capped, and what a file declares is believed only as far as its own length
-//! justifies.
+//! pickle is never executed: an interpreter of its own builds plain containers and tensors, and an
+//! error names anything else that a file asks for. Untrusted files are safe to read: sizes are
+//! capped, and the sizes that a file declares must be consistent with its own length.
 //!
 //! ```
-//! use topk_weights::{Head, StateDict, Tensor};
+//! use topk_weights::{StateDict, Tensor};
 //!
 //! # let folder = tempfile::tempdir()?;
 //! # let path = folder.path().join("linear.pth");
@@ -20,8 +19,8 @@
 //! let weights = StateDict::read(&path)?;
 //! assert_eq!(weights.tensors["fc.weight"].to_f32()?, values);
 //!
-//! // For a network of five classes in place of two:
-//! let matched = weights.matched([("fc.weight", [5, 3].as_slice())], Head::New(&["fc.weight"]))?;
+//! // For a network of five classes instead of two:
+//! let matched = weights.matched([("fc.weight", [5, 3].as_slice())], &["fc.weight"])?;
 //! assert_eq!(matched.new, ["fc.weight"]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -35,7 +34,7 @@ mod state_dict;
 mod tensor;
 
 pub use error::{FormatError, WeightsError};
-pub use matching::{Head, Matched, Mismatch};
+pub use matching::{Matched, Mismatch};
 pub use state_dict::{StateDict, Value};
 pub use tensor::{Dtype, Tensor, TensorError};
 pub use topk_pickle::PickleFault;

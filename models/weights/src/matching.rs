@@ -5,40 +5,30 @@ use thiserror::Error;
 use crate::state_dict::StateDict;
 use crate::tensor::Tensor;
 
-/// What becomes of the classifier's weights.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Head<'a> {
-    /// They must fit as they are.
-    #[default]
-    Keep,
-    /// These tensors are left out, to be initialised anew, whatever their shape, and may be missing.
-    New(&'a [&'a str]),
-}
-
 /// Weights that fit a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matched {
     /// The tensors, by name.
     pub tensors: BTreeMap<String, Tensor>,
-    /// Names of the classifier's tensors that have to be initialised anew.
+    /// Names of the tensors that were left out and have to be initialised.
     pub new: Vec<String>,
 }
 
-/// Every name and shape in which weights differ from what a network has: a message of a line each.
+/// Every name and shape in which weights differ from those of a network. The message has one line for each.
 #[derive(Clone, Debug, Default, Eq, Error, PartialEq)]
-#[error("{}", self.faults().join("\n"))]
+#[error("{}", self.differences().join("\n"))]
 pub struct Mismatch {
-    /// Tensors that the network has and the weights have not: name and shape, in the network's order.
+    /// Tensors of the network that the weights lack: name and shape, in the network's order.
     pub missing: Vec<(String, Vec<usize>)>,
     /// Tensors of another shape: name, shape and the network's shape, in its order.
     pub wrong_shape: Vec<(String, Vec<usize>, Vec<usize>)>,
-    /// Tensors that the network has not: name and shape, by name.
+    /// Tensors that the network does not have: name and shape, sorted by name.
     pub unexpected: Vec<(String, Vec<usize>)>,
 }
 
 impl Mismatch {
-    /// A sentence about each.
-    pub fn faults(&self) -> Vec<String> {
+    /// One line for each difference.
+    pub fn differences(&self) -> Vec<String> {
         let missing = self.missing.iter();
         let missing = missing.map(|(name, shape)| format!("{name} of shape {shape:?} is missing"));
         let wrong = self.wrong_shape.iter();
@@ -53,14 +43,15 @@ impl Mismatch {
 }
 
 impl StateDict {
-    /// Matches the tensors with the names and shapes of a network's.
+    /// Matches the tensors with the names and shapes of a network. The tensors named in `new`, such as those
+    /// of a classifier, are left out whatever their shape, and may be missing.
     ///
     /// # Errors
     /// With everything that is missing, unexpected or of another shape.
     pub fn matched<'a>(
         self,
         expected: impl IntoIterator<Item = (&'a str, &'a [usize])>,
-        head: Head,
+        new: &[&str],
     ) -> Result<Matched, Mismatch> {
         let mut rest = self.tensors;
         let mut mismatch = Mismatch::default();
@@ -70,7 +61,7 @@ impl StateDict {
         };
         for (name, shape) in expected {
             match rest.remove(name) {
-                _ if head.replaces(name) => matched.new.push(name.to_owned()),
+                _ if new.contains(&name) => matched.new.push(name.to_owned()),
                 Some(tensor) if tensor.shape() == shape => {
                     matched.tensors.insert(name.to_owned(), tensor);
                 }
@@ -90,15 +81,6 @@ impl StateDict {
             Ok(matched)
         } else {
             Err(mismatch)
-        }
-    }
-}
-
-impl Head<'_> {
-    fn replaces(self, name: &str) -> bool {
-        match self {
-            Self::Keep => false,
-            Self::New(classifier) => classifier.contains(&name),
         }
     }
 }
@@ -126,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_same_names_and_shapes_match() {
-        let matched = weights(&NETWORK).matched(NETWORK, Head::Keep).unwrap();
+        let matched = weights(&NETWORK).matched(NETWORK, &[]).unwrap();
         assert_eq!(matched.tensors, weights(&NETWORK).tensors);
         assert!(matched.new.is_empty());
     }
@@ -139,7 +121,7 @@ mod tests {
             ("fc.bias", &[]),
             ("extra", &[2]),
         ]);
-        let mismatch = other.matched(NETWORK, Head::Keep).unwrap_err();
+        let mismatch = other.matched(NETWORK, &[]).unwrap_err();
         assert_eq!(
             mismatch.to_string(),
             "bn.weight of shape [4] is missing\n\
@@ -150,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_head_takes_nothing_of_the_old_one() {
+    fn a_new_classifier_ignores_the_old_one() {
         let of = |classes: usize, features: usize| {
             weights(&[
                 ("conv.weight", &[4, 3, 2, 2]),
@@ -159,13 +141,13 @@ mod tests {
                 ("fc.bias", &[classes]),
             ])
         };
-        let new = Head::New(&["fc.weight", "fc.bias"]);
+        let new = &["fc.weight", "fc.bias"];
         let matched = of(7, 4).matched(NETWORK, new).unwrap();
         assert_eq!(matched.new, ["fc.weight", "fc.bias"]);
         assert_eq!(matched.tensors.len(), 2);
         assert_eq!(of(5, 4).matched(NETWORK, new).unwrap(), matched);
         let headless = weights(&NETWORK[..2]);
         assert_eq!(headless.matched(NETWORK, new).unwrap(), matched);
-        assert!(of(7, 4).matched(NETWORK, Head::Keep).is_err());
+        assert!(of(7, 4).matched(NETWORK, &[]).is_err());
     }
 }

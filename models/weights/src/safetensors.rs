@@ -10,27 +10,27 @@ use crate::error::{FormatError, ReadError};
 use crate::state_dict::{MAX_TENSORS, StateDict, Value, check_name, shown};
 use crate::tensor::{Dtype, Tensor, byte_len};
 
-/// Bytes of the header; a network of 1,000 tensors takes about 100,000. The library of the format
-/// would read 100 MB, and stops where the sizes of tensors add up to too much.
+/// Maximum size of the header in bytes; a network of 1,000 tensors needs about 100,000. The format's own
+/// library would read 100 MB, and fails where the sizes of tensors overflow.
 const MAX_HEADER: u64 = 4 << 20;
 
-/// Bytes of the header's length.
+/// Size of the header's length in bytes.
 const LENGTH: usize = 8;
 
-/// Dimensions of a shape that a message shows.
+/// Number of dimensions of a shape that a message shows.
 const MAX_SHOWN: usize = 16;
 
-/// Key of the header's strings beside the tensors.
+/// Key of the header's metadata.
 const METADATA: &str = "__metadata__";
 
-/// What the header says.
+/// The header.
 #[derive(Default)]
 struct Header {
     metadata: BTreeMap<String, String>,
     tensors: BTreeMap<String, Info>,
 }
 
-/// What the header says of a tensor.
+/// The header's entry for a tensor.
 #[derive(Deserialize)]
 struct Info {
     dtype: String,
@@ -38,7 +38,7 @@ struct Info {
     data_offsets: (usize, usize),
 }
 
-/// The strings of the header.
+/// The metadata of the header.
 struct Metadata(BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for Header {
@@ -93,11 +93,11 @@ impl<'de> Visitor<'de> for MetadataVisitor {
     }
 }
 
-/// Adds an entry of an object, whose names must differ and be names.
+/// Adds an entry of an object, whose names must be unique and valid.
 fn insert<T, E: Error>(to: &mut BTreeMap<String, T>, name: String, value: T) -> Result<(), E> {
     check_name(&name).map_err(E::custom)?;
     if to.contains_key(&name) {
-        return Err(E::custom(format!("{name} stands there twice")));
+        return Err(E::custom(format!("{name} appears twice")));
     }
     if to.len() >= MAX_TENSORS {
         return Err(E::custom(format!("more than {MAX_TENSORS} entries")));
@@ -106,12 +106,12 @@ fn insert<T, E: Error>(to: &mut BTreeMap<String, T>, name: String, value: T) -> 
     Ok(())
 }
 
-/// Whether a file begins as a safetensors file: with the length of a JSON object, and this.
+/// Whether a file starts like a safetensors file: with a length and a JSON object.
 pub(crate) fn is_safetensors(bytes: &[u8]) -> bool {
     bytes.get(LENGTH) == Some(&b'{')
 }
 
-/// Reads a file of this size, a tensor at a time: without a second copy of them all in memory.
+/// Reads a file of this size one tensor at a time, without a second copy of them all in memory.
 pub(crate) fn read(from: &mut impl Read, size: u64) -> Result<StateDict, ReadError> {
     let truncated = || FormatError::Truncated {
         what: "the safetensors header".to_owned(),
@@ -140,7 +140,7 @@ pub(crate) fn read(from: &mut impl Read, size: u64) -> Result<StateDict, ReadErr
     })
 }
 
-/// Reads the tensors, which must follow each other and be all of the `size` bytes that are left.
+/// Reads the tensors, which must be contiguous and fill the remaining `size` bytes.
 fn tensors(
     infos: BTreeMap<String, Info>,
     from: &mut impl Read,
@@ -164,26 +164,26 @@ fn tensors(
             let rank = info.shape.len();
             let shape = &info.shape[..rank.min(MAX_SHOWN)];
             return Err(ReadError::Format(FormatError::Safetensors(format!(
-                "{name}, {dtype} of shape {shape:?}, cannot be bytes {start} to {end} of {size}, of \
-                 which {at} is the next"
+                "{name}, {dtype} of shape {shape:?}, cannot be bytes {start} to {end} of {size}: the next \
+                 tensor starts at byte {at}"
             ))));
         };
         let mut bytes = vec![0; length];
         from.read_exact(&mut bytes)?;
         let tensor = Tensor::new(&info.shape, dtype, bytes);
-        tensors.insert(name, tensor.expect("as many bytes as the shape has"));
+        tensors.insert(name, tensor.expect("the length is that of the shape"));
         at = end;
     }
     let over = size - at as u64;
     if over > 0 {
-        let fault = format!("{over} bytes at its end are of no tensor");
-        return Err(ReadError::Format(FormatError::Safetensors(fault)));
+        let problem = format!("the last {over} bytes belong to no tensor");
+        return Err(ReadError::Format(FormatError::Safetensors(problem)));
     }
     Ok(tensors)
 }
 
-/// Writes the tensors: the largest elements first, for alignment, and by name among equals. The
-/// library's own writer puts metadata in another order each time.
+/// Writes the tensors: the largest elements first, for alignment, then by name. The format's own library
+/// would write metadata in a different order each time.
 pub(crate) fn write(state_dict: &StateDict, to: &mut impl Write) -> io::Result<()> {
     let mut tensors: Vec<_> = state_dict.tensors.iter().collect();
     tensors.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype()));

@@ -8,25 +8,25 @@ use crate::error::{FormatError, ReadError, WeightsError};
 use crate::tensor::Tensor;
 use crate::{pytorch, safetensors};
 
-/// Bytes of a file.
+/// Maximum size of a file in bytes.
 const MAX_FILE: u64 = 16 << 30;
 
-/// Bytes at the beginning of a file that tell its format.
+/// Number of bytes from which the format is detected.
 const SNIFFED: u64 = 64;
 
-/// Tensors of a file, and entries of a dictionary that they are looked for in.
+/// Maximum number of tensors in a file, and of entries in a dictionary.
 pub(crate) const MAX_TENSORS: usize = 1 << 16;
 
-/// Bytes of a name.
+/// Maximum length of a name in bytes.
 const MAX_NAME: usize = 1024;
 
-/// Characters of a name that messages show where it may be anything.
+/// Number of characters of an untrusted name that messages show.
 const MAX_SHOWN: usize = 40;
 
-/// What DataParallel and torch.compile put before every name.
+/// Prefixes that DataParallel and torch.compile add to every name.
 const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
 
-/// Refuses names of tensors that are too long to be any, or that messages cannot show.
+/// Rejects names that are too long, or that messages cannot show.
 pub(crate) fn check_name(name: &str) -> Result<(), FormatError> {
     if name.len() <= MAX_NAME && !name.contains(char::is_control) {
         Ok(())
@@ -35,7 +35,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), FormatError> {
     }
 }
 
-/// The beginning of a name, for messages.
+/// The start of a name, escaped for messages.
 pub(crate) fn shown(name: &str) -> String {
     let mut shown: String = name.chars().take(MAX_SHOWN).collect();
     if shown.len() < name.len() {
@@ -44,7 +44,7 @@ pub(crate) fn shown(name: &str) -> String {
     shown.escape_debug().to_string()
 }
 
-/// A number or a string beside the tensors, such as an epoch.
+/// Metadata beside the tensors, such as an epoch.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(
     missing_docs,
@@ -70,30 +70,30 @@ impl fmt::Display for Value {
 
 /// Named tensors.
 ///
-/// The floating-point numbers of one that was read are finite.
+/// After reading, all floating-point numbers are finite.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StateDict {
     /// The tensors, by PyTorch's names of parameters and buffers.
     pub tensors: BTreeMap<String, Tensor>,
-    /// What stands beside them: the metadata of a safetensors file, which are strings, or the numbers
-    /// and strings in the dictionaries of a PyTorch file.
+    /// Metadata: the strings of a safetensors file, or the numbers and strings in the dictionaries of a
+    /// PyTorch file.
     pub metadata: BTreeMap<String, Value>,
 }
 
 impl StateDict {
-    /// Reads a file: safetensors, or of `torch.save`, whatever its name.
+    /// Reads a safetensors file or a file of `torch.save`. The format is detected from the contents.
     ///
     /// In a PyTorch file the state_dict is the object itself or, where that is a dictionary without
     /// tensors, under the first of these keys that holds a dictionary: `state_dict`,
     /// `model_state_dict`, `model`, `net`, `network`, `module`, `weights`, `state_dict_ema`,
-    /// `ema_state_dict`, `model_ema`, `ema_model`, `ema`; and so on within that.
+    /// `ema_state_dict`, `model_ema`, `ema_model`, `ema`; the same applies within it.
     ///
-    /// Where all names begin with `module.` or `_orig_mod.`, which DataParallel and torch.compile put
-    /// there, that is removed.
+    /// A prefix `module.` or `_orig_mod.` that all names share, as DataParallel and torch.compile add it, is
+    /// removed.
     ///
     /// # Errors
-    /// If the file cannot be read, is in no such format, damaged, larger than 16 GiB, has weights that
-    /// are not finite, or asks for more than a state_dict does. Nothing of it is run.
+    /// If the file cannot be read, has another format, is damaged or larger than 16 GiB, has weights that
+    /// are not finite, or asks for more than a state_dict needs. No code in it is executed.
     pub fn read(path: &Path) -> Result<Self, WeightsError> {
         Self::read_file(path).map_err(|error| match error {
             ReadError::Io(error) => WeightsError::Read {
@@ -154,7 +154,7 @@ impl StateDict {
         state_dict.cleaned()
     }
 
-    /// With finite numbers, and without what stands before every name.
+    /// Checks that all numbers are finite, and removes prefixes that all names share.
     fn cleaned(mut self) -> Result<Self, FormatError> {
         for (name, tensor) in &self.tensors {
             if let Some((index, value)) = tensor.not_finite() {
@@ -180,12 +180,12 @@ impl StateDict {
         }
     }
 
-    /// Writes a file, whole or not at all, in the format that its name says: `.safetensors`, with the
-    /// metadata as strings, or `.pth` or `.pt`, the state_dict alone, which
+    /// Writes a file atomically, in the format of its extension: `.safetensors`, with the metadata as
+    /// strings, or `.pth` or `.pt`, the state_dict alone, which
     /// `torch.load(path, weights_only=True)` reads. The same tensors always give the same bytes.
     ///
     /// # Errors
-    /// If the name says no format, or the file cannot be written.
+    /// If the extension is another one, or the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), WeightsError> {
         type Writer = fn(&StateDict, &mut BufWriter<topk_files::AtomicWriteFile>) -> io::Result<()>;
         let extension = path.extension().and_then(|extension| extension.to_str());

@@ -70,11 +70,11 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// Why values are no tensor, or a tensor has no such values.
+/// A tensor cannot be created or converted.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum TensorError {
-    /// The number of bytes is not that of the shape.
+    /// The number of bytes does not match the shape.
     #[error("shape {shape:?} of {dtype} does not fit {bytes} bytes")]
     Size {
         /// The shape.
@@ -84,10 +84,10 @@ pub enum TensorError {
         /// Bytes given.
         bytes: usize,
     },
-    /// A double is too large for single precision.
+    /// A value is too large for single precision.
     #[error("element {index}, {value:e}, is too large for single precision")]
     Range {
-        /// Its place, row-major.
+        /// Its index, row-major.
         index: usize,
         /// The value.
         value: f64,
@@ -108,9 +108,9 @@ pub struct Tensor {
     bytes: Vec<u8>,
 }
 
-/// Bytes of a tensor of this shape, unless they are too many for any memory.
+/// Number of bytes of a tensor of this shape; `None` if no memory could hold it.
 pub(crate) fn byte_len(shape: &[usize], dtype: Dtype) -> Option<usize> {
-    // No dimension may hide behind a 0: the product without it must be a number too.
+    // A dimension of 0 must not hide an overflow: the product of the others is checked too.
     let most = shape.iter().filter(|&&dim| dim != 0);
     let product = most.copied().try_fold(dtype.size(), usize::checked_mul)?;
     let product = isize::try_from(product).ok()? as usize;
@@ -118,10 +118,10 @@ pub(crate) fn byte_len(shape: &[usize], dtype: Dtype) -> Option<usize> {
 }
 
 impl Tensor {
-    /// A tensor of these bytes: its elements row-major, little-endian.
+    /// A tensor of these bytes, row-major and little-endian.
     ///
     /// # Errors
-    /// [`TensorError::Size`] if there are more or fewer than the shape has.
+    /// [`TensorError::Size`] if their number does not match the shape.
     pub fn new(shape: &[usize], dtype: Dtype, bytes: Vec<u8>) -> Result<Self, TensorError> {
         if byte_len(shape, dtype) != Some(bytes.len()) {
             return Err(TensorError::Size {
@@ -140,7 +140,7 @@ impl Tensor {
     /// A tensor of single precision; the values row-major.
     ///
     /// # Errors
-    /// [`TensorError::Size`] if there are more or fewer than the shape has.
+    /// [`TensorError::Size`] if their number does not match the shape.
     pub fn from_f32(shape: &[usize], values: &[f32]) -> Result<Self, TensorError> {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes());
         Self::new(shape, Dtype::F32, bytes.collect())
@@ -149,13 +149,13 @@ impl Tensor {
     /// A tensor of integers; the values row-major.
     ///
     /// # Errors
-    /// [`TensorError::Size`] if there are more or fewer than the shape has.
+    /// [`TensorError::Size`] if their number does not match the shape.
     pub fn from_i64(shape: &[usize], values: &[i64]) -> Result<Self, TensorError> {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes());
         Self::new(shape, Dtype::I64, bytes.collect())
     }
 
-    /// Its dimensions; none for a single number.
+    /// Its dimensions; empty for a scalar.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
@@ -165,12 +165,12 @@ impl Tensor {
         self.dtype
     }
 
-    /// The elements, row-major, little-endian.
+    /// The elements' bytes, row-major and little-endian.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The elements, row-major, little-endian.
+    /// The elements' bytes, row-major and little-endian.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
@@ -221,10 +221,10 @@ impl Tensor {
         })
     }
 
-    /// The values of a tensor of integers, row-major; `true` is 1.
+    /// The values of an integer tensor, row-major; `true` is 1.
     ///
     /// # Errors
-    /// [`TensorError::NotIntegers`] if it has floating-point numbers.
+    /// [`TensorError::NotIntegers`] if the elements are floating-point numbers.
     pub fn to_i64(&self) -> Result<Vec<i64>, TensorError> {
         Ok(match self.dtype {
             Dtype::I64 => self.map(i64::from_le_bytes),
@@ -239,7 +239,7 @@ impl Tensor {
         })
     }
 
-    /// The first element that is infinite or not a number, and what it is.
+    /// Index and value of the first element that is infinite or NaN.
     pub(crate) fn not_finite(&self) -> Option<(usize, f64)> {
         match self.dtype {
             Dtype::F64 => self.find(f64::from_le_bytes),
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named() {
+    fn errors_name_the_values() {
         let message = |error: TensorError| error.to_string();
         assert_eq!(
             message(Tensor::from_f32(&[2, 2], &[1.0]).unwrap_err()),

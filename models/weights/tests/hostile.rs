@@ -1,4 +1,4 @@
-//! Files that mean harm, or lie, are refused with a clear error, in little memory and time.
+//! Malicious and inconsistent files are refused with a clear error, in little memory and time.
 
 mod memory;
 
@@ -8,16 +8,16 @@ use topk_weights::StateDict;
 use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-/// What a file may make a reader allocate: so much, and so many bytes for each of its own, but no more
-/// than the last.
+/// Limits for the memory that reading a file allocates: a constant, plus bytes per byte of the file, up to a
+/// maximum.
 const FREE_BYTES: usize = 1 << 20;
-const BYTES_FOR_A_BYTE: usize = 48;
-const MOST_BYTES: usize = 40 << 20;
+const BYTES_PER_BYTE: usize = 48;
+const MAX_BYTES: usize = 40 << 20;
 
 /// The beginning of a pickle.
 const PROTO: &[u8] = b"\x80\x02";
 
-/// The dictionary that an empty state_dict is.
+/// The dictionary of an empty state_dict.
 const ORDERED_DICT: &[u8] = b"ccollections\nOrderedDict\n)R";
 
 /// A zip file of PyTorch.
@@ -53,8 +53,8 @@ fn legacy(pickle: &[u8]) -> Vec<u8> {
 fn refusal(bytes: &[u8]) -> String {
     let (result, peak) = memory::peak(|| StateDict::from_bytes(bytes));
     let message = result.expect_err("it should be refused").to_string();
-    let most = FREE_BYTES + BYTES_FOR_A_BYTE * bytes.len();
-    assert!(peak < most.min(MOST_BYTES), "{peak} bytes: {message}");
+    let limit = FREE_BYTES + BYTES_PER_BYTE * bytes.len();
+    assert!(peak < limit.min(MAX_BYTES), "{peak} bytes: {message}");
     assert!(message.len() < 1000, "{message}");
     message
 }
@@ -123,7 +123,7 @@ fn state_dict(tensors: &[(&str, Vec<u8>)]) -> Vec<u8> {
 }
 
 #[test]
-fn the_files_made_here_are_otherwise_sound() {
+fn the_generated_files_are_otherwise_valid() {
     let float = tensor(storage("FloatStorage", "0", 6), 1, &[2, 2], &[2, 1]);
     let pickle = state_dict(&[("a", float)]);
     for file in [stored(&pickle), legacy(&pickle)] {
@@ -134,7 +134,7 @@ fn the_files_made_here_are_otherwise_sound() {
 }
 
 #[test]
-fn nothing_but_tensors_can_be_asked_for() {
+fn only_globals_of_tensors_are_allowed() {
     let ask = |module: &str, name: &str| {
         let global = format!("c{module}\n{name}\n").into_bytes();
         let stack_global = [text(module), text(name), vec![0x93]].concat();
@@ -174,7 +174,7 @@ fn nothing_but_tensors_can_be_asked_for() {
 }
 
 #[test]
-fn nothing_but_plain_objects_can_be_made() {
+fn only_plain_objects_are_allowed() {
     let refuse = |rest: &[u8], expected: &str| {
         let message = pickle_refusal(&[PROTO, rest].concat());
         assert!(message.contains(expected), "{rest:?}: {message}");
@@ -313,10 +313,7 @@ fn sizes_are_capped_before_anything_is_allocated() {
     let again = [b"q\x00".as_slice(), &b"h\x00Q0".repeat(100_000)].concat();
     let id = storage("FloatStorage", "0", 6);
     let id = &id[..id.len() - 1];
-    refuse(
-        &[id, &again].concat(),
-        "more than 65536 mentions of storages",
-    );
+    refuse(&[id, &again].concat(), "more than 65536 uses of storages");
 }
 
 #[test]
@@ -338,7 +335,7 @@ fn nesting_costs_nothing() {
     let own = [PROTO, b"}q\x00", &text("model"), b"h\x00s."].concat();
     let message = refusal(&stored(&own));
     assert!(
-        message.contains("no tensors in 4 dictionaries within each other"),
+        message.contains("no tensors in 4 nested dictionaries"),
         "{message}"
     );
     // One empty tensor under many names.
@@ -369,13 +366,13 @@ fn nesting_costs_nothing() {
 }
 
 #[test]
-fn a_tensor_must_lie_in_its_storage() {
+fn a_tensor_must_be_within_its_storage() {
     let refuse = |tensor: Vec<u8>, expected: &str| {
         let message = pickle_refusal(&state_dict(&[("a", tensor)]));
         assert!(message.contains(expected), "{message}");
     };
     let float = || storage("FloatStorage", "0", 6);
-    let outside = "that is not within its storage";
+    let outside = "that exceeds its storage";
     refuse(tensor(float(), 0, &[7], &[1]), outside);
     refuse(tensor(float(), 1, &[2, 3], &[3, 1]), outside);
     refuse(tensor(float(), i64::MAX, &[2], &[1]), outside);
@@ -424,23 +421,19 @@ fn a_tensor_must_lie_in_its_storage() {
     ]);
     let message = refusal(&stored(&pickle));
     assert!(
-        message.contains("storage 0 is mentioned with different types or sizes"),
+        message.contains("storage 0 is used with different types or sizes"),
         "{message}"
     );
 }
 
 #[test]
-fn names_must_be_fit_to_be_shown() {
+fn names_must_be_printable() {
     let float = |key: &str| tensor(storage("FloatStorage", key, 6), 0, &[6], &[1]);
     let refuse = |name: &str, key: &str, expected: &str| {
         let message = pickle_refusal(&state_dict(&[(name, float(key))]));
         assert!(message.contains(expected), "{message}");
     };
-    refuse(
-        "\x1b[2J",
-        "0",
-        "`\\u{1b}[2J` is no name: at most 1024 bytes",
-    );
+    refuse("\x1b[2J", "0", "`\\u{1b}[2J` is not a valid name");
     let long = "x".repeat(1025);
     refuse(&long, "0", &format!("`{}…` is no name", &long[..40]));
     let header = format!(r#"{{"{long}":{{"dtype":"U8","shape":[],"data_offsets":[0,1]}}}}"#);
@@ -455,7 +448,7 @@ fn names_must_be_fit_to_be_shown() {
 }
 
 #[test]
-fn a_storage_must_be_what_its_pickle_says() {
+fn a_storage_must_match_its_pickle() {
     let file = |storage_type, key, elements| {
         let storage = storage(storage_type, key, elements);
         state_dict(&[("a", tensor(storage, 0, &[2], &[1]))])
@@ -499,7 +492,7 @@ fn a_storage_must_be_what_its_pickle_says() {
     );
     check(
         old("FloatStorage", "1", 6),
-        "its storage 0 is not mentioned in its pickle",
+        "its storage 0 is not used by its pickle",
     );
 }
 
@@ -518,14 +511,14 @@ fn a_zip_bomb_is_refused() {
     let deflated = CompressionMethod::Deflated;
     let bomb = zip(&[("data.pkl", &pickle), ("data/0", &zeros)], deflated);
     assert!(bomb.len() < 100_000);
-    check(&bomb, "refused as a zip bomb");
+    check(&bomb, "rejected as a zip bomb");
     check(
         &zip(&[("data.pkl", &zeros)], deflated),
         "more than the 16777216 expected",
     );
     check(
         &zip(&[("data.pkl", &zeros[..1 << 20])], deflated),
-        "refused as a zip bomb",
+        "rejected as a zip bomb",
     );
     check(
         &zip(&[("data.pkl", b"N."), ("byteorder", &zeros)], deflated),
@@ -539,7 +532,7 @@ fn a_zip_bomb_is_refused() {
             small[at..at + 4].copy_from_slice(&10u32.to_le_bytes());
         }
     }
-    check(&small, "archive/data.pkl cannot be unpacked");
+    check(&small, "archive/data.pkl cannot be decompressed");
 
     // The same values as many storages: entries of the directory that name one place in the file.
     let values = vec![0; 10_000];
@@ -560,10 +553,10 @@ fn a_zip_bomb_is_refused() {
     entries.push(("data.pkl", &pickle));
     let mut overlapping = zip(&entries, CompressionMethod::Stored);
     overlap(&mut overlapping);
-    check(&overlapping, "refused as a zip bomb");
+    check(&overlapping, "rejected as a zip bomb");
 }
 
-/// Makes every empty entry one with the contents of the first.
+/// Makes every empty entry share the contents of the first.
 fn overlap(zip: &mut [u8]) {
     let headers: Vec<usize> = (0..zip.len() - 4)
         .filter(|&at| zip[at..].starts_with(b"PK\x01\x02"))
@@ -579,7 +572,7 @@ fn overlap(zip: &mut [u8]) {
 }
 
 #[test]
-fn a_zip_file_must_be_one_of_pytorch() {
+fn other_zip_files_are_refused() {
     let check = |bytes: &[u8], expected: &str| {
         let message = refusal(bytes);
         assert!(message.contains(expected), "{message}");
@@ -587,7 +580,7 @@ fn a_zip_file_must_be_one_of_pytorch() {
     let plain = CompressionMethod::Stored;
     check(
         &zip(&[("weights", b"")], plain),
-        "data.pkl is missing: no zip file of torch.save",
+        "data.pkl is missing: torch.save did not write this zip file",
     );
     check(
         &zip(&[("a/b/data.pkl", b"N.")], plain),
@@ -604,8 +597,8 @@ fn a_zip_file_must_be_one_of_pytorch() {
         .position(|four| four == 5f32.to_le_bytes())
         .unwrap();
     damaged[at] ^= 1;
-    check(&damaged, "archive/data/0 cannot be unpacked");
-    check(b"PK\x03\x04", "as a zip archive of PyTorch it is damaged");
+    check(&damaged, "archive/data/0 cannot be decompressed");
+    check(b"PK\x03\x04", "it is a damaged zip archive of PyTorch");
 }
 
 #[test]
@@ -642,7 +635,7 @@ fn there_must_be_a_state_dict() {
 }
 
 #[test]
-fn a_safetensors_header_that_lies_is_refused() {
+fn a_wrong_safetensors_header_is_refused() {
     let file = |header: &str, values: usize| {
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
         bytes.extend(header.bytes());
@@ -661,7 +654,7 @@ fn a_safetensors_header_that_lies_is_refused() {
     for len in 0..sound.len() {
         refusal(&sound[..len]);
     }
-    let damaged = "as a safetensors file it is damaged";
+    let damaged = "it is a damaged safetensors file";
     check(&file(&tensor("F32", "[2]", 0, 8), 9), damaged);
     check(&file(&tensor("F32", "[3]", 0, 8), 8), damaged);
     check(&file(&tensor("F32", "[2]", 8, 16), 16), damaged);
@@ -691,7 +684,7 @@ fn a_safetensors_header_that_lies_is_refused() {
 
     let twice = r#"{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},
                     "a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#;
-    check(&file(twice, 0), "a stands there twice");
+    check(&file(twice, 0), "a appears twice");
     let empty = |i: usize| format!(r#""{i}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#);
     let empty: Vec<String> = (0..=1 << 16).map(empty).collect();
     let empty = format!("{{{}}}", empty.join(","));
@@ -718,7 +711,7 @@ fn a_safetensors_header_that_lies_is_refused() {
     let mut long = b"\xff\xff\xff\xff\xff\xff\xff\x7f{".to_vec();
     check(
         &long,
-        "it has 9223372036854775807 bytes of safetensors header, at most 4194304",
+        "it has 9223372036854775807 bytes of safetensors header; the limit is 4194304",
     );
     long[..8].copy_from_slice(&1000u64.to_le_bytes());
     check(&long, "it ends in the middle of the safetensors header");

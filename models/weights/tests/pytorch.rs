@@ -1,4 +1,4 @@
-//! What PyTorch wrote is read; see `data/make_pytorch_files.py`.
+//! Files of PyTorch are read; `data/make_pytorch_files.py` wrote them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -75,7 +75,7 @@ fn files_of_torch_save_give_their_tensors() {
 }
 
 #[test]
-fn a_file_cut_off_anywhere_is_refused() {
+fn truncated_files_are_refused() {
     for name in ["nested.pth", "nested_legacy.pth", "python2.pth"] {
         let bytes = fs::read(data(name)).unwrap();
         for len in 0..bytes.len() {
@@ -100,7 +100,7 @@ fn a_damaged_byte_never_panics() {
 }
 
 #[test]
-fn what_is_written_is_read_again() {
+fn written_files_are_read_back() {
     let folder = tempfile::tempdir().unwrap();
     for name in expected().into_keys() {
         let mut weights = StateDict::read(&data(&format!("{name}.pth"))).unwrap();
@@ -123,7 +123,10 @@ fn what_is_written_is_read_again() {
     }
     let error = StateDict::default().save(&folder.path().join("a.bin"));
     let error = error.unwrap_err().to_string();
-    assert!(error.ends_with("which says the format"), "{error}");
+    assert!(
+        error.ends_with("which must end in .safetensors, .pth or .pt"),
+        "{error}"
+    );
 }
 
 #[test]

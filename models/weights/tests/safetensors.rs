@@ -1,4 +1,4 @@
-//! What is written is what the library of the format writes, and reads.
+//! Files have the same bytes as those of the format's own library, which can read them.
 
 use std::collections::{BTreeMap, HashMap};
 

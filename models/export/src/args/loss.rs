@@ -1,4 +1,4 @@
-//! Losses, alone and behind a classifier.
+//! Losses, as models of their own and as outputs of a classifier.
 
 use std::path::PathBuf;
 
@@ -14,62 +14,62 @@ pub(super) struct LossArgs {
     #[command(flatten)]
     loss: LossOptions,
 
-    /// The k of top-k
-    #[arg(long, visible_alias = "topk")]
-    k: usize,
+    /// The k of the loss
+    #[arg(long, value_name = "K")]
+    topk: usize,
 
     /// Number of classes
-    #[arg(long, value_name = "C")]
-    classes: usize,
+    #[arg(long, value_name = "N")]
+    num_classes: usize,
 
-    /// What becomes of the losses of a batch
+    /// Reduction over the batch
     #[arg(long, value_enum, default_value_t)]
     reduction: Reduction,
 
-    /// Give a reduced loss rank 0, as PyTorch does, and not the shape `[1]`; some servers refuse it
+    /// Give a reduced loss the shape `[]`, as PyTorch does, instead of `[1]`; some servers reject scalars
     #[arg(long)]
     scalar: bool,
 
-    /// Add an input `weights`, `f32[classes]`: a weight for each class
+    /// Add an input `weights`, `f32[classes]`, with a weight for each class
     #[arg(long)]
-    weights: bool,
+    class_weights: bool,
 
-    /// The file to write
+    /// ONNX file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
 
-/// What losses have in common, alone and behind a classifier.
+/// Options of `loss`, and of `model` with `--outputs loss`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct LossOptions {
-    /// Loss [default: svm]
+    /// Loss, named as in topk-train [default: svm]
     #[arg(long, value_enum)]
     loss: Option<LossOperator>,
 
-    /// Temperature of the smooth top-k SVM, above 0 [default: that of a checkpoint's loss, else 1]
+    /// Temperature, above 0 [default: the checkpoint's, or 1]
     #[arg(long)]
     tau: Option<f64>,
 
-    /// Margin, at least 0; the truncated entropy has none [default: that of a checkpoint's loss, else 1]
+    /// Margin, at least 0 [default: the checkpoint's, or 1]
     #[arg(long)]
     alpha: Option<f64>,
 
-    /// Samples with this label do not count
+    /// Ignore samples with this label
     #[arg(long, value_name = "LABEL", allow_negative_numbers = true)]
     ignore_index: Option<i64>,
 
-    /// How the loss stands in the file [default: function]
+    /// How the loss is stored in the file [default: function]
     #[arg(long, value_enum)]
     form: Option<FormName>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum FormName {
-    /// An operator of the domain `topk`, with a function of standard operators that defines it
+    /// Operator of the domain `topk`, defined by a function of standard operators
     Function,
-    /// Standard operators alone, for runtimes that do not know functions
+    /// Standard operators only, for runtimes without support for functions
     Inline,
-    /// The operator alone, for ONNX Runtime with the library of native operators
+    /// Operator only, for ONNX Runtime with the library of native operators
     Native,
 }
 
@@ -85,20 +85,19 @@ impl From<FormName> for Form {
 
 impl LossArgs {
     pub(super) fn run(&self) -> Result<()> {
-        let reduction = self.reduction;
-        if self.scalar && reduction == Reduction::None {
-            bail!("--scalar has no meaning with --reduction none");
+        if self.scalar && self.reduction == Reduction::None {
+            bail!("--scalar cannot be used with --reduction none");
         }
-        let loss = self.loss.loss(self.k, None, reduction)?;
+        let loss = self.loss.loss(self.topk, None, self.reduction)?;
         let form = self.loss.form();
-        let model = loss.model(form, self.classes, self.weights, self.scalar)?;
+        let model = loss.model(form, self.num_classes, self.class_weights, self.scalar)?;
         topk_onnx::save(&model, &self.out)
             .with_context(|| format!("cannot write {}", self.out.display()))
     }
 }
 
 impl LossOptions {
-    /// The loss; parameters that are not given are those of `trained`, or 1.
+    /// The loss. Parameters that are not given are those of training, or 1.
     pub(super) fn loss(
         &self,
         k: usize,
@@ -106,12 +105,12 @@ impl LossOptions {
         reduction: Reduction,
     ) -> Result<OnnxLoss> {
         let operator = self.loss.unwrap_or(LossOperator::SmoothTopkSvm);
-        let name = operator.name();
+        let name = operator.loss_name();
         if self.tau.is_some() && !operator.has_tau() {
-            bail!("--tau has no meaning for {name}");
+            bail!("--tau cannot be used with --loss {name}, which has no temperature");
         }
         if self.alpha.is_some() && !operator.has_alpha() {
-            bail!("--alpha has no meaning for {name}");
+            bail!("--alpha cannot be used with --loss {name}, which has no margin");
         }
         let or_trained =
             |given: Option<f64>, trained: Option<f64>| given.or(trained).unwrap_or(1.0);
@@ -129,8 +128,8 @@ impl LossOptions {
         self.form.unwrap_or(FormName::Function).into()
     }
 
-    /// The first option that is given.
-    pub(super) fn given(&self) -> Option<&'static str> {
+    /// The first of these options that is given.
+    pub(super) fn first_given(&self) -> Option<&'static str> {
         let given = [
             (self.loss.is_some(), "--loss"),
             (self.tau.is_some(), "--tau"),

@@ -8,7 +8,7 @@ mod weights;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Write losses and classifiers as ONNX files.
+/// Write classifiers and losses as ONNX files.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "topk-export",
@@ -23,29 +23,32 @@ pub struct Args {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// Write a loss as a model: inputs `scores` and `labels`, outputs `loss`, `grad` and `prob`
+    /// Write a loss as an ONNX model
     ///
-    /// `scores` is `f32[batch, classes]` and `labels` `i64[batch]`. `loss` is `f32[batch]`, or `f32[1]` if
-    /// it is reduced; `grad` is the derivative of its sum with respect to `scores`; `prob`, which only the
-    /// smooth top-k SVM has, is its p for each sample.
+    /// Inputs are `scores`, `f32[batch, classes]`, and `labels`, `i64[batch]`. Outputs are `loss`,
+    /// `f32[batch]` or, if reduced, `f32[1]`; `grad`, the gradient of the summed loss with respect to
+    /// `scores`; and for the smooth top-k SVM `prob`, its p for each sample.
     Loss(loss::LossArgs),
 
-    /// Write a checkpoint as a model: input `input`, output `logits`, or as --head says
+    /// Write a checkpoint as an ONNX model
     ///
-    /// The model is run in ONNX Runtime, and the network in libtorch, on a photograph and noise; a model
-    /// whose outputs differ is not left behind.
+    /// Input is `input`, a batch of images; output is `logits`, unless --outputs says otherwise. The model is
+    /// run in ONNX Runtime, and the network in libtorch, on a photograph and on noise. If their outputs
+    /// differ, no file is written.
     Model(model::ModelArgs),
 
-    /// Write a checkpoint as a file of weights: .safetensors, with what --arch and the like say in its
-    /// metadata, or .pth, which torch.load(weights_only=True) reads
+    /// Convert a checkpoint to another file of weights
+    ///
+    /// A .safetensors file has the model card in its metadata. A .pth file has the weights alone, as
+    /// torch.load(weights_only=True) reads them.
     Weights(weights::WeightsArgs),
 }
 
 impl Args {
-    /// Writes the file, whole or not at all.
+    /// Writes the file atomically.
     ///
     /// # Errors
-    /// If the arguments do not make a model, or a file cannot be read or written.
+    /// If the arguments contradict each other, or a file cannot be read, converted or written.
     pub fn run(&self) -> Result<()> {
         match &self.command {
             Command::Loss(args) => args.run(),

@@ -1,4 +1,4 @@
-//! A classifier as a model.
+//! A classifier as an ONNX model.
 
 use std::path::PathBuf;
 
@@ -18,52 +18,52 @@ pub(super) struct ModelArgs {
     #[command(flatten)]
     source: Source,
 
-    /// What follows the network; a loss is that of training if no option says otherwise
-    #[arg(long, value_enum, default_value_t = HeadName::Logits)]
-    head: HeadName,
+    /// Outputs of the model
+    #[arg(long, value_enum, default_value_t = OutputsName::Logits)]
+    outputs: OutputsName,
 
-    /// The k of the head [default: the checkpoint's]
-    #[arg(long, visible_alias = "topk")]
-    k: Option<usize>,
+    /// The k of --outputs topk or loss [default: the checkpoint's]
+    #[arg(long, value_name = "K")]
+    topk: Option<usize>,
 
     #[command(flatten)]
     loss: LossOptions,
 
-    /// What the input takes
+    /// Format of the input images
     #[arg(long, value_enum, default_value_t = InputName::Normalized)]
     input: InputName,
 
-    /// Floating point of weights and values within; input and outputs are f32 with both
+    /// Precision of weights and intermediate values; input and outputs are always f32
     #[arg(long, value_enum, default_value_t = Precision::Float32)]
     precision: Precision,
 
-    /// Keep batch norm as nodes of its own
+    /// Keep batch norm as separate nodes instead of folding it into convolutions
     #[arg(long)]
     keep_batch_norm: bool,
 
-    /// Version of ONNX's operators
+    /// Version of ONNX's operator set
     #[arg(long, default_value_t = OPSET, value_parser = value_parser!(i64).range(OPSET..=MAX_OPSET))]
     opset: i64,
 
-    /// Do not run the model to see whether it gives what the network gives
+    /// Write the model without running it
     #[arg(long, conflicts_with = "tolerance")]
     no_verify: bool,
 
-    /// By how much outputs may differ from libtorch's, as a share of the largest logit [default: 1e-4, or
-    /// 1e-2 with float16]
-    #[arg(long, value_name = "SHARE")]
+    /// Maximum difference of outputs from libtorch's, relative to the largest logit [default: 1e-4, or 1e-2
+    /// with --precision float16]
+    #[arg(long, value_name = "FRACTION")]
     tolerance: Option<f32>,
 
-    /// Write a folder for a model repository of Triton Inference Server, not a file
+    /// Write a folder for a model repository of Triton Inference Server instead of a file
     #[arg(long)]
     triton: bool,
 
-    /// Most images that Triton puts together into a batch
+    /// Maximum batch size in Triton
     #[arg(long, value_name = "N", default_value_t = 32, requires = "triton")]
     #[arg(value_parser = value_parser!(u32).range(1..))]
     max_batch_size: u32,
 
-    /// The file to write, or the folder with --triton
+    /// ONNX file to write, or folder with --triton
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
 }
@@ -74,45 +74,53 @@ enum InputName {
     Normalized,
     /// `f32[batch, 3, height, width]`, pixel / 255; the model normalises
     Float,
-    /// `u8[batch, height, width, 3]`, pixels as decoded; the model normalises
+    /// `u8[batch, height, width, 3]`, decoded pixels; the model normalises
     Bytes,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Precision {
-    /// 32 bits
+    /// 32-bit floating point
     Float32,
-    /// 16 bits
+    /// 16-bit floating point
     Float16,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum HeadName {
-    /// Nothing: output `logits`
+enum OutputsName {
+    /// `logits`, the scores before softmax
     Logits,
-    /// A loss: second input `labels`, outputs `logits` and `loss` of each sample
+    /// `logits`, and `loss` of each image; adds the input `labels`
     Loss,
-    /// Softmax and the k best: outputs `probabilities` and `classes`, from the best down
+    /// `probabilities` and `classes` of the k best classes, best first
     Topk,
 }
 
 impl ModelArgs {
     pub(super) fn run(&self) -> Result<()> {
-        let unused = match self.head {
-            HeadName::Logits => self.k.map(|_| "--k").or(self.loss.given()),
-            HeadName::Topk => self.loss.given(),
-            HeadName::Loss => None,
+        let unused = match self.outputs {
+            OutputsName::Logits => self.topk.map(|_| "--topk").or(self.loss.first_given()),
+            OutputsName::Topk => self.loss.first_given(),
+            OutputsName::Loss => None,
         };
         if let Some(option) = unused {
-            let head = self.head.to_possible_value().expect("no head is hidden");
-            bail!("{option} has no meaning with --head {}", head.get_name());
+            let outputs = self.outputs.to_possible_value();
+            let outputs = outputs.expect("no value is hidden");
+            let outputs = outputs.get_name();
+            bail!("{option} cannot be used with --outputs {outputs}");
         }
-        let named = || format!("{} cannot be exported", self.source.checkpoint.display());
+        if cfg!(not(feature = "libtorch")) && self.tolerance.is_some() {
+            bail!(
+                "--tolerance compares with libtorch, which this topk-export was built without: build it with \
+                 the feature `libtorch`"
+            );
+        }
+        let context = || format!("cannot export {}", self.source.checkpoint.display());
         let (card, weights) = self.source.read()?;
-        let checkpoint = Checkpoint::new(card, weights).with_context(named)?;
+        let checkpoint = Checkpoint::new(card, weights).with_context(context)?;
         let options = ExportOptions {
             model: OnnxOptions {
-                outputs: self.head(checkpoint.card())?,
+                outputs: self.outputs(checkpoint.card())?,
                 image_input: match self.input {
                     InputName::Normalized => None,
                     InputName::Float => Some(ImageInput::Float),
@@ -135,7 +143,7 @@ impl ModelArgs {
         };
         let verification = verification.map_err(|error| match error {
             error @ ExportError::Write { .. } => Error::from(error),
-            error => Error::from(error).context(named()),
+            error => Error::from(error).context(context()),
         })?;
         match verification {
             Some(verification) => println!("{}: {verification}", self.out.display()),
@@ -144,19 +152,19 @@ impl ModelArgs {
         Ok(())
     }
 
-    fn head(&self, card: &ModelCard) -> Result<Outputs> {
+    fn outputs(&self, card: &ModelCard) -> Result<Outputs> {
         let training = card.training.as_ref();
         let k = || {
             let trained = training.map(|training| training.k);
-            self.k.or(trained).with_context(|| {
+            self.topk.or(trained).with_context(|| {
                 let checkpoint = self.source.checkpoint.display();
-                format!("--k is needed for this --head: {checkpoint} does not say one")
+                format!("{checkpoint} records no k: give --topk")
             })
         };
-        Ok(match self.head {
-            HeadName::Logits => Outputs::Logits,
-            HeadName::Topk => Outputs::TopK(k()?),
-            HeadName::Loss => Outputs::Loss {
+        Ok(match self.outputs {
+            OutputsName::Logits => Outputs::Logits,
+            OutputsName::Topk => Outputs::TopK(k()?),
+            OutputsName::Loss => Outputs::Loss {
                 loss: self.loss.loss(k()?, training, Reduction::None)?,
                 form: self.loss.form(),
             },

@@ -1,4 +1,4 @@
-//! Weights, of `topk-train` or from elsewhere, and what they say or are said to be.
+//! The weights to export, and what is known about them.
 
 use std::path::PathBuf;
 
@@ -9,66 +9,68 @@ use topk_onnx::{CardResize, ModelCard};
 use topk_preprocessing::{Interpolation, parse_channels, parse_input_size};
 use topk_weights::StateDict;
 
-/// Options that checkpoints of `topk-train` need none of.
+/// A file of weights. Checkpoints of `topk-train` record everything that the other options could say.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Source {
     /// Weights: a checkpoint of topk-train, such as best1.safetensors, or a safetensors or PyTorch file
-    /// (.pth, .pt) from elsewhere
+    /// (.pth, .pt) of another program
     #[arg(long, value_name = "FILE")]
     pub(super) checkpoint: PathBuf,
 
-    /// Network of weights from elsewhere, such as resnet18: topk-train --list-models has all
+    /// Architecture, such as resnet18, if the file does not record it; topk-train --list-models lists all
     #[arg(long, value_name = "NAME")]
-    arch: Option<String>,
+    model: Option<String>,
 
-    /// File with the names of the classes, in the order of the scores: one a line, or JSON as
-    /// imagenet_class_index.json or a config.json of the Hugging Face hub has it [default: what the checkpoint
-    /// says, or ImageNet's if there are 1,000]
+    /// Names of the classes in the order of the scores: a text file with one name per line, or JSON like
+    /// imagenet_class_index.json or the config.json of a Hugging Face model [default: the checkpoint's, or
+    /// ImageNet's for 1,000 classes]
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
 
-    /// Size of the input images in pixels, such as 224 or 192x256 (height x width) [default: what the
-    /// checkpoint says, or the network was made for]
+    /// Size of the input images in pixels: 224, or 192x256 (height x width) [default: the checkpoint's or the
+    /// architecture's]
     #[arg(long, value_name = "SIZE", value_parser = parse_input_size)]
     input_size: Option<[usize; 2]>,
 
-    /// Shorter side of the images before the middle is cropped, or 0 if they come in the input's size
-    /// [default: likewise]
+    /// Length in pixels that the shorter side is resized to before the centre crop, or 0 for images that
+    /// already have the input size [default: the checkpoint's or the architecture's]
     #[arg(long, value_name = "PIXELS")]
     resize: Option<usize>,
 
-    /// Filter that images are resized with [default: likewise]
+    /// Filter for resizing [default: the checkpoint's or the architecture's]
     #[arg(long, value_enum)]
     interpolation: Option<Interpolation>,
 
-    /// Mean of red, green, blue in units of pixels / 255 [default: likewise]
+    /// Mean of red, green and blue, in units of pixels / 255 [default: the checkpoint's or the
+    /// architecture's]
     #[arg(long, value_name = "R,G,B", value_parser = parse_channels, requires = "std")]
     mean: Option<[f32; 3]>,
 
-    /// Standard deviation of red, green, blue, likewise
+    /// Standard deviation of red, green and blue, in units of pixels / 255 [default: the checkpoint's or the
+    /// architecture's]
     #[arg(long, value_name = "R,G,B", value_parser = parse_channels, requires = "mean")]
     std: Option<[f32; 3]>,
 }
 
 impl Source {
-    /// The weights, and what is known of them.
+    /// The weights, and their model card.
     pub(super) fn read(&self) -> Result<(ModelCard, StateDict)> {
         let path = self.checkpoint.display();
         let weights = StateDict::read(&self.checkpoint)?;
         let card = Checkpoint::card_of(&weights).with_context(|| path.to_string())?;
-        let mut card = match (card, &self.arch) {
+        let mut card = match (card, &self.model) {
             (Some(card), None) => card,
             (Some(card), Some(name)) if card.architecture == *name => card,
             (Some(card), Some(name)) => {
                 bail!(
-                    "{path} says that it is of {}: --arch {name} contradicts it",
+                    "{path} was saved for {}, but --model says {name}",
                     card.architecture
                 )
             }
             (None, Some(name)) => published(name, &weights)?,
             (None, None) => bail!(
-                "{path} does not say which network it is of: name it with --arch, such as --arch \
-                 resnet18 (topk-train --list-models has all)"
+                "{path} does not record its architecture: give --model, such as --model resnet18 \
+                 (topk-train --list-models lists all)"
             ),
         };
         if let Some(path) = &self.class_names {
@@ -80,34 +82,34 @@ impl Source {
         if let (Some(mean), Some(std)) = (self.mean, self.std) {
             (card.mean, card.std) = (mean, std);
         }
-        card.resize = self.resized(card.resize)?;
+        card.resize = self.resize(card.resize)?;
         Ok((card, weights))
     }
 
-    /// Whether the options name the classes.
+    /// Whether the options give the names of the classes.
     pub(super) fn names_classes(&self) -> bool {
         self.class_names.is_some()
     }
 
-    fn resized(&self, resize: Option<CardResize>) -> Result<Option<CardResize>> {
+    fn resize(&self, resize: Option<CardResize>) -> Result<Option<CardResize>> {
         let filter = self.interpolation;
         let shorter_side = self.resize.or(resize.map(|resize| resize.shorter_side));
         let Some(shorter_side) = shorter_side.filter(|&side| side > 0) else {
             ensure!(
                 filter.is_none(),
-                "--interpolation has no meaning without --resize"
+                "--interpolation requires --resize: the images already have the input size"
             );
             return Ok(None);
         };
-        let said = resize.map(|resize| resize.interpolation);
+        let recorded = resize.map(|resize| resize.interpolation);
         Ok(Some(CardResize {
             shorter_side,
-            interpolation: filter.or(said).unwrap_or(Interpolation::Bilinear),
+            interpolation: filter.or(recorded).unwrap_or(Interpolation::Bilinear),
         }))
     }
 }
 
-/// What is known of a network's published weights: they are of ImageNet if they have as many classes.
+/// The model card of published weights: ImageNet's class names if they have 1,000 classes.
 fn published(name: &str, weights: &StateDict) -> Result<ModelCard> {
     let images = images(name)?;
     let classes = architecture_of(weights, name, images.size)?.classes();

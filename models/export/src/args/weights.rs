@@ -1,4 +1,4 @@
-//! A checkpoint as a file of weights.
+//! Conversion between files of weights.
 
 use std::path::PathBuf;
 
@@ -15,19 +15,19 @@ pub(super) struct WeightsArgs {
     #[command(flatten)]
     source: Source,
 
-    /// What becomes of the weights of the classifier, the last layer
+    /// What to do with the weights of the classifier, the last layer
     #[arg(long, value_enum, default_value = "keep")]
-    head: Classifier,
+    classifier: Classifier,
 
-    /// Number of classes of a new classifier [default: that of --class-names]
-    #[arg(long, value_name = "C")]
-    classes: Option<usize>,
+    /// Number of classes of a new classifier [default: the number of --class-names]
+    #[arg(long, value_name = "N")]
+    num_classes: Option<usize>,
 
-    /// Seed of a new classifier
+    /// Seed for the weights of a new classifier
     #[arg(long, default_value_t = 0)]
     seed: i64,
 
-    /// The file to write: its name ends in .safetensors, .pth or .pt
+    /// File to write; its name must end in .safetensors, .pth or .pt
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -36,27 +36,29 @@ impl WeightsArgs {
     pub(super) fn run(&self) -> Result<()> {
         let named = || self.source.checkpoint.display().to_string();
         let (card, weights) = self.source.read()?;
-        let checkpoint = match self.head {
+        let checkpoint = match self.classifier {
             Classifier::Keep => Checkpoint::new(card, weights).with_context(named)?,
-            Classifier::New => self.with_new_head(card, weights).with_context(named)?,
+            Classifier::New => self
+                .with_new_classifier(card, weights)
+                .with_context(named)?,
         };
         Ok(checkpoint.save(&self.out)?)
     }
 
-    fn with_new_head(&self, mut card: ModelCard, weights: StateDict) -> Result<Checkpoint> {
+    fn with_new_classifier(&self, mut card: ModelCard, weights: StateDict) -> Result<Checkpoint> {
         if !self.source.names_classes() {
-            // Those of the old head.
+            // They belong to the old classifier.
             card.class_names = None;
         }
         let names = card.class_names.as_ref().map(Vec::len);
         let classes = self
-            .classes
+            .num_classes
             .or(names)
-            .context("a new head needs its number of classes: give --classes or --class-names")?;
+            .context("--classifier new requires --num-classes or --class-names")?;
         if let Some(names) = names {
             ensure!(
                 names == classes,
-                "--class-names has {names} names, and --classes is {classes}"
+                "--class-names has {names} names, but --num-classes is {classes}"
             );
         }
         card.training = None;

@@ -1,4 +1,4 @@
-//! `topk-export` in a folder of its own.
+//! Runs `topk-export` in a folder of its own.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ fn run(folder: &Path, arguments: &str) -> Output {
         .unwrap()
 }
 
-/// What the command prints; it succeeds, and says nothing else.
+/// The standard output of a command that succeeds without writing to standard error.
 pub fn write(folder: &Path, arguments: &str) -> String {
     let output = run(folder, arguments);
     let error = String::from_utf8_lossy(&output.stderr);
@@ -22,7 +22,7 @@ pub fn write(folder: &Path, arguments: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What the command says when it fails; it leaves nothing behind.
+/// The error of a command that fails and leaves no file behind.
 pub fn error(folder: &Path, arguments: &str) -> String {
     let files = || fs::read_dir(folder).unwrap().count();
     let before = files();

@@ -1,4 +1,4 @@
-"""Writes web_crops.json: hashes of resized and cropped images as Pillow makes them, for the page in examples/web.
+"""Writes web_crops.json: hashes of images resized and cropped by Pillow, for the page in examples/web.
 
 Run with Pillow 13 and numpy: python make_web_crops.py
 

@@ -1,8 +1,8 @@
-//! What the fuzz targets have in common.
+//! Shared by the fuzz targets.
 
 use topk_weights::{StateDict, Tensor};
 
-/// Reads a file. If it can be read, it can be written in both formats and gives itself again.
+/// Reads a file. If that succeeds, writes it in both formats, and checks that it reads back unchanged.
 pub fn read(file: &[u8]) {
     let Ok(mut weights) = StateDict::from_bytes(file) else {
         return;

@@ -1,6 +1,6 @@
 use crate::tensor::Dtype;
 
-/// What a pickle may ask for by name.
+/// The globals that a pickle may name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Global {
     /// `collections.OrderedDict`: a dictionary.
@@ -22,7 +22,7 @@ pub(crate) enum Global {
 }
 
 impl Global {
-    /// The thing of this name, if a state_dict may need it.
+    /// The global of this name, if a state_dict may need it.
     pub(crate) fn find(module: &str, name: &str) -> Option<Self> {
         Some(match (module, name) {
             ("collections", "OrderedDict") => Self::OrderedDict,

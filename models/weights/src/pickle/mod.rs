@@ -1,5 +1,4 @@
-//! The pickles that state_dicts are: what of PyTorch they may ask for, and the tensors that they
-//! describe.
+//! Pickles of state_dicts: the globals of PyTorch that they may name, and the tensors that they describe.
 
 mod global;
 mod tensors;
@@ -7,9 +6,9 @@ mod torch;
 
 pub(crate) use global::Global;
 pub(crate) use tensors::{StorageRef, TensorRef};
-pub(crate) use torch::{Thing, Torch};
+pub(crate) use torch::{Torch, TorchObject};
 
-/// Anything that such a pickle makes.
+/// Any object in such a pickle.
 pub(crate) type Object = topk_pickle::Object<Torch>;
 
 /// Such a pickle.

@@ -1,18 +1,18 @@
 use topk_pickle::{Heap, PickleFault, Text};
 
-use super::{Global, Object, Thing, Torch};
+use super::{Global, Object, Torch, TorchObject};
 use crate::tensor::Dtype;
 
-/// Tensors, and mentions of storages.
+/// Tensors, and uses of storages.
 const MAX_TENSORS: usize = 1 << 16;
 
-/// Dimensions of a tensor.
+/// Maximum number of dimensions of a tensor.
 const MAX_RANK: usize = 16;
 
-/// Bytes of the key of a storage, which is a number or an address.
+/// Maximum length in bytes of a storage's key, which is a number or an address.
 const MAX_KEY: usize = 64;
 
-/// Values that lie somewhere else, or a part of them.
+/// A storage, or a part of one, whose values are outside the pickle.
 #[derive(Clone, Debug)]
 pub(crate) struct StorageRef {
     /// Its name.
@@ -21,20 +21,20 @@ pub(crate) struct StorageRef {
     pub(crate) dtype: Option<Dtype>,
     /// Number of elements in the file.
     pub(crate) total: usize,
-    /// The first element that is part of it.
+    /// Index of the first element that is part of it.
     pub(crate) start: usize,
     /// Number of elements that are part of it.
     pub(crate) elements: usize,
 }
 
-/// A tensor as a view of a storage. It lies in it.
+/// A tensor as a view of a storage, within its bounds.
 #[derive(Clone, Debug)]
 pub(crate) struct TensorRef {
     /// Number of the storage.
     pub(crate) storage: u32,
     /// Type of the elements.
     pub(crate) dtype: Dtype,
-    /// The storage's element where it begins.
+    /// Index of its first element in the storage.
     pub(crate) offset: usize,
     /// Size and stride of each dimension, in elements.
     pub(crate) dims: Box<[(usize, usize)]>,
@@ -50,7 +50,7 @@ fn number<T>(of: &mut Vec<T>, new: T, what: &'static str) -> Result<u32, PickleF
 }
 
 impl Torch {
-    /// The storage that a persistent id stands for: `('storage', type, key, location, elements)`,
+    /// The storage that a persistent id refers to: `('storage', type, key, location, elements)`,
     /// and in the older format a sixth, None or `(key of the view, start, elements)`.
     pub(super) fn storage(
         &mut self,
@@ -106,7 +106,7 @@ impl Torch {
         };
         if start.checked_add(elements).is_none_or(|end| end > total) {
             return Err(PickleFault::Invalid(format!(
-                "a tensor in a view of elements {start} to {start} + {elements} of a storage that has {total}"
+                "a view of elements {start} to {start} + {elements} of a storage with {total}"
             )));
         }
         let storage = StorageRef {
@@ -116,8 +116,8 @@ impl Torch {
             start,
             elements,
         };
-        let number = number(&mut self.storages, storage, "mentions of storages")?;
-        Ok(Object::Made(Thing::Storage(number)))
+        let number = number(&mut self.storages, storage, "uses of storages")?;
+        Ok(Object::Made(TorchObject::Storage(number)))
     }
 
     /// The tensor `(storage, offset, sizes, strides, ...)`; the type of its elements is the storage's
@@ -130,7 +130,7 @@ impl Torch {
         metadata: Option<Object>,
     ) -> Result<Object, PickleFault> {
         let &[
-            Object::Made(Thing::Storage(storage)),
+            Object::Made(TorchObject::Storage(storage)),
             offset,
             sizes,
             strides,
@@ -158,8 +158,8 @@ impl Torch {
             Some(own) if own == dtype => storage_ref.elements,
             None => storage_ref.elements / dtype.size(),
             Some(own) => {
-                let fault = format!("a tensor of {dtype} in a storage of {own}");
-                return Err(PickleFault::Invalid(fault));
+                let problem = format!("a tensor of {dtype} in a storage of {own}");
+                return Err(PickleFault::Invalid(problem));
             }
         };
         let offset = offset.size("the offset of a tensor")?;
@@ -169,7 +169,7 @@ impl Torch {
         let (sizes, strides) = (heap.items(sizes), heap.items(strides));
         if sizes.len() != strides.len() || sizes.len() > MAX_RANK {
             return Err(PickleFault::Invalid(format!(
-                "a tensor of {} sizes and {} strides: they must be as many, and at most {MAX_RANK}",
+                "a tensor of {} sizes and {} strides: both must have the same number, at most {MAX_RANK}",
                 sizes.len(),
                 strides.len()
             )));
@@ -182,7 +182,7 @@ impl Torch {
         let dims: Box<[_]> = dims.collect::<Result<_, PickleFault>>()?;
         if !fits(&dims, offset, elements) {
             return Err(PickleFault::Invalid(format!(
-                "a tensor that is not within its storage: sizes and strides {dims:?} from element {offset} of \
+                "a tensor that exceeds its storage: sizes and strides {dims:?} from element {offset} of \
                  {elements}"
             )));
         }
@@ -193,11 +193,11 @@ impl Torch {
             dims,
         };
         let number = number(&mut self.tensors, tensor, "tensors")?;
-        Ok(Object::Made(Thing::Tensor(number)))
+        Ok(Object::Made(TorchObject::Tensor(number)))
     }
 }
 
-/// Whether every element of a tensor lies in a storage of so many.
+/// Whether every element of a tensor is within a storage of this many elements.
 fn fits(dims: &[(usize, usize)], offset: usize, elements: usize) -> bool {
     if dims.iter().any(|&(dim, _)| dim == 0) {
         return true;

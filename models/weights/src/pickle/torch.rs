@@ -2,23 +2,23 @@ use topk_pickle::{Heap, PickleFault, Vocabulary};
 
 use super::{Global, Object, StorageRef, TensorRef};
 
-/// What a pickle says of tensors.
+/// The tensors and storages that a pickle describes.
 #[derive(Debug, Default)]
 pub(crate) struct Torch {
     pub(crate) storages: Vec<StorageRef>,
     pub(crate) tensors: Vec<TensorRef>,
 }
 
-/// Number of something in [`Torch`].
+/// Index of a storage or tensor in [`Torch`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Thing {
+pub(crate) enum TorchObject {
     Storage(u32),
     Tensor(u32),
 }
 
 impl Vocabulary for Torch {
     type Global = Global;
-    type Made = Thing;
+    type Made = TorchObject;
 
     const CONTENTS: &'static str = "a state_dict";
     const ADVICE: &'static str =
@@ -32,10 +32,10 @@ impl Vocabulary for Torch {
         Global::find(module, name)
     }
 
-    fn kind(made: Thing) -> &'static str {
+    fn kind(made: TorchObject) -> &'static str {
         match made {
-            Thing::Storage(_) => "a storage",
-            Thing::Tensor(_) => "a tensor",
+            TorchObject::Storage(_) => "a storage",
+            TorchObject::Tensor(_) => "a tensor",
         }
     }
 
@@ -52,7 +52,7 @@ impl Vocabulary for Torch {
                 Ok(Object::Tuple(sizes))
             }
             (Global::Layout, &[Object::Text(_)]) => Ok(Object::Other),
-            (Global::RebuildParameter, &[tensor @ Object::Made(Thing::Tensor(_)), ..]) => {
+            (Global::RebuildParameter, &[tensor @ Object::Made(TorchObject::Tensor(_)), ..]) => {
                 Ok(tensor)
             }
             (Global::RebuildTensor, _) => {

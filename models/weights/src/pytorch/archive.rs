@@ -11,17 +11,17 @@ use crate::pickle::{StorageRef, Torch};
 use crate::pytorch::{Storages, state_dict, storage_len};
 use crate::state_dict::{StateDict, check_name};
 
-/// What is inflated may take so many times the bytes of the file. A tenth of that is usual where
-/// weights are quantised, and other weights hardly shrink at all.
+/// Maximum ratio of decompressed bytes to the size of the file. A tenth of this is usual for quantised
+/// weights; other weights hardly compress at all.
 const MAX_INFLATION: u64 = 32;
 
-/// What may be inflated in any case.
+/// Number of decompressed bytes that are always allowed.
 const FREE_BYTES: u64 = 1 << 16;
 
-/// Bytes of the entry that says the order of bytes.
+/// Maximum size in bytes of the entry with the byte order.
 const MAX_BYTE_ORDER: usize = 16;
 
-/// The entries of a zip file, with an account of what was read.
+/// The entries of a zip file, with counts of the bytes read so far.
 struct Archive<'a> {
     zip: ZipArchive<Cursor<&'a [u8]>>,
     root: String,
@@ -35,7 +35,7 @@ pub(crate) fn is_zip(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PK\x03\x04")
 }
 
-/// Reads what PyTorch 1.6 and later write.
+/// Reads a file of PyTorch 1.6 or later.
 pub(crate) fn read(bytes: &[u8]) -> Result<StateDict, FormatError> {
     let mut archive = Archive::new(bytes)?;
     if archive.has("byteorder") {
@@ -43,8 +43,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<StateDict, FormatError> {
         if order != b"little" {
             return Err(FormatError::Entry {
                 name: archive.name("byteorder"),
-                fault: "does not say `little`: the file is from another kind of machine; save it \
-                        again on one with little-endian numbers"
+                problem: "is not `little`: save the file again on a little-endian machine"
                     .to_owned(),
             });
         }
@@ -63,7 +62,7 @@ impl<'a> Archive<'a> {
         let root = names.filter_map(root).min();
         let root = root.ok_or(FormatError::Entry {
             name: "data.pkl".to_owned(),
-            fault: "is missing: no zip file of torch.save".to_owned(),
+            problem: "is missing: torch.save did not write this zip file".to_owned(),
         })?;
         Ok(Self {
             zip,
@@ -82,15 +81,15 @@ impl<'a> Archive<'a> {
         self.zip.index_for_name(&self.name(name)).is_some()
     }
 
-    /// The bytes of an entry, if they are at most so many.
+    /// The bytes of an entry, if there are at most `limit`.
     fn entry(&mut self, name: &str, limit: usize) -> Result<Vec<u8>, FormatError> {
         let name = self.name(name);
-        let fault = |fault: String| FormatError::Entry {
+        let problem = |problem: String| FormatError::Entry {
             name: name.clone(),
-            fault,
+            problem,
         };
         let entry = self.zip.by_name(&name).map_err(|error| match error {
-            ZipError::FileNotFound => fault("is missing".to_owned()),
+            ZipError::FileNotFound => problem("is missing".to_owned()),
             error => error.into(),
         })?;
         let compression = entry.compression();
@@ -98,32 +97,32 @@ impl<'a> Archive<'a> {
             compression,
             CompressionMethod::Stored | CompressionMethod::Deflated
         ) {
-            return Err(fault(format!(
+            return Err(problem(format!(
                 "is compressed with {compression}, expected deflate"
             )));
         }
         let size = entry.size();
         if size > limit as u64 {
-            return Err(fault(format!(
-                "is of {size} bytes, more than the {limit} expected"
+            return Err(problem(format!(
+                "has {size} bytes, expected at most {limit}"
             )));
         }
-        // Entries that lie over each other would be read several times.
+        // Overlapping entries would be read several times.
         self.read += entry.compressed_size();
         self.inflated += size;
         let most = self.bytes.saturating_mul(MAX_INFLATION);
         if self.read > self.bytes || self.inflated > most.saturating_add(FREE_BYTES) {
-            return Err(fault(format!(
-                "brings what is unpacked to {} bytes, from a file of {}: refused as a zip bomb",
+            return Err(problem(format!(
+                "expands the file from {1} bytes to {0}: rejected as a zip bomb",
                 self.inflated, self.bytes
             )));
         }
         let mut bytes = Vec::with_capacity(size as usize);
         let result = entry.take(size + 1).read_to_end(&mut bytes);
-        result.map_err(|error| fault(format!("cannot be unpacked: {error}")))?;
+        result.map_err(|error| problem(format!("cannot be decompressed: {error}")))?;
         if bytes.len() as u64 != size {
             let got = bytes.len();
-            return Err(fault(format!("has {got} bytes, expected {size}")));
+            return Err(problem(format!("has {got} bytes, expected {size}")));
         }
         Ok(bytes)
     }
@@ -147,7 +146,7 @@ impl Storages for Archive<'_> {
         if bytes.len() != expected {
             return Err(FormatError::Entry {
                 name: self.name(&name),
-                fault: format!("has {} bytes, expected {expected}", bytes.len()),
+                problem: format!("has {} bytes, expected {expected}", bytes.len()),
             });
         }
         Ok(bytes.into())

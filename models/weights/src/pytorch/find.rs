@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use crate::error::FormatError;
 use topk_pickle::Container;
 
-use crate::pickle::{Object, Pickle, Thing};
+use crate::pickle::{Object, Pickle, TorchObject};
 use crate::pytorch::unexpected;
 use crate::state_dict::{MAX_TENSORS, Value, check_name, shown};
 
-/// Where a state_dict lies in a dictionary that has no tensors itself: the first of these that is a
-/// dictionary. Averaged weights count only where there are no others.
+/// Keys that may hold the state_dict in a dictionary without tensors: the first of these that is a
+/// dictionary is taken. EMA weights are taken only if there are no others.
 const KEYS: [&str; 12] = [
     "state_dict",
     "model_state_dict",
@@ -25,18 +25,18 @@ const KEYS: [&str; 12] = [
     "ema",
 ];
 
-/// Dictionaries within each other, on the way to the state_dict.
+/// Maximum depth of nested dictionaries around the state_dict.
 const MAX_DEPTH: usize = 4;
 
-/// Bytes of all strings beside the tensors together.
+/// Maximum total size in bytes of the metadata strings.
 const MAX_METADATA: usize = 1 << 20;
 
-/// Keys that a message shows.
+/// Number of keys that a message shows.
 const SHOWN: usize = 12;
 
 /// A state_dict.
 pub(super) struct Found {
-    /// Its tensors, by number.
+    /// Names of its tensors, and their indices in [`Torch`](crate::pickle::Torch).
     pub(super) tensors: Vec<(String, u32)>,
     /// Numbers and strings in it and in the dictionaries around it.
     pub(super) metadata: BTreeMap<String, Value>,
@@ -64,7 +64,7 @@ pub(super) fn find(pickle: &Pickle) -> Result<Found, FormatError> {
                     text += value.len();
                     if text > MAX_METADATA {
                         return Err(FormatError::TooLarge {
-                            what: "bytes of text beside the tensors",
+                            what: "bytes of metadata strings",
                             size: text as u64,
                             limit: MAX_METADATA as u64,
                         });
@@ -76,7 +76,7 @@ pub(super) fn find(pickle: &Pickle) -> Result<Found, FormatError> {
             metadata.entry(key.clone().into_owned()).or_insert(value);
         }
         let tensors = entries.iter().filter_map(|(key, object)| match *object {
-            Object::Made(Thing::Tensor(tensor)) => Some((key.clone().into_owned(), tensor)),
+            Object::Made(TorchObject::Tensor(tensor)) => Some((key.clone().into_owned(), tensor)),
             _ => None,
         });
         let tensors: Vec<_> = tensors.collect();
@@ -88,7 +88,7 @@ pub(super) fn find(pickle: &Pickle) -> Result<Found, FormatError> {
         object = *inner.next().ok_or_else(|| none(entries.keys()))?;
     }
     Err(FormatError::NoStateDict(format!(
-        "it has no tensors in {MAX_DEPTH} dictionaries within each other"
+        "it has no tensors within {MAX_DEPTH} nested dictionaries"
     )))
 }
 
@@ -105,13 +105,13 @@ fn none<'a>(keys: impl ExactSizeIterator<Item = &'a Cow<'a, str>>) -> FormatErro
         "it holds an empty dictionary".to_owned()
     } else {
         format!(
-            "it holds a dictionary of {}, in none of which a state_dict is looked for",
+            "it holds a dictionary with the keys {}, none of which is known to hold a state_dict",
             shown.join(", ")
         )
     })
 }
 
-/// The entries of a dictionary whose keys are strings. One of another key must be no tensor.
+/// The entries of a dictionary whose keys are strings. An entry with another key must not be a tensor.
 fn entries<'a>(
     pickle: &Pickle<'a>,
     dict: Container,
@@ -132,7 +132,7 @@ fn entries<'a>(
                 check_name(&key)?;
                 entries.insert(key, value);
             }
-            (_, Object::Made(Thing::Tensor(_))) => {
+            (_, Object::Made(TorchObject::Tensor(_))) => {
                 return Err(unexpected("the name of a tensor", key.kind()));
             }
             _ => {}

@@ -6,26 +6,26 @@ use crate::pickle::{Object, Pickle, StorageRef};
 use crate::pytorch::{Storages, state_dict, storage_len, unexpected};
 use crate::state_dict::StateDict;
 
-/// The number that the first of the five pickles is, within the first [`START`] bytes.
+/// The magic number that the first of the five pickles holds, within the first [`START`] bytes.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const START: usize = 32;
 
-/// The second: the version of this format.
+/// The second pickle: the version of this format.
 const PROTOCOL: i64 = 1001;
 
-/// Storages in the file, by key, each with its number of elements and what follows that.
+/// The storages in the file by key, each with its number of elements and its bytes.
 struct Values<'a> {
     by_key: BTreeMap<String, (u64, &'a [u8])>,
 }
 
-/// Whether a file is one of PyTorch before 1.6.
+/// Whether PyTorch before 1.6 wrote the file.
 pub(crate) fn is_legacy(bytes: &[u8]) -> bool {
     let start = &bytes[..bytes.len().min(START)];
     bytes.first() == Some(&0x80) && start.windows(MAGIC.len()).any(|window| window == MAGIC)
 }
 
-/// Reads what PyTorch before 1.6 wrote: pickles of a number, a version, a machine, an object and the
-/// keys of its storages, and then these.
+/// Reads a file of PyTorch before 1.6: pickles of a magic number, a version, machine properties, an object
+/// and the keys of its storages, followed by the storages.
 pub(crate) fn read(bytes: &[u8]) -> Result<StateDict, FormatError> {
     let mut rest = bytes;
     next(&mut rest)?;
@@ -66,7 +66,7 @@ fn little_endian(machine: &Pickle) -> bool {
 }
 
 impl<'a> Values<'a> {
-    /// Finds the storages: each its number of elements, and these.
+    /// Locates the storages: each is its number of elements, then the elements.
     fn new(object: &Pickle, keys: &Pickle, mut rest: &'a [u8]) -> Result<Self, FormatError> {
         let Object::List(list) = keys.root else {
             return Err(unexpected("a list of storages", keys.root.kind()));
@@ -82,8 +82,8 @@ impl<'a> Values<'a> {
             };
             let key = key.get(keys.bytes).into_owned();
             let Some(storage) = mentioned.get(key.as_str()) else {
-                let fault = "is not mentioned in its pickle".to_owned();
-                return Err(FormatError::Storage { key, fault });
+                let problem = "is not used by its pickle".to_owned();
+                return Err(FormatError::Storage { key, problem });
             };
             let truncated = || FormatError::Truncated {
                 what: format!("storage {key}"),
@@ -100,16 +100,16 @@ impl<'a> Values<'a> {
 
 impl Storages for Values<'_> {
     fn read(&mut self, key: &str, storage: &StorageRef) -> Result<Cow<'_, [u8]>, FormatError> {
-        let fault = |fault: String| FormatError::Storage {
+        let problem = |problem: String| FormatError::Storage {
             key: key.to_owned(),
-            fault,
+            problem,
         };
         let &(elements, bytes) = self
             .by_key
             .get(key)
-            .ok_or_else(|| fault("is missing".to_owned()))?;
+            .ok_or_else(|| problem("is missing".to_owned()))?;
         if elements != storage.total as u64 || bytes.len() != storage_len(key, storage)? {
-            return Err(fault(format!(
+            return Err(problem(format!(
                 "has {elements} elements, expected {}",
                 storage.total
             )));

@@ -1,5 +1,4 @@
-//! What `torch.save` writes: a pickle of dictionaries and tensors, and the values of the tensors
-//! beside it.
+//! Files of `torch.save`: a pickle of dictionaries and tensors, and the values of the tensors beside it.
 
 mod archive;
 mod find;
@@ -20,16 +19,16 @@ pub(crate) use archive::{is_zip, read as read_zip};
 pub(crate) use legacy::{is_legacy, read as read_legacy};
 pub(crate) use write::write;
 
-/// How many times its own size the tensors in a storage may have together, for some share their
-/// values or repeat them.
+/// Maximum total size of the tensors in a storage, relative to its own size: tensors may share or repeat
+/// values.
 const MAX_SHARES: usize = 4;
 
-/// What they may have in any case.
+/// Number of bytes that they may always have.
 const FREE_BYTES: usize = 1024;
 
-/// Where the values of tensors are.
+/// Source of the values of tensors.
 trait Storages {
-    /// All bytes of a storage, as many as the pickle says.
+    /// All bytes of a storage; their number is the one in the pickle.
     fn read(&mut self, key: &str, storage: &StorageRef) -> Result<Cow<'_, [u8]>, FormatError>;
 }
 
@@ -54,16 +53,16 @@ fn state_dict(pickle: &Pickle, storages: &mut impl Storages) -> Result<StateDict
             if (storage.dtype, storage.total) != (first.dtype, first.total) {
                 return Err(FormatError::Storage {
                     key: key.into_owned(),
-                    fault: "is mentioned with different types or sizes".to_owned(),
+                    problem: "is used with different types or sizes".to_owned(),
                 });
             }
             let shape: Vec<usize> = tensor.dims.iter().map(|&(dim, _)| dim).collect();
             let len = byte_len(&shape, tensor.dtype).filter(|&len| len <= budget);
             let Some(len) = len else {
                 return Err(FormatError::Storage {
-                    fault: format!(
-                        "of {} bytes is claimed by more than {MAX_SHARES} times as many of tensors, \
-                         such as {name} of shape {shape:?}",
+                    problem: format!(
+                        "has {} bytes, but its tensors need more than {MAX_SHARES} times that, {name} of \
+                         shape {shape:?} among them",
                         bytes.len()
                     ),
                     key: key.into_owned(),
@@ -73,7 +72,7 @@ fn state_dict(pickle: &Pickle, storages: &mut impl Storages) -> Result<StateDict
             let size = storage.dtype.map_or(1, Dtype::size);
             let values = &bytes[storage.start * size..][..storage.elements * size];
             let tensor = Tensor::new(&shape, tensor.dtype, gather(values, tensor, len))
-                .expect("as many bytes as the shape has");
+                .expect("the length is that of the shape");
             tensors.insert(name, tensor);
         }
     }
@@ -83,7 +82,7 @@ fn state_dict(pickle: &Pickle, storages: &mut impl Storages) -> Result<StateDict
     })
 }
 
-/// The elements of a tensor, row-major. They lie in the storage, and take `len` bytes.
+/// The elements of a tensor, row-major: `len` bytes that are within the storage.
 fn gather(storage: &[u8], tensor: &TensorRef, len: usize) -> Vec<u8> {
     if len == 0 {
         return Vec::new();
@@ -97,7 +96,7 @@ fn gather(storage: &[u8], tensor: &TensorRef, len: usize) -> Vec<u8> {
     let mut element = tensor.offset;
     loop {
         bytes.extend_from_slice(&storage[element * size..][..size]);
-        // On to the next, the last dimension first.
+        // Advance to the next element, the last dimension fastest.
         let mut dim = tensor.dims.len();
         loop {
             if dim == 0 {
@@ -131,11 +130,11 @@ fn storage_len(key: &str, storage: &StorageRef) -> Result<usize, FormatError> {
     let len = storage.total.checked_mul(size);
     len.ok_or_else(|| FormatError::Storage {
         key: key.to_owned(),
-        fault: format!("cannot have {} elements", storage.total),
+        problem: format!("cannot have {} elements", storage.total),
     })
 }
 
-/// That something in a pickle is not what it should be.
+/// The error that a pickle holds something unexpected.
 fn unexpected(expected: &'static str, got: String) -> FormatError {
     FormatError::Pickle {
         at: 0,

@@ -6,13 +6,13 @@ use zip::{CompressionMethod, DateTime};
 use crate::state_dict::StateDict;
 use crate::tensor::{Dtype, Tensor};
 
-/// The folder that the entries are in.
+/// The folder of the entries.
 const ROOT: &str = "archive";
 
-/// Values begin at multiples of this, as those of PyTorch do.
+/// Values begin at multiples of this, as in files of PyTorch.
 const ALIGNMENT: u16 = 64;
 
-/// Writes the tensors as `torch.save` does, in the same bytes at all times.
+/// Writes the tensors as `torch.save` does. The same tensors always give the same bytes.
 pub(crate) fn write<W: Write + Seek>(state_dict: &StateDict, to: W) -> io::Result<()> {
     let mut zip = ZipWriter::new(to);
     entry(&mut zip, "data.pkl", &pickle(state_dict))?;
@@ -35,38 +35,65 @@ fn entry<W: Write + Seek>(zip: &mut ZipWriter<W>, name: &str, bytes: &[u8]) -> i
     zip.write_all(bytes)
 }
 
+/// Opcodes of pickle protocol 2, under the names of Python's `pickletools`.
+mod opcode {
+    pub(super) const PROTO: u8 = 0x80;
+    pub(super) const GLOBAL: u8 = b'c';
+    pub(super) const MARK: u8 = b'(';
+    pub(super) const TUPLE: u8 = b't';
+    pub(super) const EMPTY_TUPLE: u8 = b')';
+    pub(super) const REDUCE: u8 = b'R';
+    pub(super) const BINPERSID: u8 = b'Q';
+    pub(super) const SETITEM: u8 = b's';
+    pub(super) const BINUNICODE: u8 = b'X';
+    pub(super) const BININT: u8 = b'J';
+    pub(super) const LONG1: u8 = 0x8a;
+    pub(super) const NEWFALSE: u8 = 0x89;
+    pub(super) const STOP: u8 = b'.';
+}
+
 /// The `OrderedDict` of the tensors, each in a storage of its own.
 fn pickle(state_dict: &StateDict) -> Vec<u8> {
-    let mut pickle = b"\x80\x02".to_vec();
-    pickle.extend(ORDERED_DICT);
+    let mut pickle = vec![opcode::PROTO, 2];
+    ordered_dict(&mut pickle);
     for (key, (name, tensor)) in state_dict.tensors.iter().enumerate() {
         text(&mut pickle, name);
-        pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n(");
+        global(&mut pickle, "torch._utils", "_rebuild_tensor_v2");
+        pickle.push(opcode::MARK);
 
-        pickle.push(b'(');
+        pickle.push(opcode::MARK);
         text(&mut pickle, "storage");
-        pickle.extend(format!("ctorch\n{}Storage\n", storage_type(tensor.dtype())).bytes());
+        let storage = format!("{}Storage", storage_type(tensor.dtype()));
+        global(&mut pickle, "torch", &storage);
         text(&mut pickle, &key.to_string());
         text(&mut pickle, "cpu");
         int(&mut pickle, tensor.elements());
-        pickle.extend(b"tQ");
+        pickle.extend([opcode::TUPLE, opcode::BINPERSID]);
 
-        int(&mut pickle, 0);
+        int(&mut pickle, 0); // storage_offset
         tuple(&mut pickle, tensor.shape());
         tuple(&mut pickle, &strides(tensor));
-        pickle.push(0x89); // requires_grad: False
-        pickle.extend(ORDERED_DICT); // no hooks
-        pickle.extend(b"tRs");
+        pickle.push(opcode::NEWFALSE); // requires_grad
+        ordered_dict(&mut pickle); // backward_hooks
+        pickle.extend([opcode::TUPLE, opcode::REDUCE, opcode::SETITEM]);
     }
-    pickle.push(b'.');
+    pickle.push(opcode::STOP);
     pickle
 }
 
 /// `collections.OrderedDict()`.
-const ORDERED_DICT: &[u8] = b"ccollections\nOrderedDict\n)R";
+fn ordered_dict(pickle: &mut Vec<u8>) {
+    global(pickle, "collections", "OrderedDict");
+    pickle.extend([opcode::EMPTY_TUPLE, opcode::REDUCE]);
+}
+
+fn global(pickle: &mut Vec<u8>, module: &str, name: &str) {
+    pickle.push(opcode::GLOBAL);
+    pickle.extend(format!("{module}\n{name}\n").bytes());
+}
 
 fn text(pickle: &mut Vec<u8>, text: &str) {
-    pickle.push(b'X');
+    pickle.push(opcode::BINUNICODE);
     pickle.extend((text.len() as u32).to_le_bytes());
     pickle.extend(text.bytes());
 }
@@ -74,22 +101,22 @@ fn text(pickle: &mut Vec<u8>, text: &str) {
 fn int(pickle: &mut Vec<u8>, value: usize) {
     match i32::try_from(value) {
         Ok(value) => {
-            pickle.push(b'J');
+            pickle.push(opcode::BININT);
             pickle.extend(value.to_le_bytes());
         }
         Err(_) => {
-            pickle.extend([0x8a, 8]);
+            pickle.extend([opcode::LONG1, 8]);
             pickle.extend((value as u64).to_le_bytes());
         }
     }
 }
 
 fn tuple(pickle: &mut Vec<u8>, values: &[usize]) {
-    pickle.push(b'(');
+    pickle.push(opcode::MARK);
     for &value in values {
         int(pickle, value);
     }
-    pickle.push(b't');
+    pickle.push(opcode::TUPLE);
 }
 
 fn strides(tensor: &Tensor) -> Vec<usize> {

@@ -1,7 +1,7 @@
 """Writes the files of this folder with PyTorch: `python make_pytorch_files.py`, in this folder.
 
-Made with PyTorch 2.11. Each .pth holds what its name says; expected.json has what is to be read from
-it, tensors as [dtype, shape, values]. PyTorch reads each file, too.
+Made with PyTorch 2.11. expected.json has the contents that must be read from each .pth, with tensors as
+[dtype, shape, values]. PyTorch reads each file too.
 """
 
 import io

@@ -1,4 +1,4 @@
-//! Counts the bytes that a thread has allocated.
+//! Counts the bytes that a thread allocates.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -15,7 +15,7 @@ thread_local! {
     static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
-/// What a function gives, and how many bytes this thread had allocated at the peak meanwhile.
+/// The result of a function, and the most bytes that this thread had allocated during it.
 pub fn peak<T>(function: impl FnOnce() -> T) -> (T, usize) {
     ALLOCATED.set(0);
     PEAK.set(0);
@@ -29,7 +29,7 @@ fn count(bytes: isize) {
     PEAK.set(PEAK.get().max(allocated));
 }
 
-// SAFETY: every request goes to the system's allocator as it is.
+// SAFETY: every request is forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
