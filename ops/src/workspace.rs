@@ -4,20 +4,20 @@ use std::any::Any;
 
 use crate::ranking::Ranked;
 
-/// Buffers of one thread, whatever the loss.
+/// Buffers of one thread, for all losses.
 #[derive(Debug, Default)]
 pub struct Workspace {
     pub(crate) f64: SampleBuffers<f64>,
     pub(crate) f32: SampleBuffers<f32>,
     pub(crate) ranked: Vec<Ranked>,
-    /// One entry for each type of buffers that a loss asked for.
+    /// One entry for each type of buffers that a loss requested.
     of_losses: Vec<Box<dyn Any>>,
 }
 
 impl Workspace {
-    /// The buffers of type `B`, which belong to one loss: as that loss last left them.
+    /// The buffers of type `B`, which belong to one loss, with the contents from its last use.
     ///
-    /// So this module need not know the losses.
+    /// Buffers are found by type so that this module does not depend on the losses.
     pub(crate) fn of_loss<B: Any + Default>(&mut self) -> &mut B {
         let index = self
             .of_losses

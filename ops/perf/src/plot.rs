@@ -351,8 +351,8 @@ fn marker(root: &Area<'_>, algorithm: Algorithm, (x, y): (i32, i32)) -> Result<(
     Ok(())
 }
 
-/// The powers of ten from the one at or below `low` to the one at or above `high`; none if there
-/// are no such numbers.
+/// The powers of ten from the one at or below `low` to the one at or above `high`; empty if `low` is
+/// above `high`.
 fn decades(low: f64, high: f64) -> Vec<f64> {
     if low > high {
         return Vec::new();

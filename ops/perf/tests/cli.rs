@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn check(path: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_topk-perf"))
@@ -42,4 +42,22 @@ fn exact_cases_pass_and_a_changed_one_fails() {
         message.contains("changed.jsonl:1: not a test case: missing field"),
         "{message}"
     );
+}
+
+/// The help text at 100 columns.
+fn help(args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_topk-perf"))
+        .args(args)
+        .env("COLUMNS", "100")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn help_texts() {
+    insta::assert_snapshot!("help", help(&["--help"]));
+    insta::assert_snapshot!("help-check", help(&["check", "--help"]));
 }

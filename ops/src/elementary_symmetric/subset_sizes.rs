@@ -29,7 +29,7 @@ impl SubsetSizes {
     /// Prepares for subsets of `k` and `k − 1` elements, where 1 ≤ `k` ≤ number of elements.
     ///
     /// `offsets` are the log-weights z less the k-th largest of them, so that the caller can
-    /// subtract before scaling and lose no digits. ±∞ stands for a difference beyond the range of
+    /// subtract before scaling and lose no digits. ±∞ represents a difference beyond the range of
     /// `f64`.
     pub(crate) fn set(&mut self, k: usize, offsets: impl IntoIterator<Item = f64>) {
         self.set_elements(k, offsets);

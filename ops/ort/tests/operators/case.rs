@@ -136,7 +136,7 @@ fn onnx_type(kind: TensorElementType) -> i32 {
     }
 }
 
-/// What a model says about the shapes of its inputs.
+/// What a model states about the shapes of its inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stated {
     Sizes,
@@ -151,7 +151,7 @@ pub struct Case {
     pub scores: Array,
     pub labels: Array,
     pub weights: Option<Array>,
-    /// Which of loss, grad and prob are asked for.
+    /// Which of loss, grad and prob are requested.
     pub outputs: [bool; 3],
     pub stated: Stated,
 }
@@ -206,12 +206,18 @@ impl Case {
             of_type(name, array.kind, shape)
         };
         let all = ["loss", "grad", "prob"];
-        let asked = all.into_iter().zip(self.outputs);
-        // The loss is made, asked for or not; of the others, what is not asked for is left out.
-        let make = |(name, asked)| if asked || name == "loss" { name } else { "" };
-        let mut names: Vec<_> = asked.clone().map(make).collect();
+        let requested = all.into_iter().zip(self.outputs);
+        // The loss is always an output of the node; others are omitted unless requested.
+        let output = |(name, requested)| {
+            if requested || name == "loss" {
+                name
+            } else {
+                ""
+            }
+        };
+        let mut names: Vec<_> = requested.clone().map(output).collect();
         while names.pop_if(|name| name.is_empty()).is_some() {}
-        let outputs = asked.filter_map(|(name, asked)| asked.then_some(name));
+        let outputs = requested.filter_map(|(name, requested)| requested.then_some(name));
         let graph = GraphProto {
             name: "case".to_owned(),
             input: self.inputs().into_iter().map(input).collect(),
@@ -244,7 +250,7 @@ impl Case {
         builder().commit_from_memory(&self.model().encode_to_vec())
     }
 
-    /// The outputs that are asked for, from ONNX Runtime.
+    /// The requested outputs, from ONNX Runtime.
     pub fn run(&self) -> ort::Result<Vec<Array>> {
         self.run_in(&mut self.session()?)
     }
@@ -263,12 +269,12 @@ impl Case {
     }
 
     /// ONNX Runtime's error message.
-    pub fn fault(&self) -> String {
+    pub fn error(&self) -> String {
         self.run().unwrap_err().to_string()
     }
 
-    /// The outputs that are asked for, from `topk-ops`, for attributes of the right types; `None` if a
-    /// shape is wrong.
+    /// The requested outputs, from `topk-ops`, for attributes of the right types; `None` if a shape is
+    /// wrong.
     pub fn expected(&self) -> Result<Option<Vec<Array>>, LossError> {
         match self.scores.kind {
             TensorElementType::Float32 => self.expected_in(|x| x as f32),
@@ -338,15 +344,15 @@ impl Case {
             Array::of(kind, &self.scores.shape, &grad),
             Array::of(kind, &self.labels.shape, &prob),
         ];
-        let asked = all.into_iter().zip(self.outputs);
+        let requested = all.into_iter().zip(self.outputs);
         Ok(Some(
-            asked
-                .filter_map(|(array, asked)| asked.then_some(array))
+            requested
+                .filter_map(|(array, requested)| requested.then_some(array))
                 .collect(),
         ))
     }
 
-    /// Checks that ONNX Runtime gives what `topk-ops` does, and gives it.
+    /// Asserts that ONNX Runtime gives the results of `topk-ops`, and returns them.
     #[track_caller]
     pub fn check(&self) -> Vec<Array> {
         let found = self.run().unwrap();

@@ -15,13 +15,13 @@ fn case() -> Case {
 
 #[track_caller]
 fn names(case: Case, text: &str) {
-    let fault = case.fault();
+    let fault = case.error();
     let text = format!("{}: {text}", case.operator.name());
     assert!(fault.contains(&text), "{fault}\n{text}");
 }
 
 #[test]
-fn attributes() {
+fn invalid_attributes_are_named() {
     let mut without = case();
     without.attributes.clear();
     names(without, "attribute k is missing");
@@ -83,7 +83,7 @@ fn attributes() {
 }
 
 #[test]
-fn attributes_of_other_operators() {
+fn attributes_of_other_operators_are_rejected() {
     let (scores, labels) = batch(Float32, Int64, 3, 10);
     let other = |operator| Case::new(operator, 2, scores.clone(), labels.clone());
     names(
@@ -97,7 +97,7 @@ fn attributes_of_other_operators() {
 }
 
 #[test]
-fn too_few_classes_are_found_before_anything_is_computed() {
+fn too_few_classes_are_an_error_when_the_session_is_created() {
     let mut few = case().with(attribute::int("k", 10));
     few.stated = Stated::Sizes;
     let error = few.session().unwrap_err().to_string();
@@ -109,7 +109,7 @@ fn too_few_classes_are_found_before_anything_is_computed() {
 }
 
 #[test]
-fn shapes() {
+fn invalid_shapes_are_named() {
     let mut flat = case();
     flat.scores = Array::new(Float32, &[3, 4, 5], &[0.0; 60]);
     names(flat.clone(), "scores have shape [3, 4, 5], expected [N, C]");
@@ -138,7 +138,7 @@ fn shapes() {
 }
 
 #[test]
-fn values() {
+fn invalid_values_are_named() {
     let mut label = case();
     label.labels.elements[1] = 10.0;
     names(label.clone(), "label 10 of sample 1 is not in 0..10");
@@ -155,13 +155,13 @@ fn values() {
 }
 
 #[test]
-fn types() {
+fn unsupported_types_are_rejected() {
     let mut labels = case();
     labels.labels.kind = Float32;
-    assert!(labels.fault().contains("tensor(float)"));
+    assert!(labels.error().contains("tensor(float)"));
     let mut scores = case();
     scores.scores.kind = Int64;
-    assert!(scores.fault().contains("tensor(int64)"));
+    assert!(scores.error().contains("tensor(int64)"));
     let mut weights = case();
     weights.weights = Some(Array::new(Float64, &[10], &[1.0; 10]));
     weights.run().unwrap_err();

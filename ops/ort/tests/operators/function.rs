@@ -10,7 +10,7 @@ use topk_ops::operator::{DOMAIN, LossOperator};
 
 use crate::case::{Case, batch, builder, environment};
 
-/// What the function says the loss is; no loss is negative.
+/// The loss that the function returns; a real loss is never negative.
 const CONSTANT: f64 = -7.0;
 
 /// A function that gives the constant for the loss.
@@ -47,7 +47,7 @@ fn loss(builder: SessionBuilder) -> f64 {
 }
 
 #[test]
-fn the_function_is_for_runtimes_without_the_operators() {
+fn without_the_operators_the_function_runs() {
     let plain = Session::builder(environment()).unwrap();
     assert_eq!(loss(plain), CONSTANT);
 }

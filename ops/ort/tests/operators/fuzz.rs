@@ -162,7 +162,7 @@ fn is_typed(case: &Case) -> bool {
 }
 
 #[test]
-fn a_node_is_refused_or_computed_as_in_rust() {
+fn a_node_is_rejected_or_gives_the_results_of_rust() {
     let config = ProptestConfig {
         failure_persistence: None,
         rng_seed: RngSeed::Fixed(1802_07595),

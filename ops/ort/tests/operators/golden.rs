@@ -8,14 +8,14 @@ use topk_reference::{Tolerance, read_cases};
 
 use crate::case::{Array, Case};
 
-/// What `topk_reference::Case` leaves out.
+/// The settings that `topk_reference::Case` does not contain.
 #[derive(Deserialize)]
 struct Probability {
     p: f64,
 }
 
 #[test]
-fn golden_values() {
+fn golden_values_are_within_tolerance() {
     let path = topk_testing::golden();
     let cases = read_cases(&path).unwrap();
     let text = std::fs::read_to_string(path).unwrap();

@@ -8,7 +8,7 @@ use topk_ops::operator::LossOperator;
 use crate::case::{Array, Case, Stated, batch, builder};
 
 #[test]
-fn all_losses_with_all_settings() {
+fn all_losses_and_settings_agree_with_rust() {
     for operator in LossOperator::ALL {
         for reduction in [None, Some("none"), Some("sum"), Some("mean")] {
             for weighted in [false, true] {
@@ -41,7 +41,7 @@ fn all_losses_with_all_settings() {
 }
 
 #[test]
-fn all_types() {
+fn all_types_agree_with_rust() {
     for operator in LossOperator::ALL {
         for kind in [Float32, Float64, Float16, Bfloat16] {
             for labels in [Int64, Int32] {
@@ -56,7 +56,7 @@ fn all_types() {
 }
 
 #[test]
-fn any_outputs() {
+fn any_subset_of_the_outputs_can_be_requested() {
     let (scores, labels) = batch(Float32, Int64, 5, 8);
     for outputs in 1..8 {
         let mut case = Case::new(
@@ -74,7 +74,7 @@ fn any_outputs() {
 }
 
 #[test]
-fn an_empty_name_for_the_weights_stands_for_none() {
+fn an_empty_name_for_the_weights_means_no_weights() {
     let (scores, labels) = batch(Float32, Int64, 5, 8);
     let case = Case::new(LossOperator::SmoothTopkSvm, 2, scores, labels);
     let mut model = case.model();
@@ -85,7 +85,7 @@ fn an_empty_name_for_the_weights_stands_for_none() {
 }
 
 #[test]
-fn probabilities_are_those_of_single_samples() {
+fn probabilities_have_neither_weights_nor_reduction() {
     let (scores, labels) = batch(Float64, Int64, 4, 6);
     let case = Case::new(LossOperator::SmoothTopkSvm, 2, scores, labels)
         .with(attribute::float("tau", 0.5))
@@ -106,7 +106,7 @@ fn probabilities_are_those_of_single_samples() {
 }
 
 #[test]
-fn batches_of_many_tasks() {
+fn batches_with_many_tasks_agree_with_rust() {
     for operator in LossOperator::ALL {
         let (scores, labels) = batch(Float32, Int64, 300, 500);
         Case::new(operator, 5, scores, labels).check();
@@ -114,7 +114,7 @@ fn batches_of_many_tasks() {
 }
 
 #[test]
-fn empty_batches() {
+fn empty_batches_agree_with_rust() {
     for reduction in ["none", "sum", "mean"] {
         let (scores, labels) = batch(Float32, Int64, 0, 6);
         let case = Case::new(LossOperator::SmoothTopkSvm, 2, scores, labels);
@@ -123,7 +123,7 @@ fn empty_batches() {
 }
 
 #[test]
-fn shapes_of_outputs_are_known_before_they_are_computed() {
+fn output_shapes_are_inferred() {
     let shapes = |stated, reduction| -> Vec<Vec<i64>> {
         let (scores, labels) = batch(Float16, Int32, 3, 8);
         let mut case = Case::new(LossOperator::SmoothTopkSvm, 2, scores, labels)

@@ -9,7 +9,7 @@ use topk_testing::{Environment, golden, python};
 use crate::sessions::library;
 
 #[test]
-fn golden_values_in_python_are_those_of_rust() {
+fn golden_values_in_python_agree_with_rust() {
     let mut cases: Vec<Case> = Case::golden(&golden())
         .unwrap()
         .into_iter()
@@ -49,7 +49,7 @@ fn golden_values_in_python_are_those_of_rust() {
         let errors = run_cases(&mut python, engine, &folders);
         for (folder, errors) in folders.iter().zip(errors) {
             let [loss, grad, prob] = errors[..] else {
-                panic!("three outputs are asked for")
+                panic!("three outputs were requested")
             };
             // What is expected of p comes from the gradient in f64, not from the loss.
             assert!(

@@ -33,7 +33,7 @@ fn case() -> Case {
 }
 
 #[test]
-fn the_library_gives_what_registration_does() {
+fn the_library_gives_the_results_of_registration() {
     let model = case().model().encode_to_vec();
     for _ in 0..3 {
         let builder = Session::builder(environment()).unwrap();
@@ -44,7 +44,7 @@ fn the_library_gives_what_registration_does() {
 }
 
 #[test]
-fn the_operators_are_added_once() {
+fn a_second_registration_is_an_error() {
     let twice = topk_ops_ort::register(builder());
     let model = case().model().encode_to_vec();
     let error = twice.unwrap().commit_from_memory(&model).unwrap_err();
@@ -52,7 +52,7 @@ fn the_operators_are_added_once() {
 }
 
 #[test]
-fn without_the_operators_a_model_is_refused() {
+fn without_the_operators_a_model_is_rejected() {
     let mut builder = Session::builder(environment()).unwrap();
     let model = case().model().encode_to_vec();
     let error = builder.commit_from_memory(&model).unwrap_err();
@@ -60,7 +60,7 @@ fn without_the_operators_a_model_is_refused() {
 }
 
 #[test]
-fn any_number_of_threads() {
+fn results_do_not_depend_on_the_number_of_threads() {
     let expected = case().check();
     let model = case().model().encode_to_vec();
     for threads in [1, 2, 3, 8] {
@@ -89,7 +89,7 @@ static OLD: ort_sys::OrtApiBase = {
 };
 
 #[test]
-fn an_old_runtime_is_told() {
+fn an_old_runtime_is_an_error() {
     environment();
     // SAFETY: no options are touched without the version, and the status is new.
     let result = unsafe {
@@ -119,7 +119,7 @@ impl Shared {
         let names: [*const c_char; 3] = [0, 1, 2].map(|i: usize| names[i].as_ptr());
         let inputs: [*const ort_sys::OrtValue; 2] = [scores.ptr(), labels.ptr()];
         let mut output = ptr::null_mut();
-        // SAFETY: names and inputs are as many as said, and live longer than the call; the output is a
+        // SAFETY: the arrays of names and inputs have these lengths and outlive the call; the output is a
         // tensor, whose one element is read before it is released.
         unsafe {
             let status = (ort::api().Run)(
@@ -144,7 +144,7 @@ impl Shared {
 }
 
 #[test]
-fn one_session_on_eight_threads_at_once() {
+fn a_session_can_run_on_eight_threads_concurrently() {
     let mut case = case();
     case.outputs = [true, false, false];
     for threads in [1, 2] {

@@ -74,8 +74,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_what_is_allocated_at_a_time() {
-        let elsewhere = vec![0u8; 1 << 22];
+    fn peak_is_the_largest_simultaneous_allocation() {
+        let outside = vec![0u8; 1 << 22];
         let bytes = peak(2, &mut || {
             for _ in 0..10 {
                 let mut bytes = vec![1u8; 1 << 20];
@@ -84,7 +84,7 @@ mod tests {
             }
         })
         .unwrap();
-        drop(elsewhere);
+        drop(outside);
         assert!((1 << 21..(1 << 21) + 4096).contains(&bytes), "{bytes}");
     }
 }
