@@ -1,29 +1,29 @@
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 
 use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use thiserror::Error;
 use topk_data::{Image, ImageSet};
 use topk_image::augment::{Augmentation, Augmenter, Mixing};
 use topk_image::{Limits, NormalizationTable, Preprocessor, RgbImage};
+use topk_loader::{Prefetch, Workers, prefetch};
 use topk_preprocessing::Preprocessing;
 
 use crate::config::ErrorPolicy;
 use crate::random::{Purpose, generator};
 
-/// Batches prepared ahead of the network.
+/// Number of batches prepared ahead of the network.
 const AHEAD: usize = 4;
 
-/// Normalised images and their labels, in host memory.
+/// Normalized images and their labels, in host memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Batch {
     /// `[labels.len(), channels, height, width]`.
     pub(crate) images: Vec<f32>,
     pub(crate) labels: Vec<i64>,
-    /// If images are mixed: the label of each image's partner, and the part that is an image's own.
+    /// If images are mixed: the label of each image's partner, and the weight of its own label.
     pub(crate) mixed: Option<(Vec<i64>, f64)>,
     /// Images that could not be read.
     pub(crate) skipped: usize,
@@ -40,24 +40,24 @@ pub struct BadImage {
     pub set: std::path::PathBuf,
     /// The image.
     pub name: String,
-    /// What is wrong.
+    /// The error.
     pub reason: String,
 }
 
-/// What becomes of an image on its way to the network.
+/// How an image is prepared for the network.
 #[derive(Clone, Debug)]
 pub(crate) enum Preparation {
-    /// Training: it is resized, if that is wanted, and augmented, and mixed with others.
+    /// Training: optionally resized, augmented, and optionally mixed with others.
     Augment {
         resize: Option<Preprocessing>,
         augmentation: Augmentation,
         mixing: Option<Mixing>,
     },
-    /// Evaluation: it is resized and cropped, or has the right size already.
+    /// Evaluation: resized and cropped, unless it has the input size.
     Evaluate(Option<Preprocessing>),
 }
 
-/// Images of a data set, each with the label that it is to be trained or judged with.
+/// Images of a data set, each with its label for training or evaluation.
 #[derive(Debug)]
 pub(crate) struct Images {
     set: Arc<ImageSet>,
@@ -65,14 +65,13 @@ pub(crate) struct Images {
     indices: Vec<usize>,
     /// Label of each of `indices`.
     labels: Vec<i64>,
-    /// Channels, height and width of what the network gets.
+    /// Channels, height and width of the network's input.
     shape: [usize; 3],
     table: NormalizationTable,
     preparation: Preparation,
     on_bad: ErrorPolicy,
     seed: u32,
-    /// For each thread.
-    workers: Vec<Mutex<Worker>>,
+    workers: Workers<Worker>,
 }
 
 #[derive(Debug)]
@@ -81,7 +80,7 @@ struct Worker {
     preprocessor: Option<Preprocessor>,
 }
 
-/// Where images come from and what they are to be.
+/// The images and their labels.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) set: Arc<ImageSet>,
@@ -91,10 +90,10 @@ pub(crate) struct Source {
     pub(crate) labels: Vec<i64>,
 }
 
-/// How images are prepared.
+/// Settings of the preparation.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
-    /// Channels, height and width of what the network gets.
+    /// Channels, height and width of the network's input.
     pub(crate) shape: [usize; 3],
     pub(crate) table: NormalizationTable,
     pub(crate) preparation: Preparation,
@@ -102,7 +101,7 @@ pub(crate) struct Wanted {
     pub(crate) seed: u32,
 }
 
-/// Numbers of the preparation are out of range.
+/// A setting of the preparation is out of range.
 #[derive(Clone, Debug, Error)]
 #[error("{0}")]
 pub struct PreparationError(String);
@@ -125,22 +124,20 @@ impl Images {
             Preparation::Evaluate(preprocessing) => (Augmentation::default(), *preprocessing),
         };
         let limits = Limits::default();
-        let worker = |_| {
+        let worker = || {
             let augmenter = Augmenter::new(augmentation.clone(), limits)
                 .map_err(|error| PreparationError(error.to_string()))?;
             let preprocessor = preprocessing
                 .map(|preprocessing| Preprocessor::new(preprocessing, limits))
                 .transpose()
                 .map_err(|error| PreparationError(error.to_string()))?;
-            Ok(Mutex::new(Worker {
+            Ok(Worker {
                 augmenter,
                 preprocessor,
-            }))
+            })
         };
         Ok(Self {
-            workers: (0..rayon::current_num_threads())
-                .map(worker)
-                .collect::<Result<_, _>>()?,
+            workers: Workers::new(worker)?,
             set: source.set,
             indices: source.indices,
             labels: source.labels,
@@ -162,22 +159,25 @@ impl Images {
         self.indices.len().div_ceil(batch_size)
     }
 
-    /// The images of an epoch, from 1, but for those of the batches before `first`: all once, in an order
-    /// and with augmentations that follow from seed and epoch alone. Prepared by rayon's threads while
+    /// The batches of an epoch, from 1, starting with the batch of index `first`: each image once, in an
+    /// order and with augmentations that depend only on seed and epoch. Rayon's threads prepare them while
     /// the caller works on earlier batches; the last batch may be smaller.
     pub(crate) fn epoch(
         self: &Arc<Self>,
         epoch: usize,
         batch_size: usize,
         first: usize,
-    ) -> Batches {
+    ) -> Prefetch<Result<Batch, BadImage>> {
         let mut order: Vec<usize> = (0..self.indices.len()).collect();
         order.shuffle(&mut generator(self.seed, Purpose::Order { epoch }));
         self.ahead(order, epoch, batch_size, first)
     }
 
     /// All images in their order.
-    pub(crate) fn in_order(self: &Arc<Self>, batch_size: usize) -> Batches {
+    pub(crate) fn in_order(
+        self: &Arc<Self>,
+        batch_size: usize,
+    ) -> Prefetch<Result<Batch, BadImage>> {
         self.ahead((0..self.indices.len()).collect(), 0, batch_size, 0)
     }
 
@@ -187,24 +187,21 @@ impl Images {
         epoch: usize,
         batch_size: usize,
         first: usize,
-    ) -> Batches {
-        let (sender, receiver) = sync_channel(AHEAD);
+    ) -> Prefetch<Result<Batch, BadImage>> {
         let images = Arc::clone(self);
-        let thread = thread::spawn(move || {
-            for start in (0..order.len()).step_by(batch_size).skip(first) {
-                let places = start..order.len().min(start + batch_size);
-                let batch = images.batch(epoch, start / batch_size, &order, places);
-                let failed = batch.is_err();
-                // The receiver is gone when training stops early.
-                if sender.send(batch).is_err() || failed {
-                    return;
-                }
+        let starts = (0..order.len()).step_by(batch_size).skip(first);
+        let mut failed = false;
+        let batches = starts.map_while(move |start| {
+            // An error is the last item.
+            if failed {
+                return None;
             }
+            let positions = start..order.len().min(start + batch_size);
+            let batch = images.batch(epoch, start / batch_size, &order, positions);
+            failed = batch.is_err();
+            Some(batch)
         });
-        Batches {
-            receiver,
-            thread: Some(thread),
-        }
+        prefetch(AHEAD, batches)
     }
 
     fn batch(
@@ -212,16 +209,16 @@ impl Images {
         epoch: usize,
         number: usize,
         order: &[usize],
-        places: Range<usize>,
+        positions: Range<usize>,
     ) -> Result<Batch, BadImage> {
         let len = self.shape.iter().product();
-        let mut images = vec![0.0; places.len() * len];
+        let mut images = vec![0.0; positions.len() * len];
         let prepared: Vec<Result<(), BadImage>> = images
             .par_chunks_exact_mut(len)
-            .zip(places.clone())
-            .map(|(out, place)| {
-                let index = self.indices[order[place]];
-                self.prepare(index, epoch, place, out)
+            .zip(positions.clone())
+            .map(|(out, position)| {
+                let index = self.indices[order[position]];
+                self.prepare(index, epoch, position, out)
                     .map_err(|reason| BadImage {
                         set: self.set.description().path,
                         name: self.set.samples()[index].name.clone(),
@@ -229,14 +226,14 @@ impl Images {
                     })
             })
             .collect();
-        let mut labels = Vec::with_capacity(places.len());
-        for ((row, place), prepared) in places.clone().enumerate().zip(prepared) {
+        let mut labels = Vec::with_capacity(positions.len());
+        for ((row, position), prepared) in positions.clone().enumerate().zip(prepared) {
             match prepared {
                 Ok(()) => {
                     if labels.len() < row {
                         images.copy_within(row * len..(row + 1) * len, labels.len() * len);
                     }
-                    labels.push(self.labels[order[place]]);
+                    labels.push(self.labels[order[position]]);
                 }
                 Err(error) if self.on_bad == ErrorPolicy::Fail => return Err(error),
                 Err(_) => {}
@@ -244,7 +241,7 @@ impl Images {
         }
         images.truncate(labels.len() * len);
         let mut batch = Batch {
-            skipped: places.len() - labels.len(),
+            skipped: positions.len() - labels.len(),
             images,
             labels,
             mixed: None,
@@ -280,35 +277,43 @@ impl Images {
         batch.mixed = Some((partners.collect(), mix.lambda()));
     }
 
-    /// Writes the values of an image, or says in words why there are none.
+    /// Writes the values of an image. The error is the text of a message.
     fn prepare(
         &self,
         index: usize,
         epoch: usize,
-        place: usize,
+        position: usize,
         out: &mut [f32],
     ) -> Result<(), String> {
         fn words(error: impl ToString) -> String {
             error.to_string()
         }
         let image = self.set.read(index).map_err(words)?;
-        let thread = rayon::current_thread_index().unwrap_or_default();
-        let worker = &mut *self.workers[thread]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let purpose = Purpose::Augment {
+            epoch,
+            index: position,
+        };
+        let generator = &mut generator(self.seed, purpose);
+        self.workers
+            .with(|worker| self.prepare_with(worker, image, generator, out))
+    }
+
+    fn prepare_with(
+        &self,
+        worker: &mut Worker,
+        image: Image,
+        generator: &mut ChaCha8Rng,
+        out: &mut [f32],
+    ) -> Result<(), String> {
+        fn words(error: impl ToString) -> String {
+            error.to_string()
+        }
         let Worker {
             augmenter,
             preprocessor,
         } = worker;
         let augment = matches!(self.preparation, Preparation::Augment { .. });
-        let generator = &mut generator(
-            self.seed,
-            Purpose::Augment {
-                epoch,
-                index: place,
-            },
-        );
-        // As it lies in memory, if nothing is resized.
+        // Stored pixels need no copy if nothing is resized.
         if let (Image::Pixels { shape, pixels }, None) = (&image, &preprocessor) {
             let [_, height, width] = *shape;
             let size = augmenter.augmentation().size([width as u32, height as u32]);
@@ -322,20 +327,18 @@ impl Images {
             self.table.normalize(pixels, out);
             return Ok(());
         }
-        let resized = match (image, preprocessor) {
+        let resized = match (&image, preprocessor) {
             (Image::Encoded(bytes), None) => {
-                let image = augmenter.apply(&bytes, generator).map_err(words)?;
+                let image = augmenter.apply(bytes, generator).map_err(words)?;
                 self.check_size([image.width(), image.height()])?;
                 image.normalize(&self.table, generator, out);
                 return Ok(());
             }
-            (Image::Encoded(bytes), Some(preprocessor)) => preprocessor.crops(&bytes),
-            (Image::Pixels { shape, pixels }, Some(preprocessor)) => {
-                preprocessor.crops_of(&RgbImage::of_planes(shape, &pixels))
+            (image, Some(preprocessor)) => {
+                topk_loader::crops(preprocessor, image).map_err(words)?
             }
-            (Image::Pixels { .. }, None) => unreachable!("they are taken as they lie in memory"),
+            (Image::Pixels { .. }, None) => unreachable!("handled above"),
         };
-        let resized = resized.map_err(words)?;
         if !augment {
             self.check_size([resized.width(), resized.height()])?;
             resized.normalize(&self.table, out);
@@ -361,28 +364,5 @@ impl Images {
             "it comes to {height}x{width} pixels (height x width), and the network takes \
              {rows}x{columns}: --augment and --train-resize, or --val-resize, say how images are resized"
         ))
-    }
-}
-
-/// Batches on their way.
-#[derive(Debug)]
-pub(crate) struct Batches {
-    receiver: Receiver<Result<Batch, BadImage>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Iterator for Batches {
-    type Item = Result<Batch, BadImage>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Ok(batch) = self.receiver.recv() {
-            return Some(batch);
-        }
-        // The sender is gone: the epoch is over, or cut short by a panic that must not pass as its
-        // end.
-        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
-            std::panic::resume_unwind(panic);
-        }
-        None
     }
 }

@@ -1,26 +1,20 @@
-//! Images on their way from a data set to models: read, decoded, resized, cropped and normalised in
-//! parallel, ahead of the models, a batch at a time.
+//! Prepares the images of a data set for models: reads, decodes, resizes, crops and normalizes them in
+//! parallel, one batch at a time, ahead of the models.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use half::f16;
 use ort::memory::Allocator;
 use rayon::prelude::*;
 use thiserror::Error;
-use topk_data::{Image, ImageSet};
-use topk_image::{CropPixels, Limits, NormalizationTable, Preprocessor, RgbImage};
+use topk_data::ImageSet;
+use topk_image::{CropPixels, Limits, NormalizationTable, Preprocessor};
+use topk_loader::Workers;
 use topk_preprocessing::{Normalization, PreprocessingError};
 
 use crate::input::{InputTensor, ValuesMut};
 use crate::transform::InputTransform;
-
-/// Batches that wait for the models, besides those that are being made and used.
-const WAITING: usize = 1;
 
 /// Why an image cannot be prepared.
 enum Fault {
@@ -54,8 +48,6 @@ pub struct MemoryError(String);
 /// Images that were prepared together.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// Its number, from 0.
-    number: usize,
     /// Places of the images in the data set.
     pub(crate) places: Vec<usize>,
     /// For each recipe, the crops of these images. Those of an image that could not be read are anything.
@@ -74,7 +66,7 @@ pub(crate) struct Pipeline<'a> {
     recipes: &'a [InputTransform],
     tables: Vec<NormalizationTable>,
     /// For each thread, a preprocessor for each recipe.
-    preprocessors: Vec<Mutex<Vec<Preprocessor>>>,
+    preprocessors: Workers<Vec<Preprocessor>>,
     limits: Limits,
 }
 
@@ -88,17 +80,16 @@ impl<'a> Pipeline<'a> {
         recipes: &'a [InputTransform],
         limits: Limits,
     ) -> Result<Self, PreprocessingError> {
-        let of_thread = |_| {
-            let preprocessors = recipes
+        let preprocessors = || {
+            recipes
                 .iter()
-                .map(|recipe| Preprocessor::new(recipe.preprocessing, limits));
-            Ok(Mutex::new(preprocessors.collect::<Result<_, _>>()?))
+                .map(|recipe| Preprocessor::new(recipe.preprocessing, limits))
+                .collect()
         };
-        let preprocessors = (0..rayon::current_num_threads()).map(of_thread);
         Ok(Self {
             set,
             tables: recipes.iter().map(table).collect(),
-            preprocessors: preprocessors.collect::<Result<_, _>>()?,
+            preprocessors: Workers::new(preprocessors)?,
             recipes,
             limits,
         })
@@ -120,85 +111,18 @@ impl<'a> Pipeline<'a> {
         allocators: Vec<Allocator>,
         stop: &AtomicBool,
         consumers: Vec<impl FnMut(&Batch) -> Result<T, E> + Send>,
-        mut collect: impl FnMut(T),
+        collect: impl FnMut(T),
     ) -> Result<(), E> {
-        let (ready, batches) = mpsc::sync_channel(WAITING);
-        let (used, spare) = mpsc::channel();
-        let (done, results) = mpsc::channel();
-        let batches = &Mutex::new(batches);
-        let take = || {
-            let batches = batches.lock().unwrap_or_else(PoisonError::into_inner);
-            batches.recv()
-        };
-        let ended = &AtomicBool::new(false);
-        thread::scope(|scope| {
-            let failed = done.clone();
-            scope.spawn(move || {
-                let go_on = || !stop.load(Ordering::Relaxed) && !ended.load(Ordering::Relaxed);
-                let chunks = places.chunks(batch_size).take_while(|_| go_on());
-                if let Err(error) = self.prepare_all(chunks, &allocators, &ready, &spare) {
-                    // The other side has ended if it takes no more; so everywhere here.
-                    let _ = failed.send((usize::MAX, Err(error.into())));
-                }
-            });
-            for mut consume in consumers {
-                let (used, done) = (used.clone(), done.clone());
-                scope.spawn(move || {
-                    while let Ok(batch) = take() {
-                        let result = consume(&batch);
-                        let failed = result.is_err();
-                        if done.send((batch.number, result)).is_err() || failed {
-                            break;
-                        }
-                        let _ = used.send(batch);
-                    }
-                });
-            }
-            drop((used, done));
-            let mut early = BTreeMap::new();
-            let mut next = 0;
-            let mut outcome = Ok(());
-            for (number, result) in results {
-                match result {
-                    Ok(found) => early.insert(number, found),
-                    Err(error) => {
-                        outcome = Err(error);
-                        break;
-                    }
-                };
-                while let Some(found) = early.remove(&next) {
-                    next += 1;
-                    collect(found);
-                }
-            }
-            ended.store(true, Ordering::Relaxed);
-            // What waits for a consumer would wait for ever if they have failed.
-            while take().is_ok() {}
-            outcome
-        })
-    }
-
-    fn prepare_all<'p>(
-        &self,
-        chunks: impl Iterator<Item = &'p [usize]>,
-        allocators: &[Allocator],
-        ready: &SyncSender<Batch>,
-        spare: &Receiver<Batch>,
-    ) -> Result<(), MemoryError> {
-        for (number, places) in chunks.enumerate() {
-            let mut batch = spare.try_recv().unwrap_or_default();
-            batch.number = number;
-            self.make_room(&mut batch, places.len(), allocators)
+        let prepare = move |places: &[usize], batch: &mut Batch| {
+            self.make_room(batch, places.len(), &allocators)
                 .map_err(|error| MemoryError(error.to_string()))?;
-            self.prepare(places, &mut batch);
-            if ready.send(batch).is_err() {
-                break;
-            }
-        }
-        Ok(())
+            self.prepare(places, batch);
+            Ok(())
+        };
+        topk_loader::process(places.chunks(batch_size), prepare, stop, consumers, collect)
     }
 
-    /// Sees to it that a batch has tensors for so many images.
+    /// Allocates tensors for this many images, unless the batch has them.
     fn make_room(
         &self,
         batch: &mut Batch,
@@ -257,27 +181,20 @@ impl<'a> Pipeline<'a> {
             Fault::Image(error.to_string())
         }
         let image = self.set.read(place).map_err(unreadable)?;
-        let thread = rayon::current_thread_index().unwrap_or_default();
-        let mut preprocessors = self.preprocessors[thread]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let ([preprocessor], Image::Encoded(bytes)) = (&mut **preprocessors, &image) {
-            // In the memory of the image before, and at a fraction of the size if that is enough.
-            let crops = preprocessor.crops(bytes).map_err(unreadable)?;
-            let mut slots = slots.into_iter().enumerate();
-            return slots.try_for_each(|(recipe, slot)| self.put(place, recipe, &crops, slot));
-        }
-        let image = match image {
-            Image::Encoded(bytes) => {
-                topk_image::decode(&bytes, &self.limits).map_err(unreadable)?
+        self.preprocessors.with(|preprocessors| {
+            if let [preprocessor] = &mut preprocessors[..] {
+                // In the memory of the image before, and at a fraction of the size if that is enough.
+                let crops = topk_loader::crops(preprocessor, &image).map_err(unreadable)?;
+                let mut slots = slots.into_iter().enumerate();
+                return slots.try_for_each(|(recipe, slot)| self.put(place, recipe, &crops, slot));
             }
-            Image::Pixels { shape, pixels } => RgbImage::of_planes(shape, &pixels),
-        };
-        for (recipe, slot) in slots.into_iter().enumerate() {
-            let crops = preprocessors[recipe].crops_of(&image).map_err(unreadable)?;
-            self.put(place, recipe, &crops, slot)?;
-        }
-        Ok(())
+            let image = topk_loader::decoded(&image, &self.limits).map_err(unreadable)?;
+            for (recipe, slot) in slots.into_iter().enumerate() {
+                let crops = preprocessors[recipe].crops_of(&image).map_err(unreadable)?;
+                self.put(place, recipe, &crops, slot)?;
+            }
+            Ok(())
+        })
     }
 
     /// Puts the crops of an image into its part of a recipe's input.

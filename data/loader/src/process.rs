@@ -1,0 +1,162 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+/// Number of batches that wait for a consumer, besides those being prepared and consumed.
+const WAITING: usize = 1;
+
+/// Prepares a batch for each of `inputs` while earlier ones are consumed. Each batch goes to one of the
+/// `consumers`, which run concurrently; their results go to `collect`, in the order of the inputs. Batches
+/// are reused: `prepare` gets a default batch or one that was consumed. At most two batches are in memory
+/// besides those of the consumers.
+///
+/// Ends early, after whole batches, once `stop` is set.
+///
+/// # Errors
+/// The first error of `prepare` or a consumer.
+pub fn process<I: Send, B: Default + Send, T: Send, E: Send>(
+    inputs: impl Iterator<Item = I> + Send,
+    prepare: impl FnMut(I, &mut B) -> Result<(), E> + Send,
+    stop: &AtomicBool,
+    consumers: Vec<impl FnMut(&B) -> Result<T, E> + Send>,
+    mut collect: impl FnMut(T),
+) -> Result<(), E> {
+    let (ready, batches) = mpsc::sync_channel(WAITING);
+    let (used, spare) = mpsc::channel();
+    let (done, results) = mpsc::channel();
+    let batches = &Mutex::new(batches);
+    let take = || {
+        let batches = batches.lock().unwrap_or_else(PoisonError::into_inner);
+        batches.recv()
+    };
+    let ended = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        let failed = done.clone();
+        scope.spawn(move || {
+            let runs = || !stop.load(Ordering::Relaxed) && !ended.load(Ordering::Relaxed);
+            let inputs = inputs.take_while(|_| runs());
+            if let Err(error) = prepare_all(inputs, prepare, &ready, &spare) {
+                // If nobody receives it, an earlier error has ended the run.
+                let _ = failed.send((usize::MAX, Err(error)));
+            }
+        });
+        for mut consume in consumers {
+            let (used, done) = (used.clone(), done.clone());
+            scope.spawn(move || {
+                while let Ok((number, batch)) = take() {
+                    let result = consume(&batch);
+                    let failed = result.is_err();
+                    if done.send((number, result)).is_err() || failed {
+                        break;
+                    }
+                    let _ = used.send(batch);
+                }
+            });
+        }
+        drop((used, done));
+        let mut early = BTreeMap::new();
+        let mut next = 0;
+        let mut outcome = Ok(());
+        for (number, result) in results {
+            match result {
+                Ok(result) => early.insert(number, result),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            };
+            while let Some(result) = early.remove(&next) {
+                next += 1;
+                collect(result);
+            }
+        }
+        ended.store(true, Ordering::Relaxed);
+        // Otherwise the preparing thread would wait forever for consumers that have failed.
+        while take().is_ok() {}
+        outcome
+    })
+}
+
+fn prepare_all<I, B: Default, E>(
+    inputs: impl Iterator<Item = I>,
+    mut prepare: impl FnMut(I, &mut B) -> Result<(), E>,
+    ready: &SyncSender<(usize, B)>,
+    spare: &Receiver<B>,
+) -> Result<(), E> {
+    for (number, input) in inputs.enumerate() {
+        let mut batch = spare.try_recv().unwrap_or_default();
+        prepare(input, &mut batch)?;
+        if ready.send((number, batch)).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn run(
+        inputs: usize,
+        prepare: impl FnMut(usize, &mut usize) -> Result<(), String> + Send,
+        consume: impl Fn(&usize) -> Result<usize, String> + Copy + Send,
+        stop: &AtomicBool,
+    ) -> (Result<(), String>, Vec<usize>) {
+        let mut collected = Vec::new();
+        let consumers = vec![consume; 3];
+        let result = process(0..inputs, prepare, stop, consumers, |item| {
+            collected.push(item);
+        });
+        (result, collected)
+    }
+
+    fn prepare(input: usize, batch: &mut usize) -> Result<(), String> {
+        *batch = input;
+        Ok(())
+    }
+
+    #[test]
+    fn results_are_in_the_order_of_the_inputs() {
+        let slow_first = |&batch: &usize| {
+            thread::sleep(Duration::from_millis((batch % 3) as u64));
+            Ok(10 * batch)
+        };
+        let (result, collected) = run(20, prepare, slow_first, &AtomicBool::new(false));
+        assert_eq!(result, Ok(()));
+        assert_eq!(collected, (0..20).map(|i| 10 * i).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn errors_end_the_run() {
+        let stop = AtomicBool::new(false);
+        let consume = |&batch: &usize| match batch {
+            5 => Err("consumer".to_owned()),
+            batch => Ok(batch),
+        };
+        let (result, collected) = run(1000, prepare, consume, &stop);
+        assert_eq!(result, Err("consumer".to_owned()));
+        assert!(collected.len() <= 5);
+        let fail = |input: usize, batch: &mut usize| match input {
+            5 => Err("memory".to_owned()),
+            _ => prepare(input, batch),
+        };
+        let (result, _) = run(1000, fail, |&batch| Ok(batch), &stop);
+        assert_eq!(result, Err("memory".to_owned()));
+    }
+
+    #[test]
+    fn stopping_keeps_whole_batches() {
+        let stop = AtomicBool::new(false);
+        let stop_at_5 = |input: usize, batch: &mut usize| {
+            stop.store(input == 5, Ordering::Relaxed);
+            prepare(input, batch)
+        };
+        let (result, collected) = run(1000, stop_at_5, |&batch| Ok(batch), &stop);
+        assert_eq!(result, Ok(()));
+        assert_eq!(collected, [0, 1, 2, 3, 4, 5]);
+    }
+}
