@@ -208,7 +208,7 @@ pub struct Parameter {
 
 impl Parameter {
     /// Number of elements.
-    pub fn len(&self) -> usize {
+    pub fn numel(&self) -> usize {
         self.shape.iter().product()
     }
 }
@@ -407,7 +407,7 @@ impl Node {
     pub fn trainable_len(&self) -> usize {
         let parameters = self.parameters().into_iter();
         let trainable = parameters.filter(|parameter| parameter.trainable);
-        trainable.map(|parameter| parameter.len()).sum()
+        trainable.map(|parameter| parameter.numel()).sum()
     }
 
     /// Multiply-accumulate operations per image, of convolutions and matrix products. Elementwise operations

@@ -215,8 +215,7 @@ impl RunArgs {
             batch_size: self
                 .execution
                 .batch_size
-                .map(NonZeroUsize::get)
-                .unwrap_or_else(|| batch_size(models)),
+                .map_or_else(|| batch_size(models), NonZeroUsize::get),
             shard: self.execution.shard,
         })
     }
