@@ -1,62 +1,60 @@
 use thiserror::Error;
 
-/// Where a pickle is refused, and why.
+/// A pickle that is invalid or not allowed.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
-#[error("the pickle {fault} (byte {at})")]
+#[error("the pickle {problem} (byte {offset})")]
 pub struct PickleError {
-    /// The byte at which the operation begins.
-    pub at: usize,
+    /// Byte offset of the operation.
+    pub offset: usize,
     /// What is wrong.
-    pub fault: PickleFault,
+    pub problem: PickleErrorKind,
 }
 
-/// Why a pickle is refused. Nothing of it is ever run.
+/// What is wrong with a pickle.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[non_exhaustive]
-pub enum PickleFault {
-    /// It asks for something that no pickle of its kind needs.
-    #[error(
-        "asks for {name}, which is no part of {contents}: refused; nothing of it was run; {advice}"
-    )]
+pub enum PickleErrorKind {
+    /// It refers to a function or type that is not in the vocabulary.
+    #[error("refers to {name}, which is not allowed in {contents}; no code was executed; {advice}")]
     Global {
-        /// What it asks for.
+        /// Module and name of the function or type.
         name: String,
-        /// What the pickle should hold.
+        /// Expected contents of the pickle.
         contents: &'static str,
-        /// What can be done about it.
+        /// What to do about it.
         advice: &'static str,
     },
-    /// It has an operation that no pickle of its kind needs.
-    #[error("has the operation {operation:#04x}, which is no part of {contents}: refused")]
+    /// It contains an operation that is not supported.
+    #[error("contains the operation {operation:#04x}, which is not allowed in {contents}")]
     Opcode {
-        /// The operation.
+        /// Code of the operation.
         operation: u8,
-        /// What the pickle should hold.
+        /// Expected contents of the pickle.
         contents: &'static str,
     },
-    /// Its version is not known.
-    #[error("has protocol {0}, expected 2 to 5")]
+    /// The protocol version is not supported.
+    #[error("uses protocol {0}, expected 2 to 5")]
     Protocol(u8),
     /// It ends too early.
-    #[error("ends in the middle: the file is not whole, fetch or copy it again")]
+    #[error("ends in the middle: the file is incomplete, download or copy it again")]
     Truncated,
-    /// There is too much of something.
-    #[error("has more than {limit} {what}: refused")]
+    /// It exceeds a limit.
+    #[error("has more than {limit} {what}")]
     TooMany {
-        /// What there is too much of.
+        /// What exceeds the limit.
         what: &'static str,
         /// The limit.
         limit: usize,
     },
-    /// Something is not what it should be.
-    #[error("has {got} where {expected} should be")]
+    /// An object has the wrong kind.
+    #[error("has {got}, expected {expected}")]
     Unexpected {
-        /// What is needed there.
+        /// The expected kind.
         expected: &'static str,
-        /// What is there.
+        /// The kind found.
         got: String,
     },
-    /// Something contradicts itself, such as a tensor that does not lie in its storage.
+    /// An object is inconsistent, such as a tensor that exceeds its storage.
     #[error("has {0}")]
     Invalid(String),
 }

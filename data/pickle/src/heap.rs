@@ -1,15 +1,15 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::{PickleFault, Vocabulary};
+use crate::{PickleErrorKind, Vocabulary};
 
-/// Tuples, lists and dictionaries; a network of 1,000 tensors has about 5,000.
+/// Maximum number of tuples, lists and dictionaries; a network of 1,000 tensors has about 5,000.
 const MAX_CONTAINERS: usize = 1 << 18;
 
-/// Objects in all containers together.
+/// Maximum number of objects in all containers.
 const MAX_ITEMS: usize = 1 << 20;
 
-/// Bytes of the pickle.
+/// A range of bytes in the pickle.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
     pub(crate) at: u32,
@@ -20,11 +20,11 @@ pub struct Span {
 #[derive(Clone, Copy, Debug)]
 pub struct Text {
     pub(crate) span: Span,
-    /// From Python 2: each byte is a character. UTF-8 otherwise, which has been checked.
+    /// Whether it is Latin-1, as written by Python 2; otherwise it is valid UTF-8.
     pub(crate) latin1: bool,
 }
 
-/// Anything that a pickle makes. Containers lie in the [`Heap`].
+/// An object of a pickle. The items of containers are in the [`Heap`].
 #[derive(Debug)]
 pub enum Object<V: Vocabulary> {
     /// `None`.
@@ -33,13 +33,13 @@ pub enum Object<V: Vocabulary> {
     Bool(bool),
     /// An integer.
     Int(i64),
-    /// A number.
+    /// A floating-point number.
     Float(f64),
-    /// A string, which Python 2 has for bytes too.
+    /// A string; for Python 2 also bytes.
     Text(Text),
     /// Bytes of Python 3.
     Bytes(Span),
-    /// An integer beyond 64 bits, or something else that is plain but of no interest.
+    /// An integer over 64 bits, or another value that is not needed.
     Other,
     /// A tuple.
     Tuple(Container),
@@ -49,11 +49,11 @@ pub enum Object<V: Vocabulary> {
     Dict(Container),
     /// A function or type.
     Global(V::Global),
-    /// What a function made.
+    /// The result of a function.
     Made(V::Made),
 }
 
-// Derived, these would ask the vocabulary itself to be copied.
+// Derived implementations would require `V: Clone` and `V: Copy`.
 impl<V: Vocabulary> Clone for Object<V> {
     fn clone(&self) -> Self {
         *self
@@ -63,16 +63,16 @@ impl<V: Vocabulary> Clone for Object<V> {
 impl<V: Vocabulary> Copy for Object<V> {}
 
 impl<V: Vocabulary> Object<V> {
-    /// What it is, for messages.
+    /// The kind of object, for messages.
     pub fn kind(self) -> String {
         let kind = match self {
             Self::None => "None",
-            Self::Bool(_) => "a truth value",
+            Self::Bool(_) => "a Boolean",
             Self::Int(value) => return format!("the number {value}"),
             Self::Float(value) => return format!("the number {value}"),
             Self::Text(_) => "a string",
             Self::Bytes(_) => "bytes",
-            Self::Other => "a long number",
+            Self::Other => "a large integer",
             Self::Tuple(_) => "a tuple",
             Self::List(_) => "a list",
             Self::Dict(_) => "a dictionary",
@@ -82,19 +82,19 @@ impl<V: Vocabulary> Object<V> {
         kind.to_owned()
     }
 
-    /// That it should be something else.
-    pub fn expected(self, expected: &'static str) -> PickleFault {
-        PickleFault::Unexpected {
+    /// The error that another kind of object was expected.
+    pub fn expected(self, expected: &'static str) -> PickleErrorKind {
+        PickleErrorKind::Unexpected {
             expected,
             got: self.kind(),
         }
     }
 
-    /// Its value, if it is an integer from 0.
+    /// The value of a non-negative integer.
     ///
     /// # Errors
-    /// If it is something else than what is `expected`.
-    pub fn size(self, expected: &'static str) -> Result<usize, PickleFault> {
+    /// If it is anything else; `expected` describes the integer in the message.
+    pub fn size(self, expected: &'static str) -> Result<usize, PickleErrorKind> {
         match self {
             Self::Int(value) => usize::try_from(value).map_err(|_| self.expected(expected)),
             _ => Err(self.expected(expected)),
@@ -102,11 +102,11 @@ impl<V: Vocabulary> Object<V> {
     }
 }
 
-/// Number of a container in the [`Heap`].
+/// Index of a container in the [`Heap`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Container(u32);
 
-/// The tuples, lists and dictionaries that a pickle has made.
+/// The tuples, lists and dictionaries of a pickle.
 #[derive(Debug)]
 pub struct Heap<V: Vocabulary> {
     containers: Vec<Vec<Object<V>>>,
@@ -121,12 +121,12 @@ impl<V: Vocabulary> Heap<V> {
         }
     }
 
-    /// The objects in a container; key, value, key, value and so on of a dictionary.
+    /// The objects in a container; for a dictionary, keys and values alternate.
     pub fn items(&self, container: Container) -> &[Object<V>] {
         &self.containers[container.0 as usize]
     }
 
-    /// The entries of a dictionary, in order. A later one replaces an earlier one of the same key.
+    /// Keys and values of a dictionary, in order; if a key is repeated, the last value counts.
     pub fn entries(
         &self,
         dict: Container,
@@ -135,13 +135,13 @@ impl<V: Vocabulary> Heap<V> {
         pairs.iter().map(|&[key, value]| (key, value))
     }
 
-    /// Makes a container.
+    /// Adds a container.
     ///
     /// # Errors
-    /// If there are too many, or too many objects in them.
-    pub fn container(&mut self, items: &[Object<V>]) -> Result<Container, PickleFault> {
+    /// If there are too many containers, or too many objects in them.
+    pub fn container(&mut self, items: &[Object<V>]) -> Result<Container, PickleErrorKind> {
         if self.containers.len() >= MAX_CONTAINERS {
-            return Err(PickleFault::TooMany {
+            return Err(PickleErrorKind::TooMany {
                 what: "tuples, lists and dictionaries",
                 limit: MAX_CONTAINERS,
             });
@@ -155,21 +155,21 @@ impl<V: Vocabulary> Heap<V> {
         &mut self,
         container: Container,
         items: &[Object<V>],
-    ) -> Result<(), PickleFault> {
+    ) -> Result<(), PickleErrorKind> {
         self.count(items.len())?;
         let container = &mut self.containers[container.0 as usize];
         if container.is_empty() {
-            // Many stay this small, and would else get room for four.
+            // Most stay this small; `Vec` would reserve space for four.
             container.reserve_exact(items.len());
         }
         container.extend_from_slice(items);
         Ok(())
     }
 
-    fn count(&mut self, items: usize) -> Result<(), PickleFault> {
+    fn count(&mut self, items: usize) -> Result<(), PickleErrorKind> {
         self.items += items;
         if self.items > MAX_ITEMS {
-            return Err(PickleFault::TooMany {
+            return Err(PickleErrorKind::TooMany {
                 what: "objects in tuples, lists and dictionaries",
                 limit: MAX_ITEMS,
             });
@@ -179,7 +179,7 @@ impl<V: Vocabulary> Heap<V> {
 }
 
 impl Span {
-    /// Where it is in the pickle.
+    /// The range in the pickle.
     pub fn range(self) -> Range<usize> {
         let at = self.at as usize;
         at..at + self.len as usize
@@ -187,17 +187,17 @@ impl Span {
 }
 
 impl Text {
-    /// Where its bytes are in the pickle.
+    /// The range of its bytes in the pickle.
     pub fn span(self) -> Span {
         self.span
     }
 
-    /// Its bytes; `pickle` is what it was found in.
+    /// Its bytes; `pickle` must be the pickle that contains it.
     pub fn bytes(self, pickle: &[u8]) -> &[u8] {
         &pickle[self.span.range()]
     }
 
-    /// Its characters; `pickle` is what it was found in.
+    /// Its characters; `pickle` must be the pickle that contains it.
     pub fn get(self, pickle: &[u8]) -> Cow<'_, str> {
         let bytes = self.bytes(pickle);
         if self.latin1 && !bytes.is_ascii() {
@@ -217,7 +217,7 @@ impl Text {
         self.span.len == 0
     }
 
-    /// Whether these are its characters; plain ASCII.
+    /// Whether it equals an ASCII string.
     pub fn is(self, pickle: &[u8], ascii: &str) -> bool {
         self.bytes(pickle) == ascii.as_bytes()
     }

@@ -7,11 +7,11 @@
 
 mod error;
 mod heap;
-mod machine;
+mod interpreter;
 mod stack;
 mod vocabulary;
 
-pub use error::{PickleError, PickleFault};
+pub use error::{PickleError, PickleErrorKind};
 pub use heap::{Container, Heap, Object, Span, Text};
-pub use machine::{Pickle, parse};
+pub use interpreter::{Pickle, parse};
 pub use vocabulary::Vocabulary;

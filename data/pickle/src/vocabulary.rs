@@ -1,6 +1,6 @@
 use std::fmt::Debug;
 
-use crate::{Heap, Object, PickleFault};
+use crate::{Heap, Object, PickleErrorKind};
 
 /// Functions and types that pickles of one kind may use, and their implementations. The value holds the objects
 /// that they made.
@@ -39,7 +39,7 @@ pub trait Vocabulary: Debug + Default {
         pickle: &[u8],
         function: Self::Global,
         arguments: &[Object<Self>],
-    ) -> Result<Object<Self>, PickleFault>;
+    ) -> Result<Object<Self>, PickleErrorKind>;
 
     /// Sets the state or attributes of an object.
     ///
@@ -51,7 +51,7 @@ pub trait Vocabulary: Debug + Default {
         pickle: &[u8],
         object: Object<Self>,
         state: Object<Self>,
-    ) -> Result<(), PickleFault>;
+    ) -> Result<(), PickleErrorKind>;
 
     /// The object of a persistent id, which is stored outside the pickle.
     ///
@@ -62,5 +62,5 @@ pub trait Vocabulary: Debug + Default {
         heap: &Heap<Self>,
         pickle: &[u8],
         id: Object<Self>,
-    ) -> Result<Object<Self>, PickleFault>;
+    ) -> Result<Object<Self>, PickleErrorKind>;
 }

@@ -1,6 +1,6 @@
-//! Pickles of a small vocabulary: points, which Python would make by calling `shapes.Point`.
+//! Pickles with a small vocabulary: points, which Python would make by calling `shapes.Point`.
 
-use topk_pickle::{Heap, Object, PickleFault, Vocabulary, parse};
+use topk_pickle::{Heap, Object, PickleErrorKind, Vocabulary, parse};
 
 #[derive(Debug, Default)]
 struct Points(Vec<(i64, i64)>);
@@ -9,7 +9,7 @@ struct Points(Vec<(i64, i64)>);
 #[derive(Clone, Copy, Debug)]
 struct Point;
 
-/// Number of a point.
+/// Index of a point.
 #[derive(Clone, Copy, Debug)]
 struct Made(usize);
 
@@ -36,9 +36,9 @@ impl Vocabulary for Points {
         _: &[u8],
         Point: Point,
         arguments: &[Object<Self>],
-    ) -> Result<Object<Self>, PickleFault> {
+    ) -> Result<Object<Self>, PickleErrorKind> {
         let &[Object::Int(x), Object::Int(y)] = arguments else {
-            return Err(PickleFault::Invalid(
+            return Err(PickleErrorKind::Invalid(
                 "a point without two numbers".to_owned(),
             ));
         };
@@ -46,17 +46,17 @@ impl Vocabulary for Points {
         Ok(Object::Made(Made(self.0.len() - 1)))
     }
 
-    /// The state is by how much the point is moved.
+    /// The state is the distance to move the point.
     fn build(
         &mut self,
         _: &Heap<Self>,
         _: &[u8],
         object: Object<Self>,
         state: Object<Self>,
-    ) -> Result<(), PickleFault> {
+    ) -> Result<(), PickleErrorKind> {
         match (object, state) {
             (Object::Made(Made(point)), Object::Int(by)) => self.0[point].0 += by,
-            _ => return Err(state.expected("how far a point is moved")),
+            _ => return Err(state.expected("the distance to move a point")),
         }
         Ok(())
     }
@@ -67,20 +67,20 @@ impl Vocabulary for Points {
         _: &Heap<Self>,
         pickle: &[u8],
         id: Object<Self>,
-    ) -> Result<Object<Self>, PickleFault> {
+    ) -> Result<Object<Self>, PickleErrorKind> {
         match id {
             Object::Text(name) if name.is(pickle, "origin") => Ok(Object::Int(0)),
-            _ => Err(id.expected("the name of a place")),
+            _ => Err(id.expected("the name of a point")),
         }
     }
 }
 
-fn refusal(pickle: &[u8]) -> String {
+fn error(pickle: &[u8]) -> String {
     parse::<Points>(pickle).unwrap_err().to_string()
 }
 
 #[test]
-fn what_a_vocabulary_makes_is_where_the_pickle_has_it() {
+fn objects_of_the_vocabulary_are_made_in_order() {
     // [Point(1, -2), moved by 5; the same again; Point(origin, 3)], and more after it.
     let pickle = b"\x80\x02](cshapes\nPoint\nq\x00K\x01J\xfe\xff\xff\xff\x86Rq\x01K\x05bh\x01h\x00\
                    U\x06originQK\x03\x86Re.rest";
@@ -98,7 +98,7 @@ fn what_a_vocabulary_makes_is_where_the_pickle_has_it() {
 }
 
 #[test]
-fn strings_of_every_kind_say_where_they_are() {
+fn strings_of_every_kind_have_their_range() {
     let pickle = b"\x80\x03}(U\x03a\xe9bX\x03\x00\x00\x00\xe2\x82\xacC\x02\xff\x00K\x01u.";
     let parsed = parse::<Points>(pickle).unwrap();
     let Object::Dict(dict) = parsed.root else {
@@ -119,17 +119,17 @@ fn strings_of_every_kind_say_where_they_are() {
 }
 
 #[test]
-fn all_else_is_refused() {
+fn everything_else_is_an_error() {
     assert_eq!(
-        refusal(b"\x80\x02cos\nsystem\n."),
-        "the pickle asks for os.system, which is no part of a list of points: refused; nothing of it \
-         was run; draw it again (byte 2)"
+        error(b"\x80\x02cos\nsystem\n."),
+        "the pickle refers to os.system, which is not allowed in a list of points; no code was \
+         executed; draw it again (byte 2)"
     );
     let cases: [(&[u8], &str); 8] = [
-        (b"\x80\x01N.", "has protocol 1"),
+        (b"\x80\x01N.", "uses protocol 1"),
         (
             b"\x80\x02i",
-            "the operation 0x69, which is no part of a list of points",
+            "the operation 0x69, which is not allowed in a list of points",
         ),
         (
             b"\x80\x02cshapes\nPoint\nK\x01\x85R.",
@@ -137,20 +137,20 @@ fn all_else_is_refused() {
         ),
         (
             b"\x80\x02K\x01K\x02b.",
-            "has the number 2 where how far a point is moved",
+            "has the number 2, expected the distance to move a point",
         ),
-        (b"\x80\x02K\x01Q.", "where the name of a place should be"),
+        (b"\x80\x02K\x01Q.", "expected the name of a point"),
         (
             b"\x80\x02X\xff\xff\x00\x00x.",
             "more than 300 bytes in a string",
         ),
         (b"\x80\x02", "ends in the middle"),
-        (b".", "has nothing where an object on the stack should be"),
+        (b".", "has nothing, expected an object on the stack"),
     ];
     for (pickle, expected) in cases {
-        let refusal = refusal(pickle);
-        assert!(refusal.contains(expected), "{refusal}");
+        let message = error(pickle);
+        assert!(message.contains(expected), "{message}");
     }
     let long = [b"\x80\x02".as_slice(), &b"N0".repeat(1000)].concat();
-    assert!(refusal(&long).contains("more than 1000 bytes"));
+    assert!(error(&long).contains("more than 1000 bytes"));
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use topk_pickle::{Heap, PickleFault, Vocabulary, parse};
+use topk_pickle::{Heap, PickleErrorKind, Vocabulary, parse};
 
 use super::versions::{MAX_BYTES, MAX_NAMES, PIXELS};
 
@@ -50,7 +50,7 @@ impl Vocabulary for Numpy {
     type Global = Global;
     type Made = Made;
 
-    const CONTENTS: &'static str = "CIFAR";
+    const CONTENTS: &'static str = "a CIFAR file";
     const ADVICE: &'static str = "download it again";
     const MAX_BYTES: usize = MAX_BYTES;
     const MAX_TEXT: usize = MAX_BYTES;
@@ -79,11 +79,11 @@ impl Vocabulary for Numpy {
         pickle: &[u8],
         function: Global,
         arguments: &[Object],
-    ) -> Result<Object, PickleFault> {
+    ) -> Result<Object, PickleErrorKind> {
         let made = match (function, arguments) {
             (Global::Reconstruct, [Object::Global(Global::Ndarray), ..]) => {
                 if self.arrays.len() == MAX_ARRAYS {
-                    return Err(PickleFault::TooMany {
+                    return Err(PickleErrorKind::TooMany {
                         what: "arrays",
                         limit: MAX_ARRAYS,
                     });
@@ -93,14 +93,14 @@ impl Vocabulary for Numpy {
             }
             (Global::Dtype, [Object::Text(name), ..]) if name.is(pickle, "u1") => Made::Bytes,
             (Global::Dtype, _) => {
-                return Err(PickleFault::Invalid(
+                return Err(PickleErrorKind::Invalid(
                     "an array that is not of bytes".to_owned(),
                 ));
             }
             _ => {
-                return Err(PickleFault::Unexpected {
+                return Err(PickleErrorKind::Unexpected {
                     expected: "the arguments of a function",
-                    got: "others".to_owned(),
+                    got: "other arguments".to_owned(),
                 });
             }
         };
@@ -114,7 +114,7 @@ impl Vocabulary for Numpy {
         _: &[u8],
         object: Object,
         state: Object,
-    ) -> Result<(), PickleFault> {
+    ) -> Result<(), PickleErrorKind> {
         let (Object::Made(made), Object::Tuple(parts)) = (object, state) else {
             return Err(object.expected("an array that has a state"));
         };
@@ -138,14 +138,14 @@ impl Vocabulary for Numpy {
             _ => return Err(values.expected("the values of an array")),
         };
         let &[rows, columns] = heap.items(shape) else {
-            return Err(PickleFault::Invalid(
+            return Err(PickleErrorKind::Invalid(
                 "an array that does not have two dimensions".to_owned(),
             ));
         };
         let rows = rows.size("the rows of an array")?;
         let columns = columns.size("the columns of an array")?;
         if rows.checked_mul(columns) != Some(values.len()) {
-            return Err(PickleFault::Invalid(format!(
+            return Err(PickleErrorKind::Invalid(format!(
                 "an array of {rows} rows and {columns} columns with {} values",
                 values.len()
             )));
@@ -158,7 +158,12 @@ impl Vocabulary for Numpy {
         Ok(())
     }
 
-    fn persistent(&mut self, _: &Heap<Self>, _: &[u8], id: Object) -> Result<Object, PickleFault> {
+    fn persistent(
+        &mut self,
+        _: &Heap<Self>,
+        _: &[u8],
+        id: Object,
+    ) -> Result<Object, PickleErrorKind> {
         Err(id.expected("no object outside the pickle"))
     }
 }

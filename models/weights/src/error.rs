@@ -2,7 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
-use topk_pickle::{PickleError, PickleFault};
+use topk_pickle::{PickleError, PickleErrorKind};
 use zip::result::ZipError;
 
 /// Why a file of weights cannot be read or written.
@@ -104,13 +104,13 @@ pub enum FormatError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The pickle is invalid, or asks for something that a state_dict does not need.
-    #[error("its pickle {fault} (byte {at})")]
+    /// The pickle is invalid, or refers to something that is not allowed in a state_dict.
+    #[error("its pickle {problem} (byte {offset})")]
     Pickle {
         /// Byte offset in the pickle.
-        at: usize,
+        offset: usize,
         /// What is wrong.
-        fault: PickleFault,
+        problem: PickleErrorKind,
     },
     /// A storage does not match its description in the pickle.
     #[error("its storage {key} {problem}")]
@@ -150,7 +150,7 @@ pub enum FormatError {
 }
 
 impl From<PickleError> for FormatError {
-    fn from(PickleError { at, fault }: PickleError) -> Self {
-        Self::Pickle { at, fault }
+    fn from(PickleError { offset, problem }: PickleError) -> Self {
+        Self::Pickle { offset, problem }
     }
 }

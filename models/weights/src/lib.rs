@@ -37,4 +37,4 @@ pub use error::{FormatError, WeightsError};
 pub use matching::{Matched, Mismatch};
 pub use state_dict::{StateDict, Value};
 pub use tensor::{Dtype, Tensor, TensorError};
-pub use topk_pickle::PickleFault;
+pub use topk_pickle::PickleErrorKind;

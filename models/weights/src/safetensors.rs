@@ -176,7 +176,7 @@ fn tensors(
     }
     let over = size - at as u64;
     if over > 0 {
-        let problem = format!("the last {over} bytes belong to no tensor");
+        let problem = format!("the last {over} bytes do not belong to any tensor");
         return Err(ReadError::Format(FormatError::Safetensors(problem)));
     }
     Ok(tensors)

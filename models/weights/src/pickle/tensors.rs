@@ -1,4 +1,4 @@
-use topk_pickle::{Heap, PickleFault, Text};
+use topk_pickle::{Heap, PickleErrorKind, Text};
 
 use super::{Global, Object, Torch, TorchObject};
 use crate::tensor::Dtype;
@@ -40,10 +40,10 @@ pub(crate) struct TensorRef {
     pub(crate) dims: Box<[(usize, usize)]>,
 }
 
-fn number<T>(of: &mut Vec<T>, new: T, what: &'static str) -> Result<u32, PickleFault> {
+fn number<T>(of: &mut Vec<T>, new: T, what: &'static str) -> Result<u32, PickleErrorKind> {
     if of.len() >= MAX_TENSORS {
         let limit = MAX_TENSORS;
-        return Err(PickleFault::TooMany { what, limit });
+        return Err(PickleErrorKind::TooMany { what, limit });
     }
     of.push(new);
     Ok(of.len() as u32 - 1)
@@ -57,7 +57,7 @@ impl Torch {
         heap: &Heap<Self>,
         pickle: &[u8],
         id: Object,
-    ) -> Result<Object, PickleFault> {
+    ) -> Result<Object, PickleErrorKind> {
         let expected = "the persistent id of a storage";
         let Object::Tuple(parts) = id else {
             return Err(id.expected(expected));
@@ -79,7 +79,7 @@ impl Torch {
                 view,
             ] if kind.is(pickle, "storage") => (storage_type, key, total, view),
             _ => {
-                return Err(PickleFault::Unexpected {
+                return Err(PickleErrorKind::Unexpected {
                     expected,
                     got: "another tuple".to_owned(),
                 });
@@ -87,7 +87,7 @@ impl Torch {
         };
         let name = key.bytes(pickle);
         if name.len() > MAX_KEY || !name.iter().all(u8::is_ascii_graphic) {
-            return Err(PickleFault::Unexpected {
+            return Err(PickleErrorKind::Unexpected {
                 expected: "the key of a storage, which is a number",
                 got: "another string".to_owned(),
             });
@@ -105,7 +105,7 @@ impl Torch {
             _ => return Err(view.expected("None or a view of a storage")),
         };
         if start.checked_add(elements).is_none_or(|end| end > total) {
-            return Err(PickleFault::Invalid(format!(
+            return Err(PickleErrorKind::Invalid(format!(
                 "a view of elements {start} to {start} + {elements} of a storage with {total}"
             )));
         }
@@ -128,7 +128,7 @@ impl Torch {
         arguments: &[Object],
         dtype: Option<Dtype>,
         metadata: Option<Object>,
-    ) -> Result<Object, PickleFault> {
+    ) -> Result<Object, PickleErrorKind> {
         let &[
             Object::Made(TorchObject::Storage(storage)),
             offset,
@@ -137,7 +137,7 @@ impl Torch {
             ..,
         ] = arguments
         else {
-            return Err(PickleFault::Unexpected {
+            return Err(PickleErrorKind::Unexpected {
                 expected: "storage, offset, sizes and strides of a tensor",
                 got: "something else".to_owned(),
             });
@@ -150,7 +150,7 @@ impl Torch {
         }
         let storage_ref = &self.storages[storage as usize];
         let Some(dtype) = dtype.or(storage_ref.dtype) else {
-            return Err(PickleFault::Invalid(
+            return Err(PickleErrorKind::Invalid(
                 "a tensor of a storage without a type".to_owned(),
             ));
         };
@@ -159,7 +159,7 @@ impl Torch {
             None => storage_ref.elements / dtype.size(),
             Some(own) => {
                 let problem = format!("a tensor of {dtype} in a storage of {own}");
-                return Err(PickleFault::Invalid(problem));
+                return Err(PickleErrorKind::Invalid(problem));
             }
         };
         let offset = offset.size("the offset of a tensor")?;
@@ -168,7 +168,7 @@ impl Torch {
         };
         let (sizes, strides) = (heap.items(sizes), heap.items(strides));
         if sizes.len() != strides.len() || sizes.len() > MAX_RANK {
-            return Err(PickleFault::Invalid(format!(
+            return Err(PickleErrorKind::Invalid(format!(
                 "a tensor of {} sizes and {} strides: both must have the same number, at most {MAX_RANK}",
                 sizes.len(),
                 strides.len()
@@ -179,9 +179,9 @@ impl Torch {
             let dim = dim.size("a size of a tensor")?;
             Ok((dim, stride.size("a stride of a tensor")?))
         });
-        let dims: Box<[_]> = dims.collect::<Result<_, PickleFault>>()?;
+        let dims: Box<[_]> = dims.collect::<Result<_, PickleErrorKind>>()?;
         if !fits(&dims, offset, elements) {
-            return Err(PickleFault::Invalid(format!(
+            return Err(PickleErrorKind::Invalid(format!(
                 "a tensor that exceeds its storage: sizes and strides {dims:?} from element {offset} of \
                  {elements}"
             )));

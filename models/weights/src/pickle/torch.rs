@@ -1,4 +1,4 @@
-use topk_pickle::{Heap, PickleFault, Vocabulary};
+use topk_pickle::{Heap, PickleErrorKind, Vocabulary};
 
 use super::{Global, Object, StorageRef, TensorRef};
 
@@ -45,7 +45,7 @@ impl Vocabulary for Torch {
         _: &[u8],
         function: Global,
         arguments: &[Object],
-    ) -> Result<Object, PickleFault> {
+    ) -> Result<Object, PickleErrorKind> {
         match (function, arguments) {
             (Global::OrderedDict, _) => ordered_dict(heap, arguments),
             (Global::Size, &[Object::Tuple(sizes) | Object::List(sizes)]) => {
@@ -69,9 +69,9 @@ impl Vocabulary for Torch {
             {
                 self.tensor(heap, arguments, Some(dtype), Some(metadata))
             }
-            _ => Err(PickleFault::Unexpected {
+            _ => Err(PickleErrorKind::Unexpected {
                 expected: "the arguments of a function",
-                got: "others".to_owned(),
+                got: "other arguments".to_owned(),
             }),
         }
     }
@@ -82,7 +82,7 @@ impl Vocabulary for Torch {
         _: &[u8],
         object: Object,
         state: Object,
-    ) -> Result<(), PickleFault> {
+    ) -> Result<(), PickleErrorKind> {
         // Attributes of an OrderedDict, such as a state_dict's _metadata, are not needed.
         match (object, state) {
             (Object::Dict(_), Object::Dict(_)) => Ok(()),
@@ -96,18 +96,18 @@ impl Vocabulary for Torch {
         heap: &Heap<Self>,
         pickle: &[u8],
         id: Object,
-    ) -> Result<Object, PickleFault> {
+    ) -> Result<Object, PickleErrorKind> {
         self.storage(heap, pickle, id)
     }
 }
 
 /// `OrderedDict()`, or `OrderedDict([[key, value], ...])`, as Python 2 wrote it.
-fn ordered_dict(heap: &mut Heap<Torch>, arguments: &[Object]) -> Result<Object, PickleFault> {
+fn ordered_dict(heap: &mut Heap<Torch>, arguments: &[Object]) -> Result<Object, PickleErrorKind> {
     let pairs = match *arguments {
         [] => return Ok(Object::Dict(heap.container(&[])?)),
         [Object::List(pairs)] => pairs,
         _ => {
-            return Err(PickleFault::Unexpected {
+            return Err(PickleErrorKind::Unexpected {
                 expected: "the entries of an OrderedDict",
                 got: "something else".to_owned(),
             });

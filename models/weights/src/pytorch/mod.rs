@@ -8,7 +8,7 @@ mod write;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use topk_pickle::PickleFault;
+use topk_pickle::PickleErrorKind;
 
 use crate::error::FormatError;
 use crate::pickle::{Pickle, StorageRef, TensorRef};
@@ -137,8 +137,8 @@ fn storage_len(key: &str, storage: &StorageRef) -> Result<usize, FormatError> {
 /// The error that a pickle holds something unexpected.
 fn unexpected(expected: &'static str, got: String) -> FormatError {
     FormatError::Pickle {
-        at: 0,
-        fault: PickleFault::Unexpected { expected, got },
+        offset: 0,
+        problem: PickleErrorKind::Unexpected { expected, got },
     }
 }
 

@@ -1,79 +1,79 @@
 use std::collections::HashMap;
 
 use crate::stack::Stack;
-use crate::{Container, Heap, Object, PickleError, PickleFault, Span, Text, Vocabulary};
+use crate::{Container, Heap, Object, PickleError, PickleErrorKind, Span, Text, Vocabulary};
 
-/// Operations.
+/// Maximum number of operations.
 const MAX_STEPS: usize = 1 << 22;
 
-/// Objects to be used again; a tensor has about seven.
+/// Maximum number of memoized objects; a tensor has about seven.
 const MAX_MEMO: usize = 1 << 18;
 
-/// Bytes of an integer.
+/// Maximum length of an integer, in bytes.
 const MAX_NUMBER: usize = 1 << 20;
 
-/// Bytes of the name of a module, or of something in it.
+/// Maximum length of the name of a module or of a function or type, in bytes.
 const MAX_NAME: usize = 256;
 
-/// Arguments of a function; those of PyTorch take up to eight.
+/// Maximum number of arguments of a function; PyTorch's take up to eight.
 const MAX_ARGUMENTS: usize = 8;
 
-/// What a pickle is.
+/// An interpreted pickle.
 #[derive(Debug)]
 pub struct Pickle<'a, V: Vocabulary> {
-    /// Its bytes, which the strings lie in.
+    /// Its bytes, which contain the strings.
     pub bytes: &'a [u8],
-    /// What it made.
+    /// The object that it describes.
     pub root: Object<V>,
-    /// The containers of that.
+    /// The containers.
     pub heap: Heap<V>,
-    /// What functions made of it.
+    /// The objects that functions made.
     pub made: V,
 }
 
-struct Machine<'a, V: Vocabulary> {
+struct Interpreter<'a, V: Vocabulary> {
     bytes: &'a [u8],
-    at: usize,
+    position: usize,
     stack: Stack<V>,
     memo: HashMap<u32, Object<V>>,
     heap: Heap<V>,
     made: V,
 }
 
-/// What the pickle at the beginning of `bytes` makes. More may follow it.
+/// Interprets the pickle at the beginning of `bytes`; other data may follow it.
 ///
 /// # Errors
-/// If it is no pickle, or one that asks for more than its vocabulary has, or too large.
+/// If the pickle is invalid, too large, or uses a function or type that is not in the vocabulary.
 pub fn parse<V: Vocabulary>(bytes: &[u8]) -> Result<Pickle<'_, V>, PickleError> {
-    let mut machine = Machine {
+    let mut interpreter = Interpreter {
         bytes: &bytes[..bytes.len().min(V::MAX_BYTES)],
-        at: 0,
+        position: 0,
         stack: Stack::new(),
         memo: HashMap::new(),
         heap: Heap::new(),
         made: V::default(),
     };
-    let mut at = 0;
-    let root = machine
-        .run(&mut at)
-        .map_err(|fault| PickleError { at, fault })?;
+    let mut offset = 0;
+    let root = interpreter
+        .run(&mut offset)
+        .map_err(|problem| PickleError { offset, problem })?;
     Ok(Pickle {
-        bytes: &bytes[..machine.at],
+        bytes: &bytes[..interpreter.position],
         root,
-        heap: machine.heap,
-        made: machine.made,
+        heap: interpreter.heap,
+        made: interpreter.made,
     })
 }
 
-fn too_many<T>(what: &'static str, limit: usize) -> Result<T, PickleFault> {
-    Err(PickleFault::TooMany { what, limit })
+fn too_many<T>(what: &'static str, limit: usize) -> Result<T, PickleErrorKind> {
+    Err(PickleErrorKind::TooMany { what, limit })
 }
 
-impl<'a, V: Vocabulary> Machine<'a, V> {
-    /// Runs to the end; `start` is always where the present operation begins.
-    fn run(&mut self, start: &mut usize) -> Result<Object<V>, PickleFault> {
+impl<'a, V: Vocabulary> Interpreter<'a, V> {
+    /// Runs to the end; `start` is set to the offset of the current operation.
+    fn run(&mut self, start: &mut usize) -> Result<Object<V>, PickleErrorKind> {
         for _ in 0..MAX_STEPS {
-            *start = self.at;
+            *start = self.position;
             let [operation] = self.array()?;
             if operation == b'.' {
                 return self.stack.pop();
@@ -83,13 +83,13 @@ impl<'a, V: Vocabulary> Machine<'a, V> {
         too_many("operations", MAX_STEPS)
     }
 
-    fn step(&mut self, operation: u8) -> Result<(), PickleFault> {
+    fn step(&mut self, operation: u8) -> Result<(), PickleErrorKind> {
         match operation {
             // PROTO, FRAME
             0x80 => {
                 let [version] = self.array()?;
                 if !(2..=5).contains(&version) {
-                    return Err(PickleFault::Protocol(version));
+                    return Err(PickleErrorKind::Protocol(version));
                 }
             }
             0x95 => {
@@ -176,7 +176,7 @@ impl<'a, V: Vocabulary> Machine<'a, V> {
             }
             b'l' => {
                 let count = self.stack.unmark()?;
-                let list = self.heap.container(self.stack.highest(count)?)?;
+                let list = self.heap.container(self.stack.topmost(count)?)?;
                 self.stack.drop(count);
                 self.stack.push(Object::List(list))?;
             }
@@ -244,7 +244,7 @@ impl<'a, V: Vocabulary> Machine<'a, V> {
             0x93 => {
                 let (name, module) = (self.stack.pop()?, self.stack.pop()?);
                 let (Object::Text(module), Object::Text(name)) = (module, name) else {
-                    return Err(module.expected("the names of a module and of something in it"));
+                    return Err(module.expected("the names of a module and of a function or type"));
                 };
                 let bytes = self.bytes;
                 self.global(&module.get(bytes), &name.get(bytes))?;
@@ -264,7 +264,7 @@ impl<'a, V: Vocabulary> Machine<'a, V> {
                 self.stack.push(object)?;
             }
             _ => {
-                return Err(PickleFault::Opcode {
+                return Err(PickleErrorKind::Opcode {
                     operation,
                     contents: V::CONTENTS,
                 });
@@ -273,67 +273,67 @@ impl<'a, V: Vocabulary> Machine<'a, V> {
         Ok(())
     }
 
-    fn take(&mut self, len: usize) -> Result<&'a [u8], PickleFault> {
-        let rest = &self.bytes[self.at..];
+    fn take(&mut self, len: usize) -> Result<&'a [u8], PickleErrorKind> {
+        let rest = &self.bytes[self.position..];
         let taken = rest.get(..len).ok_or({
             if self.bytes.len() == V::MAX_BYTES {
-                PickleFault::TooMany {
+                PickleErrorKind::TooMany {
                     what: "bytes",
                     limit: V::MAX_BYTES,
                 }
             } else {
-                PickleFault::Truncated
+                PickleErrorKind::Truncated
             }
         })?;
-        self.at += len;
+        self.position += len;
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], PickleFault> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], PickleErrorKind> {
         let bytes = self.take(N)?;
-        Ok(bytes.try_into().expect("as many bytes were taken"))
+        Ok(bytes.try_into().expect("it has N bytes"))
     }
 
-    /// A length of four bytes. Python 2 wrote some with a sign.
-    fn len4(&mut self) -> Result<usize, PickleFault> {
+    /// A length of four bytes; signed in some operations of Python 2.
+    fn len4(&mut self) -> Result<usize, PickleErrorKind> {
         Ok(u32::from_le_bytes(self.array()?) as usize)
     }
 
-    fn len8(&mut self) -> Result<usize, PickleFault> {
+    fn len8(&mut self) -> Result<usize, PickleErrorKind> {
         let len = u64::from_le_bytes(self.array()?);
         Ok(usize::try_from(len).unwrap_or(usize::MAX))
     }
 
-    /// The rest of a line, without its end.
-    fn line(&mut self) -> Result<String, PickleFault> {
-        let rest = &self.bytes[self.at..];
+    /// The rest of the line, without the line feed.
+    fn line(&mut self) -> Result<String, PickleErrorKind> {
+        let rest = &self.bytes[self.position..];
         let within = &rest[..rest.len().min(MAX_NAME)];
         let Some(len) = within.iter().position(|&byte| byte == b'\n') else {
             if within.len() == MAX_NAME {
                 return too_many("bytes in the name of a global", MAX_NAME);
             }
-            return Err(PickleFault::Truncated);
+            return Err(PickleErrorKind::Truncated);
         };
         let line = self.take(len + 1)?;
         Ok(String::from_utf8_lossy(&line[..len]).into_owned())
     }
 
     /// The bytes of a string.
-    fn span(&mut self, len: usize) -> Result<(Span, &'a [u8]), PickleFault> {
+    fn span(&mut self, len: usize) -> Result<(Span, &'a [u8]), PickleErrorKind> {
         if len > V::MAX_TEXT {
             return too_many("bytes in a string", V::MAX_TEXT);
         }
-        let at = self.at as u32;
+        let at = self.position as u32;
         let bytes = self.take(len)?;
         let len = len as u32;
         Ok((Span { at, len }, bytes))
     }
 
-    fn text(&mut self, len: usize, latin1: bool) -> Result<(), PickleFault> {
+    fn text(&mut self, len: usize, latin1: bool) -> Result<(), PickleErrorKind> {
         let (span, bytes) = self.span(len)?;
-        // Python writes lone surrogates as if they were characters. No name has any.
+        // Python also encodes lone surrogates, which do not occur in names.
         if !latin1 && str::from_utf8(bytes).is_err() {
-            return Err(PickleFault::Unexpected {
+            return Err(PickleErrorKind::Unexpected {
                 expected: "a string",
                 got: "bytes that are not UTF-8".to_owned(),
             });
@@ -341,13 +341,13 @@ impl<'a, V: Vocabulary> Machine<'a, V> {
         self.stack.push(Object::Text(Text { span, latin1 }))
     }
 
-    fn plain_bytes(&mut self, len: usize) -> Result<(), PickleFault> {
+    fn plain_bytes(&mut self, len: usize) -> Result<(), PickleErrorKind> {
         let (span, _) = self.span(len)?;
         self.stack.push(Object::Bytes(span))
     }
 
-    /// An integer in two's complement, from the lowest byte.
-    fn long(&mut self, len: usize) -> Result<(), PickleFault> {
+    /// A little-endian integer in two's complement.
+    fn long(&mut self, len: usize) -> Result<(), PickleErrorKind> {
         if len > MAX_NUMBER {
             return too_many("bytes in a number", MAX_NUMBER);
         }
@@ -364,15 +364,15 @@ impl<'a, V: Vocabulary> Machine<'a, V> {
         self.stack.push(Object::Int(i64::from_le_bytes(value)))
     }
 
-    fn tuple(&mut self, count: usize) -> Result<(), PickleFault> {
-        let tuple = self.heap.container(self.stack.highest(count)?)?;
+    fn tuple(&mut self, count: usize) -> Result<(), PickleErrorKind> {
+        let tuple = self.heap.container(self.stack.topmost(count)?)?;
         self.stack.drop(count);
         self.stack.push(Object::Tuple(tuple))
     }
 
-    /// Moves the highest objects to the list below them.
-    fn append(&mut self, count: usize) -> Result<(), PickleFault> {
-        let objects = self.stack.highest(count + 1)?;
+    /// Moves the topmost objects to the list below them.
+    fn append(&mut self, count: usize) -> Result<(), PickleErrorKind> {
+        let objects = self.stack.topmost(count + 1)?;
         let Object::List(list) = objects[0] else {
             return Err(objects[0].expected("a list"));
         };
@@ -381,51 +381,51 @@ impl<'a, V: Vocabulary> Machine<'a, V> {
         Ok(())
     }
 
-    /// Moves the highest objects, keys and values, to the dictionary below them.
-    fn set_items(&mut self, count: usize) -> Result<(), PickleFault> {
-        let dict = self.stack.highest(count + 1)?[0];
+    /// Moves the topmost objects, keys and values, to the dictionary below them.
+    fn set_items(&mut self, count: usize) -> Result<(), PickleErrorKind> {
+        let dict = self.stack.topmost(count + 1)?[0];
         let Object::Dict(dict) = dict else {
             return Err(dict.expected("a dictionary"));
         };
         self.extend_dict(dict, count)
     }
 
-    fn extend_dict(&mut self, dict: Container, count: usize) -> Result<(), PickleFault> {
+    fn extend_dict(&mut self, dict: Container, count: usize) -> Result<(), PickleErrorKind> {
         if !count.is_multiple_of(2) {
-            return Err(PickleFault::Unexpected {
+            return Err(PickleErrorKind::Unexpected {
                 expected: "keys and values",
                 got: "a key without a value".to_owned(),
             });
         }
-        self.heap.extend(dict, self.stack.highest(count)?)?;
+        self.heap.extend(dict, self.stack.topmost(count)?)?;
         self.stack.drop(count);
         Ok(())
     }
 
-    fn memoize(&mut self, key: u32) -> Result<(), PickleFault> {
+    fn memoize(&mut self, key: u32) -> Result<(), PickleErrorKind> {
         let &[object] = self.stack.top()?;
         if self.memo.len() >= MAX_MEMO {
-            return too_many("objects to be used again", MAX_MEMO);
+            return too_many("memoized objects", MAX_MEMO);
         }
         self.memo.insert(key, object);
         Ok(())
     }
 
-    fn recall(&mut self, key: u32) -> Result<(), PickleFault> {
+    fn recall(&mut self, key: u32) -> Result<(), PickleErrorKind> {
         let Some(&object) = self.memo.get(&key) else {
-            return Err(PickleFault::Unexpected {
-                expected: "an object to be used again",
+            return Err(PickleErrorKind::Unexpected {
+                expected: "a memoized object",
                 got: "nothing".to_owned(),
             });
         };
         self.stack.push(object)
     }
 
-    fn global(&mut self, module: &str, name: &str) -> Result<(), PickleFault> {
+    fn global(&mut self, module: &str, name: &str) -> Result<(), PickleErrorKind> {
         let global = V::global(module, name).ok_or_else(|| {
             let full = format!("{module}.{name}");
             let shown: String = full.chars().take(MAX_NAME).collect();
-            PickleFault::Global {
+            PickleErrorKind::Global {
                 name: shown.escape_debug().to_string(),
                 contents: V::CONTENTS,
                 advice: V::ADVICE,
@@ -438,14 +438,14 @@ impl<'a, V: Vocabulary> Machine<'a, V> {
         &mut self,
         function: Object<V>,
         arguments: Object<V>,
-    ) -> Result<Object<V>, PickleFault> {
+    ) -> Result<Object<V>, PickleErrorKind> {
         let Object::Global(function) = function else {
             return Err(function.expected("a function"));
         };
         let Object::Tuple(arguments) = arguments else {
             return Err(arguments.expected("the arguments of a function"));
         };
-        // A copy, at most as long as what the pickle says of a tensor, for the heap may change.
+        // Copied, because the function may change the heap.
         let arguments = self.heap.items(arguments);
         if arguments.len() > MAX_ARGUMENTS {
             return too_many("arguments of a function", MAX_ARGUMENTS);
