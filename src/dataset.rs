@@ -14,7 +14,7 @@ use topk_labels::Classes;
 use topk_preprocessing::{Crop, Interpolation, Normalization, Preprocessing, Resize};
 
 use crate::config::Config;
-use crate::images::{Images, Preparation, PreparationError, Source, Wanted};
+use crate::images::{ImageOptions, Images, Preparation, PreparationError, Source};
 
 /// Number of classes in a group within which label noise redraws labels, as in the paper.
 const NOISE_GROUP: u32 = 5;
@@ -49,7 +49,7 @@ pub(crate) enum DatasetError {
         /// The image.
         image: String,
     },
-    /// There are no images.
+    /// The data set is empty.
     #[error("{set} has no images")]
     Empty {
         /// The data set.
@@ -163,7 +163,7 @@ impl Dataset {
             indices: split.train,
             labels: train_labels,
         };
-        let loader = |preparation| Wanted {
+        let loader = |preparation| ImageOptions {
             shape: transforms.shape,
             table: NormalizationTable::new(&transforms.normalization),
             preparation,

@@ -92,7 +92,7 @@ pub(crate) struct Source {
 
 /// Settings of the preparation.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct ImageOptions {
     /// Channels, height and width of the network's input.
     pub(crate) shape: [usize; 3],
     pub(crate) table: NormalizationTable,
@@ -107,14 +107,14 @@ pub(crate) struct Wanted {
 pub struct PreparationError(String);
 
 impl Images {
-    pub(crate) fn new(source: Source, wanted: Wanted) -> Result<Self, PreparationError> {
-        let Wanted {
+    pub(crate) fn new(source: Source, options: ImageOptions) -> Result<Self, PreparationError> {
+        let ImageOptions {
             shape,
             table,
             preparation,
             on_bad,
             seed,
-        } = wanted;
+        } = options;
         let (augmentation, preprocessing) = match &preparation {
             Preparation::Augment {
                 resize,
@@ -277,7 +277,7 @@ impl Images {
         batch.mixed = Some((partners.collect(), mix.lambda()));
     }
 
-    /// Writes the values of an image. The error is the text of a message.
+    /// Writes the values of an image. The error is a message.
     fn prepare(
         &self,
         index: usize,
@@ -285,10 +285,10 @@ impl Images {
         position: usize,
         out: &mut [f32],
     ) -> Result<(), String> {
-        fn words(error: impl ToString) -> String {
+        fn message(error: impl ToString) -> String {
             error.to_string()
         }
-        let image = self.set.read(index).map_err(words)?;
+        let image = self.set.read(index).map_err(message)?;
         let purpose = Purpose::Augment {
             epoch,
             index: position,
@@ -305,7 +305,7 @@ impl Images {
         generator: &mut ChaCha8Rng,
         out: &mut [f32],
     ) -> Result<(), String> {
-        fn words(error: impl ToString) -> String {
+        fn message(error: impl ToString) -> String {
             error.to_string()
         }
         let Worker {
@@ -322,20 +322,20 @@ impl Images {
                 let table = &self.table;
                 return augmenter
                     .normalize_planes(*shape, pixels, table, generator, out)
-                    .map_err(words);
+                    .map_err(message);
             }
             self.table.normalize(pixels, out);
             return Ok(());
         }
         let resized = match (&image, preprocessor) {
             (Image::Encoded(bytes), None) => {
-                let image = augmenter.apply(bytes, generator).map_err(words)?;
+                let image = augmenter.apply(bytes, generator).map_err(message)?;
                 self.check_size([image.width(), image.height()])?;
                 image.normalize(&self.table, generator, out);
                 return Ok(());
             }
             (image, Some(preprocessor)) => {
-                topk_loader::crops(preprocessor, image).map_err(words)?
+                topk_loader::crops(preprocessor, image).map_err(message)?
             }
             (Image::Pixels { .. }, None) => unreachable!("handled above"),
         };
@@ -349,7 +349,7 @@ impl Images {
             height: resized.height(),
             pixels: resized.pixels().to_vec(),
         };
-        let image = augmenter.apply_to(&resized, generator).map_err(words)?;
+        let image = augmenter.apply_to(&resized, generator).map_err(message)?;
         self.check_size([image.width(), image.height()])?;
         image.normalize(&self.table, generator, out);
         Ok(())
@@ -361,8 +361,8 @@ impl Images {
             return Ok(());
         }
         Err(format!(
-            "it comes to {height}x{width} pixels (height x width), and the network takes \
-             {rows}x{columns}: --augment and --train-resize, or --val-resize, say how images are resized"
+            "it has {height}x{width} pixels (height x width) after preprocessing, but the network takes \
+             {rows}x{columns}; set --augment and --train-resize for training, or --val-resize"
         ))
     }
 }

@@ -12,7 +12,7 @@ use crate::options::{EvalOptions, Labels, OnBadImage};
 pub(crate) struct EvaluatedBatch {
     /// Indices of the images in the data set.
     pub(crate) indices: Vec<usize>,
-    /// For each image, why it could not be read, if so.
+    /// For each image, the error if it could not be read.
     pub(crate) errors: Vec<Option<String>>,
     /// For each model, its scores.
     pub(crate) scores: Vec<BatchScores>,

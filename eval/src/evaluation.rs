@@ -57,8 +57,8 @@ fn evaluate(
         .map(|(scorer, worker)| scorer.score(worker, batch, image));
     Ok(EvaluatedBatch {
         scores: scores.collect::<Result<_, _>>()?,
-        indices: batch.places.clone(),
-        errors: batch.faults.clone(),
+        indices: batch.indices.clone(),
+        errors: batch.errors.clone(),
         preparation: batch.preparation,
     })
 }
@@ -179,7 +179,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// Checks that results are of this run.
+    /// Checks that results belong to this run.
     ///
     /// # Errors
     /// With the first difference.

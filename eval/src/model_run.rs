@@ -49,8 +49,8 @@ impl ModelScorer {
         batch: &Batch,
         image: impl Fn(usize) -> (&'b String, &'b Vec<u32>),
     ) -> Result<BatchScores, EvaluationError> {
-        let count = batch.places.len();
-        if batch.faults.iter().all(Option::is_some) {
+        let count = batch.indices.len();
+        if batch.errors.iter().all(Option::is_some) {
             return Ok(BatchScores {
                 outcomes: vec![None; count],
                 inference: Duration::ZERO,
@@ -64,7 +64,7 @@ impl ModelScorer {
         })?;
         let inference = start.elapsed();
         let rows = scores.chunks(scores.len() / count);
-        let rows = batch.places.iter().zip(&batch.faults).zip(rows);
+        let rows = batch.indices.iter().zip(&batch.errors).zip(rows);
         let outcomes = rows.map(|((&index, error), scores)| {
             if error.is_some() {
                 return Ok(None);

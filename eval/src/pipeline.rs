@@ -17,18 +17,18 @@ use crate::input::{InputTensor, ValuesMut};
 use crate::transform::InputTransform;
 
 /// Why an image cannot be prepared.
-enum Fault {
+enum ImageError {
     /// It cannot be read.
-    Image(String),
-    /// It does not get the size that a model takes.
+    Unreadable(String),
+    /// After preprocessing, it does not have the size of a model's input.
     Size(SizeError),
 }
 
-/// An image does not get the size that a model takes.
+/// A preprocessed image does not have the size of a model's input.
 #[derive(Clone, Debug, Error)]
 #[error(
-    "{image} comes to {}x{} pixels (height x width), and the model takes {}x{}: say how images are \
-     resized (--resize or --preset)",
+    "{image} has {}x{} pixels (height x width) after preprocessing, but the model takes {}x{}: pass \
+     --resize or --preset",
     found[0], found[1], expected[0], expected[1]
 )]
 pub struct SizeError {
@@ -36,138 +36,149 @@ pub struct SizeError {
     pub image: String,
     /// Its height and width.
     pub found: [usize; 2],
-    /// What the model takes.
+    /// Height and width of the model's input.
     pub expected: [usize; 2],
 }
 
-/// There is no memory for the images of a batch.
+/// The memory for a batch of images cannot be allocated.
 #[derive(Clone, Debug, Error)]
-#[error("cannot get memory for a batch of images: {0}. Try a smaller --batch-size")]
+#[error("cannot allocate memory for a batch of images: {0}. Use a smaller --batch-size")]
 pub struct MemoryError(String);
 
-/// Images that were prepared together.
+/// Images that are evaluated together.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// Places of the images in the data set.
-    pub(crate) places: Vec<usize>,
-    /// For each recipe, the crops of these images. Those of an image that could not be read are anything.
+    /// Indices of the images in the data set.
+    pub(crate) indices: Vec<usize>,
+    /// For each transform, the crops of these images; undefined for images that could not be read.
     pub(crate) inputs: Vec<InputTensor>,
-    /// For each image, why it could not be read, if so.
-    pub(crate) faults: Vec<Option<String>>,
-    /// The first image that could be read and has a size that is not the model's.
+    /// For each image, the error if it could not be read.
+    pub(crate) errors: Vec<Option<String>>,
+    /// The first image that could be read but has another size than a model's input.
     pub(crate) wrong_size: Option<SizeError>,
-    /// Time that all threads together took.
+    /// Time for the preparation, summed over threads.
     pub(crate) preparation: Duration,
 }
 
 /// Prepares images for several models at once; each image is read and decoded once.
 pub(crate) struct Pipeline<'a> {
     set: &'a ImageSet,
-    recipes: &'a [InputTransform],
+    transforms: &'a [InputTransform],
     tables: Vec<NormalizationTable>,
-    /// For each thread, a preprocessor for each recipe.
+    /// For each thread, one preprocessor per transform.
     preprocessors: Workers<Vec<Preprocessor>>,
     limits: Limits,
 }
 
 impl<'a> Pipeline<'a> {
-    /// For the images of a data set.
+    /// A pipeline for the images of a data set.
     ///
     /// # Errors
-    /// If a recipe has sizes that images cannot have.
+    /// If a transform has sizes that are out of range.
     pub(crate) fn new(
         set: &'a ImageSet,
-        recipes: &'a [InputTransform],
+        transforms: &'a [InputTransform],
         limits: Limits,
     ) -> Result<Self, PreprocessingError> {
         let preprocessors = || {
-            recipes
+            transforms
                 .iter()
-                .map(|recipe| Preprocessor::new(recipe.preprocessing, limits))
+                .map(|transform| Preprocessor::new(transform.preprocessing, limits))
                 .collect()
         };
         Ok(Self {
             set,
-            tables: recipes.iter().map(table).collect(),
+            tables: transforms.iter().map(table).collect(),
             preprocessors: Workers::new(preprocessors)?,
-            recipes,
+            transforms,
             limits,
         })
     }
 
-    /// Prepares the images of these places in batches of `batch_size`, in memory of the recipes'
-    /// `allocators`. Each batch goes to one of the `consumers`, which work at the same time while the next
-    /// ones are prepared; what they make of it goes to `collect`, in order. There are at most two batches
-    /// in memory besides those of the consumers.
+    /// Prepares the images of these indices in batches of `batch_size`, in memory of the transforms'
+    /// `allocators`. Each batch goes to one of the `consumers`, which run concurrently while the next batches
+    /// are prepared; their results go to `collect`, in order. At most two batches are in memory besides those
+    /// of the consumers.
     ///
     /// Ends early, after whole batches, once `stop` is set.
     ///
     /// # Errors
-    /// One of the consumers', or if there is no memory for a batch.
+    /// The error of a consumer, or if the memory for a batch cannot be allocated.
     pub(crate) fn run<T: Send, E: Send + From<MemoryError>>(
         &self,
-        places: &[usize],
+        indices: &[usize],
         batch_size: usize,
         allocators: Vec<Allocator>,
         stop: &AtomicBool,
         consumers: Vec<impl FnMut(&Batch) -> Result<T, E> + Send>,
         collect: impl FnMut(T),
     ) -> Result<(), E> {
-        let prepare = move |places: &[usize], batch: &mut Batch| {
-            self.make_room(batch, places.len(), &allocators)
+        let prepare = move |indices: &[usize], batch: &mut Batch| {
+            self.allocate(batch, indices.len(), &allocators)
                 .map_err(|error| MemoryError(error.to_string()))?;
-            self.prepare(places, batch);
+            self.prepare(indices, batch);
             Ok(())
         };
-        topk_loader::process(places.chunks(batch_size), prepare, stop, consumers, collect)
+        topk_loader::process(
+            indices.chunks(batch_size),
+            prepare,
+            stop,
+            consumers,
+            collect,
+        )
     }
 
-    /// Allocates tensors for this many images, unless the batch has them.
-    fn make_room(
+    /// Allocates tensors for this many images, unless the batch already has them.
+    fn allocate(
         &self,
         batch: &mut Batch,
         images: usize,
         allocators: &[Allocator],
     ) -> ort::Result<()> {
-        if batch.places.len() != images || batch.inputs.is_empty() {
-            let tensors = self.recipes.iter().zip(allocators);
-            let tensors = tensors.map(|(recipe, allocator)| {
-                InputTensor::zeros(allocator, recipe.kind, images * recipe.crops(), recipe.size)
+        if batch.indices.len() != images || batch.inputs.is_empty() {
+            let tensors = self.transforms.iter().zip(allocators);
+            let tensors = tensors.map(|(transform, allocator)| {
+                InputTensor::zeros(
+                    allocator,
+                    transform.kind,
+                    images * transform.crops(),
+                    transform.size,
+                )
             });
             batch.inputs = tensors.collect::<ort::Result<_>>()?;
         }
         Ok(())
     }
 
-    /// Prepares the images of these places in the memory of a batch.
-    fn prepare(&self, places: &[usize], batch: &mut Batch) {
+    /// Prepares the images of these indices in the memory of a batch.
+    fn prepare(&self, indices: &[usize], batch: &mut Batch) {
         let nanoseconds = AtomicU64::new(0);
-        // For each image, its part of each input.
-        let mut slots: Vec<Vec<ValuesMut>> = (0..places.len()).map(|_| Vec::new()).collect();
-        for (input, recipe) in batch.inputs.iter_mut().zip(self.recipes) {
-            for (slots, part) in slots.iter_mut().zip(input.groups_mut(recipe.crops())) {
+        // For each image, its part of each input tensor.
+        let mut slots: Vec<Vec<ValuesMut>> = (0..indices.len()).map(|_| Vec::new()).collect();
+        for (input, transform) in batch.inputs.iter_mut().zip(self.transforms) {
+            for (slots, part) in slots.iter_mut().zip(input.groups_mut(transform.crops())) {
                 slots.push(part);
             }
         }
-        let results: Vec<Result<(), Fault>> = places
+        let results: Vec<Result<(), ImageError>> = indices
             .par_iter()
             .zip(slots)
-            .map(|(&place, slots)| {
+            .map(|(&index, slots)| {
                 let start = Instant::now();
-                let result = self.prepare_image(place, slots);
+                let result = self.prepare_image(index, slots);
                 let time = start.elapsed().as_nanos() as u64;
                 nanoseconds.fetch_add(time, Ordering::Relaxed);
                 result
             })
             .collect();
-        batch.places.clear();
-        batch.places.extend(places);
-        batch.faults.clear();
+        batch.indices.clear();
+        batch.indices.extend(indices);
+        batch.errors.clear();
         for result in results {
-            batch.faults.push(match result {
+            batch.errors.push(match result {
                 Ok(()) => None,
-                Err(Fault::Image(reason)) => Some(reason),
-                Err(Fault::Size(error)) => {
+                Err(ImageError::Unreadable(reason)) => Some(reason),
+                Err(ImageError::Size(error)) => {
                     batch.wrong_size.get_or_insert(error);
                     None
                 }
@@ -176,55 +187,58 @@ impl<'a> Pipeline<'a> {
         batch.preparation = Duration::from_nanos(nanoseconds.into_inner());
     }
 
-    fn prepare_image(&self, place: usize, slots: Vec<ValuesMut>) -> Result<(), Fault> {
-        fn unreadable(error: impl ToString) -> Fault {
-            Fault::Image(error.to_string())
+    fn prepare_image(&self, index: usize, slots: Vec<ValuesMut>) -> Result<(), ImageError> {
+        fn unreadable(error: impl ToString) -> ImageError {
+            ImageError::Unreadable(error.to_string())
         }
-        let image = self.set.read(place).map_err(unreadable)?;
+        let image = self.set.read(index).map_err(unreadable)?;
         self.preprocessors.with(|preprocessors| {
             if let [preprocessor] = &mut preprocessors[..] {
-                // In the memory of the image before, and at a fraction of the size if that is enough.
+                // Reuses the previous image's memory, and may decode large JPEGs at reduced size.
                 let crops = topk_loader::crops(preprocessor, &image).map_err(unreadable)?;
                 let mut slots = slots.into_iter().enumerate();
-                return slots.try_for_each(|(recipe, slot)| self.put(place, recipe, &crops, slot));
+                return slots
+                    .try_for_each(|(transform, slot)| self.put(index, transform, &crops, slot));
             }
             let image = topk_loader::decoded(&image, &self.limits).map_err(unreadable)?;
-            for (recipe, slot) in slots.into_iter().enumerate() {
-                let crops = preprocessors[recipe].crops_of(&image).map_err(unreadable)?;
-                self.put(place, recipe, &crops, slot)?;
+            for (transform, slot) in slots.into_iter().enumerate() {
+                let crops = preprocessors[transform]
+                    .crops_of(&image)
+                    .map_err(unreadable)?;
+                self.put(index, transform, &crops, slot)?;
             }
             Ok(())
         })
     }
 
-    /// Puts the crops of an image into its part of a recipe's input.
+    /// Writes the crops of an image to its part of a transform's input tensor.
     fn put(
         &self,
-        place: usize,
-        recipe: usize,
+        index: usize,
+        transform: usize,
         crops: &CropPixels<'_>,
         slot: ValuesMut,
-    ) -> Result<(), Fault> {
-        let expected = self.recipes[recipe].size;
+    ) -> Result<(), ImageError> {
+        let expected = self.transforms[transform].size;
         let found = [crops.height() as usize, crops.width() as usize];
         if found != expected {
-            return Err(Fault::Size(SizeError {
-                image: self.set.samples()[place].name.clone(),
+            return Err(ImageError::Size(SizeError {
+                image: self.set.samples()[index].name.clone(),
                 found,
                 expected,
             }));
         }
-        fill(slot, crops, &self.tables[recipe]);
+        fill(slot, crops, &self.tables[transform]);
         Ok(())
     }
 }
 
-/// What pixels become; nobody looks at it where a model takes pixels.
-fn table(recipe: &InputTransform) -> NormalizationTable {
-    NormalizationTable::new(&recipe.normalization.unwrap_or(Normalization::IMAGENET))
+/// The normalised values of pixels; unused if the model takes raw pixels.
+fn table(transform: &InputTransform) -> NormalizationTable {
+    NormalizationTable::new(&transform.normalization.unwrap_or(Normalization::IMAGENET))
 }
 
-/// Puts crops where a model reads them.
+/// Writes crops in the type of the model's input.
 fn fill(values: ValuesMut, crops: &CropPixels<'_>, table: &NormalizationTable) {
     match values {
         ValuesMut::F32(values) => crops.normalize(table, values),

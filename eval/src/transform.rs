@@ -28,7 +28,7 @@ pub struct PreprocessOverrides {
     pub preset: Option<Preset>,
     /// Shorter side after resizing, in pixels; 0 for no resizing.
     pub resize: Option<u32>,
-    /// timm's `crop_pct`, in index of the shorter side.
+    /// timm's `crop_pct`, as a fraction of the shorter side.
     pub crop_pct: Option<f64>,
     /// timm's `crop_mode`.
     pub crop_mode: Option<CropMode>,

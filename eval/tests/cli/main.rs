@@ -413,8 +413,8 @@ fn a_model_with_another_input_size_is_refused() {
     let error = case.error(&["--mean", "0,0,0", "--std", "1,1,1"]);
     assert_eq!(
         error,
-        "test.bin/00000 comes to 32x32 pixels (height x width), and the model takes 16x16: say how \
-         images are resized (--resize or --preset)"
+        "test.bin/00000 has 32x32 pixels (height x width) after preprocessing, but the model takes \
+         16x16: pass --resize or --preset"
     );
     let flags = ["--mean", "0,0,0", "--std", "1,1,1", "--resize", "16"];
     assert_eq!(case.results(&flags)["data"]["images"], 10);
@@ -478,10 +478,7 @@ fn errors_name_unreadable_records() {
 
     fs::remove_file(case.path("test.bin")).unwrap();
     let error = case.error(&[]);
-    assert!(
-        error.contains("is no data set that is recognised"),
-        "{error}"
-    );
+    assert!(error.contains("is not a recognised data set"), "{error}");
 }
 
 #[test]
