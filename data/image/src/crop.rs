@@ -42,17 +42,17 @@ pub(crate) fn windows(crop: Crop, image: [u32; 2]) -> Result<Vec<Window>, ImageE
     })
 }
 
-/// The position of a crop in the resized image; it may begin or end outside.
+/// The position of a crop in the resized image; it may extend beyond the image.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Window {
     x: i64,
     y: i64,
-    /// Whether it is mirrored left to right after it was taken.
+    /// Whether the crop is mirrored left to right.
     pub(crate) mirrored: bool,
 }
 
 impl Window {
-    /// What of the image is in a window of `size`, and at which column and row of the window.
+    /// The part of the image in a window of `size`, and its column and row in the window.
     pub(crate) fn visible(self, size: [u32; 2], image: [u32; 2]) -> (Region, [usize; 2]) {
         let clip = |at: i64, axis: usize| {
             let first = at.max(0);
@@ -65,13 +65,13 @@ impl Window {
     }
 }
 
-/// Where a crop of one axis begins. The padding of smaller images has its larger part behind.
+/// Start of a centre crop along one axis. Odd padding of smaller images is larger at the end.
 fn center(image: u32, crop: u32) -> i64 {
     let room = i64::from(image) - i64::from(crop);
     if room < 0 {
         return -(-room / 2);
     }
-    // Python rounds halves to even numbers.
+    // Python rounds halves to even.
     room / 2 + (room % 4 == 3) as i64
 }
 
@@ -86,12 +86,12 @@ mod tests {
     }
 
     #[test]
-    fn smaller_images_have_more_padding_behind() {
+    fn odd_padding_is_larger_at_the_end() {
         assert_eq!([3, 2, 1].map(|image| center(image, 4)), [0, -1, -1]);
     }
 
     #[test]
-    fn the_mirrored_centre_is_that_of_the_mirrored_image() {
+    fn the_mirrored_centre_crop_is_from_the_mirrored_image() {
         let windows = windows(Crop::Ten { size: [4, 4] }, [7, 4]).unwrap();
         assert_eq!((windows[4].x, windows[9].x), (2, 1));
         assert_eq!((windows[0].x, windows[5].x), (0, 3));

@@ -8,30 +8,30 @@ use topk_preprocessing::ResizeError;
 #[non_exhaustive]
 pub enum ImageError {
     /// The file has no bytes.
-    #[error("it is empty")]
+    #[error("the file is empty")]
     Empty,
     /// The first bytes are not those of a supported format.
     #[error(
-        "it is neither JPEG, PNG, WebP, GIF, BMP nor TIFF (it begins with {}): convert it",
+        "unknown image format (first bytes {}); supported are JPEG, PNG, WebP, GIF, BMP and TIFF",
         hex(.0)
     )]
     UnknownFormat(Vec<u8>),
     /// This variant of the format is not supported.
-    #[error("as {format} it {reason}, which is not read: convert it to 8-bit RGB")]
+    #[error("unsupported {format} file: it {reason}; convert it to 8-bit RGB")]
     Unsupported {
         /// Name of the format.
         format: &'static str,
         /// The unsupported property.
         reason: String,
     },
-    /// The data end before the image is complete.
-    #[error("its {format} data are cut off: fetch or copy it again")]
+    /// The data ends before the image is complete.
+    #[error("the {format} data is truncated; download or copy the file again")]
     Truncated {
         /// Name of the format.
         format: &'static str,
     },
-    /// The data contradict the format.
-    #[error("its {format} data are damaged: {reason}")]
+    /// The data is invalid.
+    #[error("the {format} data is damaged: {reason}")]
     Corrupt {
         /// Name of the format.
         format: &'static str,
@@ -39,7 +39,7 @@ pub enum ImageError {
         reason: String,
     },
     /// The width or height is 0.
-    #[error("it has {width} x {height} pixels: there is nothing to see")]
+    #[error("the image has no pixels ({width} x {height})")]
     NoPixels {
         /// Width.
         width: u32,
@@ -47,7 +47,7 @@ pub enum ImageError {
         height: u32,
     },
     /// The image has too many pixels.
-    #[error("it has {width} x {height} pixels, at most {limit} are decoded")]
+    #[error("the image has {width} x {height} pixels; the limit is {limit} pixels")]
     TooManyPixels {
         /// Width in the header.
         width: u32,
@@ -56,8 +56,8 @@ pub enum ImageError {
         /// The limit on their product.
         limit: u64,
     },
-    /// The image would take too much memory.
-    #[error("{what} would take {bytes} bytes, at most {limit} may be taken")]
+    /// The image needs too much memory.
+    #[error("{what} needs {bytes} bytes; the limit is {limit} bytes")]
     TooLarge {
         /// What takes the memory.
         what: &'static str,
@@ -72,7 +72,7 @@ pub enum ImageError {
     /// Five or ten crops do not fit into the resized image.
     #[error(
         "a crop of {crop_width} x {crop_height} pixels does not fit into the resized image of \
-         {width} x {height}: resize to at least the crop, or take the centre, which is padded"
+         {width} x {height}: resize to at least the size of the crop, or use a centre crop, which is padded"
     )]
     Crop {
         /// Width of the crop.
@@ -87,7 +87,7 @@ pub enum ImageError {
     /// A random crop does not fit into the padded image.
     #[error(
         "a crop of {} x {} pixels does not fit into the image of {} x {} with {padding} pixels of \
-         padding: take a smaller crop, more padding, or a resized crop",
+         padding: use a smaller crop, more padding, or resized-crop",
         .size[0], .size[1], .image[0], .image[1]
     )]
     RandomCrop {

@@ -9,7 +9,7 @@ pub struct Limits {
     pub max_bytes: u64,
 }
 
-/// Pillow's limit on pixels, over which it reports a decompression bomb, and 2 GiB.
+/// Pillow's limit for decompression bombs, and 2 GiB.
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -33,7 +33,7 @@ impl Limits {
                 limit: self.max_pixels,
             });
         }
-        self.check_bytes("decoding it", pixels.saturating_mul(bytes))
+        self.check_bytes("decoding the image", pixels.saturating_mul(bytes))
     }
 
     /// Checks that an allocation is within the limit.

@@ -62,7 +62,7 @@ impl<'a> CropPixels<'a> {
 }
 
 impl Preprocessor {
-    /// Makes a preprocessor for images within these limits.
+    /// Creates a preprocessor for images within these limits.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl Preprocessor {
         })
     }
 
-    /// The settings.
+    /// The preprocessing settings.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
     }
@@ -87,8 +87,8 @@ impl Preprocessor {
     ///
     /// # Errors
     ///
-    /// If it cannot be decoded, takes more memory than allowed, or is smaller than five or ten crops
-    /// need.
+    /// If it cannot be decoded, takes more memory than allowed, or is too small for five or ten
+    /// crops.
     pub fn crops(&mut self, encoded: &[u8]) -> Result<CropPixels<'_>, ImageError> {
         let Preprocessing { resize, fast, .. } = self.preprocessing;
         let at_least = resize.at_least().filter(|_| fast);
@@ -103,11 +103,11 @@ impl Preprocessor {
         })
     }
 
-    /// Resizes and crops an image that has been decoded, such as for several preprocessors.
+    /// Resizes and crops a decoded image, such as for several preprocessors.
     ///
     /// # Errors
     ///
-    /// As [`crops`](Self::crops).
+    /// See [`crops`](Self::crops).
     ///
     /// # Panics
     ///
@@ -140,8 +140,8 @@ impl Preprocessor {
         let bytes = |size: [usize; 2]| 3 * size[0] as u64 * size[1] as u64;
         let resized = bytes([region.columns.len(), region.rows.len()]);
         let crops = bytes(size.map(|side| side as usize)).saturating_mul(windows.len() as u64);
-        self.limits.check_bytes("resizing it", resized)?;
-        self.limits.check_bytes("its crops", crops)?;
+        self.limits.check_bytes("resizing the image", resized)?;
+        self.limits.check_bytes("cropping the image", crops)?;
         self.crops.resize(crops as usize, 0);
 
         let source = Source::of(image);

@@ -1,5 +1,5 @@
-//! Augmented pixels of the images in `tests/data`, and mixed batches, against those that torchvision made
-//! in `make_augmentations.py`.
+//! Augmented pixels of the images in `tests/data`, and mixed batches, compared with torchvision's from
+//! `make_augmentations.py`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use topk_image::augment::{Canvas, Mix, Operation};
 use topk_image::{Limits, decode};
 use topk_preprocessing::Pillow;
 
-/// The first line: what was done to every image.
+/// The first line: operations applied to every image.
 #[derive(Deserialize)]
 struct Operations {
     operations: Vec<Vec<Operation>>,
 }
 
-/// What torchvision made of an image.
+/// torchvision's result for an image.
 #[derive(Deserialize)]
 struct Expected {
     file: String,
-    /// What was done to it before.
+    /// Operations applied before.
     first: Vec<Operation>,
-    /// What was done to this one alone.
+    /// Operations applied to this image only.
     crops: Vec<Vec<Operation>>,
     sha256: Vec<String>,
 }
@@ -37,7 +37,7 @@ struct Mixed {
     kind: String,
     lambda: f64,
     center: Option<[u32; 2]>,
-    /// The part of a label that is the image's own.
+    /// Weight of the image's own label.
     left: Option<f64>,
     values: String,
 }
@@ -107,7 +107,7 @@ fn batches_are_mixed_as_torchvision_mixes_them() {
     let numbers = fs::read_to_string(data().join("augmentation.json")).unwrap();
     let numbers: Numbers = serde_json::from_str(&numbers).unwrap();
     assert_eq!(numbers.mixes.len(), 30);
-    // Those before them, as torchvision takes them.
+    // Partners are the previous images, as in torchvision.
     let partners = vec![3, 0, 1, 2];
     for expected in numbers.mixes {
         let lambda = expected.lambda;

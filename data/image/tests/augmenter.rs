@@ -1,4 +1,4 @@
-//! What an augmenter does with images, and what is written of augmentations.
+//! Tests of the augmenter, and of the text form of augmentations.
 
 use std::fs;
 use std::path::Path;
@@ -32,13 +32,13 @@ fn photograph() -> Vec<u8> {
     fs::read(data.join("large.jpg")).unwrap()
 }
 
-/// Values as bits, of which no two are alike.
+/// Bit patterns of values, for exact comparisons.
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
 #[test]
-fn planes_become_what_their_image_becomes() {
+fn planes_and_interleaved_pixels_give_the_same_values() {
     let table = NormalizationTable::new(&Normalization::IMAGENET);
     for text in [
         "none",
@@ -76,7 +76,7 @@ fn planes_become_what_their_image_becomes() {
 }
 
 #[test]
-fn encoded_images_become_what_the_drawn_operations_make_of_them() {
+fn encoded_images_get_the_drawn_operations() {
     let encoded = photograph();
     let image = decode(&encoded, &Limits::default()).unwrap();
     let text = "resized-crop:96x64,flip,color-jitter:0.4:0.4:0.4:0.1,rand-augment:2:14";
@@ -92,7 +92,7 @@ fn encoded_images_become_what_the_drawn_operations_make_of_them() {
 }
 
 #[test]
-fn pixels_do_not_depend_on_the_images_before() {
+fn pixels_do_not_depend_on_previous_images() {
     let encoded = photograph();
     let text = "resized-crop:32,rand-augment:3:20,flip";
     let pixels = |augmenter: &mut Augmenter, seed| {
@@ -108,7 +108,7 @@ fn pixels_do_not_depend_on_the_images_before() {
 }
 
 #[test]
-fn what_is_written_is_read_again() {
+fn the_text_form_is_parsed_again() {
     for text in [
         "none",
         "crop:4,flip",
@@ -145,66 +145,87 @@ fn what_is_written_is_read_again() {
 }
 
 #[test]
-fn what_cannot_be_done_is_refused() {
-    for (text, says) in [
-        ("", "there is no \"\": the names are crop, flip,"),
-        ("crop:4,mirror", "there is no \"mirror\""),
+fn invalid_augmentations_are_errors() {
+    for (text, expected) in [
+        ("", "unknown name \"\": expected one of crop, flip,"),
+        ("crop:4,mirror", "unknown name \"mirror\""),
         (
             "crop:-1",
-            "padding of crop is \"-1\", it must be a whole number",
+            "padding of crop must be a whole number, at least 0, got \"-1\"",
         ),
-        ("crop:70000", "the padding of crop is 70000"),
-        ("crop:4:0", "the size of crop is 0"),
+        (
+            "crop:70000",
+            "the padding of crop must be at most 65536 pixels, got 70000",
+        ),
+        (
+            "crop:4:0",
+            "the size of crop must be from 1 to 65536 pixels, got 0",
+        ),
         (
             "crop:4:32:7",
-            "crop has no place for \"7\": its options are padding, size, as in crop:4",
+            "crop has too many values: \"7\": its options are padding, size, as in crop:4",
         ),
-        ("crop:pad=4", "crop has no \"pad\""),
-        ("crop:4:padding=4", "crop has padding twice"),
-        ("flip:1.5", "p of flip is 1.5, it must be from 0 to 1"),
-        ("flip:nan", "p of flip is NaN"),
+        ("crop:pad=4", "crop has no option \"pad\""),
+        ("crop:4:padding=4", "crop sets padding twice"),
+        ("flip:1.5", "p of flip must be from 0 to 1, got 1.5"),
+        ("flip:nan", "p of flip must be from 0 to 1, got NaN"),
         ("resized-crop", "resized-crop needs size"),
         (
             "resized-crop:224x",
-            "it must be a size, such as 224 or 320x240",
+            "must be a size, such as 224 or 320x240",
         ),
         ("resized-crop:99999", "from 1 to 65536 pixels"),
         ("resized-crop:224:scale=0.5", "such as 0.5..1"),
         (
             "resized-crop:224:scale=0..1",
-            "the scale of resized-crop is 0..1",
+            "the scale of resized-crop must be a range above 0 and up to 1, got 0..1",
         ),
         (
             "resized-crop:224:scale=0.9..0.1",
-            "the scale of resized-crop is 0.9..0.1",
+            "the scale of resized-crop must be a range above 0 and up to 1, got 0.9..0.1",
         ),
         (
             "resized-crop:224:ratio=0..1",
-            "the ratio of resized-crop is 0..1",
+            "the ratio of resized-crop must be a range from 0.001 to 1000, got 0..1",
         ),
         (
             "resized-crop:224:interpolation=nearest",
             "bicubic or lanczos",
         ),
         ("color-jitter:-1", "brightness of color-jitter"),
-        ("color-jitter:hue=0.6", "hue of color-jitter is -0.6..0.6"),
+        (
+            "color-jitter:hue=0.6",
+            "a range from -0.5 to 0.5, got -0.6..0.6",
+        ),
         ("color-jitter:a", "a distance, or a range"),
-        ("rand-augment:0", "ops of rand-augment is 0"),
+        (
+            "rand-augment:0",
+            "ops of rand-augment must be from 1 to 100, got 0",
+        ),
         (
             "rand-augment:2:31",
-            "magnitude of rand-augment is 31, it must be below",
+            "magnitude of rand-augment must be less than the number of bins, got 31",
         ),
-        ("rand-augment:2:0:1", "bins of rand-augment is 1"),
-        ("trivial-augment:1", "bins of trivial-augment is 1"),
+        (
+            "rand-augment:2:0:1",
+            "bins of rand-augment must be from 2 to 65536, got 1",
+        ),
+        (
+            "trivial-augment:1",
+            "bins of trivial-augment must be from 2 to 65536, got 1",
+        ),
         (
             "random-erasing,flip",
             "random-erasing must be the last step",
         ),
-        ("random-erasing:2", "p of random-erasing is 2"),
+        (
+            "random-erasing:2",
+            "p of random-erasing must be from 0 to 1, got 2",
+        ),
         ("random-erasing:value=grey", "zero or random"),
     ] {
         let error = text.parse::<Augmentation>().unwrap_err().to_string();
-        assert!(error.contains(says), "{text}: {error}");
+        assert!(error.contains(expected), "{text}: {error}");
     }
     let augmentation = Augmentation {
         erasing: Some(RandomErasing {
@@ -217,7 +238,7 @@ fn what_cannot_be_done_is_refused() {
 }
 
 #[test]
-fn images_that_cannot_be_augmented_are_refused() {
+fn images_that_cannot_be_augmented_are_errors() {
     let mut generator = ChaCha8Rng::seed_from_u64(1);
     let image = RgbImage::of_planes([3, 8, 8], &planes(8, 8, 1));
     let error = augmenter("crop:size=9")
@@ -242,7 +263,9 @@ fn images_that_cannot_be_augmented_are_refused() {
         "{error:?}"
     );
 
-    let error = augmenter("flip").apply(b"no image", &mut generator).err();
+    let error = augmenter("flip")
+        .apply(b"not an image", &mut generator)
+        .err();
     assert!(
         matches!(error, Some(ImageError::UnknownFormat(_))),
         "{error:?}"
@@ -250,7 +273,7 @@ fn images_that_cannot_be_augmented_are_refused() {
 }
 
 #[test]
-fn memory_is_taken_within_the_limit() {
+fn memory_is_limited() {
     let limits = Limits {
         max_bytes: 1 << 20,
         ..Limits::default()
@@ -278,7 +301,7 @@ fn memory_is_taken_within_the_limit() {
         .apply(&[crop], &image)
         .unwrap_err();
     assert!(
-        error.to_string().starts_with("augmenting it would take"),
+        error.to_string().starts_with("augmenting the image needs"),
         "{error}"
     );
 }
@@ -300,7 +323,7 @@ fn a_part_outside_of_the_image_is_not_resized() {
     let _ = Canvas::new(Pillow::V13, Limits::default()).apply(&[crop], &image);
 }
 
-/// A step as it may be written, with options that are good, bad, or another step's.
+/// A step with options that are valid, invalid or another step's.
 fn step() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec![
         "crop",

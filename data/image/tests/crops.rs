@@ -1,10 +1,10 @@
-//! What is computed of the resized image is what resizing all of it gives.
+//! A region of the resized image equals that part of the whole resized image.
 
 use proptest::prelude::*;
 use topk_image::{Limits, Preprocessor};
 use topk_preprocessing::{Crop, Interpolation, Pillow, Preprocessing, Resize};
 
-/// A BMP of 24 bits a pixel, of noise.
+/// A 24-bit BMP of noise.
 fn bitmap(width: u32, height: u32, seed: u32) -> Vec<u8> {
     let len = (3 * width).next_multiple_of(4) * height;
     let mut bitmap = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".to_vec();
@@ -74,7 +74,7 @@ proptest! {
         for row in mirrored.chunks_exact_mut(3 * columns) {
             row.as_chunks_mut::<3>().0.reverse();
         }
-        // Halves are rounded to even numbers.
+        // Halves are rounded to even.
         let center = [right, bottom].map(|room| (room as f64 / 2.0).round_ties_even() as usize);
         let corners = [[0, 0], [right, 0], [0, bottom], [right, bottom], center];
         let expected: Vec<u8> = [&resized, &mirrored]
@@ -91,7 +91,7 @@ proptest! {
 }
 
 #[test]
-fn a_preprocessing_is_kept_as_json() {
+fn preprocessing_survives_json() {
     let preprocessing = Preprocessing {
         crop: Crop::Ten { size: [224, 192] },
         pillow: Pillow::V12,
@@ -107,7 +107,7 @@ fn a_preprocessing_is_kept_as_json() {
 }
 
 #[test]
-fn sizes_that_no_image_has_are_refused() {
+fn invalid_sizes_are_errors() {
     for preprocessing in [
         Preprocessing::torchvision(0, 224),
         Preprocessing::torchvision(256, 0),

@@ -1,4 +1,4 @@
-//! Files that lie or are not whole are refused, with a reason, before much memory is taken.
+//! Inconsistent or truncated files are errors, before much memory is allocated.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,17 +27,17 @@ fn image(name: &str) -> Vec<u8> {
     .unwrap()
 }
 
-/// Little enough for a test to notice what is taken without need.
+/// Limits low enough to detect unnecessary allocations.
 const SMALL: Limits = Limits {
     max_pixels: 1 << 20,
     max_bytes: 16 << 20,
 };
 
 #[test]
-fn files_that_are_cut_off_are_refused() {
+fn truncated_files_are_errors() {
     for (path, whole) in images() {
         let name = path.file_name().unwrap().to_str().unwrap();
-        // Marked as whole, or with more behind the image.
+        // Files with an end marker, or data after the image.
         let with_more = ["trailing.jpg", "animated.gif"];
         if name.starts_with("early_end") || with_more.contains(&name) {
             continue;
@@ -51,10 +51,10 @@ fn files_that_are_cut_off_are_refused() {
 }
 
 #[test]
-fn jpegs_that_are_cut_off_say_so() {
+fn truncated_jpegs_are_reported_as_truncated() {
     for name in ["420.jpg", "444_progressive.jpg", "grey.jpg", "cmyk.jpg"] {
         let whole = image(name);
-        // Without the marker at the end, too.
+        // Also without the end marker.
         for cut in [whole.len() / 2, whole.len() - 20, whole.len() - 2] {
             let error = decode(&whole[..cut], &SMALL).unwrap_err();
             assert_eq!(error, ImageError::Truncated { format: "JPEG" }, "{name}");
@@ -63,8 +63,8 @@ fn jpegs_that_are_cut_off_say_so() {
 }
 
 #[test]
-fn sizes_are_checked_before_memory_is_taken() {
-    /// Where a format has its size, and how.
+fn sizes_are_checked_before_memory_is_allocated() {
+    /// Position and encoding of the size in a format.
     struct Header {
         file: &'static str,
         at: usize,
@@ -116,7 +116,7 @@ fn sizes_are_checked_before_memory_is_taken() {
 }
 
 #[test]
-fn the_largest_png_is_refused_with_its_size() {
+fn the_error_of_a_huge_png_has_its_size() {
     let mut lie = image("rgb_8.png");
     lie[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]);
     let crc = crc32(&lie[12..29]);
@@ -124,11 +124,11 @@ fn the_largest_png_is_refused_with_its_size() {
     let error = decode(&lie, &Limits::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "it has 2147483647 x 2147483647 pixels, at most 178956970 are decoded"
+        "the image has 2147483647 x 2147483647 pixels; the limit is 178956970 pixels"
     );
 }
 
-/// The check of a PNG's chunk, bit by bit.
+/// CRC of a PNG chunk, bit by bit.
 fn crc32(bytes: &[u8]) -> u32 {
     let remainder = bytes.iter().fold(u32::MAX, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| {
@@ -139,7 +139,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn frames_larger_than_the_picture_are_refused() {
+fn frames_larger_than_the_canvas_are_errors() {
     let mut lie = image("lossy_alpha.webp");
     let frame = lie.windows(4).position(|w| w == b"VP8 ").unwrap();
     lie[frame + 14..frame + 18].copy_from_slice(&[0xff, 0x3f, 0xff, 0x3f]);
@@ -148,7 +148,7 @@ fn frames_larger_than_the_picture_are_refused() {
 }
 
 #[test]
-fn memory_is_limited_as_pixels_are() {
+fn memory_is_limited() {
     let limits = Limits {
         max_bytes: 10_000,
         ..SMALL
@@ -165,7 +165,7 @@ fn memory_is_limited_as_pixels_are() {
             );
         }
     }
-    // A narrow image becomes a very long one: that is checked, too.
+    // A narrow image becomes very long, which must be checked, too.
     let whole = Preprocessing {
         crop: topk_preprocessing::Crop::None,
         ..Preprocessing::torchvision(2000, 224)
@@ -176,7 +176,7 @@ fn memory_is_limited_as_pixels_are() {
 }
 
 #[test]
-fn what_is_no_image_is_told() {
+fn other_files_are_errors_with_their_first_bytes() {
     assert_eq!(decode(&[], &SMALL), Err(ImageError::Empty));
     let error = decode(b"<html>not found</html>", &SMALL).unwrap_err();
     assert!(error.to_string().contains("3c 68 74 6d 6c"), "{error}");

@@ -1,4 +1,4 @@
-//! Pixels of real images against those of torchvision on Pillow 12 and 13.
+//! Pixels of real images compared with torchvision on Pillow 12 and 13.
 
 use std::fs;
 

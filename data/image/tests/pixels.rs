@@ -1,4 +1,4 @@
-//! Pixels of the images in `tests/data`, which `make_images.py` made, against those of Pillow.
+//! Pixels of the images in `tests/data` from `make_images.py` compared with Pillow's.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use topk_image::{Limits, Preprocessor, decode};
 use topk_preprocessing::{CropMode, Interpolation, Pillow, Preprocessing, TimmConfig};
 
-/// The first line: what was done to the images that have crops.
+/// The first line: settings for the images that have crops.
 #[derive(Deserialize)]
 struct Recipes {
     crops: Vec<Preprocessing>,
@@ -24,7 +24,7 @@ struct Timm {
     mean: [f64; 3],
 }
 
-/// What Pillow made of an image. A crop that it refuses has no hash.
+/// Pillow's result for an image. A crop that fails has no hash.
 #[derive(Deserialize)]
 struct Expected {
     file: String,

@@ -5,7 +5,7 @@ use super::{Augmentation, AugmentationError, Canvas, Operation, RandomErasing};
 use crate::decode::decode_into;
 use crate::{ImageError, Limits, NormalizationTable, RgbImage};
 
-/// Decodes and augments one image after the other, each thread with its own. Buffers are kept.
+/// Decodes and augments images one at a time; each thread has its own augmenter. Buffers are reused.
 #[derive(Debug)]
 pub struct Augmenter {
     augmentation: Augmentation,
@@ -24,12 +24,12 @@ pub struct Augmented<'a> {
 }
 
 impl<'a> Augmented<'a> {
-    /// Columns.
+    /// Width in pixels.
     pub fn width(&self) -> u32 {
         self.image.width
     }
 
-    /// Rows.
+    /// Height in pixels.
     pub fn height(&self) -> u32 {
         self.image.height
     }
@@ -39,16 +39,16 @@ impl<'a> Augmented<'a> {
         &self.image.pixels
     }
 
-    /// What was drawn and done.
+    /// The operations that were applied.
     pub fn operations(&self) -> &'a [Operation] {
         self.operations
     }
 
-    /// Writes the normalised values, `3 × height × width`, of which some may be erased.
+    /// Writes the normalised values, `3 × height × width`, after random erasing if it is configured.
     ///
     /// # Panics
     ///
-    /// If `out` has another length than [`pixels`](Self::pixels).
+    /// If `out` and [`pixels`](Self::pixels) differ in length.
     pub fn normalize(
         &self,
         table: &NormalizationTable,
@@ -63,11 +63,11 @@ impl<'a> Augmented<'a> {
 }
 
 impl Augmenter {
-    /// Prepares for many images.
+    /// Creates an augmenter for images within these limits.
     ///
     /// # Errors
     ///
-    /// If a number of the augmentation is out of range.
+    /// If a value of the augmentation is out of range.
     pub fn new(augmentation: Augmentation, limits: Limits) -> Result<Self, AugmentationError> {
         let augmentation = augmentation.check()?;
         Ok(Self {
@@ -79,7 +79,7 @@ impl Augmenter {
         })
     }
 
-    /// What is done to images.
+    /// The augmentation.
     pub fn augmentation(&self) -> &Augmentation {
         &self.augmentation
     }
@@ -114,7 +114,7 @@ impl Augmenter {
     ///
     /// # Panics
     ///
-    /// If there are not as many pixels as the width and height say.
+    /// If the number of pixels is not width × height.
     pub fn apply_to(
         &mut self,
         image: &RgbImage,
@@ -134,9 +134,9 @@ impl Augmenter {
         })
     }
 
-    /// Augments and normalises an image whose pixels lie in planes (channels, height, width), such as
-    /// those of CIFAR: as [`apply_to`](Self::apply_to) and [`Augmented::normalize`] do it, but without
-    /// bringing the planes together where no more is done than a crop and a flip.
+    /// Augments and normalises an image stored as planes (channels, height, width), such as those of CIFAR.
+    /// The result is that of [`apply_to`](Self::apply_to) and [`Augmented::normalize`]; if there are only a
+    /// crop and a flip, the planes need not be interleaved.
     ///
     /// # Errors
     ///
@@ -144,8 +144,8 @@ impl Augmenter {
     ///
     /// # Panics
     ///
-    /// If there are not three planes of the size that the shape says, or if `out` has not
-    /// `3 × height × width` values of the image after [`Augmentation::size`].
+    /// If there are not three planes of the size in `shape`, or if `out` does not have `3 × height × width`
+    /// values for the size after [`Augmentation::size`].
     pub fn normalize_planes(
         &mut self,
         shape: [usize; 3],

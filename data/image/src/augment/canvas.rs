@@ -3,19 +3,19 @@ use crate::resize::Resampler;
 use crate::{ImageError, Limits, RgbImage};
 use topk_preprocessing::Pillow;
 
-/// Does [`Operation`]s to one image after the other, each thread with its own. Buffers are kept.
+/// Applies [`Operation`]s to images one at a time; each thread has its own canvas. Buffers are reused.
 #[derive(Debug)]
 pub struct Canvas {
     pillow: Pillow,
     limits: Limits,
     resampler: Resampler,
     image: RgbImage,
-    /// What was the image, or will be.
+    /// The previous or the next image.
     other: RgbImage,
 }
 
 impl Canvas {
-    /// Prepares for many images.
+    /// Creates a canvas for images within these limits.
     pub fn new(pillow: Pillow, limits: Limits) -> Self {
         Self {
             pillow,
@@ -26,16 +26,16 @@ impl Canvas {
         }
     }
 
-    /// Does operations to an image, one after the other, and gives what comes out.
+    /// Applies operations to an image in order, and returns the result.
     ///
     /// # Errors
     ///
-    /// If an image would take more memory than allowed.
+    /// If an image needs more memory than allowed.
     ///
     /// # Panics
     ///
-    /// If there are not as many pixels as the width and height say, or none, if a crop has none, or if a
-    /// part to be resized does not lie in the image.
+    /// If the number of pixels is 0 or not width × height, if a crop is empty, or if a part to resize is not
+    /// inside the image.
     pub fn apply(
         &mut self,
         operations: &[Operation],
@@ -53,11 +53,11 @@ impl Canvas {
         let mut write = |operation: &Operation, from: &RgbImage, to: &mut RgbImage| {
             operation.apply(from, resampler, *pillow, limits, to)
         };
-        // The first often takes little of a large image: only that is copied.
+        // The first operation often takes a small part of a large image: only that is copied.
         let rest = match operations {
             [first, rest @ ..] if write(first, source, image)? => rest,
             all => {
-                limits.check_bytes("augmenting it", source.pixels.len() as u64)?;
+                limits.check_bytes("augmenting the image", source.pixels.len() as u64)?;
                 image.clone_from(source);
                 all
             }

@@ -5,14 +5,14 @@ use super::error::{MAX_SIDE, check, check_probability, check_size};
 use super::{AugmentationError, Operation};
 use crate::ImageError;
 
-/// torchvision's `RandomCrop`: a part of the image, which is padded with black first.
+/// torchvision's `RandomCrop`: a random part of the image after padding with black.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RandomCrop {
     /// Pixels added on each side.
     #[serde(default)]
     pub padding: u32,
-    /// Columns and rows of the part; without them those that the image has.
+    /// Width and height of the crop; by default those of the image.
     #[serde(default)]
     pub size: Option<[u32; 2]>,
 }
@@ -29,7 +29,7 @@ impl RandomCrop {
         )
     }
 
-    /// Draws a part: every place is as likely.
+    /// Draws a position, uniformly.
     pub(super) fn draw(
         &self,
         image: [u32; 2],
@@ -54,11 +54,11 @@ impl RandomCrop {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RandomHorizontalFlip {
-    /// Probability that an image is mirrored.
+    /// Probability of mirroring an image.
     pub p: f64,
 }
 
-/// One image of two.
+/// torchvision's default: half of the images.
 impl Default for RandomHorizontalFlip {
     fn default() -> Self {
         Self { p: 0.5 }
@@ -81,26 +81,26 @@ mod tests {
     use crate::augment::statistics::{assert_equally_likely, generator};
 
     #[test]
-    fn every_place_in_the_padded_image_is_as_likely() {
+    fn positions_in_the_padded_image_are_equally_likely() {
         let mut generator = generator();
         let crop = RandomCrop {
             padding: 4,
             size: Some([32, 30]),
         };
-        let mut places = [0; 9 * 11];
+        let mut counts = [0; 9 * 11];
         for _ in 0..20_000 {
             let operation = crop.draw([32, 32], &mut generator).unwrap();
             let Operation::Crop { x, y, size } = operation else {
                 panic!("{operation:?}");
             };
             assert_eq!(size, [32, 30]);
-            places[((x + 4) * 11 + y + 4) as usize] += 1;
+            counts[((x + 4) * 11 + y + 4) as usize] += 1;
         }
-        assert_equally_likely(&places);
+        assert_equally_likely(&counts);
     }
 
     #[test]
-    fn a_crop_that_does_not_fit_says_so() {
+    fn a_crop_that_does_not_fit_is_an_error() {
         let crop = RandomCrop {
             padding: 1,
             size: Some([32, 35]),
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "a crop of 32 x 35 pixels does not fit into the image of 40 x 32 with 1 pixels of padding: \
-             take a smaller crop, more padding, or a resized crop"
+             use a smaller crop, more padding, or resized-crop"
         );
     }
 

@@ -6,32 +6,32 @@ use super::error::{check_probability, check_range};
 use super::resized_crop::{TRIES, check_ratio, draw_place, draw_sides};
 use super::{AugmentationError, Rect};
 
-/// torchvision's `RandomErasing`: a rectangle of normalised values is replaced.
+/// torchvision's `RandomErasing`: replaces a random rectangle of normalised values.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RandomErasing {
-    /// Probability that it is done to an image.
+    /// Probability of erasing a rectangle of an image.
     pub p: f64,
-    /// The smallest and the largest part of the image's area.
+    /// Range of the rectangle's area, as a fraction of the image's.
     pub scale: [f64; 2],
-    /// The smallest and the largest of height / width.
+    /// Range of height / width.
     pub ratio: [f64; 2],
-    /// What is put in place.
+    /// Replacement for erased values.
     pub value: ErasingValue,
 }
 
-/// What is put in place of erased values.
+/// Replacement for erased values.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ErasingValue {
-    /// 0, the mean.
+    /// 0, the mean of normalised values.
     #[default]
     Zero,
-    /// For each value a number of its own, with mean 0 and variance 1.
+    /// Independent normally distributed values with mean 0 and variance 1.
     Random,
 }
 
-/// torchvision's: one image of two, 2 to 33 % of the area, proportions from 0.3 to 3.3, 0.
+/// torchvision's defaults: half of the images, 2 to 33 % of the area, aspect ratios of 0.3 to 3.3, value 0.
 impl Default for RandomErasing {
     fn default() -> Self {
         Self {
@@ -56,11 +56,11 @@ impl RandomErasing {
         check_ratio("the ratio of random-erasing", self.ratio)
     }
 
-    /// Draws a rectangle and erases it, in an image of three planes.
+    /// Draws a rectangle and erases it in an image of three planes.
     ///
     /// # Panics
     ///
-    /// If there are not as many values as columns and rows say, or the probability is none.
+    /// If `values` does not have three planes of this width and height, or the probability is invalid.
     pub fn apply(
         &self,
         [width, height]: [u32; 2],
@@ -86,7 +86,7 @@ impl RandomErasing {
         }
     }
 
-    /// Draws a rectangle smaller than the image along both axes, unless ten tries fail.
+    /// Draws a rectangle smaller than the image along both axes; `None` if ten attempts fail.
     fn draw(&self, image: [u32; 2], generator: &mut (impl Rng + ?Sized)) -> Option<Rect> {
         if !generator.random_bool(self.p) {
             return None;
@@ -128,7 +128,7 @@ mod tests {
             assert!(width < 40 && height < 30);
             areas += erased.len() as f64 / 1200.0;
         }
-        // The mean of 2 to 33 %; the largest of long shapes do not fit.
+        // The mean of 2 to 33 %, less the largest elongated rectangles, which do not fit.
         assert!((0.15..0.19).contains(&(areas / 2000.0)), "{areas}");
     }
 

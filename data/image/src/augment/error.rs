@@ -2,54 +2,54 @@ use thiserror::Error;
 
 use topk_preprocessing::Interpolation;
 
-/// Why there is no such augmentation.
+/// An augmentation that is invalid or cannot be parsed.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum AugmentationError {
-    /// A number that nothing can be done with.
-    #[error("{what} is {value}, it must be {expected}")]
+    /// A number is out of range.
+    #[error("{what} must be {expected}, got {value}")]
     Value {
-        /// What it is of.
+        /// Name of the number.
         what: &'static str,
-        /// The number.
+        /// Its value.
         value: String,
-        /// Which it may be.
+        /// The valid values.
         expected: &'static str,
     },
-    /// A name of nothing.
-    #[error("there is no {name:?}: the names are {known}")]
+    /// A name is unknown.
+    #[error("unknown name {name:?}: expected one of {known}")]
     Name {
-        /// The name.
+        /// The unknown name.
         name: String,
-        /// Those that there are.
+        /// The known names.
         known: String,
     },
-    /// An option that a step does not have, has twice, or lacks.
+    /// An option is unknown, repeated or missing.
     #[error("{step} {problem}: its options are {options}, as in {example}")]
     Options {
-        /// The step.
+        /// Name of the step.
         step: &'static str,
         /// What is wrong.
         problem: String,
-        /// Names of the options, in order.
+        /// Names of the step's options, in order.
         options: String,
-        /// How it is written.
+        /// An example of the step.
         example: &'static str,
     },
-    /// A text that is not what the option is.
-    #[error("{option} of {step} is {text:?}, it must be {expected}")]
+    /// The value of an option cannot be parsed.
+    #[error("{option} of {step} must be {expected}, got {text:?}")]
     Text {
-        /// The step.
+        /// Name of the step.
         step: &'static str,
-        /// The option.
+        /// Name of the option.
         option: &'static str,
-        /// What was given.
+        /// Its value.
         text: String,
-        /// What is read.
+        /// The expected kind of value.
         expected: &'static str,
     },
-    /// Erasing before another step.
-    #[error("random-erasing must be the last step, once: it is done to normalised values")]
+    /// Erasing is followed by another step.
+    #[error("random-erasing must be the last step, because it applies to normalised values")]
     ErasingIsLast,
 }
 
@@ -70,7 +70,7 @@ pub(super) fn check(
     })
 }
 
-/// Checks the sides of an image.
+/// Checks a width and height.
 pub(super) fn check_size(what: &'static str, size: [u32; 2]) -> Result<(), AugmentationError> {
     for side in size {
         let good = (1..=MAX_SIDE).contains(&side);
@@ -79,7 +79,7 @@ pub(super) fn check_size(what: &'static str, size: [u32; 2]) -> Result<(), Augme
     Ok(())
 }
 
-/// Checks a filter.
+/// Checks a resampling filter.
 pub(super) fn check_interpolation(
     what: &'static str,
     interpolation: Interpolation,
@@ -93,12 +93,12 @@ pub(super) fn check_interpolation(
     )
 }
 
-/// Checks a part of 1.
+/// Checks a probability.
 pub(super) fn check_probability(what: &'static str, p: f64) -> Result<(), AugmentationError> {
     check(what, p, "from 0 to 1", (0.0..=1.0).contains(&p))
 }
 
-/// Checks the smallest and largest of what is drawn.
+/// Checks a range.
 pub(super) fn check_range(
     what: &'static str,
     range: [f64; 2],
@@ -113,5 +113,5 @@ pub(super) fn check_range(
     check(what, format!("{low}..{high}"), expected, good)
 }
 
-/// The largest side or padding that can be asked for.
+/// Maximum width, height or padding.
 pub(super) const MAX_SIDE: u32 = 1 << 16;

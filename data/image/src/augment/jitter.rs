@@ -5,23 +5,23 @@ use serde::{Deserialize, Serialize};
 use super::error::check_range;
 use super::{AugmentationError, Operation};
 
-/// torchvision's `ColorJitter`: brightness, contrast, saturation and hue change by random factors, in
-/// random order. Each is a range from the smallest to the largest.
+/// torchvision's `ColorJitter`: changes brightness, contrast, saturation and hue by random amounts, in random
+/// order. Each field is the range of the amount.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColorJitter {
-    /// Factors of brightness, at least 0; none is changed from 1 to 1.
+    /// Range of the brightness factor, at least 0; `[1.0, 1.0]` for no change.
     pub brightness: [f64; 2],
-    /// Factors of contrast, as those of brightness.
+    /// Range of the contrast factor, at least 0; `[1.0, 1.0]` for no change.
     pub contrast: [f64; 2],
-    /// Factors of saturation, as those of brightness.
+    /// Range of the saturation factor, at least 0; `[1.0, 1.0]` for no change.
     pub saturation: [f64; 2],
-    /// By what parts of the circle hues are turned, from −½ to ½; none is from 0 to 0.
+    /// Range of the rotation of hues, as a fraction of the circle from −½ to ½; `[0.0, 0.0]` for no change.
     pub hue: [f64; 2],
 }
 
 impl ColorJitter {
-    /// Factors so far from 1, but not below 0, and hues so far from 0.
+    /// Factors up to this distance from 1, but not below 0, and hues up to this distance from 0.
     pub fn new(brightness: f64, contrast: f64, saturation: f64, hue: f64) -> Self {
         Self {
             brightness: around_1(brightness),
@@ -65,7 +65,7 @@ impl ColorJitter {
 }
 
 pub(super) fn around_1(distance: f64) -> [f64; 2] {
-    // A distance that is no number stays none, to be refused.
+    // NaN stays NaN, so that the check rejects it.
     let low = 1.0 - distance;
     [if low < 0.0 { 0.0 } else { low }, 1.0 + distance]
 }
@@ -82,7 +82,7 @@ mod tests {
     use crate::augment::statistics::{assert_equally_likely, generator};
 
     #[test]
-    fn all_orders_are_as_likely_and_factors_even() {
+    fn orders_are_equally_likely_and_factors_uniform() {
         let jitter = ColorJitter::new(0.4, 1.5, 0.25, 0.1);
         jitter.check().unwrap();
         let mut generator = generator();
@@ -115,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_change_is_not_done() {
+    fn changes_of_nothing_are_omitted() {
         let mut drawn = Vec::new();
         ColorJitter::new(0.0, 0.0, 0.0, 0.2).draw(&mut generator(), &mut drawn);
         assert!(matches!(drawn[..], [Operation::Hue(_)]), "{drawn:?}");
     }
 
     #[test]
-    fn what_has_no_meaning_is_refused() {
+    fn invalid_ranges_are_errors() {
         for (jitter, what) in [
             (ColorJitter::new(-0.1, 0.0, 0.0, 0.0), "brightness"),
             (ColorJitter::new(0.0, f64::NAN, 0.0, 0.0), "contrast"),

@@ -9,10 +9,10 @@ use super::error::check;
 use super::text::options::Syntax;
 use super::{AugmentationError, Rect};
 
-/// How the images of a batch are mixed at random: torchvision's `MixUp` and `CutMix`. Of both, one is
-/// drawn a batch, either as likely.
+/// Random mixing of the images of a batch: torchvision's `MixUp` and `CutMix`. If both are set, one of them
+/// is drawn for each batch, with equal probability.
 ///
-/// It is written and read as `mixup:0.2`, `cutmix:1`, or both with a comma between them.
+/// The text form is `mixup:0.2`, `cutmix:1`, or both separated by a comma.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mixing {
@@ -24,7 +24,7 @@ pub struct Mixing {
     pub cutmix: Option<f64>,
 }
 
-/// What is mixed in a batch.
+/// How one batch is mixed.
 ///
 /// The loss of image i is λ times that with its own label, and 1 − λ times that with the label of
 /// image `partners()[i]`.
@@ -32,19 +32,19 @@ pub struct Mixing {
 pub struct Mix {
     partners: Vec<usize>,
     lambda: f64,
-    /// What is taken of the partner; without it all, 1 − λ times.
+    /// The rectangle taken from the partner; `None` to blend the whole image with weight 1 − λ.
     rect: Option<Rect>,
 }
 
 impl Mixing {
-    /// Checks the numbers.
+    /// Checks the values.
     ///
     /// # Errors
     ///
-    /// If an α is not from 0.001 to 1000, or there is none.
+    /// If an α is not from 0.001 to 1000, or both are unset.
     pub fn check(self) -> Result<Self, AugmentationError> {
         let some = self.mixup.is_some() || self.cutmix.is_some();
-        check("a mixing", "empty", "mixup, cutmix or both", some)?;
+        check("mixing", "none", "mixup, cutmix or both", some)?;
         for (what, alpha) in [
             ("the alpha of mixup", self.mixup),
             ("the alpha of cutmix", self.cutmix),
@@ -55,15 +55,15 @@ impl Mixing {
         Ok(self)
     }
 
-    /// Draws how a batch of so many images, of so many columns and rows, is mixed.
+    /// Draws how a batch of this many images of this width and height is mixed.
     ///
-    /// Partners are drawn in a circle through all images, every circle as likely, so that no image is
-    /// its own, but for one alone. In torchvision the partner is the image before, in timm the one as far
-    /// from the end.
+    /// Partners form one random cycle through all images, so that no image is its own partner unless it is
+    /// alone in the batch. In torchvision the partner is the previous image; in timm, the image at the same
+    /// position counted from the end.
     ///
     /// # Panics
     ///
-    /// If [`check`](Self::check) refuses it.
+    /// If [`check`](Self::check) fails.
     pub fn draw(
         &self,
         images: usize,
@@ -71,7 +71,7 @@ impl Mixing {
         generator: &mut (impl Rng + ?Sized),
     ) -> Mix {
         let mut partners: Vec<usize> = (0..images).collect();
-        // Sattolo's shuffle.
+        // Sattolo's algorithm.
         for last in (1..images).rev() {
             partners.swap(last, generator.random_range(0..last));
         }
@@ -82,9 +82,9 @@ impl Mixing {
                 let cut = generator.random_bool(0.5);
                 (if cut { cutmix } else { mixup }, cut)
             }
-            (None, None) => panic!("a mixing has been checked"),
+            (None, None) => panic!("the mixing was checked"),
         };
-        let beta = Beta::new(alpha, alpha).expect("an alpha has been checked");
+        let beta = Beta::new(alpha, alpha).expect("alpha was checked");
         let lambda: f64 = beta.sample(generator);
         if !cut {
             return Mix::mixup(partners, lambda);
@@ -97,7 +97,7 @@ impl Mixing {
 const ALPHAS: std::ops::RangeInclusive<f64> = 1e-3..=1e3;
 
 impl Mix {
-    /// Every image times λ, plus its partner times 1 − λ.
+    /// Each image times λ, plus its partner times 1 − λ.
     pub fn mixup(partners: Vec<usize>, lambda: f64) -> Self {
         Self {
             partners,
@@ -106,8 +106,8 @@ impl Mix {
         }
     }
 
-    /// In every image of so many columns and rows, a rectangle about the column and row `center` is
-    /// its partner's. It has 1 − λ of the area, unless it is clipped: then λ becomes what is left.
+    /// In each image of this width and height, a rectangle around the column and row `center` is replaced
+    /// with its partner's. It has 1 − λ of the area; if it is clipped, λ is the remaining fraction.
     pub fn cutmix(partners: Vec<usize>, lambda: f64, center: [u32; 2], size: [u32; 2]) -> Self {
         let reach = 0.5 * (1.0 - lambda).sqrt();
         let [(x, width), (y, height)] = [0, 1].map(|axis| {
@@ -129,24 +129,24 @@ impl Mix {
         }
     }
 
-    /// For each image the index of that which it is mixed with.
+    /// For each image, the index of its partner.
     pub fn partners(&self) -> &[usize] {
         &self.partners
     }
 
-    /// The part of each image that is its own.
+    /// The weight of each image's own label.
     pub fn lambda(&self) -> f64 {
         self.lambda
     }
 
-    /// Writes one image of a mixed batch, so that threads may share the work.
+    /// Writes one image of a mixed batch, so that threads can share the work.
     ///
-    /// `batch` has images of three planes, of `width` columns; `out` is as long as one.
+    /// `batch` has images of three planes with `width` columns; `out` has the length of one image.
     ///
     /// # Panics
     ///
-    /// If the batch is not of as many images of the length of `out` as there are partners, or has no
-    /// such rows.
+    /// If the length of the batch is not the number of partners times the length of `out`, or `out` does not
+    /// have rows of this width.
     pub fn write(&self, index: usize, batch: &[f32], width: usize, out: &mut [f32]) {
         let len = out.len();
         assert_eq!(batch.len(), len * self.partners.len());
@@ -207,7 +207,7 @@ impl FromStr for Mixing {
             };
             let value = syntax.read(options)?.require_number(0)?;
             if alpha.replace(value).is_some() {
-                return Err(syntax.error("is there twice".to_owned()));
+                return Err(syntax.error("appears twice".to_owned()));
             }
         }
         mixing.check()
@@ -229,7 +229,7 @@ mod tests {
     use crate::augment::statistics::{assert_equally_likely, generator};
 
     #[test]
-    fn partners_are_a_circle_through_all() {
+    fn partners_form_one_cycle() {
         let mixing: Mixing = "mixup:1".parse().unwrap();
         let mut generator = generator();
         let mut seen = [[0; 6]; 6];
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn of_both_either_is_as_likely_and_cuts_lie_anywhere() {
+    fn mixup_and_cutmix_are_equally_likely_and_cuts_are_anywhere() {
         let mixing: Mixing = "mixup:0.2, cutmix:1".parse().unwrap();
         assert_eq!(mixing.to_string(), "mixup:0.2,cutmix:1");
         let mut generator = generator();
@@ -299,17 +299,17 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_mixed_is_refused() {
-        for (text, says) in [
-            ("", "the names are mixup, cutmix"),
+    fn invalid_mixing_is_an_error() {
+        for (text, expected) in [
+            ("", "expected one of mixup, cutmix"),
             ("mixup", "mixup needs alpha"),
-            ("mixup:a", "it must be a number"),
+            ("mixup:a", "must be a number"),
             ("mixup:0", "from 0.001 to 1000"),
             ("cutmix:nan", "from 0.001 to 1000"),
-            ("mixup:1,mixup:1", "is there twice"),
+            ("mixup:1,mixup:1", "appears twice"),
         ] {
             let error = text.parse::<Mixing>().unwrap_err().to_string();
-            assert!(error.contains(says), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
         assert!(Mixing::default().check().is_err());
     }

@@ -1,11 +1,11 @@
-//! Augmentation of training images, bit for bit as torchvision on Pillow does it.
+//! Augmentation of training images, bit-identical to torchvision on Pillow.
 //!
-//! An [`Augmentation`] says what is done at random. An [`Augmenter`] draws from it, for every image,
-//! the [`Operation`]s with their numbers, and a [`Canvas`] does these; given the same numbers, its
-//! pixels are those of torchvision 0.26 on x86-64. [`Mixing`] then mixes the images of a batch.
+//! An [`Augmentation`] describes random transforms. For each image, an [`Augmenter`] draws [`Operation`]s and
+//! their parameters from it, and a [`Canvas`] applies them; given the same parameters, the pixels are those
+//! of torchvision 0.26 on x86-64. [`Mixing`] then mixes the images of a batch.
 //!
-//! All random numbers come from the caller's generator. With one for each image, the pixels do not
-//! depend on which thread makes them.
+//! All random numbers come from the caller's generator. With one generator per image, the pixels do not
+//! depend on the number of threads.
 //!
 //! ```
 //! use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};

@@ -1,21 +1,21 @@
-//! Crops and flips of small images in planes, in one go with normalisation.
+//! Crops and flips of small planar images, combined with normalisation.
 
 use super::Operation;
 use super::operation::{Overlap, overlap};
 use crate::NormalizationTable;
 
-/// What is shown of an image after a crop and a flip.
+/// The part of an image that is visible after a crop and a flip.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Shown {
-    /// The first column and row, which may be outside.
+    /// The first column and row, which may be outside the image.
     at: [i64; 2],
-    /// Columns and rows.
+    /// Width and height.
     pub(super) size: [u32; 2],
     mirrored: bool,
 }
 
 impl Shown {
-    /// What operations show, if they are no more than a crop and flips after it.
+    /// The visible part after these operations, if they are at most one crop, followed by flips.
     pub(super) fn after(operations: &[Operation], image: [u32; 2]) -> Option<Self> {
         let (at, size, rest) = match operations {
             [Operation::Crop { x, y, size }, rest @ ..] => ([*x, *y], *size, rest),
@@ -30,11 +30,11 @@ impl Shown {
     }
 }
 
-/// Writes the normalised values of what is shown of three planes; what is outside of them is black.
+/// Writes the normalised values of the visible part of three planes; pixels outside of them are black.
 ///
 /// # Panics
 ///
-/// If there are not as many pixels or values as the sizes say.
+/// If the number of pixels or values does not match the sizes.
 pub(super) fn normalize_shown(
     shown: Shown,
     [width, height]: [u32; 2],
@@ -66,7 +66,7 @@ pub(super) fn normalize_shown(
     }
 }
 
-/// Writes a row: black, the pixels that are seen, black.
+/// Writes a row: black, the visible pixels, black.
 #[inline(always)]
 fn normalize_row<'a>(
     table: &[f32; 256],

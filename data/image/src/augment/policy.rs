@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 use super::error::check;
 use super::{AugmentationError, Operation};
 
-/// torchvision's `RandAugment`: operations drawn from a list, with one strength for all.
+/// torchvision's `RandAugment`: operations drawn from a list, all with the same magnitude.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RandAugment {
-    /// How many operations are done to an image, from 1 to 100.
+    /// Number of operations per image, from 1 to 100.
     pub num_ops: u32,
-    /// The number of the strength, from 0.
+    /// Index of the magnitude, from 0.
     pub magnitude: u32,
-    /// How many strengths there are, from 2 to 65,536.
+    /// Number of magnitudes, from 2 to 65,536.
     pub num_magnitude_bins: u32,
 }
 
-/// torchvision's: two operations with strength 9 of 31.
+/// torchvision's defaults: two operations with magnitude 9 of 31.
 impl Default for RandAugment {
     fn default() -> Self {
         Self {
@@ -29,15 +29,15 @@ impl Default for RandAugment {
     }
 }
 
-/// torchvision's `TrivialAugmentWide`: one operation drawn from a list, with any strength.
+/// torchvision's `TrivialAugmentWide`: one operation drawn from a list, with a random magnitude.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrivialAugmentWide {
-    /// How many strengths there are, from 2 to 65,536.
+    /// Number of magnitudes, from 2 to 65,536.
     pub num_magnitude_bins: u32,
 }
 
-/// torchvision's: 31 strengths.
+/// torchvision's default: 31 magnitudes.
 impl Default for TrivialAugmentWide {
     fn default() -> Self {
         Self {
@@ -52,7 +52,7 @@ impl RandAugment {
         check("ops of rand-augment", self.num_ops, "from 1 to 100", ops)?;
         check_bins("bins of rand-augment", self.num_magnitude_bins)?;
         let below = self.magnitude < self.num_magnitude_bins;
-        let expected = "below the number of bins, which are counted from 0";
+        let expected = "less than the number of bins";
         check("magnitude of rand-augment", self.magnitude, expected, below)
     }
 
@@ -62,12 +62,12 @@ impl RandAugment {
         generator: &mut (impl Rng + ?Sized),
         out: &mut Vec<Operation>,
     ) {
-        let strengths = Strengths::of_rand_augment(image);
+        let magnitudes = Magnitudes::of_rand_augment(image);
         for _ in 0..self.num_ops {
             let bins = [self.magnitude, self.num_magnitude_bins];
             let kind = KINDS[generator.random_range(0..KINDS.len())];
             let negative = kind.is_signed() && generator.random_bool(0.5);
-            out.extend(strengths.operation(kind, bins, negative));
+            out.extend(magnitudes.operation(kind, bins, negative));
         }
     }
 }
@@ -81,7 +81,7 @@ impl TrivialAugmentWide {
         let kind = KINDS[generator.random_range(0..KINDS.len())];
         let bin = generator.random_range(0..self.num_magnitude_bins);
         let negative = kind.is_signed() && generator.random_bool(0.5);
-        Strengths::WIDE.operation(kind, [bin, self.num_magnitude_bins], negative)
+        Magnitudes::WIDE.operation(kind, [bin, self.num_magnitude_bins], negative)
     }
 }
 
@@ -108,7 +108,7 @@ enum Kind {
     Equalize,
 }
 
-/// The list.
+/// The list of operations.
 const KINDS: [Kind; 14] = [
     Kind::Identity,
     Kind::ShearX,
@@ -127,7 +127,7 @@ const KINDS: [Kind; 14] = [
 ];
 
 impl Kind {
-    /// Whether the strength has a random sign.
+    /// Whether the magnitude has a random sign.
     fn is_signed(self) -> bool {
         !matches!(
             self,
@@ -136,21 +136,21 @@ impl Kind {
     }
 }
 
-/// The largest strengths.
+/// The largest magnitudes.
 #[derive(Clone, Copy, Debug)]
-struct Strengths {
+struct Magnitudes {
     shear: f64,
-    /// Pixels along each axis.
+    /// Translation along each axis, in pixels.
     translate: [f64; 2],
     degrees: f64,
-    /// How far factors are from 1.
+    /// Distance of factors from 1.
     enhance: f64,
-    /// Bits that are lost.
+    /// Number of bits to remove.
     bits: u32,
 }
 
-impl Strengths {
-    /// Those of [`TrivialAugmentWide`].
+impl Magnitudes {
+    /// The magnitudes of [`TrivialAugmentWide`].
     const WIDE: Self = Self {
         shear: 0.99,
         translate: [32.0; 2],
@@ -159,7 +159,7 @@ impl Strengths {
         bits: 6,
     };
 
-    /// Those of [`RandAugment`] for an image of so many columns and rows.
+    /// The magnitudes of [`RandAugment`] for an image of this width and height.
     fn of_rand_augment(image: [u32; 2]) -> Self {
         Self {
             shear: 0.3,
@@ -170,11 +170,11 @@ impl Strengths {
         }
     }
 
-    /// An operation with the strength of a bin, of so many.
+    /// An operation with the magnitude of a bin, out of `bins`.
     fn operation(&self, kind: Kind, [bin, bins]: [u32; 2], negative: bool) -> Option<Operation> {
         let signed = |largest: f64| {
-            let strength = linspace(0.0, largest, [bin, bins]);
-            if negative { -strength } else { strength }
+            let magnitude = linspace(0.0, largest, [bin, bins]);
+            if negative { -magnitude } else { magnitude }
         };
         let factor = || 1.0 + signed(self.enhance);
         Some(match kind {
@@ -189,7 +189,7 @@ impl Strengths {
             Kind::Contrast => Operation::Contrast(factor()),
             Kind::Sharpness => Operation::Sharpness(factor()),
             Kind::Posterize => {
-                // In single precision, as PyTorch divides.
+                // In single precision, like PyTorch.
                 let width = f64::from(bins - 1) / f64::from(self.bits);
                 let lost = (bin as f32 / width as f32).round_ties_even();
                 Operation::Posterize(8 - lost as u32)
@@ -201,8 +201,8 @@ impl Strengths {
     }
 }
 
-/// A number of PyTorch's `linspace` in single precision, on processors with fused multiplication and
-/// addition: from the start in the first half, from the end in the second.
+/// A value of PyTorch's `linspace` in single precision, on processors with fused multiply-add: counted from
+/// the start in the first half, from the end in the second.
 fn linspace(start: f64, end: f64, [index, steps]: [u32; 2]) -> f64 {
     let [start, end] = [start, end].map(|bound| bound as f32);
     let step = (end - start) / (steps - 1) as f32;
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
     use crate::augment::statistics::{assert_equally_likely, generator, torchvision};
 
-    /// The number of an operation, as torchvision's tables have it.
+    /// The parameter of an operation, as in torchvision's tables.
     fn magnitude(operation: Option<Operation>) -> f64 {
         match operation {
             None | Some(Operation::AutoContrast | Operation::Equalize) => 0.0,
@@ -238,14 +238,14 @@ mod tests {
     }
 
     #[test]
-    fn strengths_are_those_of_torchvision() {
+    fn magnitudes_match_torchvision() {
         let mut count = 0;
         for case in torchvision("strengths") {
             let size = serde_json::from_value(case["size"].clone()).unwrap();
             let bins = case["bins"].as_u64().unwrap() as u32;
-            let strengths = match case["policy"].as_str().unwrap() {
-                "rand_augment" => Strengths::of_rand_augment(size),
-                _ => Strengths::WIDE,
+            let largest = match case["policy"].as_str().unwrap() {
+                "rand_augment" => Magnitudes::of_rand_augment(size),
+                _ => Magnitudes::WIDE,
             };
             let space = case["space"].as_object().unwrap();
             assert_eq!(space.len(), KINDS.len());
@@ -272,7 +272,7 @@ mod tests {
                             }
                             _ => signed,
                         };
-                        let found = strengths.operation(kind, [bin, bins], negative);
+                        let found = largest.operation(kind, [bin, bins], negative);
                         assert_eq!(magnitude(found), expected, "{kind:?} {bin} of {bins}");
                         count += 1;
                     }
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(count, 2 * 14 * (2 * (2 + 5 + 11 + 31) + 2 + 5 + 31));
     }
 
-    /// For each operation and sign a number; operations without a sign count half for each.
+    /// An index for each operation and sign; operations without a sign count half for each.
     fn number(operation: Option<Operation>) -> [usize; 2] {
         let kind = match operation {
             None => 0,
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_and_signs_are_as_likely() {
+    fn operations_and_signs_are_equally_likely() {
         let augment = RandAugment {
             num_ops: 1,
             ..RandAugment::default()
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn any_strength_is_as_likely() {
+    fn magnitudes_are_equally_likely() {
         let mut generator = generator();
         let mut turns = [0; 21];
         let augment = TrivialAugmentWide {
@@ -339,20 +339,20 @@ mod tests {
                 turns[(degrees / 13.5 + 10.0).round() as usize] += 1;
             }
         }
-        // Both signs of none are the same.
+        // Both signs of magnitude 0 are the same.
         turns[10] /= 2;
         assert_equally_likely(&turns);
     }
 
     #[test]
-    fn as_many_operations_as_asked_for_are_drawn() {
+    fn num_ops_operations_are_drawn() {
         let augment = RandAugment {
             num_ops: 100,
             ..RandAugment::default()
         };
         let mut drawn = Vec::new();
         augment.draw([32, 32], &mut generator(), &mut drawn);
-        // One of fourteen is the identity.
+        // One of fourteen operations is the identity.
         assert!((80..100).contains(&drawn.len()), "{}", drawn.len());
     }
 }

@@ -5,22 +5,22 @@ use super::error::{check_interpolation, check_range, check_size};
 use super::{AugmentationError, Operation, Rect};
 use topk_preprocessing::Interpolation;
 
-/// torchvision's `RandomResizedCrop`: a part of random area and proportions, resized.
+/// torchvision's `RandomResizedCrop`: a part of random area and aspect ratio, resized.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RandomResizedCrop {
-    /// Columns and rows after resizing.
+    /// Width and height after resizing.
     pub size: [u32; 2],
-    /// The smallest and the largest part of the image's area.
+    /// Range of the part's area, as a fraction of the image's.
     pub scale: [f64; 2],
-    /// The smallest and the largest of width / height.
+    /// Range of width / height.
     pub ratio: [f64; 2],
-    /// How pixels are weighted.
+    /// Resampling filter.
     pub interpolation: Interpolation,
 }
 
 impl RandomResizedCrop {
-    /// torchvision's defaults: 8 to 100 % of the area, proportions from 3:4 to 4:3, bilinear.
+    /// torchvision's defaults: 8 to 100 % of the area, aspect ratios from 3:4 to 4:3, bilinear.
     pub fn new(size: [u32; 2]) -> Self {
         Self {
             size,
@@ -49,7 +49,8 @@ impl RandomResizedCrop {
         }
     }
 
-    /// Ten tries to draw a part that fits, then the largest in the middle that has the proportions.
+    /// Draws a part that fits, in up to ten attempts; otherwise takes the largest central part within the
+    /// aspect ratios.
     fn part(&self, image: [u32; 2], generator: &mut (impl Rng + ?Sized)) -> Rect {
         for _ in 0..TRIES {
             let [width, height] = draw_sides(image, self.scale, self.ratio, generator);
@@ -67,7 +68,7 @@ impl RandomResizedCrop {
         } else {
             [width, height]
         };
-        // A pixel at least, where torchvision fails.
+        // At least one pixel, where torchvision fails.
         let [width, height] = size.map(|side| side.max(1.0) as u32);
         Rect {
             x: (image[0] - width) / 2,
@@ -78,11 +79,11 @@ impl RandomResizedCrop {
     }
 }
 
-/// Tries to find a part that fits.
+/// Maximum number of attempts to draw a part that fits.
 pub(super) const TRIES: usize = 10;
 
-/// Draws the sides of a rectangle: its area evenly between parts of the image's, the ratio of the first
-/// side to the second evenly between logarithms.
+/// Draws the sides of a rectangle: its area uniformly from fractions of the image's, the ratio of the first
+/// side to the second log-uniformly.
 pub(super) fn draw_sides(
     image: [u32; 2],
     scale: [f64; 2],
@@ -96,7 +97,7 @@ pub(super) fn draw_sides(
     [area * ratio, area / ratio].map(|square| square.sqrt().round_ties_even())
 }
 
-/// Draws where a rectangle lies in an image: every place is as likely.
+/// Draws the position of a rectangle in an image, uniformly.
 pub(super) fn draw_place(
     [width, height]: [u32; 2],
     image: [u32; 2],
@@ -112,7 +113,7 @@ pub(super) fn draw_place(
     }
 }
 
-/// Checks the smallest and largest proportions of a rectangle.
+/// Checks a range of aspect ratios.
 pub(super) fn check_ratio(what: &'static str, ratio: [f64; 2]) -> Result<(), AugmentationError> {
     let expected = "a range from 0.001 to 1000";
     check_range(what, ratio, expected, |ratio| (1e-3..=1e3).contains(&ratio))
@@ -124,11 +125,11 @@ mod tests {
     use crate::augment::statistics::{generator, torchvision};
 
     #[test]
-    fn without_a_fit_it_is_the_part_that_torchvision_takes() {
+    fn the_fallback_matches_torchvision() {
         for case in torchvision("fallbacks") {
             let size = serde_json::from_value(case["size"].clone()).unwrap();
             let crop = RandomResizedCrop {
-                // More than there is.
+                // More than the image has.
                 scale: [2.0, 2.0],
                 ratio: serde_json::from_value(case["ratio"].clone()).unwrap(),
                 ..RandomResizedCrop::new([1, 1])
@@ -141,7 +142,7 @@ mod tests {
             } = crop.part(size, &mut generator());
             let expected: [u32; 4] = serde_json::from_value(case["part"].clone()).unwrap();
             if expected[2..].contains(&0) {
-                // Where torchvision has no pixels, there is one.
+                // Where torchvision has no pixels, we have one.
                 assert_eq!([width, height], [1, 1], "{case}");
                 continue;
             }
@@ -149,9 +150,9 @@ mod tests {
         }
     }
 
-    /// Means and deviations of places and sides, each of twice 20,000 draws.
+    /// Means and standard deviations of positions and sides, from two samples of 20,000 draws.
     #[test]
-    fn parts_are_distributed_as_those_of_torchvision() {
+    fn the_distribution_matches_torchvision() {
         let mut generator = generator();
         for case in torchvision("draws") {
             let size: [u32; 2] = serde_json::from_value(case["size"].clone()).unwrap();
@@ -174,13 +175,16 @@ mod tests {
             let mean = sums[0].map(|sum| sum / count);
             for (i, name) in ["x", "y", "width", "height"].into_iter().enumerate() {
                 let std = (sums[1][i] / count - mean[i] * mean[i]).sqrt();
-                let [expected, deviation] =
+                let [expected, expected_std] =
                     ["mean", "std"].map(|key| case[key][i].as_f64().unwrap());
                 // Five standard errors of the difference.
-                let error = 5.0 * deviation * (2.0 / count).sqrt();
+                let error = 5.0 * expected_std * (2.0 / count).sqrt();
                 let far = (mean[i] - expected).abs();
                 assert!(far <= error, "{name}: {} of {case}", mean[i]);
-                assert!((std - deviation).abs() <= error, "{name}: {std} of {case}");
+                assert!(
+                    (std - expected_std).abs() <= error,
+                    "{name}: {std} of {case}"
+                );
             }
         }
     }

@@ -8,12 +8,12 @@ use super::{
 use crate::ImageError;
 use topk_preprocessing::Pillow;
 
-/// What is done to images at random, from decoded pixels to normalised values.
+/// Random transforms of an image, from decoded pixels to normalised values.
 ///
-/// It is written and read as steps with commas between them, `crop:4,flip` or `none`. Options follow a
-/// step after colons, in their order or by name; sizes are columns and rows:
+/// The text form is a list of steps separated by commas, such as `crop:4,flip`, or `none`. Options follow a
+/// step after colons, in order or by name; sizes are width × height:
 ///
-/// | step | options, with what holds without them |
+/// | step | options and their defaults |
 /// | --- | --- |
 /// | `crop` | `padding=0`, `size` of the image |
 /// | `flip` | `p=0.5` |
@@ -27,12 +27,12 @@ use topk_preprocessing::Pillow;
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Augmentation {
-    /// What is done to pixels, in this order.
+    /// Transforms of pixels, in this order.
     pub steps: Vec<Step>,
-    /// What is done to normalised values.
+    /// Transform of normalised values.
     #[serde(default)]
     pub erasing: Option<RandomErasing>,
-    /// Whose pixels they are. It is no part of the text.
+    /// The version of Pillow to reproduce; not part of the text form.
     #[serde(default)]
     pub pillow: Pillow,
 }
@@ -42,22 +42,22 @@ pub struct Augmentation {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Step {
-    /// A part of the padded image.
+    /// A random part of the padded image.
     Crop(RandomCrop),
-    /// Mirroring left to right.
+    /// Random horizontal flip.
     Flip(RandomHorizontalFlip),
-    /// A part of the image, resized.
+    /// A random part of the image, resized.
     ResizedCrop(RandomResizedCrop),
-    /// Other colours.
+    /// Random changes of colours.
     ColorJitter(ColorJitter),
-    /// Operations of one strength.
+    /// Operations of the same magnitude.
     RandAugment(RandAugment),
-    /// An operation of any strength.
+    /// One operation of random magnitude.
     TrivialAugment(TrivialAugmentWide),
 }
 
 impl Augmentation {
-    /// Checks all numbers.
+    /// Checks all values.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl Augmentation {
         Ok(self)
     }
 
-    /// Columns and rows that images of a size have after it.
+    /// Width and height of the result for an image of this size.
     pub fn size(&self, image: [u32; 2]) -> [u32; 2] {
         self.steps.iter().fold(image, |image, step| match step {
             Step::Crop(crop) => crop.size.unwrap_or(image),
@@ -88,7 +88,7 @@ impl Augmentation {
         })
     }
 
-    /// Draws what is done to the pixels of an image of so many columns and rows.
+    /// Draws the operations for an image of this width and height.
     pub(super) fn draw(
         &self,
         mut image: [u32; 2],

@@ -1,16 +1,16 @@
-//! What tests of random draws share.
+//! Shared by the tests of random draws.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde_json::Value;
 
-/// A generator for tests, which see the same numbers each time.
+/// A generator with a fixed seed.
 pub(super) fn generator() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(2018)
 }
 
-/// Fails if counts differ more than those of equally likely cases do: by six standard deviations of
-/// their χ².
+/// Fails if the counts of equally likely cases differ too much: by more than six standard deviations of their
+/// χ².
 pub(super) fn assert_equally_likely(counts: &[u32]) {
     let mean = counts.iter().map(|&count| f64::from(count)).sum::<f64>() / counts.len() as f64;
     assert!(mean >= 50.0, "too few to tell: {counts:?}");
@@ -26,7 +26,7 @@ pub(super) fn assert_equally_likely(counts: &[u32]) {
     );
 }
 
-/// Numbers of torchvision under a key, which `make_augmentations.py` wrote.
+/// The values of torchvision under a key, written by `make_augmentations.py`.
 pub(super) fn torchvision(key: &str) -> Vec<Value> {
     let numbers = include_str!("../../tests/data/augmentation.json");
     let mut numbers: Value = serde_json::from_str(numbers).unwrap();

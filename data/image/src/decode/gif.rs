@@ -1,4 +1,4 @@
-//! GIF: the first frame, at its position in the picture.
+//! GIF: the first frame, at its position on the canvas.
 
 use std::io::Cursor;
 
@@ -16,7 +16,7 @@ pub(super) fn decode(
 ) -> Result<(), ImageError> {
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::Indexed);
-    // Sizes are checked here, with those of the picture.
+    // Sizes are checked below, together with the canvas size.
     options.set_memory_limit(MemoryLimit::Unlimited);
     let mut decoder = options.read_info(Cursor::new(encoded)).map_err(error)?;
     let screen = [decoder.width(), decoder.height()].map(u32::from);
@@ -28,10 +28,10 @@ pub(super) fn decode(
     let [columns, rows] = [frame.width, frame.height].map(u32::from);
     let background = frame.transparent.unwrap_or(0);
     let own = frame.palette.clone();
-    // A frame beyond the edges makes the picture larger.
+    // A frame that extends beyond the canvas enlarges it.
     let width = screen[0].max(left + columns);
     let height = screen[1].max(top + rows);
-    // An index, and the pixels.
+    // Memory per pixel: an index, and three values.
     limits.check(width, height, 4)?;
     limits.check(columns, rows, 4)?;
     let mut indices = vec![0; columns as usize * rows as usize];
@@ -50,8 +50,8 @@ pub(super) fn decode(
     Ok(())
 }
 
-/// The colours of all indices: black beyond the palette; without one, or one that is only the greys
-/// in their order, greys.
+/// The colours of all indices: black beyond the palette. Without a palette, or with one of ascending greys,
+/// indices are grey values.
 fn colors(palette: Option<&[u8]>) -> [[u8; 3]; 256] {
     let greys: [[u8; 3]; 256] = std::array::from_fn(|i| [i as u8; 3]);
     let stored = palette.unwrap_or_default().as_chunks::<3>().0;

@@ -17,10 +17,10 @@ pub(super) fn decode(
     let header = decoder.header();
     let (width, height) = (u32::from(header.width), u32::from(header.height));
     let components = header.components.len();
-    // One byte per sample, two more for the coefficients, and the pixels.
+    // Memory per pixel: one byte per sample, two more for its coefficient, and three values.
     limits.check(width, height, components as u64 * 3 + 3)?;
     if header.precision != 8 {
-        let reason = format!("has {} bits a sample", header.precision);
+        let reason = format!("has {} bits per sample", header.precision);
         return Err(unsupported(reason));
     }
     if !is_ended(encoded, decoder.has_multiple_scans()) {
@@ -29,11 +29,11 @@ pub(super) fn decode(
     decoder.set_limits(DecodeLimits {
         max_pixels: limits.max_pixels,
         max_memory: Some(limits.max_bytes),
-        // More than any encoder writes, and few enough to stop decompression bombs of empty scans.
+        // More scans than any encoder writes, but few enough to stop decompression bombs of empty scans.
         max_scans: 1000,
         ..DecodeLimits::default()
     });
-    // Damaged data are decoded as far as possible; the rest is grey, as in libjpeg.
+    // Damaged data is decoded as far as possible; the rest is grey, as in libjpeg.
     decoder.set_lenient(true);
     decoder.set_block_smoothing(true);
     if let Some(at_least) = at_least {
@@ -61,9 +61,9 @@ pub(super) fn decode(
     Ok(())
 }
 
-/// Whether a marker ends the data of the only scan, or that of the image those of several.
+/// Whether a marker ends the data: of the scan if there is only one, otherwise of the image.
 ///
-/// Data without it are truncated, even if only the marker is missing: Pillow rejects nearly all such files.
+/// Data without it is truncated, even if only the marker is missing: Pillow rejects nearly all such files.
 /// An early marker only leaves the rest grey.
 fn is_ended(encoded: &[u8], several_scans: bool) -> bool {
     if encoded.ends_with(&[0xff, END_OF_IMAGE]) {
@@ -78,7 +78,7 @@ fn is_ended(encoded: &[u8], several_scans: bool) -> bool {
         at += skipped + 1;
         match encoded.get(at) {
             None => return false,
-            // A byte 0xff of the data, a restart, or padding before a marker.
+            // An escaped 0xff, a restart marker, or padding before a marker.
             Some(0 | 0xd0..=0xd7) if in_scan => at += 1,
             Some(0xff) => {}
             Some(&END_OF_IMAGE) => return true,
@@ -98,8 +98,8 @@ fn is_ended(encoded: &[u8], several_scans: bool) -> bool {
 const END_OF_IMAGE: u8 = 0xd9;
 const START_OF_SCAN: u8 = 0xda;
 
-/// The scale that Pillow's `draft` chooses: the smallest of ⅛, ¼ and ½ that leaves `at_least` pixels,
-/// or none.
+/// The scale that Pillow's `draft` chooses: the smallest of ⅛, ¼ and ½ that leaves `at_least` pixels, or
+/// full size.
 fn scale(size: [u32; 2], at_least: [u32; 2]) -> ScalingFactor {
     let factor = std::iter::zip(size, at_least)
         .map(|(size, at_least)| size / at_least.max(1))
@@ -114,9 +114,9 @@ fn scale(size: [u32; 2], at_least: [u32; 2]) -> ScalingFactor {
     ScalingFactor::try_new(1, denominator).expect("the decoder has these scales")
 }
 
-/// Inks are stored inverted, with or without Adobe's marker, as far as Pillow is concerned.
+/// CMYK is stored inverted, with or without Adobe's marker, as in Pillow.
 fn rgb_of_inverted([c, m, y, k]: [u8; 4]) -> [u8; 3] {
-    // What is left of the light after black, then after the other ink: k · ink / 255, rounded.
+    // The light that passes black and then the other ink: k · ink / 255, rounded.
     [c, m, y].map(|ink| {
         let taken = u32::from(255 - ink) * u32::from(k) + 128;
         let taken = (taken + (taken >> 8)) >> 8;

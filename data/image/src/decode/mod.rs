@@ -23,7 +23,7 @@ impl RgbImage {
     /// Converts pixels from three planes (channels, height, width), red first.
     ///
     /// # Panics
-    /// If the number of pixels is not that of the shape.
+    /// If the number of pixels does not match the shape.
     pub fn of_planes([channels, height, width]: [usize; 3], planes: &[u8]) -> Self {
         let plane = height * width;
         assert_eq!((channels, planes.len()), (3, 3 * plane));
@@ -38,7 +38,7 @@ impl RgbImage {
         }
     }
 
-    /// Sets the size and returns the buffer of the pixels, which are black.
+    /// Sets the size, and returns the buffer of pixels, filled with black.
     pub(crate) fn clear(&mut self, width: u32, height: u32) -> &mut [u8] {
         (self.width, self.height) = (width, height);
         self.pixels.clear();
@@ -91,20 +91,20 @@ impl Format {
     }
 }
 
-/// Decodes an image as Pillow's `Image.open(file).convert("RGB")` does: the first frame, transparency
-/// dropped, colour profiles and the orientation in EXIF data ignored.
+/// Decodes an image like Pillow's `Image.open(file).convert("RGB")`: the first frame; transparency is
+/// dropped, colour profiles and EXIF orientation are ignored.
 ///
 /// # Errors
 ///
-/// If the format is unknown, the data are damaged or truncated, or the image is over the `limits`.
+/// If the format is unknown, the data is damaged or truncated, or the image is over the `limits`.
 pub fn decode(encoded: &[u8], limits: &Limits) -> Result<RgbImage, ImageError> {
     let mut image = RgbImage::default();
     decode_into(encoded, limits, None, &mut image)?;
     Ok(image)
 }
 
-/// [`decode`] into an image whose memory is reused. JPEGs at least twice as large as `at_least`,
-/// width and height, are decoded at ½, ¼ or ⅛ of their size that is not below it, as by Pillow's
+/// Like [`decode`], into an image whose memory is reused. JPEGs of at least twice the width and height
+/// `at_least` are decoded at ½, ¼ or ⅛ of their size, but not below it, like Pillow's
 /// `draft`.
 pub(crate) fn decode_into(
     encoded: &[u8],

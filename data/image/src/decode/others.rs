@@ -24,7 +24,7 @@ pub(super) fn decode(
     let (width, height) = decoder.dimensions();
     let color = decoder.color_type();
     let samples = usize::from(color.channel_count());
-    // What the decoder holds, the samples, and the pixels.
+    // Memory per pixel: the decoder's buffer, the samples, and three values.
     limits.check(width, height, 2 * u64::from(color.bytes_per_pixel()) + 3)?;
     match color {
         ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => {}

@@ -1,4 +1,4 @@
-//! PNG: the samples that Pillow keeps of each type of pixels.
+//! PNG: the samples that Pillow keeps for each pixel type.
 
 use std::io::Cursor;
 
@@ -25,11 +25,11 @@ pub(super) fn decode(
     let (width, height) = (header.width, header.height);
     let (color, depth) = (header.color_type, header.bit_depth);
     let row_bytes = header.color_type.samples() * header.bit_depth as usize;
-    // The samples as they are stored, and the pixels.
+    // Memory per pixel: the stored samples, and three values.
     limits.check(width, height, row_bytes.div_ceil(8) as u64 + 3)?;
     let mut reader = decoder.read_info().map_err(error)?;
     let stored = reader.output_buffer_size().ok_or(ImageError::TooLarge {
-        what: "decoding it",
+        what: "decoding the image",
         bytes: u64::MAX,
         limit: limits.max_bytes,
     })?;
@@ -85,7 +85,7 @@ pub(super) fn decode(
     Ok(())
 }
 
-/// The colours of all indices; those beyond the palette are black.
+/// The colours of all indices; indices beyond the palette are black.
 fn palette(stored: Option<&[u8]>) -> [[u8; 3]; 256] {
     let mut palette = [[0; 3]; 256];
     for (color, &stored) in palette
@@ -97,7 +97,7 @@ fn palette(stored: Option<&[u8]>) -> [[u8; 3]; 256] {
     palette
 }
 
-/// Samples of at most 8 bits, the first in the highest bits of a byte.
+/// Unpacks samples of at most 8 bits, the first in the highest bits of a byte.
 fn unpack(samples: &[u8], depth: BitDepth, pixels: &mut [[u8; 3]], color: impl Fn(u8) -> [u8; 3]) {
     let bits = depth as usize;
     let each = 8 / bits;

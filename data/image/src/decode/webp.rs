@@ -17,9 +17,9 @@ pub(super) fn decode(
     let mut decoder = WebPDecoder::new(Cursor::new(encoded)).map_err(error)?;
     let (width, height) = decoder.dimensions();
     let samples = if decoder.has_alpha() { 4 } else { 3 };
-    // What the decoder holds, and the pixels.
+    // Memory per pixel: the decoder's buffer, and three values.
     limits.check(width, height, 8 + samples as u64 + 3)?;
-    // The file has the size of the picture and of each frame; the decoder allocates frames before it
+    // The file stores the size of the canvas and of each frame; the decoder allocates frames before it
     // compares the sizes.
     check_frames(encoded.get(12..).unwrap_or_default(), [width, height])?;
     let mut stored = vec![0; width as usize * height as usize * samples];
@@ -31,7 +31,7 @@ pub(super) fn decode(
     Ok(())
 }
 
-/// Checks that frames are not larger than the picture.
+/// Checks that frames are not larger than the canvas.
 fn check_frames(mut chunks: &[u8], [width, height]: [u32; 2]) -> Result<(), ImageError> {
     while let Some((header, rest)) = chunks.split_first_chunk::<8>() {
         let [a, b, c, d, len @ ..] = *header;
@@ -42,13 +42,14 @@ fn check_frames(mut chunks: &[u8], [width, height]: [u32; 2]) -> Result<(), Imag
                 if let Some(&[w0, w1, h0, h1]) = content.get(6..10) {
                     let [w, h] = [[w0, w1], [h0, h1]].map(|side| u16::from_le_bytes(side) & 0x3fff);
                     if u32::from(w) > width || u32::from(h) > height {
-                        let reason =
-                            format!("a frame of {w} x {h} in a picture of {width} x {height}");
+                        let reason = format!(
+                            "a frame of {w} x {h} pixels in an image of {width} x {height}"
+                        );
                         return Err(corrupt(reason));
                     }
                 }
             }
-            // The position and times of a frame, then its chunks.
+            // The position and duration of a frame, then its chunks.
             b"ANMF" => check_frames(content.get(16..).unwrap_or_default(), [width, height])?,
             _ => {}
         }

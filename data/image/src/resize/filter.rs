@@ -1,22 +1,22 @@
 //! Pillow's resampling filters.
 //!
-//! The operations are those of Pillow, one by one: others round differently.
+//! The arithmetic is Pillow's, operation by operation: any other order rounds differently.
 
 use std::f64::consts::PI;
 
 use topk_preprocessing::Interpolation;
 
-/// A filter of Pillow.
+/// One of Pillow's filters.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Filter {
-    /// Largest distance from the centre with a weight, in pixels of the smaller image.
+    /// Largest distance from the centre with a non-zero weight, in pixels of the smaller image.
     pub(super) support: f64,
     /// The weight at a distance from the centre.
     pub(super) weight: fn(f64) -> f64,
 }
 
 impl Filter {
-    /// The filter that weights pixels; `None` if single pixels are copied.
+    /// The filter; `None` if single pixels are copied.
     pub(super) fn of(interpolation: Interpolation) -> Option<Self> {
         let (support, weight): (f64, fn(f64) -> f64) = match interpolation {
             Interpolation::Nearest => return None,

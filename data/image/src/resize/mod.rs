@@ -1,4 +1,4 @@
-//! Resizing as Pillow does it: two passes with 8 bits between them.
+//! Resizing like Pillow: two passes with an 8-bit intermediate image.
 
 mod filter;
 mod passes;
@@ -20,16 +20,16 @@ fn rows_first(pillow: Pillow, from: [u32; 2], to: [u32; 2]) -> bool {
 /// RGB pixels to resize: an image or a part of one.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
-    /// Columns and rows.
+    /// Width and height.
     pub(crate) size: [u32; 2],
-    /// Row by row, from its first pixel on.
+    /// Rows, starting at the first pixel.
     pub(crate) pixels: &'a [u8],
-    /// Bytes from one row to the next.
+    /// Bytes per row, including pixels outside the part.
     pub(crate) stride: usize,
 }
 
 impl<'a> Source<'a> {
-    /// All of an image.
+    /// A whole image.
     pub(crate) fn of(image: &'a RgbImage) -> Self {
         Self {
             size: [image.width, image.height],
@@ -38,7 +38,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// A part of it, which must lie inside.
+    /// A part of an image, which must be inside.
     pub(crate) fn part(self, part: &Region) -> Self {
         let begin = part.rows.start as usize * self.stride + 3 * part.columns.start as usize;
         Self {
@@ -49,14 +49,14 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A part of an image, from its first column and row on.
+/// A part of an image.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Region {
     pub(crate) columns: Range<u32>,
     pub(crate) rows: Range<u32>,
 }
 
-/// Buffers for resizing one image after the other.
+/// Resizes images one at a time, with reused buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Resampler {
     columns: Weights,
@@ -66,7 +66,7 @@ pub(crate) struct Resampler {
 }
 
 impl Resampler {
-    /// Computes a region, which is not empty, of the image resized to `to`.
+    /// Computes a non-empty region of the image resized to `to`.
     pub(crate) fn resize(
         &mut self,
         source: Source<'_>,
@@ -129,10 +129,10 @@ impl Resampler {
         Ok(())
     }
 
-    /// Makes the buffer as large as what is between the passes.
+    /// Resizes the buffer between the passes.
     fn reserve(&mut self, width: usize, rows: usize, limits: &Limits) -> Result<(), ImageError> {
         let bytes = (width as u64).saturating_mul(rows as u64);
-        limits.check_bytes("resizing it", bytes)?;
+        limits.check_bytes("resizing the image", bytes)?;
         self.between.resize(bytes as usize, 0);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The passes over columns and rows, vectorised.
 //!
-//! A pass sums pixels times weights in 32 bits, exactly: weights sum up to 2²², and at no place do those
-//! below 0 take the sum out of range. So the order of summation does not matter.
+//! A pass sums pixels times weights in 32 bits, exactly: weights sum up to 2²², and negative weights never
+//! move a partial sum out of range. The order of summation therefore does not matter.
 
 use multiversion::multiversion;
 
@@ -9,20 +9,19 @@ use super::weights::{PRECISION, Weights};
 
 const HALF: i32 = 1 << (PRECISION - 1);
 
-/// Values of a row that are summed side by side.
+/// Number of values of a row that are summed together.
 const LANES: usize = 32;
 
-/// Rows that the pass over columns takes side by side.
+/// Number of rows that the horizontal pass processes together.
 const ROWS: usize = 4;
 
-/// The pixels of one column in a group of rows, each with a byte that nobody looks at.
+/// The pixels of one column in a group of rows, each padded with an unused byte.
 pub(super) type Column = [u8; 4 * ROWS];
 
-/// Resizes the columns of rows of RGB pixels.
+/// Resizes rows of RGB pixels horizontally.
 ///
-/// `source` begins with the first row and has `stride` bytes a row; weights count pixels from `first`,
-/// where a row begins. `out` has rows of as many pixels as there are weights. `from` and `to` are
-/// buffers.
+/// `source` starts with the first row and has `stride` bytes per row; weights count pixels from `first`,
+/// where a row starts. `out` has rows with one pixel per set of weights. `from` and `to` are buffers.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 pub(super) fn columns(
     source: &[u8],
@@ -44,7 +43,7 @@ pub(super) fn columns(
             &source[begin..begin + 3 * inputs.len()]
         });
         gather(source, from);
-        // All lanes are stored: LLVM would leave out the fourth, and with it the vectors.
+        // All lanes are stored: otherwise LLVM would omit the fourth, and not vectorise.
         for (to, (begin, weights)) in to.iter_mut().zip(weights.iter()) {
             let columns = &from[(begin - inputs.start) as usize..][..weights.len()];
             let mut sums = [HALF; 4 * ROWS];
@@ -63,7 +62,7 @@ pub(super) fn columns(
     }
 }
 
-/// Puts the pixels of rows side by side.
+/// Interleaves the pixels of a group of rows.
 #[inline(always)]
 fn gather(rows: [&[u8]; ROWS], group: &mut [Column]) {
     const BLOCK: usize = 4;
@@ -86,10 +85,10 @@ fn gather(rows: [&[u8]; ROWS], group: &mut [Column]) {
     }
 }
 
-/// Resizes the rows of an image, all values of a row alike.
+/// Resizes an image vertically; all values of a row have the same weights.
 ///
-/// `source` begins with the first value, has `stride` bytes a row; weights count rows from `first`.
-/// `out` has rows of `width` values, as many as there are weights.
+/// `source` starts with the first value and has `stride` bytes per row; weights count rows from `first`.
+/// `out` has one row of `width` values per set of weights.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 pub(super) fn rows(
     source: &[u8],
@@ -125,7 +124,7 @@ pub(super) fn rows(
     }
 }
 
-/// Adds a pixel times its weight. Nothing overflows, but checks for it would stop the vectorisation.
+/// Adds a pixel times its weight. Overflow is impossible, and checks for it would prevent vectorisation.
 #[inline(always)]
 fn add(sum: i32, value: u8, weight: i32) -> i32 {
     sum.wrapping_add(i32::from(value).wrapping_mul(weight))

@@ -4,28 +4,28 @@ use super::filter::Filter;
 use crate::{ImageError, Limits};
 use topk_preprocessing::Interpolation;
 
-/// Bits of a weight after the point: as many as leave room for 8 of a pixel, a sign and a carry.
+/// Fractional bits of a weight: 32 bits less 8 for a pixel, a sign and a carry.
 pub(super) const PRECISION: u32 = 32 - 8 - 2;
 
-/// The weights of a pass over one axis, for some of its outputs.
+/// The weights of a pass along one axis, for some of its outputs.
 #[derive(Debug, Default)]
 pub(super) struct Weights {
     outputs: Vec<Output>,
     values: Vec<i32>,
-    /// Those of one output before they are rounded.
+    /// The weights of one output before rounding.
     exact: Vec<f64>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Output {
-    /// The first input.
+    /// Index of the first input.
     first: u32,
-    /// Where in the values those of this output end.
+    /// End of this output's weights in the values.
     end: usize,
 }
 
 impl Weights {
-    /// Computes the weights of `outputs`, of `to` in all, over `from` inputs.
+    /// Computes the weights of `outputs`, out of `to`, over `from` inputs.
     pub(super) fn compute(
         &mut self,
         from: u32,
@@ -42,7 +42,7 @@ impl Weights {
         }
     }
 
-    /// Each output has the whole weight of one input.
+    /// Each output copies one input.
     fn nearest(
         &mut self,
         from: u32,
@@ -51,13 +51,13 @@ impl Weights {
         limits: &Limits,
     ) -> Result<(), ImageError> {
         check_bytes(limits, outputs.len() as u64 * 4)?;
-        // Pillow keeps the size in single precision, and adds up the steps.
+        // Pillow stores the size in single precision, and accumulates the steps.
         let step = f64::from(from as f32) / f64::from(to);
         let mut center = step * 0.5;
         for output in 0..outputs.end {
             if output >= outputs.start {
                 let first = center as u32;
-                // What the sum of the roundings takes out of the image is black.
+                // Outputs that rounding moves out of the image are black.
                 if first < from {
                     self.values.push(1 << PRECISION);
                 }
@@ -79,7 +79,7 @@ impl Weights {
         filter: Filter,
         limits: &Limits,
     ) -> Result<(), ImageError> {
-        // Pillow keeps the size in single precision.
+        // Pillow stores the size in single precision.
         let scale = f64::from(from as f32) / f64::from(to);
         let filter_scale = scale.max(1.0);
         let support = filter.support * filter_scale;
@@ -89,7 +89,7 @@ impl Weights {
         check_bytes(limits, values * 4 + each * 8)?;
         for output in outputs {
             let center = (f64::from(output) + 0.5) * scale;
-            // Casts saturate, and cut off what is after the point.
+            // Casts saturate and truncate.
             let first = (center - support + 0.5) as u32;
             let end = ((center + support + 0.5) as u32).min(from);
             self.exact.clear();
@@ -120,14 +120,14 @@ impl Weights {
         Ok(())
     }
 
-    /// The inputs that have a weight in some output.
+    /// The range of inputs with a weight in any output.
     pub(super) fn inputs(&self) -> Range<u32> {
         let first = self.iter().map(|(first, _)| first).min();
         let end = self.iter().map(|(first, of)| first + of.len() as u32).max();
         first.unwrap_or(0)..end.unwrap_or(0)
     }
 
-    /// For each output the first input, and the weights from there on.
+    /// For each output, the index of its first input, and its weights.
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (u32, &[i32])> {
         let mut begin = 0;
         self.outputs.iter().map(move |output| {
@@ -139,5 +139,5 @@ impl Weights {
 }
 
 fn check_bytes(limits: &Limits, bytes: u64) -> Result<(), ImageError> {
-    limits.check_bytes("the weights for resizing it", bytes)
+    limits.check_bytes("the weights for resizing the image", bytes)
 }

@@ -193,7 +193,7 @@ def listed(space):
 
 
 def fallbacks():
-    """Parts that torchvision takes when no try fits: none does with twice the area."""
+    """Parts that torchvision takes if no attempt fits, as with twice the area."""
     for width, height in [(500, 375), (1, 1), (1, 50), (50, 1), (32, 32), (100, 333), (333, 100), (77, 76)]:
         for ratio in [(3 / 4, 4 / 3), (1.0, 1.0), (0.1, 0.3), (3.0, 7.0)]:
             image = torch.empty(3, height, width)
@@ -202,7 +202,7 @@ def fallbacks():
 
 
 def draws():
-    """Means and deviations of what torchvision draws."""
+    """Means and standard deviations of the values that torchvision draws."""
     torch.manual_seed(7)
     count = 20000
     for width, height in [(500, 375), (32, 32), (600, 100)]:

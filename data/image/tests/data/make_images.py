@@ -229,7 +229,7 @@ def sha256(data):
 
 
 def result(image, transform):
-    """The hash of all crops; none where there are no pixels left, or no place for the crops."""
+    """The hash of all crops; None if no pixels are left, or the crops do not fit."""
     try:
         for step in transform:
             image = step(image)

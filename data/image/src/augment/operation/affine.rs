@@ -1,11 +1,11 @@
-//! Pillow's affine transformation with the nearest pixel, and torchvision's matrices for it.
+//! Pillow's affine transformation with nearest-neighbour sampling, and torchvision's matrices for it.
 
 use crate::RgbImage;
 
 use super::geometry;
 
-/// From column x and row y of the result to those of the source: `[a, b, c, d, e, f]` for a·x + b·y + c
-/// and d·x + e·y + f.
+/// Maps column x and row y of the result to those of the source: `[a, b, c, d, e, f]` for a·x + b·y + c and
+/// d·x + e·y + f.
 type Matrix = [f64; 6];
 
 pub(super) fn shear_x(image: &RgbImage, magnitude: f64, out: &mut RgbImage) {
@@ -16,12 +16,12 @@ pub(super) fn shear_y(image: &RgbImage, magnitude: f64, out: &mut RgbImage) {
     transform(image, inverse_shear([0.0, magnitude]), out);
 }
 
-/// Pillow multiplies by 1 and adds halves, all of which is exact: pixels move as they are.
+/// Pillow multiplies by 1 and adds halves, which is exact: pixels move without change.
 pub(super) fn translate(image: &RgbImage, by: [i32; 2], out: &mut RgbImage) {
     geometry::crop(image, by.map(|pixels| -i64::from(pixels)), out);
 }
 
-/// Turns an image about its centre, as `Image.rotate` does it.
+/// Rotates an image about its centre, like `Image.rotate`.
 pub(super) fn rotate(image: &RgbImage, degrees: f64, out: &mut RgbImage) {
     let degrees = degrees.rem_euclid(360.0);
     let pixels = image.pixels.as_chunks::<3>().0;
@@ -51,9 +51,9 @@ pub(super) fn rotate(image: &RgbImage, degrees: f64, out: &mut RgbImage) {
     }
 }
 
-/// The inverse of torchvision's shear about the first corner; its magnitudes are tangents.
+/// The inverse of torchvision's shear about the top left corner; its magnitudes are tangents.
 fn inverse_shear(magnitudes: [f64; 2]) -> Matrix {
-    // Through degrees and back, as torchvision takes them.
+    // Converted to degrees and back, like torchvision.
     let [x, y] = magnitudes.map(|tangent| tangent.atan().to_degrees().to_radians());
     let a = (-y).cos() / y.cos();
     let b = -(-y).cos() * x.tan() / y.cos();
@@ -76,13 +76,13 @@ fn inverse_rotation(image: &RgbImage, degrees: f64) -> Matrix {
     ]
 }
 
-/// What Python's `round(number, 15)` gives: the nearest number with 15 decimal digits after the point.
+/// Python's `round(number, 15)`: the nearest number with 15 decimal places.
 fn to_15_digits(number: f64) -> f64 {
     let digits = format!("{number:.15}");
     digits.parse().expect("a number that has just been written")
 }
 
-/// Takes for each pixel the one where the matrix says, and leaves black where there is none.
+/// Takes the value of each pixel from the position given by the matrix; pixels outside the source are black.
 fn transform(image: &RgbImage, matrix: Matrix, out: &mut RgbImage) {
     let [a, b, c, d, e, f] = matrix;
     let to = [out.width, out.height].map(f64::from);
@@ -105,18 +105,18 @@ fn transform(image: &RgbImage, matrix: Matrix, out: &mut RgbImage) {
     }
 }
 
-/// Whether a number fits into 16 bits before the point.
+/// Whether the integer part of a number fits into 16 bits.
 fn countable(number: f64) -> bool {
     number.abs() < 32_768.0
 }
 
-/// A place along an axis, and what is added to it from pixel to pixel.
-trait Place: Copy + std::ops::Add<Output = Self> {
-    /// The pixel that it is in, of so many.
+/// A position along an axis, with its increment per pixel.
+trait Position: Copy + std::ops::Add<Output = Self> {
+    /// Index of the pixel at this position, if it is one of `size`.
     fn pixel(self, of: u32) -> Option<usize>;
 }
 
-/// 16 bits before the point, and 16 after it.
+/// Fixed point with 16 fractional bits.
 #[derive(Clone, Copy)]
 struct Fixed(i32);
 
@@ -128,12 +128,12 @@ impl std::ops::Add for Fixed {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        // After the last pixel only.
+        // Only after the last pixel.
         Self(self.0.wrapping_add(other.0))
     }
 }
 
-impl Place for Fixed {
+impl Position for Fixed {
     #[inline(always)]
     fn pixel(self, of: u32) -> Option<usize> {
         let pixel = (self.0 >> 16) as u32;
@@ -141,7 +141,7 @@ impl Place for Fixed {
     }
 }
 
-impl Place for f64 {
+impl Position for f64 {
     #[inline(always)]
     fn pixel(self, of: u32) -> Option<usize> {
         (0.0..f64::from(of))
@@ -150,9 +150,9 @@ impl Place for f64 {
     }
 }
 
-/// Goes over columns and rows, each axis from a start by a step a column and a step a row. Sums are
-/// taken step by step, as Pillow does: products would be rounded otherwise.
-fn sample<P: Place>(image: &RgbImage, [x, y]: [[P; 3]; 2], out: &mut RgbImage) {
+/// Iterates over columns and rows; each coordinate has a start, an increment per column and one per row. Sums
+/// are accumulated step by step, like Pillow's: products would round differently.
+fn sample<P: Position>(image: &RgbImage, [x, y]: [[P; 3]; 2], out: &mut RgbImage) {
     let pixels = image.pixels.as_chunks::<3>().0;
     let width = image.width as usize;
     let [mut row_x, mut row_y] = [x[0], y[0]];

@@ -1,14 +1,14 @@
-//! Grey, and blending with it.
+//! Conversion to grey, and blending with grey.
 
 use multiversion::multiversion;
 
-/// Pixels that are computed side by side.
+/// Number of pixels that are processed together.
 pub(super) const LANES: usize = 64;
 
-/// The values of each channel of so many pixels.
+/// The values of each channel for [`LANES`] pixels.
 pub(super) type Lanes = [[u8; LANES]; 3];
 
-/// Changes all pixels, [`LANES`] at a time; what is behind the last is changed too, and not looked at.
+/// Changes all pixels, [`LANES`] at a time; the padding of the last block is ignored.
 #[inline(always)]
 pub(super) fn change(pixels: &mut [u8], change: impl Fn(Lanes) -> Lanes) {
     let (blocks, rest) = pixels.as_chunks_mut::<3>().0.as_chunks_mut::<LANES>();
@@ -41,24 +41,24 @@ fn interleaved(lanes: &Lanes, block: &mut [[u8; 3]; LANES]) {
     }
 }
 
-/// Between two values, or beyond them, as Pillow's `Image.blend` has it: in single precision, cut off.
+/// Interpolates or extrapolates like Pillow's `Image.blend`: in single precision, truncated.
 #[inline(always)]
 pub(super) fn blend(from: u8, to: u8, factor: f32) -> u8 {
     let difference = f32::from(i16::from(to) - i16::from(from));
-    // Pillow clips where the factor is not from 0 to 1.
+    // Pillow clips only if the factor is not from 0 to 1.
     let blended = (f32::from(from) + factor * difference).clamp(0.0, 255.0);
-    // What `as u8` gives, which would stop the vectorisation: the integer in the lowest bits.
+    // Same as `as u8`, which would prevent vectorisation: the integer is in the lowest bits.
     (blended.trunc() + (1 << 23) as f32).to_bits() as u8
 }
 
-/// The luma of ITU-R 601 in 16 bits after the point.
+/// Luma according to ITU-R 601, with 16 fractional bits.
 #[inline(always)]
 fn grey([r, g, b]: [u8; 3]) -> u8 {
     let sum = 19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b);
     ((sum + 0x8000) >> 16) as u8
 }
 
-/// The sum of the greys of all pixels.
+/// Sum of the grey values of all pixels.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 pub(super) fn sum_of_greys(pixels: &[u8]) -> u64 {
     let (blocks, rest) = pixels.as_chunks::<3>().0.as_chunks::<LANES>();
@@ -74,7 +74,7 @@ pub(super) fn sum_of_greys(pixels: &[u8]) -> u64 {
     of_blocks.sum::<u64>() + of_rest.sum::<u64>()
 }
 
-/// Blends each pixel with its grey.
+/// Blends each pixel with its grey value.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 pub(super) fn saturate(pixels: &mut [u8], factor: f32) {
     change(pixels, |[r, g, b]| {

@@ -8,7 +8,7 @@ pub(super) fn flip(image: &mut RgbImage) {
     }
 }
 
-/// Takes a part, from a column and a row on, that may begin or end outside. `out` is black.
+/// Copies a part from this column and row; it may extend beyond the image. `out` must be black.
 pub(super) fn crop(image: &RgbImage, [x, y]: [i64; 2], out: &mut RgbImage) {
     let columns = overlap(x, out.width, image.width);
     let rows = overlap(y, out.height, image.height);
@@ -21,18 +21,18 @@ pub(super) fn crop(image: &RgbImage, [x, y]: [i64; 2], out: &mut RgbImage) {
     }
 }
 
-/// What a window shows of an axis.
+/// The visible part of an axis in a window.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::augment) struct Overlap {
-    /// The first pixel that is seen.
+    /// The first visible pixel.
     pub(in crate::augment) from: usize,
-    /// Where in the window it is.
+    /// Its position in the window.
     pub(in crate::augment) to: usize,
-    /// How many are.
+    /// Number of visible pixels.
     pub(in crate::augment) len: usize,
 }
 
-/// What a window of `size` pixels from `at` on shows of an axis of `image` pixels.
+/// The part of an axis of `image` pixels that is visible in a window of `size` pixels from `at`.
 pub(in crate::augment) fn overlap(at: i64, size: u32, image: u32) -> Overlap {
     let first = at.clamp(0, i64::from(image));
     let end = at
@@ -40,7 +40,7 @@ pub(in crate::augment) fn overlap(at: i64, size: u32, image: u32) -> Overlap {
         .clamp(first, i64::from(image));
     Overlap {
         from: first as usize,
-        // A window that shows nothing may lie anywhere.
+        // The position of an empty part does not matter.
         to: first.saturating_sub(at).clamp(0, i64::from(size)) as usize,
         len: (end - first) as usize,
     }

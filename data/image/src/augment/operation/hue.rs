@@ -1,14 +1,14 @@
-//! Turning hues as Pillow's HSV of 8 bits has them. Precisions are those of its C: where it computes in
-//! double precision and keeps a single one, other pixels would come out otherwise.
+//! Rotation of hues in Pillow's 8-bit HSV. Precisions are those of its C code: where it computes in double
+//! precision and stores single precision, other precisions would give other pixels.
 
 use multiversion::multiversion;
 
 use super::color::{LANES, Lanes, change};
 
-/// Turns the hues of all pixels by a part of the circle.
+/// Rotates the hues of all pixels by a fraction of the circle.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 pub(super) fn turn(pixels: &mut [u8], by: f64) {
-    // Cut off to a whole number of 255ths, which wrap around 256.
+    // Truncated to a whole number of 255ths, modulo 256.
     let by = (by * 255.0) as i64 as u8;
     let sextants = Sextants::new();
     change(pixels, |rgb| {
@@ -27,10 +27,10 @@ fn to_hsv([r, g, b]: Lanes) -> Lanes {
         let [r, g, b] = [r[i], g[i], b[i]];
         let max = r.max(g).max(b);
         let range = max - r.min(g).min(b);
-        // Greys have neither hue nor saturation: nothing divided by 1 is that too.
+        // Greys have neither hue nor saturation: 0 / 1 gives 0.
         let divisor = f32::from(range.max(1));
         let [from_r, from_g, from_b] = [r, g, b].map(|value| f32::from(max - value) / divisor);
-        // Pillow does not widen the difference of the first, which is exact: they have few bits.
+        // Pillow does not widen the first difference, which is exact: it has few bits.
         let (begin, up, down) = if r == max {
             (0.0, from_b, from_g)
         } else if g == max {
@@ -49,14 +49,14 @@ fn to_hsv([r, g, b]: Lanes) -> Lanes {
     hsv
 }
 
-/// The whole part of a number from 0 to below 256: what `as u8` gives, which would stop the
-/// vectorisation. The integer is in the lowest bits.
+/// Integer part of a number from 0 to below 256, same as `as u8`, which would prevent vectorisation. The
+/// integer is in the lowest bits.
 #[inline(always)]
 fn byte(number: f64) -> u8 {
     (number.trunc() + (1u64 << 52) as f64).to_bits() as u8
 }
 
-/// For each hue, between which of the six pure colours it is, and how far.
+/// For each hue, its sextant of the colour circle and the position in it.
 struct Sextants {
     numbers: [u8; 256],
     parts: [f32; 256],
@@ -83,15 +83,15 @@ fn to_rgb([hues, saturations, values]: Lanes, sextants: &Sextants) -> Lanes {
     let mut rgb = [[0; LANES]; 3];
     for i in 0..LANES {
         let (number, part, value) = (numbers[i], parts[i], values[i]);
-        // Of whole numbers a division in single precision is what that in double gives.
+        // For integers, division in single precision gives the same result as in double precision.
         let saturation = f32::from(saturations[i]) / 255.0;
-        // Rounded: the sum is exact, for there are few bits.
+        // Rounded: the sum is exact because there are few bits.
         let kept = |part: f64| byte(f64::from(value) * part + 0.5);
         let low = kept(1.0 - f64::from(saturation));
         let falling = kept(1.0 - f64::from(saturation * part));
         let rising = kept(1.0 - f64::from(saturation) * (1.0 - f64::from(part)));
         let even = number % 2 == 0;
-        // The largest, the one between and the lowest are each a channel in a third of the circle.
+        // The largest, middle and smallest value are each the same channel in a third of the circle.
         let between = if even { rising } else { falling };
         rgb[0][i] = match number {
             0 | 5 => value,

@@ -1,4 +1,4 @@
-//! What is done to pixels, with all its numbers.
+//! Operations on pixels, with all parameters.
 
 mod affine;
 mod color;
@@ -19,13 +19,13 @@ use topk_preprocessing::{Interpolation, Pillow};
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rect {
-    /// The first column.
+    /// First column.
     pub x: u32,
-    /// The first row.
+    /// First row.
     pub y: u32,
-    /// Columns.
+    /// Number of columns.
     pub width: u32,
-    /// Rows.
+    /// Number of rows.
     pub height: u32,
 }
 
@@ -38,67 +38,67 @@ impl Rect {
     }
 }
 
-/// What torchvision does to a Pillow image in one of its functional transforms.
+/// An operation of torchvision's functional transforms on a Pillow image.
 ///
-/// Numbers must be finite. Factors and the hue are those of `torchvision.transforms.functional`; the
-/// magnitudes of shears, translations and rotations, and of `Posterize` and `Solarize`, those of
+/// Parameters must be finite. Factors and the hue are those of `torchvision.transforms.functional`; the
+/// magnitudes of shears, translations and rotations, and of `Posterize` and `Solarize`, are those of
 /// `RandAugment`. New pixels are black.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Operation {
-    /// A part that may begin or end outside of the image.
+    /// Crops a part, which may extend beyond the image.
     Crop {
-        /// The first column.
+        /// First column.
         x: i64,
-        /// The first row.
+        /// First row.
         y: i64,
-        /// Columns and rows.
+        /// Width and height.
         size: [u32; 2],
     },
-    /// A part, resized.
+    /// Resizes a part.
     ResizedCrop {
-        /// Which part; it must lie in the image.
+        /// The part, which must be inside the image.
         part: Rect,
-        /// Columns and rows after it.
+        /// Width and height of the result.
         size: [u32; 2],
-        /// How pixels are weighted.
+        /// Resampling filter.
         interpolation: Interpolation,
     },
-    /// Left and right change places.
+    /// Mirrors left to right.
     Flip,
-    /// Brightness times a factor.
+    /// Multiplies the brightness by a factor.
     Brightness(f64),
-    /// Contrast to the mean grey times a factor.
+    /// Multiplies the contrast with the mean grey by a factor.
     Contrast(f64),
-    /// Distance of the colours to grey times a factor.
+    /// Multiplies the distance of colours from grey by a factor.
     Saturation(f64),
-    /// The hue is turned, by −½ to ½ of the circle.
+    /// Rotates the hue by −½ to ½ of the circle.
     Hue(f64),
-    /// Distance to the smoothed image times a factor.
+    /// Multiplies the distance from the smoothed image by a factor.
     Sharpness(f64),
-    /// Each row moves to the left by its number times the magnitude.
+    /// Moves each row to the left by its index times the magnitude.
     ShearX(f64),
-    /// Each column moves up by its number times the magnitude.
+    /// Moves each column up by its index times the magnitude.
     ShearY(f64),
-    /// Columns move to the right by so many pixels.
+    /// Moves columns to the right by this number of pixels.
     TranslateX(i32),
-    /// Rows move down by so many pixels.
+    /// Moves rows down by this number of pixels.
     TranslateY(i32),
-    /// The image is turned by so many degrees counter-clockwise.
+    /// Rotates the image counter-clockwise by this number of degrees.
     Rotate(f64),
-    /// So many bits of each value are kept, of 1 to 8.
+    /// Keeps this number of bits of each value, from 1 to 8.
     Posterize(u32),
-    /// Values from a threshold on are inverted.
+    /// Inverts values at or above a threshold.
     Solarize(f64),
-    /// Each channel is stretched to 0 to 255.
+    /// Stretches each channel to 0 to 255.
     AutoContrast,
-    /// The histogram of each channel is levelled.
+    /// Equalizes the histogram of each channel.
     Equalize,
 }
 
 impl Operation {
-    /// Columns and rows of an image after it.
+    /// Width and height of the result for an image of this size.
     pub fn size(&self, image: [u32; 2]) -> [u32; 2] {
         match *self {
             Self::Crop { size, .. } | Self::ResizedCrop { size, .. } => size,
@@ -106,7 +106,7 @@ impl Operation {
         }
     }
 
-    /// Does it to an image in its place, if it can be done there.
+    /// Applies the operation in place. Returns whether it can be applied in place.
     pub(super) fn apply_in_place(&self, image: &mut RgbImage) -> bool {
         match *self {
             Self::Flip => geometry::flip(image),
@@ -123,7 +123,8 @@ impl Operation {
         true
     }
 
-    /// Writes what it makes of an image into another, if it can be done so.
+    /// Writes the result for an image to `out`. Returns whether the operation can be applied this way; if not,
+    /// it can be applied in place.
     pub(super) fn apply(
         &self,
         image: &RgbImage,
@@ -135,7 +136,7 @@ impl Operation {
         let [width, height] = self.size([image.width, image.height]);
         assert!(width > 0 && height > 0, "{self:?}");
         let bytes = u64::from(width) * u64::from(height);
-        limits.check_bytes("augmenting it", bytes.saturating_mul(3))?;
+        limits.check_bytes("augmenting the image", bytes.saturating_mul(3))?;
         out.clear(width, height);
         match *self {
             Self::Crop { x, y, .. } => geometry::crop(image, [x, y], out),

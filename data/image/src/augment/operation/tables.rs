@@ -1,12 +1,12 @@
-//! What replaces each value of a channel by another.
+//! Operations that replace each value of a channel by another.
 
 use super::color::{blend, sum_of_greys};
 use crate::RgbImage;
 
-/// What each value becomes.
+/// The new value for each value.
 type Table = [u8; 256];
 
-/// How many pixels of a channel have each value.
+/// Number of pixels of a channel with each value.
 type Histogram = [u64; 256];
 
 pub(super) fn brightness(image: &mut RgbImage, factor: f64) {
@@ -45,11 +45,11 @@ pub(super) fn auto_contrast(image: &mut RgbImage) {
 }
 
 pub(super) fn equalize(image: &mut RgbImage) {
-    let tables = histograms(image).map(|histogram| levelling(&histogram));
+    let tables = histograms(image).map(|histogram| equalization(&histogram));
     look_up(image, &tables);
 }
 
-/// Brings the lowest value to 0 and the highest to 255, cut off to whole numbers.
+/// Maps the lowest value to 0 and the highest to 255, truncated to integers.
 fn stretching(histogram: &Histogram) -> Table {
     let there = |count: &u64| *count > 0;
     let low = histogram.iter().position(there).unwrap_or(0);
@@ -59,15 +59,15 @@ fn stretching(histogram: &Histogram) -> Table {
     }
     let scale = 255.0 / (high - low) as f64;
     let offset = -(low as f64) * scale;
-    // Casts cut off and saturate.
+    // Casts truncate and saturate.
     table(|value| (f64::from(value) * scale + offset) as u8)
 }
 
-/// Pillow's way to a level histogram, in whole numbers.
-fn levelling(histogram: &Histogram) -> Table {
+/// Pillow's histogram equalization, in integers.
+fn equalization(histogram: &Histogram) -> Table {
     let all: u64 = histogram.iter().sum();
     let last = histogram.iter().rev().find(|count| **count > 0);
-    // Where there is one value only, nothing is left either.
+    // With a single value, the step is 0 too.
     let step = (all - last.unwrap_or(&0)) / 255;
     if step == 0 {
         return table(|value| value);
@@ -75,7 +75,7 @@ fn levelling(histogram: &Histogram) -> Table {
     let mut below = step / 2;
     let mut levels = [0; 256];
     for (level, count) in levels.iter_mut().zip(histogram) {
-        // Of few pixels the steps are so uneven that it goes beyond.
+        // For few pixels, the steps are so uneven that the result can exceed 255.
         *level = (below / step).min(255) as u8;
         below += count;
     }

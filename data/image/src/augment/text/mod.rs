@@ -1,5 +1,4 @@
-//! Augmentations as they are written on a command line: steps with commas between them, their options
-//! after colons.
+//! The text form of augmentations on the command line: steps separated by commas, options after colons.
 
 pub(super) mod options;
 
@@ -76,7 +75,7 @@ impl FromStr for Augmentation {
     }
 }
 
-/// How no augmentation is written.
+/// The text form of no augmentation.
 const NONE: &str = "none";
 
 impl Step {
@@ -107,11 +106,11 @@ impl Step {
             }
             "color-jitter" => {
                 let options = COLOR_JITTER.read(options)?;
-                let read = |place, around: fn(f64) -> [f64; 2]| {
+                let read = |index, around: fn(f64) -> [f64; 2]| {
                     let expected = "a distance, or a range such as 0.5..1";
                     let either =
                         |text: &str| options::range(text).or_else(|| text.parse().ok().map(around));
-                    let range = options.get(place, expected, either)?;
+                    let range = options.get(index, expected, either)?;
                     Ok::<_, AugmentationError>(range.unwrap_or_else(|| around(0.0)))
                 };
                 Self::ColorJitter(ColorJitter {

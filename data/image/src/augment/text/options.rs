@@ -3,45 +3,46 @@ use std::str::FromStr;
 
 use crate::augment::AugmentationError;
 
-/// The name of a step, and what can be said of it.
+/// Syntax of a step.
 pub(in crate::augment) struct Syntax<const N: usize> {
     pub(in crate::augment) step: &'static str,
-    /// Names of the options, which may be left out of those that come in this order.
+    /// Names of the options, which can be omitted if values are given in this order.
     pub(in crate::augment) options: [&'static str; N],
     pub(in crate::augment) example: &'static str,
 }
 
-/// The options of a step, as they were written.
+/// The options of a step, as text.
 pub(in crate::augment) struct Options<'a, const N: usize> {
     syntax: &'static Syntax<N>,
     values: [Option<&'a str>; N],
 }
 
 impl<const N: usize> Syntax<N> {
-    /// Reads what is behind the name of the step: `value:option=value`.
+    /// Parses the text after the name of the step: `value:option=value`.
     pub(in crate::augment) fn read<'a>(
         &'static self,
         text: Option<&'a str>,
     ) -> Result<Options<'a, N>, AugmentationError> {
         let mut values = [None; N];
-        for (place, text) in text
+        for (index, text) in text
             .into_iter()
             .flat_map(|text| text.split(':'))
             .enumerate()
         {
-            let (place, value) = match text.split_once('=') {
-                None => (place, text),
+            let (index, value) = match text.split_once('=') {
+                None => (index, text),
                 Some((name, value)) => {
-                    let place = self.options.iter().position(|option| *option == name);
-                    let place = place.ok_or_else(|| self.error(format!("has no {name:?}")))?;
-                    (place, value)
+                    let index = self.options.iter().position(|option| *option == name);
+                    let index =
+                        index.ok_or_else(|| self.error(format!("has no option {name:?}")))?;
+                    (index, value)
                 }
             };
             let option = values
-                .get_mut(place)
-                .ok_or_else(|| self.error(format!("has no place for {text:?}")))?;
+                .get_mut(index)
+                .ok_or_else(|| self.error(format!("has too many values: {text:?}")))?;
             if option.replace(value).is_some() {
-                return Err(self.error(format!("has {} twice", self.options[place])));
+                return Err(self.error(format!("sets {} twice", self.options[index])));
             }
         }
         Ok(Options {
@@ -61,63 +62,63 @@ impl<const N: usize> Syntax<N> {
 }
 
 impl<const N: usize> Options<'_, N> {
-    /// Reads an option if it is there.
+    /// Parses an option if it is present.
     pub(in crate::augment) fn get<T>(
         &self,
-        place: usize,
+        index: usize,
         expected: &'static str,
         read: impl Fn(&str) -> Option<T>,
     ) -> Result<Option<T>, AugmentationError> {
-        let Some(text) = self.values[place] else {
+        let Some(text) = self.values[index] else {
             return Ok(None);
         };
         let value = read(text).ok_or_else(|| AugmentationError::Text {
             step: self.syntax.step,
-            option: self.syntax.options[place],
+            option: self.syntax.options[index],
             text: text.to_owned(),
             expected,
         })?;
         Ok(Some(value))
     }
 
-    /// Reads an option that must be there.
+    /// Parses a required option.
     pub(in crate::augment) fn require<T>(
         &self,
-        place: usize,
+        index: usize,
         expected: &'static str,
         read: impl Fn(&str) -> Option<T>,
     ) -> Result<T, AugmentationError> {
-        let option = self.syntax.options[place];
-        self.get(place, expected, read)?
+        let option = self.syntax.options[index];
+        self.get(index, expected, read)?
             .ok_or_else(|| self.syntax.error(format!("needs {option}")))
     }
 
     pub(in crate::augment) fn number(
         &self,
-        place: usize,
+        index: usize,
     ) -> Result<Option<f64>, AugmentationError> {
-        self.get(place, NUMBER, number)
+        self.get(index, NUMBER, number)
     }
 
     pub(in crate::augment) fn require_number(
         &self,
-        place: usize,
+        index: usize,
     ) -> Result<f64, AugmentationError> {
-        self.require(place, NUMBER, number)
+        self.require(index, NUMBER, number)
     }
 
     pub(in crate::augment) fn integer(
         &self,
-        place: usize,
+        index: usize,
     ) -> Result<Option<u32>, AugmentationError> {
-        self.get(place, "a whole number, at least 0", number)
+        self.get(index, "a whole number, at least 0", number)
     }
 
     pub(in crate::augment) fn range(
         &self,
-        place: usize,
+        index: usize,
     ) -> Result<Option<[f64; 2]>, AugmentationError> {
-        self.get(place, "two numbers, such as 0.5..1", range)
+        self.get(index, "two numbers, such as 0.5..1", range)
     }
 }
 
@@ -127,13 +128,13 @@ fn number<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok()
 }
 
-/// Two numbers with two points between them.
+/// Two numbers separated by two dots.
 pub(in crate::augment) fn range(text: &str) -> Option<[f64; 2]> {
     let (low, high) = text.split_once("..")?;
     Some([number(low)?, number(high)?])
 }
 
-/// Columns and rows with an x between them, or one number for both.
+/// Width and height separated by an x, or one number for both.
 pub(in crate::augment) fn size(text: &str) -> Option<[u32; 2]> {
     match text.split_once('x') {
         None => number(text).map(|side| [side; 2]),
@@ -141,7 +142,7 @@ pub(in crate::augment) fn size(text: &str) -> Option<[u32; 2]> {
     }
 }
 
-/// Writes two numbers as [`range`] reads them.
+/// Displays two numbers in the form that [`range`] parses.
 pub(in crate::augment) struct Range(pub(in crate::augment) [f64; 2]);
 
 impl fmt::Display for Range {
