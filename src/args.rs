@@ -105,7 +105,7 @@ impl Args {
     }
 
     /// Parses the command line of the process, and the recipe that it names. Exits with a message if the
-    /// command line is invalid or asks for help.
+    /// command line is invalid or requests help.
     ///
     /// # Errors
     /// If the recipe cannot be read.

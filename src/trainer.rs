@@ -361,7 +361,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Saves the state if the checkpoint policy says so.
+    /// Saves the state if it is due according to the checkpoint policy.
     fn save_if_due(&mut self) -> Result<(), TrainError> {
         let CheckpointPolicy { batches, interval } = self.policy;
         let by_count =

@@ -133,7 +133,7 @@ impl ImageSet {
     /// If that fails, or the image has more than 256 MiB.
     ///
     /// # Panics
-    /// If there is no image of this index.
+    /// If the index is out of range.
     pub fn read(&self, index: usize) -> Result<Image, DataError> {
         self.listing.store.read(&self.samples()[index])
     }

@@ -25,7 +25,7 @@ impl RandomState {
         Self(Mt::new(seed))
     }
 
-    /// An integer from 0 to `max`: draws as many bits as `max` has until their value is at most `max`.
+    /// An integer from 0 to `max`: draws numbers with the bit length of `max` until one is at most `max`.
     pub fn up_to(&mut self, max: u32) -> u32 {
         if max == 0 {
             return 0;

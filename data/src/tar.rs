@@ -30,7 +30,7 @@ pub(crate) struct Member {
 
 /// The bytes of an archive.
 pub(crate) trait Source: Read {
-    /// Skips this many bytes, and returns whether there were as many.
+    /// Skips this many bytes. Returns false if the archive ends before.
     fn skip(&mut self, bytes: u64) -> io::Result<bool>;
 }
 

@@ -123,7 +123,7 @@ fn class_folders_in_an_archive_are_labels() {
         listed(&other),
         [("d/b/1.jpg", Some(1)), ("d/a/x/1.jpg", Some(0))]
     );
-    // One folder is no class.
+    // A single folder is not a class.
     let flat = open(&write(&dir, "d.tar", &named(&["d/1.jpg", "d/2.jpg"]))).unwrap();
     assert_eq!(listed(&flat), [("d/1.jpg", None), ("d/2.jpg", None)]);
     // The same images in folders and in an archive have the same hash.

@@ -138,7 +138,7 @@ fn folders_of_splits_are_detected() {
     assert_eq!(ImageSet::open(dir.path(), &train).unwrap().len(), 2);
     fs::create_dir(dir.path().join("ILSVRC2012_devkit_t12")).unwrap();
     assert_eq!(ImageSet::open(dir.path(), &train).unwrap().len(), 2);
-    // What is left is no class.
+    // The remaining folder is not a class.
     fs::remove_dir_all(dir.path().join("train")).unwrap();
     let folder_of = Options {
         format: Some(Format::Folder),
@@ -173,9 +173,9 @@ fn folders_of_splits_are_detected() {
 
 #[test]
 fn links_are_followed_except_to_parents() {
-    let dir = folder(&["set/a/1.jpg", "elsewhere/2.jpg"]);
+    let dir = folder(&["set/a/1.jpg", "outside/2.jpg"]);
     let set = dir.path().join("set");
-    symlink(dir.path().join("elsewhere"), set.join("b")).unwrap();
+    symlink(dir.path().join("outside"), set.join("b")).unwrap();
     symlink(&set, set.join("a/back")).unwrap();
     symlink("nowhere", set.join("a/broken.txt")).unwrap();
     let images = open(&set);

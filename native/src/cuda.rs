@@ -6,7 +6,7 @@ use crate::library::{CudaVersion, LoadError, cuda_version};
 /// Highest CUDA version (major, minor) that the installed NVIDIA driver supports.
 ///
 /// # Errors
-/// If there is no driver.
+/// If no driver is installed.
 pub fn driver_version() -> Result<(u32, u32), LoadError> {
     cuda_version(OsStr::new("libcuda.so.1"), CudaVersion::Driver).map(major_minor)
 }

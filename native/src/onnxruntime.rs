@@ -37,7 +37,7 @@ fn list(paths: &[PathBuf]) -> String {
 /// that was set up when this program was built.
 ///
 /// # Errors
-/// If there is no such file. If the variable names a file that does not exist, no other file is used instead.
+/// If the file does not exist. If the variable names a file that does not exist, no other file is used instead.
 pub fn locate() -> Result<PathBuf, NotFound> {
     if let Some(path) = env::var_os(PATH_VARIABLE).filter(|path| !path.is_empty()) {
         let path = PathBuf::from(path);

@@ -65,7 +65,7 @@ pub fn fold_batch_norm(graph: &mut GraphProto) -> usize {
     let mut index = 0..;
     graph
         .node
-        .retain(|_| !folded.contains(&index.next().expect("there is no end")));
+        .retain(|_| !folded.contains(&index.next().expect("the range is unbounded")));
     let uses = self::uses(graph);
     graph
         .initializer

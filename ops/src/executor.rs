@@ -62,7 +62,7 @@ impl<'a> ForeignTasks<'a> {
     /// Runs a task, unless it was started before. A panic of the task is kept and does not unwind.
     ///
     /// # Panics
-    /// If there is no task of this index.
+    /// If the index is out of range.
     pub fn run(&self, index: usize) {
         if self.started[index].swap(true, Ordering::Relaxed) {
             return;

@@ -109,15 +109,15 @@ fn generate(program: &Path, share: &Path) -> Result<()> {
     cargo::run(Command::new(program).arg("--generate").arg(folder.path()))?;
     for entry in fs::read_dir(&folder)? {
         let file = entry?.path();
-        if let Some(place) = place(&file) {
-            copy(&file, &share.join(place))?;
+        if let Some(path) = install_path(&file) {
+            copy(&file, &share.join(path))?;
         }
     }
     Ok(())
 }
 
 /// The path below `share` of a generated file; `None` for shells without a standard folder.
-fn place(file: &Path) -> Option<PathBuf> {
+fn install_path(file: &Path) -> Option<PathBuf> {
     let name = file.file_name()?.to_str()?;
     let stem = file.file_stem()?.to_str()?;
     Some(
@@ -206,7 +206,7 @@ mod tests {
             ("_topk-eval.ps1", None),
         ] {
             assert_eq!(
-                place(Path::new(file)),
+                install_path(Path::new(file)),
                 expected.map(PathBuf::from),
                 "{file}"
             );

@@ -10,7 +10,7 @@ pub enum Pillow {
     #[serde(rename = "12")]
     #[cfg_attr(feature = "clap", value(name = "12"))]
     V12,
-    /// Pillow 13: rows are resized first where the height shrinks by more than twice as many pixels as
+    /// Pillow 13: rows are resized first if the height shrinks by more than twice the number of pixels of
     /// the width
     #[default]
     #[serde(rename = "13")]

@@ -21,8 +21,8 @@ fn options(split: Split) -> Options {
     }
 }
 
-/// The files of a binary version with 3 classes: as many images in each as it has a number, whose
-/// pixels are all as their labels.
+/// The files of a binary version with 3 classes. The file number is its number of images; all pixels of an
+/// image have the value of its label.
 fn files(version: &Version) -> Vec<(&'static str, Vec<u8>)> {
     let Encoding::Records { labels } = version.encoding else {
         panic!("it has no records");

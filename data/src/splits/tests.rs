@@ -122,8 +122,8 @@ fn folders_within_classes_are_in_the_order_of_the_authors_code() {
     let dir = tempfile::tempdir().unwrap();
     for class in ["a", "b", "c"] {
         for image in 0..40 {
-            let place = ["", "x/", "x-y/", "x/z/"][image % 4];
-            let path = dir.path().join(format!("{class}/{place}{image}.jpg"));
+            let folder = ["", "x/", "x-y/", "x/z/"][image % 4];
+            let path = dir.path().join(format!("{class}/{folder}{image}.jpg"));
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }

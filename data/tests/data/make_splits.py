@@ -101,8 +101,8 @@ def made_case(classes, smallest, step, modulus, splits):
 
 def folders():
     """Images in folders within folders of a class, which torchvision lists."""
-    places = ["", "x/", "x-y/", "x/z/"]
-    names = [f"{k}/{places[i % 4]}{i}.jpg" for k in "abc" for i in range(40)]
+    folders = ["", "x/", "x-y/", "x/z/"]
+    names = [f"{k}/{folders[i % 4]}{i}.jpg" for k in "abc" for i in range(40)]
     with tempfile.TemporaryDirectory() as root:
         for name in names:
             path = Path(root, name)

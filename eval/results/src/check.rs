@@ -43,7 +43,7 @@ pub enum InvalidResults {
         /// Its range.
         range: String,
     },
-    /// There are no values of k, too many, or one out of range.
+    /// The values of k are missing, too many, or out of range.
     #[error(
         "expected 1 to {MAX_TOPK} values of k, each from 1 to {valid} (the number of valid \
          classes), got {count}{}",
@@ -58,7 +58,7 @@ pub enum InvalidResults {
         valid: usize,
     },
     /// The shard is out of range.
-    #[error("there is no shard {index} of {count}: shards are numbered from 1")]
+    #[error("shard {index} of {count} does not exist: shards are numbered from 1")]
     Shard {
         /// The shard.
         index: usize,

@@ -12,12 +12,12 @@ use crate::statistics::{Pairs, mcnemar};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CompareError {
-    /// There is no such model.
-    #[error("there is no model {number}: the results have {models} models")]
+    /// The model does not exist.
+    #[error("model {number} does not exist: the results have {models} models")]
     Model {
         /// The requested model, from 1.
         number: usize,
-        /// How many there are.
+        /// Number of models in the results.
         models: usize,
     },
     /// The results are of different data, or of different sets of valid classes.
@@ -135,7 +135,7 @@ pub struct ImagePrediction {
 }
 
 impl ChangedImage {
-    /// Confidence of the second minus that of the first; 0 stands for an image that could not be read.
+    /// Confidence of the second minus that of the first; 0 for images that could not be read.
     pub fn confidence_change(&self) -> f64 {
         let confidence = |prediction: &Option<ImagePrediction>| {
             prediction
@@ -150,7 +150,7 @@ impl Comparison {
     /// Compares two models of one or two runs, each given as results and the index of a model in them.
     ///
     /// # Errors
-    /// If there is no such model, or the data, labels or classes differ.
+    /// If a model does not exist, or the data, labels or classes differ.
     pub fn new(before: (&Results, usize), after: (&Results, usize)) -> Result<Self, CompareError> {
         let (first, second) = (compared(before)?, compared(after)?);
         check_comparable(before.0, after.0)?;

@@ -152,7 +152,7 @@ impl Results {
     /// The accuracy of a model on each class that has images, in the order of the classes.
     ///
     /// # Panics
-    /// If there is no such model.
+    /// If the model does not exist.
     pub fn class_rows(&self, model: usize) -> Vec<ClassRow> {
         let k = self.largest_k();
         let none = |class| ClassRow {
@@ -180,7 +180,7 @@ impl Results {
     /// Pairs of true class and wrong prediction of a model, most frequent first; ties by class.
     ///
     /// # Panics
-    /// If there is no such model.
+    /// If the model does not exist.
     pub fn confusions(&self, model: usize) -> Vec<Confusion> {
         let mut pairs: Vec<(u32, u32)> = self
             .counted(model)

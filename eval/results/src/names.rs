@@ -5,8 +5,8 @@ use topk_report::text::one_line;
 use crate::schema::{ModelInfo, Results};
 
 impl Results {
-    /// A short name for each model: the file name without its extension, preceded by as many folders as
-    /// it takes to distinguish it from models with other paths.
+    /// A short name for each model: the file name without its extension, preceded by the folders that
+    /// are needed to distinguish it from models with other paths.
     pub(crate) fn model_names(&self) -> Vec<String> {
         let models: Vec<&ModelInfo> = self.models.iter().map(|entry| &entry.model).collect();
         let others = |at: usize| {

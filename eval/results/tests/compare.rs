@@ -161,7 +161,7 @@ fn differences_of_the_data_are_named() {
     let error = Comparison::new((&before, 0), (&before, 3)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "there is no model 4: the results have 3 models"
+        "model 4 does not exist: the results have 3 models"
     );
 }
 

@@ -53,7 +53,7 @@ fn fifty_thousand_images_take_less_than_6_mb() {
 }
 
 #[test]
-fn a_truncated_file_is_refused() {
+fn a_truncated_file_is_an_error() {
     let text = results().to_json();
     for end in [0, 1, text.len() / 3, text.len() / 2, text.len() - 3] {
         let message = refused(&text[..end]);
@@ -67,7 +67,7 @@ fn a_truncated_file_is_refused() {
 }
 
 #[test]
-fn a_newer_format_is_refused_before_other_errors() {
+fn a_newer_format_is_reported_before_other_errors() {
     let message = refused(r#"{"format": 2, "something": "new"}"#);
     assert!(
         message.contains("has format 2, but this topk-eval reads formats up to 1"),
@@ -204,7 +204,7 @@ fn errors_name_contradictions() {
         (
             "/shard",
             r#"{"index": 0, "count": 0}"#,
-            "there is no shard 0 of 0: shards are numbered from 1",
+            "shard 0 of 0 does not exist: shards are numbered from 1",
         ),
     ];
     for (index, value, expected) in changes {

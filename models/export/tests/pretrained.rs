@@ -93,7 +93,11 @@ fn real_weights_agree_with_onnxruntime_on_photographs() {
                 .unwrap();
             assert_eq!(expected["label"], image.labels[0], "{}", image.name);
             let outcome = outcome.as_ref().unwrap();
-            let classes: Vec<u32> = outcome.best.iter().map(|guess| guess.class).collect();
+            let classes: Vec<u32> = outcome
+                .best
+                .iter()
+                .map(|prediction| prediction.class)
+                .collect();
             assert_eq!(
                 Value::from(classes),
                 expected[name]["top5"],

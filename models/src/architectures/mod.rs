@@ -62,7 +62,7 @@ pub struct Images {
 
 /// The definition of an architecture.
 struct Definition {
-    /// Name; words in capitals between hyphens stand for positive numbers.
+    /// Name; words in capitals between hyphens are placeholders for positive numbers.
     name: &'static str,
     /// Numbers for the example in the list of architectures.
     example: &'static [usize],
@@ -166,7 +166,7 @@ impl Definition {
     }
 }
 
-/// Whether a word of a name stands for a number.
+/// Whether a word of a name is a placeholder for a number.
 fn is_number(word: &str) -> bool {
     word.chars().all(|c| c.is_ascii_uppercase())
 }
@@ -210,7 +210,7 @@ pub fn architecture(
 /// The images that the architecture of this name was designed for.
 ///
 /// # Errors
-/// If there is no such architecture.
+/// If the architecture is unknown.
 pub fn images(name: &str) -> Result<Images, ArchitectureError> {
     definition(name).map(|(definition, _)| definition.images)
 }

@@ -1,6 +1,6 @@
 """Writes transforms.json: the preprocessing of torchvision's and timm's published weights.
 
-Needs torchvision 0.26 and timm 1.0, and fetches nothing. For each network: the length that the shorter
+Requires torchvision 0.26 and timm 1.0, and downloads nothing. For each network: the length that the shorter
 side is resized to, the side of the crop, the filter, mean and std. Of torchvision's weights, the first ones
 (IMAGENET1K_V1).
 """

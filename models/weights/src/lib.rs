@@ -3,7 +3,7 @@
 //! [`StateDict::read`] reads the weights of a classifier from safetensors files and from PyTorch's
 //! `.pth` and `.pt` files, both the zip archives of PyTorch 1.6 and later and the older format. A
 //! pickle is never executed: an interpreter of its own builds plain containers and tensors, and an
-//! error names anything else that a file asks for. Untrusted files are safe to read: sizes are
+//! error names anything else that a file refers to. Untrusted files are safe to read: sizes are
 //! capped, and the sizes that a file declares must be consistent with its own length.
 //!
 //! ```

@@ -93,7 +93,7 @@ impl StateDict {
     ///
     /// # Errors
     /// If the file cannot be read, has another format, is damaged or larger than 16 GiB, has weights that
-    /// are not finite, or asks for more than a state_dict needs. No code in it is executed.
+    /// are not finite, or a pickle refers to anything that a state_dict does not need. No code in it is executed.
     pub fn read(path: &Path) -> Result<Self, WeightsError> {
         Self::read_file(path).map_err(|error| match error {
             ReadError::Io(error) => WeightsError::Read {

@@ -166,11 +166,11 @@ fn only_globals_of_tensors_are_allowed() {
 
     let name = "x".repeat(10_000);
     let pickle = [PROTO, &text(&name), &text(&name), b"\x93."].concat();
-    assert!(pickle_error(&pickle).contains("asks for xxx"));
+    assert!(pickle_error(&pickle).contains("refers to xxx"));
     let pickle = [PROTO, b"c", name.as_bytes(), b"\nsystem\n."].concat();
     assert!(pickle_error(&pickle).contains("more than 256 bytes in the name of a global"));
     let pickle = [PROTO, b"c\x1b[2Jos\nsystem\n."].concat();
-    assert!(pickle_error(&pickle).contains("asks for \\u{1b}[2Jos.system"));
+    assert!(pickle_error(&pickle).contains("refers to \\u{1b}[2Jos.system"));
 }
 
 #[test]
@@ -195,11 +195,11 @@ fn only_plain_objects_are_allowed() {
     );
     refuse(
         b"ctorch\nSize\n}b.",
-        "has a function or type where an object that may have attributes",
+        "has a function or type, expected an object that may have attributes",
     );
     refuse(
         b"]}b.",
-        "has a list where an object that may have attributes",
+        "has a list, expected an object that may have attributes",
     );
     refuse(
         b"}K\x01b.",
@@ -287,7 +287,7 @@ fn sizes_are_capped_before_anything_is_allocated() {
         "more than 65536 objects on the stack",
     );
     // A million lists, a list of a million objects, a million operations that make nothing, and a million
-    // places in the memo.
+    // entries in the memo.
     let lists = [b"]Na0".repeat(1 << 19).as_slice(), b"N."].concat();
     refuse(&lists, "more than 262144 tuples, lists and dictionaries");
     let batch = [b"(", b"N".repeat(60_000).as_slice(), b"e"].concat();
@@ -325,11 +325,11 @@ fn nesting_costs_nothing() {
         let message = error(&stored(&pickle));
         assert!(message.contains("not a dictionary of tensors"), "{message}");
     }
-    // A dictionary in itself, where a state_dict is looked for.
+    // A dictionary that contains itself, in the search for a state_dict.
     let own = [PROTO, b"}q\x00", &text("model"), b"h\x00s."].concat();
     let message = error(&stored(&own));
     assert!(
-        message.contains("no tensors in 4 nested dictionaries"),
+        message.contains("no tensors within 4 nested dictionaries"),
         "{message}"
     );
     // One empty tensor under many names.

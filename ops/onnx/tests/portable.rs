@@ -128,7 +128,7 @@ fn scores(samples: usize, classes: usize) -> Vec<f32> {
         .collect()
 }
 
-/// Three samples of an operator, with the options that a name tells.
+/// Three samples of an operator, with the options in a name.
 fn case(
     operator: LossOperator,
     k: usize,

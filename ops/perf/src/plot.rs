@@ -243,7 +243,7 @@ impl Panel<'_> {
             return Ok(());
         }
         let (low, high) = (y_ticks[0], y_ticks[y_ticks.len() - 1]);
-        // Lines for what has no place on the axis.
+        // Lines for values that cannot be drawn on the logarithmic axis.
         let zero = points().any(|(_, y)| y == 0.0).then_some(low / 10.0);
         let not_finite = points().any(|(_, y)| !y.is_finite()).then_some(high * 10.0);
         y_ticks.extend(zero);

@@ -45,7 +45,7 @@ impl DifferentiableTopkCrossEntropy {
     /// temperature `tau` in units of the scores.
     ///
     /// # Errors
-    /// If there are no weights, one is negative or not finite, they do not sum to 1 (to 1e-6), or `tau`
+    /// If the weights are empty, one is negative or not finite, they do not sum to 1 (to 1e-6), or `tau`
     /// is not a positive finite number.
     pub fn new(weights: Vec<f64>, tau: f64) -> Result<Self, LossError> {
         check_k(weights.len())?;

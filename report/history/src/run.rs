@@ -101,7 +101,7 @@ pub enum InvalidLine {
         images: usize,
         /// Number of images with the label among the top k.
         topk_correct: usize,
-        /// Number of images with the label in first place.
+        /// Number of images whose label has the highest score.
         top1_correct: usize,
     },
     /// A checkpoint belongs to an epoch that the log does not have.

@@ -15,9 +15,9 @@ fn case() -> Case {
 
 #[track_caller]
 fn names(case: Case, text: &str) {
-    let fault = case.error();
+    let error = case.error();
     let text = format!("{}: {text}", case.operator.name());
-    assert!(fault.contains(&text), "{fault}\n{text}");
+    assert!(error.contains(&text), "{error}\n{text}");
 }
 
 #[test]

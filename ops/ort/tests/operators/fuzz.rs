@@ -140,7 +140,7 @@ fn case() -> impl Strategy<Value = Case> {
     })
 }
 
-/// Whether types are as the operator wants them. Values are for `Case::expected` to judge.
+/// Whether the operator supports the types. `Case::expected` checks the values.
 fn is_typed(case: &Case) -> bool {
     let get = |name: &str| case.attributes.iter().find(|a| a.name == name);
     let number = |name, may| get(name).is_none_or(|a| may && a.f.is_some());

@@ -20,8 +20,8 @@ const EPS: f64 = 1e-5;
 ///   coefficients held as logarithms and cut off after degree k + p − 1, p = ⌊1 + k/5⌋. Adding Σ z_i then
 ///   turns coefficient j into ln e_j (`divide_conquer.py`, `multiplication.py`, `sp.py`).
 /// - **Backward.** e_{j−1} without class i is the alternating sum e_{j−1} − x_i e_{j−2} + x_i² e_{j−3} − …, whose
-///   positive and negative terms are summed apart. Where these two are within a factor of 10⁻⁵ in
-///   their logarithms, the first p terms of e_j/x_i − e_{j+1}/x_i² + … stand in (`grad.py`).
+///   positive and negative terms are summed separately. Where these two are within a factor of 10⁻⁵ in
+///   their logarithms, the first p terms of e_j/x_i − e_{j+1}/x_i² + … are used instead (`grad.py`).
 /// - **Hard loss.** Where the k-th and the (k+1)-th largest scores are apart by kτ ln 1000 or more, the
 ///   loss is that of the hard top-k SVM (`svm.py`, `utils.py`).
 /// - k = 1 is τ times the log-sum-exp of the scores.
@@ -89,7 +89,7 @@ fn is_hard<T: Real>(
     kth - next >= real(k as f64 * svm.tau() * LARGE.ln())
 }
 
-/// max(0, mean of the k largest wrong scores + α, less that mean with the label in the k-th place).
+/// max(0, mean of the k largest wrong scores + α, less that mean with the label at rank k).
 fn hard<T: Real>(svm: &SmoothTopkSvm, workspace: &mut Workspace<T>, sample: Sample<'_, T>) -> T {
     let Sample {
         scores,
