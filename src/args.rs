@@ -1,21 +1,20 @@
 //! The command line of `topk-train`.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
 use topk_history::End;
-use topk_report::text::wrap;
+use topk_report::text::{TERMINAL_WIDTH, wrap};
 
 use crate::config::Config;
 use crate::dry_run::dry_run;
 use crate::list_models::list_models;
-use crate::progress::TERMINAL_WIDTH;
 use crate::recipe;
 use crate::sweep::{Plan, sweep};
 use crate::train::{CheckpointPolicy, Outcome, train};
@@ -166,22 +165,6 @@ impl Args {
             }
         })
     }
-}
-
-/// The message of an error, followed by those of its causes that it does not contain already. Lines are
-/// wrapped if they go to a terminal.
-pub fn error_message(error: &Error) -> String {
-    let mut message = format!("error: {error}");
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !message.contains(&cause) {
-            message += &format!(": {cause}");
-        }
-    }
-    if io::stderr().is_terminal() {
-        let lines = message.lines().map(|line| wrap(line, TERMINAL_WIDTH, 2));
-        return lines.collect::<Vec<_>>().join("\n");
-    }
-    message
 }
 
 /// Prints one line per best checkpoint.

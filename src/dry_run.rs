@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use tch::{Kind, Tensor};
 use topk_libtorch::select_device;
 use topk_models::Architecture;
-use topk_report::text::{grouped, wrap};
+use topk_report::text::{TERMINAL_WIDTH, grouped, wrap};
 
 use crate::TrainError;
 use crate::config::Config;
 use crate::dataset::Dataset;
-use crate::progress::TERMINAL_WIDTH;
 use crate::step::Learner;
 use crate::train::{criterion, device_name, learner, load_data, lr_schedule, set_up_process};
 use crate::validate::scores;
@@ -206,9 +205,10 @@ impl Times {
         );
         fact(text, "speed", &speed);
         let time = format!(
-            "{} for {} epochs of {} batches, including validation; {} per epoch",
+            "{} for {} epoch{} of {} batches, including validation; {} per epoch",
             duration(epoch * config.epochs as f64),
             config.epochs,
+            if config.epochs == 1 { "" } else { "s" },
             grouped(batches),
             duration(epoch),
         );

@@ -41,7 +41,7 @@ use topk_native::RuntimeError;
 use topk_ops::LossError;
 use topk_weights::WeightsError;
 
-pub use args::{Args, error_message};
+pub use args::Args;
 
 use config::ConfigError;
 use dataset::DatasetError;

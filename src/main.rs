@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use topk_native::onnxruntime::disable_telemetry;
-use topk_train::{Args, error_message};
+use topk_report::text::error_message;
+use topk_train::Args;
 
 fn main() -> ExitCode {
     // SAFETY: no other thread is running yet.
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
     match Args::from_command_line().and_then(Args::run) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{}", error_message(&error));
+            eprintln!("{}", error_message(error.as_ref()));
             ExitCode::FAILURE
         }
     }

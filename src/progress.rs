@@ -2,10 +2,7 @@ use std::io::{self, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use topk_history::{Epoch, EpochTime};
-use topk_report::text::wrap;
-
-/// Columns of a terminal that printed lines fit into.
-pub(crate) const TERMINAL_WIDTH: usize = 80;
+use topk_report::text::{TERMINAL_WIDTH, wrap};
 
 /// Progress of a run: one line per epoch on standard output, and a progress bar on a terminal.
 #[derive(Debug)]

@@ -12,11 +12,10 @@ use clap::CommandFactory;
 use serde::Deserialize;
 use toml::{Table, Value};
 use topk_history::{Axes, Reference, RunState, Summary, Sweep};
-use topk_report::text::wrap;
+use topk_report::text::{TERMINAL_WIDTH, wrap};
 
 use crate::args::{Args, INTERRUPTED, RESUME_HINT};
 use crate::config::Config;
-use crate::progress::TERMINAL_WIDTH;
 use crate::recipe;
 use crate::run_folder::write_atomically;
 use crate::train::{CheckpointPolicy, Outcome, train};

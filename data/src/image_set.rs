@@ -238,7 +238,8 @@ impl fmt::Display for Description {
             classes,
             ..
         } = self;
-        write!(f, "{} ({format}): {images} images", path.display())?;
+        let s = if *images == 1 { "" } else { "s" };
+        write!(f, "{} ({format}): {images} image{s}", path.display())?;
         if labelled < images {
             write!(f, ", {labelled} with a label")?;
         }

@@ -1,28 +1,26 @@
 //! What is evaluated, and how, as text for a terminal.
 
-use topk_report::text::wrap;
+use topk_report::text::{TERMINAL_WIDTH, wrap};
 use topk_results::CropAveraging;
 
 use crate::evaluation::Evaluation;
 use crate::model_run::{ModelRun, nodes};
 use crate::transform::InputTransform;
 
-const COLUMNS: usize = 80;
-
 impl Evaluation<'_> {
     /// A description of the data and the models, in lines of at most 80 columns as far as paths permit.
     pub fn description(&self) -> Vec<String> {
         let set = self.set();
-        let mut lines = vec![wrap(&set.description().to_string(), COLUMNS, 2)];
+        let mut lines = vec![wrap(&set.description().to_string(), TERMINAL_WIDTH, 2)];
         let warnings = set.warnings().to_string();
-        lines.extend(warnings.lines().map(|line| wrap(line, COLUMNS, 2)));
+        lines.extend(warnings.lines().map(|line| wrap(line, TERMINAL_WIDTH, 2)));
         for run in self.models() {
             lines.push(run.model.path().display().to_string());
             let texts = model(run, self.transform(run));
             lines.extend(
                 texts
                     .iter()
-                    .map(|text| wrap(&format!("  {text}"), COLUMNS, 4)),
+                    .map(|text| wrap(&format!("  {text}"), TERMINAL_WIDTH, 4)),
             );
         }
         lines

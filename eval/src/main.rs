@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use topk_eval::args::Args;
 use topk_native::onnxruntime::disable_telemetry;
+use topk_report::text::error_message;
 
 fn main() -> ExitCode {
     // SAFETY: there is no other thread yet.
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
     match Args::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("{}", error_message(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -337,7 +337,16 @@ fn open_session(
 fn load_error(path: &Path, reason: impl ToString) -> ModelError {
     ModelError::Load {
         path: path.to_owned(),
-        reason: reason.to_string(),
+        reason: without_path(reason.to_string()),
+    }
+}
+
+/// ONNX Runtime's message without the path, which the error contains already: `Load model from PATH failed:REASON`.
+fn without_path(message: String) -> String {
+    let rest = message.strip_prefix("Load model from ");
+    match rest.and_then(|rest| rest.split_once(" failed:")) {
+        Some((_, reason)) => reason.trim_start().to_owned(),
+        None => message,
     }
 }
 

@@ -10,7 +10,7 @@ mod markup;
 mod page;
 pub mod text;
 
-pub use markup::Escaped;
+pub use markup::{Breakable, Escaped};
 pub use page::page;
 
 /// Number of colours in the style sheet: the classes `s0`, `s1` and so on.

@@ -24,6 +24,23 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// Displays a name or a path, escaped; lines may break after `/`, `_`, `-` and `.` if at least three
+/// characters follow, so that `squeezenet1_1` stays whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Breakable<'a>(pub &'a str);
+
+impl fmt::Display for Breakable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, part) in self.0.split_inclusive(['/', '_', '-', '.']).enumerate() {
+            if at > 0 && part.chars().count() >= 3 {
+                f.write_str("<wbr>")?;
+            }
+            Escaped(part).fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,5 +52,13 @@ mod tests {
             escaped,
             "a&lt;b class=&quot;c&quot;&gt;d&lt;/b&gt; &amp; &#39;é&#39;"
         );
+    }
+
+    #[test]
+    fn names_break_after_separators() {
+        let name = Breakable("a<b/efficientnet_lite0").to_string();
+        assert_eq!(name, "a&lt;b/<wbr>efficientnet_<wbr>lite0");
+        assert_eq!(Breakable("squeezenet1_1").to_string(), "squeezenet1_1");
+        assert_eq!(Breakable("").to_string(), "");
     }
 }

@@ -1,6 +1,13 @@
 //! Formatting of text and numbers for terminals and pages.
 
+use std::error::Error;
+use std::io::{self, IsTerminal};
+use std::iter;
+
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Columns of a terminal that printed lines fit into.
+pub const TERMINAL_WIDTH: usize = 80;
 
 /// The text with control characters replaced by `U+FFFD`, so that it cannot break lines or control a terminal.
 pub fn one_line(text: &str) -> String {
@@ -31,6 +38,28 @@ pub fn wrap(text: &str, width: usize, indent: usize) -> String {
         has_word |= !word.is_empty();
     }
     wrapped
+}
+
+/// The text with each of its lines wrapped if it goes to a terminal; unchanged if it goes to a file or a pipe.
+pub fn wrap_for(stream: &impl IsTerminal, text: &str) -> String {
+    if !stream.is_terminal() {
+        return text.to_owned();
+    }
+    let lines = text.lines().map(|line| wrap(line, TERMINAL_WIDTH, 2));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// `error: `, the message of an error, and those of its causes that it does not contain already; wrapped if
+/// standard error is a terminal.
+pub fn error_message(error: &(dyn Error + 'static)) -> String {
+    let mut message = format!("error: {error}");
+    for cause in iter::successors(error.source(), |&cause| cause.source()) {
+        let cause = cause.to_string();
+        if !message.contains(&cause) {
+            message += &format!(": {cause}");
+        }
+    }
+    wrap_for(&io::stderr(), &message)
 }
 
 /// Pads or shortens a text to exactly `width` columns; a text that is too long loses its middle.
@@ -99,6 +128,9 @@ pub fn p_value(p: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+    use std::fs::File;
+
     use super::*;
 
     #[test]
@@ -113,6 +145,36 @@ mod tests {
             "data    12\n        images"
         );
         assert_eq!(wrap("fits", 8, 2), "fits");
+    }
+
+    #[test]
+    fn texts_for_files_are_not_wrapped() {
+        let file = File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+        let text = "word ".repeat(40);
+        assert_eq!(wrap_for(&file, &text), text);
+    }
+
+    #[test]
+    fn causes_are_printed_once() {
+        #[derive(Debug)]
+        struct Failure(&'static str, Option<Box<Failure>>);
+        impl fmt::Display for Failure {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+        impl Error for Failure {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                self.1.as_ref().map(|cause| cause.as_ref() as &dyn Error)
+            }
+        }
+        let cause = || Some(Box::new(Failure("no such file", None)));
+        let message = |text| error_message(&Failure(text, cause())).replace("\n  ", " ");
+        assert_eq!(
+            message("cannot read a"),
+            "error: cannot read a: no such file"
+        );
+        assert_eq!(message("a: no such file"), "error: a: no such file");
     }
 
     #[test]

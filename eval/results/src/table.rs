@@ -1,12 +1,11 @@
 //! Tables for a terminal of 80 columns.
 
-use topk_report::text::{fit, grouped, images, or_dash, p_value, percent};
+use topk_report::text::{TERMINAL_WIDTH, fit, grouped, images, or_dash, p_value, percent};
 use unicode_width::UnicodeWidthStr;
 
 use crate::compare::{Comparison, ImagePrediction};
 use crate::schema::{FailurePolicy, Metrics, Results};
 
-const COLUMNS: usize = 80;
 /// Narrower names are not recognisable.
 const MIN_NAME: usize = 18;
 const GAP: &str = "  ";
@@ -45,7 +44,7 @@ fn blocks(columns: Vec<Column>) -> Vec<Vec<Column>> {
     for column in columns {
         let block = blocks.last().expect("there is always a block");
         let next = GAP.len() + column.width();
-        if !block.is_empty() && MIN_NAME + width(block) + next > COLUMNS {
+        if !block.is_empty() && MIN_NAME + width(block) + next > TERMINAL_WIDTH {
             blocks.push(Vec::new());
         }
         let block = blocks.last_mut().expect("there is always a block");
@@ -56,7 +55,7 @@ fn blocks(columns: Vec<Column>) -> Vec<Vec<Column>> {
 
 /// A row for each name.
 fn block(names: &Column, columns: &[Column]) -> String {
-    let available = COLUMNS.saturating_sub(width(columns)).max(MIN_NAME);
+    let available = TERMINAL_WIDTH.saturating_sub(width(columns)).max(MIN_NAME);
     let name_width = names.width().min(available);
     let mut table = String::new();
     let mut line = |name: &str, cells: &dyn Fn(&Column) -> String| {
@@ -103,7 +102,7 @@ impl Results {
 
         let names = Column::new("model", self.model_names().into_iter());
         let name_width = names.width().min(MIN_NAME);
-        let fits = name_width + width(&accuracies) + width(&others) <= COLUMNS;
+        let fits = name_width + width(&accuracies) + width(&others) <= TERMINAL_WIDTH;
         let tables: Vec<String> = if fits {
             accuracies.append(&mut others);
             vec![block(&names, &accuracies)]

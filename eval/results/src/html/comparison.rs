@@ -1,8 +1,8 @@
 //! The section on a comparison.
 
-use topk_report::Escaped;
 use topk_report::cells::{header, number, sortable};
 use topk_report::text::{grouped, images, p_value, percent};
+use topk_report::{Breakable, Escaped};
 
 use crate::compare::{Comparison, ImagePrediction};
 use crate::table;
@@ -74,7 +74,7 @@ pub(super) fn section(comparison: &Comparison) -> String {
         let change = image.confidence_change();
         html += &format!(
             "<tr><td class=\"path\">{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"n\" data-value=\"{change}\">{:+.2}</td></tr>",
-            Escaped(&image.name),
+            Breakable(&image.name),
             Escaped(&image.class_name),
             prediction(image.before.as_ref()),
             prediction(image.after.as_ref()),

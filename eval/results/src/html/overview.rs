@@ -3,7 +3,7 @@
 use topk_report::cells::{header, number};
 use topk_report::chart::legend;
 use topk_report::text::{grouped, or_dash, percent};
-use topk_report::{COLORS, Escaped};
+use topk_report::{Breakable, COLORS, Escaped};
 
 use super::chart::{self, AccuracyLine};
 use crate::schema::{Metrics, Results};
@@ -202,9 +202,10 @@ pub(super) fn accuracy_by_k(results: &Results, names: &[String]) -> String {
     html += "<figcaption>Top-k accuracy; bands are 95 % intervals.</figcaption></figure>";
     html += "<div class=\"scroll panel\"><table class=\"by-k\"><thead><tr>";
     html += &header("k", true);
-    lines
-        .iter()
-        .for_each(|line| html += &header(line.name, true));
+    for line in &lines {
+        let name = Breakable(line.name);
+        html += &format!("<th scope=\"col\" class=\"n\">{name}</th>");
+    }
     html += "</tr></thead><tbody>";
     for at in 0..most {
         html += &format!("<tr>{}", number(&(at + 1).to_string()));

@@ -1,9 +1,9 @@
 //! The sections on the run itself: unreadable images, and how to reproduce it.
 
 use serde_json::Value;
-use topk_report::Escaped;
 use topk_report::cells::{self, header};
 use topk_report::text::{grouped, images};
+use topk_report::{Breakable, Escaped};
 
 use super::MAX_ROWS;
 use crate::file;
@@ -21,7 +21,7 @@ pub(super) fn failures(results: &Results) -> String {
     html += &header("error", false);
     html += "</tr></thead><tbody>";
     for failure in results.failures.iter().take(MAX_ROWS) {
-        let [name, message] = [&failure.name, &failure.message].map(|text| Escaped(text));
+        let (name, message) = (Breakable(&failure.name), Escaped(&failure.message));
         html +=
             &format!("<tr><td class=\"path\">{name}</td><td class=\"path\">{message}</td></tr>");
     }

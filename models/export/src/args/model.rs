@@ -1,5 +1,6 @@
 //! A classifier as an ONNX model.
 
+use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context, Error, Result, bail};
@@ -7,6 +8,7 @@ use clap::{ValueEnum, value_parser};
 use topk_models::{Checkpoint, OnnxOptions, Outputs};
 use topk_onnx::{ImageInput, MAX_OPSET, ModelCard, OPSET};
 use topk_ops::Reduction;
+use topk_report::text::wrap_for;
 
 use super::loss::LossOptions;
 use super::source::Source;
@@ -145,10 +147,12 @@ impl ModelArgs {
             error @ ExportError::Write { .. } => Error::from(error),
             error => Error::from(error).context(context()),
         })?;
-        match verification {
-            Some(verification) => println!("{}: {verification}", self.out.display()),
-            None => println!("{}: not verified", self.out.display()),
-        }
+        let result = match verification {
+            Some(verification) => verification.to_string(),
+            None => "not verified".to_owned(),
+        };
+        let line = format!("{}: {result}", self.out.display());
+        println!("{}", wrap_for(&io::stdout(), &line));
         Ok(())
     }
 
