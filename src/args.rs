@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_those_of_the_authors_code() {
+    fn defaults_match_the_authors_code() {
         let config = read("").config.resolved();
         config.check().unwrap();
         assert_eq!(config.loss.name, LossName::SmoothTopkSvm);

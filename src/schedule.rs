@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn milestones_and_rates_are_those_of_the_authors_code() {
+    fn milestones_and_rates_match_the_authors_code() {
         let schedule = schedule(Scheduler::Step, 0);
         assert_eq!(schedule.milestones, [151, 226]);
         for (epoch, rate) in [(1, 0.1), (150, 0.1), (151, 0.01), (225, 0.01), (226, 0.001)] {

@@ -316,7 +316,7 @@ fn errors_in_lists_name_the_line() {
         ),
         (
             "1.jpg 0\n2.jpg 1\n1.jpg 1\n",
-            "line 3: 1.jpg has another value than in line 1",
+            "line 3: 1.jpg has a different value than in line 1",
         ),
         (
             "1\n1001\n",

@@ -88,7 +88,7 @@ pub enum Classifier {
     /// Keep them; their shapes must match
     #[default]
     Keep,
-    /// Initialise them anew, for another number of classes
+    /// Replace them with newly initialised ones, for another number of classes
     New,
 }
 

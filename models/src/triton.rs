@@ -130,7 +130,7 @@ output {
     }
 
     #[test]
-    fn a_fixed_batch_is_refused() {
+    fn a_fixed_batch_is_rejected() {
         let mut graph = GraphBuilder::new("net");
         graph.input(
             "input",

@@ -34,8 +34,7 @@ pub struct ModelCard {
     pub training: Option<Training>,
 }
 
-/// Resizing before the middle of an image is cropped, as torchvision's `Resize` and `CenterCrop` do it on
-/// images of Pillow.
+/// Resizing before the centre crop, as by torchvision's `Resize` and `CenterCrop` on Pillow images.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct CardResize {

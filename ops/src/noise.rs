@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_those_of_splitmix64() {
+    fn words_match_splitmix64() {
         // The first outputs of the generator of Steele, Lea and Flood for seed 1234567.
         let expected = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973];
         assert_eq!([word(1_234_567, 0), word(1_234_567, 1)], expected);

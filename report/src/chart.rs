@@ -119,7 +119,7 @@ fn key(number: usize) -> String {
     svg + "</svg>"
 }
 
-/// The marker of a line. Shapes differ, so that lines can be told apart without colours.
+/// The marker of a line. Shapes differ, so that lines can be distinguished without colours.
 pub fn marker(svg: &mut String, number: usize, (x, y): Point, title: &str) {
     let title = match title {
         "" => String::new(),

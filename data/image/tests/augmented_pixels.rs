@@ -89,12 +89,12 @@ fn pixels_agree(pillow: Pillow, file: &str) {
 }
 
 #[test]
-fn pixels_are_those_of_torchvision_on_pillow_12() {
+fn pixels_match_torchvision_on_pillow_12() {
     pixels_agree(Pillow::V12, "augmented12.jsonl");
 }
 
 #[test]
-fn pixels_are_those_of_torchvision_on_pillow_13() {
+fn pixels_match_torchvision_on_pillow_13() {
     pixels_agree(Pillow::V13, "augmented13.jsonl");
 }
 

@@ -58,11 +58,11 @@ fn pixels_agree(pillow: Pillow, golden: &str) {
 }
 
 #[test]
-fn pixels_are_those_of_pillow_12() {
+fn pixels_match_pillow_12() {
     pixels_agree(Pillow::V12, "imagenet-sample.pillow12.jsonl");
 }
 
 #[test]
-fn pixels_are_those_of_pillow_13() {
+fn pixels_match_pillow_13() {
     pixels_agree(Pillow::V13, "imagenet-sample.pillow13.jsonl");
 }

@@ -114,7 +114,7 @@ mod tests {
     fn contradictions_are_errors() {
         let twice = read("a 1\nb 2\na 2\n").unwrap_err();
         assert!(
-            twice.contains("line 3: a has another value than in line 1"),
+            twice.contains("line 3: a has a different value than in line 1"),
             "{twice}"
         );
         let order = read("a\nb\na\n").unwrap_err();

@@ -43,7 +43,7 @@ pub enum LabelError {
     },
     /// Two lines of a text file contradict each other.
     #[error(
-        "{}, line {line}: {name} has another value than in line {first}; remove the wrong one",
+        "{}, line {line}: {name} has a different value than in line {first}; remove the wrong one",
         path.display()
     )]
     Conflict {

@@ -38,7 +38,7 @@ pub fn process<I: Send, B: Default + Send, T: Send, E: Send>(
             let runs = || !stop.load(Ordering::Relaxed) && !ended.load(Ordering::Relaxed);
             let inputs = inputs.take_while(|_| runs());
             if let Err(error) = prepare_all(inputs, prepare, &ready, &spare) {
-                // If nobody receives it, an earlier error has ended the run.
+                // If the receiver is gone, an earlier error has ended the run.
                 let _ = failed.send((usize::MAX, Err(error)));
             }
         });

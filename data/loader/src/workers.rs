@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 pub struct Workers<W>(Vec<Mutex<W>>);
 
 impl<W> Workers<W> {
-    /// Makes a worker for each thread of the current pool.
+    /// Creates one worker per thread of the current pool.
     ///
     /// # Errors
     /// The error of `worker`.
@@ -17,7 +17,7 @@ impl<W> Workers<W> {
     /// Calls `work` with the worker of the current thread.
     ///
     /// # Panics
-    /// If the current pool has more threads than that in which the workers were made.
+    /// If the current pool has more threads than the one in which the workers were created.
     pub fn with<T>(&self, work: impl FnOnce(&mut W) -> T) -> T {
         let thread = rayon::current_thread_index().unwrap_or_default();
         // A worker is valid after a panic: its memory is overwritten for each image.

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unusable_numbers_are_refused() {
+    fn unusable_numbers_are_rejected() {
         let good = Normalization {
             mean: [0.5; 3],
             std: [0.2; 3],

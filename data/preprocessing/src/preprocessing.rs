@@ -41,7 +41,7 @@ pub struct TimmConfig {
 
 /// A preprocessing setting outside its range.
 #[derive(Clone, Debug, Error, PartialEq)]
-#[error("{what} is {value}, it must be {expected}")]
+#[error("{what} must be {expected}, got {value}")]
 pub struct PreprocessingError {
     what: &'static str,
     value: String,

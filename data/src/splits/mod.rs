@@ -34,7 +34,7 @@ pub struct Holdout {
 pub enum SplitError {
     /// There are too few images.
     #[error(
-        "cannot take {train} images to train on and {validation} for validation from a set of {images}; \
+        "cannot take {train} training and {validation} validation images from a set of {images}; \
          request fewer"
     )]
     TooFew {
@@ -63,7 +63,7 @@ pub enum SplitError {
     },
     /// The training subset is smaller than the number of classes.
     #[error(
-        "{train} images to train on are less than one per class for {classes} classes; request more"
+        "{train} training images are fewer than one per class for {classes} classes; request more"
     )]
     Subset {
         /// Images to train on.
@@ -80,7 +80,7 @@ pub enum SplitError {
 }
 
 /// Holds out images at random, regardless of their classes: the authors' split of CIFAR, which has 45,000
-/// images to train on, 5,000 for validation and the seed [`SPLIT_SEED`].
+/// training images, 5,000 for validation and the seed [`SPLIT_SEED`].
 ///
 /// Bit for bit `permutation(permutation(images)[:train + validation])` of `numpy.random.RandomState`,
 /// the indices to train on first.
@@ -116,7 +116,7 @@ pub fn holdout(
 pub struct ClassHoldout {
     /// Number of images per class to hold out: 50 in the paper.
     pub validation_per_class: usize,
-    /// Number of remaining images to train on, the same number per class: for example 64,000 in the paper.
+    /// Number of remaining training images, the same number per class: for example 64,000 in the paper.
     /// A class with fewer images contributes all of them. `None` for all images.
     pub train: Option<usize>,
     /// Seed to which the index of each class is added: [`SPLIT_SEED`] in the paper.
@@ -195,7 +195,7 @@ impl ClassHoldout {
         Ok(validation)
     }
 
-    /// Draws the images to train on from the remaining ones.
+    /// Draws the training images from the remaining ones.
     fn draw_train(&self, classes: &ByClass, held_out: usize) -> Result<Vec<usize>, SplitError> {
         let remaining: usize = classes.values().map(Vec::len).sum();
         let per_class = match self.train {

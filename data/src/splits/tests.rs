@@ -172,7 +172,7 @@ fn errors_name_what_cannot_be_split() {
     };
     let many = error(of(4), &samples([5, 4])).to_string();
     assert!(
-        many.contains("4 images to train on and 6") && many.contains("a set of 9"),
+        many.contains("4 training and 6 validation images") && many.contains("a set of 9"),
         "{many}"
     );
     assert_eq!(

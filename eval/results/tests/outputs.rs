@@ -249,7 +249,7 @@ fn predictions_in_parquet_match_those_in_csv() {
 }
 
 #[test]
-fn other_extensions_are_refused() {
+fn other_extensions_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p.xlsx");
     let message = results().save_predictions(&path).unwrap_err().to_string();

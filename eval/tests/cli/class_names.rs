@@ -41,7 +41,7 @@ fn class_names_of_a_file_are_in_the_results() {
 }
 
 #[test]
-fn class_names_that_do_not_match_are_refused() {
+fn class_names_that_do_not_match_are_rejected() {
     let case = Case::new();
     case.write_model(&in_order(), None);
     let names = case.path("names.txt");

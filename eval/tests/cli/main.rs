@@ -302,7 +302,7 @@ fn errors_name_a_missing_model() {
 }
 
 #[test]
-fn files_that_are_not_onnx_models_are_refused() {
+fn files_that_are_not_onnx_models_are_rejected() {
     let case = Case::new();
     let whole = fs::read(case.path("model.onnx")).unwrap();
     for content in [&b""[..], b"not a model at all", &whole[..whole.len() / 2]] {
@@ -313,7 +313,7 @@ fn files_that_are_not_onnx_models_are_refused() {
 }
 
 #[test]
-fn models_that_are_not_image_classifiers_are_refused() {
+fn models_that_are_not_image_classifiers_are_rejected() {
     let case = Case::new();
     case.write_model(
         &|| {
@@ -377,7 +377,7 @@ fn models_that_are_not_image_classifiers_are_refused() {
 }
 
 #[test]
-fn a_model_with_other_classes_is_refused() {
+fn a_model_with_other_classes_is_rejected() {
     let case = Case::new();
     let flags = ["--mean", "0,0,0", "--std", "1,1,1"];
     case.write_model(&linear(32, vec![0.0; 9]), None);
@@ -407,7 +407,7 @@ fn a_model_with_other_classes_is_refused() {
 }
 
 #[test]
-fn a_model_with_another_input_size_is_refused() {
+fn a_model_with_another_input_size_is_rejected() {
     let case = Case::new();
     case.write_model(&linear(16, vec![0.0; CLASSES]), None);
     let error = case.error(&["--mean", "0,0,0", "--std", "1,1,1"]);
@@ -499,7 +499,7 @@ fn an_unknown_normalisation_is_an_error() {
 }
 
 #[test]
-fn nan_scores_are_refused() {
+fn nan_scores_are_rejected() {
     let case = Case::new();
     let mut bias = vec![0.0; CLASSES];
     bias[3] = f32::NAN;

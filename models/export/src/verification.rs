@@ -73,7 +73,7 @@ pub enum VerificationError {
     Runtime(#[from] RuntimeError),
     /// The network's logits are not finite.
     #[error(
-        "the network's logits for ordinary images are not finite in libtorch: its weights are broken"
+        "the network's logits for ordinary images are not finite in libtorch: its weights are invalid"
     )]
     NotFinite,
     /// The network's logits are all 0.
@@ -107,7 +107,7 @@ pub enum VerificationError {
     },
     /// An output is not finite; reported only where it cannot be compared with libtorch's.
     #[error(
-        "`{output}` in ONNX Runtime {version} is not finite for ordinary images: the weights are broken, \
+        "`{output}` in ONNX Runtime {version} is not finite for ordinary images: the weights are invalid, \
          or too large for the --precision"
     )]
     OutputNotFinite {

@@ -1,4 +1,4 @@
-//! Malicious and inconsistent files are refused with a clear error, in little memory and time.
+//! Malicious and inconsistent files are rejected with a clear error, in little memory and time.
 
 mod memory;
 
@@ -498,7 +498,7 @@ fn a_storage_must_match_its_pickle() {
 }
 
 #[test]
-fn a_zip_bomb_is_refused() {
+fn a_zip_bomb_is_rejected() {
     let check = |bytes: &[u8], expected: &str| {
         let message = error(bytes);
         assert!(message.contains(expected), "{message}");
@@ -573,7 +573,7 @@ fn overlap(zip: &mut [u8]) {
 }
 
 #[test]
-fn other_zip_files_are_refused() {
+fn other_zip_files_are_rejected() {
     let check = |bytes: &[u8], expected: &str| {
         let message = error(bytes);
         assert!(message.contains(expected), "{message}");
@@ -636,7 +636,7 @@ fn there_must_be_a_state_dict() {
 }
 
 #[test]
-fn a_wrong_safetensors_header_is_refused() {
+fn a_wrong_safetensors_header_is_rejected() {
     let file = |header: &str, values: usize| {
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
         bytes.extend(header.bytes());

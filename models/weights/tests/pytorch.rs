@@ -75,7 +75,7 @@ fn files_of_torch_save_give_their_tensors() {
 }
 
 #[test]
-fn truncated_files_are_refused() {
+fn truncated_files_are_rejected() {
     for name in ["nested.pth", "nested_legacy.pth", "python2.pth"] {
         let bytes = fs::read(data(name)).unwrap();
         for len in 0..bytes.len() {
@@ -130,7 +130,7 @@ fn written_files_are_read_back() {
 }
 
 #[test]
-fn weights_that_are_not_finite_are_refused() {
+fn weights_that_are_not_finite_are_rejected() {
     let mut weights = StateDict::default();
     let values = [1.0, 2.0, f32::NAN, 3.0];
     let tensor = Tensor::from_f32(&[2, 2], &values).unwrap();

@@ -24,7 +24,7 @@ fn weights() -> StateDict {
 }
 
 #[test]
-fn the_bytes_are_those_of_the_library() {
+fn bytes_match_the_reference_library() {
     let weights = weights();
     let mut bytes = Vec::new();
     weights.write_safetensors(&mut bytes).unwrap();

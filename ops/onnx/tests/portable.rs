@@ -1,4 +1,4 @@
-//! The losses as functions of standard operators, in the runtimes that are at hand.
+//! The losses as functions of standard operators, in the runtimes that are installed.
 
 use std::collections::BTreeMap;
 use std::fs;

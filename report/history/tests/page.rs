@@ -23,7 +23,7 @@ fn body(run: &Run) -> String {
 }
 
 #[test]
-fn the_numbers_are_those_of_the_checkpoints() {
+fn numbers_match_the_checkpoints() {
     let run = plan(30).run(30);
     let body = body(&run);
     for name in ["best1", "bestk"] {

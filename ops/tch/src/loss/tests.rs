@@ -185,7 +185,7 @@ fn without_gradients_the_loss_is_a_constant() {
 }
 
 #[test]
-fn second_derivatives_are_refused() {
+fn second_derivatives_are_rejected() {
     let scores = scores(Kind::Double).set_requires_grad(true);
     let value = loss(
         &Criterion::new(svm()),

@@ -300,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_standard_deviation_is_that_of_a_sample() {
+    fn the_standard_deviation_is_the_sample_one() {
         let spread = Spread::of(&[0.5, 0.7, 0.9]).unwrap();
         assert!((spread.mean - 0.7).abs() < 1e-12);
         assert!((spread.std.unwrap() - 0.2).abs() < 1e-12);
