@@ -140,7 +140,10 @@ fn folders_within_classes_are_in_the_order_of_the_authors_code() {
 #[test]
 fn errors_name_what_cannot_be_split() {
     let error = holdout(100, 90, 11, 0).unwrap_err().to_string();
-    assert!(error.contains("90 images") && error.contains("11 for validation"));
+    assert!(
+        error.contains("90 training and 11 validation images"),
+        "{error}"
+    );
     assert!(error.contains("from a set of 100"), "{error}");
     assert!(holdout(usize::MAX, 1, 1, 0).is_err());
     assert!(holdout(9, usize::MAX, 1, 0).is_err());
