@@ -265,10 +265,13 @@ impl Comparison {
             table.push('\n');
             return table;
         }
-        table += &format!(
-            "; the {} with the largest change of confidence\n(#n: the true class is ranked n-th):\n\n",
-            grouped(listed)
-        );
+        if listed < self.changed.len() {
+            let listed = grouped(listed);
+            table += &format!("; the {listed} with the largest change of confidence\n");
+        } else {
+            table.push(' ');
+        }
+        table += "(#n: the true class is ranked n-th):\n\n";
         table += &format!(
             "{:20} {:13} {:22} {}\n",
             "image", "class", "before", "after"
