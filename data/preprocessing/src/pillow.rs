@@ -6,12 +6,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum Pillow {
-    /// Pillow 12 and older: columns are always resized before rows
+    /// Pillow 12 and older: the width is always resized before the height
     #[serde(rename = "12")]
     #[cfg_attr(feature = "clap", value(name = "12"))]
     V12,
-    /// Pillow 13: rows are resized first if the height shrinks by more than twice the number of pixels of
-    /// the width
+    /// Pillow 13: the height is resized first if it shrinks by more than twice as many pixels as the width
     #[default]
     #[serde(rename = "13")]
     #[cfg_attr(feature = "clap", value(name = "13"))]
