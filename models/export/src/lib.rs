@@ -1,6 +1,6 @@
 //! Writes classifiers and losses as ONNX files.
 //!
-//! [`export`] converts a checkpoint, runs the model in ONNX Runtime, and compares its outputs with those of
+//! [`export()`] converts a checkpoint, runs the model in ONNX Runtime, and compares its outputs with those of
 //! the network in libtorch before the file appears under its name. Built without the feature `libtorch`,
 //! it checks only that the outputs are finite and have the right shapes. [`args`] is the command line of
 //! `topk-export`.
