@@ -58,7 +58,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// Opens a page of a site in headless Chromium and returns what the page posts to `/result`.
 ///
 /// `page` is the path of a file whose name ends in `.html`; `onnxruntime-web` is served under
-/// `/ort/`. Returns `None`, after a call of [`skip`], if Chromium or `onnxruntime-web` is not
+/// `/ort/`. Returns `None`, after a call of [`skip()`], if Chromium or `onnxruntime-web` is not
 /// installed.
 ///
 /// # Panics

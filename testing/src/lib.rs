@@ -2,7 +2,7 @@
 //! browser, the golden values of the losses, and the memory use of a process.
 //!
 //! `cargo xtask test` installs what the tests need. A test whose [`Requirement`] is not met calls
-//! [`skip`] and returns.
+//! [`skip()`] and returns.
 
 mod browser;
 mod python;
@@ -18,7 +18,7 @@ pub use server::Site;
 pub use skip::{Requirement, SKIP_LOG, Skip, skip};
 
 /// A file or folder in `../shared`, which has test data that is not part of the repository; the folder
-/// itself if `path` is empty. `None`, after a call of [`skip`], if it does not exist.
+/// itself if `path` is empty. `None`, after a call of [`skip()`], if it does not exist.
 pub fn shared(path: &str) -> Option<PathBuf> {
     let full = shared_folder().join(path);
     if full.exists() {
@@ -36,7 +36,7 @@ pub fn shared_folder() -> PathBuf {
 }
 
 /// A file with exact values of the losses: the full list from `../shared/golden`. If that does not
-/// exist, this calls [`skip`] and returns the shorter list in the repository.
+/// exist, this calls [`skip()`] and returns the shorter list in the repository.
 pub fn golden() -> PathBuf {
     shared("golden/loss.jsonl").unwrap_or_else(|| root().join("ops/tests/data/loss.jsonl"))
 }

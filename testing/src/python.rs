@@ -145,7 +145,7 @@ impl Environment {
     }
 }
 
-/// `python3` with the packages of an environment; `None`, after a call of [`skip`], if they are not
+/// `python3` with the packages of an environment; `None`, after a call of [`skip()`], if they are not
 /// installed.
 pub fn python(environment: Environment) -> Option<Command> {
     let Some(path) = environment.path() else {

@@ -44,7 +44,7 @@ impl Requirement {
     }
 }
 
-/// The environment variable with the path of the file that [`skip`] appends to.
+/// The environment variable with the path of the file that [`skip()`] appends to.
 pub const SKIP_LOG: &str = "TOPK_SKIP_LOG";
 
 /// Reports that the current test, or a part of it, is skipped.

@@ -1,6 +1,6 @@
 //! Writing files atomically, hashing them with SHA-256, and reading them up to a size limit.
 //!
-//! Every file that the programs write appears under its name complete, or not at all: [`write`] and
+//! Every file that the programs write appears under its name complete, or not at all: [`write()`] and
 //! [`write_with`] write to an unnamed temporary file in the same directory and rename it at the end.
 //! A process that is killed leaves nothing behind on file systems with unnamed temporary files.
 

@@ -2,8 +2,8 @@
 //!
 //! A batch is prepared by rayon's threads, each with its own [`Workers`] entry, so that decoders and
 //! resamplers keep their memory from image to image. Batches then go through a bounded channel, in order:
-//! training takes them from the iterator [`prefetch`], evaluation lets several model sessions consume them
-//! with [`process`].
+//! training takes them from the iterator [`prefetch()`], evaluation lets several model sessions consume them
+//! with [`process()`].
 
 mod image;
 mod prefetch;

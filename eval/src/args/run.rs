@@ -76,7 +76,8 @@ struct ScoringArgs {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Execution")]
 struct ExecutionArgs {
-    /// Execution provider: auto (CUDA if available, else CPU), cpu, cuda[:N], tensorrt[:N] or openvino
+    /// Execution provider: auto (CUDA if available, else CPU), cpu, cuda, cuda:N, tensorrt, tensorrt:N or
+    /// openvino
     #[arg(long, visible_alias = "device", default_value_t)]
     provider: Provider,
 

@@ -19,7 +19,7 @@ pub(crate) struct ShapeInference<'a> {
 impl<'a> ShapeInference<'a> {
     /// # Safety
     /// `context` must be valid for `'a`, and belong to the ONNX Runtime of `api`, which must be
-    /// [`SHAPE_INFERENCE`] or later.
+    /// [`SHAPE_INFERENCE`](super::SHAPE_INFERENCE) or later.
     pub(crate) unsafe fn new(api: Api, context: *mut OrtShapeInferContext) -> Self {
         let node = PhantomData;
         Self { api, context, node }
