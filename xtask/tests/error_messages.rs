@@ -151,12 +151,7 @@ impl<'ast> Visit<'ast> for Collector<'_> {
             _ => {}
         }
         for argument in arguments(&call.tokens) {
-            let mut inner = Collector {
-                file: self.file,
-                templates: Vec::new(),
-            };
-            inner.visit_expr(&argument);
-            self.templates.append(&mut inner.templates);
+            self.visit_expr(&argument);
         }
     }
 

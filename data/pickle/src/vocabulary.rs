@@ -56,7 +56,7 @@ pub trait Vocabulary: Debug + Default {
     /// The object of a persistent id, which is stored outside the pickle.
     ///
     /// # Errors
-    /// If there is no object of this id, or pickles of this kind have no such ids.
+    /// If no object has this id, or pickles of this kind do not use such ids.
     fn persistent(
         &mut self,
         heap: &Heap<Self>,
