@@ -168,8 +168,8 @@ impl Run {
 /// Whether the progress bar is beyond the first image.
 fn has_begun(seen: &str) -> bool {
     let total = format!("/{IMAGES}");
-    let before = seen.split(&total);
-    let images = before.filter_map(|text| text.rsplit(' ').next()?.parse().ok());
+    let bars = seen.match_indices(&total).map(|(at, _)| &seen[..at]);
+    let images = bars.filter_map(|text| text.rsplit(' ').next()?.parse().ok());
     images.max().is_some_and(|images: usize| images > 0)
 }
 
