@@ -98,18 +98,19 @@ impl LossOperator {
         self.loss_name().has_alpha()
     }
 
-    /// Makes the loss with these parameters; `tau` and `alpha` are ignored if the loss does not have them.
+    /// The operator's loss with these parameters; `tau` and `alpha` are ignored if the loss does not have
+    /// them.
     ///
     /// # Errors
     /// If a parameter of the loss is out of range.
-    pub fn loss(self, k: usize, tau: f64, alpha: f64) -> Result<Box<dyn Loss>, LossError> {
+    pub fn loss(self, k: usize, tau: f64, alpha: f64) -> Result<OperatorLoss, LossError> {
         Ok(match self {
-            Self::SmoothTopkSvm => Box::new(SmoothTopkSvm::new(k, tau, alpha)?),
-            Self::MaxTopkSvm => Box::new(MaxTopkSvm::new(k, alpha)?),
-            Self::TopkHingeAlpha => Box::new(TopkHingeAlpha::new(k, alpha)?),
-            Self::TopkHingeBeta => Box::new(TopkHingeBeta::new(k, alpha)?),
-            Self::TruncatedTopkEntropy => Box::new(TruncatedTopkEntropy::new(k)?),
-            Self::Psi5 => Box::new(Psi5::new(k, alpha)?),
+            Self::SmoothTopkSvm => SmoothTopkSvm::new(k, tau, alpha)?.into(),
+            Self::MaxTopkSvm => MaxTopkSvm::new(k, alpha)?.into(),
+            Self::TopkHingeAlpha => TopkHingeAlpha::new(k, alpha)?.into(),
+            Self::TopkHingeBeta => TopkHingeBeta::new(k, alpha)?.into(),
+            Self::TruncatedTopkEntropy => TruncatedTopkEntropy::new(k)?.into(),
+            Self::Psi5 => Psi5::new(k, alpha)?.into(),
         })
     }
 
@@ -142,6 +143,106 @@ impl LossOperator {
     }
 }
 
+/// The loss of a [`LossOperator`], with its parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum OperatorLoss {
+    /// The smooth top-k SVM.
+    SmoothTopkSvm(SmoothTopkSvm),
+    /// The hard top-k SVM.
+    MaxTopkSvm(MaxTopkSvm),
+    /// The top-k hinge loss α.
+    TopkHingeAlpha(TopkHingeAlpha),
+    /// The top-k hinge loss β.
+    TopkHingeBeta(TopkHingeBeta),
+    /// The truncated top-k entropy.
+    TruncatedTopkEntropy(TruncatedTopkEntropy),
+    /// The hinge loss ψ₅.
+    Psi5(Psi5),
+}
+
+impl OperatorLoss {
+    /// The operator that computes the loss.
+    pub fn operator(&self) -> LossOperator {
+        match self {
+            Self::SmoothTopkSvm(_) => LossOperator::SmoothTopkSvm,
+            Self::MaxTopkSvm(_) => LossOperator::MaxTopkSvm,
+            Self::TopkHingeAlpha(_) => LossOperator::TopkHingeAlpha,
+            Self::TopkHingeBeta(_) => LossOperator::TopkHingeBeta,
+            Self::TruncatedTopkEntropy(_) => LossOperator::TruncatedTopkEntropy,
+            Self::Psi5(_) => LossOperator::Psi5,
+        }
+    }
+
+    /// Number of highest scores among which the label should be.
+    pub fn k(&self) -> usize {
+        match self {
+            Self::SmoothTopkSvm(loss) => loss.k(),
+            Self::MaxTopkSvm(loss) => loss.k(),
+            Self::TopkHingeAlpha(loss) => loss.k(),
+            Self::TopkHingeBeta(loss) => loss.k(),
+            Self::TruncatedTopkEntropy(loss) => loss.k(),
+            Self::Psi5(loss) => loss.k(),
+        }
+    }
+
+    /// Temperature, if the loss has one.
+    pub fn tau(&self) -> Option<f64> {
+        match self {
+            Self::SmoothTopkSvm(loss) => Some(loss.tau()),
+            Self::MaxTopkSvm(_)
+            | Self::TopkHingeAlpha(_)
+            | Self::TopkHingeBeta(_)
+            | Self::TruncatedTopkEntropy(_)
+            | Self::Psi5(_) => None,
+        }
+    }
+
+    /// Margin, if the loss has one.
+    pub fn alpha(&self) -> Option<f64> {
+        match self {
+            Self::SmoothTopkSvm(loss) => Some(loss.alpha()),
+            Self::MaxTopkSvm(loss) => Some(loss.alpha()),
+            Self::TopkHingeAlpha(loss) => Some(loss.alpha()),
+            Self::TopkHingeBeta(loss) => Some(loss.alpha()),
+            Self::TruncatedTopkEntropy(_) => None,
+            Self::Psi5(loss) => Some(loss.alpha()),
+        }
+    }
+
+    /// The loss, to compute it.
+    pub fn as_loss(&self) -> &dyn Loss {
+        match self {
+            Self::SmoothTopkSvm(loss) => loss,
+            Self::MaxTopkSvm(loss) => loss,
+            Self::TopkHingeAlpha(loss) => loss,
+            Self::TopkHingeBeta(loss) => loss,
+            Self::TruncatedTopkEntropy(loss) => loss,
+            Self::Psi5(loss) => loss,
+        }
+    }
+}
+
+macro_rules! from_loss {
+    ($($loss:ident),*) => {
+        $(
+            impl From<$loss> for OperatorLoss {
+                fn from(loss: $loss) -> Self {
+                    Self::$loss(loss)
+                }
+            }
+        )*
+    };
+}
+
+from_loss!(
+    SmoothTopkSvm,
+    MaxTopkSvm,
+    TopkHingeAlpha,
+    TopkHingeBeta,
+    TruncatedTopkEntropy,
+    Psi5
+);
+
 impl LossName {
     /// The ONNX operator that computes the loss, if there is one.
     pub fn operator(self) -> Option<LossOperator> {
@@ -172,5 +273,16 @@ mod tests {
             assert_eq!(operator.loss_name().operator(), Some(operator));
         }
         assert_eq!(LossName::CrossEntropy.operator(), None);
+    }
+
+    #[test]
+    fn losses_have_the_parameters_of_their_operators() {
+        for operator in LossOperator::ALL {
+            let loss = operator.loss(3, 0.5, 2.0).unwrap();
+            assert_eq!(loss.operator(), operator);
+            assert_eq!(loss.k(), 3);
+            assert_eq!(loss.tau(), operator.has_tau().then_some(0.5));
+            assert_eq!(loss.alpha(), operator.has_alpha().then_some(2.0));
+        }
     }
 }

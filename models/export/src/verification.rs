@@ -10,7 +10,7 @@ use topk_models::{
 };
 use topk_native::{Runtime, RuntimeError};
 use topk_onnx::ImageInput;
-use topk_ops::{Loss, LossError};
+use topk_ops::LossError;
 use topk_ops_onnx::Form;
 
 use crate::export::ExportOptions;
@@ -345,13 +345,7 @@ impl Expected {
             (Values::Floats(found), Outputs::Loss { loss, .. }) if output.name == LOSS => {
                 let labels = self.labels();
                 let mut expected = vec![0.0; TestImages::COUNT];
-                let criterion = loss.operator.loss(loss.k, loss.tau, loss.alpha)?;
-                criterion.forward(logits, &labels, &mut expected)?;
-                for (value, label) in expected.iter_mut().zip(labels) {
-                    if loss.ignore_index == Some(label) {
-                        *value = 0.0;
-                    }
-                }
+                loss.criterion().forward(logits, &labels, &mut expected)?;
                 let scale = expected.iter().fold(scale, |max, &loss| max.max(loss));
                 largest_difference(found, &expected) / scale
             }

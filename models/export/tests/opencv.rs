@@ -11,8 +11,7 @@ use topk_models::{
 };
 use topk_native::Runtime;
 use topk_onnx::ImageInput;
-use topk_ops::Reduction;
-use topk_ops::operator::LossOperator;
+use topk_ops::{Reduction, SmoothTopkSvm};
 use topk_ops_onnx::{Form, OnnxLoss};
 use topk_testing::{Environment, python, run};
 
@@ -321,10 +320,7 @@ fn unsupported_options_fail() {
     }
 
     let loss = OnnxLoss {
-        operator: LossOperator::SmoothTopkSvm,
-        k: 3,
-        tau: 1.0,
-        alpha: 1.0,
+        loss: SmoothTopkSvm::new(3, 1.0, 1.0).unwrap().into(),
         reduction: Reduction::None,
         ignore_index: None,
     };

@@ -11,8 +11,7 @@ use topk_models::{Checkpoint, OnnxOptions, Outputs, architecture, onnx_model};
 use topk_native::Runtime;
 use topk_onnx::proto::ModelProto;
 use topk_onnx::{CardResize, ImageInput};
-use topk_ops::Reduction;
-use topk_ops::operator::LossOperator;
+use topk_ops::{Reduction, SmoothTopkSvm};
 use topk_ops_onnx::{Form, OnnxLoss};
 use topk_preprocessing::Interpolation;
 use topk_testing::{ONNXRUNTIME_WEB, Site, browse, shared};
@@ -329,10 +328,7 @@ fn the_page_explains_errors() {
     let good = onnx_model(checkpoint.clone(), &OnnxOptions::default()).unwrap();
     page.write("good.onnx", &good);
     let loss = OnnxLoss {
-        operator: LossOperator::SmoothTopkSvm,
-        k: 3,
-        tau: 1.0,
-        alpha: 1.0,
+        loss: SmoothTopkSvm::new(3, 1.0, 1.0).unwrap().into(),
         reduction: Reduction::None,
         ignore_index: None,
     };

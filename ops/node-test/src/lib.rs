@@ -8,8 +8,7 @@ use std::process::Command;
 use prost::Message;
 use topk_onnx::check;
 use topk_onnx::proto::{DataType, ModelProto, TensorProto};
-use topk_ops::operator::LossOperator;
-use topk_ops::{Criterion, Loss, Reduction};
+use topk_ops::{Loss, Reduction, SmoothTopkSvm};
 use topk_ops_onnx::{Form, OnnxLoss};
 use topk_reference::{ReadError, read_cases};
 use topk_testing::run;
@@ -32,7 +31,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// A case whose outputs are those of [`Criterion`].
+    /// A case whose outputs are those of [`OnnxLoss::criterion`].
     pub fn new(
         loss: OnnxLoss,
         classes: usize,
@@ -40,11 +39,7 @@ impl Case {
         labels: Vec<i64>,
         weights: Option<Vec<f32>>,
     ) -> Self {
-        let inner = || loss.operator.loss(loss.k, loss.tau, loss.alpha).unwrap();
-        let mut criterion = Criterion::new(inner()).with_reduction(loss.reduction);
-        if let Some(label) = loss.ignore_index {
-            criterion = criterion.with_ignore_index(label);
-        }
+        let mut criterion = loss.criterion();
         if let Some(weights) = &weights {
             let weights = weights.iter().map(|&weight| weight.into()).collect();
             criterion = criterion.with_weight(weights).unwrap();
@@ -55,7 +50,8 @@ impl Case {
             .forward_backward(&scores, &labels, &mut values, &mut grad)
             .unwrap();
         let mut outputs = vec![values, grad];
-        if loss.operator.has_tau() {
+        let unweighted = loss.loss.as_loss();
+        if loss.loss.tau().is_some() {
             let rows = scores.chunks(classes).zip(&labels);
             let prob = rows.map(|(row, label)| {
                 if Some(*label) == loss.ignore_index {
@@ -63,10 +59,9 @@ impl Case {
                 }
                 let row: Vec<f64> = row.iter().map(|&score| score.into()).collect();
                 let (mut value, mut grad) = ([0.0], vec![0.0; classes]);
-                inner()
-                    .forward_backward(&row, &[*label], &mut value, &mut grad)
+                Loss::forward_backward(&unweighted, &row, &[*label], &mut value, &mut grad)
                     .unwrap();
-                (-grad[*label as usize] * loss.k as f64) as f32
+                (-grad[*label as usize] * loss.loss.k() as f64) as f32
             });
             outputs.push(prob.collect());
         }
@@ -86,11 +81,9 @@ impl Case {
     /// If the file cannot be read.
     pub fn golden(path: &Path) -> Result<Vec<Self>, ReadError> {
         let cases = read_cases(path)?.into_iter().map(|exact| {
+            let loss = SmoothTopkSvm::new(exact.k, exact.tau, exact.alpha);
             let loss = OnnxLoss {
-                operator: LossOperator::SmoothTopkSvm,
-                k: exact.k,
-                tau: exact.tau,
-                alpha: exact.alpha,
+                loss: loss.expect("the parameters are in range").into(),
                 reduction: Reduction::None,
                 ignore_index: None,
             };
@@ -136,7 +129,7 @@ impl Case {
             Reduction::Sum | Reduction::Mean => 1,
         };
         let shapes: [&[usize]; 3] = [&[losses], &scores, &[samples]];
-        let names = self.loss.operator.output_names();
+        let names = self.loss.loss.operator().output_names();
         let outputs = names.iter().zip(shapes).zip(&self.outputs);
         let outputs = outputs.map(|((name, shape), values)| float(name, shape, values));
         for (i, input) in inputs.iter().enumerate() {

@@ -1,8 +1,8 @@
 use thiserror::Error;
 use topk_onnx::attribute;
 use topk_onnx::proto::{AttributeProto, DataType, FunctionProto, OperatorSetIdProto};
-use topk_ops::operator::{DOMAIN, LossOperator};
-use topk_ops::{LossError, Reduction};
+use topk_ops::operator::{DOMAIN, OperatorLoss};
+use topk_ops::{Criterion, Loss, LossError, Reduction};
 
 use crate::batch::{Batch, Values};
 use crate::body::Body;
@@ -10,14 +10,8 @@ use crate::body::Body;
 /// A loss operator with its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OnnxLoss {
-    /// The operator.
-    pub operator: LossOperator,
-    /// Number of highest scores among which the label should be.
-    pub k: usize,
-    /// Temperature; ignored by operators without one.
-    pub tau: f64,
-    /// Margin; ignored by operators without one.
-    pub alpha: f64,
+    /// The loss of each sample.
+    pub loss: OperatorLoss,
     /// How the losses of a batch are combined.
     pub reduction: Reduction,
     /// The ignored label.
@@ -28,7 +22,7 @@ pub struct OnnxLoss {
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum FunctionError {
-    /// A setting is out of range, or there are too few classes.
+    /// There are too few classes.
     #[error(transparent)]
     Loss(#[from] LossError),
     /// The function would be too long and its numbers too large.
@@ -53,16 +47,14 @@ pub enum FunctionError {
 const MAX_K: usize = 128;
 
 impl OnnxLoss {
-    /// Checks the settings, and that the loss can be computed with this number of classes.
+    /// Checks that the parameters can be written as attributes, and that the loss can be computed with this
+    /// number of classes.
     ///
     /// # Errors
     /// [`FunctionError::Loss`] or [`FunctionError::Attribute`].
     pub fn check(&self, classes: usize) -> Result<(), FunctionError> {
-        let loss = self.operator.loss(self.k, self.tau, self.alpha)?;
-        loss.check_classes(classes)?;
-        let tau = self.operator.has_tau().then_some(("tau", self.tau));
-        let alpha = self.operator.has_alpha().then_some(("alpha", self.alpha));
-        for (name, value) in tau.into_iter().chain(alpha) {
+        self.loss.as_loss().check_classes(classes)?;
+        for (name, value) in self.parameters() {
             let written = value as f32;
             if !written.is_finite() || (written == 0.0) != (value == 0.0) {
                 return Err(FunctionError::Attribute { name, value });
@@ -71,14 +63,27 @@ impl OnnxLoss {
         Ok(())
     }
 
+    /// The same loss, to be computed in Rust.
+    pub fn criterion(&self) -> Criterion<&dyn Loss> {
+        let criterion = Criterion::new(self.loss.as_loss()).with_reduction(self.reduction);
+        match self.ignore_index {
+            Some(label) => criterion.with_ignore_index(label),
+            None => criterion,
+        }
+    }
+
+    /// The attributes that are numbers: names and values.
+    fn parameters(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let tau = self.loss.tau().map(|tau| ("tau", tau));
+        let alpha = self.loss.alpha().map(|alpha| ("alpha", alpha));
+        tau.into_iter().chain(alpha)
+    }
+
     /// The attributes of a node that calls the operator.
     pub fn attributes(&self) -> Vec<AttributeProto> {
-        let mut attributes = vec![attribute::int("k", self.k as i64)];
-        if self.operator.has_tau() {
-            attributes.push(attribute::float("tau", self.tau as f32));
-        }
-        if self.operator.has_alpha() {
-            attributes.push(attribute::float("alpha", self.alpha as f32));
+        let mut attributes = vec![attribute::int("k", self.loss.k() as i64)];
+        for (name, value) in self.parameters() {
+            attributes.push(attribute::float(name, value as f32));
         }
         attributes.push(attribute::string("reduction", self.reduction.as_str()));
         if let Some(label) = self.ignore_index {
@@ -106,17 +111,18 @@ impl OnnxLoss {
         weighted: bool,
     ) -> Result<FunctionProto, FunctionError> {
         self.check(classes)?;
-        if self.k > MAX_K {
-            return Err(FunctionError::LargeK { k: self.k });
+        let (operator, k) = (self.loss.operator(), self.loss.k());
+        if k > MAX_K {
+            return Err(FunctionError::LargeK { k });
         }
         let inputs: &[&str] = if weighted {
             &["scores", "labels", "weights"]
         } else {
             &["scores", "labels"]
         };
-        let outputs = self.operator.output_names();
+        let outputs = operator.output_names();
         Ok(FunctionProto {
-            name: self.operator.name().to_owned(),
+            name: operator.name().to_owned(),
             input: inputs.iter().map(|&name| name.to_owned()).collect(),
             output: outputs.iter().map(|&name| name.to_owned()).collect(),
             attribute: self.attributes().into_iter().map(|a| a.name).collect(),
@@ -131,7 +137,7 @@ impl OnnxLoss {
     }
 
     pub(crate) fn doc(&self, classes: usize) -> String {
-        let Self { operator, k, .. } = self;
+        let (operator, k) = (self.loss.operator(), self.loss.k());
         let prob = if operator.output_names().contains(&"prob") {
             "; prob [N], p = 1/(1 + exp -u) of each sample"
         } else {
@@ -148,7 +154,7 @@ impl OnnxLoss {
     }
 
     fn body(&self, opset: i64, inputs: &[&str], classes: usize) -> Body {
-        let outputs = self.operator.output_names();
+        let outputs = self.loss.operator().output_names();
         let mut body = Body::new(opset, inputs.iter().chain(outputs).copied());
         let mut scores = body.cast("scores_f32", "scores", DataType::Float);
         let labels = body.cast("labels_i64", "labels", DataType::Int64);
@@ -170,7 +176,7 @@ impl OnnxLoss {
 
         // 1, or NaN if the call has another k.
         let k = body.int_attribute("k");
-        let own_k = body.int(self.k as i64);
+        let own_k = body.int(self.loss.k() as i64);
         let is_own_k = body.op("is_own_k", "Equal", &[&k, &own_k]);
         let (valid, invalid) = (body.float(1.0), body.float(f32::NAN));
         let valid = body.op("valid", "Where", &[&is_own_k, &valid, &invalid]);
@@ -232,15 +238,15 @@ impl OnnxLoss {
     }
 
     fn values(&self, batch: &mut Batch) -> Values {
-        match self.operator {
-            LossOperator::SmoothTopkSvm => crate::smooth_topk_svm::values(self.k, batch),
-            LossOperator::MaxTopkSvm => crate::hinge::max_topk_svm(self.k, batch),
-            LossOperator::TopkHingeAlpha => crate::hinge::topk_hinge_alpha(self.k, batch),
-            LossOperator::TopkHingeBeta => crate::hinge::topk_hinge_beta(self.k, batch),
-            LossOperator::TruncatedTopkEntropy => {
-                crate::hinge::truncated_topk_entropy(self.k, batch)
+        match self.loss {
+            OperatorLoss::SmoothTopkSvm(loss) => crate::smooth_topk_svm::values(loss.k(), batch),
+            OperatorLoss::MaxTopkSvm(loss) => crate::hinge::max_topk_svm(loss.k(), batch),
+            OperatorLoss::TopkHingeAlpha(loss) => crate::hinge::topk_hinge_alpha(loss.k(), batch),
+            OperatorLoss::TopkHingeBeta(loss) => crate::hinge::topk_hinge_beta(loss.k(), batch),
+            OperatorLoss::TruncatedTopkEntropy(loss) => {
+                crate::hinge::truncated_topk_entropy(loss.k(), batch)
             }
-            LossOperator::Psi5 => crate::hinge::psi5(self.k, batch),
+            OperatorLoss::Psi5(loss) => crate::hinge::psi5(loss.k(), batch),
         }
     }
 }

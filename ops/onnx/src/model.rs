@@ -29,10 +29,15 @@ impl OnnxLoss {
     pub fn call(&self, inputs: &[&str], outputs: &[&str]) -> NodeProto {
         // Runtimes require a name, possibly empty, for each output of a function.
         let mut outputs = outputs.to_vec();
-        outputs.resize(self.operator.output_names().len(), "");
+        outputs.resize(self.loss.operator().output_names().len(), "");
         NodeProto {
             domain: DOMAIN.to_owned(),
-            ..NodeProto::new(self.operator.name(), inputs, &outputs, self.attributes())
+            ..NodeProto::new(
+                self.loss.operator().name(),
+                inputs,
+                &outputs,
+                self.attributes(),
+            )
         }
     }
 
@@ -102,7 +107,7 @@ impl OnnxLoss {
         let batch = Dim::Dynamic("batch");
         let scores = [batch, Dim::Fixed(classes)];
         let mut inputs = vec!["scores", "labels"];
-        let mut graph = GraphBuilder::new(self.operator.name());
+        let mut graph = GraphBuilder::new(self.loss.operator().name());
         graph.input("scores", DataType::Float, &scores, "Scores before softmax");
         graph.input("labels", DataType::Int64, &[batch], "The right classes");
         if weighted {
@@ -121,7 +126,7 @@ impl OnnxLoss {
             if scalar { &[] } else { dims },
             doc,
         );
-        let mut outputs = self.operator.output_names().to_vec();
+        let mut outputs = self.loss.operator().output_names().to_vec();
         for &name in &outputs[1..] {
             let (dims, doc): (&[Dim], _) = if name == "grad" {
                 (

@@ -138,10 +138,7 @@ fn case(
     ignore: bool,
 ) -> (String, Case) {
     let loss = OnnxLoss {
-        operator,
-        k,
-        tau: 0.5,
-        alpha: 1.0,
+        loss: operator.loss(k, 0.5, 1.0).unwrap(),
         reduction,
         ignore_index: ignore.then_some(-100),
     };

@@ -11,7 +11,6 @@ use ort::environment::Environment;
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
 use prost::Message;
-use topk_ops::operator::LossOperator;
 use topk_ops::{Criterion, Reduction, SmoothTopkSvm};
 use topk_ops_onnx::{Form, OnnxLoss};
 use topk_reference::random_batch;
@@ -107,10 +106,9 @@ fn compare(environment: &Environment, k: usize) {
 /// A session of the loss alone; with the native operators if they are `registered`.
 fn session(environment: &Environment, k: usize, registered: bool) -> Session {
     let loss = OnnxLoss {
-        operator: LossOperator::SmoothTopkSvm,
-        k,
-        tau: 1.0,
-        alpha: 1.0,
+        loss: SmoothTopkSvm::new(k, 1.0, 1.0)
+            .expect("k is positive")
+            .into(),
         reduction: Reduction::Mean,
         ignore_index: None,
     };

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::ffi::CString;
 
 use thiserror::Error;
-use topk_ops::operator::LossOperator;
-use topk_ops::{BatchOutputs, Criterion, Loss, LossError, Reduction, Score};
+use topk_ops::operator::{LossOperator, OperatorLoss};
+use topk_ops::{BatchOutputs, Criterion, LossError, Reduction, Score};
 
 use crate::ffi::{
     Attribute, Dim, Element, IntraOpThreads, KernelInfo, KernelInputs, KernelOutputs, RuntimeError,
@@ -96,11 +96,9 @@ impl Label for i32 {
 /// The loss of a node with its settings.
 #[derive(Debug)]
 pub(crate) struct Kernel {
-    loss: Box<dyn Loss>,
+    loss: OperatorLoss,
     reduction: Reduction,
     ignore_index: Option<i64>,
-    /// The temperature, if the loss has one.
-    tau: Option<f64>,
 }
 
 impl Kernel {
@@ -127,13 +125,12 @@ impl Kernel {
         if let [_, classes] = *info.input_shape(0)?
             && let Ok(classes) = usize::try_from(classes)
         {
-            loss.check_classes(classes)?;
+            loss.as_loss().check_classes(classes)?;
         }
         Ok(Self {
             loss,
             reduction,
             ignore_index: attributes.int("ignore_index")?,
-            tau: operator.has_tau().then_some(tau),
         })
     }
 
@@ -158,7 +155,7 @@ impl Kernel {
         let labels = labels.ok_or_else(missing(labels_name))?;
         let labels = vector(labels_name, labels, samples, &scores.shape)?;
         let labels = L::widen(labels);
-        let mut criterion = Criterion::new(&*self.loss).with_reduction(self.reduction);
+        let mut criterion = Criterion::new(self.loss.as_loss()).with_reduction(self.reduction);
         if let Some(label) = self.ignore_index {
             criterion = criterion.with_ignore_index(label);
         }
@@ -173,7 +170,7 @@ impl Kernel {
         let values = outputs.tensor::<T>(0, &[length as i64])?;
         let values = values.ok_or_else(missing("loss"))?;
         let grad = outputs.tensor::<T>(1, &scores.shape)?;
-        let prob = match self.tau {
+        let prob = match self.loss.tau() {
             Some(tau) => outputs.tensor::<T>(2, &[samples])?.zip(Some(tau)),
             None => None,
         };

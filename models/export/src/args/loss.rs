@@ -114,11 +114,10 @@ impl LossOptions {
         }
         let or_trained =
             |given: Option<f64>, trained: Option<f64>| given.or(trained).unwrap_or(1.0);
+        let tau = or_trained(self.tau, trained.and_then(|training| training.tau));
+        let alpha = or_trained(self.alpha, trained.and_then(|training| training.alpha));
         Ok(OnnxLoss {
-            operator,
-            k,
-            tau: or_trained(self.tau, trained.and_then(|training| training.tau)),
-            alpha: or_trained(self.alpha, trained.and_then(|training| training.alpha)),
+            loss: operator.loss(k, tau, alpha)?,
             reduction,
             ignore_index: self.ignore_index,
         })

@@ -299,7 +299,7 @@ impl Case {
         let k = usize::try_from(k).map_err(|_| LossError::ZeroK)?;
         let loss = self.operator.loss(k, tau, alpha)?;
         let reduction = get("reduction").and_then(|a| a.s.as_deref());
-        let mut criterion = Criterion::new(loss).with_reduction(match reduction {
+        let mut criterion = Criterion::new(loss.as_loss()).with_reduction(match reduction {
             Some(b"none") => Reduction::None,
             Some(b"sum") => Reduction::Sum,
             _ => Reduction::Mean,

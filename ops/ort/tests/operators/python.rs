@@ -1,7 +1,6 @@
 //! The library in Python's ONNX Runtime.
 
-use topk_ops::Reduction;
-use topk_ops::operator::LossOperator;
+use topk_ops::{Reduction, SmoothTopkSvm};
 use topk_ops_node_test::{Case, Engine, run_cases};
 use topk_ops_onnx::{Form, OnnxLoss};
 use topk_testing::{Environment, golden, python};
@@ -17,10 +16,7 @@ fn golden_values_in_python_agree_with_rust() {
         .collect();
     // k is larger than a portable function may have.
     let loss = OnnxLoss {
-        operator: LossOperator::SmoothTopkSvm,
-        k: 200,
-        tau: 0.1,
-        alpha: 1.0,
+        loss: SmoothTopkSvm::new(200, 0.1, 1.0).unwrap().into(),
         reduction: Reduction::Mean,
         ignore_index: Some(-1),
     };
