@@ -72,7 +72,7 @@ pub use file::FileError;
 pub use html::ReportError;
 pub use merge::MergeError;
 pub use metrics::{ClassRow, Confusion};
-pub use predictions::PredictionsError;
+pub use predictions::{PredictionsError, PredictionsFormat};
 pub use schema::{
     CALIBRATION_BINS, CalibrationBin, CropAveraging, DataInfo, Environment, FORMAT, Failure,
     FailurePolicy, Image, LossSettings, Metrics, ModelInfo, ModelResults, Outcome, Prediction,

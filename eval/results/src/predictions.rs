@@ -42,6 +42,32 @@ pub enum PredictionsError {
     },
 }
 
+/// How predictions are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PredictionsFormat {
+    /// CSV (RFC 4180).
+    Csv,
+    /// Parquet.
+    Parquet,
+}
+
+impl PredictionsFormat {
+    /// The format that a file's extension stands for, in upper or lower case.
+    ///
+    /// # Errors
+    /// [`PredictionsError::Extension`] if it is neither `.csv` nor `.parquet`.
+    pub fn of(path: &Path) -> Result<Self, PredictionsError> {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        match extension.map(str::to_ascii_lowercase).as_deref() {
+            Some("csv") => Ok(Self::Csv),
+            Some("parquet") => Ok(Self::Parquet),
+            _ => Err(PredictionsError::Extension {
+                path: path.to_owned(),
+            }),
+        }
+    }
+}
+
 /// The values of a column; `None` where missing.
 enum Values {
     Bool(Vec<Option<bool>>),
@@ -56,8 +82,8 @@ struct Column {
 }
 
 impl Results {
-    /// Writes the predictions of each model for each image atomically, as CSV (RFC 4180) or Parquet
-    /// depending on the extension.
+    /// Writes the predictions of each model for each image atomically, in the [`PredictionsFormat`] of the
+    /// extension.
     ///
     /// Columns: `model`, `index`, `name`, `status` (`judged`, `failed`, or `excluded` for images without a
     /// valid label), `label` and `label_name`, `labels` (all true classes, separated by spaces), `rank` (from 0),
@@ -67,25 +93,21 @@ impl Results {
     /// # Errors
     /// If the extension is not supported, or the file cannot be written.
     pub fn save_predictions(&self, path: &Path) -> Result<(), PredictionsError> {
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        let cannot_write = |error| PredictionsError::Write {
-            path: path.to_owned(),
-            error,
-        };
-        match extension.map(str::to_ascii_lowercase).as_deref() {
-            Some("csv") => {
-                topk_files::write_with(path, |file| self.write_csv(file)).map_err(cannot_write)
+        match PredictionsFormat::of(path)? {
+            PredictionsFormat::Csv => {
+                let written = topk_files::write_with(path, |file| self.write_csv(file));
+                written.map_err(|error| PredictionsError::Write {
+                    path: path.to_owned(),
+                    error,
+                })
             }
-            Some("parquet") => {
+            PredictionsFormat::Parquet => {
                 let written = topk_files::write_with(path, |file| self.write_parquet(file));
                 written.map_err(|error| PredictionsError::Parquet {
                     path: path.to_owned(),
                     error,
                 })
             }
-            _ => Err(PredictionsError::Extension {
-                path: path.to_owned(),
-            }),
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use topk_data::ImageSet;
 use topk_image::Limits;
-use topk_results::Results;
+use topk_results::{PredictionsFormat, Results};
 
 use crate::thumbnail::thumbnail;
 
@@ -65,19 +65,12 @@ impl OutputArgs {
             }
             ensure!(
                 !path.is_dir(),
-                "cannot write {}: it is a directory",
+                "cannot write {}: it is a folder",
                 path.display()
             );
         }
         if let Some(path) = &self.predictions {
-            let extension = path.extension().and_then(|extension| extension.to_str());
-            ensure!(
-                extension.is_some_and(|extension| {
-                    ["csv", "parquet"].contains(&&*extension.to_ascii_lowercase())
-                }),
-                "cannot write {}: expected a file name that ends in .csv or .parquet",
-                path.display()
-            );
+            PredictionsFormat::of(path)?;
         }
         Ok(())
     }
