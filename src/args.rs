@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
+use topk_cli::INTERRUPTED;
 use topk_history::End;
 use topk_report::text::{TERMINAL_WIDTH, wrap};
 
@@ -18,9 +19,6 @@ use crate::list_models::list_models;
 use crate::recipe;
 use crate::sweep::{Plan, sweep};
 use crate::train::{CheckpointPolicy, Outcome, train};
-
-/// Exit code of an interrupted process.
-pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Printed when an interrupted run has saved its state.
 pub(crate) const RESUME_HINT: &str = "Interrupted; state saved. Run the same command to resume.";
@@ -130,7 +128,7 @@ impl Args {
     pub fn run(self) -> Result<ExitCode> {
         if let Some(Command::Sweep { plan, out, flags }) = self.command {
             let plan = Plan::read(&plan, &flags)?;
-            return sweep(&plan, &out, &*stop_on_signal()?);
+            return sweep(&plan, &out, &*stop_on_interrupt()?);
         }
         if self.list_models {
             io::stdout().write_all(list_models().as_bytes())?;
@@ -147,7 +145,7 @@ impl Args {
             batches: self.recovery_interval,
             ..CheckpointPolicy::default()
         };
-        let stop = stop_on_signal()?;
+        let stop = stop_on_interrupt()?;
         Ok(match train(&self.config, &out, policy, &stop)? {
             Outcome::Finished(end) => {
                 print(&end)?;
@@ -190,19 +188,11 @@ fn print(end: &End) -> io::Result<()> {
     Ok(())
 }
 
-/// A flag that the first Ctrl-C or SIGTERM sets; the second one ends the process.
-fn stop_on_signal() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let set = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if set.swap(true, Ordering::Relaxed) {
-            #[expect(clippy::exit, reason = "the second request ends the program at once")]
-            std::process::exit(INTERRUPTED.into());
-        }
+fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+    topk_cli::stop_on_interrupt(|| {
         eprintln!("Finishing this step, then stopping. Press Ctrl-C again to quit immediately.");
     })
-    .context("cannot handle Ctrl-C")?;
-    Ok(stop)
+    .context("cannot handle Ctrl-C")
 }
 
 #[cfg(test)]

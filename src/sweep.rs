@@ -11,10 +11,11 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::CommandFactory;
 use serde::Deserialize;
 use toml::{Table, Value};
+use topk_cli::INTERRUPTED;
 use topk_history::{Axes, Reference, RunState, Summary, Sweep};
 use topk_report::text::{TERMINAL_WIDTH, wrap};
 
-use crate::args::{Args, INTERRUPTED, RESUME_HINT};
+use crate::args::{Args, RESUME_HINT};
 use crate::config::Config;
 use crate::recipe;
 use crate::run_folder::write_atomically;

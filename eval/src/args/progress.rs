@@ -1,15 +1,11 @@
 //! The progress bar, and Ctrl-C.
 
 use std::fmt;
-use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
-
-/// The exit status after Ctrl-C: that of shells for SIGINT.
-pub(super) const INTERRUPTED: i32 = 130;
 
 pub(super) fn progress_bar(images: usize) -> ProgressBar {
     // indicatif hides it if standard error is not a terminal.
@@ -24,20 +20,12 @@ pub(super) fn progress_bar(images: usize) -> ProgressBar {
     bar
 }
 
-/// A flag that the first Ctrl-C sets; the second ends the program.
-pub(super) fn stop_on_ctrl_c(bar: &ProgressBar) -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let set = Arc::clone(&stop);
+pub(super) fn stop_on_interrupt(bar: &ProgressBar) -> Result<Arc<AtomicBool>> {
     let bar = bar.clone();
-    ctrlc::set_handler(move || {
-        if set.swap(true, Ordering::Relaxed) {
-            #[expect(clippy::exit, reason = "the second Ctrl-C ends the program at once")]
-            process::exit(INTERRUPTED);
-        }
+    topk_cli::stop_on_interrupt(move || {
         bar.suspend(|| {
-            eprintln!("stopping after this batch; press Ctrl-C again to quit now without results")
+            eprintln!("stopping after this batch; press Ctrl-C again to quit now without results");
         });
     })
-    .context("cannot handle Ctrl-C")?;
-    Ok(stop)
+    .context("cannot handle Ctrl-C")
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail};
+use topk_cli::INTERRUPTED;
 use topk_data::ImageSet;
 use topk_image::Limits;
 use topk_native::Runtime;
@@ -15,7 +16,7 @@ use super::data::DataArgs;
 use super::models::model_files;
 use super::outputs::OutputArgs;
 use super::preprocessing::PreprocessingArgs;
-use super::progress::{INTERRUPTED, progress_bar, stop_on_ctrl_c};
+use super::progress::{progress_bar, stop_on_interrupt};
 use crate::evaluation::{Evaluation, Finished};
 use crate::model::{Execution, Model};
 use crate::options::EvalOptions;
@@ -154,7 +155,7 @@ impl RunArgs {
             return Ok(ExitCode::SUCCESS);
         }
         let bar = progress_bar(indices.len());
-        let stop = stop_on_ctrl_c(&bar)?;
+        let stop = stop_on_interrupt(&bar)?;
         bar.tick();
         let outcome = evaluation.run(&indices, &stop, |progress| {
             bar.set_position(progress.images as u64);
@@ -180,7 +181,7 @@ impl RunArgs {
                 None => "use --json and --resume to continue an interrupted run".to_owned(),
             };
             eprintln!("interrupted; {saved}");
-            return Ok(ExitCode::from(INTERRUPTED as u8));
+            return Ok(ExitCode::from(INTERRUPTED));
         }
         Ok(ExitCode::SUCCESS)
     }
