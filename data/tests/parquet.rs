@@ -238,7 +238,7 @@ fn other_and_damaged_files_are_errors() {
     let writer =
         SerializedFileWriter::new(File::create(&path).unwrap(), schema, Default::default());
     writer.unwrap().close().unwrap();
-    assert!(error(&path).contains("there is no column image.bytes, only x"));
+    assert!(error(&path).contains("no column named image.bytes; the columns are: x"));
 
     write(&path, 0, 20, Compression::SNAPPY, Some(r#"["a", "b"]"#));
     assert!(error(&path).contains("record 2 has label 2, but there are 2 classes"));

@@ -34,10 +34,12 @@ impl Columns {
         let Some((image_name, image)) = image else {
             let names: Vec<String> = columns.iter().map(|c| c.path().string()).collect();
             let names = names.join(", ");
-            return Err(format!("there is no column image.bytes, only {names}"));
+            return Err(format!(
+                "no column named image.bytes; the columns are: {names}"
+            ));
         };
         if columns[image].physical_type() != Type::BYTE_ARRAY {
-            return Err(format!("the column {image_name}.bytes is not of bytes"));
+            return Err(format!("column {image_name}.bytes does not contain bytes"));
         }
         let features = features(metadata);
         let labels = LABELS.iter().map(|&name| name.to_owned());

@@ -42,7 +42,7 @@ pub enum PredictionsError {
     },
 }
 
-/// How predictions are written.
+/// File format of predictions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PredictionsFormat {
     /// CSV (RFC 4180).
@@ -52,7 +52,7 @@ pub enum PredictionsFormat {
 }
 
 impl PredictionsFormat {
-    /// The format that a file's extension stands for, in upper or lower case.
+    /// The format for a file name, chosen by its extension, ignoring case.
     ///
     /// # Errors
     /// [`PredictionsError::Extension`] if it is neither `.csv` nor `.parquet`.
@@ -82,8 +82,8 @@ struct Column {
 }
 
 impl Results {
-    /// Writes the predictions of each model for each image atomically, in the [`PredictionsFormat`] of the
-    /// extension.
+    /// Writes the predictions of each model for each image atomically. The extension selects the
+    /// [`PredictionsFormat`].
     ///
     /// Columns: `model`, `index`, `name`, `status` (`judged`, `failed`, or `excluded` for images without a
     /// valid label), `label` and `label_name`, `labels` (all true classes, separated by spaces), `rank` (from 0),

@@ -10,7 +10,7 @@ pub(super) fn model_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         let found = if path.is_dir() {
-            // A folder's own name is no pattern.
+            // Wildcard characters in the folder's own name are literal.
             let folder = Pattern::escape(&path.to_string_lossy());
             matching(&Path::new(&folder).join("*.onnx"))?
         } else if path.exists() {
