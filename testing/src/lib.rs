@@ -53,8 +53,8 @@ pub fn resident() -> usize {
     1024 * kib.expect("VmRSS is a number of KiB")
 }
 
-/// The repository's folder.
-fn root() -> &'static Path {
+/// The root folder of the workspace.
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("testing is a folder of the workspace")

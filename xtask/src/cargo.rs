@@ -1,17 +1,11 @@
 //! The workspace, and running cargo in it.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-
-/// The root folder of the workspace.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask is a folder in the workspace")
-}
+use topk_testing::root;
 
 /// The same cargo that runs this task.
 pub(crate) fn cargo() -> Command {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use topk_testing::root;
 
 use crate::cargo;
 use crate::native::{self, Libraries};
@@ -43,7 +44,7 @@ pub(crate) fn run() -> Result<()> {
     let start = Instant::now();
     let target = cargo::target_dir()?;
     let programs = target.join("release");
-    let data = cargo::root().join("tests/data/cifar100-sample");
+    let data = root().join("tests/data/cifar100-sample");
     let out = target.join("demo");
     if out.exists() {
         fs::remove_dir_all(&out).with_context(|| format!("cannot remove {}", out.display()))?;

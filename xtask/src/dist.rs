@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use topk_testing::root;
 
 use crate::native::{self, Libraries};
 use crate::{cargo, licenses};
@@ -76,7 +77,7 @@ pub(crate) fn run(profile: &str) -> Result<()> {
         &folder.join("lib").join(OPERATORS.1),
     )?;
     for file in DOCUMENTS {
-        copy(&cargo::root().join(file), &folder.join(file))?;
+        copy(&root().join(file), &folder.join(file))?;
     }
     write(&folder.join("INSTALL.md"), &install())?;
     let crates = licenses::linked_into(&packages())?;

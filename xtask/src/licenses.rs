@@ -146,10 +146,12 @@ fn license_files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    use topk_testing::root;
+
     use super::*;
 
     fn deny() -> toml::Table {
-        let path = cargo::root().join("deny.toml");
+        let path = root().join("deny.toml");
         fs::read_to_string(path).unwrap().parse().unwrap()
     }
 

@@ -4,13 +4,13 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use topk_testing::root;
 
-use crate::cargo;
 use crate::wheel::Wheel;
 
 /// The folder for the libraries; `.cargo/config.toml` points there.
 pub(crate) fn dir() -> PathBuf {
-    cargo::root().join(".native")
+    root().join(".native")
 }
 
 /// libtorch for the CPU, and the CUDA runtime libraries that it loads even without a GPU.

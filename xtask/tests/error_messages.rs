@@ -11,6 +11,7 @@ use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Expr, ExprCall, ExprMethodCall, ItemFn, ItemMod, Lit, Macro, Meta, Token};
+use topk_testing::root;
 
 const PAGE: &str = "docs/error-messages.md";
 
@@ -185,12 +186,6 @@ fn is_test(attributes: &[Attribute]) -> bool {
         };
         name.is_ident("test") || name.is_ident("cfg") && text.starts_with("test")
     })
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask is a folder of the workspace")
 }
 
 /// Adds the source files of all packages, each with the folder of its package, which is empty for the root.

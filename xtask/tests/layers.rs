@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use topk_testing::root;
 
 /// The top-level folders from the highest layer to the lowest. A crate may depend on crates in its own
 /// folder and in lower layers; folders of one layer must not depend on each other.
@@ -138,10 +139,6 @@ fn check(Edge { from, to }: &Edge) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 fn cargo(arguments: &[&str]) -> String {
