@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use topk_data::ImageSet;
 use topk_labels::{ClassNames, Classes};
 use topk_native::Runtime;
-use topk_onnx::WeightTypes;
+use topk_onnx::{WeightTypes, read_without_weights};
 use topk_results::{
     Environment, FORMAT, FailurePolicy, MergeError, Metrics, ModelResults, Results, Settings,
     Timing,
@@ -131,8 +131,10 @@ impl<'a> Evaluation<'a> {
             error,
         })?;
         // ONNX Runtime also reads formats other than ONNX.
-        let precision = WeightTypes::read(model.path())
-            .map_or_else(|_| "unknown".to_owned(), |types| types.to_string());
+        let precision = read_without_weights(model.path()).map_or_else(
+            |_| "unknown".to_owned(),
+            |model| WeightTypes::of(&model).to_string(),
+        );
         self.models.push(ModelRun {
             precision,
             scorer: ModelScorer {

@@ -170,7 +170,7 @@ mod tests {
         let expected = expected.map(|(op, inputs, output)| (op, inputs.to_owned(), output));
         assert_eq!(nodes, expected);
         let two = graph.node[1].attribute[0].t.clone().unwrap();
-        assert_eq!(two.raw_data, f16::from_f32(2.0).to_le_bytes());
+        assert_eq!(two.raw_data[..], f16::from_f32(2.0).to_le_bytes());
     }
 
     #[test]

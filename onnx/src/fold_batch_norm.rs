@@ -1,4 +1,5 @@
 use std::collections::{HashMap, HashSet};
+use std::mem;
 
 use crate::proto::{DataType, GraphProto, NodeProto, TensorProto};
 
@@ -131,14 +132,16 @@ impl Channels {
 
     /// Scales the weight, and returns the new bias.
     fn fold_into(self, weight: &mut TensorProto) -> TensorProto {
-        let (values, _) = weight.raw_data.as_chunks_mut();
+        let mut bytes = Vec::from(mem::take(&mut weight.raw_data));
+        let (values, _) = bytes.as_chunks_mut();
         let channel = values.len() / self.factors.len();
         for (values, factor) in values.chunks_mut(channel).zip(self.factors) {
-            for bytes in values {
-                let value = f64::from(f32::from_le_bytes(*bytes));
-                *bytes = ((value * factor) as f32).to_le_bytes();
+            for value in values {
+                let scaled = f64::from(f32::from_le_bytes(*value)) * factor;
+                *value = (scaled as f32).to_le_bytes();
             }
         }
+        weight.raw_data = bytes.into();
         let name = format!("{}.folded_bias", weight.name);
         TensorProto::of_floats(&name, &[self.bias.len()], &self.bias)
     }

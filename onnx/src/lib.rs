@@ -9,6 +9,7 @@ mod fold_batch_norm;
 mod image_input;
 mod model_card;
 pub mod proto;
+mod read;
 mod weight_types;
 mod write;
 
@@ -18,5 +19,6 @@ pub use float16::{Float16Error, to_float16};
 pub use fold_batch_norm::fold_batch_norm;
 pub use image_input::{ImageInput, normalize_inside};
 pub use model_card::{CardError, CardResize, ModelCard, Training};
+pub use read::read_without_weights;
 pub use weight_types::WeightTypes;
 pub use write::{save, write, write_with_external_data};

@@ -5,6 +5,7 @@
 //! Written by hand rather than generated, to document the fields and to list only those that are used.
 
 use prost::Message;
+use prost::bytes::Bytes;
 
 /// A whole file.
 #[derive(Clone, PartialEq, Message)]
@@ -107,6 +108,9 @@ pub struct GraphProto {
     /// The outputs.
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfoProto>,
+    /// Constants that are mostly zeros.
+    #[prost(message, repeated, tag = "15")]
+    pub sparse_initializer: Vec<SparseTensorProto>,
 }
 
 /// One operation.
@@ -150,12 +154,18 @@ pub struct AttributeProto {
     /// A tensor.
     #[prost(message, optional, tag = "5")]
     pub t: Option<TensorProto>,
+    /// A graph, such as a branch of `If`.
+    #[prost(message, optional, boxed, tag = "6")]
+    pub g: Option<Box<GraphProto>>,
     /// A list of numbers.
     #[prost(float, repeated, packed = "false", tag = "7")]
     pub floats: Vec<f32>,
     /// A list of integers.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
+    /// A list of graphs.
+    #[prost(message, repeated, tag = "11")]
+    pub graphs: Vec<GraphProto>,
     /// An [`AttributeType`].
     #[prost(enumeration = "AttributeType", tag = "20")]
     pub r#type: i32,
@@ -178,10 +188,14 @@ pub enum AttributeType {
     String = 3,
     /// `t`.
     Tensor = 4,
+    /// `g`.
+    Graph = 5,
     /// `floats`.
     Floats = 6,
     /// `ints`.
     Ints = 7,
+    /// `graphs`.
+    Graphs = 10,
 }
 
 /// A constant.
@@ -197,8 +211,8 @@ pub struct TensorProto {
     #[prost(string, tag = "8")]
     pub name: String,
     /// The elements, row-major and little-endian.
-    #[prost(bytes = "vec", tag = "9")]
-    pub raw_data: Vec<u8>,
+    #[prost(bytes = "bytes", tag = "9")]
+    pub raw_data: Bytes,
     /// Where the elements are if not here: `location`, a file in the same folder, `offset` and `length`.
     #[prost(message, repeated, tag = "13")]
     pub external_data: Vec<StringStringEntryProto>,
@@ -214,7 +228,7 @@ impl TensorProto {
             dims: dims.iter().map(|&dim| dim as i64).collect(),
             data_type: data_type.into(),
             name: name.to_owned(),
-            raw_data,
+            raw_data: raw_data.into(),
             ..Self::default()
         }
     }
@@ -239,6 +253,20 @@ impl TensorProto {
             .map(|&bytes| f32::from_le_bytes(bytes))
             .collect()
     }
+}
+
+/// A constant that is mostly zeros.
+#[derive(Clone, PartialEq, Message)]
+pub struct SparseTensorProto {
+    /// The elements that are not zero.
+    #[prost(message, optional, tag = "1")]
+    pub values: Option<TensorProto>,
+    /// Their indices.
+    #[prost(message, optional, tag = "2")]
+    pub indices: Option<TensorProto>,
+    /// Shape.
+    #[prost(int64, repeated, packed = "false", tag = "3")]
+    pub dims: Vec<i64>,
 }
 
 /// Where the elements of a tensor are.

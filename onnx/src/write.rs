@@ -2,6 +2,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use prost::Message;
+use prost::bytes::Bytes;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use crate::proto::{DataLocation, GraphProto, ModelProto, StringStringEntryProto, TensorProto};
@@ -124,7 +125,7 @@ fn external(constant: &TensorProto, data_name: &str, start: usize) -> TensorProt
         dims: dims.clone(),
         data_type: *data_type,
         name: name.clone(),
-        raw_data: Vec::new(),
+        raw_data: Bytes::new(),
         external_data: vec![
             entry("location", data_name.to_owned()),
             entry("offset", start.to_string()),
@@ -147,6 +148,7 @@ fn with_initializers(
         doc_string,
         input,
         output,
+        sparse_initializer,
     } = graph;
     let graph = GraphProto {
         node: node.clone(),
@@ -155,6 +157,7 @@ fn with_initializers(
         doc_string: doc_string.clone(),
         input: input.clone(),
         output: output.clone(),
+        sparse_initializer: sparse_initializer.clone(),
     };
     let ModelProto {
         ir_version,
@@ -215,6 +218,7 @@ fn split_graph(graph: &GraphProto) -> (GraphProto, GraphProto) {
         doc_string,
         input,
         output,
+        sparse_initializer,
     } = graph;
     let before = GraphProto {
         node: node.clone(),
@@ -225,6 +229,7 @@ fn split_graph(graph: &GraphProto) -> (GraphProto, GraphProto) {
         doc_string: doc_string.clone(),
         input: input.clone(),
         output: output.clone(),
+        sparse_initializer: sparse_initializer.clone(),
         ..Default::default()
     };
     (before, after)
