@@ -1,10 +1,5 @@
 //! Compiles the C++ shims, `src/libtorch.cpp`.
 
-#[path = "../libtorch.rs"]
-mod libtorch;
-#[path = "../rpath.rs"]
-mod rpath;
-
 fn main() {
-    libtorch::compile("src/libtorch.cpp", "topk_libtorch");
+    topk_build_support::compile_with_libtorch("src/libtorch.cpp", "topk_libtorch");
 }

@@ -1,10 +1,5 @@
 //! Compiles the C++ that calls libtorch; see `src/autograd.rs`.
 
-#[path = "../../native/libtorch.rs"]
-mod libtorch;
-#[path = "../../native/rpath.rs"]
-mod rpath;
-
 fn main() {
-    libtorch::compile("src/autograd.cpp", "topk_autograd");
+    topk_build_support::compile_with_libtorch("src/autograd.cpp", "topk_autograd");
 }

@@ -1,11 +1,26 @@
-//! Shared by the build scripts that compile C++ against libtorch's headers.
+//! For the build scripts of packages that link libtorch.
 
 use std::env;
 use std::path::PathBuf;
 
-/// Compiles a file into a static library with this name, and sets the run path to libtorch's folder.
-pub fn compile(file: &str, name: &str) {
-    crate::rpath::main();
+/// Sets the run path of programs and tests to libtorch's folder, so that they start from any directory without
+/// `LD_LIBRARY_PATH`. Does nothing in a package that does not depend on torch-sys.
+pub fn set_run_path() {
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    println!("cargo:rerun-if-env-changed=LIBTORCH_LIB");
+    // Set by torch-sys, except on Windows, which has no run path.
+    if let Ok(lib) = env::var("DEP_TCH_LIBTORCH_LIB") {
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
+    }
+}
+
+/// Compiles a C++ file that includes libtorch's headers into a static library with this name, and sets the run
+/// path.
+///
+/// # Panics
+/// If the package does not depend on torch-sys, or the file does not compile.
+pub fn compile_with_libtorch(file: &str, name: &str) {
+    set_run_path();
     println!("cargo:rerun-if-changed={file}");
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
     println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
