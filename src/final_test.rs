@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use thiserror::Error;
 use topk_data::{DataError, ImageSet};
 use topk_eval::{
-    EvalOptions, Evaluation, EvaluationError, Execution, Finished, Model, ModelError, OnBadImage,
+    BadImages, EvalOptions, Evaluation, EvaluationError, Execution, Model, ModelError, OnBadImage,
     PreprocessOverrides, Provider, labels_of,
 };
 use topk_export::{ExportError, ExportOptions, export};
@@ -125,24 +125,24 @@ fn evaluate(
     let labels = labels_of(set);
     let mut evaluation = Evaluation::new(runtime, set, &labels, vec![model], &options)?;
     let indices: Vec<usize> = evaluation.indices().collect();
-    match evaluation.run(&indices, &AtomicBool::new(false), |_| ())? {
-        Finished::Results(results) => {
-            results.save(json)?;
-            let outcomes = results.models.iter().flat_map(|model| &model.outcomes);
-            let ranks: Vec<usize> = outcomes
-                .flatten()
-                .map(|found| found.rank as usize)
-                .collect();
-            Ok(Accuracy::of(&ranks, config.topk))
-        }
-        Finished::BadImages(failures) => {
-            let count = failures.len();
-            let (name, reason) = failures.into_iter().next().unwrap_or_default();
-            Err(FinalTestError::BadImages {
+    let results = evaluation.run(&indices, &AtomicBool::new(false), |_| ());
+    let results = results.map_err(|error| match error {
+        EvaluationError::BadImages(BadImages { images }) => {
+            let count = images.len();
+            let (name, reason) = images.into_iter().next().unwrap_or_default();
+            FinalTestError::BadImages {
                 count,
                 name,
                 reason,
-            })
+            }
         }
-    }
+        error => error.into(),
+    })?;
+    results.save(json)?;
+    let outcomes = results.models.iter().flat_map(|model| &model.outcomes);
+    let ranks: Vec<usize> = outcomes
+        .flatten()
+        .map(|found| found.rank as usize)
+        .collect();
+    Ok(Accuracy::of(&ranks, config.topk))
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tch::{Kind, Tensor, no_grad};
 use tempfile::TempDir;
 use topk_data::{Image, ImageSet, Options};
-use topk_eval::{EvalOptions, Evaluation, Execution, Finished, InputTensor, Model, labels_of};
+use topk_eval::{EvalOptions, Evaluation, Execution, InputTensor, Model, labels_of};
 use topk_history::Accuracy;
 use topk_image::NormalizationTable;
 use topk_models::Checkpoint;
@@ -157,10 +157,9 @@ fn ranks_by_onnx_runtime(runtime: &Runtime, onnx: &Path, folder: &Path) -> Vec<u
     };
     let mut evaluation = Evaluation::new(runtime, &set, &labels, vec![model], &options).unwrap();
     let indices: Vec<usize> = evaluation.indices().collect();
-    let finished = evaluation.run(&indices, &AtomicBool::new(false), |_| ());
-    let Finished::Results(results) = finished.unwrap() else {
-        panic!("all images can be read");
-    };
+    let results = evaluation
+        .run(&indices, &AtomicBool::new(false), |_| ())
+        .unwrap();
     let outcomes = results.models[0].outcomes.iter().flatten();
     outcomes.map(|outcome| outcome.rank as usize).collect()
 }

@@ -1,4 +1,8 @@
+use std::fmt;
+
 use thiserror::Error;
+use topk_data::DataError;
+use topk_native::RuntimeError;
 use topk_preprocessing::PreprocessingError;
 use topk_results::{InvalidResults, ScoreError};
 
@@ -78,10 +82,42 @@ pub enum EvaluationError {
     /// A model failed.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The data set cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// ONNX Runtime is not available.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// Images cannot be read, and [`OnBadImage::Fail`](crate::OnBadImage::Fail) is set.
+    #[error(transparent)]
+    BadImages(BadImages),
     /// A batch does not fit into memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
     /// The results contradict themselves; this is a bug.
     #[error(transparent)]
     Results(#[from] InvalidResults),
+}
+
+/// Images that cannot be read.
+#[derive(Debug, Error)]
+pub struct BadImages {
+    /// Name of each image, and the reason.
+    pub images: Vec<(String, String)>,
+}
+
+/// One line per image.
+impl fmt::Display for BadImages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.images.len() == 1 { "" } else { "s" };
+        write!(
+            f,
+            "{} image{plural} cannot be read (use --on-bad-image count-wrong or skip to evaluate anyway):",
+            self.images.len()
+        )?;
+        for (name, reason) in &self.images {
+            write!(f, "\n  {name}: {reason}")?;
+        }
+        Ok(())
+    }
 }

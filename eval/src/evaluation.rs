@@ -1,34 +1,46 @@
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
-use topk_data::ImageSet;
+use topk_data::{ImageSet, Options};
 use topk_labels::{ClassNames, Classes};
 use topk_native::Runtime;
 use topk_onnx::{WeightTypes, read_without_weights};
 use topk_results::{
-    Environment, FORMAT, FailurePolicy, MergeError, Metrics, ModelResults, Results, Settings,
-    Timing,
+    Environment, FailurePolicy, Measurements, MergeError, ModelMeasurements, Results, Settings,
 };
 
 use crate::classes::check_classes;
 use crate::collected::{Collected, EvaluatedBatch};
-use crate::error::EvaluationError;
-use crate::model::{Model, processors};
+use crate::error::{BadImages, EvaluationError};
+use crate::model::{Execution, Model, processors};
 use crate::model_run::{ModelRun, ModelScorer, crop_averaging};
-use crate::options::{EvalOptions, Labels, OnBadImage};
+use crate::options::{EvalOptions, Labels, OnBadImage, labels_of};
 use crate::pipeline::{Batch, Pipeline};
 use crate::progress::Progress;
 use crate::transform::{InputTransform, TransformError};
 use crate::worker::SessionWorker;
 
-/// How an evaluation ended.
-#[derive(Debug)]
-pub enum Finished {
-    /// With results.
-    Results(Box<Results>),
-    /// With unreadable images: names and errors.
-    BadImages(Vec<(String, String)>),
+/// Evaluates a model on a data set: top-k accuracy for each k, on the centre crop of every image, with the
+/// preprocessing from the model's metadata.
+///
+/// Uses a GPU if ONNX Runtime can. See [`Evaluation`] for several models, progress, and other settings.
+///
+/// # Errors
+/// If the model or the data cannot be read, they do not match, or the model fails.
+pub fn evaluate(model: &Path, data: &Path, topk: &[usize]) -> Result<Results, EvaluationError> {
+    let set = ImageSet::open(data, &Options::default())?;
+    let labels = labels_of(&set);
+    let runtime = Runtime::load()?;
+    let model = Model::open(&runtime, model, Execution::default())?;
+    let mut options = EvalOptions::new(&set)?;
+    options.topk = topk.to_vec();
+    options.topk.sort_unstable();
+    options.topk.dedup();
+    let mut evaluation = Evaluation::new(&runtime, &set, &labels, vec![model], &options)?;
+    let indices: Vec<usize> = evaluation.indices().collect();
+    evaluation.run(&indices, &AtomicBool::new(false), |_| ())
 }
 
 /// Models to evaluate on a data set.
@@ -42,7 +54,7 @@ pub struct Evaluation<'a> {
 }
 
 /// Runs all models on a batch and computes the outcomes.
-fn evaluate(
+fn evaluate_batch(
     models: &mut [(&ModelScorer, &mut SessionWorker)],
     batch: &Batch,
     set: &ImageSet,
@@ -186,7 +198,8 @@ impl<'a> Evaluation<'a> {
     /// # Errors
     /// With the first difference.
     pub fn check_same_run(&self, results: &Results) -> Result<(), MergeError> {
-        self.results(&[], Collected::default(), Duration::ZERO)
+        self.measurements(Collected::default(), Duration::ZERO)
+            .finish()?
             .check_same_run(results)
     }
 
@@ -195,13 +208,14 @@ impl<'a> Evaluation<'a> {
     /// Stops after the current batch once `stop` is set, with the results so far.
     ///
     /// # Errors
-    /// If a model fails or returns invalid scores.
+    /// If a model fails or returns invalid scores, or an image cannot be read and
+    /// [`OnBadImage::Fail`] is set.
     pub fn run(
         &mut self,
         indices: &[usize],
         stop: &AtomicBool,
         mut progress: impl FnMut(&Progress),
-    ) -> Result<Finished, EvaluationError> {
+    ) -> Result<Results, EvaluationError> {
         let start = Instant::now();
         let mut collected = Collected::new(self.models.len());
         let mut shown = Progress::new(&self.options.topk);
@@ -236,7 +250,7 @@ impl<'a> Evaluation<'a> {
             .map(|(scorer, workers)| Some((*scorer, workers.next()?)))
             .collect::<Option<Vec<_>>>()
         {
-            consumers.push(move |batch: &Batch| evaluate(&mut workers, batch, set, labels));
+            consumers.push(move |batch: &Batch| evaluate_batch(&mut workers, batch, set, labels));
         }
         pipeline.run(
             indices,
@@ -253,13 +267,14 @@ impl<'a> Evaluation<'a> {
         if self.options.on_bad_image == OnBadImage::Fail && !collected.failures.is_empty() {
             let failures = collected.failures.into_iter();
             let failures = failures.map(|failure| (failure.name, failure.message));
-            return Ok(Finished::BadImages(failures.collect()));
+            return Err(EvaluationError::BadImages(BadImages {
+                images: failures.collect(),
+            }));
         }
-        let results = self.results(indices, collected, start.elapsed()).finish()?;
-        Ok(Finished::Results(Box::new(results)))
+        Ok(self.measurements(collected, start.elapsed()).finish()?)
     }
 
-    fn results(&self, indices: &[usize], collected: Collected, elapsed: Duration) -> Results {
+    fn measurements(&self, collected: Collected, elapsed: Duration) -> Measurements {
         let set_classes = self.set.classes();
         let classes = self
             .models
@@ -286,34 +301,28 @@ impl<'a> Evaluation<'a> {
         } = collected;
         let mut outcomes = outcomes.into_iter();
         let mut inference = inference.into_iter();
-        let models = self.models.iter().map(|run| ModelResults {
+        let models = self.models.iter().map(|run| ModelMeasurements {
             model: run.info(self.transform(run), self.options),
-            timing: Timing {
-                threads: Some(run.model.execution().all_threads()),
-                seconds: elapsed.as_secs_f64(),
-                decode_seconds: preparation.as_secs_f64(),
-                inference_seconds: inference.next().unwrap_or_default().as_secs_f64(),
-                images_per_second: 0.0,
-            },
-            metrics: Metrics::default(),
+            threads: run.model.execution().all_threads(),
+            elapsed,
+            decode: preparation,
+            inference: inference.next().unwrap_or_default(),
             outcomes: outcomes.next().unwrap_or_default(),
         });
         let mut data = self.options.data.clone();
         data.classes = classes;
-        Results {
-            format: FORMAT,
+        Measurements {
             topk_eval: env!("CARGO_PKG_VERSION").to_owned(),
             started: humantime::format_rfc3339_seconds(SystemTime::now() - elapsed).to_string(),
-            complete: indices.len() == self.indices().len(),
             shard: self.options.shard,
             data,
             settings: self.settings(),
-            environments: vec![Environment {
+            environment: Environment {
                 onnxruntime: self.onnxruntime.clone(),
                 cpu: topk_native::processor(),
                 cores: processors(),
                 os: topk_native::platform(),
-            }],
+            },
             class_names,
             wnids: wnids.collect::<Option<_>>().or(given_wnids),
             images,

@@ -3,22 +3,11 @@
 //!
 //! ```no_run
 //! use std::path::Path;
-//! use std::sync::atomic::AtomicBool;
-//! use topk_data::{ImageSet, Options};
-//! use topk_eval::{EvalOptions, Evaluation, Execution, Finished, Model, labels_of};
-//! use topk_native::Runtime;
 //!
-//! let set = ImageSet::open(Path::new("imagenet/val"), &Options::default())?;
-//! let labels = labels_of(&set);
-//! let runtime = Runtime::load()?;
-//! let model = Model::open(&runtime, Path::new("best.onnx"), Execution::default())?;
-//! let options = EvalOptions::new(&set)?;
-//! let mut evaluation = Evaluation::new(&runtime, &set, &labels, vec![model], &options)?;
-//! let indices: Vec<usize> = evaluation.indices().collect();
-//! if let Finished::Results(results) = evaluation.run(&indices, &AtomicBool::new(false), |_| ())? {
-//!     println!("top-5 accuracy {:?}", results.models[0].metrics.topk(5));
-//! }
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! topk_native::onnxruntime::disable_telemetry();
+//! let results = topk_eval::evaluate(Path::new("best.onnx"), Path::new("imagenet/val"), &[1, 5])?;
+//! println!("top-5 accuracy {:?}", results.models[0].metrics.topk(5));
+//! # Ok::<(), topk_eval::EvaluationError>(())
 //! ```
 
 pub mod args;
@@ -40,8 +29,8 @@ mod transform;
 mod worker;
 
 pub use assignment::Assignment;
-pub use error::EvaluationError;
-pub use evaluation::{Evaluation, Finished};
+pub use error::{BadImages, EvaluationError};
+pub use evaluation::{Evaluation, evaluate};
 pub use input::{InputKind, InputTensor};
 pub use model::{Execution, Model, ModelError};
 pub use options::{EvalOptions, Labels, OnBadImage, labels_of};

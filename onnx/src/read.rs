@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn small_tensors_are_read() {
         let shape = TensorProto::of_integers("shape", &[2], &[-1, 512]);
-        let weights = TensorProto::of_floats("weights", &[70, 300], &[1.0; 21_000]);
+        let weights = TensorProto::of_floats("weights", &[70, 300], &vec![1.0; 21_000]);
         let mut expected = with(vec![weights.clone(), shape.clone(), weights]);
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&expected.encode_to_vec()).unwrap();
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn other_files_are_errors() {
-        let whole = with(vec![TensorProto::of_floats("w", &[9000], &[1.0; 9000])]);
+        let whole = with(vec![TensorProto::of_floats("w", &[9000], &vec![1.0; 9000])]);
         let whole = whole.encode_to_vec();
         for bytes in [&whole[..whole.len() - 1], b"ORTM and more", &[0xff; 20]] {
             let mut file = tempfile::NamedTempFile::new().unwrap();

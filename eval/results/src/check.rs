@@ -104,7 +104,7 @@ pub enum InvalidResults {
 }
 
 impl Results {
-    /// Checks that the parts agree, and that computed values are those of [`Results::finish`].
+    /// Checks that the parts agree, and that computed values are those of [`Results::recompute`].
     ///
     /// # Errors
     /// The first contradiction.

@@ -8,7 +8,7 @@
 //!
 //! | task | interface |
 //! | --- | --- |
-//! | metrics | [`Results::finish`] computes [`Metrics`]; [`Results::class_rows`] and [`Results::confusions`] give details |
+//! | metrics | [`Measurements::finish`] computes [`Metrics`]; [`Results::class_rows`] and [`Results::confusions`] give details |
 //! | result files | [`Results::save`] and [`Results::read`], which reject files that contradict themselves |
 //! | shards and resuming | [`Shard::indices`], [`Results::remaining`], [`Results::check_same_run`], [`Results::merge`] |
 //! | comparing two models | [`Comparison`] |
@@ -52,12 +52,13 @@ mod compare;
 mod counted;
 mod csv;
 mod file;
-mod finish;
 mod html;
+mod measurements;
 mod merge;
 mod metrics;
 mod names;
 mod predictions;
+mod recompute;
 mod schema;
 mod scorer;
 mod scores;
@@ -70,6 +71,7 @@ pub use compare::{
 };
 pub use file::FileError;
 pub use html::ReportError;
+pub use measurements::{Measurements, ModelMeasurements};
 pub use merge::MergeError;
 pub use metrics::{ClassRow, Confusion};
 pub use predictions::{PredictionsError, PredictionsFormat};

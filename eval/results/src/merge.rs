@@ -87,7 +87,7 @@ impl Results {
             merged.absorb(part);
         }
         merged.sort()?;
-        let merged = merged.finish()?;
+        let merged = merged.recompute()?;
         let first = merged.remaining().next();
         if let Some(first) = first.filter(|_| !allow_missing) {
             let images = merged.indices().len();

@@ -102,7 +102,7 @@ fn a_rank_that_crosses_k_is_a_change() {
     for index in indices {
         after.models[0].outcomes[index].as_mut().unwrap().rank = 6;
     }
-    let after = after.finish().unwrap();
+    let after = after.recompute().unwrap();
     let comparison = Comparison::new((&before, 0), (&after, 0)).unwrap();
     let changed: Vec<usize> = comparison.changed.iter().map(|image| image.index).collect();
     assert_eq!(changed, [indices[0]]);
@@ -172,14 +172,14 @@ fn unreadable_images_have_no_prediction() {
     before.failures.remove(0);
     let image = before.images[11].clone();
     before.models[0].outcomes[11] = before.models[0].outcomes[12].clone();
-    let before = before.finish();
+    let before = before.recompute();
     // The other models have no outcome for it.
     assert!(before.is_err());
     let mut before = after.clone();
     before.models.truncate(1);
     before.failures.remove(0);
     before.models[0].outcomes[11] = before.models[0].outcomes[12].clone();
-    let before = before.finish().unwrap();
+    let before = before.recompute().unwrap();
     let comparison = Comparison::new((&before, 0), (&after, 0)).unwrap();
     let [changed] = &comparison.changed[..] else {
         panic!("{:?}", comparison.changed);

@@ -18,7 +18,7 @@ fn results() -> Results {
     let outcome = results.models[1].outcomes[7].as_mut().unwrap();
     outcome.tied = true;
     outcome.cross_entropy = f64::MIN_POSITIVE;
-    results.finish().unwrap()
+    results.recompute().unwrap()
 }
 
 /// The error of reading a file with this text.

@@ -26,7 +26,7 @@ fn fixture() -> (Value, Results) {
         let outcome = scorer.score(&image.name, &scores[at], CropAveraging::None, &image.labels);
         results.models[0].outcomes[at] = outcome.unwrap();
     }
-    (fixture, results.finish().unwrap())
+    (fixture, results.recompute().unwrap())
 }
 
 fn assert_close(found: Option<f64>, expected: &Value, tolerance: f64) {
@@ -110,7 +110,7 @@ fn unreadable_images_count_as_wrong_or_are_left_out() {
     );
     let mut skip = wrong.clone();
     skip.settings.failures = FailurePolicy::Skip;
-    let skip = skip.finish().unwrap();
+    let skip = skip.recompute().unwrap();
     let skipped = &skip.models[0].metrics;
     assert_eq!(
         (skipped.images, skipped.evaluated, skipped.failed),
@@ -133,7 +133,7 @@ fn images_without_a_valid_label_do_not_count() {
     }
     // It is unreadable as well, but counted once.
     results.images[11].labels.clear();
-    let results = results.finish().unwrap();
+    let results = results.recompute().unwrap();
     let metrics = &results.models[0].metrics;
     assert_eq!(
         (metrics.images, metrics.excluded, metrics.failed),
@@ -151,7 +151,7 @@ fn no_images_have_no_accuracy() {
     results.images.clear();
     results.failures.clear();
     results.models[0].outcomes.clear();
-    let results = results.finish().unwrap();
+    let results = results.recompute().unwrap();
     let metrics = &results.models[0].metrics;
     assert_eq!(
         (metrics.topk[0].accuracy, metrics.cross_entropy),
@@ -183,7 +183,7 @@ fn metrics_of_permuted_images_are_equal() {
             ..image.clone()
         };
     }
-    let reversed = reversed.finish().unwrap();
+    let reversed = reversed.recompute().unwrap();
     let [a, b] = [&results, &reversed].map(|results| &results.models[0].metrics);
     assert_eq!((&a.topk, a.ties), (&b.topk, b.ties));
     let close = |a: Option<f64>, b: Option<f64>| (a.unwrap() - b.unwrap()).abs() < 1e-12;

@@ -24,11 +24,11 @@ fn the_table_has_at_most_80_columns() {
     results.models[1].metrics.ties = 4;
     for topk in [vec![1], vec![1, 5], vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10]] {
         results.settings.topk = topk;
-        let table = results.clone().finish().unwrap().table();
+        let table = results.clone().recompute().unwrap().table();
         let widest = table.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(80), "{table}");
     }
-    let table = results.finish().unwrap().table();
+    let table = results.recompute().unwrap().table();
     for k in 1..=10 {
         assert!(table.contains(&format!("top-{k} %")), "{table}");
     }
@@ -78,7 +78,7 @@ fn a_partial_run_is_marked() {
     for model in &mut results.models {
         model.outcomes.pop();
     }
-    let table = results.finish().unwrap().table();
+    let table = results.recompute().unwrap().table();
     assert!(table.contains("PARTIAL: 1 image not evaluated"), "{table}");
     assert!(
         table.lines().all(|line| line.chars().count() <= 80),
@@ -175,7 +175,7 @@ fn with_best() -> Results {
             outcome.best = vec![first, second];
         }
     }
-    results.finish().unwrap()
+    results.recompute().unwrap()
 }
 
 #[test]

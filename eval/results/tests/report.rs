@@ -23,7 +23,7 @@ fn results() -> Results {
     for image in &mut results.images {
         image.name += EVIL;
     }
-    results.finish().unwrap()
+    results.recompute().unwrap()
 }
 
 fn report() -> (Results, String) {
@@ -199,7 +199,7 @@ fn a_run_without_images_has_a_report() {
     for model in &mut results.models {
         model.outcomes.clear();
     }
-    let html = results.finish().unwrap().to_html(&[], |_| None).unwrap();
+    let html = results.recompute().unwrap().to_html(&[], |_| None).unwrap();
     assert!(html.contains("PARTIAL: 600 images not evaluated"));
     assert!(!html.contains("NaN") && !html.contains("inf "));
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use topk_cli::INTERRUPTED;
 use topk_data::ImageSet;
 use topk_image::Limits;
@@ -17,7 +17,7 @@ use super::models::model_files;
 use super::outputs::OutputArgs;
 use super::preprocessing::PreprocessingArgs;
 use super::progress::{progress_bar, stop_on_interrupt};
-use crate::evaluation::{Evaluation, Finished};
+use crate::evaluation::Evaluation;
 use crate::model::{Execution, Model};
 use crate::options::EvalOptions;
 use crate::provider::Provider;
@@ -162,13 +162,9 @@ impl RunArgs {
             bar.set_message(progress.to_string());
         });
         bar.finish_and_clear();
-        let results = match outcome? {
-            Finished::Results(results) => *results,
-            Finished::BadImages(failures) => bail!("{}", bad_images(&failures)),
-        };
         let results = match before {
-            Some(before) => Results::merge(vec![before, results], true)?,
-            None => results,
+            Some(before) => Results::merge(vec![before, outcome?], true)?,
+            None => outcome?,
         };
         self.outputs
             .write(&results, Some((&set, &options.limits)))?;
@@ -280,22 +276,6 @@ fn batch_size(models: &[Model]) -> usize {
         true => 64,
         false => 8,
     }
-}
-
-/// An error with one line per unreadable image.
-fn bad_images(failures: &[(String, String)]) -> String {
-    let lines: Vec<String> = failures
-        .iter()
-        .map(|(name, reason)| format!("  {name}: {reason}"))
-        .collect();
-    format!(
-        "{} cannot be read (use --on-bad-image count-wrong or skip to evaluate anyway):\n{}",
-        match failures.len() {
-            1 => "1 image".to_owned(),
-            count => format!("{count} images"),
-        },
-        lines.join("\n")
-    )
 }
 
 #[cfg(test)]

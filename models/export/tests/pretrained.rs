@@ -3,15 +3,11 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use lzma_rust2::XzReader;
 use serde_json::Value;
-use topk_data::{ImageSet, Options};
-use topk_eval::{EvalOptions, Evaluation, Execution, Finished, Model, labels_of};
 use topk_export::{ExportOptions, export};
 use topk_models::{Checkpoint, images};
-use topk_native::Runtime;
 use topk_onnx::ModelCard;
 use topk_testing::shared;
 use topk_weights::StateDict;
@@ -72,19 +68,8 @@ fn real_weights_agree_with_onnxruntime_on_photographs() {
             .unwrap();
         println!("{file}: {verification}");
 
-        let set =
-            ImageSet::open(&shared.join("data/imagenet-sample"), &Options::default()).unwrap();
-        let labels = labels_of(&set);
-        let runtime = Runtime::load().unwrap();
-        let model = Model::open(&runtime, &onnx, Execution::default()).unwrap();
-        let options = EvalOptions::new(&set).unwrap();
-        let mut evaluation =
-            Evaluation::new(&runtime, &set, &labels, vec![model], &options).unwrap();
-        let indices: Vec<usize> = evaluation.indices().collect();
-        let finished = evaluation.run(&indices, &AtomicBool::new(false), |_| ());
-        let Finished::Results(results) = finished.unwrap() else {
-            panic!("all images can be read");
-        };
+        let data = shared.join("data/imagenet-sample");
+        let results = topk_eval::evaluate(&onnx, &data, &[1, 5]).unwrap();
         let (mut top1, mut top5) = (0, 0);
         for (image, outcome) in results.images.iter().zip(&results.models[0].outcomes) {
             let expected = golden

@@ -65,11 +65,9 @@ impl OnnxLoss {
 
     /// The same loss, to be computed in Rust.
     pub fn criterion(&self) -> Criterion<&dyn Loss> {
-        let criterion = Criterion::new(self.loss.as_loss()).with_reduction(self.reduction);
-        match self.ignore_index {
-            Some(label) => criterion.with_ignore_index(label),
-            None => criterion,
-        }
+        Criterion::new(self.loss.as_loss())
+            .with_reduction(self.reduction)
+            .with_ignore_index(self.ignore_index)
     }
 
     /// The attributes that are numbers: names and values.

@@ -155,10 +155,9 @@ impl Kernel {
         let labels = labels.ok_or_else(missing(labels_name))?;
         let labels = vector(labels_name, labels, samples, &scores.shape)?;
         let labels = L::widen(labels);
-        let mut criterion = Criterion::new(self.loss.as_loss()).with_reduction(self.reduction);
-        if let Some(label) = self.ignore_index {
-            criterion = criterion.with_ignore_index(label);
-        }
+        let mut criterion = Criterion::new(self.loss.as_loss())
+            .with_reduction(self.reduction)
+            .with_ignore_index(self.ignore_index);
         if let Some(weights) = inputs.tensor::<T>(2)? {
             let weights = vector(weights_name, weights, classes, &scores.shape)?;
             let weights = weights.iter().map(|&weight| weight.into()).collect();

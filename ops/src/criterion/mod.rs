@@ -86,10 +86,11 @@ impl<L: SampleLoss> Criterion<L> {
         self
     }
 
-    /// Ignores samples with this label, which may be any number, a class or not.
+    /// Ignores samples with this label, which may be any number, a class or not. `None`, the default,
+    /// ignores no label.
     #[must_use]
-    pub fn with_ignore_index(mut self, label: i64) -> Self {
-        self.ignore_index = Some(label);
+    pub fn with_ignore_index(mut self, label: impl Into<Option<i64>>) -> Self {
+        self.ignore_index = label.into();
         self
     }
 

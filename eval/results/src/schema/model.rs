@@ -11,6 +11,7 @@ use super::outcome::{CropAveraging, Outcome};
 /// One model of a run.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct ModelResults {
     /// The model, and how it was run.
     pub model: ModelInfo,

@@ -13,10 +13,11 @@ pub const FORMAT: u32 = 1;
 
 /// An evaluation of one or more models on a data set: the contents of a result file.
 ///
-/// The evaluator sets every field except those that [`Results::finish`] computes: `complete`, and `metrics`
-/// and `images_per_second` of each model. Tables and reports need finished results.
+/// Made by [`Measurements::finish`](crate::Measurements::finish), [`Results::read`] and [`Results::merge`].
+/// Whoever changes a field that metrics depend on calls [`Results::recompute`].
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Results {
     /// Version of the file format: [`FORMAT`].
     pub format: u32,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
+use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use topk_preprocessing::Normalization;
 use topk_results::{
-    CropAveraging, DataInfo, Environment, FORMAT, Failure, FailurePolicy, Image, LossSettings,
-    Metrics, ModelInfo, ModelResults, Outcome, Results, Settings, Shard, Timing,
+    CropAveraging, DataInfo, Environment, Failure, FailurePolicy, Image, LossSettings,
+    Measurements, ModelInfo, ModelMeasurements, Outcome, Results, Settings, Shard,
 };
 
 /// An imaginary model.
@@ -192,25 +193,20 @@ pub fn run_indices(
             .iter()
             .map(|image| (!fails(image.index)).then(|| outcome(size, skill, number, image)))
             .collect();
-        ModelResults {
+        let per_image = |seconds: f64| Duration::from_secs_f64(seconds * images.len() as f64);
+        ModelMeasurements {
             model: model_info(skill, number),
-            timing: Timing {
-                threads: Some(16),
-                seconds: 0.0031 * images.len() as f64 / (1 + number) as f64,
-                decode_seconds: 0.0018 * images.len() as f64,
-                inference_seconds: 0.0024 * images.len() as f64 / (1 + number) as f64,
-                images_per_second: 0.0,
-            },
-            metrics: Metrics::default(),
+            threads: 16,
+            elapsed: per_image(0.0031) / (1 + number as u32),
+            decode: per_image(0.0018),
+            inference: per_image(0.0024) / (1 + number as u32),
             outcomes,
         }
     });
     let models = models.collect();
-    let results = Results {
-        format: FORMAT,
+    let measurements = Measurements {
         topk_eval: "0.1.0".to_owned(),
         started: "2026-11-24T09:30:00Z".to_owned(),
-        complete: false,
         shard,
         data: DataInfo {
             path: "/data/imagenet/val".to_owned(),
@@ -223,12 +219,12 @@ pub fn run_indices(
             sha256: "5f1d0c6f2b6a43a6d1c7c2a2ba5b4c38f5b8e3f5a6d7f0e9c8b7a6958473625f".to_owned(),
         },
         settings: settings(),
-        environments: vec![Environment {
+        environment: Environment {
             onnxruntime: "1.31.1".to_owned(),
             cpu: "Imaginary Processor 9000".to_owned(),
             cores: 16,
             os: "linux x86_64".to_owned(),
-        }],
+        },
         class_names: class_names(size.classes),
         wnids: Some(
             (0..size.classes)
@@ -239,7 +235,7 @@ pub fn run_indices(
         failures,
         models,
     };
-    results.finish().unwrap()
+    measurements.finish().unwrap()
 }
 
 fn outcome(size: Size, skill: &Skill, number: usize, image: &Image) -> Outcome {

@@ -2,12 +2,12 @@ use crate::check::InvalidResults;
 use crate::schema::{Metrics, Results};
 
 impl Results {
-    /// Computes what follows from the rest: whether the run is complete, and the metrics and speed of each
-    /// model.
+    /// Computes again what follows from the rest, after a change: whether the run is complete, and the metrics
+    /// and speed of each model.
     ///
     /// # Errors
     /// If the parts contradict each other.
-    pub fn finish(mut self) -> Result<Self, InvalidResults> {
+    pub fn recompute(mut self) -> Result<Self, InvalidResults> {
         self.check_parts()?;
         self.complete = self.is_complete();
         let metrics: Vec<Metrics> = (0..self.models.len())
