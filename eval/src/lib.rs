@@ -4,7 +4,6 @@
 //! ```no_run
 //! use std::path::Path;
 //!
-//! topk_native::onnxruntime::disable_telemetry();
 //! let results = topk_eval::evaluate(Path::new("best.onnx"), Path::new("imagenet/val"), &[1, 5])?;
 //! println!("top-5 accuracy {:?}", results.models[0].metrics.topk(5));
 //! # Ok::<(), topk_eval::EvaluationError>(())
