@@ -1,10 +1,12 @@
-//! Writing files atomically, hashing them with SHA-256, and reading them up to a size limit.
+//! Writing files atomically, hashing them with SHA-256, reading them up to a size limit, and recognising
+//! what is not the file that it was meant to be ([`Placeholder`]).
 //!
 //! Every file that the programs write appears under its name complete, or not at all: [`write()`] and
 //! [`write_with`] write to an unnamed temporary file in the same directory and rename it at the end.
 //! A process that is killed leaves nothing behind on file systems with unnamed temporary files.
 
 mod hash;
+mod placeholder;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -12,6 +14,7 @@ use std::path::Path;
 
 pub use atomic_write_file::AtomicWriteFile;
 pub use hash::{Hasher, sha256};
+pub use placeholder::Placeholder;
 
 /// Writes `contents` to `path` atomically, replacing a file of that name.
 ///
