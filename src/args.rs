@@ -131,11 +131,11 @@ impl Args {
             return sweep(&plan, &out, &*stop_on_interrupt()?);
         }
         if self.list_models {
-            io::stdout().write_all(list_models().as_bytes())?;
+            topk_cli::stdout().write_all(list_models().as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
         if self.dry_run {
-            io::stdout().write_all(dry_run(&self.config)?.as_bytes())?;
+            topk_cli::stdout().write_all(dry_run(&self.config)?.as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
         let out = self
@@ -153,7 +153,7 @@ impl Args {
             }
             Outcome::AlreadyFinished(end) => {
                 let line = format!("{} already contains this run (finished):", out.display());
-                writeln!(io::stdout(), "{}", wrap(&line, TERMINAL_WIDTH, 2))?;
+                writeln!(topk_cli::stdout(), "{}", wrap(&line, TERMINAL_WIDTH, 2))?;
                 print(&end)?;
                 ExitCode::SUCCESS
             }
@@ -167,7 +167,7 @@ impl Args {
 
 /// Prints one line per best checkpoint.
 fn print(end: &End) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = topk_cli::stdout();
     for best in &end.checkpoints {
         let (name, accuracy) = match &best.test {
             Some(test) => ("test", test),

@@ -1,4 +1,4 @@
-use std::io::{self, Write};
+use std::io::Write;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use topk_history::{Epoch, EpochTime};
@@ -33,9 +33,9 @@ impl Progress {
     /// Prints a line above the bar, wrapped to the terminal's width.
     pub(crate) fn line(&self, line: &str) {
         let line = wrap(line, TERMINAL_WIDTH, 2);
-        // A closed pipe, such as that of `head`, must not end the run: the log has everything.
+        // Standard output on a full disk must not end the run: the log has everything.
         self.bar.suspend(|| {
-            let _ = writeln!(io::stdout(), "{line}");
+            let _ = writeln!(topk_cli::stdout(), "{line}");
         });
     }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -148,7 +148,7 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
         match train(config, &out.join(name), CheckpointPolicy::default(), stop) {
             Ok(Outcome::Finished(_)) => line.clear(),
             Ok(Outcome::AlreadyFinished(_)) => {
-                writeln!(io::stdout(), "{name}: already finished")?;
+                writeln!(topk_cli::stdout(), "{name}: already finished")?;
                 continue;
             }
             Ok(Outcome::Interrupted) => {
@@ -157,7 +157,7 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
                 return Ok(ExitCode::from(INTERRUPTED));
             }
             Err(TrainError::Folder(FolderError::Busy(_))) => {
-                writeln!(io::stdout(), "{name}: another process is training it")?;
+                writeln!(topk_cli::stdout(), "{name}: another process is training it")?;
                 busy.push(name);
                 continue;
             }
@@ -168,22 +168,22 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
         }
         if !line.is_empty() {
             let line = wrap(line.trim_start(), TERMINAL_WIDTH, 2);
-            writeln!(io::stdout(), "{line}")?;
+            writeln!(topk_cli::stdout(), "{line}")?;
         }
         summarize(plan, out)?;
     }
     let (sweep, table) = summarize(plan, out)?;
-    writeln!(io::stdout(), "\n{table}")?;
+    writeln!(topk_cli::stdout(), "\n{table}")?;
     let runs = sweep.runs().iter();
     let left = runs.filter(|run| !matches!(run.state, RunState::Finished(_)));
     match left.filter(|run| busy.contains(&&run.name)).count() {
         0 => {}
         1 => writeln!(
-            io::stdout(),
+            topk_cli::stdout(),
             "Another process is still training a run; it updates the summary when it finishes."
         )?,
         runs => writeln!(
-            io::stdout(),
+            topk_cli::stdout(),
             "Other processes are still training {runs} runs; the last to finish updates the summary."
         )?,
     }

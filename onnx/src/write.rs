@@ -4,6 +4,7 @@ use std::path::Path;
 use prost::Message;
 use prost::bytes::Bytes;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use topk_files::OutputFile;
 
 use crate::proto::{DataLocation, GraphProto, ModelProto, StringStringEntryProto, TensorProto};
 
@@ -17,10 +18,15 @@ const INITIALIZER: u32 = 5;
 /// second file beside it, whose name has `.data` appended.
 ///
 /// # Errors
-/// If a file cannot be written.
+/// If a file cannot be written, or two are needed and `path` is a device or a pipe.
 pub fn save(model: &ModelProto, path: &Path) -> io::Result<()> {
     if model.encoded_len() <= MAX_FILE {
         return topk_files::write_with(path, |file| write(model, file));
+    }
+    if !OutputFile::is_replaced(path) {
+        return Err(io::Error::other(
+            "the model is larger than 2 GiB and needs a second file beside it; write to a regular file",
+        ));
     }
     let mut data_path = path.as_os_str().to_owned();
     data_path.push(".data");

@@ -1,40 +1,42 @@
 //! Writing files atomically, hashing them with SHA-256, reading them up to a size limit, and recognising
 //! what is not the file that it was meant to be ([`Placeholder`]).
 //!
-//! Every file that the programs write appears under its name complete, or not at all: [`write()`] and
-//! [`write_with`] write to an unnamed temporary file in the same directory and rename it at the end.
-//! A process that is killed leaves nothing behind on file systems with unnamed temporary files.
+//! Every regular file that the programs write appears under its name complete, or not at all: [`write()`],
+//! [`write_with`] and [`OutputFile`] write to an unnamed temporary file in the same directory and rename it at
+//! the end. A process that is killed leaves nothing behind on file systems with unnamed temporary files.
+//! Devices and pipes are written in place, and symbolic links are followed.
 
 mod hash;
+mod output;
 mod placeholder;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
-pub use atomic_write_file::AtomicWriteFile;
 pub use hash::{Hasher, sha256};
+pub use output::OutputFile;
 pub use placeholder::Placeholder;
 
-/// Writes `contents` to `path` atomically, replacing a file of that name.
+/// Writes `contents` to `path` as an [`OutputFile`].
 ///
 /// # Errors
 /// If the file cannot be created, written or renamed; an existing file is then unchanged.
 pub fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let mut file = AtomicWriteFile::open(path)?;
+    let mut file = OutputFile::open(path)?;
     file.write_all(contents)?;
     file.commit()
 }
 
-/// Writes to `path` atomically with `write`, through a buffer, replacing a file of that name.
+/// Writes to `path` with `write`, through a buffer, as an [`OutputFile`].
 ///
 /// # Errors
 /// Those of `write`, or if the file cannot be created or renamed; an existing file is then unchanged.
 pub fn write_with<E: From<io::Error>>(
     path: &Path,
-    write: impl FnOnce(&mut BufWriter<AtomicWriteFile>) -> Result<(), E>,
+    write: impl FnOnce(&mut BufWriter<OutputFile>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut file = BufWriter::new(AtomicWriteFile::open(path)?);
+    let mut file = BufWriter::new(OutputFile::open(path)?);
     write(&mut file)?;
     let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
     Ok(file.commit()?)

@@ -1,12 +1,11 @@
 //! The comparison of two models.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use topk_results::{Comparison, Results};
 
-use super::outputs::write;
+use super::outputs::{Output, check, print, write};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct CompareArgs {
@@ -45,7 +44,16 @@ fn models(text: &str) -> Result<[usize; 2], String> {
 }
 
 impl CompareArgs {
+    /// The output flags that are set, and their files.
+    fn files(&self) -> impl Iterator<Item = Output<'_>> {
+        let files = [("--json", &self.json), ("--html", &self.html)];
+        files
+            .into_iter()
+            .filter_map(|(flag, path)| Some((flag, path.as_deref()?)))
+    }
+
     pub(super) fn run(&self) -> Result<()> {
+        check(self.files())?;
         let before = Results::read(&self.before)?;
         let after = match &self.after {
             Some(path) => &Results::read(path)?,
@@ -73,13 +81,13 @@ impl CompareArgs {
                 None => self.before.display().to_string(),
             },
         )?;
+        print(&comparison.table(self.list), self.files())?;
         if let Some(path) = &self.json {
             write(path, &comparison.to_json())?;
         }
         if let Some(path) = &self.html {
             write(path, &comparison.to_html())?;
         }
-        io::stdout().write_all(comparison.table(self.list).as_bytes())?;
         Ok(())
     }
 }

@@ -1,10 +1,11 @@
 //! Output files.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use topk_data::ImageSet;
+use topk_files::OutputFile;
 use topk_image::Limits;
 use topk_results::{PredictionsFormat, Results};
 
@@ -34,10 +35,42 @@ pub(super) struct OutputArgs {
     paper_table: Option<PathBuf>,
 }
 
-/// Writes a file atomically.
+/// An output: the flag, and the file.
+pub(super) type Output<'a> = (&'static str, &'a Path);
+
+/// Writes a text file.
 pub(super) fn write(path: &Path, contents: &str) -> Result<()> {
     topk_files::write(path, contents.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Fails if a file cannot be written, or if two outputs have the same name.
+pub(super) fn check<'a>(outputs: impl IntoIterator<Item = Output<'a>>) -> Result<()> {
+    let mut regular: Vec<(&str, PathBuf)> = Vec::new();
+    for (flag, path) in outputs {
+        OutputFile::check(path).with_context(|| format!("cannot write {}", path.display()))?;
+        if !OutputFile::is_replaced(path) {
+            continue;
+        }
+        let path = path::absolute(path)?;
+        if let Some((first, _)) = regular.iter().find(|(_, other)| *other == path) {
+            bail!("{first} and {flag} are the same file, {}", path.display());
+        }
+        regular.push((flag, path));
+    }
+    Ok(())
+}
+
+/// Prints a table, to standard error if an output file goes to standard output.
+pub(super) fn print<'a>(
+    table: &str,
+    outputs: impl IntoIterator<Item = Output<'a>>,
+) -> io::Result<()> {
+    let mut outputs = outputs.into_iter();
+    match outputs.any(|(_, path)| OutputFile::is_stdout(path)) {
+        true => io::stderr().write_all(table.as_bytes()),
+        false => topk_cli::stdout().write_all(table.as_bytes()),
+    }
 }
 
 impl OutputArgs {
@@ -45,59 +78,63 @@ impl OutputArgs {
         self.json.as_deref()
     }
 
-    /// Checks before the evaluation that the folders of the files exist.
-    pub(super) fn check(&self) -> Result<()> {
-        let paths = [
-            &self.json,
-            &self.html,
-            &self.csv,
-            &self.predictions,
-            &self.paper_table,
+    /// The flags that are set, and their files.
+    fn files(&self) -> impl Iterator<Item = Output<'_>> {
+        let files = [
+            ("--json", &self.json),
+            ("--html", &self.html),
+            ("--csv", &self.csv),
+            ("--predictions", &self.predictions),
+            ("--paper-table", &self.paper_table),
         ];
-        for path in paths.into_iter().flatten() {
-            let parent = path
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty());
-            if let Some(parent) = parent {
-                parent
-                    .read_dir()
-                    .with_context(|| format!("cannot write {}", path.display()))?;
-            }
-            ensure!(
-                !path.is_dir(),
-                "cannot write {}: it is a folder",
-                path.display()
-            );
-        }
+        files
+            .into_iter()
+            .filter_map(|(flag, path)| Some((flag, path.as_deref()?)))
+    }
+
+    /// Checks before the evaluation that the files can be written.
+    pub(super) fn check(&self) -> Result<()> {
+        check(self.files())?;
         if let Some(path) = &self.predictions {
             PredictionsFormat::of(path)?;
         }
         Ok(())
     }
 
-    /// Writes the files and prints the table. The report shows thumbnails if `images` is given.
+    /// Prints the table, then writes the files. The report shows thumbnails if `images` is given.
+    ///
+    /// A file that cannot be written does not keep the others from being written.
+    ///
+    /// # Errors
+    /// The errors of all files.
     pub(super) fn write(
         &self,
         results: &Results,
         images: Option<(&ImageSet, &Limits)>,
     ) -> Result<()> {
+        print(&results.table(), self.files())?;
+        let mut errors = Vec::new();
+        let mut written = |written: Result<()>| {
+            errors.extend(written.err().map(|error| format!("{error:#}")));
+        };
         if let Some(path) = &self.json {
-            results.save(path)?;
+            written(results.save(path).map_err(Error::from));
         }
         if let Some(path) = &self.html {
             let shown = |index| images.and_then(|(set, limits)| thumbnail(set, index, limits));
-            write(path, &results.to_html(&[], shown)?)?;
+            let html = results.to_html(&[], shown).map_err(Error::from);
+            written(html.and_then(|html| write(path, &html)));
         }
         if let Some(path) = &self.csv {
-            write(path, &results.to_csv())?;
+            written(write(path, &results.to_csv()));
         }
         if let Some(path) = &self.predictions {
-            results.save_predictions(path)?;
+            written(results.save_predictions(path).map_err(Error::from));
         }
         if let Some(path) = &self.paper_table {
-            results.append_paper_table(path)?;
+            written(results.append_paper_table(path).map_err(Error::from));
         }
-        io::stdout().write_all(results.table().as_bytes())?;
+        ensure!(errors.is_empty(), "{}", errors.join("\n"));
         Ok(())
     }
 }

@@ -1,168 +1,19 @@
 //! The `topk-eval` command on small generated models and data, without libtorch.
 
+mod case;
 mod class_names;
 #[cfg(target_os = "linux")]
 mod interrupt;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
-use tempfile::TempDir;
-use topk_onnx::proto::{DataType, ModelProto};
-use topk_onnx::{Dim, GraphBuilder, ModelCard, attribute, model};
+use topk_onnx::proto::DataType;
+use topk_onnx::{Dim, GraphBuilder, ModelCard};
 
-const RECORD: usize = 2 + 3 * 32 * 32;
-const CLASSES: usize = 6;
-
-/// A folder with a data set of six classes and a model that always ranks them by index.
-struct Case {
-    folder: TempDir,
-}
-
-impl Case {
-    /// Labels of the images, which are also the ranks of the true class.
-    const LABELS: [u8; 10] = [0, 1, 2, 3, 4, 5, 0, 0, 1, 5];
-
-    fn new() -> Self {
-        let case = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
-        let names: String = class_names()
-            .iter()
-            .map(|name| format!("{name}\n"))
-            .collect();
-        fs::write(case.path("fine_label_names.txt"), names).unwrap();
-        case.write_records(&Self::LABELS);
-        case.write_model(&in_order(), Some(&card()));
-        case
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn write_records(&self, labels: &[u8]) {
-        let mut records = Vec::new();
-        for &label in labels {
-            records.extend([0, label]);
-            records.resize(records.len() + RECORD - 2, 128);
-        }
-        fs::write(self.path("test.bin"), records).unwrap();
-    }
-
-    fn write_model(&self, graph: &GraphProtoBuilder, card: Option<&ModelCard>) {
-        let metadata = card.map(ModelCard::to_metadata).unwrap_or_default();
-        let file: ModelProto = model(graph(), "", metadata);
-        fs::write(
-            self.path("model.onnx"),
-            prost::Message::encode_to_vec(&file),
-        )
-        .unwrap();
-    }
-
-    /// A run in another folder with an empty environment.
-    fn command(&self, flags: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_topk-eval"));
-        command
-            .env_clear()
-            .current_dir("/")
-            .arg("--model")
-            .arg(self.path("model.onnx"))
-            .arg("--data")
-            .arg(self.folder.path())
-            .args(flags);
-        command
-    }
-
-    fn run(&self, flags: &[&str]) -> Output {
-        self.command(flags).output().unwrap()
-    }
-
-    /// The error of a run that must fail without results.
-    fn error(&self, flags: &[&str]) -> String {
-        let json = self.path("out.json");
-        let output = self.run(&[flags, &["--json", json.to_str().unwrap()]].concat());
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        assert!(output.stdout.is_empty(), "{output:?}");
-        assert!(!json.exists());
-        let printed = String::from_utf8(output.stderr).unwrap();
-        let (_, message) = printed.split_once("error: ").expect(&printed);
-        message.trim_end().to_owned()
-    }
-
-    /// The results of a run.
-    fn results(&self, flags: &[&str]) -> Value {
-        let json = self.path("out.json");
-        let output = self.run(&[flags, &["--json", json.to_str().unwrap()]].concat());
-        assert!(output.status.success(), "{output:?}");
-        serde_json::from_slice(&fs::read(json).unwrap()).unwrap()
-    }
-}
-
-type GraphProtoBuilder = dyn Fn() -> topk_onnx::proto::GraphProto;
-
-fn class_names() -> Vec<String> {
-    (0..CLASSES).map(|class| format!("class {class}")).collect()
-}
-
-fn card() -> ModelCard {
-    ModelCard {
-        format: ModelCard::FORMAT,
-        architecture: "constant".to_owned(),
-        class_names: Some(class_names()),
-        input_size: [3, 32, 32],
-        resize: None,
-        mean: [0.5; 3],
-        std: [0.25; 3],
-        training: None,
-    }
-}
-
-/// A linear classifier for images of `side` x `side` pixels, with weights 0 and this bias.
-fn linear(side: usize, bias: Vec<f32>) -> Box<GraphProtoBuilder> {
-    Box::new(move || {
-        let (features, classes) = (3 * side * side, bias.len());
-        let mut graph = GraphBuilder::new("linear");
-        let side = Dim::Fixed(side);
-        graph.input(
-            "input",
-            DataType::Float,
-            &[Dim::Dynamic("batch"), Dim::Fixed(3), side, side],
-            "",
-        );
-        graph.initializer(
-            "weight",
-            &[classes, features],
-            &vec![0.0; classes * features],
-        );
-        graph.initializer("bias", &[classes], &bias);
-        graph.node("Flatten", "flat", &["input"], [attribute::int("axis", 1)]);
-        let inputs = ["flat", "weight", "bias"];
-        graph.node("Gemm", "logits", &inputs, [attribute::int("transB", 1)]);
-        graph.output(
-            "logits",
-            DataType::Float,
-            &[Dim::Dynamic("batch"), Dim::Fixed(classes)],
-            "",
-        );
-        graph.finish()
-    })
-}
-
-fn in_order() -> Box<GraphProtoBuilder> {
-    linear(32, (0..CLASSES).map(|class| -(class as f32)).collect())
-}
-
-/// Number of correct images for each k.
-fn correct(results: &Value, model: usize) -> Vec<(u64, u64)> {
-    let topk = results["models"][model]["metrics"]["topk"]
-        .as_array()
-        .unwrap();
-    let pair = |topk: &Value| Some((topk["k"].as_u64()?, topk["correct"].as_u64()?));
-    topk.iter().map(|topk| pair(topk).unwrap()).collect()
-}
+use case::{CLASSES, Case, RECORD, card, class_names, correct, in_order, linear};
 
 #[test]
 fn counts_are_exact_and_in_the_result_file() {

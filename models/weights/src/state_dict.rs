@@ -187,7 +187,7 @@ impl StateDict {
     /// # Errors
     /// If the extension is another one, or the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), WeightsError> {
-        type Writer = fn(&StateDict, &mut BufWriter<topk_files::AtomicWriteFile>) -> io::Result<()>;
+        type Writer = fn(&StateDict, &mut BufWriter<topk_files::OutputFile>) -> io::Result<()>;
         let extension = path.extension().and_then(|extension| extension.to_str());
         let write: Writer = match extension {
             Some("safetensors") => |weights, to| weights.write_safetensors(to),

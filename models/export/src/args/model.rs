@@ -1,6 +1,6 @@
 //! A classifier as an ONNX model.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Error, Result, bail};
@@ -152,7 +152,7 @@ impl ModelArgs {
             None => "not verified".to_owned(),
         };
         let line = format!("{}: {result}", self.out.display());
-        println!("{}", wrap_for(&io::stdout(), &line));
+        writeln!(topk_cli::stdout(), "{}", wrap_for(&io::stdout(), &line))?;
         Ok(())
     }
 

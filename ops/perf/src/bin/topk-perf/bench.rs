@@ -1,7 +1,7 @@
 //! The comparison of the algorithms.
 
 use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -176,21 +176,24 @@ impl Comparison {
 
     fn report(&self, problems: &[Problem], plots: Option<Plots>) -> Result<Report> {
         let machine = Machine::current();
-        print(&format!(
+        write!(
+            topk_cli::stdout(),
             "topk-perf {} on {machine}\nf32 kernels of the fused algorithm: {}\n\n",
             env!("CARGO_PKG_VERSION"),
             machine.instructions,
-        ))?;
+        )?;
         let repeats = self.repeats.get();
         let mut measurements = self.measure(problems, repeats, self.error_samples)?;
-        print(&format!(
+        write!(
+            topk_cli::stdout(),
             "Times per batch are medians of {} runs, of the losses alone (forward) and with\n\
              their gradient (fwd + bwd); ratio is the ratio to the fused algorithm. Memory is\n\
              the peak allocation for losses and gradient, on all threads. Errors are the\n\
              largest over {} samples of the batch: of a loss relative to max(1, loss), of a\n\
              derivative absolute.\n",
-            self.repeats, self.error_samples,
-        ))?;
+            self.repeats,
+            self.error_samples,
+        )?;
         if let Some(plots) = plots {
             measurements.extend(self.plot(plots, &machine)?);
         }
@@ -215,7 +218,7 @@ impl Comparison {
             })
         };
         let sweep = |about: &str, problems: Vec<Problem>, repeats, error_samples| -> Result<_> {
-            print(&format!("\nFor the plots: {about}\n\n"))?;
+            write!(topk_cli::stdout(), "\nFor the plots: {about}\n\n")?;
             self.measure(&problems, repeats, error_samples)
         };
 
@@ -266,18 +269,9 @@ impl Comparison {
         let mut measurements = Vec::new();
         for problem in problems {
             let rows = measure(problem, &protocol)?;
-            print(&(table(problem, &rows) + "\n"))?;
+            writeln!(topk_cli::stdout(), "{}", table(problem, &rows))?;
             measurements.extend(rows);
         }
         Ok(measurements)
-    }
-}
-
-/// Prints. A closed pipe, such as that of `head`, does not end the run: there may be files to write.
-fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result,
     }
 }

@@ -4,7 +4,7 @@ mod bench;
 mod memory;
 mod output;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -71,7 +71,7 @@ fn check(path: &Path) -> Result<ExitCode> {
             Errors::of::<f64>(&cases, &Tolerance::F64),
         ),
     ];
-    let mut out = io::stdout().lock();
+    let mut out = topk_cli::stdout();
     writeln!(
         out,
         "type  cases  failures  largest error of the loss  of the gradient"

@@ -1,33 +1,30 @@
-//! Files that are written completely or not at all.
+//! Files that are written at the end, and checked at the beginning.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use topk_files::AtomicWriteFile;
+use anyhow::{Context, Result};
+use topk_files::OutputFile;
 
-/// A file that appears when it is complete.
+/// A file that is written when its contents are complete.
 #[derive(Debug)]
 pub struct Output {
     path: PathBuf,
-    file: AtomicWriteFile,
+    file: OutputFile,
 }
 
 impl Output {
     /// Fails now if the file cannot be written later.
     pub fn open(path: &Path) -> Result<Self> {
-        if path.is_dir() {
-            bail!("cannot write {}: it is a folder", path.display());
-        }
-        let file = AtomicWriteFile::open(path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        let file =
+            OutputFile::open(path).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self {
             path: path.to_owned(),
             file,
         })
     }
 
-    /// Writes the file and moves it into place.
+    /// Writes the file.
     pub fn write(mut self, text: &str) -> Result<()> {
         self.file
             .write_all(text.as_bytes())
