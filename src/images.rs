@@ -218,12 +218,13 @@ impl Images {
             .zip(positions.clone())
             .map(|(out, position)| {
                 let index = self.indices[order[position]];
-                self.prepare(index, epoch, position, out)
-                    .map_err(|reason| BadImage {
+                topk_loader::contained(|| self.prepare(index, epoch, position, out)).map_err(
+                    |reason| BadImage {
                         set: self.set.description().path,
                         name: self.set.samples()[index].name.clone(),
                         reason,
-                    })
+                    },
+                )
             })
             .collect();
         let mut labels = Vec::with_capacity(positions.len());

@@ -24,6 +24,12 @@ enum ImageError {
     Size(SizeError),
 }
 
+impl From<String> for ImageError {
+    fn from(reason: String) -> Self {
+        Self::Unreadable(reason)
+    }
+}
+
 /// A preprocessed image does not have the size of a model's input.
 #[derive(Clone, Debug, Error)]
 #[error(
@@ -165,7 +171,7 @@ impl<'a> Pipeline<'a> {
             .zip(slots)
             .map(|(&index, slots)| {
                 let start = Instant::now();
-                let result = self.prepare_image(index, slots);
+                let result = topk_loader::contained(|| self.prepare_image(index, slots));
                 let time = start.elapsed().as_nanos() as u64;
                 nanoseconds.fetch_add(time, Ordering::Relaxed);
                 result

@@ -5,11 +5,13 @@
 //! training takes them from the iterator [`prefetch()`], evaluation lets several model sessions consume them
 //! with [`process()`].
 
+mod contained;
 mod image;
 mod prefetch;
 mod process;
 mod workers;
 
+pub use contained::contained;
 pub use image::{crops, decoded};
 pub use prefetch::{Prefetch, prefetch};
 pub use process::process;

@@ -1,4 +1,6 @@
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Mutex, PoisonError};
@@ -6,6 +8,33 @@ use std::thread;
 
 /// Number of batches that wait for a consumer, besides those being prepared and consumed.
 const WAITING: usize = 1;
+
+/// What a thread reports.
+enum Message<T, E> {
+    /// The result of the batch with this number.
+    Done(usize, T),
+    Failed(E),
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// Ends the threads of a run: they would wait forever for each other once one has failed.
+struct EndOnDrop<'a, B> {
+    ended: &'a AtomicBool,
+    batches: &'a Mutex<Receiver<(usize, B)>>,
+}
+
+impl<B> Drop for EndOnDrop<'_, B> {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        while take(self.batches).is_some() {}
+    }
+}
+
+/// The next batch, or `None` if there are no more.
+fn take<B>(batches: &Mutex<Receiver<(usize, B)>>) -> Option<(usize, B)> {
+    let batches = batches.lock().unwrap_or_else(PoisonError::into_inner);
+    batches.recv().ok()
+}
 
 /// Prepares a batch for each of `inputs` while earlier ones are consumed. Each batch goes to one of the
 /// `consumers`, which run concurrently; their results go to `collect`, in the order of the inputs. Batches
@@ -16,6 +45,9 @@ const WAITING: usize = 1;
 ///
 /// # Errors
 /// The first error of `prepare` or a consumer.
+///
+/// # Panics
+/// If `prepare`, a consumer or `collect` panics; the other threads end first.
 pub fn process<I: Send, B: Default + Send, T: Send, E: Send>(
     inputs: impl Iterator<Item = I> + Send,
     prepare: impl FnMut(I, &mut B) -> Result<(), E> + Send,
@@ -27,28 +59,35 @@ pub fn process<I: Send, B: Default + Send, T: Send, E: Send>(
     let (used, spare) = mpsc::channel();
     let (done, results) = mpsc::channel();
     let batches = &Mutex::new(batches);
-    let take = || {
-        let batches = batches.lock().unwrap_or_else(PoisonError::into_inner);
-        batches.recv()
-    };
     let ended = &AtomicBool::new(false);
-    thread::scope(|scope| {
+    let panic = thread::scope(|scope| {
+        let _end = EndOnDrop { ended, batches };
         let failed = done.clone();
         scope.spawn(move || {
             let runs = || !stop.load(Ordering::Relaxed) && !ended.load(Ordering::Relaxed);
             let inputs = inputs.take_while(|_| runs());
-            if let Err(error) = prepare_all(inputs, prepare, &ready, &spare) {
-                // If the receiver is gone, an earlier error has ended the run.
-                let _ = failed.send((usize::MAX, Err(error)));
-            }
+            let prepared = catch_unwind(AssertUnwindSafe(|| {
+                prepare_all(inputs, prepare, &ready, &spare)
+            }));
+            let message = match prepared {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => Message::Failed(error),
+                Err(panic) => Message::Panicked(panic),
+            };
+            // If the receiver is gone, an earlier error has ended the run.
+            let _ = failed.send(message);
         });
         for mut consume in consumers {
             let (used, done) = (used.clone(), done.clone());
             scope.spawn(move || {
-                while let Ok((number, batch)) = take() {
-                    let result = consume(&batch);
-                    let failed = result.is_err();
-                    if done.send((number, result)).is_err() || failed {
+                while let Some((number, batch)) = take(batches) {
+                    let message = match catch_unwind(AssertUnwindSafe(|| consume(&batch))) {
+                        Ok(Ok(result)) => Message::Done(number, result),
+                        Ok(Err(error)) => Message::Failed(error),
+                        Err(panic) => Message::Panicked(panic),
+                    };
+                    let last = !matches!(message, Message::Done(..));
+                    if done.send(message).is_err() || last {
                         break;
                     }
                     let _ = used.send(batch);
@@ -58,25 +97,20 @@ pub fn process<I: Send, B: Default + Send, T: Send, E: Send>(
         drop((used, done));
         let mut early = BTreeMap::new();
         let mut next = 0;
-        let mut outcome = Ok(());
-        for (number, result) in results {
-            match result {
-                Ok(result) => early.insert(number, result),
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
+        for message in results {
+            match message {
+                Message::Done(number, result) => early.insert(number, result),
+                Message::Failed(error) => return Ok(Err(error)),
+                Message::Panicked(panic) => return Err(panic),
             };
             while let Some(result) = early.remove(&next) {
                 next += 1;
                 collect(result);
             }
         }
-        ended.store(true, Ordering::Relaxed);
-        // Otherwise the preparing thread would wait forever for consumers that have failed.
-        while take().is_ok() {}
-        outcome
-    })
+        Ok(Ok(()))
+    });
+    panic.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 fn prepare_all<I, B: Default, E>(
@@ -146,6 +180,43 @@ mod tests {
         };
         let (result, _) = run(1000, fail, |&batch| Ok(batch), &stop);
         assert_eq!(result, Err("memory".to_owned()));
+    }
+
+    /// With a single consumer, nobody else would take the batches that are ready.
+    #[test]
+    fn a_panic_ends_the_run() {
+        let panics = |run: &dyn Fn()| {
+            let panic = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
+            *panic.downcast::<&str>().unwrap()
+        };
+        let stop = AtomicBool::new(false);
+        let consumed = |&batch: &usize| match batch {
+            5 => panic!("consumer"),
+            batch => Ok::<usize, String>(batch),
+        };
+        let one = |prepare: fn(usize, &mut usize) -> Result<(), String>, collect: fn(usize)| {
+            process(
+                0..1000,
+                prepare,
+                &stop,
+                vec![|&batch: &usize| Ok(batch)],
+                collect,
+            )
+            .unwrap();
+        };
+        assert_eq!(
+            panics(&|| process(0..1000, prepare, &stop, vec![consumed], drop).unwrap()),
+            "consumer"
+        );
+        assert_eq!(
+            panics(&|| one(prepare, |result| assert!(result < 5, "collect"))),
+            "collect"
+        );
+        let fails = |input: usize, batch: &mut usize| {
+            assert!(input < 5, "prepare");
+            prepare(input, batch)
+        };
+        assert_eq!(panics(&|| one(fails, drop)), "prepare");
     }
 
     #[test]
