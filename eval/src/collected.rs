@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use topk_data::ImageSet;
-use topk_results::{Failure, Image, Outcome};
+use topk_results::{Failure, Image, InvalidResults, Measurements, Outcome, Results};
 
 use crate::model_run::BatchScores;
 use crate::options::{EvalOptions, Labels, OnBadImage};
@@ -12,19 +12,22 @@ use crate::options::{EvalOptions, Labels, OnBadImage};
 pub(crate) struct EvaluatedBatch {
     /// Indices of the images in the data set.
     pub(crate) indices: Vec<usize>,
-    /// For each image, the error if it could not be read.
+    /// For each image, the error if it could not be read, or if a model returned invalid scores.
     pub(crate) errors: Vec<Option<String>>,
-    /// For each model, its scores.
-    pub(crate) scores: Vec<BatchScores>,
+    /// For each model, its scores; none if the models were not run, because an image could not be read.
+    pub(crate) scores: Option<Vec<BatchScores>>,
     /// Time for decoding and resizing, summed over threads.
     pub(crate) preparation: Duration,
 }
 
 /// The images and outcomes so far.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Collected {
     pub(crate) images: Vec<Image>,
     pub(crate) failures: Vec<Failure>,
+    /// Names and errors of the images that end the run, with [`OnBadImage::Fail`]. The images that are collected
+    /// precede them.
+    pub(crate) bad_images: Vec<(String, String)>,
     /// For each model, the outcomes of `images`.
     pub(crate) outcomes: Vec<Vec<Option<Outcome>>>,
     /// For each model, the time for inference.
@@ -49,6 +52,17 @@ impl Collected {
         options: &EvalOptions,
     ) {
         let samples = set.samples();
+        let failed = batch.errors.iter().any(Option::is_some);
+        if options.on_bad_image == OnBadImage::Fail && (failed || !self.bad_images.is_empty()) {
+            for (&index, error) in batch.indices.iter().zip(batch.errors) {
+                self.bad_images
+                    .extend(error.map(|error| (samples[index].name.clone(), error)));
+            }
+            return;
+        }
+        let Some(scores) = batch.scores else {
+            return;
+        };
         self.preparation += batch.preparation;
         for (&index, error) in batch.indices.iter().zip(batch.errors) {
             self.failures.extend(error.map(|message| Failure {
@@ -57,18 +71,32 @@ impl Collected {
                 message,
             }));
         }
-        if options.on_bad_image == OnBadImage::Fail && !self.failures.is_empty() {
-            // There will be no results; the rest of the run only finds the other unreadable images.
-            return;
-        }
         self.images.extend(batch.indices.iter().map(|&index| Image {
             index,
             name: samples[index].name.clone(),
             labels: labels[index].clone(),
         }));
-        for (model, scores) in batch.scores.into_iter().enumerate() {
+        for (model, scores) in scores.into_iter().enumerate() {
             self.inference[model] += scores.inference;
             self.outcomes[model].extend(scores.outcomes);
         }
+    }
+
+    /// The results of a run, of which `run` has everything but the images.
+    pub(crate) fn into_results(
+        self,
+        mut run: Measurements,
+        elapsed: Duration,
+    ) -> Result<Results, InvalidResults> {
+        run.images = self.images;
+        run.failures = self.failures;
+        let models = run.models.iter_mut().zip(self.outcomes).zip(self.inference);
+        for ((model, outcomes), inference) in models {
+            model.elapsed = elapsed;
+            model.decode = self.preparation;
+            model.inference = inference;
+            model.outcomes = outcomes;
+        }
+        run.finish()
     }
 }

@@ -4,6 +4,7 @@ use thiserror::Error;
 use topk_data::DataError;
 use topk_native::RuntimeError;
 use topk_preprocessing::PreprocessingError;
+use topk_report::text::one_line;
 use topk_results::{InvalidResults, ScoreError};
 
 use crate::model::ModelError;
@@ -88,7 +89,7 @@ pub enum EvaluationError {
     /// ONNX Runtime is not available.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// Images cannot be read, and [`OnBadImage::Fail`](crate::OnBadImage::Fail) is set.
+    /// Images cannot be evaluated, and [`OnBadImage::Fail`](crate::OnBadImage::Fail) is set.
     #[error(transparent)]
     BadImages(BadImages),
     /// A batch does not fit into memory.
@@ -99,7 +100,7 @@ pub enum EvaluationError {
     Results(#[from] InvalidResults),
 }
 
-/// Images that cannot be read.
+/// Images that cannot be read, or whose scores are invalid.
 #[derive(Debug, Error)]
 pub struct BadImages {
     /// Name of each image, and the reason.
@@ -112,11 +113,12 @@ impl fmt::Display for BadImages {
         let plural = if self.images.len() == 1 { "" } else { "s" };
         write!(
             f,
-            "{} image{plural} cannot be read (use --on-bad-image count-wrong or skip to evaluate anyway):",
+            "{} image{plural} cannot be evaluated (use --on-bad-image count-wrong or skip to evaluate the \
+             others):",
             self.images.len()
         )?;
         for (name, reason) in &self.images {
-            write!(f, "\n  {name}: {reason}")?;
+            write!(f, "\n  {}: {}", one_line(name), one_line(reason))?;
         }
         Ok(())
     }

@@ -1,9 +1,11 @@
+use std::mem;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use topk_data::{ImageSet, Options};
+use topk_files::Hasher;
 use topk_labels::{ClassNames, Classes};
 use topk_native::Runtime;
 use topk_onnx::{WeightTypes, read_without_weights};
@@ -15,7 +17,7 @@ use crate::classes::check_classes;
 use crate::collected::{Collected, EvaluatedBatch};
 use crate::error::{BadImages, EvaluationError};
 use crate::model::{Execution, Model, processors};
-use crate::model_run::{ModelRun, ModelScorer, crop_averaging};
+use crate::model_run::{BatchScores, ModelRun, ModelScorer, crop_averaging};
 use crate::options::{EvalOptions, Labels, OnBadImage, labels_of};
 use crate::pipeline::{Batch, Pipeline};
 use crate::progress::Progress;
@@ -43,6 +45,9 @@ pub fn evaluate(model: &Path, data: &Path, topk: &[usize]) -> Result<Results, Ev
     evaluation.run(&indices, &AtomicBool::new(false), |_| ())
 }
 
+/// The largest number of classes per image whose probabilities are kept.
+const MAX_BEST: usize = 100;
+
 /// Models to evaluate on a data set.
 pub struct Evaluation<'a> {
     set: &'a ImageSet,
@@ -53,26 +58,63 @@ pub struct Evaluation<'a> {
     transforms: Vec<InputTransform>,
 }
 
-/// Runs all models on a batch and computes the outcomes.
-fn evaluate_batch(
-    models: &mut [(&ModelScorer, &mut SessionWorker)],
-    batch: &Batch,
-    set: &ImageSet,
-    labels: &Labels,
-) -> Result<EvaluatedBatch, EvaluationError> {
-    if let Some(error) = &batch.wrong_size {
-        return Err(error.clone().into());
+/// What all consumers of a run share.
+struct Context<'a> {
+    set: &'a ImageSet,
+    labels: &'a Labels,
+    /// With [`OnBadImage::Fail`], whether there was a bad image: the others are only checked then.
+    failed: Option<AtomicBool>,
+}
+
+impl Context<'_> {
+    /// Runs all models on a batch and computes the outcomes.
+    fn evaluate(
+        &self,
+        models: &mut [(&ModelScorer, &mut SessionWorker)],
+        batch: &Batch,
+    ) -> Result<EvaluatedBatch, EvaluationError> {
+        if let Some(error) = &batch.wrong_size {
+            return Err(error.clone().into());
+        }
+        let mut evaluated = EvaluatedBatch {
+            indices: batch.indices.clone(),
+            errors: batch.errors.clone(),
+            scores: None,
+            preparation: batch.preparation,
+        };
+        if self.has_failed(&evaluated) {
+            return Ok(evaluated);
+        }
+        let image = |index: usize| (&self.set.samples()[index].name, &self.labels[index]);
+        let scores = models
+            .iter_mut()
+            .map(|(scorer, worker)| scorer.score(worker, batch, image));
+        let mut scores: Vec<BatchScores> = scores.collect::<Result<_, _>>()?;
+        let invalid: Vec<(usize, String)> = scores
+            .iter_mut()
+            .flat_map(|scores| scores.invalid.drain(..))
+            .collect();
+        for (at, error) in invalid {
+            // An image counts for all models or for none, so that they can be compared.
+            for scores in &mut scores {
+                scores.outcomes[at] = None;
+            }
+            evaluated.errors[at].get_or_insert(error);
+        }
+        evaluated.scores = Some(scores);
+        self.has_failed(&evaluated);
+        Ok(evaluated)
     }
-    let image = |index: usize| (&set.samples()[index].name, &labels[index]);
-    let scores = models
-        .iter_mut()
-        .map(|(scorer, worker)| scorer.score(worker, batch, image));
-    Ok(EvaluatedBatch {
-        scores: scores.collect::<Result<_, _>>()?,
-        indices: batch.indices.clone(),
-        errors: batch.errors.clone(),
-        preparation: batch.preparation,
-    })
+
+    fn has_failed(&self, batch: &EvaluatedBatch) -> bool {
+        let Some(failed) = &self.failed else {
+            return false;
+        };
+        if batch.errors.iter().any(Option::is_some) {
+            failed.store(true, Ordering::Relaxed);
+        }
+        failed.load(Ordering::Relaxed)
+    }
 }
 
 impl<'a> Evaluation<'a> {
@@ -133,7 +175,7 @@ impl<'a> Evaluation<'a> {
                 classes: num_valid,
             });
         }
-        let best = self.options.topk.last().copied().unwrap_or(1);
+        let best = self.options.topk.last().copied().unwrap_or(1).min(MAX_BEST);
         let scorer = self
             .settings()
             .scorer(classes)
@@ -161,13 +203,18 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
+    /// What results do with images that cannot be evaluated.
+    pub(crate) fn failure_policy(&self) -> FailurePolicy {
+        match self.options.on_bad_image {
+            OnBadImage::Fail | OnBadImage::CountWrong => FailurePolicy::CountWrong,
+            OnBadImage::Skip => FailurePolicy::Skip,
+        }
+    }
+
     fn settings(&self) -> Settings {
         Settings {
             topk: self.options.topk.clone(),
-            failures: match self.options.on_bad_image {
-                OnBadImage::Fail | OnBadImage::CountWrong => FailurePolicy::CountWrong,
-                OnBadImage::Skip => FailurePolicy::Skip,
-            },
+            failures: self.failure_policy(),
             loss: self.options.loss,
             valid_classes: self.options.valid_classes.clone(),
         }
@@ -193,14 +240,13 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// Checks that results belong to this run.
+    /// Checks that results belong to this run, and returns the differences that do not matter; see
+    /// [`Results::check_same_run`].
     ///
     /// # Errors
-    /// With the first difference.
-    pub fn check_same_run(&self, results: &Results) -> Result<(), MergeError> {
-        self.measurements(Collected::default(), Duration::ZERO)
-            .finish()?
-            .check_same_run(results)
+    /// With the first difference that matters.
+    pub fn check_same_run(&self, results: &Results) -> Result<Vec<String>, MergeError> {
+        self.measurements().finish()?.check_same_run(results)
     }
 
     /// Evaluates all models on the images with these indices, and calls `progress` after each batch.
@@ -208,17 +254,71 @@ impl<'a> Evaluation<'a> {
     /// Stops after the current batch once `stop` is set, with the results so far.
     ///
     /// # Errors
-    /// If a model fails or returns invalid scores, or an image cannot be read and
-    /// [`OnBadImage::Fail`] is set.
+    /// If a model fails, or an image cannot be read or its scores are invalid and [`OnBadImage::Fail`] is set.
     pub fn run(
         &mut self,
         indices: &[usize],
         stop: &AtomicBool,
+        progress: impl FnMut(&Progress),
+    ) -> Result<Results, EvaluationError> {
+        self.run_saving(indices, stop, progress, Duration::MAX, |_| ())
+    }
+
+    /// As [`run`](Self::run), and calls `save` with the results so far at this interval, and before an error is
+    /// returned. They may be merged with those of a later run on the remaining images.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    pub fn run_saving(
+        &mut self,
+        indices: &[usize],
+        stop: &AtomicBool,
         mut progress: impl FnMut(&Progress),
+        interval: Duration,
+        mut save: impl FnMut(Results),
     ) -> Result<Results, EvaluationError> {
         let start = Instant::now();
+        let run = self.measurements();
         let mut collected = Collected::new(self.models.len());
-        let mut shown = Progress::new(&self.options.topk);
+        let (set, labels, options) = (self.set, self.labels, self.options);
+        let mut shown = Progress::new(&options.topk);
+        let mut saved = Instant::now();
+        let ended = self.consume(indices, stop, |batch| {
+            shown.add(&batch);
+            collected.add(batch, set, labels, options);
+            progress(&shown);
+            if saved.elapsed() >= interval && collected.bad_images.is_empty() {
+                if let Ok(results) = collected.clone().into_results(run.clone(), start.elapsed()) {
+                    save(results);
+                }
+                saved = Instant::now();
+            }
+        });
+        let bad_images = mem::take(&mut collected.bad_images);
+        let ended = ended.and(match bad_images.is_empty() {
+            true => Ok(()),
+            false => Err(EvaluationError::BadImages(BadImages { images: bad_images })),
+        });
+        let some = !collected.images.is_empty();
+        let results = collected.into_results(run, start.elapsed());
+        if let Err(error) = ended {
+            if let Ok(results) = results
+                && some
+            {
+                save(results);
+            }
+            return Err(error);
+        }
+        Ok(results?)
+    }
+
+    /// Runs all models; `collect` gets each batch, in order.
+    fn consume(
+        &mut self,
+        indices: &[usize],
+        stop: &AtomicBool,
+        collect: impl FnMut(EvaluatedBatch),
+    ) -> Result<(), EvaluationError> {
         let pipeline = Pipeline::new(self.set, &self.transforms, self.options.limits)?;
         let crops = self
             .transforms
@@ -237,7 +337,14 @@ impl<'a> Evaluation<'a> {
                 .allocator()
         });
         let allocators = allocators.collect::<Result<_, _>>()?;
-        let (set, labels, options) = (self.set, self.labels, self.options);
+        let context = &Context {
+            set: self.set,
+            labels: self.labels,
+            failed: match self.options.on_bad_image {
+                OnBadImage::Fail => Some(AtomicBool::new(false)),
+                OnBadImage::CountWrong | OnBadImage::Skip => None,
+            },
+        };
         // Each consumer has one session of each model.
         let mut sessions: Vec<_> = self
             .models
@@ -250,31 +357,13 @@ impl<'a> Evaluation<'a> {
             .map(|(scorer, workers)| Some((*scorer, workers.next()?)))
             .collect::<Option<Vec<_>>>()
         {
-            consumers.push(move |batch: &Batch| evaluate_batch(&mut workers, batch, set, labels));
+            consumers.push(move |batch: &Batch| context.evaluate(&mut workers, batch));
         }
-        pipeline.run(
-            indices,
-            images,
-            allocators,
-            stop,
-            consumers,
-            |batch: EvaluatedBatch| {
-                shown.add(&batch);
-                collected.add(batch, set, labels, options);
-                progress(&shown);
-            },
-        )?;
-        if self.options.on_bad_image == OnBadImage::Fail && !collected.failures.is_empty() {
-            let failures = collected.failures.into_iter();
-            let failures = failures.map(|failure| (failure.name, failure.message));
-            return Err(EvaluationError::BadImages(BadImages {
-                images: failures.collect(),
-            }));
-        }
-        Ok(self.measurements(collected, start.elapsed()).finish()?)
+        pipeline.run(indices, images, allocators, stop, consumers, collect)
     }
 
-    fn measurements(&self, collected: Collected, elapsed: Duration) -> Measurements {
+    /// The data, the models and how they are run, without images.
+    fn measurements(&self) -> Measurements {
         let set_classes = self.set.classes();
         let classes = self
             .models
@@ -292,28 +381,21 @@ impl<'a> Evaluation<'a> {
         };
         let wnids = (0..classes as u32).map(|class| set_classes.wnid(class).map(str::to_owned));
         let given_wnids = given.and_then(ClassNames::wnids).map(<[String]>::to_vec);
-        let Collected {
-            images,
-            failures,
-            outcomes,
-            inference,
-            preparation,
-        } = collected;
-        let mut outcomes = outcomes.into_iter();
-        let mut inference = inference.into_iter();
         let models = self.models.iter().map(|run| ModelMeasurements {
             model: run.info(self.transform(run), self.options),
             threads: run.model.execution().all_threads(),
-            elapsed,
-            decode: preparation,
-            inference: inference.next().unwrap_or_default(),
-            outcomes: outcomes.next().unwrap_or_default(),
+            sessions: run.model.execution().sessions.unwrap_or(1),
+            elapsed: Duration::ZERO,
+            decode: Duration::ZERO,
+            inference: Duration::ZERO,
+            outcomes: Vec::new(),
         });
         let mut data = self.options.data.clone();
         data.classes = classes;
+        data.labels_sha256 = Some(sha256(self.labels));
         Measurements {
             topk_eval: env!("CARGO_PKG_VERSION").to_owned(),
-            started: humantime::format_rfc3339_seconds(SystemTime::now() - elapsed).to_string(),
+            started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             shard: self.options.shard,
             data,
             settings: self.settings(),
@@ -325,9 +407,21 @@ impl<'a> Evaluation<'a> {
             },
             class_names,
             wnids: wnids.collect::<Option<_>>().or(given_wnids),
-            images,
-            failures,
+            images: Vec::new(),
+            failures: Vec::new(),
             models: models.collect(),
         }
     }
+}
+
+/// SHA-256 of the labels of all images, in hexadecimal.
+fn sha256(labels: &Labels) -> String {
+    let mut hash = Hasher::default();
+    for labels in labels {
+        hash.update((labels.len() as u64).to_le_bytes());
+        for label in labels {
+            hash.update(label.to_le_bytes());
+        }
+    }
+    hash.finish()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use topk_results::{CropAveraging, ModelInfo, Outcome, Scorer};
+use topk_results::{CropAveraging, ModelInfo, Outcome, ScoreError, Scorer};
 
 use crate::error::EvaluationError;
 use crate::input::InputKind;
@@ -37,6 +37,8 @@ pub(crate) struct ModelScorer {
 pub(crate) struct BatchScores {
     /// For each image, the outcome if it could be read and has a valid label.
     pub(crate) outcomes: Vec<Option<Outcome>>,
+    /// Images of the batch whose scores are invalid, and the reason.
+    pub(crate) invalid: Vec<(usize, String)>,
     /// Time for inference.
     pub(crate) inference: Duration,
 }
@@ -50,11 +52,13 @@ impl ModelScorer {
         image: impl Fn(usize) -> (&'b String, &'b Vec<u32>),
     ) -> Result<BatchScores, EvaluationError> {
         let count = batch.indices.len();
+        let mut found = BatchScores {
+            outcomes: vec![None; count],
+            invalid: Vec::new(),
+            inference: Duration::ZERO,
+        };
         if batch.errors.iter().all(Option::is_some) {
-            return Ok(BatchScores {
-                outcomes: vec![None; count],
-                inference: Duration::ZERO,
-            });
+            return Ok(found);
         }
         let start = Instant::now();
         let scores = worker.scores(&batch.inputs[self.transform]);
@@ -62,24 +66,28 @@ impl ModelScorer {
             path: self.path.clone(),
             reason,
         })?;
-        let inference = start.elapsed();
+        found.inference = start.elapsed();
         let rows = scores.chunks(scores.len() / count);
-        let rows = batch.indices.iter().zip(&batch.errors).zip(rows);
-        let outcomes = rows.map(|((&index, error), scores)| {
-            if error.is_some() {
-                return Ok(None);
+        for (at, scores) in rows.enumerate() {
+            if batch.errors[at].is_some() {
+                continue;
             }
-            let (name, labels) = image(index);
-            let outcome = self.scorer.score(name, scores, self.averaging, labels);
-            outcome.map_err(|error| EvaluationError::Score {
-                model: self.path.display().to_string(),
-                error,
-            })
-        });
-        Ok(BatchScores {
-            outcomes: outcomes.collect::<Result<_, _>>()?,
-            inference,
-        })
+            let (name, labels) = image(batch.indices[at]);
+            match self.scorer.score(name, scores, self.averaging, labels) {
+                Ok(outcome) => found.outcomes[at] = outcome,
+                Err(error @ (ScoreError::NotFinite { .. } | ScoreError::AllMasked)) => {
+                    let model = self.path.display();
+                    found.invalid.push((at, format!("{model}: {error}")));
+                }
+                Err(error) => {
+                    return Err(EvaluationError::Score {
+                        model: self.path.display().to_string(),
+                        error,
+                    });
+                }
+            }
+        }
+        Ok(found)
     }
 }
 

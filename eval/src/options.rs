@@ -69,6 +69,7 @@ impl EvalOptions {
                 images: description.images,
                 classes: description.classes,
                 sha256: set.sha256()?,
+                labels_sha256: None,
             },
             topk,
             class_names: None,

@@ -24,7 +24,7 @@ impl Progress {
 
     pub(crate) fn add(&mut self, batch: &EvaluatedBatch) {
         self.images += batch.indices.len();
-        let first = batch.scores.first().into_iter();
+        let first = batch.scores.iter().flat_map(|scores| scores.first());
         for outcome in first.flat_map(|scores| &scores.outcomes).flatten() {
             self.evaluated += 1;
             for (k, correct) in &mut self.correct {

@@ -252,7 +252,7 @@ impl Results {
             };
             let counts = self.class(image).is_some();
             match outcome {
-                Some(_) if failed => return presence("an outcome", "could not be read"),
+                Some(_) if failed => return presence("an outcome", "could not be evaluated"),
                 Some(_) if !counts => return presence("an outcome", "has no valid label"),
                 None if counts && !failed => {
                     return presence("no outcome", "was read and has a valid label");

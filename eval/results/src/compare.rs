@@ -115,7 +115,7 @@ pub struct ChangedImage {
     pub class: u32,
     /// The name of the class.
     pub class_name: String,
-    /// Prediction of the first; none if the image could not be read.
+    /// Prediction of the first; none if the image could not be evaluated.
     pub before: Option<ImagePrediction>,
     /// Prediction of the second.
     pub after: Option<ImagePrediction>,
@@ -135,7 +135,7 @@ pub struct ImagePrediction {
 }
 
 impl ChangedImage {
-    /// Confidence of the second minus that of the first; 0 for images that could not be read.
+    /// Confidence of the second minus that of the first; 0 for images that could not be evaluated.
     pub fn confidence_change(&self) -> f64 {
         let confidence = |prediction: &Option<ImagePrediction>| {
             prediction
@@ -272,12 +272,7 @@ fn check_comparable(a: &Results, b: &Results) -> Result<(), CompareError> {
         Some(valid) => format!("a list of {}", valid.len()),
         None => "all".to_owned(),
     };
-    let other_class = a
-        .class_names
-        .iter()
-        .zip(&b.class_names)
-        .find(|(a, b)| a != b);
-    let (class_a, class_b) = other_class.unzip();
+    let (class_a, class_b) = other_class(a, b).unzip();
     let name = |class: Option<&String>| class.map(|name| format!("`{name}`")).unwrap_or_default();
     let pairs = [
         (
@@ -320,6 +315,26 @@ fn check_comparable(a: &Results, b: &Results) -> Result<(), CompareError> {
             after,
         }),
     }
+}
+
+/// The first class that is not the same: by WordNet ID if both have them. Names may differ, as with
+/// `--class-names`, but not if they are the same in another order.
+fn other_class<'a>(a: &'a Results, b: &'a Results) -> Option<(&'a String, &'a String)> {
+    let mut by_name = false;
+    let (a, b) = match (&a.wnids, &b.wnids) {
+        (Some(a), Some(b)) => (a, b),
+        _ => {
+            by_name = true;
+            (&a.class_names, &b.class_names)
+        }
+    };
+    let sorted = |names: &[String]| {
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        names
+    };
+    let different = a.iter().zip(b).find(|(a, b)| a != b);
+    different.filter(|_| !by_name || sorted(a) == sorted(b))
 }
 
 /// Checks that two images with the same index are the same.

@@ -7,7 +7,7 @@ pub(crate) struct Counted<'a> {
     pub(crate) image: &'a Image,
     /// The class of the image.
     pub(crate) class: u32,
-    /// None if the image could not be read.
+    /// None if the image could not be evaluated.
     pub(crate) outcome: Option<&'a Outcome>,
 }
 

@@ -10,7 +10,7 @@ use crate::check::InvalidResults;
 use crate::schema::{FORMAT, Results};
 
 /// The largest file that is read, in bytes.
-const MAX_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 1 << 34;
 
 /// A result file that cannot be read or written.
 #[derive(Debug, Error)]
@@ -33,7 +33,7 @@ pub enum FileError {
         error: io::Error,
     },
     /// The file is too large.
-    #[error("{path} is larger than {} MiB, the limit for result files", MAX_BYTES >> 20)]
+    #[error("{path} is larger than {} GiB, the limit for result files", MAX_BYTES >> 30)]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -74,7 +74,8 @@ struct Version {
 }
 
 impl Results {
-    /// Reads and checks a result file.
+    /// Reads and checks a result file. Metrics of a file that another version of `topk-eval` wrote are computed
+    /// again.
     ///
     /// # Errors
     /// If the file cannot be read, is not a result file, has a newer format, or contradicts itself.
@@ -99,11 +100,16 @@ impl Results {
             });
         }
         let results: Self = serde_json::from_slice(&bytes).map_err(not_json)?;
-        results.check().map_err(|error| FileError::Invalid {
+        // Another version may compute other metrics from the same outcomes.
+        let checked = if results.topk_eval == env!("CARGO_PKG_VERSION") {
+            results.check().map(|()| results)
+        } else {
+            results.recompute()
+        };
+        checked.map_err(|error| FileError::Invalid {
             path: path.to_owned(),
             error,
-        })?;
-        Ok(results)
+        })
     }
 
     /// Writes a result file atomically.

@@ -42,7 +42,7 @@
 //! }
 //! ```
 //!
-//! An image with several true classes has a list of labels. Null stands for images that could not be read or
+//! An image with several true classes has a list of labels. Null stands for images that could not be evaluated or
 //! have no valid label. `tied` lists the outcomes with a tie. `best`, if present, has `count` `classes` and
 //! `probabilities` for each outcome that is not null, concatenated. Numbers are read back to the last bit.
 //! `format` increases with every change that older readers would misunderstand.

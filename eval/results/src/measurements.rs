@@ -40,13 +40,15 @@ pub struct ModelMeasurements {
     pub model: ModelInfo,
     /// Number of CPU threads.
     pub threads: usize,
+    /// Number of sessions that run at the same time.
+    pub sessions: usize,
     /// Wall-clock time of the whole run.
     pub elapsed: Duration,
     /// Time for decoding and resizing, summed over threads.
     pub decode: Duration,
-    /// Time for inference.
+    /// Time for inference, summed over sessions.
     pub inference: Duration,
-    /// The outcome of each image; none for images that could not be read or have no valid label.
+    /// The outcome of each image; none for images that could not be evaluated or have no valid label.
     pub outcomes: Vec<Option<Outcome>>,
 }
 
@@ -63,6 +65,7 @@ impl Measurements {
                 seconds: measured.elapsed.as_secs_f64(),
                 decode_seconds: measured.decode.as_secs_f64(),
                 inference_seconds: measured.inference.as_secs_f64(),
+                sessions: Some(measured.sessions),
                 images_per_second: 0.0,
             },
             metrics: Metrics::default(),
@@ -77,6 +80,7 @@ impl Measurements {
             data: self.data,
             settings: self.settings,
             environments: vec![self.environment],
+            warnings: Vec::new(),
             class_names: self.class_names,
             wnids: self.wnids,
             images: self.images,

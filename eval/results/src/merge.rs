@@ -1,4 +1,4 @@
-use serde_json::Value;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::check::InvalidResults;
@@ -62,8 +62,9 @@ impl Results {
     /// # Errors
     /// If the parts are not of the same run, overlap, or lack images (unless `allow_missing`).
     pub fn merge(parts: Vec<Self>, allow_missing: bool) -> Result<Self, MergeError> {
-        for (at, part) in parts.iter().enumerate().skip(1) {
-            parts[0].check_same_run(part).map_err(|error| match error {
+        let mut warnings: Vec<String> = Vec::new();
+        for (at, part) in parts.iter().enumerate() {
+            let differences = parts[0].check_same_run(part).map_err(|error| match error {
                 MergeError::Different {
                     what,
                     expected,
@@ -77,6 +78,7 @@ impl Results {
                 },
                 error => error,
             })?;
+            warnings.extend(part.warnings.iter().cloned().chain(differences));
         }
         let mut parts = parts;
         // The order of the parts does not matter.
@@ -87,6 +89,9 @@ impl Results {
             merged.absorb(part);
         }
         merged.sort()?;
+        warnings.sort();
+        warnings.dedup();
+        merged.warnings = warnings;
         let merged = merged.recompute()?;
         let first = merged.remaining().next();
         if let Some(first) = first.filter(|_| !allow_missing) {
@@ -100,40 +105,56 @@ impl Results {
         Ok(merged)
     }
 
-    /// Checks that other results are of the same run: the same data, models and settings. Shards, images,
-    /// times and machines may differ.
+    /// Checks that other results are of the same run: the same data, models and settings, by their hashes.
+    /// Shards, images, times and machines may differ.
+    ///
+    /// Returns the other differences, such as of paths, batch sizes, devices and versions: the results can be
+    /// merged, but whoever reads them should know.
     ///
     /// # Errors
-    /// [`MergeError::Different`] with the first difference.
-    pub fn check_same_run(&self, other: &Self) -> Result<(), MergeError> {
-        let difference = difference("", &self.identity(), &other.identity());
-        match difference {
-            None => Ok(()),
-            Some((what, expected, found)) => Err(MergeError::Different {
+    /// [`MergeError::Different`] with the first difference that changes the meaning of the results.
+    pub fn check_same_run(&self, other: &Self) -> Result<Vec<String>, MergeError> {
+        let [(same, described), (other_same, other_described)] = [self, other].map(Self::identity);
+        if let Some(Difference { what, a, b }) = differences(&same, &other_same).into_iter().next()
+        {
+            return Err(MergeError::Different {
                 part: 2,
                 what,
-                expected,
-                found,
-            }),
+                expected: a,
+                found: b,
+            });
         }
+        let differences = differences(&described, &other_described).into_iter();
+        let differences = differences.map(|Difference { what, a, b }| {
+            format!("`{what}` differs between the merged results: {a} and {b}")
+        });
+        Ok(differences.collect())
     }
 
-    /// Everything that all parts of a run have in common.
-    fn identity(&self) -> Value {
+    /// What all parts of a run must have in common, and what else describes it.
+    fn identity(&self) -> (Value, Value) {
+        let (data, data_described) = split(file::to_value(&self.data), &DATA);
         let models = self.models.iter().map(|model| file::to_value(&model.model));
+        let (models, models_described): (Vec<Value>, Vec<Value>) =
+            models.map(|model| split(model, &MODEL)).unzip();
         let versions = self.environments.iter().map(|machine| &machine.onnxruntime);
         let mut versions: Vec<&String> = versions.collect();
         versions.dedup();
-        serde_json::json!({
+        let same = serde_json::json!({
             "format": self.format,
-            "topk_eval": self.topk_eval,
-            "data": file::to_value(&self.data),
+            "data": data,
             "settings": file::to_value(&self.settings),
+            "wnids": self.wnids,
+            "models": models,
+        });
+        let described = serde_json::json!({
+            "topk_eval": self.topk_eval,
+            "data": data_described,
             "onnxruntime": versions,
             "class_names": self.class_names,
-            "wnids": self.wnids,
-            "models": models.collect::<Vec<_>>(),
-        })
+            "models": models_described,
+        });
+        (same, described)
     }
 
     fn absorb(&mut self, part: Self) {
@@ -190,42 +211,79 @@ impl Timing {
             seconds: self.seconds + other.seconds,
             decode_seconds: self.decode_seconds + other.decode_seconds,
             inference_seconds: self.inference_seconds + other.inference_seconds,
+            sessions: self.sessions.filter(|_| self.sessions == other.sessions),
             images_per_second: 0.0,
         }
     }
 }
 
-/// Path of the first difference of two values, and the values there.
-fn difference(path: &str, a: &Value, b: &Value) -> Option<(String, String, String)> {
+/// The fields of a data set that must be the same.
+const DATA: [&str; 4] = ["images", "classes", "sha256", "labels_sha256"];
+
+/// The fields of a model that must be the same.
+const MODEL: [&str; 5] = [
+    "sha256",
+    "preprocessing_settings",
+    "normalization",
+    "crops",
+    "tf32",
+];
+
+/// The members of an object with these names, and the others.
+fn split(object: Value, names: &[&str]) -> (Value, Value) {
+    let Value::Object(members) = object else {
+        return (object, Value::Null);
+    };
+    let (named, others): (Map<_, _>, Map<_, _>) = members
+        .into_iter()
+        .partition(|(name, _)| names.contains(&&**name));
+    (named.into(), others.into())
+}
+
+/// A difference of two values.
+struct Difference {
+    /// Its path.
+    what: String,
+    /// The values there.
+    a: String,
+    b: String,
+}
+
+/// All differences of two values.
+fn differences(a: &Value, b: &Value) -> Vec<Difference> {
+    let mut found = Vec::new();
+    add_differences("", a, b, &mut found);
+    found
+}
+
+fn add_differences(path: &str, a: &Value, b: &Value, found: &mut Vec<Difference>) {
+    let mut add = |a: String, b: String| {
+        let what = path.to_owned();
+        found.push(Difference { what, a, b });
+    };
     match (a, b) {
         (Value::Object(a), Value::Object(b)) => {
             let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
-            let mut differences = keys.filter_map(|key| {
+            for key in keys {
                 let path = if path.is_empty() {
                     key.clone()
                 } else {
                     format!("{path}.{key}")
                 };
-                let of = |map: &serde_json::Map<String, Value>| map.get(key).cloned();
-                difference(
-                    &path,
-                    &of(a).unwrap_or_default(),
-                    &of(b).unwrap_or_default(),
-                )
-            });
-            differences.next()
+                let of = |map: &Map<String, Value>| map.get(key).cloned().unwrap_or_default();
+                add_differences(&path, &of(a), &of(b), found);
+            }
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            let pairs = a.iter().zip(b).enumerate();
-            let mut differences =
-                pairs.filter_map(|(at, (a, b))| difference(&format!("{path}[{at}]"), a, b));
-            differences.next()
+            for (at, (a, b)) in a.iter().zip(b).enumerate() {
+                add_differences(&format!("{path}[{at}]"), a, b, found);
+            }
         }
         (Value::Array(a), Value::Array(b)) => {
             let entries = |list: &[Value]| format!("a list of {}", list.len());
-            Some((path.to_owned(), entries(a), entries(b)))
+            add(entries(a), entries(b));
         }
-        _ if a == b => None,
-        _ => Some((path.to_owned(), a.to_string(), b.to_string())),
+        _ if a == b => {}
+        _ => add(a.to_string(), b.to_string()),
     }
 }

@@ -17,10 +17,11 @@ impl Results {
         for (model, metrics) in self.models.iter_mut().zip(metrics) {
             model.metrics = metrics;
             let timing = &mut model.timing;
-            timing.images_per_second = if timing.seconds > 0.0 {
-                images / timing.seconds
-            } else {
-                0.0
+            timing.images_per_second = match timing.sessions {
+                Some(sessions) if timing.inference_seconds > 0.0 => {
+                    images * sessions as f64 / timing.inference_seconds
+                }
+                _ => 0.0,
             };
         }
         Ok(self)

@@ -47,16 +47,20 @@ pub enum ScoreError {
         /// Number of classes.
         classes: usize,
     },
-    /// A score is NaN or infinite.
-    #[error("{image}: the model's score of class {class} is {score}; scores must be finite")]
+    /// A score is NaN or infinite, or that of the true class is −∞.
+    #[error(
+        "the score of class {class} is {score}{}",
+        if *score == f32::NEG_INFINITY { ", and it is the true class" } else { "" }
+    )]
     NotFinite {
-        /// Name of the image.
-        image: String,
         /// The class.
         class: u32,
         /// The score.
         score: f32,
     },
+    /// All valid classes have the score −∞.
+    #[error("the scores of all valid classes are -inf")]
+    AllMasked,
     /// The loss cannot be computed.
     #[error(transparent)]
     Loss(#[from] LossError),
@@ -150,11 +154,12 @@ impl Scorer {
     /// valid class: such an image does not count.
     ///
     /// With several labels, losses are those of the label with the highest score. All values are computed in
-    /// `f64`.
+    /// `f64`. A wrong class may have the score −∞, with which some models mask classes.
     ///
     /// # Errors
     /// If the number of scores is not a multiple of the classes (or, without averaging, equal to it), a label
-    /// is not a class, or the score of a valid class is not finite.
+    /// is not a class, the score of a valid class is NaN or ∞, or that of the true class is −∞, because its
+    /// cross-entropy is infinite.
     pub fn score(
         &self,
         image: &str,
@@ -183,7 +188,7 @@ impl Scorer {
         }
         let rows = scores
             .chunks_exact(self.classes)
-            .map(|row| self.valid_scores(image, row))
+            .map(|row| self.valid_scores(row))
             .collect::<Result<Vec<_>, _>>()?;
         let labels: Vec<usize> = labels
             .iter()
@@ -193,6 +198,12 @@ impl Scorer {
             return Ok(None);
         }
         let row = average(rows, averaging);
+        if labels.iter().all(|&label| row[label] == f64::NEG_INFINITY) {
+            return Err(ScoreError::NotFinite {
+                class: self.class(labels[0]),
+                score: f32::NEG_INFINITY,
+            });
+        }
         self.outcome(&row, &labels).map(Some)
     }
 
@@ -212,31 +223,30 @@ impl Scorer {
         }
     }
 
-    fn valid_scores(&self, image: &str, row: &[f32]) -> Result<Vec<f64>, ScoreError> {
-        (0..self.num_valid_classes())
+    fn valid_scores(&self, row: &[f32]) -> Result<Vec<f64>, ScoreError> {
+        let scores: Vec<f64> = (0..self.num_valid_classes())
             .map(|position| {
                 let class = self.class(position);
                 let score = row[class as usize];
-                if score.is_finite() {
-                    Ok(score.into())
-                } else {
-                    Err(ScoreError::NotFinite {
-                        image: image.to_owned(),
-                        class,
-                        score,
-                    })
+                if score.is_nan() || score == f32::INFINITY {
+                    return Err(ScoreError::NotFinite { class, score });
                 }
+                Ok(score.into())
             })
-            .collect()
+            .collect::<Result<_, _>>()?;
+        if scores[top(&scores)] == f64::NEG_INFINITY {
+            return Err(ScoreError::AllMasked);
+        }
+        Ok(scores)
     }
 
-    /// `labels` must not be empty, and scores must be finite.
+    /// `labels` must not be empty, and that with the highest score must have a finite one.
     fn outcome(&self, scores: &[f64], labels: &[usize]) -> Result<Outcome, ScoreError> {
         let (rank, label) = labels
             .iter()
             .filter_map(|&label| Some((label_rank(scores, label)?, label)))
             .min()
-            .expect("finite scores have ranks");
+            .expect("scores that are not NaN have ranks");
         let tied = scores
             .iter()
             .enumerate()
@@ -249,7 +259,10 @@ impl Scorer {
             None => None,
             Some(loss) => {
                 let mut value = [0.0];
-                loss.forward(scores, &[label as i64], &mut value)?;
+                // A masked class has no influence, as with any very low score.
+                let finite = |&score: &f64| score.max(f32::MIN.into());
+                let scores: Vec<f64> = scores.iter().map(finite).collect();
+                loss.forward(&scores, &[label as i64], &mut value)?;
                 Some(value[0])
             }
         };
@@ -410,16 +423,52 @@ mod tests {
     }
 
     #[test]
+    fn masked_classes_have_probability_0() {
+        let loss = SmoothTopkSvm::new(1, 1.0, 1.0).unwrap();
+        let scorer = Scorer::new(4).unwrap().with_best(4).with_loss(loss);
+        let scorer = scorer.unwrap();
+        let masked = [1.0, f32::NEG_INFINITY, 2.0, 0.0];
+        let low = [1.0, -1e30, 2.0, 0.0];
+        for averaging in [
+            CropAveraging::None,
+            CropAveraging::Probs,
+            CropAveraging::Logits,
+        ] {
+            let crops = if averaging == CropAveraging::None {
+                1
+            } else {
+                2
+            };
+            let [masked, low] = [masked, low].map(|scores| {
+                let outcome = scorer.score("a", &scores.repeat(crops), averaging, &[0]);
+                outcome.unwrap().unwrap()
+            });
+            assert_eq!(masked, low);
+            assert_eq!(masked.best[3].probability, 0.0);
+        }
+    }
+
+    #[test]
     fn errors_name_the_image() {
         let scorer = Scorer::new(2).unwrap();
         let message = |scores: &[f32], averaging, labels: &[u32]| {
             let outcome = scorer.score("cat.png", scores, averaging, labels);
             outcome.unwrap_err().to_string()
         };
-        assert_eq!(
-            message(&[0.0, f32::NAN], CropAveraging::None, &[0]),
-            "cat.png: the model's score of class 1 is NaN; scores must be finite"
-        );
+        for (scores, expected) in [
+            ([0.0, f32::NAN], "the score of class 1 is NaN"),
+            ([f32::INFINITY, 0.0], "the score of class 0 is inf"),
+            (
+                [f32::NEG_INFINITY, 0.0],
+                "the score of class 0 is -inf, and it is the true class",
+            ),
+            (
+                [f32::NEG_INFINITY; 2],
+                "the scores of all valid classes are -inf",
+            ),
+        ] {
+            assert_eq!(message(&scores, CropAveraging::None, &[0]), expected);
+        }
         assert!(
             message(&[0.0, 1.0], CropAveraging::None, &[2])
                 .starts_with("cat.png: label 2 is not in 0..2")

@@ -1,4 +1,4 @@
-//! Functions of rows of finite scores.
+//! Functions of rows of scores, which may be −∞, but not all of them.
 
 use std::cmp::Ordering;
 
@@ -47,8 +47,11 @@ pub(crate) fn top(scores: &[f64]) -> usize {
 }
 
 /// ln Σ exp(score − highest score). At least 0, and accurate near 0, as the highest score is added by
-/// `ln_1p`.
+/// `ln_1p`. 0 if all scores are −∞.
 pub(crate) fn log_sum_exp(scores: &[f64], top: usize) -> f64 {
+    if scores[top] == f64::NEG_INFINITY {
+        return 0.0;
+    }
     let others = scores.iter().enumerate().filter(|&(class, _)| class != top);
     others
         .map(|(_, score)| (score - scores[top]).exp())

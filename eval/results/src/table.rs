@@ -1,10 +1,10 @@
 //! Tables for a terminal of 80 columns.
 
-use topk_report::text::{TERMINAL_WIDTH, fit, grouped, images, or_dash, p_value, percent};
+use topk_report::text::{TERMINAL_WIDTH, fit, grouped, images, or_dash, p_value, percent, wrap};
 use unicode_width::UnicodeWidthStr;
 
 use crate::compare::{Comparison, ImagePrediction};
-use crate::schema::{FailurePolicy, Metrics, Results};
+use crate::schema::{FailurePolicy, Metrics, Results, Timing};
 
 /// Narrower names are not recognisable.
 const MIN_NAME: usize = 18;
@@ -115,9 +115,9 @@ impl Results {
 
     /// What a reader of the numbers must know.
     fn notes(&self) -> String {
-        let mut notes = format!("\n{}", self.extent());
+        let mut notes = format!("\n{}", wrap(&self.extent(), TERMINAL_WIDTH, 2));
         for note in self.caveats() {
-            notes += &format!("\n{note}");
+            notes += &format!("\n{}", wrap(&note, TERMINAL_WIDTH, 2));
         }
         notes +=
             "\n±: half of the 95 % interval (Wilson). ECE: expected calibration error (top-1).\n";
@@ -133,6 +133,12 @@ impl Results {
         );
         if let Some(shard) = self.shard {
             extent += &format!(", shard {} of {}", shard.index, shard.count);
+        }
+        if let Some(Timing { seconds, .. }) = self.models.first().map(|model| model.timing)
+            && seconds > 0.0
+        {
+            let speed = speed(self.images.len() as f64 / seconds);
+            extent += &format!(" in {seconds:.1} s ({speed} images/s)");
         }
         extent
     }
@@ -152,7 +158,7 @@ impl Results {
                 FailurePolicy::Skip => "left out",
             };
             let failed = images(self.failures.len());
-            caveats.push(format!("{failed} could not be read ({how})"));
+            caveats.push(format!("{failed} could not be evaluated ({how})"));
         }
         let excluded = self
             .models
@@ -170,6 +176,7 @@ impl Results {
                 "predictions are restricted to {valid} of {classes} classes"
             ));
         }
+        caveats.extend(self.warnings.iter().cloned());
         for (name, model) in self.model_names().iter().zip(&self.models) {
             if model.metrics.ties > 0 {
                 let (name, ties) = (fit(name, 20), images(model.metrics.ties));
@@ -291,7 +298,7 @@ impl Comparison {
 
 fn prediction(prediction: Option<&ImagePrediction>) -> String {
     let Some(prediction) = prediction else {
-        return fit("could not be read", 22);
+        return fit("could not be evaluated", 22);
     };
     let rank = format!("#{}", prediction.rank + 1);
     let name = fit(&prediction.predicted_name, 12);

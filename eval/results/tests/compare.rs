@@ -125,6 +125,22 @@ fn only_images_of_both_results_are_compared() {
     assert_eq!(error.to_string(), "the results have no images in common");
 }
 
+/// As with `--class-names` in one of the runs.
+#[test]
+fn names_may_differ_but_not_in_order() {
+    let before = results();
+    let mut after = before.clone();
+    after.class_names[0] = "another name".to_owned();
+    Comparison::new((&before, 0), (&after, 0)).unwrap();
+    after.wnids = None;
+    Comparison::new((&before, 0), (&after, 0)).unwrap();
+    let mut swapped = before.clone();
+    swapped.wnids = None;
+    swapped.class_names.swap(3, 5);
+    let error = Comparison::new((&before, 0), (&swapped, 0)).unwrap_err();
+    assert!(error.to_string().contains("the name of a class"), "{error}");
+}
+
 #[test]
 fn differences_of_the_data_are_named() {
     let before = results();
@@ -133,8 +149,8 @@ fn differences_of_the_data_are_named() {
         ("the SHA-256 of the data set is 5f1d", |results| {
             results.data.sha256 = "0".to_owned();
         }),
-        ("the name of a class is `amber antelope", |results| {
-            results.class_names[0].push('!');
+        ("the name of a class is `n00000000`", |results| {
+            results.wnids.as_mut().unwrap()[0].push('!');
         }),
         (
             "the set of valid classes is all in the first and a list of 11 in the second",

@@ -15,6 +15,8 @@ const SIZE: Size = Size {
 
 static WHOLE: LazyLock<Results> = LazyLock::new(|| run(SIZE, &SKILLS[..2], None));
 
+type Change = fn(&mut Results);
+
 fn part(indices: &[usize]) -> Results {
     run_indices(SIZE, &SKILLS[..2], None, indices)
 }
@@ -123,8 +125,7 @@ fn errors_name_differences_between_runs() {
         "results 2 are not of the same run as the first: `data.sha256` is \"0\", expected \
          \"5f1d0c6f2b6a43a6d1c7c2a2ba5b4c38f5b8e3f5a6d7f0e9c8b7a6958473625f\""
     );
-    type Change = fn(&mut Results);
-    let changes: [(&str, Change); 8] = [
+    let changes: [(&str, Change); 7] = [
         ("`models[1].sha256`", |part| {
             part.models[1].model.sha256.push('1')
         }),
@@ -136,17 +137,57 @@ fn errors_name_differences_between_runs() {
         ("`settings.loss.tau`", |part| {
             part.settings.loss.as_mut().unwrap().tau = 1.0
         }),
-        ("`topk_eval`", |part| part.topk_eval.push('1')),
-        ("`class_names[3]`", |part| part.class_names[3].push('!')),
-        ("`onnxruntime", |part| {
-            let Environment { onnxruntime, .. } = &mut part.environments[0];
-            *onnxruntime = "1.30.0".to_owned();
+        ("`data.labels_sha256`", |part| {
+            part.data.labels_sha256 = Some("0".to_owned())
+        }),
+        ("`wnids[3]`", |part| {
+            part.wnids.as_mut().unwrap()[3].push('!')
         }),
     ];
     for (what, change) in changes {
         let message = refused(change);
         assert!(message.contains(what), "{message}");
     }
+}
+
+/// The hashes say that the data and the models are the same.
+#[test]
+fn other_differences_are_recorded() {
+    let merged = |change: Change| {
+        let first = part(&(0..150).collect::<Vec<_>>());
+        let mut second = part(&(150..300).collect::<Vec<_>>());
+        change(&mut second);
+        let merged = Results::merge(vec![first, second], false).unwrap();
+        assert_eq!(merged.images.len(), 300);
+        merged.warnings
+    };
+    let changes: [(&str, Change); 7] = [
+        (
+            "`data.path` differs between the merged results: \"/data/imagenet/val\" and \"val/\"",
+            |part| part.data.path = "val/".to_owned(),
+        ),
+        ("`models[1].path`", |part| {
+            part.models[1].model.path.push('1')
+        }),
+        ("`models[0].batch_size`", |part| {
+            part.models[0].model.batch_size = 7
+        }),
+        ("`models[0].device`", |part| {
+            part.models[0].model.device = "cpu".to_owned()
+        }),
+        ("`topk_eval`", |part| part.topk_eval.push('1')),
+        ("`class_names[3]`", |part| part.class_names[3].push('!')),
+        ("`onnxruntime[0]`", |part| {
+            let Environment { onnxruntime, .. } = &mut part.environments[0];
+            *onnxruntime = "1.30.0".to_owned();
+        }),
+    ];
+    for (what, change) in changes {
+        let warnings = merged(change);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains(what), "{warnings:?}");
+    }
+    assert!(merged(|_| ()).is_empty());
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn the_table_has_the_numbers() {
     );
     assert!(table.contains("resnet18-ce/bestk ") && table.contains("resnet18-svm/bestk "));
     assert!(
-        table.contains("1 image could not be read (counted as wrong)"),
+        table.contains("1 image could not be evaluated (counted as wrong)"),
         "{table}"
     );
 }

@@ -26,6 +26,9 @@ impl MergeArgs {
         self.outputs.check()?;
         let parts = self.files.iter().map(|path| Results::read(path));
         let merged = Results::merge(parts.collect::<Result<_, _>>()?, self.allow_missing)?;
+        for warning in &merged.warnings {
+            eprintln!("warning: {warning}");
+        }
         self.outputs.write(&merged, None)
     }
 }

@@ -78,6 +78,14 @@ impl OutputArgs {
         self.json.as_deref()
     }
 
+    /// The same without the table to which rows are appended: a finished run has appended its rows.
+    pub(super) fn without_paper_table(&self) -> Self {
+        Self {
+            paper_table: None,
+            ..self.clone()
+        }
+    }
+
     /// The flags that are set, and their files.
     fn files(&self) -> impl Iterator<Item = Output<'_>> {
         let files = [

@@ -1,13 +1,15 @@
 //! The evaluation of models.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use topk_cli::INTERRUPTED;
 use topk_data::ImageSet;
+use topk_files::OutputFile;
 use topk_image::Limits;
 use topk_native::Runtime;
 use topk_results::{CropAveraging, DataInfo, LossSettings, Results, Shard};
@@ -106,6 +108,10 @@ struct ExecutionArgs {
     /// Resume from the partial results in the --json file, if it exists
     #[arg(long, requires = "json")]
     resume: bool,
+
+    /// Seconds between saves of the partial results in the --json file
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    save_interval: Duration,
 }
 
 /// Parses a shard `I/N`.
@@ -115,6 +121,14 @@ fn shard(text: &str) -> Result<Shard, String> {
         (index >= 1 && index <= count).then_some(Shard { index, count })
     });
     numbers.ok_or_else(|| "expected a shard and the number of shards, such as 2/8".to_owned())
+}
+
+/// Parses a time in seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|&seconds: &f64| seconds > 0.0);
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "expected a number of seconds above 0".to_owned())
 }
 
 impl RunArgs {
@@ -151,29 +165,47 @@ impl RunArgs {
         };
         if let Some(before) = before.as_ref().filter(|_| indices.is_empty()) {
             eprintln!("all images are already evaluated; nothing to do");
-            self.outputs.write(before, Some((&set, &options.limits)))?;
+            let outputs = self.outputs.without_paper_table();
+            outputs.write(before, Some((&set, &options.limits)))?;
             return Ok(ExitCode::SUCCESS);
         }
+        let with_before = |results| match &before {
+            Some(before) => Results::merge(vec![before.clone(), results], true),
+            None => Ok(results),
+        };
+        let mut partial = PartialResults::new(self.outputs.json());
         let bar = progress_bar(indices.len());
         let stop = stop_on_interrupt(&bar)?;
         bar.tick();
-        let outcome = evaluation.run(&indices, &stop, |progress| {
-            bar.set_position(progress.images as u64);
-            bar.set_message(progress.to_string());
-        });
+        let outcome = evaluation.run_saving(
+            &indices,
+            &stop,
+            |progress| {
+                bar.set_position(progress.images as u64);
+                bar.set_message(progress.to_string());
+            },
+            match self.outputs.json() {
+                Some(_) => self.execution.save_interval,
+                None => Duration::MAX,
+            },
+            |results| {
+                let saved = partial.save(|| Ok(with_before(results)?));
+                if let Err(error) = saved {
+                    bar.suspend(|| eprintln!("warning: {error:#}"));
+                }
+            },
+        );
         bar.finish_and_clear();
-        let results = match before {
-            Some(before) => Results::merge(vec![before, outcome?], true)?,
-            None => outcome?,
-        };
+        let outcome = outcome.map_err(|error| match partial.hint() {
+            Some(hint) => Error::msg(format!("{error}\n{hint}")),
+            None => error.into(),
+        });
+        let results = with_before(outcome?)?;
         self.outputs
             .write(&results, Some((&set, &options.limits)))?;
         if stop.load(Ordering::Relaxed) && !results.complete {
             let saved = match self.outputs.json() {
-                Some(path) => format!(
-                    "the results so far are in {};\nrun the same command with --resume to continue",
-                    path.display()
-                ),
+                Some(path) => resume_hint(path),
                 None => "use --json and --resume to continue an interrupted run".to_owned(),
             };
             eprintln!("interrupted; {saved}");
@@ -258,12 +290,54 @@ impl RunArgs {
         let Some(path) = path else {
             return Ok(None);
         };
-        let before = Results::read(path)?;
-        evaluation
+        let mut before = Results::read(path)?;
+        // Metrics alone depend on it.
+        before.settings.failures = evaluation.failure_policy();
+        let before = before.recompute()?;
+        let differences = evaluation
             .check_same_run(&before)
             .with_context(|| format!("cannot resume {}", path.display()))?;
+        for difference in differences {
+            eprintln!("warning: {difference}");
+        }
         Ok(Some(before))
     }
+}
+
+/// Results that are saved during a run, in the file of --json.
+struct PartialResults<'a> {
+    /// None if there is no such file, or it is a device or a pipe.
+    path: Option<&'a Path>,
+    saved: bool,
+}
+
+impl<'a> PartialResults<'a> {
+    fn new(path: Option<&'a Path>) -> Self {
+        Self {
+            path: path.filter(|path| OutputFile::is_replaced(path)),
+            saved: false,
+        }
+    }
+
+    fn save(&mut self, results: impl FnOnce() -> Result<Results>) -> Result<()> {
+        if let Some(path) = self.path {
+            results()?.save(path)?;
+            self.saved = true;
+        }
+        Ok(())
+    }
+
+    /// How to continue after an error, if results were saved.
+    fn hint(&self) -> Option<String> {
+        self.path.filter(|_| self.saved).map(resume_hint)
+    }
+}
+
+fn resume_hint(path: &Path) -> String {
+    format!(
+        "the results so far are in {};\nrun the same command with --resume to continue",
+        path.display()
+    )
 }
 
 /// The default batch size: large for a GPU; small for the CPU, as decoding then waits less for inference.

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use topk_onnx::proto::{DataType, ModelProto};
+use topk_onnx::proto::{DataType, GraphProto, ModelProto};
 use topk_onnx::{Dim, GraphBuilder, ModelCard, attribute, model};
 
 pub const RECORD: usize = 2 + 3 * 32 * 32;
@@ -97,7 +97,7 @@ impl Case {
     }
 }
 
-pub type GraphProtoBuilder = dyn Fn() -> topk_onnx::proto::GraphProto;
+pub type GraphProtoBuilder = dyn Fn() -> GraphProto;
 
 pub fn class_names() -> Vec<String> {
     (0..CLASSES).map(|class| format!("class {class}")).collect()
@@ -158,4 +158,68 @@ pub fn correct(results: &Value, model: usize) -> Vec<(u64, u64)> {
         .unwrap();
     let pair = |topk: &Value| Some((topk["k"].as_u64()?, topk["correct"].as_u64()?));
     topk.iter().map(|topk| pair(topk).unwrap()).collect()
+}
+
+/// Images of [`slow_case`].
+pub const SLOW_IMAGES: usize = 401;
+
+/// Number of features of a layer.
+const WIDTH: usize = 1024;
+
+/// Number of layers, which share their weights.
+const DEPTH: usize = 100;
+
+/// Deterministic noise from −1 to 1.
+fn noise(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let values = (0..count).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    });
+    values.collect()
+}
+
+/// A slow network with a different prediction for each image.
+pub fn slow() -> GraphProto {
+    let mut graph = GraphBuilder::new("slow");
+    let side = Dim::Fixed(32);
+    let batch = Dim::Dynamic("batch");
+    let input = [batch, Dim::Fixed(3), side, side];
+    graph.input("input", DataType::Float, &input, "");
+    let mut weights = |name: &str, [outputs, inputs]: [usize; 2]| {
+        // This scale keeps the variance of activations constant.
+        let scale = 1.7 / (inputs as f32).sqrt();
+        let values = noise(outputs * inputs, inputs as u32);
+        let values: Vec<f32> = values.iter().map(|value| scale * value).collect();
+        graph.initializer(name, &[outputs, inputs], &values);
+    };
+    weights("first", [WIDTH, 3 * 32 * 32]);
+    weights("weight", [WIDTH, WIDTH]);
+    weights("last", [CLASSES, WIDTH]);
+    graph.node("Flatten", "flat", &["input"], [attribute::int("axis", 1)]);
+    let mut layer = |from: &str, weights: &str, to: &str| {
+        graph.node("Gemm", to, &[from, weights], [attribute::int("transB", 1)]);
+    };
+    layer("flat", "first", "sum 0");
+    for i in 0..DEPTH {
+        layer(&format!("sum {i}"), "weight", &format!("sum {}", i + 1));
+    }
+    layer(&format!("sum {DEPTH}"), "last", "logits");
+    let output = [batch, Dim::Fixed(CLASSES)];
+    graph.output("logits", DataType::Float, &output, "");
+    graph.finish()
+}
+
+/// Random images, and a slow network.
+pub fn slow_case() -> Case {
+    let case = Case::new();
+    let pixels = noise(SLOW_IMAGES * (RECORD - 2), 1);
+    let mut records = Vec::new();
+    for (i, pixels) in pixels.chunks(RECORD - 2).enumerate() {
+        records.extend([0, (i % CLASSES) as u8]);
+        records.extend(pixels.iter().map(|pixel| (127.0 * pixel + 128.0) as u8));
+    }
+    fs::write(case.path("test.bin"), records).unwrap();
+    case.write_model(&slow, Some(&card()));
+    case
 }

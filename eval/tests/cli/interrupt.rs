@@ -10,72 +10,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
-use topk_onnx::proto::{DataType, GraphProto};
-use topk_onnx::{Dim, GraphBuilder, attribute};
 
-use super::{CLASSES, Case, RECORD, card};
-
-const IMAGES: usize = 401;
-
-/// Number of features of a layer.
-const WIDTH: usize = 1024;
-
-/// Number of layers, which share their weights.
-const DEPTH: usize = 100;
-
-/// Deterministic noise from −1 to 1.
-fn noise(count: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed;
-    let values = (0..count).map(|_| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    });
-    values.collect()
-}
-
-/// A slow network with a different prediction for each image.
-fn slow() -> GraphProto {
-    let mut graph = GraphBuilder::new("slow");
-    let side = Dim::Fixed(32);
-    let batch = Dim::Dynamic("batch");
-    let input = [batch, Dim::Fixed(3), side, side];
-    graph.input("input", DataType::Float, &input, "");
-    let mut weights = |name: &str, [outputs, inputs]: [usize; 2]| {
-        // This scale keeps the variance of activations constant.
-        let scale = 1.7 / (inputs as f32).sqrt();
-        let values = noise(outputs * inputs, inputs as u32);
-        let values: Vec<f32> = values.iter().map(|value| scale * value).collect();
-        graph.initializer(name, &[outputs, inputs], &values);
-    };
-    weights("first", [WIDTH, 3 * 32 * 32]);
-    weights("weight", [WIDTH, WIDTH]);
-    weights("last", [CLASSES, WIDTH]);
-    graph.node("Flatten", "flat", &["input"], [attribute::int("axis", 1)]);
-    let mut layer = |from: &str, weights: &str, to: &str| {
-        graph.node("Gemm", to, &[from, weights], [attribute::int("transB", 1)]);
-    };
-    layer("flat", "first", "sum 0");
-    for i in 0..DEPTH {
-        layer(&format!("sum {i}"), "weight", &format!("sum {}", i + 1));
-    }
-    layer(&format!("sum {DEPTH}"), "last", "logits");
-    let output = [batch, Dim::Fixed(CLASSES)];
-    graph.output("logits", DataType::Float, &output, "");
-    graph.finish()
-}
-
-fn slow_case() -> Case {
-    let case = Case::new();
-    let pixels = noise(IMAGES * (RECORD - 2), 1);
-    let mut records = Vec::new();
-    for (i, pixels) in pixels.chunks(RECORD - 2).enumerate() {
-        records.extend([0, (i % CLASSES) as u8]);
-        records.extend(pixels.iter().map(|pixel| (127.0 * pixel + 128.0) as u8));
-    }
-    fs::write(case.path("test.bin"), records).unwrap();
-    case.write_model(&slow, Some(&card()));
-    case
-}
+use super::case::{CLASSES, Case, SLOW_IMAGES, slow_case};
 
 /// A run whose standard error is a terminal.
 struct Run {
@@ -167,7 +103,7 @@ impl Run {
 
 /// Whether the progress bar is beyond the first image.
 fn has_begun(seen: &str) -> bool {
-    let total = format!("/{IMAGES}");
+    let total = format!("/{SLOW_IMAGES}");
     let bars = seen.match_indices(&total).map(|(at, _)| &seen[..at]);
     let images = bars.filter_map(|text| text.rsplit(' ').next()?.parse().ok());
     images.max().is_some_and(|images: usize| images > 0)
@@ -196,9 +132,9 @@ fn an_interrupted_run_keeps_its_results_and_resumes() {
     let read = || -> Value { serde_json::from_slice(&fs::read(&json).unwrap()).unwrap() };
     let partial = read();
     let images = partial["images"]["names"].as_array().unwrap().len();
-    assert!(images > 0 && images < IMAGES, "{images}");
+    assert!(images > 0 && images < SLOW_IMAGES, "{images}");
     assert_eq!(images % 4, 0, "batches are whole");
-    let missing = format!("PARTIAL: {} images not evaluated", IMAGES - images);
+    let missing = format!("PARTIAL: {} images not evaluated", SLOW_IMAGES - images);
     assert!(printed.contains(&missing), "{printed}");
     assert_eq!(partial["complete"], false);
     let [before, after] = [&partial, &whole].map(|results| &results["models"][0]);
@@ -227,7 +163,7 @@ fn a_second_interrupt_quits_without_results() {
     let case = slow_case();
     let json = case.path("out.json");
     // Three batches in sequence; the model is slow on the first two.
-    let batch = (IMAGES / 2).to_string();
+    let batch = (SLOW_IMAGES / 2).to_string();
     let flags = [
         "--batch-size",
         &batch,

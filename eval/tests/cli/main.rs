@@ -13,7 +13,7 @@ use serde_json::Value;
 use topk_onnx::proto::DataType;
 use topk_onnx::{Dim, GraphBuilder, ModelCard};
 
-use case::{CLASSES, Case, RECORD, card, class_names, correct, in_order, linear};
+use case::{CLASSES, Case, card, class_names, correct, in_order, linear};
 
 #[test]
 fn counts_are_exact_and_in_the_result_file() {
@@ -434,7 +434,7 @@ fn unreadable_images_are_listed_counted_or_skipped() {
     assert_eq!(lines.len(), 3, "{error}");
     assert!(
         lines[0].starts_with(
-            "2 images cannot be read (use --on-bad-image count-wrong or skip to evaluate anyway)"
+            "2 images cannot be evaluated (use --on-bad-image count-wrong or skip to evaluate the"
         ),
         "{error}"
     );

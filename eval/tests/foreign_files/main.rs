@@ -6,3 +6,4 @@ mod case;
 
 #[cfg(unix)]
 mod outputs;
+mod runs;

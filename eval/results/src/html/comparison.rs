@@ -86,7 +86,7 @@ pub(super) fn section(comparison: &Comparison) -> String {
 
 fn prediction(prediction: Option<&ImagePrediction>) -> String {
     match prediction {
-        None => "could not be read".to_owned(),
+        None => "could not be evaluated".to_owned(),
         Some(prediction) => format!(
             "{} {:.2} <span class=\"faint\">#{}</span>",
             Escaped(&prediction.predicted_name),

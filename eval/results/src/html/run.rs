@@ -14,7 +14,7 @@ pub(super) fn failures(results: &Results) -> String {
         return String::new();
     }
     let mut html = format!(
-        "<section><h2>{} could not be read</h2><div class=\"tall\"><table class=\"failures\"><thead><tr>",
+        "<section><h2>{} could not be evaluated</h2><div class=\"tall\"><table class=\"failures\"><thead><tr>",
         images(results.failures.len())
     );
     html += &header("image", false);

@@ -25,7 +25,6 @@ pub(crate) mod images {
     }
 
     #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
     struct Read {
         indices: Vec<usize>,
         names: Vec<String>,
@@ -80,7 +79,6 @@ pub(crate) mod outcomes {
 
     /// Arrays of the fields of outcomes; null stands for images without an outcome.
     #[derive(Deserialize, Serialize)]
-    #[serde(deny_unknown_fields)]
     struct Columns {
         rank: Vec<Option<u32>>,
         predicted: Vec<Option<u32>>,
@@ -94,7 +92,6 @@ pub(crate) mod outcomes {
 
     /// `count` classes for each outcome that is not null, concatenated.
     #[derive(Deserialize, Serialize)]
-    #[serde(deny_unknown_fields)]
     struct Best {
         count: usize,
         classes: Vec<u32>,

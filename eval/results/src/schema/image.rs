@@ -12,9 +12,8 @@ pub struct Image {
     pub labels: Vec<u32>,
 }
 
-/// An image that could not be read.
+/// An image that could not be evaluated.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Failure {
     /// Index in the data set.
     pub index: usize,

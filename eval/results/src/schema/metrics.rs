@@ -8,14 +8,13 @@ pub const CALIBRATION_BINS: usize = 15;
 /// Images without a valid label do not count. Unreadable images count as wrong in the accuracies, or are left
 /// out, depending on the settings. All other metrics are over the images with an outcome.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Metrics {
     /// Images that count in the accuracies.
     pub images: usize,
     /// Images with an outcome.
     #[serde(rename = "judged")]
     pub evaluated: usize,
-    /// Images with a valid label that could not be read.
+    /// Images with a valid label that could not be evaluated.
     pub failed: usize,
     /// Images without a valid label.
     pub excluded: usize,
@@ -36,7 +35,6 @@ pub struct Metrics {
 
 /// Accuracy at one k.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct TopkAccuracy {
     /// The k.
     pub k: usize,
@@ -55,7 +53,6 @@ pub struct TopkAccuracy {
 /// One bin of the reliability diagram. Bin i holds the images with confidence above i / 15 and at most
 /// (i + 1) / 15.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct CalibrationBin {
     /// Number of images.
     pub images: usize,

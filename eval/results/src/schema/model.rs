@@ -10,7 +10,6 @@ use super::outcome::{CropAveraging, Outcome};
 
 /// One model of a run.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ModelResults {
     /// The model, and how it was run.
@@ -19,14 +18,13 @@ pub struct ModelResults {
     pub timing: Timing,
     /// Computed from the outcomes.
     pub metrics: Metrics,
-    /// The outcome of each image; none for images that could not be read or have no valid label.
+    /// The outcome of each image; none for images that could not be evaluated or have no valid label.
     #[serde(with = "columns::outcomes")]
     pub outcomes: Vec<Option<Outcome>>,
 }
 
 /// A model, and how it was run.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct ModelInfo {
     /// The model file.
     pub path: String,
@@ -62,7 +60,6 @@ pub struct ModelInfo {
 
 /// Time that a model took.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Timing {
     /// Number of CPU threads; absent if unknown, or if it differs between merged parts.
     pub threads: Option<usize>,
@@ -70,8 +67,11 @@ pub struct Timing {
     pub seconds: f64,
     /// Time for decoding and resizing in seconds, summed over threads.
     pub decode_seconds: f64,
-    /// Time for inference in seconds.
+    /// Time for inference in seconds, summed over sessions.
     pub inference_seconds: f64,
-    /// Images divided by `seconds`; 0 if no time was measured.
+    /// Number of sessions that ran at the same time; absent if unknown, or if it differs between merged parts.
+    #[serde(default)]
+    pub sessions: Option<usize>,
+    /// Speed of inference: images × `sessions` / `inference_seconds`; 0 if unknown.
     pub images_per_second: f64,
 }

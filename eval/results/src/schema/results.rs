@@ -8,7 +8,9 @@ use super::model::ModelResults;
 use super::run::{DataInfo, Environment, Settings};
 use super::shard::Shard;
 
-/// The version of the file format that this crate writes, and the newest that it reads.
+/// The version of the file format that this crate writes, and the newest that it reads. It increases when the
+/// meaning of a field changes. A new field does not change it: readers ignore fields that they do not know, and
+/// fields that older files lack have a default.
 pub const FORMAT: u32 = 1;
 
 /// An evaluation of one or more models on a data set: the contents of a result file.
@@ -16,7 +18,6 @@ pub const FORMAT: u32 = 1;
 /// Made by [`Measurements::finish`](crate::Measurements::finish), [`Results::read`] and [`Results::merge`].
 /// Whoever changes a field that metrics depend on calls [`Results::recompute`].
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Results {
     /// Version of the file format: [`FORMAT`].
@@ -35,6 +36,9 @@ pub struct Results {
     pub settings: Settings,
     /// The machines: one, or several for merged results.
     pub environments: Vec<Environment>,
+    /// What to know about the results, such as differences between merged parts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Names of the classes.
     pub class_names: Vec<String>,
     /// WordNet IDs of the classes, if they have any.

@@ -3,7 +3,6 @@ use topk_ops::{LossError, SmoothTopkSvm};
 
 /// A data set.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct DataInfo {
     /// Path of the data set.
     pub path: String,
@@ -21,11 +20,14 @@ pub struct DataInfo {
     pub classes: usize,
     /// Hash that identifies the data set.
     pub sha256: String,
+    /// SHA-256 of the labels of all images as they were used, after a class map or other labels replaced those of
+    /// the data set; absent in files of older versions.
+    #[serde(default)]
+    pub labels_sha256: Option<String>,
 }
 
 /// Settings common to all models of a run.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Values of k for top-k accuracy, ascending, each at most the number of valid classes.
     pub topk: Vec<usize>,
@@ -50,7 +52,6 @@ pub enum FailurePolicy {
 
 /// Parameters of the smooth top-k SVM loss.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct LossSettings {
     /// The label should be among this number of highest scores.
     pub k: usize,
@@ -62,7 +63,6 @@ pub struct LossSettings {
 
 /// The machine that the models ran on.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Environment {
     /// Version of ONNX Runtime.
     pub onnxruntime: String,

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 /// A part of a data set: shard `index` of `count`, counted from 1.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Shard {
     /// Number of this shard, from 1.
     pub index: usize,

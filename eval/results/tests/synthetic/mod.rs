@@ -197,6 +197,7 @@ pub fn run_indices(
         ModelMeasurements {
             model: model_info(skill, number),
             threads: 16,
+            sessions: 1,
             elapsed: per_image(0.0031) / (1 + number as u32),
             decode: per_image(0.0018),
             inference: per_image(0.0024) / (1 + number as u32),
@@ -217,6 +218,7 @@ pub fn run_indices(
             images: size.images,
             classes: size.classes,
             sha256: "5f1d0c6f2b6a43a6d1c7c2a2ba5b4c38f5b8e3f5a6d7f0e9c8b7a6958473625f".to_owned(),
+            labels_sha256: None,
         },
         settings: settings(),
         environment: Environment {
