@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::ser::Formatter;
 use thiserror::Error;
+use topk_files::Placeholder;
 
 use crate::check::InvalidResults;
 use crate::schema::{FORMAT, Results};
@@ -37,6 +38,14 @@ pub enum FileError {
     TooLarge {
         /// The file.
         path: PathBuf,
+    },
+    /// Something else is in the place of the file.
+    #[error("{path} is {found}")]
+    Placeholder {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: Placeholder,
     },
     /// The file is not a result file.
     #[error("{path} is not a topk-eval result file, or is damaged: {error}")]
@@ -92,6 +101,12 @@ impl Results {
         let bytes = bytes.ok_or_else(|| FileError::TooLarge {
             path: path.to_owned(),
         })?;
+        if let Some(found) = Placeholder::of(&bytes) {
+            return Err(FileError::Placeholder {
+                path: path.to_owned(),
+                found,
+            });
+        }
         let Version { format } = serde_json::from_slice(&bytes).map_err(not_json)?;
         if format > FORMAT {
             return Err(FileError::Newer {
