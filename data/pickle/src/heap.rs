@@ -1,13 +1,17 @@
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::{PickleErrorKind, Vocabulary};
+use crate::{PickleError, PickleErrorKind, Vocabulary};
 
 /// Maximum number of tuples, lists and dictionaries; a network of 1,000 tensors has about 5,000.
 const MAX_CONTAINERS: usize = 1 << 18;
 
 /// Maximum number of objects in all containers.
 const MAX_ITEMS: usize = 1 << 20;
+
+/// Maximum number of different functions and types outside the vocabulary; a checkpoint has about ten.
+const MAX_SKIPPED: usize = 1 << 10;
 
 /// A range of bytes in the pickle.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +43,7 @@ pub enum Object<V: Vocabulary> {
     Text(Text),
     /// Bytes of Python 3.
     Bytes(Span),
-    /// An integer over 64 bits, or another value that is not needed.
+    /// An integer over 64 bits, a set, or another value that is not needed.
     Other,
     /// A tuple.
     Tuple(Container),
@@ -51,6 +55,8 @@ pub enum Object<V: Vocabulary> {
     Global(V::Global),
     /// The result of a function.
     Made(V::Made),
+    /// A function or type outside the vocabulary, or an object made with it: neither is built.
+    Skipped(Skipped),
 }
 
 // Derived implementations would require `V: Clone` and `V: Copy`.
@@ -72,12 +78,13 @@ impl<V: Vocabulary> Object<V> {
             Self::Float(value) => return format!("the number {value}"),
             Self::Text(_) => "a string",
             Self::Bytes(_) => "bytes",
-            Self::Other => "a large integer",
+            Self::Other => "a large integer or a set",
             Self::Tuple(_) => "a tuple",
             Self::List(_) => "a list",
             Self::Dict(_) => "a dictionary",
             Self::Global(_) => "a function or type",
             Self::Made(made) => V::kind(made),
+            Self::Skipped(_) => "an object of another type",
         };
         kind.to_owned()
     }
@@ -103,14 +110,21 @@ impl<V: Vocabulary> Object<V> {
 }
 
 /// Index of a container in the [`Heap`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Container(u32);
+
+/// Index of a function or type outside the vocabulary in the [`Heap`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Skipped(u32);
 
 /// The tuples, lists and dictionaries of a pickle.
 #[derive(Debug)]
 pub struct Heap<V: Vocabulary> {
     containers: Vec<Vec<Object<V>>>,
     items: usize,
+    /// Functions and types outside the vocabulary: module and name, and the offset of the first use.
+    skipped: Vec<(String, usize)>,
+    skipped_by_name: HashMap<String, Skipped>,
 }
 
 impl<V: Vocabulary> Heap<V> {
@@ -118,7 +132,48 @@ impl<V: Vocabulary> Heap<V> {
         Self {
             containers: Vec::new(),
             items: 0,
+            skipped: Vec::new(),
+            skipped_by_name: HashMap::new(),
         }
+    }
+
+    /// Module and name of a function or type outside the vocabulary, escaped for messages.
+    pub fn name(&self, skipped: Skipped) -> &str {
+        &self.skipped[skipped.0 as usize].0
+    }
+
+    /// Module and name of every function and type outside the vocabulary, in the order of their first use.
+    pub fn skipped_names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.skipped.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The error that the contents must not have an object of this function or type.
+    pub fn refusal(&self, skipped: Skipped) -> PickleError {
+        let (name, offset) = &self.skipped[skipped.0 as usize];
+        PickleError {
+            offset: *offset,
+            problem: PickleErrorKind::Global {
+                name: name.clone(),
+                contents: V::CONTENTS,
+                advice: V::ADVICE,
+            },
+        }
+    }
+
+    pub(crate) fn skip(&mut self, name: String, offset: usize) -> Result<Skipped, PickleErrorKind> {
+        if let Some(&skipped) = self.skipped_by_name.get(&name) {
+            return Ok(skipped);
+        }
+        if self.skipped.len() >= MAX_SKIPPED {
+            return Err(PickleErrorKind::TooMany {
+                what: "different functions and types",
+                limit: MAX_SKIPPED,
+            });
+        }
+        let skipped = Skipped(self.skipped.len() as u32);
+        self.skipped_by_name.insert(name.clone(), skipped);
+        self.skipped.push((name, offset));
+        Ok(skipped)
     }
 
     /// The objects in a container; for a dictionary, keys and values alternate.

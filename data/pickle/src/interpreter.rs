@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use crate::stack::Stack;
-use crate::{Container, Heap, Object, PickleError, PickleErrorKind, Span, Text, Vocabulary};
+use crate::{Container, Heap, Object, PickleError, PickleErrorKind, Vocabulary};
 
 /// Maximum number of operations.
 const MAX_STEPS: usize = 1 << 22;
@@ -9,11 +9,8 @@ const MAX_STEPS: usize = 1 << 22;
 /// Maximum number of memoized objects; a tensor has about seven.
 const MAX_MEMO: usize = 1 << 18;
 
-/// Maximum length of an integer, in bytes.
-const MAX_NUMBER: usize = 1 << 20;
-
 /// Maximum length of the name of a module or of a function or type, in bytes.
-const MAX_NAME: usize = 256;
+pub(crate) const MAX_NAME: usize = 256;
 
 /// Maximum number of arguments of a function; PyTorch's take up to eight.
 const MAX_ARGUMENTS: usize = 8;
@@ -31,13 +28,15 @@ pub struct Pickle<'a, V: Vocabulary> {
     pub made: V,
 }
 
-struct Interpreter<'a, V: Vocabulary> {
-    bytes: &'a [u8],
-    position: usize,
-    stack: Stack<V>,
+pub(crate) struct Interpreter<'a, V: Vocabulary> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) position: usize,
+    pub(crate) stack: Stack<V>,
     memo: HashMap<u32, Object<V>>,
     heap: Heap<V>,
     made: V,
+    /// Offset of the current operation.
+    offset: usize,
 }
 
 /// Interprets the pickle at the beginning of `bytes`; other data may follow it.
@@ -52,11 +51,12 @@ pub fn parse<V: Vocabulary>(bytes: &[u8]) -> Result<Pickle<'_, V>, PickleError> 
         memo: HashMap::new(),
         heap: Heap::new(),
         made: V::default(),
+        offset: 0,
     };
-    let mut offset = 0;
-    let root = interpreter
-        .run(&mut offset)
-        .map_err(|problem| PickleError { offset, problem })?;
+    let root = interpreter.run().map_err(|problem| PickleError {
+        offset: interpreter.offset,
+        problem,
+    })?;
     Ok(Pickle {
         bytes: &bytes[..interpreter.position],
         root,
@@ -65,15 +65,15 @@ pub fn parse<V: Vocabulary>(bytes: &[u8]) -> Result<Pickle<'_, V>, PickleError> 
     })
 }
 
-fn too_many<T>(what: &'static str, limit: usize) -> Result<T, PickleErrorKind> {
+pub(crate) fn too_many<T>(what: &'static str, limit: usize) -> Result<T, PickleErrorKind> {
     Err(PickleErrorKind::TooMany { what, limit })
 }
 
 impl<'a, V: Vocabulary> Interpreter<'a, V> {
-    /// Runs to the end; `start` is set to the offset of the current operation.
-    fn run(&mut self, start: &mut usize) -> Result<Object<V>, PickleErrorKind> {
+    /// Runs to the end.
+    fn run(&mut self) -> Result<Object<V>, PickleErrorKind> {
         for _ in 0..MAX_STEPS {
-            *start = self.position;
+            self.offset = self.position;
             let [operation] = self.array()?;
             if operation == b'.' {
                 return self.stack.pop();
@@ -147,7 +147,7 @@ impl<'a, V: Vocabulary> Interpreter<'a, V> {
                 self.text(len, true)?;
             }
 
-            // SHORT_BINBYTES, BINBYTES, BINBYTES8
+            // SHORT_BINBYTES, BINBYTES, BINBYTES8, BYTEARRAY8
             b'C' => {
                 let [len] = self.array()?;
                 self.plain_bytes(len.into())?;
@@ -159,6 +159,11 @@ impl<'a, V: Vocabulary> Interpreter<'a, V> {
             0x8e => {
                 let len = self.len8()?;
                 self.plain_bytes(len)?;
+            }
+            0x96 => {
+                let len = self.len8()?;
+                self.span(len)?;
+                self.stack.push(Object::Other)?;
             }
 
             // EMPTY_TUPLE, TUPLE1, TUPLE2, TUPLE3, TUPLE, EMPTY_LIST, LIST, EMPTY_DICT, DICT
@@ -203,6 +208,18 @@ impl<'a, V: Vocabulary> Interpreter<'a, V> {
                 self.set_items(count)?;
             }
 
+            // EMPTY_SET, ADDITEMS, FROZENSET
+            0x8f => self.stack.push(Object::Other)?,
+            0x90 => {
+                let count = self.stack.unmark()?;
+                self.add_items(count)?;
+            }
+            0x91 => {
+                let count = self.stack.unmark()?;
+                self.stack.drop(count);
+                self.stack.push(Object::Other)?;
+            }
+
             // MARK, POP, POP_MARK, DUP
             b'(' => self.stack.mark()?,
             b'0' => {
@@ -236,7 +253,7 @@ impl<'a, V: Vocabulary> Interpreter<'a, V> {
                 self.recall(key)?;
             }
 
-            // GLOBAL, STACK_GLOBAL, REDUCE, BUILD, BINPERSID
+            // GLOBAL, STACK_GLOBAL, REDUCE, NEWOBJ, NEWOBJ_EX, OBJ, BUILD, BINPERSID
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
                 self.global(&module, &name)?;
@@ -246,6 +263,9 @@ impl<'a, V: Vocabulary> Interpreter<'a, V> {
                 let (Object::Text(module), Object::Text(name)) = (module, name) else {
                     return Err(module.expected("the names of a module and of a function or type"));
                 };
+                if module.len().max(name.len()) > MAX_NAME {
+                    return too_many("bytes in the name of a global", MAX_NAME);
+                }
                 let bytes = self.bytes;
                 self.global(&module.get(bytes), &name.get(bytes))?;
             }
@@ -254,9 +274,17 @@ impl<'a, V: Vocabulary> Interpreter<'a, V> {
                 let object = self.call(function, arguments)?;
                 self.stack.push(object)?;
             }
+            0x81 => self.instance(operation, 2)?,
+            0x92 => self.instance(operation, 3)?,
+            b'o' => {
+                let count = self.stack.unmark()?;
+                self.instance(operation, count)?;
+            }
             b'b' => {
                 let (state, &[object]) = (self.stack.pop()?, self.stack.top()?);
-                self.made.build(&self.heap, self.bytes, object, state)?;
+                if !matches!(object, Object::Skipped(_)) {
+                    self.made.build(&self.heap, self.bytes, object, state)?;
+                }
             }
             b'Q' => {
                 let id = self.stack.pop()?;
@@ -273,97 +301,6 @@ impl<'a, V: Vocabulary> Interpreter<'a, V> {
         Ok(())
     }
 
-    fn take(&mut self, len: usize) -> Result<&'a [u8], PickleErrorKind> {
-        let rest = &self.bytes[self.position..];
-        let taken = rest.get(..len).ok_or({
-            if self.bytes.len() == V::MAX_BYTES {
-                PickleErrorKind::TooMany {
-                    what: "bytes",
-                    limit: V::MAX_BYTES,
-                }
-            } else {
-                PickleErrorKind::Truncated
-            }
-        })?;
-        self.position += len;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], PickleErrorKind> {
-        let bytes = self.take(N)?;
-        Ok(bytes.try_into().expect("it has N bytes"))
-    }
-
-    /// A length of four bytes; signed in some operations of Python 2.
-    fn len4(&mut self) -> Result<usize, PickleErrorKind> {
-        Ok(u32::from_le_bytes(self.array()?) as usize)
-    }
-
-    fn len8(&mut self) -> Result<usize, PickleErrorKind> {
-        let len = u64::from_le_bytes(self.array()?);
-        Ok(usize::try_from(len).unwrap_or(usize::MAX))
-    }
-
-    /// The rest of the line, without the line feed.
-    fn line(&mut self) -> Result<String, PickleErrorKind> {
-        let rest = &self.bytes[self.position..];
-        let within = &rest[..rest.len().min(MAX_NAME)];
-        let Some(len) = within.iter().position(|&byte| byte == b'\n') else {
-            if within.len() == MAX_NAME {
-                return too_many("bytes in the name of a global", MAX_NAME);
-            }
-            return Err(PickleErrorKind::Truncated);
-        };
-        let line = self.take(len + 1)?;
-        Ok(String::from_utf8_lossy(&line[..len]).into_owned())
-    }
-
-    /// The bytes of a string.
-    fn span(&mut self, len: usize) -> Result<(Span, &'a [u8]), PickleErrorKind> {
-        if len > V::MAX_TEXT {
-            return too_many("bytes in a string", V::MAX_TEXT);
-        }
-        let at = self.position as u32;
-        let bytes = self.take(len)?;
-        let len = len as u32;
-        Ok((Span { at, len }, bytes))
-    }
-
-    fn text(&mut self, len: usize, latin1: bool) -> Result<(), PickleErrorKind> {
-        let (span, bytes) = self.span(len)?;
-        // Python also encodes lone surrogates, which do not occur in names.
-        if !latin1 && str::from_utf8(bytes).is_err() {
-            return Err(PickleErrorKind::Unexpected {
-                expected: "a string",
-                got: "bytes that are not UTF-8".to_owned(),
-            });
-        }
-        self.stack.push(Object::Text(Text { span, latin1 }))
-    }
-
-    fn plain_bytes(&mut self, len: usize) -> Result<(), PickleErrorKind> {
-        let (span, _) = self.span(len)?;
-        self.stack.push(Object::Bytes(span))
-    }
-
-    /// A little-endian integer in two's complement.
-    fn long(&mut self, len: usize) -> Result<(), PickleErrorKind> {
-        if len > MAX_NUMBER {
-            return too_many("bytes in a number", MAX_NUMBER);
-        }
-        let bytes = self.take(len)?;
-        let Some(&highest) = bytes.last() else {
-            return self.stack.push(Object::Int(0));
-        };
-        if len > size_of::<i64>() {
-            return self.stack.push(Object::Other);
-        }
-        let sign = if highest < 0x80 { 0 } else { 0xff };
-        let mut value = [sign; size_of::<i64>()];
-        value[..len].copy_from_slice(bytes);
-        self.stack.push(Object::Int(i64::from_le_bytes(value)))
-    }
-
     fn tuple(&mut self, count: usize) -> Result<(), PickleErrorKind> {
         let tuple = self.heap.container(self.stack.topmost(count)?)?;
         self.stack.drop(count);
@@ -373,21 +310,48 @@ impl<'a, V: Vocabulary> Interpreter<'a, V> {
     /// Moves the topmost objects to the list below them.
     fn append(&mut self, count: usize) -> Result<(), PickleErrorKind> {
         let objects = self.stack.topmost(count + 1)?;
-        let Object::List(list) = objects[0] else {
-            return Err(objects[0].expected("a list"));
-        };
-        self.heap.extend(list, &objects[1..])?;
+        match objects[0] {
+            Object::List(list) => self.heap.extend(list, &objects[1..])?,
+            Object::Skipped(_) => {}
+            other => return Err(other.expected("a list")),
+        }
         self.stack.drop(count);
         Ok(())
     }
 
+    /// Removes the topmost objects, which would be added to the set below them.
+    fn add_items(&mut self, count: usize) -> Result<(), PickleErrorKind> {
+        match self.stack.topmost(count + 1)?[0] {
+            Object::Other | Object::Skipped(_) => {}
+            other => return Err(other.expected("a set")),
+        }
+        self.stack.drop(count);
+        Ok(())
+    }
+
+    /// Replaces the topmost objects, a type outside the vocabulary and arguments, by an object of this type.
+    /// Types of the vocabulary are only called.
+    fn instance(&mut self, operation: u8, count: usize) -> Result<(), PickleErrorKind> {
+        let Some(&skipped @ Object::Skipped(_)) = self.stack.topmost(count)?.first() else {
+            return Err(PickleErrorKind::Opcode {
+                operation,
+                contents: V::CONTENTS,
+            });
+        };
+        self.stack.drop(count);
+        self.stack.push(skipped)
+    }
+
     /// Moves the topmost objects, keys and values, to the dictionary below them.
     fn set_items(&mut self, count: usize) -> Result<(), PickleErrorKind> {
-        let dict = self.stack.topmost(count + 1)?[0];
-        let Object::Dict(dict) = dict else {
-            return Err(dict.expected("a dictionary"));
-        };
-        self.extend_dict(dict, count)
+        match self.stack.topmost(count + 1)?[0] {
+            Object::Dict(dict) => self.extend_dict(dict, count),
+            Object::Skipped(_) => {
+                self.stack.drop(count);
+                Ok(())
+            }
+            other => Err(other.expected("a dictionary")),
+        }
     }
 
     fn extend_dict(&mut self, dict: Container, count: usize) -> Result<(), PickleErrorKind> {
@@ -422,16 +386,19 @@ impl<'a, V: Vocabulary> Interpreter<'a, V> {
     }
 
     fn global(&mut self, module: &str, name: &str) -> Result<(), PickleErrorKind> {
-        let global = V::global(module, name).ok_or_else(|| {
-            let full = format!("{module}.{name}");
-            let shown: String = full.chars().take(MAX_NAME).collect();
-            PickleErrorKind::Global {
-                name: shown.escape_debug().to_string(),
-                contents: V::CONTENTS,
-                advice: V::ADVICE,
-            }
-        })?;
-        self.stack.push(Object::Global(global))
+        if let Some(global) = V::global(module, name) {
+            return self.stack.push(Object::Global(global));
+        }
+        let shown = format!("{module}.{name}").escape_debug().to_string();
+        if V::skips(module, name) {
+            let skipped = self.heap.skip(shown, self.offset)?;
+            return self.stack.push(Object::Skipped(skipped));
+        }
+        Err(PickleErrorKind::Global {
+            name: shown,
+            contents: V::CONTENTS,
+            advice: V::ADVICE,
+        })
     }
 
     fn call(
@@ -439,8 +406,10 @@ impl<'a, V: Vocabulary> Interpreter<'a, V> {
         function: Object<V>,
         arguments: Object<V>,
     ) -> Result<Object<V>, PickleErrorKind> {
-        let Object::Global(function) = function else {
-            return Err(function.expected("a function"));
+        let function = match function {
+            Object::Global(function) => function,
+            skipped @ Object::Skipped(_) => return Ok(skipped),
+            other => return Err(other.expected("a function")),
         };
         let Object::Tuple(arguments) = arguments else {
             return Err(arguments.expected("the arguments of a function"));

@@ -26,6 +26,13 @@ pub trait Vocabulary: Debug + Default {
     /// The function or type of this name, if pickles of this kind may use it.
     fn global(module: &str, name: &str) -> Option<Self::Global>;
 
+    /// Whether objects of a function or type that [`global`](Self::global) does not know are skipped: they
+    /// become [`Object::Skipped`], and nothing is built or called for them. Otherwise the pickle is an error,
+    /// as is the default.
+    fn skips(_module: &str, _name: &str) -> bool {
+        false
+    }
+
     /// Kind of an object, for messages: `a tensor`.
     fn kind(made: Self::Made) -> &'static str;
 

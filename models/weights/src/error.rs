@@ -2,6 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
+use topk_files::Placeholder;
 use topk_pickle::{PickleError, PickleErrorKind};
 use zip::result::ZipError;
 
@@ -74,6 +75,9 @@ pub enum FormatError {
          program wrote it, load it there and save its state_dict again"
     )]
     Unknown,
+    /// The file was not downloaded.
+    #[error("it is {0}")]
+    Placeholder(Placeholder),
     /// Something exceeds a limit.
     #[error("it has {size} {what}; the limit is {limit}")]
     TooLarge {
@@ -96,6 +100,12 @@ pub enum FormatError {
     /// The zip archive is wrong.
     #[error("it is a damaged zip archive of PyTorch: {0}")]
     Zip(#[from] ZipError),
+    /// The file holds a program.
+    #[error(
+        "it is a TorchScript program (torch.jit.save), not a file of weights; load it in PyTorch with \
+         torch.jit.load, and save its state_dict"
+    )]
+    TorchScript,
     /// A part of a zip archive is wrong.
     #[error("its entry {name} {problem}")]
     Entry {
@@ -123,6 +133,9 @@ pub enum FormatError {
     /// The file holds no state_dict.
     #[error("{0}; save model.state_dict() alone, or under the key `state_dict`")]
     NoStateDict(String),
+    /// Averaged weights are requested, and the file has none.
+    #[error("it has no averaged (EMA) weights{0}")]
+    NoEma(String),
     /// A name is too long, or contains control characters.
     #[error("`{0}` is not a valid name: names have at most 1024 bytes and no control characters")]
     Name(String),

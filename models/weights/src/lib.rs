@@ -2,9 +2,10 @@
 //!
 //! [`StateDict::read`] reads the weights of a classifier from safetensors files and from PyTorch's
 //! `.pth` and `.pt` files, both the zip archives of PyTorch 1.6 and later and the older format. A
-//! pickle is never executed: an interpreter of its own builds plain containers and tensors, and an
-//! error names anything else that a file refers to. Untrusted files are safe to read: sizes are
-//! capped, and the sizes that a file declares must be consistent with its own length.
+//! pickle is never executed: an interpreter of its own builds plain containers and tensors. Anything else
+//! that a file refers to is skipped beside the weights, and is an error among them. Untrusted files are safe to
+//! read: sizes are capped, and the sizes that a file declares must be consistent with its own length.
+//! [`Loaded`] also says what was decided in reading the file of another program.
 //!
 //! ```
 //! use topk_weights::{StateDict, Tensor};
@@ -26,6 +27,8 @@
 //! ```
 
 mod error;
+mod file;
+mod loaded;
 mod matching;
 mod pickle;
 mod pytorch;
@@ -34,6 +37,7 @@ mod state_dict;
 mod tensor;
 
 pub use error::{FormatError, WeightsError};
+pub use loaded::{Loaded, Note, ReadOptions};
 pub use matching::{Matched, Mismatch};
 pub use state_dict::{StateDict, Value};
 pub use tensor::{Dtype, Tensor, TensorError};

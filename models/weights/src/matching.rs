@@ -5,6 +5,9 @@ use thiserror::Error;
 use crate::state_dict::StateDict;
 use crate::tensor::Tensor;
 
+/// Number of names that a message shows.
+const SHOWN: usize = 3;
+
 /// Weights that fit a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matched {
@@ -14,9 +17,9 @@ pub struct Matched {
     pub new: Vec<String>,
 }
 
-/// Every name and shape in which weights differ from those of a network. The message has one line for each.
+/// Every name and shape in which weights differ from those of a network. The message has at most three lines.
 #[derive(Clone, Debug, Default, Eq, Error, PartialEq)]
-#[error("{}", self.differences().join("\n"))]
+#[error("{}", self.summary().join("\n"))]
 pub struct Mismatch {
     /// Tensors of the network that the weights lack: name and shape, in the network's order.
     pub missing: Vec<(String, Vec<usize>)>,
@@ -27,18 +30,31 @@ pub struct Mismatch {
 }
 
 impl Mismatch {
-    /// One line for each difference.
-    pub fn differences(&self) -> Vec<String> {
-        let missing = self.missing.iter();
-        let missing = missing.map(|(name, shape)| format!("{name} of shape {shape:?} is missing"));
-        let wrong = self.wrong_shape.iter();
-        let wrong = wrong.map(|(name, shape, expected)| {
-            format!("{name} has shape {shape:?}, expected {expected:?}")
+    /// One line for each kind of difference: the first names and how many more there are.
+    pub fn summary(&self) -> Vec<String> {
+        let named = |tensors: &[(String, Vec<usize>)], how: &str| match tensors {
+            [] => None,
+            [(name, shape)] => Some(format!("{name} of shape {shape:?} is {how}")),
+            _ => {
+                let first = tensors.iter().take(SHOWN).map(|(name, _)| name.as_str());
+                let mut text = first.collect::<Vec<_>>().join(", ");
+                if tensors.len() > SHOWN {
+                    text.push_str(&format!(" and {} more", tensors.len() - SHOWN));
+                }
+                Some(format!("{text} are {how}"))
+            }
+        };
+        let wrong = self.wrong_shape.first().map(|(name, shape, expected)| {
+            let more = match self.wrong_shape.len() - 1 {
+                0 => String::new(),
+                1 => ", and 1 more has another shape too".to_owned(),
+                more => format!(", and {more} more have another shape too"),
+            };
+            format!("{name} has shape {shape:?}, expected {expected:?}{more}")
         });
-        let unexpected = self.unexpected.iter();
-        let unexpected =
-            unexpected.map(|(name, shape)| format!("{name} of shape {shape:?} is unexpected"));
-        missing.chain(wrong).chain(unexpected).collect()
+        let missing = named(&self.missing, "missing");
+        let unexpected = named(&self.unexpected, "unexpected");
+        [missing, wrong, unexpected].into_iter().flatten().collect()
     }
 }
 
@@ -114,11 +130,11 @@ mod tests {
     }
 
     #[test]
-    fn every_difference_is_listed() {
+    fn single_differences_are_listed() {
         let other = weights(&[
             ("conv.weight", &[4, 1, 2, 2]),
             ("fc.weight", &[5, 4]),
-            ("fc.bias", &[]),
+            ("fc.bias", &[5]),
             ("extra", &[2]),
         ]);
         let mismatch = other.matched(NETWORK, &[]).unwrap_err();
@@ -126,8 +142,37 @@ mod tests {
             mismatch.to_string(),
             "bn.weight of shape [4] is missing\n\
              conv.weight has shape [4, 1, 2, 2], expected [4, 3, 2, 2]\n\
-             fc.bias has shape [], expected [5]\n\
              extra of shape [2] is unexpected"
+        );
+    }
+
+    #[test]
+    fn many_differences_are_counted() {
+        let layers: Vec<String> = (10..30).map(|i| format!("layer{i}.weight")).collect();
+        let expected = || layers.iter().map(|name| (name.as_str(), [4].as_slice()));
+        let wrong: Vec<_> = layers
+            .iter()
+            .map(|name| (name.as_str(), [3].as_slice()))
+            .collect();
+        assert_eq!(
+            weights(&wrong)
+                .matched(expected(), &[])
+                .unwrap_err()
+                .to_string(),
+            "layer10.weight has shape [3], expected [4], and 19 more have another shape too"
+        );
+        let others: Vec<String> = (10..14).map(|i| format!("block{i}.weight")).collect();
+        let others: Vec<_> = others
+            .iter()
+            .map(|name| (name.as_str(), [4].as_slice()))
+            .collect();
+        assert_eq!(
+            weights(&others)
+                .matched(expected(), &[])
+                .unwrap_err()
+                .to_string(),
+            "layer10.weight, layer11.weight, layer12.weight and 17 more are missing\n\
+             block10.weight, block11.weight, block12.weight and 1 more are unexpected"
         );
     }
 

@@ -12,13 +12,71 @@ const MAX_RANK: usize = 16;
 /// Maximum length in bytes of a storage's key, which is a number or an address.
 const MAX_KEY: usize = 64;
 
+/// A kind of tensors that weights cannot be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Unsupported {
+    Complex64,
+    Complex128,
+    QInt8,
+    QUInt8,
+    QInt32,
+    /// A conjugate or negated view, which has other values than its storage.
+    View,
+}
+
+impl Unsupported {
+    /// The name, for messages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Complex64 => "complex64",
+            Self::Complex128 => "complex128",
+            Self::QInt8 => "qint8",
+            Self::QUInt8 => "quint8",
+            Self::QInt32 => "qint32",
+            Self::View => "conjugate or negated view",
+        }
+    }
+
+    /// Bytes of an element.
+    fn size(self) -> usize {
+        match self {
+            Self::Complex128 => 16,
+            Self::Complex64 | Self::View => 8,
+            Self::QInt32 => 4,
+            Self::QInt8 | Self::QUInt8 => 1,
+        }
+    }
+}
+
+/// The elements of a storage.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Elements {
+    /// Numbers that weights may be.
+    Typed(Dtype),
+    /// Other numbers.
+    Other(Unsupported),
+    /// Bytes; each tensor has a type of its own.
+    Bytes,
+}
+
+impl Elements {
+    /// Bytes of an element.
+    pub(crate) fn size(self) -> usize {
+        match self {
+            Self::Typed(dtype) => dtype.size(),
+            Self::Other(kind) => kind.size(),
+            Self::Bytes => 1,
+        }
+    }
+}
+
 /// A storage, or a part of one, whose values are outside the pickle.
 #[derive(Clone, Debug)]
 pub(crate) struct StorageRef {
     /// Its name.
     pub(crate) key: Text,
-    /// Type of the elements; bytes if there is none.
-    pub(crate) dtype: Option<Dtype>,
+    /// Type of the elements.
+    pub(crate) elements_type: Elements,
     /// Number of elements in the file.
     pub(crate) total: usize,
     /// Index of the first element that is part of it.
@@ -63,6 +121,12 @@ impl Torch {
             return Err(id.expected(expected));
         };
         let (storage_type, key, total, view) = match *heap.items(parts) {
+            // A storage of numbers that are not known, or the source code of a network that is saved whole.
+            [Object::Text(kind), skipped @ Object::Skipped(_), ..]
+                if kind.is(pickle, "storage") || kind.is(pickle, "module") =>
+            {
+                return Ok(skipped);
+            }
             [
                 Object::Text(kind),
                 Object::Global(Global::Storage(storage_type)),
@@ -111,7 +175,7 @@ impl Torch {
         }
         let storage = StorageRef {
             key,
-            dtype: storage_type,
+            elements_type: storage_type,
             total,
             start,
             elements,
@@ -145,21 +209,24 @@ impl Torch {
         match metadata {
             None | Some(Object::None) => {}
             Some(Object::Dict(metadata)) if heap.items(metadata).is_empty() => {}
-            // A conjugate or negated view would have other values.
-            Some(metadata) => return Err(metadata.expected("no metadata of a tensor")),
+            Some(_) => return Ok(Object::Made(TorchObject::Unsupported(Unsupported::View))),
         }
         let storage_ref = &self.storages[storage as usize];
-        let Some(dtype) = dtype.or(storage_ref.dtype) else {
-            return Err(PickleErrorKind::Invalid(
-                "a tensor of a storage without a type".to_owned(),
-            ));
-        };
-        let elements = match storage_ref.dtype {
-            Some(own) if own == dtype => storage_ref.elements,
-            None => storage_ref.elements / dtype.size(),
-            Some(own) => {
+        let (dtype, elements) = match (storage_ref.elements_type, dtype) {
+            (Elements::Other(kind), _) => {
+                return Ok(Object::Made(TorchObject::Unsupported(kind)));
+            }
+            (Elements::Typed(own), None) => (own, storage_ref.elements),
+            (Elements::Typed(own), Some(dtype)) if own == dtype => (own, storage_ref.elements),
+            (Elements::Typed(own), Some(dtype)) => {
                 let problem = format!("a tensor of {dtype} in a storage of {own}");
                 return Err(PickleErrorKind::Invalid(problem));
+            }
+            (Elements::Bytes, Some(dtype)) => (dtype, storage_ref.elements / dtype.size()),
+            (Elements::Bytes, None) => {
+                return Err(PickleErrorKind::Invalid(
+                    "a tensor of a storage without a type".to_owned(),
+                ));
             }
         };
         let offset = offset.size("the offset of a tensor")?;

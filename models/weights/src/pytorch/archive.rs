@@ -7,9 +7,10 @@ use zip::read::ZipArchive;
 use zip::result::ZipError;
 
 use crate::error::FormatError;
+use crate::loaded::{Loaded, ReadOptions};
 use crate::pickle::{StorageRef, Torch};
-use crate::pytorch::{Storages, state_dict, storage_len};
-use crate::state_dict::{StateDict, check_name};
+use crate::pytorch::{Storages, find, state_dict, storage_len};
+use crate::state_dict::check_name;
 
 /// Maximum ratio of decompressed bytes to the size of the file. A tenth of this is usual for quantised
 /// weights; other weights hardly compress at all.
@@ -36,7 +37,7 @@ pub(crate) fn is_zip(bytes: &[u8]) -> bool {
 }
 
 /// Reads a file of PyTorch 1.6 or later.
-pub(crate) fn read(bytes: &[u8]) -> Result<StateDict, FormatError> {
+pub(crate) fn read(bytes: &[u8], options: ReadOptions) -> Result<Loaded, FormatError> {
     let mut archive = Archive::new(bytes)?;
     if archive.has("byteorder") {
         let order = archive.entry("byteorder", MAX_BYTE_ORDER)?;
@@ -48,8 +49,12 @@ pub(crate) fn read(bytes: &[u8]) -> Result<StateDict, FormatError> {
             });
         }
     }
+    if archive.has("constants.pkl") {
+        return Err(FormatError::TorchScript);
+    }
     let pickle = archive.entry("data.pkl", Torch::MAX_BYTES)?;
-    state_dict(&topk_pickle::parse(&pickle)?, &mut archive)
+    let pickle = topk_pickle::parse(&pickle)?;
+    state_dict(find(&pickle, options)?, &pickle, &mut archive)
 }
 
 impl<'a> Archive<'a> {

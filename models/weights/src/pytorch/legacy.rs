@@ -2,9 +2,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::error::FormatError;
+use crate::loaded::{Loaded, ReadOptions};
 use crate::pickle::{Object, Pickle, StorageRef};
-use crate::pytorch::{Storages, state_dict, storage_len, unexpected};
-use crate::state_dict::StateDict;
+use crate::pytorch::{Storages, find, state_dict, storage_len, unexpected};
 
 /// The magic number that the first of the five pickles holds, within the first [`START`] bytes.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
@@ -26,7 +26,7 @@ pub(crate) fn is_legacy(bytes: &[u8]) -> bool {
 
 /// Reads a file of PyTorch before 1.6: pickles of a magic number, a version, machine properties, an object
 /// and the keys of its storages, followed by the storages.
-pub(crate) fn read(bytes: &[u8]) -> Result<StateDict, FormatError> {
+pub(crate) fn read(bytes: &[u8], options: ReadOptions) -> Result<Loaded, FormatError> {
     let mut rest = bytes;
     next(&mut rest)?;
     let version = next(&mut rest)?;
@@ -44,9 +44,10 @@ pub(crate) fn read(bytes: &[u8]) -> Result<StateDict, FormatError> {
         ));
     }
     let object = next(&mut rest)?;
+    let found = find(&object, options)?;
     let keys = next(&mut rest)?;
     let mut values = Values::new(&object, &keys, rest)?;
-    state_dict(&object, &mut values)
+    state_dict(found, &object, &mut values)
 }
 
 fn next<'a>(rest: &mut &'a [u8]) -> Result<Pickle<'a>, FormatError> {

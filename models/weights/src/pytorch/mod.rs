@@ -11,13 +11,16 @@ use std::collections::BTreeMap;
 use topk_pickle::PickleErrorKind;
 
 use crate::error::FormatError;
+use crate::loaded::Loaded;
 use crate::pickle::{Pickle, StorageRef, TensorRef};
 use crate::state_dict::StateDict;
-use crate::tensor::{Dtype, Tensor, byte_len};
+use crate::tensor::{Tensor, byte_len};
 
 pub(crate) use archive::{is_zip, read as read_zip};
 pub(crate) use legacy::{is_legacy, read as read_legacy};
 pub(crate) use write::write;
+
+use find::{Found, find};
 
 /// Maximum total size of the tensors in a storage, relative to its own size: tensors may share or repeat
 /// values.
@@ -32,9 +35,12 @@ trait Storages {
     fn read(&mut self, key: &str, storage: &StorageRef) -> Result<Cow<'_, [u8]>, FormatError>;
 }
 
-/// The state_dict that a pickle describes.
-fn state_dict(pickle: &Pickle, storages: &mut impl Storages) -> Result<StateDict, FormatError> {
-    let found = find::find(pickle)?;
+/// The state_dict that was found in a pickle.
+fn state_dict(
+    found: Found,
+    pickle: &Pickle,
+    storages: &mut impl Storages,
+) -> Result<Loaded, FormatError> {
     let mut by_storage: BTreeMap<Cow<str>, Vec<(String, &TensorRef)>> = BTreeMap::new();
     for (name, tensor) in found.tensors {
         let tensor = &pickle.made.tensors[tensor as usize];
@@ -50,7 +56,7 @@ fn state_dict(pickle: &Pickle, storages: &mut impl Storages) -> Result<StateDict
         let mut budget = MAX_SHARES * bytes.len() + FREE_BYTES;
         for (name, tensor) in views {
             let storage = storage(tensor);
-            if (storage.dtype, storage.total) != (first.dtype, first.total) {
+            if (storage.elements_type, storage.total) != (first.elements_type, first.total) {
                 return Err(FormatError::Storage {
                     key: key.into_owned(),
                     problem: "is used with different types or sizes".to_owned(),
@@ -69,16 +75,19 @@ fn state_dict(pickle: &Pickle, storages: &mut impl Storages) -> Result<StateDict
                 });
             };
             budget -= len;
-            let size = storage.dtype.map_or(1, Dtype::size);
+            let size = storage.elements_type.size();
             let values = &bytes[storage.start * size..][..storage.elements * size];
             let tensor = Tensor::new(&shape, tensor.dtype, gather(values, tensor, len))
                 .expect("the length is that of the shape");
             tensors.insert(name, tensor);
         }
     }
-    Ok(StateDict {
-        tensors,
-        metadata: found.metadata,
+    Ok(Loaded {
+        weights: StateDict {
+            tensors,
+            metadata: found.metadata,
+        },
+        notes: found.notes,
     })
 }
 
@@ -126,8 +135,7 @@ fn contiguous(dims: &[(usize, usize)]) -> bool {
 
 /// Bytes of a storage.
 fn storage_len(key: &str, storage: &StorageRef) -> Result<usize, FormatError> {
-    let size = storage.dtype.map_or(1, Dtype::size);
-    let len = storage.total.checked_mul(size);
+    let len = storage.total.checked_mul(storage.elements_type.size());
     len.ok_or_else(|| FormatError::Storage {
         key: key.to_owned(),
         problem: format!("cannot have {} elements", storage.total),
@@ -145,6 +153,7 @@ fn unexpected(expected: &'static str, got: String) -> FormatError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::Dtype;
 
     #[test]
     fn views_are_gathered_row_major() {
