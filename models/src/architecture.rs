@@ -112,6 +112,45 @@ pub enum MatchError {
         /// All differences.
         mismatch: Mismatch,
     },
+    /// The weights fit another network.
+    #[error(
+        "the weights do not fit {architecture}: they are those of {other}; use --model {other}"
+    )]
+    OtherArchitecture {
+        /// Name of the network.
+        architecture: String,
+        /// Name of the network that they fit.
+        other: String,
+    },
+    /// The names are those of another library.
+    #[error(
+        "the weights do not fit {architecture}: their names are those of {library}, such as `{example}`, \
+         but names such as `{expected}` are expected; convert the names, or export the network to ONNX in \
+         PyTorch"
+    )]
+    OtherNames {
+        /// Name of the network.
+        architecture: String,
+        /// Whose names they are.
+        library: &'static str,
+        /// One of the names.
+        example: String,
+        /// The network's first name.
+        expected: String,
+    },
+    /// Several modules have the weights of the network.
+    #[error(
+        "the file has weights of {architecture} under `{}` and under `{}`: load it in PyTorch and save \
+         those of one network",
+        prefixes[0],
+        prefixes[1]
+    )]
+    Ambiguous {
+        /// Name of the network.
+        architecture: String,
+        /// What the names begin with.
+        prefixes: [String; 2],
+    },
 }
 
 impl Architecture {
@@ -197,7 +236,7 @@ impl Architecture {
     /// of older versions of the original, and converts all values to `f32`.
     ///
     /// # Errors
-    /// If tensors are missing, unexpected or of another shape, all of which the message lists, or if a value
+    /// If tensors are missing, unexpected or of another shape, which the message summarises, or if a value
     /// is too large.
     pub fn matched(&self, file: StateDict, classifier: Classifier) -> Result<Matched, MatchError> {
         let mut weights = StateDict::default();
@@ -205,10 +244,7 @@ impl Architecture {
             if self.is_ignorable(&name) {
                 continue;
             }
-            let name = self
-                .old_names
-                .iter()
-                .fold(name, |name, [old, new]| name.replace(old, new));
+            let name = self.current_name(name);
             let tensor = tensor.into_f32().map_err(|error| MatchError::Tensor {
                 name: name.clone(),
                 error,
@@ -222,12 +258,20 @@ impl Architecture {
         let new: Vec<&str> = new.iter().map(String::as_str).collect();
         let shapes = self.parameter_shapes();
         let shapes = shapes.iter().map(|(name, shape)| (&**name, &**shape));
-        weights
-            .matched(shapes, &new)
-            .map_err(|mismatch| MatchError::Mismatch {
-                architecture: self.name.clone(),
-                mismatch,
-            })
+        let found = weights.tensors.iter();
+        let found: Vec<_> = found
+            .map(|(name, tensor)| (name.clone(), tensor.shape().to_vec()))
+            .collect();
+        weights.matched(shapes, &new).map_err(|mismatch| {
+            let found = found.iter().map(|(name, shape)| (&**name, &**shape));
+            self.mismatch(mismatch, found)
+        })
+    }
+
+    /// The name of a tensor today, given that in a file, which may be older.
+    pub(crate) fn current_name(&self, name: String) -> String {
+        let old_names = self.old_names.iter();
+        old_names.fold(name, |name, [old, new]| name.replace(old, new))
     }
 
     /// Whether a file of the original network's weights may have a parameter of this name that is dropped:

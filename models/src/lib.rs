@@ -13,6 +13,7 @@ mod builder;
 mod checkpoint;
 mod onnx;
 pub mod op;
+mod renaming;
 mod triton;
 
 pub use architecture::{Architecture, ArchitectureError, Classifier, MatchError, Stage};
@@ -22,4 +23,5 @@ pub use onnx::{
     CLASSES, INPUT, LABELS, LOGITS, LOSS, OnnxError, OnnxOptions, Outputs, PROBABILITIES,
     onnx_model,
 };
+pub use renaming::Renamed;
 pub use triton::{TritonError, triton_config};

@@ -118,8 +118,8 @@ impl ModelArgs {
             );
         }
         let context = || format!("cannot export {}", self.source.checkpoint.display());
-        let (card, weights) = self.source.read()?;
-        let checkpoint = Checkpoint::new(card, weights).with_context(context)?;
+        let contents = self.source.read()?;
+        let checkpoint = Checkpoint::new(contents.card, contents.weights).with_context(context)?;
         let options = ExportOptions {
             model: OnnxOptions {
                 outputs: self.outputs(checkpoint.card())?,
@@ -135,6 +135,7 @@ impl ModelArgs {
             verify: !self.no_verify,
             tolerance: self.tolerance,
         };
+        self.source.print(&contents.notes);
         let verification = if self.triton {
             match export_triton(checkpoint, &options, self.max_batch_size, &self.out) {
                 Err(TritonRepositoryError::Export(error)) => Err(error),

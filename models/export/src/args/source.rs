@@ -1,5 +1,6 @@
 //! The weights to export, and what is known about them.
 
+use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -7,7 +8,8 @@ use topk_labels::{ClassNames, imagenet};
 use topk_models::{Checkpoint, architecture_of, images};
 use topk_onnx::{CardResize, ModelCard};
 use topk_preprocessing::{Interpolation, parse_channels, parse_input_size};
-use topk_weights::StateDict;
+use topk_report::text::wrap_for;
+use topk_weights::{Loaded, Note, ReadOptions, StateDict};
 
 /// A file of weights. Checkpoints of `topk-train` record everything that the other options could say.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,6 +18,10 @@ pub(super) struct Source {
     /// (.pth, .pt) of another program
     #[arg(long, value_name = "FILE")]
     pub(super) checkpoint: PathBuf,
+
+    /// Take the weights that were averaged in training (EMA) where the file has both
+    #[arg(long)]
+    use_ema: bool,
 
     /// Architecture, such as resnet18, if the file does not record it; topk-train --list-models lists all
     #[arg(long, value_name = "NAME")]
@@ -52,22 +58,39 @@ pub(super) struct Source {
     std: Option<[f32; 3]>,
 }
 
+/// What a file of weights holds.
+pub(super) struct Contents {
+    pub(super) card: ModelCard,
+    pub(super) weights: StateDict,
+    /// What was decided about the file and its weights, one line each.
+    pub(super) notes: Vec<String>,
+}
+
 impl Source {
     /// The weights, and their model card.
-    pub(super) fn read(&self) -> Result<(ModelCard, StateDict)> {
+    pub(super) fn read(&self) -> Result<Contents> {
         let path = self.checkpoint.display();
-        let weights = StateDict::read(&self.checkpoint)?;
+        let options = ReadOptions {
+            use_ema: self.use_ema,
+        };
+        let Loaded { weights, notes } = Loaded::read(&self.checkpoint, options)?;
+        let notes = notes.into_iter().map(|note| match note {
+            Note::NotEma { .. } => format!("{note}; --use-ema takes those"),
+            note => note.to_string(),
+        });
+        let mut notes: Vec<String> = notes.collect();
         let card = Checkpoint::card_of(&weights).with_context(|| path.to_string())?;
-        let mut card = match (card, &self.model) {
-            (Some(card), None) => card,
-            (Some(card), Some(name)) if card.architecture == *name => card,
+        let foreign = card.is_none();
+        let (mut card, weights) = match (card, &self.model) {
+            (Some(card), None) => (card, weights),
+            (Some(card), Some(name)) if card.architecture == *name => (card, weights),
             (Some(card), Some(name)) => {
                 bail!(
                     "{path} was saved for {}, but --model says {name}",
                     card.architecture
                 )
             }
-            (None, Some(name)) => published(name, &weights)?,
+            (None, Some(name)) => self.published(name, weights, &mut notes)?,
             (None, None) => bail!(
                 "{path} does not record its architecture: give --model, such as --model resnet18 \
                  (topk-train --list-models lists all)"
@@ -83,7 +106,98 @@ impl Source {
             (card.mean, card.std) = (mean, std);
         }
         card.resize = self.resize(card.resize)?;
+        if foreign {
+            notes.extend(self.assumed(&card));
+        }
+        Ok(Contents {
+            card,
+            weights,
+            notes,
+        })
+    }
+
+    /// Prints what was decided about the file.
+    pub(super) fn print(&self, notes: &[String]) {
+        for note in notes {
+            let line = format!("note: {}: {note}", self.checkpoint.display());
+            eprintln!("{}", wrap_for(&io::stderr(), &line));
+        }
+    }
+
+    /// The model card of weights of another program, and the weights under the names of the architecture.
+    fn published(
+        &self,
+        name: &str,
+        weights: StateDict,
+        notes: &mut Vec<String>,
+    ) -> Result<(ModelCard, StateDict)> {
+        let path = self.checkpoint.display();
+        let images = images(name)?;
+        let designed = architecture_of(&StateDict::default(), name, images.size)?;
+        let renamed = designed
+            .renamed(weights)
+            .with_context(|| path.to_string())?;
+        notes.extend(renamed.notes);
+        ensure!(
+            self.mean.is_some() || !renamed.ambiguous_normalization,
+            "{path} has timm's names, and timm's weights of this network need one of two normalisations: \
+             give --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5, or --mean 0.485,0.456,0.406 --std \
+             0.229,0.224,0.225 for those of DeiT; the pretrained_cfg of the model in timm says which"
+        );
+        let weights = renamed.weights;
+        let classes = architecture_of(&weights, name, images.size)?.classes();
+        let names = || {
+            imagenet::synsets()
+                .iter()
+                .map(|synset| synset.names.to_owned())
+        };
+        let card = ModelCard {
+            format: ModelCard::FORMAT,
+            architecture: name.to_owned(),
+            class_names: (classes == imagenet::CLASSES).then(|| names().collect()),
+            input_size: images.size,
+            resize: images.resize,
+            mean: images.normalization.mean,
+            std: images.normalization.std,
+            training: None,
+        };
         Ok((card, weights))
+    }
+
+    /// What is assumed about images and classes, since neither the file nor the options say it.
+    fn assumed(&self, card: &ModelCard) -> Option<String> {
+        let list = |values: [f32; 3]| values.map(|value| value.to_string()).join(",");
+        let mut assumed = Vec::new();
+        if self.input_size.is_none() {
+            let [_, height, width] = card.input_size;
+            assumed.push(format!("--input-size {height}x{width}"));
+        }
+        if self.resize.is_none() {
+            let side = card.resize.map_or(0, |resize| resize.shorter_side);
+            assumed.push(format!("--resize {side}"));
+        }
+        if self.interpolation.is_none()
+            && let Some(resize) = card.resize
+        {
+            assumed.push(format!("--interpolation {}", resize.interpolation));
+        }
+        if self.mean.is_none() {
+            assumed.push(format!("--mean {}", list(card.mean)));
+            assumed.push(format!("--std {}", list(card.std)));
+        }
+        let classes = match (&self.class_names, &card.class_names) {
+            (None, Some(_)) => " and ImageNet's class names (--class-names)",
+            _ => "",
+        };
+        if assumed.is_empty() && classes.is_empty() {
+            return None;
+        }
+        let assumed = assumed.join(" ");
+        Some(format!(
+            "the file does not record preprocessing; assuming that of {}'s published weights: \
+             {assumed}{classes}",
+            card.architecture
+        ))
     }
 
     /// Whether the options give the names of the classes.
@@ -107,25 +221,4 @@ impl Source {
             interpolation: filter.or(recorded).unwrap_or(Interpolation::Bilinear),
         }))
     }
-}
-
-/// The model card of published weights: ImageNet's class names if they have 1,000 classes.
-fn published(name: &str, weights: &StateDict) -> Result<ModelCard> {
-    let images = images(name)?;
-    let classes = architecture_of(weights, name, images.size)?.classes();
-    let names = || {
-        imagenet::synsets()
-            .iter()
-            .map(|synset| synset.names.to_owned())
-    };
-    Ok(ModelCard {
-        format: ModelCard::FORMAT,
-        architecture: name.to_owned(),
-        class_names: (classes == imagenet::CLASSES).then(|| names().collect()),
-        input_size: images.size,
-        resize: images.resize,
-        mean: images.normalization.mean,
-        std: images.normalization.std,
-        training: None,
-    })
 }

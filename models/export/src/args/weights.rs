@@ -7,7 +7,7 @@ use topk_models::{Checkpoint, Classifier, architecture};
 use topk_onnx::ModelCard;
 use topk_weights::StateDict;
 
-use super::source::Source;
+use super::source::{Contents, Source};
 use crate::libtorch::with_new_classifier;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -35,13 +35,18 @@ pub(super) struct WeightsArgs {
 impl WeightsArgs {
     pub(super) fn run(&self) -> Result<()> {
         let named = || self.source.checkpoint.display().to_string();
-        let (card, weights) = self.source.read()?;
+        let Contents {
+            card,
+            weights,
+            notes,
+        } = self.source.read()?;
         let checkpoint = match self.classifier {
             Classifier::Keep => Checkpoint::new(card, weights).with_context(named)?,
             Classifier::New => self
                 .with_new_classifier(card, weights)
                 .with_context(named)?,
         };
+        self.source.print(&notes);
         Ok(checkpoint.save(&self.out)?)
     }
 

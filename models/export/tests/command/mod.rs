@@ -14,12 +14,27 @@ fn run(folder: &Path, arguments: &str) -> Output {
         .unwrap()
 }
 
-/// The standard output of a command that succeeds without writing to standard error.
+/// The standard output of a command that succeeds without writing anything but notes to standard error.
 pub fn write(folder: &Path, arguments: &str) -> String {
     let output = run(folder, arguments);
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && error.is_empty(), "{error}");
+    let only_notes = error.lines().all(|line| line.starts_with("note: "));
+    assert!(output.status.success() && only_notes, "{error}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a command that succeeds says about the checkpoint `NAME` in notes: `note: NAME: …`.
+#[allow(dead_code, reason = "only some tests look at notes")]
+pub fn notes(folder: &Path, arguments: &str) -> Vec<String> {
+    let output = run(folder, arguments);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{error}");
+    let note = |line: &str| {
+        let rest = line.strip_prefix("note: ")?;
+        Some(rest.split_once(": ")?.1.to_owned())
+    };
+    let notes: Option<Vec<_>> = error.lines().map(note).collect();
+    notes.unwrap_or_else(|| panic!("{error}"))
 }
 
 /// The error of a command that fails and leaves no file behind.
