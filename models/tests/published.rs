@@ -106,3 +106,133 @@ fn the_classifier_is_the_last_layer() {
         }
     }
 }
+
+/// A name in transformers' ResNet.
+fn transformers_resnet(name: &str) -> String {
+    let layer = |kind: &str| {
+        let (kind, number) = kind.split_at(kind.len() - 1);
+        let kind = match kind {
+            "conv" => "convolution",
+            _ => "normalization",
+        };
+        (kind, number.parse::<usize>().unwrap() - 1)
+    };
+    match name.split('.').collect::<Vec<_>>()[..] {
+        ["fc", tensor] => format!("classifier.1.{tensor}"),
+        [kind, tensor] => format!("resnet.embedder.embedder.{}.{tensor}", layer(kind).0),
+        [stage, block, ref inner @ ..] => {
+            let stage = stage["layer".len()..].parse::<usize>().unwrap() - 1;
+            let inner = match *inner {
+                ["downsample", "0", tensor] => format!("shortcut.convolution.{tensor}"),
+                ["downsample", "1", tensor] => format!("shortcut.normalization.{tensor}"),
+                [kind, tensor] => {
+                    let (kind, index) = layer(kind);
+                    format!("layer.{index}.{kind}.{tensor}")
+                }
+                _ => panic!("{name}"),
+            };
+            format!("resnet.encoder.stages.{stage}.layers.{block}.{inner}")
+        }
+        _ => panic!("{name}"),
+    }
+}
+
+/// A name in timm's ViT.
+fn timm_vit(name: &str) -> String {
+    [
+        ("encoder.layers.encoder_layer_", "blocks."),
+        (".ln_", ".norm"),
+        ("self_attention.in_proj_", "attn.qkv."),
+        ("self_attention.out_proj", "attn.proj"),
+        ("mlp.0", "mlp.fc1"),
+        ("mlp.3", "mlp.fc2"),
+        ("encoder.ln", "norm"),
+        ("heads.head", "head"),
+        ("conv_proj", "patch_embed.proj"),
+        ("class_token", "cls_token"),
+        ("encoder.pos_embedding", "pos_embed"),
+    ]
+    .iter()
+    .fold(name.to_owned(), |name, (new, old)| name.replace(new, old))
+}
+
+/// A name in ConvNeXt, given those of a block's layers.
+fn convnext(name: &str, layers: [&str; 5], stem: &str, blocks: &str, head: [&str; 2]) -> String {
+    let parts: Vec<_> = name.split('.').collect();
+    match parts[..] {
+        ["features", "0", layer, tensor] => format!("{stem}{layer}.{tensor}"),
+        ["classifier", "0", tensor] => format!("{}.{tensor}", head[0]),
+        ["classifier", "2", tensor] => format!("{}.{tensor}", head[1]),
+        ["features", stage, part, ref inner @ ..] => {
+            let stage: usize = stage.parse().unwrap();
+            let layer = match *inner {
+                [tensor] if stage.is_multiple_of(2) => {
+                    let stage = stage / 2;
+                    return match blocks {
+                        "" => format!("downsample_layers.{stage}.{part}.{tensor}"),
+                        _ => format!("stages.{stage}.downsample.{part}.{tensor}"),
+                    };
+                }
+                ["layer_scale"] => layers[4].to_owned(),
+                ["block", index, tensor] => {
+                    let index = ["0", "2", "3", "5"].iter().position(|i| *i == index);
+                    format!("{}.{tensor}", layers[index.unwrap()])
+                }
+                _ => panic!("{name}"),
+            };
+            format!("stages.{}.{blocks}{part}.{layer}", stage / 2)
+        }
+        _ => panic!("{name}"),
+    }
+}
+
+#[test]
+fn names_of_other_libraries_are_converted() {
+    type Rename = fn(&str) -> String;
+    let cases: [(&str, &str, Rename); 6] = [
+        ("resnet18", "transformers", transformers_resnet),
+        ("resnet50", "transformers", transformers_resnet),
+        ("vit_b_16", "timm", timm_vit),
+        ("convnext_tiny", "timm", |name| {
+            let layers = ["conv_dw", "norm", "mlp.fc1", "mlp.fc2", "gamma"];
+            convnext(name, layers, "stem.", "blocks.", ["head.norm", "head.fc"])
+        }),
+        ("convnext_tiny", "the authors' code", |name| {
+            let layers = ["dwconv", "norm", "pwconv1", "pwconv2", "gamma"];
+            convnext(name, layers, "downsample_layers.0.", "", ["norm", "head"])
+        }),
+        ("vgg11_bn", "timm", |name| {
+            let fc = [
+                ("classifier.0", "pre_logits.fc1"),
+                ("classifier.3", "pre_logits.fc2"),
+                ("classifier.6", "head.fc"),
+            ];
+            let mut name = name.to_owned();
+            for (new, old) in fc {
+                name = name.replace(new, old);
+            }
+            name
+        }),
+    ];
+    for (name, library, rename) in cases {
+        let built = architecture(name, images(name).unwrap().size, CLASSES).unwrap();
+        let today = file_of(name, str::to_owned);
+        let mut other = file_of(name, rename);
+        assert_eq!(other.tensors.len(), today.tensors.len(), "{name}");
+        // Shapes that differ between the libraries.
+        for (name, tensor) in &mut other.tensors {
+            let shape = match *tensor.shape() {
+                [channels, 1, 1] if name.ends_with("gamma") => vec![channels],
+                [out, input] if name == "pre_logits.fc1.weight" => vec![out, input / 49, 7, 7],
+                [out, input] if name == "pre_logits.fc2.weight" => vec![out, input, 1, 1],
+                _ => continue,
+            };
+            *tensor = Tensor::new(&shape, tensor.dtype(), tensor.bytes().to_vec()).unwrap();
+        }
+        let renamed = built.renamed(other).unwrap();
+        assert!(renamed.weights == today, "{name} of {library}");
+        let note = format!("converted the names of {library} to those of {name}");
+        assert_eq!(renamed.notes.last(), Some(&note));
+        assert_eq!(renamed.ambiguous_normalization, name == "vit_b_16");
+    }
+}

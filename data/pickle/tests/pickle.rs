@@ -154,3 +154,91 @@ fn everything_else_is_an_error() {
     let long = [b"\x80\x02".as_slice(), &b"N0".repeat(1000)].concat();
     assert!(error(&long).contains("more than 1000 bytes"));
 }
+
+/// A vocabulary of nothing, which skips what is not in the module `secret`.
+#[derive(Debug, Default)]
+struct Nothing;
+
+impl Vocabulary for Nothing {
+    type Global = ();
+    type Made = ();
+
+    const CONTENTS: &'static str = "a plain value";
+    const ADVICE: &'static str = "keep it out";
+    const MAX_BYTES: usize = 1000;
+    const MAX_TEXT: usize = 300;
+
+    fn global(_: &str, _: &str) -> Option<()> {
+        None
+    }
+
+    fn skips(module: &str, _: &str) -> bool {
+        module != "secret"
+    }
+
+    fn kind((): ()) -> &'static str {
+        "nothing"
+    }
+
+    fn call(
+        &mut self,
+        _: &mut Heap<Self>,
+        _: &[u8],
+        (): (),
+        _: &[Object<Self>],
+    ) -> Result<Object<Self>, PickleErrorKind> {
+        unreachable!("no function is known")
+    }
+
+    fn build(
+        &mut self,
+        _: &Heap<Self>,
+        _: &[u8],
+        _: Object<Self>,
+        _: Object<Self>,
+    ) -> Result<(), PickleErrorKind> {
+        unreachable!("nothing that is known has a state")
+    }
+
+    fn persistent(
+        &mut self,
+        _: &Heap<Self>,
+        _: &[u8],
+        id: Object<Self>,
+    ) -> Result<Object<Self>, PickleErrorKind> {
+        Err(id.expected("no persistent id"))
+    }
+}
+
+#[test]
+fn objects_of_other_types_are_skipped_where_the_vocabulary_allows_it() {
+    // [A(1) with a state, items and entries, B.__new__(B), a set, 5]
+    let pickle = b"\x80\x04](ca\nA\nK\x01\x85R}bK\x02aK\x03K\x04sca\nB\n)\x81\x8f(K\x01\x90K\x05e.";
+    let parsed = parse::<Nothing>(pickle).unwrap();
+    let Object::List(list) = parsed.root else {
+        panic!("{:?}", parsed.root);
+    };
+    let [
+        Object::Skipped(a),
+        Object::Skipped(b),
+        Object::Other,
+        Object::Int(5),
+    ] = *parsed.heap.items(list)
+    else {
+        panic!("{:?}", parsed.heap.items(list));
+    };
+    assert_eq!((parsed.heap.name(a), parsed.heap.name(b)), ("a.A", "a.B"));
+    assert_eq!(
+        parsed.heap.skipped_names().collect::<Vec<_>>(),
+        ["a.A", "a.B"]
+    );
+    assert_eq!(
+        parsed.heap.refusal(a).to_string(),
+        "the pickle refers to a.A, which is not allowed in a plain value; no code was executed; keep it \
+         out (byte 4)"
+    );
+    let error = parse::<Nothing>(b"\x80\x02csecret\nA\n0N.").unwrap_err();
+    assert!(error.to_string().contains("refers to secret.A"), "{error}");
+    let error = parse::<Points>(b"\x80\x02ca\nA\n0N.").unwrap_err();
+    assert!(error.to_string().contains("refers to a.A"), "{error}");
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use lzma_rust2::XzReader;
 use serde_json::Value as Json;
-use topk_weights::{FormatError, StateDict, Tensor, Value};
+use topk_weights::{FormatError, Loaded, Note, ReadOptions, StateDict, Tensor, Value};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -36,7 +36,7 @@ fn describe(tensor: &Tensor) -> (String, Vec<usize>, Vec<f32>) {
 #[test]
 fn files_of_torch_save_give_their_tensors() {
     let expected = expected();
-    assert_eq!(expected.len(), 16);
+    assert_eq!(expected.len(), 18);
     for (name, expected) in expected {
         let weights = StateDict::read(&data(&format!("{name}.pth"))).unwrap();
         let tensors = expected["tensors"].as_object().unwrap();
@@ -75,6 +75,35 @@ fn files_of_torch_save_give_their_tensors() {
 }
 
 #[test]
+fn decisions_about_a_checkpoint_are_notes() {
+    for name in ["references.pth", "references_legacy.pth"] {
+        let notes = |use_ema| {
+            let loaded = Loaded::read(&data(name), ReadOptions { use_ema }).unwrap();
+            assert_eq!(loaded.weights.tensors.len(), 9);
+            let notes = loaded.notes.iter().map(Note::to_string);
+            notes.collect::<Vec<_>>()
+        };
+        let skipped = "skipped objects of argparse.Namespace, pathlib.PurePosixPath, \
+                       torch._utils._rebuild_sparse_tensor beside the weights, without building them";
+        assert_eq!(
+            notes(false),
+            [
+                "took the weights under `model`, not the averaged ones (EMA) under `model_ema`",
+                skipped
+            ]
+        );
+        assert_eq!(
+            notes(true),
+            [
+                "took the averaged weights (EMA) under `model_ema`",
+                skipped,
+                "removed `module.` from the names of tensors"
+            ]
+        );
+    }
+}
+
+#[test]
 fn truncated_files_are_rejected() {
     for name in ["nested.pth", "nested_legacy.pth", "python2.pth"] {
         let bytes = fs::read(data(name)).unwrap();
@@ -87,7 +116,12 @@ fn truncated_files_are_rejected() {
 
 #[test]
 fn a_damaged_byte_never_panics() {
-    for name in ["views.pth", "nested_legacy.pth", "python2.pth"] {
+    for name in [
+        "views.pth",
+        "nested_legacy.pth",
+        "python2.pth",
+        "references_legacy.pth",
+    ] {
         let bytes = fs::read(data(name)).unwrap();
         for at in 0..bytes.len() {
             for flip in [0xff, 0x01, 0x80] {

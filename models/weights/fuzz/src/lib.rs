@@ -1,9 +1,10 @@
 //! Shared by the fuzz targets.
 
-use topk_weights::{StateDict, Tensor};
+use topk_weights::{Loaded, ReadOptions, StateDict, Tensor};
 
 /// Reads a file. If that succeeds, writes it in both formats, and checks that it reads back unchanged.
 pub fn read(file: &[u8]) {
+    let _ = Loaded::from_bytes(file, ReadOptions { use_ema: true });
     let Ok(mut weights) = StateDict::from_bytes(file) else {
         return;
     };

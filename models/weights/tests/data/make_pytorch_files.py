@@ -4,8 +4,10 @@ Made with PyTorch 2.11. expected.json has the contents that must be read from ea
 [dtype, shape, values]. PyTorch reads each file too.
 """
 
+import argparse
 import io
 import json
+import pathlib
 import pickle
 import struct
 from collections import OrderedDict
@@ -58,6 +60,21 @@ def seed_checkpoint():
     model = OrderedDict(("module." + name, value) for name, value in net.state_dict().items())
     return {"epoch": 7, "model": model, "model_repr": "DataParallel(%r)" % net,
             "opt": optimizer.state_dict()}
+
+
+def references_checkpoint():
+    """A checkpoint like those of torchvision's references and of PyTorch's ImageNet example."""
+    net, optimizer = trained()
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5])
+    args = argparse.Namespace(
+        lr=0.1, device=torch.device("cpu"), output=pathlib.PurePosixPath("/tmp"), sizes={1, 2}, z=1 + 2j,
+        raw=b"ab", array=bytearray(b"abc"), size=torch.Size([1, 2]), huge=2**80, path="a\udc80",
+        complex=torch.ones(2, dtype=torch.complex64).conj(), sparse=torch.eye(2).to_sparse(),
+        parameter=nn.Parameter(torch.ones(2)), dtype=torch.float16)
+    ema = torch.optim.swa_utils.AveragedModel(net)
+    return {"best_acc1": torch.tensor(71.5), "model_ema": ema.state_dict(), "model": net.state_dict(),
+            "lr_scheduler": scheduler.state_dict(), "optimizer": optimizer.state_dict(), "args": args,
+            "epoch": 3}
 
 
 class Python2Pickler(pickle._Pickler):
@@ -150,6 +167,9 @@ def main():
     seed_tensors = {name.removeprefix("module."): value for name, value in seed["model"].items()}
     seed_plain = {"epoch": 7, "model_repr": seed["model_repr"]}
     files["seed"] = (seed, seed_tensors, seed_plain)
+
+    references = references_checkpoint()
+    files["references"] = (references, references["model"], {"epoch": 3})
 
     expected = {}
     for name, (obj, tensors, plain) in files.items():
