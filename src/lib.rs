@@ -106,10 +106,7 @@ pub(crate) enum TrainError {
         image: usize,
     },
     /// The weights in --checkpoint do not fit the network.
-    #[error(
-        "{}: {error}\nUse --classifier new to start with a new last layer",
-        path.display()
-    )]
+    #[error("{}: {error}", path.display())]
     Checkpoint {
         /// Their file.
         path: PathBuf,

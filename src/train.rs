@@ -1,5 +1,6 @@
 //! Training from start to finish: sets up a run, trains, and tests the best checkpoints.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -7,10 +8,10 @@ use std::time::Duration;
 use tch::Device;
 use topk_history::{End, EventWriter, Run, Start, run_page};
 use topk_libtorch::{select_device, use_caching_allocator};
-use topk_models::architecture;
+use topk_models::{Classifier, architecture};
 use topk_models_tch::Network;
 use topk_native::Runtime;
-use topk_weights::StateDict;
+use topk_weights::{Loaded, Note, ReadOptions, Tensor};
 
 use crate::config::Config;
 use crate::dataset::Dataset;
@@ -190,15 +191,32 @@ pub(crate) fn learner(
     let architecture = architecture(&config.model, data.shape, classes)?;
     let mut network = Network::new(architecture, device);
     if let Some(path) = &config.checkpoint {
-        let file = StateDict::read(path)?;
-        let matched = network.architecture().matched(file, config.classifier);
-        let matched = matched.map_err(|error| TrainError::Checkpoint {
-            path: path.clone(),
-            error,
-        })?;
-        network.load(&matched.tensors)?;
+        network.load(&initial_weights(&network, path, config.classifier)?)?;
     }
     Ok(Learner::new(config, network, data.shape)?)
+}
+
+/// The weights in the file of --checkpoint, under the names of the network. Prints what was decided about them.
+fn initial_weights(
+    network: &Network,
+    path: &Path,
+    classifier: Classifier,
+) -> Result<BTreeMap<String, Tensor>, TrainError> {
+    let fail = |error| TrainError::Checkpoint {
+        path: path.to_owned(),
+        error,
+    };
+    let Loaded { weights, notes } = Loaded::read(path, ReadOptions::default())?;
+    let renamed = network.architecture().renamed(weights).map_err(fail)?;
+    let notes = notes.into_iter().map(|note| match note {
+        Note::NotEma { .. } => format!("{note}; `topk-export weights --use-ema` writes those"),
+        note => note.to_string(),
+    });
+    for note in notes.chain(renamed.notes) {
+        eprintln!("note: {}: {note}", path.display());
+    }
+    let matched = network.architecture().matched(renamed.weights, classifier);
+    Ok(matched.map_err(fail)?.tensors)
 }
 
 /// The learning rates of a run with `batches` batches per epoch.

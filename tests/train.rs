@@ -612,7 +612,7 @@ fn training_starts_from_the_weights_of_a_checkpoint() {
         "{error}"
     );
     assert!(
-        error.ends_with("Use --classifier new to start with a new last layer\n"),
+        error.ends_with("They are of a network of other sizes: choose another --model\n"),
         "{error}"
     );
     assert!(!case.path("other").exists());

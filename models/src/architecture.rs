@@ -105,12 +105,14 @@ pub enum MatchError {
         error: TensorError,
     },
     /// Tensors are missing, unexpected or of another shape.
-    #[error("the weights do not fit {architecture}:\n{mismatch}")]
+    #[error("the weights do not fit {architecture}:\n{mismatch}\n{advice}")]
     Mismatch {
         /// Name of the network.
         architecture: String,
         /// All differences.
         mismatch: Mismatch,
+        /// What to do.
+        advice: &'static str,
     },
     /// The weights fit another network.
     #[error(

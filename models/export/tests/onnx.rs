@@ -115,7 +115,8 @@ fn unusable_checkpoints_are_errors() {
         "the weights do not fit basic-6:\n\
          fc.bias of shape [7] is missing\n\
          fc.weight has shape [24, 7], expected [7, 24]\n\
-         extra of shape [6] is unexpected"
+         extra of shape [6] is unexpected\n\
+         Choose the --model that they are of, or give them its names, which are those in PyTorch"
     );
     let bad = file(|tensors| {
         let mut values = [0.0; 7];

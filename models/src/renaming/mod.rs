@@ -103,10 +103,11 @@ impl Architecture {
                 .collect();
             let mut note = format!("took the weights under {}", shown.join(" and "));
             if let Some((first, _)) = others.first_key_value() {
-                let count = others.len();
-                note.push_str(&format!(
-                    ", and left out {count} other tensors, such as `{first}`"
-                ));
+                let count = match others.len() {
+                    1 => "1 other tensor".to_owned(),
+                    count => format!("{count} other tensors"),
+                };
+                note.push_str(&format!(", and left out {count}, such as `{first}`"));
             }
             renamed.notes.push(note);
         }
@@ -204,9 +205,23 @@ impl Architecture {
                 expected: expected[0].0.clone(),
             };
         }
+        let classifier = self.classifier();
+        let missing = mismatch.missing.iter().map(|(name, _)| name);
+        let wrong_shape = mismatch.wrong_shape.iter().map(|(name, ..)| name);
+        let mut unfit = missing.clone().chain(wrong_shape);
+        let advice = if unfit.all(|name| classifier.contains(name))
+            && mismatch.unexpected.is_empty()
+        {
+            "Use --classifier new to start with a new last layer"
+        } else if mismatch.missing.is_empty() && mismatch.unexpected.is_empty() {
+            "They are of a network of other sizes: choose another --model"
+        } else {
+            "Choose the --model that they are of, or give them its names, which are those in PyTorch"
+        };
         MatchError::Mismatch {
             architecture,
             mismatch,
+            advice,
         }
     }
 
@@ -280,7 +295,7 @@ mod tests {
         assert_eq!(
             renamed.notes,
             [
-                "took the weights under `model.net.`, and left out 1 other tensors, such as \
+                "took the weights under `model.net.`, and left out 1 other tensor, such as \
               `criterion.weight`"
             ]
         );

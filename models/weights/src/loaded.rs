@@ -93,6 +93,7 @@ impl fmt::Display for Note {
                 let first: Vec<_> = types.iter().take(SHOWN).map(|name| shown(name)).collect();
                 let more = match types.len() - first.len() {
                     0 => String::new(),
+                    1 => " and 1 more type".to_owned(),
                     more => format!(" and {more} more types"),
                 };
                 let first = first.join(", ");
@@ -183,7 +184,7 @@ impl Loaded {
         Ok(self)
     }
 
-    /// Checks that all numbers are finite, removes wrappers from names, and the counter of AveragedModel.
+    /// Checks that all numbers are finite, removes the counter of AveragedModel, and wrappers from names.
     pub(crate) fn cleaned(mut self) -> Result<Self, FormatError> {
         for (name, tensor) in &self.weights.tensors {
             if let Some((index, value)) = tensor.not_finite() {
@@ -194,7 +195,6 @@ impl Loaded {
                 });
             }
         }
-        self.unwrap_names();
         let tensors = &mut self.weights.tensors;
         let is_counter = |name: &String| {
             let last = name.rsplit('.').next();
@@ -211,6 +211,7 @@ impl Loaded {
         if !counters.is_empty() && !self.is_averaged() {
             self.notes.push(Note::AveragedModel);
         }
+        self.unwrap_names();
         Ok(self)
     }
 

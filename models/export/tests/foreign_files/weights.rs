@@ -145,8 +145,8 @@ fn names_of_modules_around_the_network_are_removed() {
     case.check(
         &averaged,
         &[
-            "removed `module.` from the names of tensors",
             "took the averaged weights of an AveragedModel",
+            "removed `module.` from the names of tensors",
         ],
     );
     let inside =
@@ -174,7 +174,7 @@ fn names_of_modules_around_the_network_are_removed() {
         &dict(&[("state_dict", lightning)]),
         &[
             "removed `_orig_mod.` from the names of tensors",
-            "took the weights under `model.`, and left out 1 other tensors, such as `criterion.weight`",
+            "took the weights under `model.`, and left out 1 other tensor, such as `criterion.weight`",
         ],
     );
     // MMPretrain: the classifier elsewhere.
@@ -204,7 +204,7 @@ fn objects_beside_the_weights_are_skipped() {
     case.check(
         &objects,
         &["skipped objects of argparse.Namespace, pathlib.PosixPath, numpy._core.multiarray.scalar and 1 \
-           more types beside the weights, without building them"],
+           more type beside the weights, without building them"],
     );
     // What torch.load(weights_only=True) allows.
     let milestones = Py::Call("collections", "Counter", vec![dict(&[("30", Py::Int(1))])]);
@@ -332,7 +332,8 @@ fn weights_of_another_network_are_an_error_of_few_lines() {
         ),
         "error: cannot export c.pth: the weights do not fit resnet18:\n\
          conv1.weight, bn1.weight, bn1.bias and 99 more are missing\n\
-         a.w, b.w, c.w and 2 more are unexpected\n"
+         a.w, b.w, c.w and 2 more are unexpected\n\
+         Choose the --model that they are of, or give them its names, which are those in PyTorch\n"
     );
     let shapes = architecture("squeezenet1_1", [3, 224, 224], 9)
         .unwrap()

@@ -56,7 +56,7 @@ impl Vocabulary for Torch {
         arguments: &[Object],
     ) -> Result<Object, PickleErrorKind> {
         if function == Global::RebuildFromType {
-            return self.from_type(heap, arguments);
+            return self.typed_tensor(heap, arguments);
         }
         match (function, arguments) {
             (Global::OrderedDict, _) => ordered_dict(heap, arguments),
@@ -143,7 +143,7 @@ impl Torch {
 
     /// The tensor of `_rebuild_from_type_v2(function, type, arguments, state)`: that of the function, if the
     /// type is PyTorch's own.
-    fn from_type(
+    fn typed_tensor(
         &mut self,
         heap: &Heap<Self>,
         arguments: &[Object],
