@@ -332,6 +332,14 @@ fn objects_among_the_weights_are_refused() {
     // The whole network instead of its weights, and a tensor of its own kind.
     let whole = [PROTO, b"}", &text("model"), &object, b"s."].concat();
     assert!(pickle_error(&whole).starts_with("its pickle refers to a.B"));
+    // Averaged weights that are requested.
+    let mut ema = checkpoint(&object);
+    let at = ema.windows(4).position(|name| name == b"args").unwrap();
+    ema.splice(at - 4..at + 4, *b"\x03\0\0\0ema");
+    let error_of = |use_ema| Loaded::from_bytes(&stored(&ema), ReadOptions { use_ema });
+    assert!(error_of(false).is_ok());
+    let message = error_of(true).unwrap_err().to_string();
+    assert!(message.starts_with("its pickle refers to a.B"), "{message}");
     let complex = tensor(storage("ComplexFloatStorage", "0", 3), 0, &[3], &[1]);
     let message = error(&stored(&state_dict(&[("a", complex)])));
     assert!(

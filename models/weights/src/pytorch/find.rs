@@ -96,6 +96,12 @@ pub(super) fn find(pickle: &Pickle, options: ReadOptions) -> Result<Found, Forma
         None if options.use_ema => return Err(no_ema(&entries(pickle, root)?, pickle)),
         None => return Err(none(&entries(pickle, root)?, pickle)),
     };
+    if options.use_ema
+        && !place.ema
+        && let Some(skipped) = skipped_ema(&entries(pickle, root)?)
+    {
+        return Err(pickle.heap.refusal(skipped).into());
+    }
     let mut found = Found {
         tensors: Vec::new(),
         metadata: BTreeMap::new(),
@@ -360,15 +366,20 @@ fn none(entries: &Entries, pickle: &Pickle) -> FormatError {
 
 /// The error that a dictionary has no EMA weights.
 fn no_ema(entries: &Entries, pickle: &Pickle) -> FormatError {
+    match skipped_ema(entries) {
+        Some(skipped) => pickle.heap.refusal(skipped).into(),
+        None => FormatError::NoEma(format!("; its keys are {}", listed(entries))),
+    }
+}
+
+/// A network that was saved whole in place of its averaged weights.
+fn skipped_ema(entries: &Entries) -> Option<Skipped> {
     let objects = entries.by_key.iter().filter(|(key, _)| is_ema(key));
     let mut skipped = objects.filter_map(|(_, object)| match *object {
         Object::Skipped(skipped) => Some(skipped),
         _ => None,
     });
-    match skipped.next() {
-        Some(skipped) => pickle.heap.refusal(skipped).into(),
-        None => FormatError::NoEma(format!("; its keys are {}", listed(entries))),
-    }
+    skipped.next()
 }
 
 impl Entries<'_> {
