@@ -1,4 +1,5 @@
 use thiserror::Error;
+use topk_files::Placeholder;
 use topk_preprocessing::ResizeError;
 
 /// Why an image cannot be decoded or preprocessed.
@@ -7,12 +8,15 @@ use topk_preprocessing::ResizeError;
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// The file has no bytes.
-    #[error("the file is empty")]
-    Empty,
+    /// The file was not downloaded: it is empty, a pointer, or a page.
+    #[error("the file is {0}")]
+    Placeholder(Placeholder),
+    /// A format that is known, but not read.
+    #[error("{0} files are not supported; convert the images to PNG")]
+    UnsupportedFormat(&'static str),
     /// The first bytes are not those of a supported format.
     #[error(
-        "unknown image format (first bytes {}); supported are JPEG, PNG, WebP, GIF, BMP and TIFF",
+        "unknown image format (first bytes {}); supported are JPEG, PNG, WebP, GIF, BMP, TIFF and PNM",
         hex(.0)
     )]
     UnknownFormat(Vec<u8>),

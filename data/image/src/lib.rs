@@ -1,7 +1,7 @@
 //! Decoding, preprocessing and augmentation of images, bit-identical to torchvision on Pillow.
 //!
 //! A published accuracy can only be reproduced with the same pixels. [`Preprocessor`] decodes JPEG, PNG,
-//! WebP, GIF, BMP and TIFF as Pillow's `Image.open(file).convert("RGB")` does, resizes with Pillow's
+//! WebP, GIF, BMP, TIFF and PNM as Pillow's `Image.open(file).convert("RGB")` does, resizes with Pillow's
 //! arithmetic and takes torchvision's or timm's crops. Only the part of the resized image that is visible in
 //! a crop is computed. Files may come from untrusted sources: sizes are checked before memory is allocated.
 //! [`augment`] has torchvision's random transforms for training.

@@ -1,12 +1,14 @@
 use crate::crop::windows;
 use crate::decode::{RgbImage, decode_into};
+use crate::limits::release;
 use crate::resize::{Region, Resampler, Source};
 use crate::{ImageError, Limits, NormalizationTable};
 use topk_preprocessing::{Crop, Preprocessing, PreprocessingError};
 
 /// Decodes and preprocesses images one at a time; each thread has its own preprocessor.
 ///
-/// Buffers are reused from image to image; only the decoders allocate memory of their own.
+/// Buffers of up to 32 MiB are reused from image to image; larger ones, and what decoders allocate, are freed
+/// after each image.
 #[derive(Debug)]
 pub struct Preprocessor {
     preprocessing: Preprocessing,
@@ -92,11 +94,16 @@ impl Preprocessor {
     pub fn crops(&mut self, encoded: &[u8]) -> Result<CropPixels<'_>, ImageError> {
         let Preprocessing { resize, fast, .. } = self.preprocessing;
         let at_least = resize.at_least().filter(|_| fast);
-        decode_into(encoded, &self.limits, at_least, &mut self.image)?;
-        let image = std::mem::take(&mut self.image);
-        let size = self.take(&image);
+        let mut image = std::mem::take(&mut self.image);
+        let decoded = decode_into(encoded, &self.limits, at_least, &mut image);
+        let size = match &decoded {
+            Ok(_reserved) => self.take(&image),
+            Err(error) => Err(error.clone()),
+        };
         // The next image reuses its memory.
+        release(&mut image.pixels);
         self.image = image;
+        drop(decoded);
         Ok(CropPixels {
             size: size?,
             pixels: &self.crops,
@@ -125,6 +132,14 @@ impl Preprocessor {
 
     /// Fills the crops and returns their size.
     fn take(&mut self, image: &RgbImage) -> Result<[u32; 2], ImageError> {
+        release(&mut self.crops);
+        let size = self.fill(image);
+        release(&mut self.resized);
+        self.resampler.release();
+        size
+    }
+
+    fn fill(&mut self, image: &RgbImage) -> Result<[u32; 2], ImageError> {
         let Preprocessing { resize, crop, .. } = self.preprocessing;
         let from = [image.width, image.height];
         let to = resize.apply(from)?;

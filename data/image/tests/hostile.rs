@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use topk_image::{ImageError, Limits, Preprocessor, decode};
 use topk_preprocessing::Preprocessing;
 
-fn images() -> Vec<(PathBuf, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/images");
+fn files(folder: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(folder);
     let mut files: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -16,6 +19,15 @@ fn images() -> Vec<(PathBuf, Vec<u8>)> {
     files.sort();
     let read = |path: PathBuf| (path.clone(), fs::read(path).unwrap());
     files.into_iter().map(read).collect()
+}
+
+fn images() -> Vec<(PathBuf, Vec<u8>)> {
+    files("images")
+}
+
+/// All kinds of TIFF, BMP and PNM.
+fn formats() -> Vec<(PathBuf, Vec<u8>)> {
+    files("formats")
 }
 
 fn image(name: &str) -> Vec<u8> {
@@ -51,6 +63,24 @@ fn truncated_files_are_errors() {
 }
 
 #[test]
+fn truncated_files_of_other_formats_are_errors() {
+    for (path, whole) in formats() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        // The second page is not read, and runs that start at an odd position are complete too early.
+        let with_more = ["pages.tif", "rle8_gap.bmp", "rle4_gap.bmp"].contains(&name);
+        if decode(&whole, &SMALL).is_err() || with_more {
+            continue;
+        }
+        for cut in (0..64).chain((64..whole.len()).step_by(37)) {
+            if cut < whole.len() * 9 / 10 {
+                let error = decode(&whole[..cut], &SMALL);
+                assert!(error.is_err(), "{name} of {cut} bytes");
+            }
+        }
+    }
+}
+
+#[test]
 fn truncated_jpegs_are_reported_as_truncated() {
     for name in ["420.jpg", "444_progressive.jpg", "grey.jpg", "cmyk.jpg"] {
         let whole = image(name);
@@ -61,6 +91,10 @@ fn truncated_jpegs_are_reported_as_truncated() {
         }
     }
 }
+
+/// Where the width is in the TIFF file below: its directory is behind 19 x 11 pixels of 3 bytes, and has 2
+/// bytes before the first entry.
+const TIFF_SIZE: usize = 8 + (19 * 11 * 3 + 1) + 2 + 8;
 
 #[test]
 fn sizes_are_checked_before_memory_is_allocated() {
@@ -97,6 +131,17 @@ fn sizes_are_checked_before_memory_is_allocated() {
             file: "rgb.bmp",
             at: 18,
             size: &[0xff, 0xff, 0, 0, 0xff, 0xff, 0, 0],
+        },
+        Header {
+            file: "../formats/rgb_raw_strips.tif",
+            // The value of the first entry, the width, and of the second.
+            at: TIFF_SIZE,
+            size: &[0xff, 0xff, 0, 0, 1, 1, 3, 0, 1, 0, 0, 0, 0xff, 0xff],
+        },
+        Header {
+            file: "../formats/p6.ppm",
+            at: 3,
+            size: b"9999 999\n",
         },
         Header {
             file: "lossy.webp",
@@ -177,9 +222,23 @@ fn memory_is_limited() {
 
 #[test]
 fn other_files_are_errors_with_their_first_bytes() {
-    assert_eq!(decode(&[], &SMALL), Err(ImageError::Empty));
-    let error = decode(b"<html>not found</html>", &SMALL).unwrap_err();
-    assert!(error.to_string().contains("3c 68 74 6d 6c"), "{error}");
+    let error = decode(b"no image", &SMALL).unwrap_err();
+    assert!(error.to_string().contains("6e 6f 20 69 6d"), "{error}");
+    for (start, expected) in [
+        (&b""[..], "the file is empty"),
+        (b"<html>not found</html>", "an HTML page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "a Git LFS pointer",
+        ),
+        (&[0; 100], "filled with zeros"),
+        (b"\0\0\0\x20ftypavif", "AVIF files are not supported"),
+        (b"\0\0\0\x20ftypheic", "HEIC files are not supported"),
+        (b"%PDF-1.7", "PDF files are not supported"),
+    ] {
+        let error = decode(start, &SMALL).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]
@@ -212,10 +271,33 @@ proptest! {
     }
 
     #[test]
+    fn damaged_files_of_other_formats_give_an_image_or_an_error(
+        which in any::<prop::sample::Index>(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        in_header in any::<bool>(),
+    ) {
+        static FORMATS: LazyLock<Vec<(PathBuf, Vec<u8>)>> = LazyLock::new(formats);
+        let (path, mut encoded) = which.get(&FORMATS).clone();
+        // The directory of a TIFF file is at its end.
+        let tiff = path.extension().is_some_and(|extension| extension == "tif");
+        for (at, value) in damage {
+            let len = if in_header { encoded.len().min(240) } else { encoded.len() };
+            let at = at.index(len);
+            let at = if tiff && in_header { encoded.len() - 1 - at } else { at };
+            encoded[at] = value;
+        }
+        if let Ok(image) = decode(&encoded, &SMALL) {
+            prop_assert_eq!(image.pixels.len(), 3 * image.width as usize * image.height as usize);
+        }
+    }
+
+    #[test]
     fn random_bytes_behind_a_signature_do_no_harm(
         signature in prop::sample::select(vec![
             &b"\xff\xd8\xff"[..], b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"RIFF\0\0\0\0WEBP",
-            b"II*\0", b"MM\0*",
+            b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b"P1\n", b"P2 3 2 9 ", b"P3 3 2 300 ", b"P4 9 2 ",
+            b"P5 3 2 9 ", b"P6 3 2 900 ", b"Pf 3 2 -1 ",
+            b"BM\0\0\0\0\0\0\0\0\0\0\0\0\x28\0\0\0\x09\0\0\0\x07\0\0\0\x01\0\x08\0\x01\0\0\0",
         ]),
         rest in prop::collection::vec(any::<u8>(), 0..300),
     ) {

@@ -1,11 +1,11 @@
-//! Pixels of the images in `tests/data` from `make_images.py` compared with Pillow's.
+//! Pixels of the images in `tests/data` from `make_images.py` and `make_formats.py` compared with Pillow's.
 
 use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use topk_image::{Limits, Preprocessor, decode};
+use topk_image::{ImageError, Limits, Preprocessor, decode};
 use topk_preprocessing::{CropMode, Interpolation, Pillow, Preprocessing, TimmConfig};
 
 /// The first line: settings for the images that have crops.
@@ -108,6 +108,85 @@ fn pixels_agree(pillow: Pillow, file: &str) {
         wrong.join("\n")
     );
     assert_eq!((images, crops), (80, 11 * 48));
+}
+
+/// What one version of Pillow makes of a file; nothing if it does not read it.
+#[derive(Deserialize)]
+struct Format {
+    file: String,
+    #[serde(default)]
+    width: u32,
+    #[serde(default)]
+    height: u32,
+    rgb: Option<String>,
+}
+
+/// Files that Pillow reads and `decode` rejects, all of them by name.
+const REJECTED: [&str; 11] = [
+    "grey_float_lzw_mm.tif",
+    "grey_signed_16_lzw_mm.tif",
+    "grey_signed_32_lzw_mm.tif",
+    "group_3.tif",
+    "jpeg_ycbcr_planes.tif",
+    "lab.tif",
+    "one_black.bmp",
+    "rle4_odd.bmp",
+    "rle8_black_white.bmp",
+    "ycbcr_lzw.tif",
+    "ycbcr_raw.tif",
+];
+
+/// Files that are read here and not by Pillow: BigTIFF in big-endian byte order.
+const ONLY_HERE: [&str; 1] = ["big_mm.tif"];
+
+#[test]
+fn every_tiff_bmp_and_pnm_has_the_pixels_of_pillow_or_is_rejected_by_name() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let read = |version| {
+        let lines = fs::read_to_string(data.join(format!("formats{version}.jsonl"))).unwrap();
+        let parse = |line| serde_json::from_str::<Format>(line).unwrap();
+        lines.lines().map(parse).collect::<Vec<_>>()
+    };
+    let limits = Limits::default();
+    let (mut wrong, mut compared, mut rejected) = (vec![], 0, 0);
+    for (old, new) in std::iter::zip(read(12), read(13)) {
+        let name = &old.file;
+        assert_eq!(*name, new.file);
+        let encoded = fs::read(data.join("formats").join(name)).unwrap();
+        match decode(&encoded, &limits) {
+            Ok(image) => {
+                let rgb = sha256(&image.pixels);
+                let read: Vec<&Format> = [&old, &new]
+                    .into_iter()
+                    .filter(|f| f.rgb.is_some())
+                    .collect();
+                compared += 1;
+                let same = read.iter().all(|format| {
+                    let size = [format.width, format.height];
+                    size == [image.width, image.height] && format.rgb.as_ref() == Some(&rgb)
+                });
+                if !same || read.is_empty() && !ONLY_HERE.contains(&name.as_str()) {
+                    wrong.push(format!("{name}: decoded to other pixels"));
+                }
+            }
+            Err(error) => {
+                rejected += 1;
+                let text = error.to_string();
+                let by_name = matches!(error, ImageError::Unsupported { .. });
+                let read = old.rgb.is_some() || new.rgb.is_some();
+                if read && !(by_name && REJECTED.contains(&name.as_str())) {
+                    wrong.push(format!("{name}: {text}"));
+                }
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {compared} images, {rejected} rejected:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    assert_eq!((compared, rejected), (309, 40));
 }
 
 #[test]

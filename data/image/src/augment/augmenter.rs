@@ -3,6 +3,7 @@ use rand::Rng;
 use super::planes::{Shown, normalize_shown};
 use super::{Augmentation, AugmentationError, Canvas, Operation, RandomErasing};
 use crate::decode::decode_into;
+use crate::limits::release;
 use crate::{ImageError, Limits, NormalizationTable, RgbImage};
 
 /// Decodes and augments images one at a time; each thread has its own augmenter. Buffers are reused.
@@ -94,7 +95,9 @@ impl Augmenter {
         encoded: &[u8],
         generator: &mut (impl Rng + ?Sized),
     ) -> Result<Augmented<'_>, ImageError> {
-        decode_into(encoded, &self.limits, None, &mut self.decoded)?;
+        self.canvas.release();
+        release(&mut self.decoded.pixels);
+        let _reserved = decode_into(encoded, &self.limits, None, &mut self.decoded)?;
         let size = [self.decoded.width, self.decoded.height];
         self.augmentation
             .draw(size, generator, &mut self.operations)?;
@@ -124,6 +127,7 @@ impl Augmenter {
         if width == 0 || height == 0 {
             return Err(ImageError::NoPixels { width, height });
         }
+        self.canvas.release();
         self.augmentation
             .draw([width, height], generator, &mut self.operations)?;
         let image = self.canvas.apply(&self.operations, image)?;

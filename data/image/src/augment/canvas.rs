@@ -1,9 +1,11 @@
 use super::Operation;
+use crate::limits::release;
 use crate::resize::Resampler;
 use crate::{ImageError, Limits, RgbImage};
 use topk_preprocessing::Pillow;
 
-/// Applies [`Operation`]s to images one at a time; each thread has its own canvas. Buffers are reused.
+/// Applies [`Operation`]s to images one at a time; each thread has its own canvas. Buffers are reused,
+/// unless a large image left them.
 #[derive(Debug)]
 pub struct Canvas {
     pillow: Pillow,
@@ -24,6 +26,13 @@ impl Canvas {
             image: RgbImage::default(),
             other: RgbImage::default(),
         }
+    }
+
+    /// Frees what a large image left.
+    pub(super) fn release(&mut self) {
+        release(&mut self.image.pixels);
+        release(&mut self.other.pixels);
+        self.resampler.release();
     }
 
     /// Applies operations to an image in order, and returns the result.

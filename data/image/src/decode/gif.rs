@@ -5,6 +5,7 @@ use std::io::Cursor;
 use ::gif::{ColorOutput, DecodeOptions, DecodingError, MemoryLimit};
 
 use super::RgbImage;
+use crate::limits::Reserved;
 use crate::{ImageError, Limits};
 
 const FORMAT: &str = "GIF";
@@ -13,7 +14,7 @@ pub(super) fn decode(
     encoded: &[u8],
     limits: &Limits,
     image: &mut RgbImage,
-) -> Result<(), ImageError> {
+) -> Result<Reserved, ImageError> {
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::Indexed);
     // Sizes are checked below, together with the canvas size.
@@ -31,9 +32,9 @@ pub(super) fn decode(
     // A frame that extends beyond the canvas enlarges it.
     let width = screen[0].max(left + columns);
     let height = screen[1].max(top + rows);
-    // Memory per pixel: an index, and three values.
-    limits.check(width, height, 4)?;
+    // Memory per pixel: an index of the frame, and three values; the frame may be as large as the canvas.
     limits.check(columns, rows, 4)?;
+    let reserved = limits.reserve(width, height, 4)?;
     let mut indices = vec![0; columns as usize * rows as usize];
     let colors = colors(own.as_deref().or(decoder.global_palette()));
     decoder.read_into_buffer(&mut indices).map_err(error)?;
@@ -47,7 +48,7 @@ pub(super) fn decode(
             *pixel = colors[usize::from(index)];
         }
     }
-    Ok(())
+    Ok(reserved)
 }
 
 /// The colours of all indices: black beyond the palette. Without a palette, or with one of ascending greys,

@@ -1,11 +1,17 @@
 //! Encoded images to RGB.
 
+mod bmp;
+mod bytes;
 mod gif;
 mod jpeg;
-mod others;
 mod png;
+mod pnm;
+mod tiff;
 mod webp;
 
+use topk_files::Placeholder;
+
+use crate::limits::Reserved;
 use crate::{ImageError, Limits};
 
 /// A decoded image.
@@ -54,17 +60,18 @@ enum Format {
     Png,
     Gif,
     WebP,
-    Other(image::ImageFormat),
+    Bmp,
+    Tiff,
+    Pnm,
 }
 
 impl Format {
     fn of(encoded: &[u8]) -> Result<Self, ImageError> {
         Ok(match encoded {
-            [] => return Err(ImageError::Empty),
             [0xff, 0xd8, 0xff, ..] => Self::Jpeg,
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Self::Png,
             [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Self::Gif,
-            [b'B', b'M', ..] => Self::Other(image::ImageFormat::Bmp),
+            [b'B', b'M', ..] => Self::Bmp,
             [
                 b'R',
                 b'I',
@@ -80,10 +87,15 @@ impl Format {
                 b'P',
                 ..,
             ] => Self::WebP,
-            [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => {
-                Self::Other(image::ImageFormat::Tiff)
-            }
+            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Self::Tiff,
+            _ if pnm::is_signature(encoded) => Self::Pnm,
             _ => {
+                if let Some(placeholder) = Placeholder::of(encoded) {
+                    return Err(ImageError::Placeholder(placeholder));
+                }
+                if let Some(format) = known(encoded) {
+                    return Err(ImageError::UnsupportedFormat(format));
+                }
                 let first = &encoded[..encoded.len().min(8)];
                 return Err(ImageError::UnknownFormat(first.to_vec()));
             }
@@ -91,32 +103,55 @@ impl Format {
     }
 }
 
+/// Formats that are not read, by their first bytes.
+fn known(encoded: &[u8]) -> Option<&'static str> {
+    Some(match encoded {
+        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand {
+            [b'a', b'v', b'i', ..] => "AVIF",
+            [b'h', b'e', ..] | [b'm', b'i', b'f', b'1', ..] => "HEIC",
+            _ => "video",
+        },
+        [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xff, 0x4f, 0xff, 0x51, ..] => "JPEG 2000",
+        [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] | [0xff, 0x0a, ..] => "JPEG XL",
+        [b'8', b'B', b'P', b'S', ..] => "Photoshop",
+        [b'%', b'P', b'D', b'F', b'-', ..] => "PDF",
+        [b'P', b'K', 3, 4, ..] => "ZIP",
+        [0x1f, 0x8b, 8, ..] => "gzip",
+        [b'<', b's', b'v', b'g', ..] => "SVG",
+        [0, 0, 1 | 2, 0, _, 0, ..] => "icon",
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => "NumPy",
+        _ => return None,
+    })
+}
+
 /// Decodes an image like Pillow's `Image.open(file).convert("RGB")`: the first frame; transparency is
-/// dropped, colour profiles and EXIF orientation are ignored.
+/// dropped, and colour profiles are ignored. Only TIFF files are turned by their orientation.
 ///
 /// # Errors
 ///
 /// If the format is unknown, the data is damaged or truncated, or the image is over the `limits`.
 pub fn decode(encoded: &[u8], limits: &Limits) -> Result<RgbImage, ImageError> {
     let mut image = RgbImage::default();
-    decode_into(encoded, limits, None, &mut image)?;
+    let _reserved = decode_into(encoded, limits, None, &mut image)?;
     Ok(image)
 }
 
 /// Like [`decode`], into an image whose memory is reused. JPEGs of at least twice the width and height
 /// `at_least` are decoded at ½, ¼ or ⅛ of their size, but not below it, like Pillow's
-/// `draft`.
+/// `draft`. The memory is reserved until the result is dropped.
 pub(crate) fn decode_into(
     encoded: &[u8],
     limits: &Limits,
     at_least: Option<[u32; 2]>,
     image: &mut RgbImage,
-) -> Result<(), ImageError> {
+) -> Result<Reserved, ImageError> {
     match Format::of(encoded)? {
         Format::Jpeg => jpeg::decode(encoded, limits, at_least, image),
         Format::Png => png::decode(encoded, limits, image),
         Format::Gif => gif::decode(encoded, limits, image),
         Format::WebP => webp::decode(encoded, limits, image),
-        Format::Other(format) => others::decode(encoded, format, limits, image),
+        Format::Bmp => bmp::decode(encoded, limits, image),
+        Format::Tiff => tiff::decode(encoded, limits, image),
+        Format::Pnm => pnm::decode(encoded, limits, image),
     }
 }

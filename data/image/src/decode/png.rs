@@ -5,6 +5,7 @@ use std::io::Cursor;
 use png::{BitDepth, ColorType, DecodingError, Transformations};
 
 use super::RgbImage;
+use crate::limits::Reserved;
 use crate::{ImageError, Limits};
 
 const FORMAT: &str = "PNG";
@@ -13,7 +14,7 @@ pub(super) fn decode(
     encoded: &[u8],
     limits: &Limits,
     image: &mut RgbImage,
-) -> Result<(), ImageError> {
+) -> Result<Reserved, ImageError> {
     let mut decoder = png::Decoder::new_with_limits(
         Cursor::new(encoded),
         png::Limits {
@@ -26,7 +27,7 @@ pub(super) fn decode(
     let (color, depth) = (header.color_type, header.bit_depth);
     let row_bytes = header.color_type.samples() * header.bit_depth as usize;
     // Memory per pixel: the stored samples, and three values.
-    limits.check(width, height, row_bytes.div_ceil(8) as u64 + 3)?;
+    let reserved = limits.reserve(width, height, row_bytes.div_ceil(8) as u64 + 3)?;
     let mut reader = decoder.read_info().map_err(error)?;
     let stored = reader.output_buffer_size().ok_or(ImageError::TooLarge {
         what: "decoding the image",
@@ -82,7 +83,7 @@ pub(super) fn decode(
             }
         }
     }
-    Ok(())
+    Ok(reserved)
 }
 
 /// The colours of all indices; indices beyond the palette are black.

@@ -5,6 +5,7 @@ use std::io::{Cursor, ErrorKind};
 use image_webp::{DecodingError, WebPDecoder};
 
 use super::RgbImage;
+use crate::limits::Reserved;
 use crate::{ImageError, Limits};
 
 const FORMAT: &str = "WebP";
@@ -13,12 +14,12 @@ pub(super) fn decode(
     encoded: &[u8],
     limits: &Limits,
     image: &mut RgbImage,
-) -> Result<(), ImageError> {
+) -> Result<Reserved, ImageError> {
     let mut decoder = WebPDecoder::new(Cursor::new(encoded)).map_err(error)?;
     let (width, height) = decoder.dimensions();
     let samples = if decoder.has_alpha() { 4 } else { 3 };
     // Memory per pixel: the decoder's buffer, and three values.
-    limits.check(width, height, 8 + samples as u64 + 3)?;
+    let reserved = limits.reserve(width, height, 8 + samples as u64 + 3)?;
     // The file stores the size of the canvas and of each frame; the decoder allocates frames before it
     // compares the sizes.
     check_frames(encoded.get(12..).unwrap_or_default(), [width, height])?;
@@ -28,7 +29,7 @@ pub(super) fn decode(
     for (pixel, samples) in pixels.iter_mut().zip(stored.chunks_exact(samples)) {
         pixel.copy_from_slice(&samples[..3]);
     }
-    Ok(())
+    Ok(reserved)
 }
 
 /// Checks that frames are not larger than the canvas.

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use topk_preprocessing::{Interpolation, Pillow};
 
+use crate::limits::release;
 use crate::{ImageError, Limits, RgbImage};
 use weights::Weights;
 
@@ -127,6 +128,14 @@ impl Resampler {
             }
         }
         Ok(())
+    }
+
+    /// Frees what a large image left.
+    pub(crate) fn release(&mut self) {
+        release(&mut self.between);
+        self.groups.iter_mut().for_each(release);
+        self.columns.release();
+        self.rows.release();
     }
 
     /// Resizes the buffer between the passes.

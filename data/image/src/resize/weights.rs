@@ -1,6 +1,7 @@
 use std::ops::Range;
 
 use super::filter::Filter;
+use crate::limits::release;
 use crate::{ImageError, Limits};
 use topk_preprocessing::Interpolation;
 
@@ -25,6 +26,13 @@ struct Output {
 }
 
 impl Weights {
+    /// Frees what a large image left.
+    pub(super) fn release(&mut self) {
+        release(&mut self.outputs);
+        release(&mut self.values);
+        release(&mut self.exact);
+    }
+
     /// Computes the weights of `outputs`, out of `to`, over `from` inputs.
     pub(super) fn compute(
         &mut self,
