@@ -6,4 +6,5 @@ mod case;
 
 #[cfg(unix)]
 mod outputs;
+mod pixels;
 mod runs;
