@@ -1,6 +1,6 @@
 //! The training, validation and test images of a run: splits, label noise and preprocessing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -70,13 +70,16 @@ pub(crate) enum DatasetError {
     },
     /// Two parts have different classes.
     #[error(
-        "{one} and {other} have different classes; training, validation and test images must have the same"
+        "{other} has images of the class `{class}`, which the training images of {one} do not have; training, \
+         validation and test images must have the same classes"
     )]
     Classes {
         /// The training images.
         one: String,
         /// The validation or test images.
         other: String,
+        /// The class.
+        class: String,
     },
 }
 
@@ -108,6 +111,8 @@ pub(crate) struct Dataset {
     /// Augmentation of training images.
     pub(crate) augmentation: Augmentation,
     pub(crate) description: String,
+    /// What was decided about the data, and what was left out: one line each.
+    pub(crate) decisions: Vec<String>,
     /// Number of training images per class, by their noisy labels.
     pub(crate) class_counts: Vec<usize>,
     /// Number of training labels that the noise has changed.
@@ -117,20 +122,37 @@ pub(crate) struct Dataset {
 impl Dataset {
     /// Opens the data sets, draws splits and label noise, and prepares the loaders.
     pub(crate) fn load(config: &Config, path: &Path) -> Result<Self, DatasetError> {
-        let set = open(path, config.format, Split::Train)?;
+        let mut set = open(path, config.format, Split::Train)?;
+        if *set.classes() == Classes::Imagenet {
+            // Some classes of ImageNet are a data set of their own.
+            set.keep_present_classes();
+        }
         let clean = labels(&set)?;
         let noisy = noisy_labels(config, &clean, set.classes().len())?;
-        let val_set = match &config.val_data {
-            Some(path) => Some(open(path, None, Split::Test)?),
-            None => None,
-        };
+        let Others {
+            validation: val_set,
+            test,
+            mut decisions,
+        } = Others::open(config, path, &set)?;
         let split = split(&set, config, val_set.is_some())?;
         check_split(&set, &split, val_set.is_some())?;
-        let test = open_test(config, path, &set)?;
-        for other in val_set.iter().chain(&test) {
-            check_same_classes(&set, other)?;
+        for (part, set) in [
+            ("training", Some(&set)),
+            ("validation", val_set.as_ref()),
+            ("test", test.as_ref()),
+        ] {
+            let lines = set.map(|set| set.warnings().lines()).unwrap_or_default();
+            decisions.extend(lines.iter().map(|line| format!("{part} images: {line}")));
         }
-
+        if let Some(size) = config
+            .val_size
+            .filter(|size| *size != split.validation.len())
+        {
+            decisions.push(format!(
+                "--val-size {size}: {} images are held out, the same number of each class",
+                split.validation.len()
+            ));
+        }
         let transforms = Transforms::new(config, is_cifar(&set))?;
         let classes = set.classes().len();
         let class_names = (0..classes as u32)
@@ -183,6 +205,7 @@ impl Dataset {
             test_resize: config.test_resize.or(transforms.val_resize),
             augmentation: transforms.augmentation,
             description,
+            decisions,
             class_counts,
             changed_labels,
         })
@@ -282,32 +305,111 @@ fn check_split(set: &ImageSet, split: &Holdout, has_val_data: bool) -> Result<()
     })
 }
 
-/// The test set: --test-data, or the test part of --data if it has one.
-fn open_test(
-    config: &Config,
-    path: &Path,
-    set: &ImageSet,
-) -> Result<Option<ImageSet>, DatasetError> {
-    if let Some(path) = &config.test_data {
-        return Ok(Some(open(path, None, Split::Test)?));
-    }
-    match open(path, config.format, Split::Test) {
-        // A data set without parts would be its own test set.
-        Ok(test) if !is_cifar(set) && name(&test) == name(set) => Ok(None),
-        Ok(test) => Ok(Some(test)),
-        Err(DatasetError::Data(DataError::NoSplit { .. })) => Ok(None),
-        Err(error) => Err(error),
+/// Validation and test images that are not taken from the training images.
+struct Others {
+    validation: Option<ImageSet>,
+    test: Option<ImageSet>,
+    decisions: Vec<String>,
+}
+
+impl Others {
+    /// --val-data and --test-data, or the splits val and test of --data. Without a test set, the split val is
+    /// the test set, and validation images are held out of the training images, as in the paper.
+    fn open(config: &Config, path: &Path, set: &ImageSet) -> Result<Self, DatasetError> {
+        let mut decisions = Vec::new();
+        let given = |path: &Option<PathBuf>| {
+            let path = path.as_ref();
+            path.map(|path| open(path, None, Split::Evaluation))
+                .transpose()
+        };
+        let (given_val, given_test) = (given(&config.val_data)?, given(&config.test_data)?);
+        let test = match given_test {
+            Some(test) => Some(test),
+            None => open_split(config, path, set, Split::Test, &mut decisions)?,
+        };
+        let val = open_split(config, path, set, Split::Val, &mut decisions)?;
+        let (mut validation, mut test) = match (given_val, test, val) {
+            (Some(given), Some(test), val) => {
+                if val.is_some() {
+                    decisions.push("the split val is not used, because of --val-data".to_owned());
+                }
+                (Some(given), Some(test))
+            }
+            (given, None, val) => {
+                if val.is_some() {
+                    let held_out = match given {
+                        Some(_) => "",
+                        None => "; validation images are held out of the training images",
+                    };
+                    decisions.push(format!("the split val is the test set{held_out}"));
+                }
+                (given, val)
+            }
+            (None, Some(test), Some(_)) if config.val_size.is_some() => {
+                decisions.push("the split val is not used, because of --val-size".to_owned());
+                (None, Some(test))
+            }
+            (None, Some(test), val) => (val, Some(test)),
+        };
+        for other in [&mut validation, &mut test].into_iter().flatten() {
+            let classes = other.use_classes(set.classes());
+            classes.map_err(|class| DatasetError::Classes {
+                one: name(set),
+                other: name(other),
+                class,
+            })?;
+        }
+        Ok(Self {
+            validation,
+            test,
+            decisions,
+        })
     }
 }
 
-fn check_same_classes(set: &ImageSet, other: &ImageSet) -> Result<(), DatasetError> {
-    if other.classes() == set.classes() {
-        return Ok(());
+/// A split of --data beside that of the training images, if there is one.
+fn open_split(
+    config: &Config,
+    path: &Path,
+    set: &ImageSet,
+    split: Split,
+    decisions: &mut Vec<String>,
+) -> Result<Option<ImageSet>, DatasetError> {
+    let options = Options {
+        format: config.format,
+        split,
+        require_split: true,
+        // Compared with the training images.
+        allow_empty_classes: true,
+        ..Options::default()
+    };
+    let mut unusable = |reason: &str| {
+        decisions.push(format!("the split {split} is not used: {reason}"));
+        Ok(None)
+    };
+    match ImageSet::open(path, &options) {
+        // A folder named like the split may have been passed for training.
+        Ok(found) if is_same(&found, set) => Ok(None),
+        Ok(found) if found.samples().iter().all(|sample| sample.label.is_some()) => Ok(Some(found)),
+        // The published test sets of many data sets have no labels.
+        Ok(_) => unusable("it has images without a label"),
+        Err(DataError::NoImages { .. } | DataError::Unrecognised { .. }) => {
+            unusable("it has no images in this format")
+        }
+        Err(DataError::NoSplit { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
-    Err(DatasetError::Classes {
-        one: name(set),
-        other: name(other),
-    })
+}
+
+/// Whether two sets have the same images.
+fn is_same(one: &ImageSet, other: &ImageSet) -> bool {
+    let names = |set: &ImageSet| {
+        set.samples()
+            .iter()
+            .map(|sample| sample.name.clone())
+            .collect::<Vec<_>>()
+    };
+    one.description().path == other.description().path && names(one) == names(other)
 }
 
 /// The labels of the images with these indices.
@@ -327,6 +429,8 @@ fn open(path: &Path, format: Option<Format>, split: Split) -> Result<ImageSet, D
     let options = Options {
         format,
         split,
+        // Those of other sets are compared with the training images.
+        allow_empty_classes: split != Split::Train,
         ..Options::default()
     };
     let set = ImageSet::open(path, &options)?;

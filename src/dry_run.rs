@@ -99,6 +99,9 @@ fn network(text: &mut String, architecture: &Architecture) -> fmt::Result {
 
 fn images(text: &mut String, data: &Dataset) {
     fact(text, "data", &data.description);
+    for line in &data.decisions {
+        fact(text, "", line);
+    }
     let counts = &data.class_counts;
     let mut training = format!(
         "{} images, {} to {} per class",

@@ -135,14 +135,15 @@ pub(crate) fn train(
     trainer.finish(&runtime).map(Outcome::Finished)
 }
 
-/// The lines printed before the first epoch: data, network, loss and device.
-fn summary(config: &Config, data: &Dataset, start: &Start) -> [String; 3] {
+/// The lines printed before the first epoch: data and decisions about it, network, loss and device.
+fn summary(config: &Config, data: &Dataset, start: &Start) -> Vec<String> {
     let test = match &data.test {
         Some(test) => format!("{} test images", test.len()),
         None => "no test images".to_owned(),
     };
-    [
-        format!("data: {}", data.description),
+    let mut lines = vec![format!("data: {}", data.description)];
+    lines.extend(data.decisions.iter().map(|line| format!("  {line}")));
+    lines.extend([
         format!(
             "{} training, {} validation and {test}, {} classes",
             start.train_images, start.val_images, start.classes
@@ -154,7 +155,8 @@ fn summary(config: &Config, data: &Dataset, start: &Start) -> [String; 3] {
             config.loss.name.as_str(),
             start.device
         ),
-    ]
+    ]);
+    lines
 }
 
 /// Loads the data set that the settings name.

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use crate::listing::{Listing, label};
 use crate::regions::{Container, Region, Regions};
 use crate::sample::Sample;
+use crate::split_folder::retain_split;
 use crate::store::check_size;
 use crate::tar::{Member, Members, Seekable};
-use crate::walk::{image_folder_order, is_image, join};
+use crate::walk::{self, image_folder_order, is_image, join};
 use crate::{DataError, Format, Options, Warnings};
+use topk_labels::Classes;
 use topk_labels::imagenet;
-use topk_labels::{Classes, LabelList};
 
 /// Extension of archives.
 const ARCHIVE: &str = ".tar";
@@ -42,6 +43,7 @@ pub(crate) fn list(
             images.add(container, "", member, warnings)?;
         }
     }
+    members.check_end(warnings);
     for archive in &archives {
         let name = archive.name.as_str();
         let folder = name.strip_suffix(ARCHIVE).unwrap_or(name);
@@ -89,6 +91,7 @@ impl Images {
         while let Some(member) = members.next()? {
             self.add(container, folder, member, warnings)?;
         }
+        members.check_end(warnings);
         Ok(())
     }
 
@@ -146,13 +149,18 @@ impl Images {
             let expected = "a tar file of images, or of one tar file of images per class";
             return Err(DataError::no_images(path, Format::Tar, expected));
         }
+        retain_split(path, &mut samples, options, warnings, |sample| &sample.name)?;
         let classes = match class_folders(&samples, options) {
             Some(folders) => {
                 let mut names: Vec<String> = folders.iter().map(|&name| name.to_owned()).collect();
                 names.sort_unstable();
                 names.dedup();
-                let (classes, labels) =
-                    Classes::of_folders(path, &names, options.class_map.is_some())?;
+                let named = Classes::of_folders(path, &names, options.class_map.is_some())?;
+                let (classes, labels) = (named.classes, named.labels);
+                named
+                    .decision
+                    .into_iter()
+                    .for_each(|line| warnings.decide(line));
                 let label = |folder| {
                     let index = names.binary_search_by(|name| name.as_str().cmp(folder));
                     labels[index.expect("every folder is in the list")]
@@ -164,9 +172,8 @@ impl Images {
                 (classes, None)
             }
             None => {
-                let beside = || LabelList::find(path.parent()?);
-                let list = options.labels.clone().or_else(beside);
-                (label(path, &mut samples, list.as_deref(), warnings)?, list)
+                let folder = path.parent().unwrap_or(Path::new(""));
+                label(path, folder, &mut samples, options, warnings)?
             }
         };
         let (classes, labels) = classes;
@@ -185,7 +192,7 @@ impl Images {
 }
 
 fn is_hidden(name: &str) -> bool {
-    name.split('/').any(|part| part.starts_with('.'))
+    name.split('/').any(walk::is_hidden)
 }
 
 /// The class folder of each image: the first folder below those that all images have in common. `None` if

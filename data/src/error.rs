@@ -1,8 +1,9 @@
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
-use topk_files::excerpt;
+use topk_files::{Placeholder, excerpt};
 use topk_labels::LabelError;
 
 use crate::{Format, Split};
@@ -63,10 +64,10 @@ pub enum DataError {
         /// The expected files.
         expected: &'static str,
     },
-    /// A folder has splits, but not the requested one.
+    /// A folder or archive has splits, but not the requested one.
     #[error(
-        "{} has no folder for the split {split}, only {found}; pass the folder with the classes, or request \
-         another split",
+        "{} has no split {split}, only {found}. Pass the folder or file with the images, or choose another \
+         split (topk-eval: --split)",
         path.display()
     )]
     NoSplit {
@@ -76,6 +77,54 @@ pub enum DataError {
         split: Split,
         /// The folders in it.
         found: String,
+    },
+    /// Folders of splits are beside folders of images.
+    #[error(
+        "{} has the splits {splits} beside the images in {other}, so it is unclear whether these folders are \
+         classes. Pass the folder of a split, or move the others away",
+        path.display()
+    )]
+    MixedSplits {
+        /// The folder or archive.
+        path: PathBuf,
+        /// The folders of splits.
+        splits: String,
+        /// Another folder with images.
+        other: String,
+    },
+    /// Several folders or kinds of files are the same split.
+    #[error("{} has the split {split} more than once: {found}. Pass one of them", path.display())]
+    SplitTwice {
+        /// The folder or archive.
+        path: PathBuf,
+        /// The split.
+        split: &'static str,
+        /// Their names.
+        found: String,
+    },
+    /// Images in several formats are at a path.
+    #[error(
+        "{} has {one} beside {other}. Choose one with --format {}, or pass its path",
+        path.display(),
+        formats.map(Format::name).join(" or --format ")
+    )]
+    SeveralFormats {
+        /// The folder.
+        path: PathBuf,
+        /// What is there.
+        one: String,
+        /// What else is there.
+        other: String,
+        /// Their formats.
+        formats: [Format; 2],
+    },
+    /// A file is not the data that its name promises.
+    #[error("{} is {found}", path.display())]
+    Placeholder {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: Placeholder,
     },
     /// A file or folder cannot be read.
     #[error("cannot read {}: {error}", path.display())]
@@ -223,8 +272,8 @@ pub enum TarError {
     /// It ends inside a member.
     #[error("it is truncated in {0}; download or copy it again")]
     Truncated(String),
-    /// The two blocks of zeros at the end are missing.
-    #[error("its end mark is missing; download or copy it again")]
+    /// It has no members, and not the blocks of zeros at the end either.
+    #[error("it is empty; download or copy it again")]
     NoEnd,
     /// A header is not valid or supported.
     #[error("the header at byte {offset} {reason}")]
@@ -240,6 +289,22 @@ pub enum TarError {
 }
 
 impl DataError {
+    /// Checks that a file is not a placeholder for data.
+    pub(crate) fn check_placeholder(path: &Path) -> Result<(), Self> {
+        let file = File::open(path).map_err(Self::io(path))?;
+        let mut first = Vec::new();
+        let mut start = file.take(Placeholder::FIRST_BYTES as u64);
+        start.read_to_end(&mut first).map_err(Self::io(path))?;
+        match Placeholder::of(&first) {
+            // Archives without files and black images begin with zeros, too.
+            None | Some(Placeholder::Zeros) => Ok(()),
+            Some(found) => Err(Self::Placeholder {
+                path: path.to_owned(),
+                found,
+            }),
+        }
+    }
+
     /// An error of the system while reading `path`.
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

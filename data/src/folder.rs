@@ -1,17 +1,18 @@
 //! Images that are files.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use topk_files::excerpt;
-use topk_labels::{Classes, LabelError, LabelList};
+use topk_labels::imagenet::{class_of_wnid, is_wnid};
+use topk_labels::{Classes, LabelError};
 
 use crate::listing::{Listing, label};
 use crate::sample::{Image, Sample};
-use crate::split_folder::{check_splits, of_split};
+use crate::split_folder::{check_requested, of_split};
 use crate::store::{MAX_IMAGE_BYTES, Store, check_size};
-use crate::walk::{self, Entries};
+use crate::walk::{self, Entries, is_image};
 use crate::{DataError, Format, Options, Warnings};
 
 /// The files in this folder with the names of the samples.
@@ -24,13 +25,21 @@ pub(crate) fn list(
     options: &Options,
     warnings: &mut Warnings,
 ) -> Result<Listing, DataError> {
-    let path = of_split(path, options.split)?;
+    let path = of_split(path, options, warnings)?;
+    check_requested(&path, options)?;
     let Entries { files, mut folders } = Entries::of(&path)?;
+    let (images, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| is_image(file));
+    warnings.beside_classes.extend(images);
     warnings.ignored.extend(files);
-    // `lost+found` belongs to a file system, `__MACOSX` to an archive.
-    folders.retain(|name| name != "lost+found" && name != "__MACOSX");
-    check_splits(&path, &folders, options.split)?;
-    let (classes, labels) = Classes::of_folders(&path, &folders, options.class_map.is_some())?;
+    if options.class_map.is_none() && folders.iter().any(|name| class_of_wnid(name).is_some()) {
+        drop_other_folders(&path, &mut folders, warnings)?;
+    }
+    let named = Classes::of_folders(&path, &folders, options.class_map.is_some())?;
+    let (classes, labels) = (named.classes, named.labels);
+    named
+        .decision
+        .into_iter()
+        .for_each(|line| warnings.decide(line));
     let mut folders: Vec<(u32, String)> = labels.into_iter().zip(folders).collect();
     folders.sort_unstable();
     let mut samples = Vec::new();
@@ -51,10 +60,8 @@ pub(crate) fn list(
     }
     // As torchvision: folders that are not classes would shift the labels of those that are.
     let ranked = matches!(classes, Classes::Named(_)) && options.class_map.is_none();
-    if ranked && !warnings.empty_classes.is_empty() {
-        let names = excerpt(&warnings.empty_classes.join(", "));
-        let reason = format!("there are no images in {names}");
-        return Err(LabelError::ClassFolders { path, reason }.into());
+    if ranked && !options.allow_empty_classes {
+        check_empty_classes(&path, warnings)?;
     }
     Ok(Listing {
         store: Box::new(Files(path.clone())),
@@ -65,27 +72,60 @@ pub(crate) fn list(
     })
 }
 
+/// Leaves out folders without images beside those of ImageNet's classes, such as `annotations`.
+fn drop_other_folders(
+    path: &Path,
+    folders: &mut Vec<String>,
+    warnings: &mut Warnings,
+) -> Result<(), DataError> {
+    let mut others = Vec::new();
+    for folder in folders.iter().filter(|name| !is_wnid(name)) {
+        if !walk::has_images(&path.join(folder))? {
+            others.push(folder.clone());
+        }
+    }
+    if !others.is_empty() {
+        folders.retain(|name| !others.contains(name));
+        let others = excerpt(&others.join(", "));
+        warnings.decide(format!("folders without images are not classes: {others}"));
+    }
+    Ok(())
+}
+
+/// Checks that no class folder is empty.
+pub(crate) fn check_empty_classes(path: &Path, warnings: &Warnings) -> Result<(), DataError> {
+    if warnings.empty_classes.is_empty() {
+        return Ok(());
+    }
+    let names = excerpt(&warnings.empty_classes.join(", "));
+    Err(LabelError::ClassFolders {
+        path: path.to_owned(),
+        reason: format!("there are no images in {names}"),
+    }
+    .into())
+}
+
 /// Lists all images below a folder, with the labels of a list.
 pub(crate) fn list_flat(
     path: &Path,
     options: &Options,
     warnings: &mut Warnings,
 ) -> Result<Listing, DataError> {
-    let path = of_split(path, options.split)?;
+    let path = of_split(path, options, warnings)?;
+    check_requested(&path, options)?;
     let mut names = walk::images(&path, "", warnings)?;
     names.sort_unstable();
     if names.is_empty() {
         let expected = "a folder of images";
         return Err(DataError::no_images(&path, Format::Flat, expected));
     }
-    let labels = options.labels.clone().or_else(|| LabelList::find(&path));
     let name = |name| Sample {
         name,
         label: None,
         slot: 0,
     };
     let mut samples: Vec<Sample> = names.into_iter().map(name).collect();
-    let classes = label(&path, &mut samples, labels.as_deref(), warnings)?;
+    let (classes, labels) = label(&path, &path, &mut samples, options, warnings)?;
     if let Some(list) = &labels {
         let list = list.file_name();
         warnings
@@ -118,6 +158,11 @@ impl Store for Files {
 
     fn size(&self, sample: &Sample) -> Result<u64, DataError> {
         let path = self.0.join(&sample.name);
-        Ok(fs::metadata(&path).map_err(DataError::io(path))?.len())
+        match fs::metadata(&path) {
+            Ok(metadata) => Ok(metadata.len()),
+            // A link without a target, which is found when the image is read.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(DataError::io(path)(error)),
+        }
     }
 }

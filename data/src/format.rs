@@ -77,36 +77,6 @@ impl FromStr for Format {
     }
 }
 
-/// Part of a data set.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Split {
-    /// Training images.
-    Train,
-    /// Images to evaluate on: the test set, or the validation set if the test set has no labels.
-    #[default]
-    Test,
-}
-
-impl Split {
-    /// Names of the split in paths, the preferred one first.
-    pub(crate) fn names(self) -> &'static [&'static str] {
-        match self {
-            Self::Train => &["train", "training"],
-            Self::Test => &["val", "validation", "valid", "test"],
-        }
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Train => "train",
-            Self::Test => "test",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,11 +3,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use topk_files::{Hasher, excerpt};
-use topk_labels::{ClassMap, Classes};
+use topk_labels::{ClassMap, ClassMatcher, Classes};
 
-use crate::detect;
-use crate::listing::Listing;
-use crate::{DataError, Format, Image, Options, Sample, Warnings};
+use crate::listing::{self, Listing};
+use crate::{DataError, Format, Image, Options, Sample, Warnings, detect, folder};
 
 /// A list of images with their labels. Images are read one at a time, by any number of threads; no more
 /// of them are kept in memory than the format requires (see [`Format`]).
@@ -16,6 +15,8 @@ pub struct ImageSet {
     format: Format,
     listing: Listing,
     warnings: Warnings,
+    /// Whether labels come from a class map.
+    mapped: bool,
 }
 
 /// A summary of a data set.
@@ -47,27 +48,31 @@ impl ImageSet {
     /// # Errors
     /// If the format is not recognised, a file is damaged, or labels are invalid or contradict each other.
     pub fn open(path: &Path, options: &Options) -> Result<Self, DataError> {
+        let mut warnings = Warnings::default();
         let format = match options.format {
             Some(format) => format,
-            None => Format::detect(path, options)?,
+            None => detect::detect(path, options, &mut warnings)?,
         };
+        let own_labels = !matches!(format, Format::Flat | Format::Tar);
         if let Some(labels) = &options.labels
-            && !matches!(format, Format::Flat | Format::Tar)
+            && matches!(format, Format::Folder | Format::Cifar10 | Format::Cifar100)
         {
-            let (path, labels) = (path.to_owned(), labels.clone());
             return Err(DataError::OwnLabels {
-                path,
-                labels,
+                path: path.to_owned(),
+                labels: labels.clone(),
                 format,
             });
         }
-        let mut warnings = Warnings::default();
         let listing = detect::list(format, path, options, &mut warnings)?;
         let mut set = Self {
             format,
             listing,
             warnings,
+            mapped: options.class_map.is_some(),
         };
+        if let Some(labels) = options.labels.as_ref().filter(|_| own_labels) {
+            set.label(path, labels, options)?;
+        }
         set.check_names()?;
         if let Some(map) = &options.class_map {
             set.map_classes(&ClassMap::read(map)?, map)?;
@@ -112,6 +117,98 @@ impl ImageSet {
     /// Peculiarities that are not errors.
     pub fn warnings(&self) -> &Warnings {
         &self.warnings
+    }
+
+    /// Whether labels are the indices of a class map.
+    pub fn has_class_map(&self) -> bool {
+        self.mapped
+    }
+
+    /// Numbers the classes that have labelled images, in their order, and leaves the others out.
+    pub fn keep_present_classes(&mut self) {
+        let counts = self.class_counts();
+        let present: Vec<u32> = (0..counts.len() as u32)
+            .filter(|&class| counts[class as usize] > 0)
+            .collect();
+        if present.len() == counts.len() {
+            return;
+        }
+        let classes = &mut self.listing.classes;
+        let names: Vec<String> = present
+            .iter()
+            .map(|&class| classes.unique_name(class))
+            .collect();
+        self.warnings.decide(format!(
+            "{} of {} classes have images and are numbered in this order: {}",
+            present.len(),
+            counts.len(),
+            excerpt(&names.join("; "))
+        ));
+        *classes = Classes::Named(names);
+        for label in self
+            .listing
+            .samples
+            .iter_mut()
+            .filter_map(|s| s.label.as_mut())
+        {
+            *label = present.partition_point(|class| class < label) as u32;
+        }
+    }
+
+    /// Gives the images the labels of other classes with the same wnids or names.
+    ///
+    /// # Errors
+    /// The name of a class with images that the other classes lack, or that they have more than once.
+    pub fn use_classes(&mut self, other: &Classes) -> Result<(), String> {
+        let classes = &self.listing.classes;
+        if classes == other {
+            return Ok(());
+        }
+        let counts = self.class_counts();
+        let matcher = ClassMatcher::of(other);
+        let mut labels = vec![0; counts.len()];
+        let mut missing = vec![true; other.len()];
+        for class in 0..counts.len() as u32 {
+            if counts[class as usize] == 0 {
+                continue;
+            }
+            let name = classes.identity(class);
+            let found = matcher.find(&name).ok_or(name)?;
+            labels[class as usize] = found;
+            missing[found as usize] = false;
+        }
+        for label in self
+            .listing
+            .samples
+            .iter_mut()
+            .filter_map(|s| s.label.as_mut())
+        {
+            *label = labels[*label as usize];
+        }
+        let missing = (0..).zip(missing).filter(|(_, missing)| *missing);
+        let missing: Vec<String> = missing
+            .map(|(class, _)| other.name(class).into_owned())
+            .collect();
+        for name in missing {
+            if !self.warnings.empty_classes.contains(&name) {
+                self.warnings.empty_classes.push(name);
+            }
+        }
+        self.listing.classes = other.clone();
+        Ok(())
+    }
+
+    /// Checks that the classes do not depend on folders without images, which
+    /// [`Options::allow_empty_classes`] admits.
+    ///
+    /// # Errors
+    /// If they do.
+    pub fn check_empty_classes(&self) -> Result<(), DataError> {
+        let ranked = matches!(self.classes(), Classes::Named(_)) && !self.mapped;
+        match ranked && self.format == Format::Folder {
+            true => folder::check_empty_classes(&self.listing.path, &self.warnings),
+            false => Ok(()),
+        }
     }
 
     /// A summary of the data set.
@@ -168,6 +265,22 @@ impl ImageSet {
             hash.update(&bytes);
         }
         Ok(hash.finish())
+    }
+
+    /// Sets the labels of images whose format usually has them, but whose files do not.
+    fn label(&mut self, path: &Path, labels: &Path, options: &Options) -> Result<(), DataError> {
+        let listing = &mut self.listing;
+        if listing.samples.iter().any(|sample| sample.label.is_some()) {
+            return Err(DataError::OwnLabels {
+                path: path.to_owned(),
+                labels: labels.to_owned(),
+                format: self.format,
+            });
+        }
+        let samples = &mut listing.samples;
+        (listing.classes, listing.labels) =
+            listing::label(path, path, samples, options, &mut self.warnings)?;
+        Ok(())
     }
 
     fn check_names(&self) -> Result<(), DataError> {

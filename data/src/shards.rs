@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use topk_files::excerpt;
 
+use crate::split::Part;
 use crate::walk::Entries;
-use crate::{DataError, Format, Split, split_folder};
+use crate::{DataError, Format, Options, Warnings, split_folder};
 
 /// Largest number of files in a pattern.
 const MAX_SHARDS: usize = 1 << 20;
@@ -23,21 +24,25 @@ pub(crate) fn files(
     path: &Path,
     format: Format,
     extension: &str,
-    split: Split,
+    options: &Options,
+    warnings: &mut Warnings,
 ) -> Result<Vec<PathBuf>, DataError> {
     let none = |expected| DataError::no_images(path, format, expected);
     if is_pattern(path) {
         let files = matching(path)?;
-        return if files.is_empty() {
-            Err(none("files that match the pattern"))
-        } else {
-            Ok(files)
-        };
+        if files.is_empty() {
+            return Err(none("files that match the pattern"));
+        }
+        for file in &files {
+            split_folder::check_requested(file, options)?;
+        }
+        return Ok(files);
     }
     if path.is_file() {
+        split_folder::check_requested(path, options)?;
         return Ok(vec![path.to_owned()]);
     }
-    let path = &split_folder::of_split(path, split)?;
+    let path = &split_folder::of_split(path, options, warnings)?;
     for folder in [path.to_owned(), path.join("data")] {
         if !folder.is_dir() && folder != *path {
             continue;
@@ -47,12 +52,7 @@ pub(crate) fn files(
         if names.is_empty() {
             continue;
         }
-        let names = of_split(names, split).ok_or_else(|| {
-            none(match split {
-                Split::Train => "files of the split train, but they are of other splits",
-                Split::Test => "files of the split test, but they are of the split train; to use them, pass a pattern such as `train-*`",
-            })
-        })?;
+        let names = of_split(&folder, names, options, warnings)?;
         return Ok(names.into_iter().map(|name| folder.join(name)).collect());
     }
     Err(none(
@@ -60,27 +60,42 @@ pub(crate) fn files(
     ))
 }
 
-/// The names that contain this split, or all if none contains a split. `None` if all contain other splits.
-fn of_split(names: Vec<String>, split: Split) -> Option<Vec<String>> {
-    let contains = |name: &str, split: &str| {
-        let mut words = name.split(|c: char| !c.is_ascii_alphanumeric());
-        words.any(|word| word.eq_ignore_ascii_case(split))
-    };
-    for wanted in split.names() {
-        let found: Vec<String> = names
-            .iter()
-            .filter(|n| contains(n, wanted))
-            .cloned()
-            .collect();
-        if !found.is_empty() {
-            return Some(found);
-        }
+/// The names that contain this split, or all if none contains a split.
+fn of_split(
+    path: &Path,
+    names: Vec<String>,
+    options: &Options,
+    warnings: &mut Warnings,
+) -> Result<Vec<String>, DataError> {
+    let part = |name: &String| Part::of_file(name);
+    let mut parts: Vec<Part> = names.iter().filter_map(part).collect();
+    parts.sort_unstable();
+    parts.dedup();
+    if parts.iter().all(|part| *part == Part::Other) {
+        split_folder::check_requested(path, options)?;
+        return Ok(names);
     }
-    let mut all = [Split::Train, Split::Test]
+    let Some(chosen) = Part::chosen(options.split, &parts) else {
+        let found: Vec<&str> = parts.iter().map(|part| part.name()).collect();
+        return Err(DataError::NoSplit {
+            path: path.to_owned(),
+            split: options.split,
+            found: found.join(", "),
+        });
+    };
+    let (names, others): (Vec<_>, Vec<_>) = names
         .into_iter()
-        .flat_map(Split::names);
-    let no_split = all.all(|split| !names.iter().any(|name| contains(name, split)));
-    no_split.then_some(names)
+        .partition(|name| part(name) == Some(chosen));
+    let shown = match names.as_slice() {
+        [name] => name.clone(),
+        names => format!("{} files such as {}", names.len(), names[0]),
+    };
+    let others = match others.as_slice() {
+        [] | [_] => others.join(", "),
+        others => format!("{} other files such as {}", others.len(), others[0]),
+    };
+    warnings.decide(split_folder::read_split(chosen, &shown, &others));
+    Ok(names)
 }
 
 /// The files of a pattern. Those expanded from braces must all exist.
@@ -152,6 +167,7 @@ fn expand(pattern: &str, names: &mut Vec<String>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Split;
 
     fn expanded(pattern: &str) -> Result<Vec<String>, String> {
         let mut names = Vec::new();
@@ -182,15 +198,21 @@ mod tests {
             "validation-0.tar",
             "validation-1.tar",
         ]);
-        let test = of_split(all.clone(), Split::Test).unwrap();
-        assert_eq!(test, ["validation-0.tar", "validation-1.tar"]);
-        assert_eq!(of_split(all, Split::Train).unwrap(), ["train-0.tar"]);
-        assert_eq!(of_split(names(&["train-0.tar"]), Split::Test), None);
-        assert_eq!(
-            of_split(names(&["0.tar", "1.tar"]), Split::Test)
-                .unwrap()
-                .len(),
-            2
-        );
+        let of = |names: &[String], split| {
+            let options = Options {
+                split,
+                ..Options::default()
+            };
+            let names = names.to_vec();
+            of_split(Path::new("data"), names, &options, &mut Warnings::default())
+        };
+        let val = ["validation-0.tar", "validation-1.tar"];
+        assert_eq!(of(&all, Split::Evaluation).unwrap(), val);
+        assert_eq!(of(&all, Split::Val).unwrap(), val);
+        assert_eq!(of(&all, Split::Test).unwrap(), ["test-0.tar"]);
+        assert_eq!(of(&all, Split::Train).unwrap(), ["train-0.tar"]);
+        assert!(of(&names(&["train-0.tar"]), Split::Evaluation).is_err());
+        let plain = names(&["0.tar", "1.tar"]);
+        assert_eq!(of(&plain, Split::Evaluation).unwrap().len(), 2);
     }
 }

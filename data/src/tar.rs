@@ -7,7 +7,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use topk_files::excerpt;
 
-use crate::{DataError, TarError, walk};
+use crate::{DataError, TarError, Warnings, walk};
 
 const BLOCK: usize = 512;
 
@@ -53,6 +53,8 @@ pub(crate) struct Members<S> {
     offset: u64,
     /// The file whose contents are next.
     current: Option<Member>,
+    /// Whether the end mark was found, or is still to come.
+    has_end: bool,
 }
 
 impl Members<Seekable> {
@@ -94,6 +96,7 @@ impl<S: Source> Members<S> {
             start,
             offset: start,
             current: None,
+            has_end: true,
         }
     }
 
@@ -110,8 +113,12 @@ impl<S: Source> Members<S> {
                 return Ok(None);
             };
             let kind = header[156];
-            let size =
-                number(&header[124..136]).ok_or_else(|| self.invalid(start, "has no size"))?;
+            let size = match number(&header[124..136]) {
+                Some(size) => size,
+                // Links and folders in old archives have none.
+                None if matches!(kind, b'1'..=b'6') => 0,
+                None => return Err(self.invalid(start, "has no size")),
+            };
             match kind {
                 b'L' => {
                     let mut name = self.properties("a long name", size)?;
@@ -167,6 +174,17 @@ impl<S: Source> Members<S> {
         }
     }
 
+    /// After the last file, warns of a missing end mark.
+    pub fn check_end(&self, warnings: &mut Warnings) {
+        if !self.has_end {
+            let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+            let name = excerpt(&name);
+            warnings.decide(format!(
+                "{name} has no end mark: files may be missing if it was not downloaded completely"
+            ));
+        }
+    }
+
     /// The contents of the file that [`next`](Self::next) returned last.
     pub fn contents(&mut self, limit: u64) -> Result<Vec<u8>, DataError> {
         let member = self.current.take().expect("a file precedes its contents");
@@ -183,13 +201,22 @@ impl<S: Source> Members<S> {
         let mut header = [0; BLOCK];
         let length = fill(&mut self.source, &mut header).map_err(DataError::io(&self.path))?;
         self.offset += length as u64;
-        if let Some(compression) = compression(&header).filter(|_| start == self.start) {
-            return Err(self.error(TarError::Compressed(compression)));
-        }
+        let compression = compression(&header).filter(|_| start == self.start);
+        let compressed = |this: &Self, other: TarError| {
+            this.error(compression.map_or(other, TarError::Compressed))
+        };
         match length {
             BLOCK => {}
-            0 => return Err(self.error(TarError::NoEnd)),
-            _ => return Err(self.error(TarError::Truncated("a header".to_owned()))),
+            0 if start == self.start => return Err(self.error(TarError::NoEnd)),
+            // Python, GNU tar and WebDataset read such archives, too.
+            0 => {
+                self.has_end = false;
+                return Ok(None);
+            }
+            _ => {
+                let truncated = TarError::Truncated("a header".to_owned());
+                return Err(compressed(self, truncated));
+            }
         }
         if header == [0; BLOCK] {
             return Ok(None);
@@ -199,8 +226,10 @@ impl<S: Source> Members<S> {
         let bytes = header.iter().enumerate();
         let sum = bytes.map(|(i, &b)| u64::from(if own.contains(&i) { b' ' } else { b }));
         if number(&header[own.clone()]) != Some(sum.sum()) {
+            // The name of the first file may begin as a compressed file does, so the checksum counts.
             let reason = "has a wrong checksum; the file is damaged or not a tar file";
-            return Err(self.invalid(start, reason));
+            let offset = start;
+            return Err(compressed(self, TarError::Header { offset, reason }));
         }
         Ok(Some(header))
     }

@@ -3,11 +3,24 @@
 use std::fs::{self, Metadata};
 use std::path::Path;
 
+use topk_files::excerpt;
+
 use crate::{DataError, Warnings};
 
 /// torchvision's `IMG_EXTENSIONS`.
 const EXTENSIONS: [&str; 9] = [
     "jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp",
+];
+
+/// Folders of file systems, archives and programs, which are not data.
+const NOT_DATA: [&str; 7] = [
+    "lost+found",
+    "__MACOSX",
+    "__pycache__",
+    "@eaDir",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "CVS",
 ];
 
 /// Largest depth of nested folders.
@@ -31,7 +44,12 @@ pub(crate) fn image_folder_order(name: &str) -> (&str, &str) {
     name.rsplit_once('/').unwrap_or(("", name))
 }
 
-/// The contents of a folder, without hidden files, sorted by name.
+/// Whether a file or folder with this name is left out: hidden ones, and folders that are not data.
+pub(crate) fn is_hidden(name: &str) -> bool {
+    name.starts_with('.') || NOT_DATA.contains(&name)
+}
+
+/// The contents of a folder, without hidden files and folders that are not data, sorted by name.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     pub files: Vec<String>,
@@ -45,21 +63,27 @@ impl Entries {
         for entry in fs::read_dir(path).map_err(DataError::io(path))? {
             let entry = entry.map_err(DataError::io(path))?;
             let name = entry.file_name();
-            if name.as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            let name = name.into_string().map_err(|name| DataError::NotUtf8 {
-                path: path.to_owned(),
-                name: name.to_string_lossy().into_owned(),
-            })?;
             let mut kind = entry.file_type().map_err(DataError::io(entry.path()))?;
             if kind.is_symlink() {
-                kind = match fs::metadata(entry.path()) {
-                    Ok(metadata) => metadata.file_type(),
-                    Err(_) if !is_image(&name) => kind,
-                    Err(error) => return Err(DataError::io(entry.path())(error)),
-                };
+                // A link without a target is a file that cannot be read.
+                let target = fs::metadata(entry.path());
+                kind = target.map_or(kind, |metadata| metadata.file_type());
             }
+            let lossy = name.to_string_lossy().into_owned();
+            if is_hidden(&lossy) && (kind.is_dir() || lossy.starts_with('.')) {
+                continue;
+            }
+            let name = match name.into_string() {
+                Ok(name) => name,
+                // Only the names of images are written into results.
+                Err(_) if !kind.is_dir() && !is_image(&lossy) => lossy,
+                Err(_) => {
+                    return Err(DataError::NotUtf8 {
+                        path: path.to_owned(),
+                        name: excerpt(&lossy),
+                    });
+                }
+            };
             if kind.is_dir() {
                 entries.folders.push(name);
             } else {

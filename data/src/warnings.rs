@@ -1,12 +1,20 @@
 use std::fmt;
 
 use serde::Serialize;
+use topk_files::excerpt;
 
-/// Peculiarities of a data set that are not errors. Lists are in the order of reading.
+/// What was decided about a data set, and peculiarities that are not errors. Lists are in the order of
+/// reading.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Warnings {
+    /// Decisions, each a line: the split, the format, the columns and the order of the classes.
+    pub decisions: Vec<String>,
     /// Files that are not images, by their names.
     pub ignored: Vec<String>,
+    /// Images beside class folders, which belong to no class.
+    pub beside_classes: Vec<String>,
+    /// Samples of WebDataset shards without an image, which were left out.
+    pub without_image: Vec<String>,
     /// Links to a folder that contains them, which were not followed.
     pub loops: Vec<String>,
     /// Classes without images.
@@ -18,37 +26,77 @@ pub struct Warnings {
 }
 
 impl Warnings {
-    /// Each list with a description.
-    fn lists(&self) -> [(&'static str, &[String]); 5] {
+    /// Each list with a description, for one entry and for several.
+    fn lists(&self) -> [(&'static str, &'static str, &[String]); 7] {
         [
-            ("files that are not images", &self.ignored),
-            ("links to parent folders, not followed", &self.loops),
-            ("classes without images", &self.empty_classes),
-            ("labels without an image", &self.labels_without_image),
-            ("images left out, not in the class map", &self.unmapped),
+            (
+                "file that is not an image",
+                "files that are not images",
+                &self.ignored,
+            ),
+            (
+                "image beside the class folders, not read",
+                "images beside the class folders, not read",
+                &self.beside_classes,
+            ),
+            (
+                "sample without an image, left out",
+                "samples without an image, left out",
+                &self.without_image,
+            ),
+            (
+                "link to a parent folder, not followed",
+                "links to parent folders, not followed",
+                &self.loops,
+            ),
+            (
+                "class without images",
+                "classes without images",
+                &self.empty_classes,
+            ),
+            (
+                "label without an image",
+                "labels without an image",
+                &self.labels_without_image,
+            ),
+            (
+                "image left out, not in the class map",
+                "images left out, not in the class map",
+                &self.unmapped,
+            ),
         ]
+    }
+
+    /// Adds a decision, unless it is known already.
+    pub(crate) fn decide(&mut self, decision: impl Into<String>) {
+        let decision = decision.into();
+        if !self.decisions.contains(&decision) {
+            self.decisions.push(decision);
+        }
     }
 
     /// Whether there are no warnings.
     pub fn is_empty(&self) -> bool {
-        self.lists().iter().all(|(_, names)| names.is_empty())
+        self.lines().is_empty()
+    }
+
+    /// The decisions, and one line per list that is not empty, with its length and its first names.
+    pub fn lines(&self) -> Vec<String> {
+        const SHOWN: usize = 3;
+        let lists = self.lists().into_iter();
+        let lists = lists.filter(|(_, _, names)| !names.is_empty());
+        let lists = lists.map(|(one, several, names)| {
+            let what = if names.len() == 1 { one } else { several };
+            let shown: Vec<String> = names.iter().take(SHOWN).map(|name| excerpt(name)).collect();
+            let more = if names.len() > SHOWN { ", …" } else { "" };
+            format!("{} {what}: {}{more}", names.len(), shown.join(", "))
+        });
+        self.decisions.iter().cloned().chain(lists).collect()
     }
 }
 
 impl fmt::Display for Warnings {
-    /// One line per list that is not empty, with its length and its first names.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 3;
-        let lists = self.lists();
-        let lists = lists.iter().filter(|(_, names)| !names.is_empty());
-        for (line, (what, names)) in lists.enumerate() {
-            if line > 0 {
-                writeln!(f)?;
-            }
-            let shown = names[..names.len().min(SHOWN)].join(", ");
-            let more = if names.len() > SHOWN { ", …" } else { "" };
-            write!(f, "{} {what}: {shown}{more}", names.len())?;
-        }
-        Ok(())
+        f.write_str(&self.lines().join("\n"))
     }
 }

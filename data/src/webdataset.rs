@@ -1,6 +1,7 @@
 //! WebDataset shards: tar files with images and their labels. Consecutive members with the same key are a
 //! sample. The key of a member ends before the first dot of its file name.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use topk_files::excerpt;
 
@@ -9,6 +10,7 @@ use serde_json::Value;
 use crate::listing::Listing;
 use crate::regions::{Container, Region, Regions};
 use crate::sample::Sample;
+use crate::split_folder::retain_split;
 use crate::store::check_size;
 use crate::tar::{Members, Seekable};
 use crate::walk::{file_name, is_image};
@@ -32,13 +34,37 @@ struct Group {
     json: Option<u32>,
 }
 
-/// Whether a tar file contains labels beside images.
+/// Whether a tar file contains labels beside images: an image and a member `cls` with the same key, or a
+/// member `json` with a label. Other JSON files, such as lists of classes, say nothing.
 pub(crate) fn is_shard(path: &Path) -> Result<bool, DataError> {
     let mut members = Members::open(path)?;
+    let (mut images, mut labels) = (HashSet::new(), HashSet::new());
     for _ in 0..INSPECTED {
         let Some(member) = members.next()? else { break };
-        let suffix = key_and_suffix(&member.name).map(|(_, suffix)| suffix.to_lowercase());
-        if matches!(suffix.as_deref(), Some("cls" | "json")) {
+        let Some((key, suffix)) = key_and_suffix(&member.name) else {
+            continue;
+        };
+        let key = key.to_owned();
+        let suffix = suffix.to_lowercase();
+        // A compound suffix does not belong to the sample as WebDataset reads it, but shows what is meant.
+        match suffix.rsplit('.').next().unwrap_or_default() {
+            "cls" => {
+                labels.insert(key.clone());
+            }
+            "json" if member.size <= MAX_JSON_BYTES => {
+                let text = members.contents(MAX_JSON_BYTES)?;
+                let json = serde_json::from_slice(&text);
+                // Invalid JSON beside an image is an error of a shard.
+                if json.map_or(true, |json: Value| json.get("label").is_some()) {
+                    labels.insert(key.clone());
+                }
+            }
+            last if is_image(&format!(".{last}")) => {
+                images.insert(key.clone());
+            }
+            _ => continue,
+        }
+        if images.contains(&key) && labels.contains(&key) {
             return Ok(true);
         }
     }
@@ -51,7 +77,16 @@ pub(crate) fn list(
     options: &Options,
     warnings: &mut Warnings,
 ) -> Result<Listing, DataError> {
-    let shards = shards::files(path, Format::Webdataset, "tar", options.split)?;
+    // A single shard may have the splits in it.
+    let (of_files, of_samples) = match path.is_file() {
+        true => (false, options.require_split),
+        false => (options.require_split, false),
+    };
+    let with = |require_split| Options {
+        require_split,
+        ..options.clone()
+    };
+    let shards = shards::files(path, Format::Webdataset, "tar", &with(of_files), warnings)?;
     let mut listing = Shards {
         samples: Vec::new(),
         regions: Vec::new(),
@@ -60,11 +95,21 @@ pub(crate) fn list(
     for (container, (shard, prefix)) in (0..).zip(shards.iter().zip(&prefixes)) {
         listing.read(container, shard, prefix, warnings)?;
     }
-    let Shards { samples, regions } = listing;
+    let Shards {
+        mut samples,
+        regions,
+    } = listing;
     if samples.is_empty() {
         let expected = "tar files of images with labels (.cls, or .json with `label`)";
         return Err(DataError::no_images(path, Format::Webdataset, expected));
     }
+    retain_split(
+        path,
+        &mut samples,
+        &with(of_samples),
+        warnings,
+        name_in_shard,
+    )?;
     let largest = samples.iter().filter_map(|sample| sample.label).max();
     let classes = Classes::Numbered(largest.map_or(0, |label| label as usize + 1));
     let containers = shards.into_iter().map(Container::File).collect();
@@ -79,6 +124,11 @@ pub(crate) fn list(
             shape: None,
         }),
     })
+}
+
+/// The name of a sample without the prefix for its shard.
+fn name_in_shard(sample: &Sample) -> &str {
+    sample.name.split_once('/').map_or("", |(_, name)| name)
 }
 
 /// Prefixes of sample names, one per shard: the file names if they are unique, otherwise the paths.
@@ -124,7 +174,7 @@ impl Shards {
                 continue;
             };
             if group.as_ref().is_none_or(|group| group.key != key) {
-                self.finish(group.take(), prefix);
+                self.finish(group.take(), prefix, warnings);
             }
             let group = group.get_or_insert_with(|| Group::new(key));
             let suffix = suffix.to_lowercase();
@@ -139,20 +189,20 @@ impl Shards {
             group.add(shard, &member.name, &suffix, region, &mut members)?;
             group.suffixes.push(suffix);
         }
-        self.finish(group, prefix);
+        self.finish(group, prefix, warnings);
+        members.check_end(warnings);
         Ok(())
     }
 
-    fn finish(&mut self, group: Option<Group>, prefix: &str) {
-        let Some(Group {
-            image: Some((name, region)),
-            cls,
-            json,
-            ..
-        }) = group
-        else {
+    fn finish(&mut self, group: Option<Group>, prefix: &str, warnings: &mut Warnings) {
+        let Some(group) = group else { return };
+        let Some((name, region)) = group.image else {
+            let members = group.suffixes.join(", .");
+            let sample = format!("{prefix}/{} (.{members})", group.key);
+            warnings.without_image.push(sample);
             return;
         };
+        let (cls, json) = (group.cls, group.json);
         let (label, slot) = (cls.or(json), self.regions.len());
         self.samples.push(Sample {
             name: format!("{prefix}/{name}"),

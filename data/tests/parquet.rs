@@ -232,13 +232,16 @@ fn other_and_damaged_files_are_errors() {
     fs::write(&path, "no parquet at all").unwrap();
     assert!(error(&path).contains("a.parquet as images in parquet"));
     fs::write(&path, "").unwrap();
-    assert!(error(&path).contains("a.parquet as images in parquet"));
+    assert!(error(&path).contains("a.parquet is empty"));
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n";
+    fs::write(&path, pointer).unwrap();
+    assert!(error(&path).contains("a.parquet is a Git LFS pointer"));
 
     let schema = Arc::new(parse_message_type("message rows { required int64 x; }").unwrap());
     let writer =
         SerializedFileWriter::new(File::create(&path).unwrap(), schema, Default::default());
     writer.unwrap().close().unwrap();
-    assert!(error(&path).contains("no column named image.bytes; the columns are: x"));
+    assert!(error(&path).contains("no column named image.bytes or image; the columns are: x"));
 
     write(&path, 0, 20, Compression::SNAPPY, Some(r#"["a", "b"]"#));
     assert!(error(&path).contains("record 2 has label 2, but there are 2 classes"));

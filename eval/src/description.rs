@@ -12,8 +12,8 @@ impl Evaluation<'_> {
     pub fn description(&self) -> Vec<String> {
         let set = self.set();
         let mut lines = vec![wrap(&set.description().to_string(), TERMINAL_WIDTH, 2)];
-        let warnings = set.warnings().to_string();
-        lines.extend(warnings.lines().map(|line| wrap(line, TERMINAL_WIDTH, 2)));
+        let decisions = self.decisions();
+        lines.extend(decisions.iter().map(|line| wrap(line, TERMINAL_WIDTH, 2)));
         for run in self.models() {
             lines.push(run.model.path().display().to_string());
             let texts = model(run, self.transform(run));

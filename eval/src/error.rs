@@ -17,8 +17,8 @@ use crate::transform::TransformError;
 pub enum EvaluationError {
     /// The model and the data have different numbers of classes.
     #[error(
-        "{model} has {expected} classes but the data has {found}: the model and the data set do not \
-         match (map the classes with --class-map or --valid-labels)"
+        "{model} has {expected} classes but the data has {found}{with_images}. {hint}pass a file with the \
+         output of the model for each class as --class-map, one per line:\n{example}"
     )]
     Classes {
         /// The model file.
@@ -27,21 +27,52 @@ pub enum EvaluationError {
         expected: usize,
         /// Number of classes of the data.
         found: usize,
+        /// How many of these have images, if not all.
+        with_images: String,
+        /// When which flag is right.
+        hint: &'static str,
+        /// Lines of a class map.
+        example: String,
     },
     /// The model and the data have different classes.
     #[error(
-        "class {class} is `{expected}` in {model} but `{found}` in the data: the model and the data \
-         set do not match"
+        "the data has images of the class `{found}`, which {model} does not name, or not uniquely (its class \
+         {class} is `{expected}`). If they are the same classes under other names, pass the output of each class with \
+         --class-map"
     )]
     ClassName {
         /// The model file.
         model: String,
-        /// Index of the first class that differs.
+        /// The name in the data.
+        found: String,
+        /// Index of the class.
         class: usize,
         /// Its name in the model.
         expected: String,
-        /// Its name in the data.
-        found: String,
+    },
+    /// Two classes of the data have the same class of the model.
+    #[error(
+        "two classes of the data match `{name}` of {model}; pass the output of each class with --class-map"
+    )]
+    SharedClass {
+        /// The model file.
+        model: String,
+        /// The name in the model.
+        name: String,
+    },
+    /// The order of class folders depends on folders without images.
+    #[error("{0}")]
+    ClassFolders(String),
+    /// Two models have their classes in ways that do not fit into one set of results.
+    #[error(
+        "{first} and {second} have different classes, or in orders that cannot be combined; evaluate them in \
+         separate runs"
+    )]
+    ClassOrders {
+        /// A model file.
+        first: String,
+        /// Another.
+        second: String,
     },
     /// The number of class names is wrong.
     #[error("{names} has {found} names, but {model} has {expected} classes")]

@@ -1,19 +1,19 @@
 use std::mem;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use topk_data::{ImageSet, Options};
 use topk_files::Hasher;
-use topk_labels::{ClassNames, Classes};
 use topk_native::Runtime;
 use topk_onnx::{WeightTypes, read_without_weights};
 use topk_results::{
     Environment, FailurePolicy, Measurements, MergeError, ModelMeasurements, Results, Settings,
 };
 
-use crate::classes::check_classes;
+use crate::classes::{ClassAssignment, assign_classes};
 use crate::collected::{Collected, EvaluatedBatch};
 use crate::error::{BadImages, EvaluationError};
 use crate::model::{Execution, Model, processors};
@@ -51,8 +51,12 @@ const MAX_BEST: usize = 100;
 /// Models to evaluate on a data set.
 pub struct Evaluation<'a> {
     set: &'a ImageSet,
-    labels: &'a Labels,
+    labels: Arc<Labels>,
     options: &'a EvalOptions,
+    /// The classes in results: those of the first model and the data.
+    classes: ClassAssignment,
+    /// What was decided about the classes of the models.
+    decisions: Vec<String>,
     onnxruntime: String,
     models: Vec<ModelRun>,
     transforms: Vec<InputTransform>,
@@ -131,8 +135,10 @@ impl<'a> Evaluation<'a> {
     ) -> Result<Self, EvaluationError> {
         let mut evaluation = Self {
             set,
-            labels,
+            labels: Arc::new(labels.clone()),
             options,
+            classes: ClassAssignment::default(),
+            decisions: Vec::new(),
             onnxruntime: runtime.version().to_owned(),
             models: Vec::new(),
             transforms: Vec::new(),
@@ -159,11 +165,8 @@ impl<'a> Evaluation<'a> {
             self.transforms.push(transform);
             self.transforms.len() - 1
         });
-        let classes = check_classes(
-            &model,
-            self.set.classes(),
-            self.options.class_names.as_ref(),
-        )?;
+        let assignment = self.assign(&model)?;
+        let classes = assignment.classes;
         let num_valid = self
             .options
             .valid_classes
@@ -196,6 +199,7 @@ impl<'a> Evaluation<'a> {
                 transform: index,
                 scorer,
                 classes,
+                outputs: assignment.outputs,
                 averaging: crop_averaging(&model, &transform, self.options.crop_averaging),
             },
             model,
@@ -211,13 +215,67 @@ impl<'a> Evaluation<'a> {
         }
     }
 
+    /// The classes of a model, which must be those of the first model.
+    fn assign(&mut self, model: &Model) -> Result<ClassAssignment, EvaluationError> {
+        let assignment = assign_classes(model, self.set, self.options)?;
+        let path = model.path().display().to_string();
+        if let Some(decision) = &assignment.decision {
+            let file = model.path().file_name().unwrap_or_default();
+            self.decisions
+                .push(format!("{}: {decision}", file.to_string_lossy()));
+        }
+        let Some(first) = self.models.first() else {
+            if let Some(map) = &assignment.labels {
+                let of_image =
+                    |labels: &Vec<u32>| labels.iter().map(|&label| map[label as usize]).collect();
+                self.labels = Arc::new(self.labels.iter().map(of_image).collect());
+            }
+            self.classes = assignment.clone();
+            return Ok(assignment);
+        };
+        if assignment.labels != self.classes.labels {
+            return Err(EvaluationError::ClassOrders {
+                first: first.model.path().display().to_string(),
+                second: path,
+            });
+        }
+        Ok(assignment)
+    }
+
+    /// What was decided about the data and its classes: one line each.
+    pub(crate) fn decisions(&self) -> Vec<String> {
+        let of_data = &self.options.data.decisions;
+        of_data.iter().chain(&self.decisions).cloned().collect()
+    }
+
     fn settings(&self) -> Settings {
         Settings {
             topk: self.options.topk.clone(),
             failures: self.failure_policy(),
             loss: self.options.loss,
-            valid_classes: self.options.valid_classes.clone(),
+            valid_classes: self.valid_classes(),
         }
+    }
+
+    /// Classes in results that may be predicted, ascending; `None` for all.
+    fn valid_classes(&self) -> Option<Vec<u32>> {
+        let valid = self.options.valid_classes.as_ref()?;
+        // With class indices, they are those of the models already.
+        let map = self
+            .classes
+            .labels
+            .as_ref()
+            .filter(|_| self.options.class_indices.is_none());
+        let mut valid: Vec<u32> = match map {
+            Some(map) => valid
+                .iter()
+                .filter_map(|&class| map.get(class as usize).copied())
+                .collect(),
+            None => valid.clone(),
+        };
+        valid.sort_unstable();
+        valid.dedup();
+        Some(valid)
     }
 
     pub(crate) fn set(&self) -> &ImageSet {
@@ -280,12 +338,12 @@ impl<'a> Evaluation<'a> {
         let start = Instant::now();
         let run = self.measurements();
         let mut collected = Collected::new(self.models.len());
-        let (set, labels, options) = (self.set, self.labels, self.options);
+        let (set, labels, options) = (self.set, Arc::clone(&self.labels), self.options);
         let mut shown = Progress::new(&options.topk);
         let mut saved = Instant::now();
         let ended = self.consume(indices, stop, |batch| {
             shown.add(&batch);
-            collected.add(batch, set, labels, options);
+            collected.add(batch, set, &labels, options);
             progress(&shown);
             if saved.elapsed() >= interval && collected.bad_images.is_empty() {
                 if let Ok(results) = collected.clone().into_results(run.clone(), start.elapsed()) {
@@ -339,7 +397,7 @@ impl<'a> Evaluation<'a> {
         let allocators = allocators.collect::<Result<_, _>>()?;
         let context = &Context {
             set: self.set,
-            labels: self.labels,
+            labels: &self.labels,
             failed: match self.options.on_bad_image {
                 OnBadImage::Fail => Some(AtomicBool::new(false)),
                 OnBadImage::CountWrong | OnBadImage::Skip => None,
@@ -364,23 +422,10 @@ impl<'a> Evaluation<'a> {
 
     /// The data, the models and how they are run, without images.
     fn measurements(&self) -> Measurements {
-        let set_classes = self.set.classes();
         let classes = self
             .models
             .first()
-            .map_or(set_classes.len(), |run| run.scorer.classes);
-        let card = self.models.first().and_then(|run| run.model.card());
-        let given = self.options.class_names.as_ref();
-        let of_model = card.and_then(|card| card.class_names.as_deref());
-        let class_names = match (given, set_classes, of_model) {
-            (Some(given), _, _) => given.names().to_vec(),
-            (None, Classes::Numbered(_), Some(names)) => names.to_vec(),
-            _ => (0..classes as u32)
-                .map(|class| set_classes.name(class).into_owned())
-                .collect(),
-        };
-        let wnids = (0..classes as u32).map(|class| set_classes.wnid(class).map(str::to_owned));
-        let given_wnids = given.and_then(ClassNames::wnids).map(<[String]>::to_vec);
+            .map_or(self.set.classes().len(), |run| run.scorer.classes);
         let models = self.models.iter().map(|run| ModelMeasurements {
             model: run.info(self.transform(run), self.options),
             threads: run.model.execution().all_threads(),
@@ -392,7 +437,8 @@ impl<'a> Evaluation<'a> {
         });
         let mut data = self.options.data.clone();
         data.classes = classes;
-        data.labels_sha256 = Some(sha256(self.labels));
+        data.labels_sha256 = Some(sha256(&self.labels));
+        data.decisions = self.decisions();
         Measurements {
             topk_eval: env!("CARGO_PKG_VERSION").to_owned(),
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
@@ -405,8 +451,8 @@ impl<'a> Evaluation<'a> {
                 cores: processors(),
                 os: topk_native::platform(),
             },
-            class_names,
-            wnids: wnids.collect::<Option<_>>().or(given_wnids),
+            class_names: self.classes.names.clone(),
+            wnids: self.classes.wnids.clone(),
             images: Vec::new(),
             failures: Vec::new(),
             models: models.collect(),

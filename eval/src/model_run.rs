@@ -1,5 +1,6 @@
 //! One model of an evaluation, and how its scores are evaluated.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -30,6 +31,8 @@ pub(crate) struct ModelScorer {
     pub(crate) transform: usize,
     pub(crate) scorer: Scorer,
     pub(crate) classes: usize,
+    /// Output of the model for each class in results, if they differ.
+    pub(crate) outputs: Option<Vec<u32>>,
     pub(crate) averaging: CropAveraging,
 }
 
@@ -44,6 +47,16 @@ pub(crate) struct BatchScores {
 }
 
 impl ModelScorer {
+    /// The scores of the crops of an image in the order of the classes in results.
+    fn in_order<'s>(&self, scores: &'s [f32]) -> Cow<'s, [f32]> {
+        let Some(outputs) = &self.outputs else {
+            return Cow::Borrowed(scores);
+        };
+        let crops = scores.chunks_exact(outputs.len());
+        let ordered = crops.flat_map(|crop| outputs.iter().map(|&output| crop[output as usize]));
+        ordered.collect()
+    }
+
     /// Runs the model on a batch; `image` returns the name and labels of the image with an index.
     pub(crate) fn score<'b>(
         &self,
@@ -73,7 +86,8 @@ impl ModelScorer {
                 continue;
             }
             let (name, labels) = image(batch.indices[at]);
-            match self.scorer.score(name, scores, self.averaging, labels) {
+            let scores = self.in_order(scores);
+            match self.scorer.score(name, &scores, self.averaging, labels) {
                 Ok(outcome) => found.outcomes[at] = outcome,
                 Err(error @ (ScoreError::NotFinite { .. } | ScoreError::AllMasked)) => {
                     let model = self.path.display();

@@ -28,6 +28,8 @@ pub struct EvalOptions {
     pub topk: Vec<usize>,
     /// Class names for results; by default those of the data or the first model.
     pub class_names: Option<ClassNames>,
+    /// Class of the models for each class of the data, where neither names nor a class map tell it.
+    pub class_indices: Option<Vec<u32>>,
     /// Classes that may be predicted, ascending; all by default.
     pub valid_classes: Option<Vec<u32>>,
     /// What to do with unreadable images.
@@ -70,9 +72,11 @@ impl EvalOptions {
                 classes: description.classes,
                 sha256: set.sha256()?,
                 labels_sha256: None,
+                decisions: set.warnings().lines(),
             },
             topk,
             class_names: None,
+            class_indices: None,
             valid_classes: None,
             on_bad_image: OnBadImage::Fail,
             loss: None,

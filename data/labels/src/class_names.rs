@@ -1,10 +1,9 @@
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use topk_files::excerpt;
 
-use crate::{Classes, LabelError, MAX_CLASSES, imagenet, text};
+use crate::{LabelError, MAX_CLASSES, imagenet, text};
 
 /// Largest file that is read; the names of ImageNet-21k have 1 MB.
 const MAX_BYTES: u64 = 1 << 26;
@@ -80,34 +79,6 @@ impl ClassNames {
     /// WordNet IDs of the classes, if the file has them.
     pub fn wnids(&self) -> Option<&[String]> {
         self.wnids.as_deref()
-    }
-
-    /// Checks that the names are not those of a data set in another order. They may be other names.
-    ///
-    /// # Errors
-    /// If a class has the name or the wnid of another class of the data.
-    pub fn check(&self, classes: &Classes) -> Result<(), LabelError> {
-        let keys: Vec<_> = match (classes, &self.wnids) {
-            (Classes::Numbered(_), _) => return Ok(()),
-            (Classes::Imagenet, Some(_)) => {
-                (0..classes.len() as u32).map(|c| classes.key(c)).collect()
-            }
-            _ => (0..classes.len() as u32).map(|c| classes.name(c)).collect(),
-        };
-        let of_key: HashMap<&str, usize> = keys.iter().map(|key| &**key).zip(0..).collect();
-        let given = self.wnids.as_ref().unwrap_or(&self.names);
-        for (class, (given, key)) in given.iter().zip(&keys).enumerate() {
-            let other = of_key.get(&**given).filter(|_| given != key);
-            if let Some(&in_data) = other {
-                return Err(LabelError::ClassOrder {
-                    path: self.path.clone(),
-                    name: excerpt(given),
-                    class,
-                    in_data,
-                });
-            }
-        }
-        Ok(())
     }
 }
 
@@ -202,7 +173,7 @@ fn described(labels: Vec<String>, descriptions: &Map<String, Value>) -> Vec<Stri
 }
 
 /// A wnid and the names after it; without names, those of ImageNet's class, or else the wnid.
-fn wnid_and_names(text: &str) -> Option<(&str, &str)> {
+pub(crate) fn wnid_and_names(text: &str) -> Option<(&str, &str)> {
     let (wnid, names) = text.split_once([' ', '\t']).unwrap_or((text, ""));
     if !imagenet::is_wnid(wnid) {
         return None;
@@ -291,38 +262,5 @@ mod tests {
             let error = read(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
         }
-    }
-
-    #[test]
-    fn names_in_another_order_are_an_error() {
-        let named = |names: &[&str]| Classes::Named(names.iter().map(|&s| s.to_owned()).collect());
-        let names = read("dog\ncat\n").unwrap();
-        let error = names.check(&named(&["cat", "dog"])).unwrap_err();
-        let error = error.to_string();
-        assert!(
-            error.contains("class 0 is `dog`, which is class 1 in the data"),
-            "{error}"
-        );
-        // Other names for the classes are not names of other classes.
-        names.check(&named(&["0001", "0002"])).unwrap();
-        names.check(&named(&["dog", "cat"])).unwrap();
-        names.check(&Classes::Numbered(2)).unwrap();
-
-        let mut lines: Vec<&str> = imagenet::synsets()
-            .iter()
-            .map(|synset| synset.wnid)
-            .collect();
-        let ordered = read(&lines.join("\n")).unwrap();
-        ordered.check(&Classes::Imagenet).unwrap();
-        lines.swap(3, 700);
-        let error = read(&lines.join("\n")).unwrap().check(&Classes::Imagenet);
-        assert!(matches!(
-            error,
-            Err(LabelError::ClassOrder {
-                class: 3,
-                in_data: 700,
-                ..
-            })
-        ));
     }
 }

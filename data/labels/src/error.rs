@@ -2,6 +2,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+use topk_files::Placeholder;
 
 /// Why labels or classes cannot be read. Every message names the file.
 #[derive(Debug, Error)]
@@ -56,6 +57,35 @@ pub enum LabelError {
         /// The name in both lines.
         name: String,
     },
+    /// It is not clear which columns or lines of a table are meant.
+    #[error("{}: {reason}. Give a file with a line `image,label` and these two columns", path.display())]
+    Columns {
+        /// The file.
+        path: PathBuf,
+        /// What is ambiguous.
+        reason: String,
+    },
+    /// Numbers without names of images, which may be ILSVRC2012_IDs or class indices.
+    #[error(
+        "{} has {count} numbers without names of images: ILSVRC2012_IDs are read from a file named \
+         ILSVRC2012_validation_ground_truth.txt; for class indices, give a file with an image and its label \
+         per line",
+        path.display()
+    )]
+    BareNumbers {
+        /// The file.
+        path: PathBuf,
+        /// Number of lines.
+        count: usize,
+    },
+    /// A file is not the list that its name promises.
+    #[error("{} is {found}", path.display())]
+    Placeholder {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: Placeholder,
+    },
     /// A JSON file has other contents.
     #[error("{}: {reason}, expected {expected}", path.display())]
     Json {
@@ -73,22 +103,6 @@ pub enum LabelError {
         path: PathBuf,
         /// Why they are ambiguous.
         reason: String,
-    },
-    /// Class names contradict those of the data.
-    #[error(
-        "in {} class {class} is `{name}`, which is class {in_data} in the data; if the model uses the order \
-         of the names, pass the file as class map",
-        path.display()
-    )]
-    ClassOrder {
-        /// The file of names.
-        path: PathBuf,
-        /// The name, or the wnid.
-        name: String,
-        /// Its class in the file.
-        class: usize,
-        /// Its class in the data.
-        in_data: usize,
     },
     /// A list has labels, but none for the images.
     #[error(

@@ -16,6 +16,9 @@ pub struct Synset {
 /// Number of classes.
 pub const CLASSES: usize = 1000;
 
+/// Number of validation images.
+pub const VALIDATION_IMAGES: usize = 50_000;
+
 /// One line per class: wnid, `ILSVRC2012_ID`, names.
 static TABLE: LazyLock<Vec<Synset>> = LazyLock::new(|| {
     let synset = |line: &'static str| {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use topk_files::excerpt;
 
-use crate::{Classes, LabelError, MAX_CLASSES, imagenet, text};
+use crate::table::{Line, Table};
+use crate::{Classes, LabelError, MAX_CLASSES, classes, imagenet, text};
 
 /// The development kit's list: one ILSVRC id per image, by the number of the image.
 const GROUND_TRUTH: &str = "ILSVRC2012_validation_ground_truth.txt";
@@ -15,10 +16,14 @@ const GROUND_TRUTH: &str = "ILSVRC2012_validation_ground_truth.txt";
 const KAGGLE: &str = "LOC_val_solution.csv";
 
 /// Usual paths of lists, from the folder of the images or the one above.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 12] = [
     "val.txt",
-    "labels.txt",
+    "val_annotations.txt",
+    "val.csv",
+    "metadata.csv",
     "labels.csv",
+    "labels.tsv",
+    "labels.txt",
     GROUND_TRUTH,
     "data/ILSVRC2012_validation_ground_truth.txt",
     "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt",
@@ -35,6 +40,7 @@ pub struct LabelList {
     path: PathBuf,
     classes: Classes,
     keys: Keys,
+    decisions: Vec<String>,
 }
 
 /// Labels of images that were looked up in a list.
@@ -59,72 +65,69 @@ enum Keys {
     },
 }
 
-/// A line with the name of an image.
-struct Line<'a> {
-    number: usize,
-    name: &'a str,
-    label: &'a str,
-}
-
 impl LabelList {
-    /// The list for the images in `folder`, if there is one at a usual path.
-    pub fn find(folder: &Path) -> Option<PathBuf> {
+    /// The lists for the images in `folder` at usual paths, the most likely one first.
+    pub fn find(folder: &Path) -> Vec<PathBuf> {
         // Without this, a relative path of one part has no folder above.
-        let folder = std::path::absolute(folder).ok()?;
+        let Ok(folder) = std::path::absolute(folder) else {
+            return Vec::new();
+        };
         let near = folder.ancestors().take(2);
         let near = near.flat_map(|folder| NAMES.map(|name| folder.join(name)));
         let kaggle = folder
             .ancestors()
             .take(KAGGLE_DEPTH)
             .map(|folder| folder.join(KAGGLE));
-        near.chain(kaggle).find(|path| path.is_file())
+        let mut found: Vec<PathBuf> = near.chain(kaggle).filter(|path| path.is_file()).collect();
+        let mut seen = HashSet::new();
+        found.retain(|path| seen.insert(path.clone()));
+        found
     }
 
-    /// Reads a list. Its layout is detected from the contents: ILSVRC ids alone, in the order of the
-    /// images' numbers; Kaggle's table; or one name and label per line, separated by the last tab, comma
-    /// or space, where the labels are class indices, wnids or class names.
+    /// A list at a usual path in a folder itself.
+    pub fn beside(folder: &Path) -> Option<PathBuf> {
+        let mut paths = NAMES
+            .into_iter()
+            .chain([KAGGLE])
+            .map(|name| folder.join(name));
+        paths.find(|path| path.is_file())
+    }
+
+    /// Reads a list for images with these names, which may be unknown. Its layout is detected from the
+    /// contents: ILSVRC ids alone, in the order of the images' numbers; Kaggle's table; Tiny ImageNet's
+    /// annotations; or a table with the names of the images in one column and their labels in another, with
+    /// or without a line of titles, separated by tabs, commas, semicolons or spaces. Labels are class
+    /// indices, wnids or class names.
     ///
     /// # Errors
-    /// If the file cannot be read, is empty, a line is invalid, or two lines contradict each other.
-    pub fn read(path: &Path) -> Result<Self, LabelError> {
+    /// If the file cannot be read, is empty, a line is invalid, two lines contradict each other, or it is
+    /// not clear which columns are meant.
+    pub fn read(path: &Path, images: &[&str]) -> Result<Self, LabelError> {
         let text = text::read(path)?;
         let Some((_, first)) = text::lines(&text).next() else {
             return Err(LabelError::Empty(path.to_owned()));
         };
-        if first.bytes().all(|byte| byte.is_ascii_digit()) {
+        if text::lines(&text).all(|(_, line)| line.bytes().all(|byte| byte.is_ascii_digit())) {
             return Self::ground_truth(path, &text);
         }
         if first.starts_with("ImageId,PredictionString") {
             let lines = text::lines(&text)
                 .skip(1)
                 .map(|(number, line)| kaggle(path, number, line));
-            return Self::named(path, lines.collect::<Result<_, _>>()?);
+            return Self::named(path, &lines.collect::<Result<Vec<_>, _>>()?, Vec::new());
         }
-        let mut lines = Vec::new();
-        for (number, line) in text::lines(&text) {
-            let (name, label) = name_and_label(line).ok_or_else(|| {
-                let expected = "a name and a label separated by a tab, comma or space";
-                LabelError::line(path, number, line, expected)
-            })?;
-            let titles = [
-                "label",
-                "class",
-                "target",
-                "class_id",
-                "class_index",
-                "wnid",
-                "synset",
-            ];
-            let is_title = titles.iter().any(|title| title.eq_ignore_ascii_case(label));
-            if !(lines.is_empty() && is_title) {
-                lines.push(Line {
-                    number,
-                    name,
-                    label,
-                });
-            }
-        }
-        Self::named(path, lines)
+        let Table { lines, decisions } = Table::read(path, &text, images)?;
+        Self::named(path, &lines, decisions)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How the file was read, where there are several ways: one line each.
+    pub fn decisions(&self) -> &[String] {
+        &self.decisions
     }
 
     fn ground_truth(path: &Path, text: &str) -> Result<Self, LabelError> {
@@ -132,23 +135,31 @@ impl LabelList {
             let class = line.parse().ok().and_then(imagenet::class_of_ilsvrc_id);
             class.ok_or_else(|| LabelError::line(path, number, line, "an ILSVRC2012_ID, 1 to 1000"))
         };
+        // Class indices may all be valid ids, so only the official list is read by number.
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let count = text::lines(text).count();
+        let is_official = name.to_ascii_lowercase().contains("ground_truth");
+        if !is_official && count != imagenet::VALIDATION_IMAGES {
+            let path = path.to_owned();
+            return Err(LabelError::BareNumbers { path, count });
+        }
         let labels = text::lines(text).map(class).collect::<Result<_, _>>()?;
-        let path = path.to_owned();
         Ok(Self {
-            path,
+            path: path.to_owned(),
             classes: Classes::Imagenet,
             keys: Keys::Number(labels),
+            decisions: vec!["numbers are ILSVRC2012_IDs of the validation images".to_owned()],
         })
     }
 
-    fn named(path: &Path, lines: Vec<Line<'_>>) -> Result<Self, LabelError> {
-        let (classes, classified) = classify(path, &lines)?;
+    fn named(path: &Path, lines: &[Line], decisions: Vec<String>) -> Result<Self, LabelError> {
+        let (classes, classified) = classify(path, lines)?;
         let mut by_name = HashMap::with_capacity(lines.len());
         let mut names: Vec<String> = Vec::with_capacity(lines.len());
         let mut labels = Vec::with_capacity(lines.len());
         let mut numbers = Vec::with_capacity(lines.len());
         for (line, label) in lines.iter().zip(classified) {
-            let name = line.name.strip_prefix("./").unwrap_or(line.name);
+            let name = line.name.strip_prefix("./").unwrap_or(&line.name);
             match by_name.entry(name.to_owned()) {
                 Entry::Vacant(entry) => {
                     entry.insert(labels.len());
@@ -172,6 +183,7 @@ impl LabelList {
                 labels,
                 by_name,
             },
+            decisions,
         })
     }
 
@@ -275,6 +287,13 @@ impl LabelList {
     }
 }
 
+/// The names by which a list may have an image: its path, its file name with and without extension.
+pub(crate) fn keys(image: &str) -> [&str; 3] {
+    let file = file_name(image);
+    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    [image, file, stem]
+}
+
 /// Index of the entry of each image. Two images with the same entry are an error.
 fn entries(
     folder: &Path,
@@ -284,13 +303,11 @@ fn entries(
     let mut taken = HashMap::new();
     let mut entries = Vec::with_capacity(images.len());
     for image in images {
-        let file = file_name(image);
-        let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
-        let found = [image, file, stem].into_iter().find_map(&entry);
+        let found = keys(image).into_iter().find_map(&entry);
         if let Some(found) = found
             && taken.insert(found, image).is_some()
         {
-            let (path, name) = (folder.to_owned(), excerpt(file));
+            let (path, name) = (folder.to_owned(), excerpt(file_name(image)));
             return Err(LabelError::Duplicate { path, name });
         }
         entries.push(found);
@@ -299,22 +316,22 @@ fn entries(
 }
 
 /// The classes of the labels, whose kind the first label shows, and the class of each line.
-fn classify(path: &Path, lines: &[Line<'_>]) -> Result<(Classes, Vec<u32>), LabelError> {
+fn classify(path: &Path, lines: &[Line]) -> Result<(Classes, Vec<u32>), LabelError> {
     let Some(first) = lines.first() else {
         return Err(LabelError::Empty(path.to_owned()));
     };
     let all = |class: &dyn Fn(&str) -> Option<u32>, expected: &str| {
-        let class = |line: &Line<'_>| {
-            let class = class(line.label);
-            class.ok_or_else(|| LabelError::line(path, line.number, line.label, expected))
+        let class = |line: &Line| {
+            let class = class(&line.label);
+            class.ok_or_else(|| LabelError::line(path, line.number, &line.label, expected))
         };
         lines.iter().map(class).collect::<Result<Vec<u32>, _>>()
     };
-    if first.label.bytes().all(|byte| byte.is_ascii_digit()) {
-        let class = |label: &str| label.parse().ok().filter(|&c| (c as usize) < MAX_CLASSES);
+    if classes::index(&first.label).is_some() {
+        let class = |label: &str| classes::index(label).filter(|&c| (c as usize) < MAX_CLASSES);
         let labels = all(&class, "a class index, from 0, as in the lines above")?;
         let largest = labels.iter().max().map_or(0, |&label| label as usize);
-        let of_imagenet = |line: &Line<'_>| imagenet::validation_number(line.name).is_some();
+        let of_imagenet = |line: &Line| imagenet::validation_number(&line.name).is_some();
         let classes = if largest < imagenet::CLASSES && lines.iter().all(of_imagenet) {
             Classes::Imagenet
         } else {
@@ -322,27 +339,31 @@ fn classify(path: &Path, lines: &[Line<'_>]) -> Result<(Classes, Vec<u32>), Labe
         };
         return Ok((classes, labels));
     }
-    if imagenet::class_of_wnid(first.label).is_some() {
-        let labels = all(
+    if imagenet::class_of_wnid(&first.label).is_some()
+        && !lines.iter().all(|line| imagenet::is_wnid(&line.label))
+    {
+        all(
             &imagenet::class_of_wnid,
             "a wnid of ILSVRC-2012, as in the lines above",
         )?;
-        return Ok((Classes::Imagenet, labels));
     }
-    let mut names: Vec<String> = lines.iter().map(|line| line.label.to_owned()).collect();
-    names.sort_unstable();
-    names.dedup();
-    if names.len() > MAX_CLASSES {
+    let labels: Vec<&str> = lines.iter().map(|line| line.label.as_str()).collect();
+    // Numbers among names are rather a mistake than names.
+    let number = lines
+        .iter()
+        .find(|line| classes::index(&line.label).is_some());
+    if let Some(line) = number {
+        let expected = "a class name, as in the lines above";
+        return Err(LabelError::line(path, line.number, &line.label, expected));
+    }
+    Classes::of_texts(&labels).ok_or_else(|| {
         let expected = format!("one of at most {MAX_CLASSES} classes");
-        return Err(LabelError::line(path, first.number, first.label, expected));
-    }
-    let rank = |label: &str| names.binary_search_by(|name| name.as_str().cmp(label)).ok();
-    let labels = all(&|label| rank(label).map(|rank| rank as u32), "a class name")?;
-    Ok((Classes::Named(names), labels))
+        LabelError::line(path, first.number, &first.label, expected)
+    })
 }
 
 /// A line of Kaggle's table: an image, and a wnid and four numbers for each box.
-fn kaggle<'a>(path: &Path, number: usize, line: &'a str) -> Result<Line<'a>, LabelError> {
+fn kaggle(path: &Path, number: usize, line: &str) -> Result<Line, LabelError> {
     const BOX: usize = 5;
     let (name, boxes) = line.split_once(',').unwrap_or((line, ""));
     let mut wnids = boxes.split_whitespace().step_by(BOX);
@@ -355,28 +376,12 @@ fn kaggle<'a>(path: &Path, number: usize, line: &'a str) -> Result<Line<'a>, Lab
     })?;
     Ok(Line {
         number,
-        name,
-        label,
+        name: name.to_owned(),
+        label: label.to_owned(),
     })
 }
 
-/// The name and the label in a line.
-fn name_and_label(line: &str) -> Option<(&str, &str)> {
-    let parts = line.rsplit_once('\t').or_else(|| line.rsplit_once(','));
-    let (name, label) = parts.or_else(|| line.rsplit_once(' '))?;
-    let (name, label) = (unquoted(name.trim()), unquoted(label.trim()));
-    (!name.is_empty() && !label.is_empty()).then_some((name, label))
-}
-
-/// A field of a table without surrounding quotes.
-fn unquoted(field: &str) -> &str {
-    let inner = field
-        .strip_prefix('"')
-        .and_then(|field| field.strip_suffix('"'));
-    inner.unwrap_or(field)
-}
-
 /// The last part of a path with slashes.
-fn file_name(path: &str) -> &str {
+pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, file)| file)
 }

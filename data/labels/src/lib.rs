@@ -6,6 +6,7 @@
 //! Hugging Face hub.
 
 mod class_map;
+mod class_matcher;
 mod class_names;
 mod class_subset;
 mod classes;
@@ -13,12 +14,14 @@ mod error;
 pub mod imagenet;
 mod label_list;
 mod real_labels;
+mod table;
 mod text;
 
 pub use class_map::ClassMap;
+pub use class_matcher::ClassMatcher;
 pub use class_names::ClassNames;
 pub use class_subset::ClassSubset;
-pub use classes::{Classes, MAX_CLASSES};
+pub use classes::{ClassFolders, Classes, MAX_CLASSES};
 pub use error::LabelError;
 pub use label_list::{LabelList, Matched};
 pub use real_labels::RealLabels;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use topk_files::Placeholder;
+
 use crate::LabelError;
 
 /// Longest list that is read: about 20 million lines.
@@ -19,6 +21,10 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<String, LabelError
         path: path.to_owned(),
         limit,
     })?;
+    if let Some(found) = Placeholder::of(&bytes).filter(|found| *found != Placeholder::Empty) {
+        let path = path.to_owned();
+        return Err(LabelError::Placeholder { path, found });
+    }
     String::from_utf8(bytes).map_err(|_| LabelError::NotUtf8(path.to_owned()))
 }
 

@@ -46,6 +46,16 @@ impl Cifar {
 
     /// Lists the images of a split, named by their file and their index in it.
     pub fn list(&self, path: &Path, split: Split) -> Result<Listing, DataError> {
+        if split == Split::Val {
+            return Err(DataError::NoSplit {
+                path: path.to_owned(),
+                split,
+                found: "train, test".to_owned(),
+            });
+        }
+        if is_gzip(path) {
+            DataError::check_placeholder(path)?;
+        }
         let (version, names, files) = if is_gzip(path) {
             self.unpack(path, split)?
         } else {
@@ -90,6 +100,7 @@ impl Cifar {
         let (version, folder) = found.ok_or_else(|| self.not_found(root, split))?;
         let container = |&file: &&'static str| {
             let path = folder.join(file);
+            DataError::check_placeholder(&path)?;
             let opened = File::open(&path).map_err(DataError::io(&path))?;
             Ok((file, Container::Open(path, opened)))
         };

@@ -67,9 +67,9 @@ fn folders_and_archives_have_the_same_images() {
                 (Format::Cifar10, Split::Train) => {
                     vec![0, 0, 1, 0, 1, 2, 0, 1, 2, 0, 0, 1, 2, 0, 1]
                 }
-                (Format::Cifar10, Split::Test) => vec![0, 1, 2, 0, 1, 2],
+                (Format::Cifar10, _) => vec![0, 1, 2, 0, 1, 2],
                 (_, Split::Train) => vec![0],
-                (_, Split::Test) => vec![0, 1],
+                (_, _) => vec![0, 1],
             };
             for set in sets {
                 assert_eq!(set.format(), format);
@@ -212,7 +212,7 @@ fn damaged_and_other_pickles_are_errors() {
         "refers to os.system, which is not allowed in a CIFAR file",
     );
     check_error(&test[..4000], "the pickle ends in the middle");
-    check_error(b"", "the pickle ends in the middle");
+    check_error(b"", "is empty; download");
     check_error(b"\x80\x02N.", "it contains None, expected a dictionary");
     check_error(b"\x80\x02}.", "`data` is missing");
     check_error(

@@ -51,7 +51,7 @@ impl Version {
     pub fn files(&self, split: Split) -> &'static [&'static str] {
         match split {
             Split::Train => self.train,
-            Split::Test => self.test,
+            Split::Val | Split::Test | Split::Evaluation => self.test,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Images in parquet files, as written by Hugging Face's `datasets`: a column `image` of encoded images and
-//! their paths, and a column of labels, whose class names are in the file's metadata.
+//! their paths, and a column of labels, whose class names are in the file's metadata. Columns of bytes
+//! without paths, and labels that are text, are read as well.
 
 mod cursor;
 mod guard;
@@ -17,7 +18,7 @@ use parquet::file::serialized_reader::SerializedFileReader;
 use crate::listing::Listing;
 use crate::sample::{Image, Sample};
 use crate::store::{Store, check_size};
-use crate::{DataError, Format, Options, shards};
+use crate::{DataError, Format, Options, Warnings, shards};
 use cursor::Cursors;
 use guard::{damaged, guarded};
 use schema::Columns;
@@ -60,19 +61,25 @@ struct Group {
 #[derive(Default)]
 struct Rows {
     labels: Vec<Option<u32>>,
+    /// Labels that are text, whose classes are known at the end.
+    texts: Vec<Option<String>>,
     paths: Vec<Option<String>>,
 }
 
 /// Lists the rows of all files.
-pub(crate) fn list(path: &Path, options: &Options) -> Result<Listing, DataError> {
-    let paths = shards::files(path, Format::Parquet, "parquet", options.split)?;
+pub(crate) fn list(
+    path: &Path,
+    options: &Options,
+    warnings: &mut Warnings,
+) -> Result<Listing, DataError> {
+    let paths = shards::files(path, Format::Parquet, "parquet", options, warnings)?;
     let mut groups = Vec::new();
     let mut rows = Rows::default();
     let mut numbered = Vec::new();
     let mut classes = None;
     for (table, file) in paths.iter().enumerate() {
         let start = rows.labels.len();
-        let found = rows.add(table, file, &mut groups)?;
+        let found = rows.add(table, file, &mut groups, warnings)?;
         if *classes.get_or_insert_with(|| found.clone()) != found {
             return Err(damaged(
                 file,
@@ -84,6 +91,9 @@ pub(crate) fn list(path: &Path, options: &Options) -> Result<Listing, DataError>
     }
     if rows.labels.is_empty() {
         return Err(DataError::Empty(path.to_owned()));
+    }
+    if rows.texts.iter().any(Option::is_some) {
+        classes = Some(rows.classify(path)?);
     }
     let largest = rows.labels.iter().flatten().max();
     let counted = largest.map_or(0, |&label| label as usize + 1);
@@ -121,11 +131,13 @@ impl Rows {
         table: usize,
         path: &Path,
         groups: &mut Vec<Group>,
+        warnings: &mut Warnings,
     ) -> Result<Classes, DataError> {
         let (file, length) = open(path)?;
         let metadata = file.metadata();
         let columns = Columns::find(metadata).map_err(|reason| damaged(path, reason))?;
         let classes = columns.classes(metadata);
+        warnings.decide(columns.to_string());
         for (index, group) in metadata.row_groups().iter().enumerate() {
             let rows = group.num_rows();
             // Each image takes some bytes, which limits the memory for labels and paths.
@@ -146,12 +158,21 @@ impl Rows {
             });
 
             let labels = match columns.label {
-                Some(column) => integers(path, &file, index, column, count)?,
-                None => vec![None; count],
+                Some(column) => labels(path, &file, index, column, count)?,
+                None => Labels::Numbers(vec![None; count]),
             };
-            for (row, label) in labels.into_iter().enumerate() {
-                let label = checked(path, start + row, label, &classes)?;
-                self.labels.push(label);
+            match labels {
+                Labels::Numbers(labels) => {
+                    for (row, label) in labels.into_iter().enumerate() {
+                        let label = checked(path, start + row, label, &classes)?;
+                        self.labels.push(label);
+                        self.texts.push(None);
+                    }
+                }
+                Labels::Texts(texts) => {
+                    self.labels.extend(vec![None; count]);
+                    self.texts.extend(texts);
+                }
             }
             let paths = match columns.path {
                 Some(column) => strings(path, &file, index, column, count)?,
@@ -161,6 +182,29 @@ impl Rows {
         }
         Ok(classes)
     }
+
+    /// Sets the labels of rows whose labels are text, and returns the classes.
+    fn classify(&mut self, path: &Path) -> Result<Classes, DataError> {
+        let present: Vec<&str> = self.texts.iter().flatten().map(String::as_str).collect();
+        let numbers = self.labels.iter().any(Option::is_some);
+        let found = Classes::of_texts(&present).filter(|_| !numbers);
+        let (classes, found) = found.ok_or_else(|| {
+            let reason = "its labels are not the same kind of text in all files, or over the limit of classes";
+            damaged(path, reason)
+        })?;
+        let mut found = found.into_iter();
+        let labels = self.texts.iter().zip(&mut self.labels);
+        for (_, label) in labels.filter(|(text, _)| text.is_some()) {
+            *label = found.next();
+        }
+        Ok(classes)
+    }
+}
+
+/// The labels of a group of rows.
+enum Labels {
+    Numbers(Vec<Option<i64>>),
+    Texts(Vec<Option<String>>),
 }
 
 /// The label of a value. −1 means that there is none, as in test sets.
@@ -189,22 +233,40 @@ fn checked(
     }
 }
 
-/// Integers of a column.
-fn integers(
+/// Labels of a column.
+fn labels(
     path: &Path,
     file: &SerializedFileReader<File>,
     group: usize,
     column: usize,
     count: usize,
-) -> Result<Vec<Option<i64>>, DataError> {
+) -> Result<Labels, DataError> {
+    // Not a label, so an error.
+    const FRACTION: i64 = i64::MIN;
     let level = level(file, column);
-    match reader(path, file, group, column)? {
-        ColumnReader::Int64ColumnReader(reader) => values(path, reader, level, count, |&v| v),
+    let whole = |value: f64| match value.fract() == 0.0 && value.abs() < 1e9 {
+        true => value as i64,
+        false => FRACTION,
+    };
+    Ok(Labels::Numbers(match reader(path, file, group, column)? {
+        ColumnReader::Int64ColumnReader(reader) => values(path, reader, level, count, |&v| v)?,
         ColumnReader::Int32ColumnReader(reader) => {
-            values(path, reader, level, count, |&v| v.into())
+            values(path, reader, level, count, |&v| v.into())?
         }
-        _ => Err(damaged(path, "its labels are not integers")),
-    }
+        ColumnReader::BoolColumnReader(reader) => {
+            values(path, reader, level, count, |&v| v.into())?
+        }
+        ColumnReader::FloatColumnReader(reader) => {
+            values(path, reader, level, count, |&v| whole(v.into()))?
+        }
+        ColumnReader::DoubleColumnReader(reader) => {
+            values(path, reader, level, count, |&v| whole(v))?
+        }
+        ColumnReader::ByteArrayColumnReader(_) => {
+            return Ok(Labels::Texts(strings(path, file, group, column, count)?));
+        }
+        _ => return Err(damaged(path, "its labels are neither numbers nor text")),
+    }))
 }
 
 /// Texts of a column; empty if they are not UTF-8 or too long for a path.
@@ -305,6 +367,7 @@ fn reader(
 fn open(path: &Path) -> Result<(SerializedFileReader<File>, u64), DataError> {
     let file = File::open(path).map_err(DataError::io(path))?;
     let length = file.metadata().map_err(DataError::io(path))?.len();
+    DataError::check_placeholder(path)?;
     let reader = guarded(path, || SerializedFileReader::new(file))?;
     Ok((reader, length))
 }

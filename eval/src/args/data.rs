@@ -17,6 +17,10 @@ pub(super) struct DataArgs {
     #[arg(long, value_parser = formats())]
     format: Option<Format>,
 
+    /// Part of the dataset, if it has several [default: val, or test where there is no val]
+    #[arg(long, value_enum)]
+    split: Option<SplitArg>,
+
     /// Label file for a single folder or tar archive of images: ground truth of the ILSVRC development
     /// kit, Kaggle's LOC_val_solution.csv, Caffe's val.txt, or one name and label per line
     #[arg(long, value_name = "FILE")]
@@ -26,6 +30,10 @@ pub(super) struct DataArgs {
     /// index
     #[arg(long, value_name = "FILE")]
     class_map: Option<PathBuf>,
+
+    /// Number only the classes that have images, in the order of their folders or indices
+    #[arg(long, conflicts_with = "class_map")]
+    classes_present: bool,
 
     /// Class names in the order of the model's outputs: one name per line, a JSON list, ImageNet's
     /// imagenet_class_index.json, or the config.json of a Hugging Face model [default: from the dataset
@@ -50,6 +58,17 @@ pub(super) struct DataArgs {
     pub(super) max_pixels: u64,
 }
 
+/// Part of a data set.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum SplitArg {
+    /// Training images
+    Train,
+    /// Validation images
+    Val,
+    /// Test images
+    Test,
+}
+
 fn formats() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
 }
@@ -58,11 +77,21 @@ impl DataArgs {
     pub(super) fn open(&self, path: &Path) -> Result<ImageSet> {
         let options = Options {
             format: self.format,
-            split: Split::Test,
+            split: match self.split {
+                None => Split::Evaluation,
+                Some(SplitArg::Train) => Split::Train,
+                Some(SplitArg::Val) => Split::Val,
+                Some(SplitArg::Test) => Split::Test,
+            },
+            require_split: self.split.is_some(),
+            allow_empty_classes: true,
             labels: self.labels.clone(),
             class_map: self.class_map.clone(),
         };
-        let set = ImageSet::open(path, &options)?;
+        let mut set = ImageSet::open(path, &options)?;
+        if self.classes_present {
+            set.keep_present_classes();
+        }
         ensure!(!set.is_empty(), "{} contains no images", path.display());
         Ok(set)
     }
@@ -87,31 +116,72 @@ impl DataArgs {
             .collect();
         ensure!(
             unlabelled.is_empty(),
-            "{} of {} images have no label (for example {}): pass a label file with --labels, or \
-             remove these images",
+            "{} of {} images have no label (for example {}): {}",
             unlabelled.len(),
             set.len(),
-            unlabelled[..unlabelled.len().min(3)].join(", ")
+            unlabelled[..unlabelled.len().min(3)].join(", "),
+            match set.format() {
+                Format::Flat | Format::Tar =>
+                    "pass a label file with --labels, or remove these images",
+                // Where no image has a label, a list may give them.
+                _ if unlabelled.len() == set.len() => {
+                    "its files have no labels, or under another name; pass a label file with --labels"
+                }
+                _ => "add their labels to the dataset's files, or remove these images",
+            }
         );
         Ok(labels_of(set))
     }
 
-    pub(super) fn class_names(&self, set: &ImageSet) -> Result<Option<ClassNames>> {
-        let Some(path) = &self.class_names else {
-            return Ok(None);
-        };
-        let names = ClassNames::read(path)?;
-        names.check(set.classes())?;
-        Ok(Some(names))
+    pub(super) fn class_names(&self) -> Result<Option<ClassNames>> {
+        let path = self.class_names.as_ref();
+        Ok(path.map(|path| ClassNames::read(path)).transpose()?)
     }
 
-    /// The classes that may be predicted, ascending; none if all may.
-    pub(super) fn valid_classes(&self, set: &ImageSet) -> Result<Option<Vec<u32>>> {
+    /// The classes that may be predicted, ascending, for models of `classes` classes; and the class of the
+    /// models for each class of the data, if the file gives it as for timm: as many class folders as lines,
+    /// in the same order.
+    pub(super) fn valid_classes(
+        &self,
+        set: &ImageSet,
+        classes: Option<usize>,
+        named: bool,
+    ) -> Result<ValidClasses> {
         let Some(path) = &self.valid_labels else {
-            return Ok(None);
+            return Ok(ValidClasses::default());
         };
-        let mut classes = ClassSubset::read(path, set.classes())?.classes().to_vec();
-        classes.sort_unstable();
-        Ok(Some(classes))
+        let data = set.classes();
+        let differ = classes.is_some_and(|classes| classes != data.len());
+        // Names would tell which class of the model each class of the data is.
+        let own = differ && !named && matches!(data, Classes::Named(_)) && !set.has_class_map();
+        let (mut valid, indices) = match own {
+            true => {
+                let imagenet = classes == Some(Classes::Imagenet.len());
+                let of_model = match imagenet {
+                    true => Classes::Imagenet,
+                    false => Classes::Numbered(classes.unwrap_or(0)),
+                };
+                let valid = ClassSubset::read(path, &of_model)?.classes().to_vec();
+                (
+                    valid.clone(),
+                    Some(valid).filter(|valid| valid.len() == data.len()),
+                )
+            }
+            false => (ClassSubset::read(path, data)?.classes().to_vec(), None),
+        };
+        valid.sort_unstable();
+        Ok(ValidClasses {
+            valid: Some(valid),
+            indices,
+        })
     }
+}
+
+/// Classes to which predictions are restricted.
+#[derive(Default)]
+pub(super) struct ValidClasses {
+    /// The classes, ascending; all if absent.
+    pub(super) valid: Option<Vec<u32>>,
+    /// Class of the models for each class of the data, if the file gives it.
+    pub(super) indices: Option<Vec<u32>>,
 }

@@ -217,6 +217,11 @@ impl RunArgs {
     fn options(&self, set: &ImageSet, models: &[Model]) -> Result<EvalOptions> {
         let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
         let options = EvalOptions::new(set)?;
+        let classes = models.first().and_then(Model::classes);
+        let class_names = self.data_set.class_names()?;
+        let card = models.first().and_then(Model::card);
+        let named = class_names.is_some() || card.is_some_and(|card| card.class_names.is_some());
+        let valid = self.data_set.valid_classes(set, classes, named)?;
         Ok(EvalOptions {
             data: DataInfo {
                 real_labels: text(&self.data_set.real_labels),
@@ -224,7 +229,10 @@ impl RunArgs {
                 ..options.data
             },
             topk: match &self.topk {
-                None => options.topk,
+                None => default_topk(
+                    classes.unwrap_or(set.classes().len()),
+                    valid.valid.as_deref(),
+                ),
                 Some(topk) => {
                     let mut topk: Vec<usize> = topk.iter().map(|k| k.get()).chain([1]).collect();
                     topk.sort_unstable();
@@ -232,8 +240,9 @@ impl RunArgs {
                     topk
                 }
             },
-            class_names: self.data_set.class_names(set)?,
-            valid_classes: self.data_set.valid_classes(set)?,
+            class_names,
+            class_indices: valid.indices,
+            valid_classes: valid.valid,
             on_bad_image: self.data_set.on_bad_image,
             loss: self.loss(models),
             crop_averaging: self.scoring.crop_average,
@@ -338,6 +347,14 @@ fn resume_hint(path: &Path) -> String {
         "the results so far are in {};\nrun the same command with --resume to continue",
         path.display()
     )
+}
+
+/// Top-1 and top-5, or fewer where there are fewer classes to predict.
+fn default_topk(classes: usize, valid: Option<&[u32]>) -> Vec<usize> {
+    let classes = valid.map_or(classes, <[u32]>::len);
+    let mut topk = vec![1, classes.clamp(1, 5)];
+    topk.dedup();
+    topk
 }
 
 /// The default batch size: large for a GPU; small for the CPU, as decoding then waits less for inference.

@@ -54,7 +54,7 @@ fn class_names_that_do_not_match_are_rejected() {
     fs::write(&names, "a\nclass 0\nb\nc\nd\ne\n").unwrap();
     let error = case.error(&flags);
     assert!(
-        error.contains("class 1 is `class 0`, which is class 0 in the data"),
+        error.contains("the class `class 1`, which /") && error.contains("names.txt does not name"),
         "{error}"
     );
     fs::remove_file(&names).unwrap();

@@ -246,7 +246,11 @@ fn a_model_with_other_classes_is_rejected() {
     names[4] = "other".to_owned();
     case.write_model(&in_order(), Some(&with_names(names)));
     let error = case.error(&[]);
-    assert!(error.starts_with("class 4 is `other` in /"), "{error}");
+    assert!(
+        error.contains("the class `class 4`, which /")
+            && error.contains("(its class 4 is `other`)"),
+        "{error}"
+    );
 
     let fewer = class_names()[1..].to_vec();
     case.write_model(&in_order(), Some(&with_names(fewer)));

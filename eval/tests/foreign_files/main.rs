@@ -4,6 +4,7 @@
 #[path = "../cli/case.rs"]
 mod case;
 
+mod data;
 #[cfg(unix)]
 mod outputs;
 mod pixels;

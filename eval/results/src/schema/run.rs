@@ -24,6 +24,9 @@ pub struct DataInfo {
     /// the data set; absent in files of older versions.
     #[serde(default)]
     pub labels_sha256: Option<String>,
+    /// What was decided about the data and its classes, and what was left out: one line each, as printed.
+    #[serde(default)]
+    pub decisions: Vec<String>,
 }
 
 /// Settings common to all models of a run.

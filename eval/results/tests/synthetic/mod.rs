@@ -219,6 +219,7 @@ pub fn run_indices(
             classes: size.classes,
             sha256: "5f1d0c6f2b6a43a6d1c7c2a2ba5b4c38f5b8e3f5a6d7f0e9c8b7a6958473625f".to_owned(),
             labels_sha256: None,
+            decisions: Vec::new(),
         },
         settings: settings(),
         environment: Environment {
