@@ -169,6 +169,73 @@ fn folders_of_splits_are_detected() {
 }
 
 #[test]
+fn folders_around_splits_and_classes_are_passed() {
+    let dir = folder(&[
+        "imagenette2/train/n01440764/1.jpg",
+        "imagenette2/val/n01440764/2.jpg",
+        "imagenette2/val/n02102040/2.jpg",
+        "imagenette2/noisy.csv",
+        "README.md",
+    ]);
+    let set = open(dir.path());
+    assert_eq!(set.description().path, dir.path().join("imagenette2/val"));
+    assert_eq!(set.len(), 2);
+    let dir = folder(&["images/cat/1.jpg", "images/dog/1.jpg"]);
+    assert_eq!(open(dir.path()).classes().len(), 2);
+    // A class whose images are in folders.
+    let dir = folder(&["cat/long/1.jpg", "cat/short/1.jpg"]);
+    assert_eq!(open(dir.path()).classes().len(), 1);
+    // Folders of ImageNet's classes beside something else.
+    let dir = folder(&["n01440764/1.jpg", "annotations/1.xml"]);
+    let set = open(dir.path());
+    assert_eq!(set.classes(), &Classes::Imagenet);
+    assert_eq!(
+        set.warnings().decisions,
+        ["folders without images are not classes: annotations"]
+    );
+}
+
+#[test]
+fn a_requested_split_must_be_there() {
+    let dir = folder(&["val/a/1.jpg", "val/b/1.jpg", "other/a/1.jpg"]);
+    let of = |path: &Path, split| {
+        let options = Options {
+            split,
+            require_split: true,
+            ..Options::default()
+        };
+        ImageSet::open(path, &options)
+    };
+    // A folder with the name of the split is that split.
+    assert_eq!(of(&dir.path().join("val"), Split::Val).unwrap().len(), 2);
+    for (path, split) in [("val", Split::Test), ("other", Split::Val)] {
+        let error = of(&dir.path().join(path), split).unwrap_err().to_string();
+        assert!(error.contains(&format!("has no split {split}")), "{error}");
+    }
+}
+
+#[test]
+fn classes_are_numbered_or_taken_from_other_data() {
+    let dir = folder(&[
+        "train/n02102040/1.jpg",
+        "train/n01440764/1.jpg",
+        "val/n02102040/2.jpg",
+    ]);
+    let mut train = open(&dir.path().join("train"));
+    train.keep_present_classes();
+    assert_eq!(train.classes().name(0), "tench, Tinca tinca");
+    assert_eq!(train.class_counts(), [1, 1]);
+    let mut val = open(&dir.path().join("val"));
+    val.use_classes(train.classes()).unwrap();
+    assert_eq!(listed(&val), [("n02102040/2.jpg", Some(1))]);
+    assert_eq!(val.warnings().empty_classes, ["tench, Tinca tinca"]);
+    write(dir.path(), "val/n01443537/1.jpg", "");
+    let mut val = open(&dir.path().join("val"));
+    let missing = val.use_classes(train.classes()).unwrap_err();
+    assert!(missing.contains("goldfish"), "{missing}");
+}
+
+#[test]
 fn links_are_followed_except_to_parents() {
     let dir = folder(&["set/a/1.jpg", "outside/2.jpg"]);
     let set = dir.path().join("set");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+use parquet::column::writer::ColumnWriter;
 use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
@@ -302,4 +303,149 @@ fn negative_offsets_and_sizes_are_errors() {
     });
     // Each column has a size, an offset and an offset of its dictionary.
     assert_eq!(refused.count(), 9);
+}
+
+/// Writes a file of one image per label, with a plain column of bytes and a column of labels that are text,
+/// or numbers of this physical type.
+fn write_columns(path: &Path, schema: &str, labels: &[&str]) {
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let file = File::create(path).unwrap();
+    let mut writer = SerializedFileWriter::new(file, schema, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let images: Vec<ByteArray> = (0..labels.len()).map(|row| image(row).into()).collect();
+    let mut column = group.next_column().unwrap().unwrap();
+    column
+        .typed::<ByteArrayType>()
+        .write_batch(&images, None, None)
+        .unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    match column.untyped() {
+        ColumnWriter::ByteArrayColumnWriter(writer) => {
+            let texts: Vec<ByteArray> = labels.iter().map(|&label| label.into()).collect();
+            writer.write_batch(&texts, None, None).unwrap();
+        }
+        ColumnWriter::DoubleColumnWriter(writer) => {
+            let numbers: Vec<f64> = labels.iter().map(|label| label.parse().unwrap()).collect();
+            writer.write_batch(&numbers, None, None).unwrap();
+        }
+        ColumnWriter::Int32ColumnWriter(writer) => {
+            let numbers: Vec<i32> = labels.iter().map(|label| label.parse().unwrap()).collect();
+            writer.write_batch(&numbers, None, None).unwrap();
+        }
+        _ => panic!("not a column of labels"),
+    }
+    column.close().unwrap();
+    // A column that pyarrow writes for values that are all null.
+    if let Some(mut column) = group.next_column().unwrap() {
+        column
+            .typed::<Int32Type>()
+            .write_batch(&[], Some(&vec![0; labels.len()]), None)
+            .unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn plain_columns_and_other_names_of_labels_are_read() {
+    let (_dir, path) = folder();
+    let named =
+        |names: &[&str]| Classes::Named(names.iter().map(|&name| name.to_owned()).collect());
+    for (columns, labels, classes, expected) in [
+        (
+            "required binary image; required binary class (UTF8);",
+            ["dog", "cat", "dog"],
+            named(&["cat", "dog"]),
+            [1, 0, 1],
+        ),
+        (
+            "required binary jpg; required binary target (UTF8);",
+            ["2", "10", "2"],
+            Classes::Numbered(11),
+            [2, 10, 2],
+        ),
+        (
+            "required binary picture; required double y;",
+            ["2", "10", "2"],
+            Classes::Numbered(11),
+            [2, 10, 2],
+        ),
+        (
+            "required binary anything; required int32 fine_label;",
+            ["2", "1", "2"],
+            Classes::Numbered(3),
+            [2, 1, 2],
+        ),
+        (
+            "required binary image; required binary wnid_label (UTF8); optional int32 label;",
+            ["x", "y", "z"],
+            Classes::Numbered(0),
+            [9, 9, 9],
+        ),
+    ] {
+        write_columns(&path, &format!("message rows {{ {columns} }}"), &labels);
+        let set = open(&path);
+        assert_eq!(set.classes(), &classes, "{columns}");
+        let found: Vec<u32> = set.samples().iter().map(|s| s.label.unwrap_or(9)).collect();
+        assert_eq!(found, expected, "{columns}");
+        assert_eq!(set.read(1).unwrap(), Image::Encoded(image(1)), "{columns}");
+        let decisions = set.warnings().decisions.join("; ");
+        assert!(decisions.contains("images from column"), "{decisions}");
+    }
+    // Paths that are all null, as pyarrow writes them, are not names.
+    let schema = "message rows { required group image { required binary bytes; \
+                  optional int32 path; } required int32 label; }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let file = File::create(&path).unwrap();
+    let mut writer = SerializedFileWriter::new(file, schema, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let bytes = [ByteArray::from(image(0))];
+    column
+        .typed::<ByteArrayType>()
+        .write_batch(&bytes, None, None)
+        .unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column
+        .typed::<Int32Type>()
+        .write_batch(&[], Some(&[0]), None)
+        .unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column
+        .typed::<Int32Type>()
+        .write_batch(&[4], None, None)
+        .unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    let set = open(&path);
+    assert_eq!(set.samples()[0].name, "a.parquet/00000");
+    assert_eq!(set.samples()[0].label, Some(4));
+}
+
+#[test]
+fn files_without_labels_take_those_of_a_list() {
+    let (dir, path) = folder();
+    write_columns(
+        &path,
+        "message rows { required binary image; required int32 id_of_row; }",
+        &["5", "6"],
+    );
+    let list = dir.path().join("labels.csv");
+    fs::write(&list, "image,label\na.parquet/00000,1\na.parquet/00001,0\n").unwrap();
+    let options = Options {
+        labels: Some(list),
+        ..Options::default()
+    };
+    let set = ImageSet::open(&path, &options).unwrap();
+    let labels: Vec<_> = set.samples().iter().map(|sample| sample.label).collect();
+    assert_eq!(labels, [Some(1), Some(0)]);
+    // Labels of its own are not replaced.
+    write(&path, 0, 20, Compression::SNAPPY, None);
+    let error = ImageSet::open(&path, &options).unwrap_err().to_string();
+    assert!(error.contains("has its own labels"), "{error}");
 }
