@@ -20,8 +20,9 @@ pub(crate) struct ClassAssignment {
     pub(crate) names: Vec<String>,
     /// WordNet IDs of the classes in results, if they have any.
     pub(crate) wnids: Option<Vec<String>>,
-    /// Class in results of each class of the data, where they differ.
-    pub(crate) labels: Option<Vec<u32>>,
+    /// Class in results of each class of the data, where they differ; `None` for classes that the model does
+    /// not have.
+    pub(crate) labels: Option<Vec<Option<u32>>>,
     /// Output of the model for each class in results, where they differ.
     pub(crate) outputs: Option<Vec<u32>>,
     /// What was decided, in one line.
@@ -216,8 +217,7 @@ impl ModelClasses<'_> {
                 .given
                 .and_then(ClassNames::wnids)
                 .map(<[String]>::to_vec),
-            // Classes without images have no label that would use it.
-            labels: Some(found.iter().map(|found| found.unwrap_or(0)).collect()),
+            labels: Some(found.to_vec()),
             outputs: None,
             decision: Some(decision),
         })
@@ -302,7 +302,7 @@ impl ModelClasses<'_> {
                 "the {} classes of the data are those of --valid-labels, in the order of that file",
                 indices.len()
             )),
-            labels: Some(indices),
+            labels: Some(indices.into_iter().map(Some).collect()),
             outputs: None,
         })
     }

@@ -226,8 +226,8 @@ impl<'a> Evaluation<'a> {
         }
         let Some(first) = self.models.first() else {
             if let Some(map) = &assignment.labels {
-                let of_image =
-                    |labels: &Vec<u32>| labels.iter().map(|&label| map[label as usize]).collect();
+                let class = |label: &u32| *map.get(*label as usize)?;
+                let of_image = |labels: &Vec<u32>| labels.iter().filter_map(class).collect();
                 self.labels = Arc::new(self.labels.iter().map(of_image).collect());
             }
             self.classes = assignment.clone();
@@ -269,7 +269,7 @@ impl<'a> Evaluation<'a> {
         let mut valid: Vec<u32> = match map {
             Some(map) => valid
                 .iter()
-                .filter_map(|&class| map.get(class as usize).copied())
+                .filter_map(|&class| *map.get(class as usize)?)
                 .collect(),
             None => valid.clone(),
         };
