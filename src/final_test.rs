@@ -36,7 +36,7 @@ pub(crate) enum FinalTestError {
     Model(#[from] ModelError),
     /// The evaluation failed.
     #[error(transparent)]
-    Evaluation(#[from] EvaluationError),
+    Evaluation(Box<EvaluationError>),
     /// Test images cannot be read.
     #[error(
         "{count} test images cannot be read, such as {name}: {reason}. Use --on-bad-image skip to skip such images"
@@ -52,6 +52,12 @@ pub(crate) enum FinalTestError {
     /// The results cannot be written.
     #[error(transparent)]
     Results(#[from] FileError),
+}
+
+impl From<EvaluationError> for FinalTestError {
+    fn from(error: EvaluationError) -> Self {
+        Self::Evaluation(Box::new(error))
+    }
 }
 
 /// Exports a best checkpoint to ONNX, evaluates the exported model on the test images, and saves the results beside

@@ -111,7 +111,7 @@ pub(crate) enum TrainError {
         /// Their file.
         path: PathBuf,
         /// How they differ.
-        error: MatchError,
+        error: Box<MatchError>,
     },
     /// A file of weights cannot be read or written.
     #[error(transparent)]

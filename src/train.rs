@@ -206,7 +206,7 @@ fn initial_weights(
 ) -> Result<BTreeMap<String, Tensor>, TrainError> {
     let fail = |error| TrainError::Checkpoint {
         path: path.to_owned(),
-        error,
+        error: Box::new(error),
     };
     let Loaded { weights, notes } = Loaded::read(path, ReadOptions::default())?;
     let renamed = network.architecture().renamed(weights).map_err(fail)?;
