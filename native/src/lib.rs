@@ -5,6 +5,7 @@
 
 mod cuda;
 mod device;
+mod elf;
 mod library;
 mod machine;
 pub mod onnxruntime;

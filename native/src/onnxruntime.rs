@@ -99,14 +99,26 @@ const CUDA_LIBRARIES: [(&str, &str); 7] = [
     ("cudnn", "libcudnn.so.9"),
 ];
 
+/// Libraries beside ONNX Runtime that it loads for an NVIDIA GPU.
+const PROVIDERS: [&str; 3] = [
+    "libonnxruntime_providers_shared.so",
+    "libonnxruntime_providers_cuda.so",
+    "libonnxruntime_providers_tensorrt.so",
+];
+
 /// Loads the CUDA libraries installed beside ONNX Runtime in the layout of Python packages (`nvidia/*/lib` next to
 /// `onnxruntime/`), so that the CUDA execution provider finds them.
 ///
 /// The dynamic linker searches for those that do not exist there when the provider is loaded.
 ///
 /// # Errors
-/// If a library exists but cannot be loaded.
+/// If a library, or one that ONNX Runtime will load for a GPU, exists but cannot be loaded.
 pub fn load_cuda_libraries(file: &Path) -> Result<(), LoadError> {
+    for provider in PROVIDERS.map(|name| file.with_file_name(name)) {
+        if provider.is_file() {
+            library::check(provider.as_os_str())?;
+        }
+    }
     let Some(packages) = file.ancestors().nth(3) else {
         return Ok(());
     };
