@@ -2,19 +2,26 @@
 //! whole models, and the model card of a classifier.
 
 pub mod attribute;
+mod behavior;
 mod builder;
 mod check;
+mod ending;
+mod external_data;
 mod float16;
 mod fold_batch_norm;
 mod image_input;
 mod model_card;
 pub mod proto;
 mod read;
+mod visit;
 mod weight_types;
 mod write;
 
+pub use behavior::{Behavior, Operators};
 pub use builder::{Dim, GraphBuilder, IR_VERSION, MAX_OPSET, OPSET, ir_version, model};
 pub use check::{CheckError, check};
+pub use ending::{Ending, ancestors, ending};
+pub use external_data::{ExternalFile, external_files};
 pub use float16::{Float16Error, to_float16};
 pub use fold_batch_norm::fold_batch_norm;
 pub use image_input::{ImageInput, normalize_inside};

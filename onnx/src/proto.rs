@@ -163,6 +163,9 @@ pub struct AttributeProto {
     /// A list of integers.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
+    /// A list of tensors.
+    #[prost(message, repeated, tag = "10")]
+    pub tensors: Vec<TensorProto>,
     /// A list of graphs.
     #[prost(message, repeated, tag = "11")]
     pub graphs: Vec<GraphProto>,
@@ -172,6 +175,12 @@ pub struct AttributeProto {
     /// In a function: name of the function's attribute with the value.
     #[prost(string, tag = "21")]
     pub ref_attr_name: String,
+    /// A tensor that is mostly zeros.
+    #[prost(message, optional, tag = "22")]
+    pub sparse_tensor: Option<SparseTensorProto>,
+    /// A list of such tensors.
+    #[prost(message, repeated, tag = "23")]
+    pub sparse_tensors: Vec<SparseTensorProto>,
 }
 
 /// Kind of an attribute.
@@ -207,6 +216,14 @@ pub struct TensorProto {
     /// A [`DataType`].
     #[prost(enumeration = "DataType", tag = "2")]
     pub data_type: i32,
+    /// The elements of a tensor of `Float`, unless they are in `raw_data`: little-endian, as they are in a packed
+    /// list of numbers.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub float_data: Bytes,
+    /// The elements of a tensor of integers of at most 32 bits, Booleans or 16-bit numbers, unless they are in
+    /// `raw_data`: varints, as they are in a packed list of integers.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub int32_data: Bytes,
     /// Name of the value.
     #[prost(string, tag = "8")]
     pub name: String,

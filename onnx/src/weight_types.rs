@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::proto::{GraphProto, ModelProto, NodeProto, TensorProto};
+use crate::proto::{ModelProto, TensorProto};
+use crate::visit::{self, Role};
 
 /// The element types of a model's weights: of all initializers and constants, including those in subgraphs
 /// and functions.
@@ -21,33 +22,12 @@ impl WeightTypes {
     /// [`read_without_weights`]: crate::read_without_weights
     pub fn of(model: &ModelProto) -> Self {
         let mut types = Self::default();
-        if let Some(graph) = &model.graph {
-            types.add_graph(graph);
-        }
-        for function in &model.functions {
-            types.add_nodes(&function.node);
-        }
+        visit::tensors(model, &mut |tensor, role| {
+            if role == Role::Values {
+                types.add(tensor);
+            }
+        });
         types
-    }
-
-    fn add_graph(&mut self, graph: &GraphProto) {
-        let sparse = graph.sparse_initializer.iter();
-        let sparse = sparse.filter_map(|tensor| tensor.values.as_ref());
-        for tensor in graph.initializer.iter().chain(sparse) {
-            self.add(tensor);
-        }
-        self.add_nodes(&graph.node);
-    }
-
-    fn add_nodes(&mut self, nodes: &[NodeProto]) {
-        for attribute in nodes.iter().flat_map(|node| &node.attribute) {
-            if let Some(tensor) = &attribute.t {
-                self.add(tensor);
-            }
-            for graph in attribute.g.as_deref().into_iter().chain(&attribute.graphs) {
-                self.add_graph(graph);
-            }
-        }
     }
 
     fn add(&mut self, tensor: &TensorProto) {
@@ -114,7 +94,7 @@ fn name(data_type: i32) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{AttributeProto, DataType, FunctionProto};
+    use crate::proto::{AttributeProto, DataType, FunctionProto, GraphProto, NodeProto};
     use crate::{attribute, model};
 
     fn tensor(data_type: DataType, dims: &[usize]) -> TensorProto {

@@ -120,6 +120,8 @@ fn external(constant: &TensorProto, data_name: &str, start: usize) -> TensorProt
         data_type,
         name,
         raw_data,
+        float_data,
+        int32_data,
         external_data: _,
         data_location: _,
     } = constant;
@@ -132,6 +134,8 @@ fn external(constant: &TensorProto, data_name: &str, start: usize) -> TensorProt
         data_type: *data_type,
         name: name.clone(),
         raw_data: Bytes::new(),
+        float_data: float_data.clone(),
+        int32_data: int32_data.clone(),
         external_data: vec![
             entry("location", data_name.to_owned()),
             entry("offset", start.to_string()),
