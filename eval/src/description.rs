@@ -14,6 +14,10 @@ impl Evaluation<'_> {
         let mut lines = vec![wrap(&set.description().to_string(), TERMINAL_WIDTH, 2)];
         let decisions = self.decisions();
         lines.extend(decisions.iter().map(|line| wrap(line, TERMINAL_WIDTH, 2)));
+        if let Some(reason) = self.models().iter().find_map(|run| run.model.no_gpu()) {
+            let line = format!("running on the CPU: {reason} (--provider auto)");
+            lines.push(wrap(&line, TERMINAL_WIDTH, 2));
+        }
         for run in self.models() {
             lines.push(run.model.path().display().to_string());
             let texts = model(run, self.transform(run));
@@ -45,6 +49,23 @@ fn model(run: &ModelRun, transform: &InputTransform) -> Vec<String> {
         .map(|(provider, count)| format!("{count} nodes on {provider}"))
         .collect();
     texts.push(nodes.join(", "));
+    let weights = run.model.external_data();
+    if !weights.is_empty() {
+        texts.push(format!("weights in {}", weights.join(", ")));
+    }
+    if let Some(gpu) = run.model.gpu() {
+        let version = |name: &str, version: &Option<String>| {
+            version.as_ref().map(|version| format!("{name} {version}"))
+        };
+        let known = [
+            gpu.name.clone(),
+            version("driver", &gpu.driver),
+            version("CUDA", &gpu.cuda),
+            version("cuDNN", &gpu.cudnn),
+        ];
+        texts.push(known.into_iter().flatten().collect::<Vec<_>>().join(", "));
+    }
+    texts.extend_from_slice(run.model.notes());
     texts
 }
 

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant, SystemTime};
 use topk_data::{ImageSet, Options};
 use topk_files::Hasher;
 use topk_native::Runtime;
-use topk_onnx::{WeightTypes, read_without_weights};
 use topk_results::{
     Environment, FailurePolicy, Measurements, MergeError, ModelMeasurements, Results, Settings,
 };
@@ -16,8 +15,8 @@ use topk_results::{
 use crate::classes::{ClassAssignment, assign_classes};
 use crate::collected::{Collected, EvaluatedBatch};
 use crate::error::{BadImages, EvaluationError};
-use crate::model::{Execution, Model, processors};
-use crate::model_run::{BatchScores, ModelRun, ModelScorer, crop_averaging};
+use crate::model::{Model, ModelOptions, processors};
+use crate::model_run::{BatchScores, ModelRun, ModelScorer, crop_averaging, images_per_batch};
 use crate::options::{EvalOptions, Labels, OnBadImage, labels_of};
 use crate::pipeline::{Batch, Pipeline};
 use crate::progress::Progress;
@@ -35,7 +34,11 @@ pub fn evaluate(model: &Path, data: &Path, topk: &[usize]) -> Result<Results, Ev
     let set = ImageSet::open(data, &Options::default())?;
     let labels = labels_of(&set);
     let runtime = Runtime::load()?;
-    let model = Model::open(&runtime, model, Execution::default())?;
+    let opening = ModelOptions {
+        classes: Some(set.classes().clone()),
+        ..ModelOptions::default()
+    };
+    let model = Model::open(&runtime, model, opening)?;
     let mut options = EvalOptions::new(&set)?;
     options.topk = topk.to_vec();
     options.topk.sort_unstable();
@@ -149,8 +152,9 @@ impl<'a> Evaluation<'a> {
         Ok(evaluation)
     }
 
-    fn add(&mut self, model: Model) -> Result<(), EvaluationError> {
+    fn add(&mut self, mut model: Model) -> Result<(), EvaluationError> {
         let transform = InputTransform::new(&model, &self.options.overrides)?;
+        model.prepare(transform.size, self.set.classes(), self.labels)?;
         let known = self.transforms.iter().position(|known| *known == transform);
         if let Some(first) = self.models.first().filter(|_| transform.preprocessing.fast)
             && known.is_none()
@@ -179,27 +183,25 @@ impl<'a> Evaluation<'a> {
             });
         }
         let best = self.options.topk.last().copied().unwrap_or(1).min(MAX_BEST);
-        let scorer = self
-            .settings()
-            .scorer(classes)
-            .map(|scorer| scorer.with_best(best));
+        let (kind, precision) = model.output_kind();
+        let scorer = self.settings().scorer(classes).map(|scorer| {
+            scorer
+                .with_best(best)
+                .with_crops(transform.crops())
+                .with_kind(kind, precision)
+        });
         let scorer = scorer.map_err(|error| EvaluationError::Score {
             model: model.path().display().to_string(),
             error,
         })?;
-        // ONNX Runtime also reads formats other than ONNX.
-        let precision = read_without_weights(model.path()).map_or_else(
-            |_| "unknown".to_owned(),
-            |model| WeightTypes::of(&model).to_string(),
-        );
         self.models.push(ModelRun {
-            precision,
             scorer: ModelScorer {
                 path: model.path().to_owned(),
                 transform: index,
                 scorer,
                 classes,
                 outputs: assignment.outputs,
+                label_offset: model.label_offset(),
                 averaging: crop_averaging(&model, &transform, self.options.crop_averaging),
             },
             model,
@@ -378,13 +380,10 @@ impl<'a> Evaluation<'a> {
         collect: impl FnMut(EvaluatedBatch),
     ) -> Result<(), EvaluationError> {
         let pipeline = Pipeline::new(self.set, &self.transforms, self.options.limits)?;
-        let crops = self
-            .transforms
-            .iter()
-            .map(InputTransform::crops)
-            .max()
-            .unwrap_or(1);
-        let images = (self.options.batch_size / crops).max(1);
+        let runs = self.models.iter();
+        let runs = runs.map(|run| (self.transform(run).crops(), run.model.run_size()));
+        let runs: Vec<_> = runs.collect();
+        let images = images_per_batch(self.options.batch_size, &runs);
         // Inputs are allocated by the first model that reads them.
         let allocators = (0..self.transforms.len()).map(|transform| {
             let mut models = self.models.iter();
@@ -450,6 +449,11 @@ impl<'a> Evaluation<'a> {
                 cpu: topk_native::processor(),
                 cores: processors(),
                 os: topk_native::platform(),
+                gpu: self.models.iter().find_map(|run| run.model.gpu()).cloned(),
+                no_gpu: self
+                    .models
+                    .iter()
+                    .find_map(|run| run.model.no_gpu().map(str::to_owned)),
             },
             class_names: self.classes.names.clone(),
             wnids: self.classes.wnids.clone(),

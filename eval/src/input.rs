@@ -1,21 +1,44 @@
-use half::f16;
+use half::{bf16, f16};
 use ort::memory::Allocator;
 use ort::session::SessionInputValue;
 use ort::value::{PrimitiveTensorElementType, Tensor};
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
+use topk_image::{CropPixels, NormalizationTable};
 
 /// Channels of an image: red, green, blue.
 pub(crate) const CHANNELS: usize = 3;
 
 /// Type and layout of the input of a model.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum InputKind {
-    /// Normalised, `f32` `[batch, channels, height, width]`.
+pub struct InputKind {
+    /// Type of its elements.
+    pub element: Element,
+    /// Order of its dimensions.
+    pub layout: Layout,
+}
+
+/// Type of the elements of an input. Floating-point inputs are normalised, integers are raw pixels.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Element {
+    /// 32-bit floating point.
     F32,
-    /// Normalised, `f16` `[batch, channels, height, width]`.
+    /// 16-bit floating point.
     F16,
-    /// Raw pixels, `u8` `[batch, height, width, channels]`.
+    /// 16-bit floating point with the exponent range of `F32`.
+    Bf16,
+    /// 64-bit floating point.
+    F64,
+    /// Pixels from 0 to 255.
     U8,
+}
+
+/// Order of the dimensions of an input.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Layout {
+    /// `[batch, channels, height, width]`.
+    Nchw,
+    /// `[batch, height, width, channels]`.
+    Nhwc,
 }
 
 /// A batch of images in the type and layout of a model, in memory of ONNX Runtime.
@@ -23,6 +46,7 @@ pub enum InputKind {
 pub struct InputTensor {
     count: usize,
     size: [usize; 2],
+    layout: Layout,
     values: Values,
 }
 
@@ -30,14 +54,24 @@ pub struct InputTensor {
 enum Values {
     F32(Tensor<f32>),
     F16(Tensor<f16>),
+    Bf16(Tensor<bf16>),
+    F64(Tensor<f64>),
     U8(Tensor<u8>),
 }
 
 /// The values of some images of a tensor.
 #[derive(Debug)]
-pub(crate) enum ValuesMut<'a> {
+pub(crate) struct ValuesMut<'a> {
+    layout: Layout,
+    values: SliceMut<'a>,
+}
+
+#[derive(Debug)]
+enum SliceMut<'a> {
     F32(&'a mut [f32]),
     F16(&'a mut [f16]),
+    Bf16(&'a mut [bf16]),
+    F64(&'a mut [f64]),
     U8(&'a mut [u8]),
 }
 
@@ -50,10 +84,12 @@ impl InputTensor {
         let len = CHANNELS * size[0] * size[1];
         assert!(len > 0 && images.len().is_multiple_of(len));
         let count = images.len() / len;
-        let tensor = Tensor::from_array((InputKind::F32.shape(count, size), images));
+        let layout = Layout::Nchw;
+        let tensor = Tensor::from_array((layout.shape(count, size), images));
         Self {
             count,
             size,
+            layout,
             values: Values::F32(tensor.expect("the shape fits the values")),
         }
     }
@@ -61,7 +97,7 @@ impl InputTensor {
     /// A batch of zeros in memory of this allocator.
     pub(crate) fn zeros(
         allocator: &Allocator,
-        kind: InputKind,
+        InputKind { element, layout }: InputKind,
         count: usize,
         size: [usize; 2],
     ) -> ort::Result<Self> {
@@ -74,17 +110,34 @@ impl InputTensor {
             tensor.extract_tensor_mut().1.fill(zero);
             Ok(tensor)
         }
-        let shape = kind.shape(count, size);
-        let values = match kind {
-            InputKind::F32 => Values::F32(zeros(allocator, shape, 0.0)?),
-            InputKind::F16 => Values::F16(zeros(allocator, shape, f16::ZERO)?),
-            InputKind::U8 => Values::U8(zeros(allocator, shape, 0)?),
+        let shape = layout.shape(count, size);
+        let values = match element {
+            Element::F32 => Values::F32(zeros(allocator, shape, 0.0)?),
+            Element::F16 => Values::F16(zeros(allocator, shape, f16::ZERO)?),
+            Element::Bf16 => Values::Bf16(zeros(allocator, shape, bf16::ZERO)?),
+            Element::F64 => Values::F64(zeros(allocator, shape, 0.0)?),
+            Element::U8 => Values::U8(zeros(allocator, shape, 0)?),
         };
         Ok(Self {
             count,
             size,
+            layout,
             values,
         })
+    }
+
+    /// Images of noise to try a model with; an image does not depend on their number.
+    pub(crate) fn noise(kind: InputKind, count: usize, size: [usize; 2]) -> ort::Result<Self> {
+        let mut images = Self::zeros(&Allocator::default(), kind, count, size)?;
+        for (image, part) in images.groups_mut(1).into_iter().enumerate() {
+            let mut state = image as u32 + 1;
+            part.fill_with(|| {
+                // The constants of "Numerical Recipes".
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            });
+        }
+        Ok(images)
     }
 
     /// Number of images.
@@ -99,10 +152,16 @@ impl InputTensor {
 
     /// Type and layout.
     pub fn kind(&self) -> InputKind {
-        match self.values {
-            Values::F32(_) => InputKind::F32,
-            Values::F16(_) => InputKind::F16,
-            Values::U8(_) => InputKind::U8,
+        let element = match self.values {
+            Values::F32(_) => Element::F32,
+            Values::F16(_) => Element::F16,
+            Values::Bf16(_) => Element::Bf16,
+            Values::F64(_) => Element::F64,
+            Values::U8(_) => Element::U8,
+        };
+        InputKind {
+            element,
+            layout: self.layout,
         }
     }
 
@@ -111,6 +170,8 @@ impl InputTensor {
         match &self.values {
             Values::F32(tensor) => tensor.into(),
             Values::F16(tensor) => tensor.into(),
+            Values::Bf16(tensor) => tensor.into(),
+            Values::F64(tensor) => tensor.into(),
             Values::U8(tensor) => tensor.into(),
         }
     }
@@ -118,11 +179,16 @@ impl InputTensor {
     /// The values in groups of `images` images.
     pub(crate) fn groups_mut(&mut self, images: usize) -> Vec<ValuesMut<'_>> {
         let len = images * CHANNELS * self.size[0] * self.size[1];
-        match &mut self.values {
-            Values::F32(tensor) => parts(tensor, len).map(ValuesMut::F32).collect(),
-            Values::F16(tensor) => parts(tensor, len).map(ValuesMut::F16).collect(),
-            Values::U8(tensor) => parts(tensor, len).map(ValuesMut::U8).collect(),
-        }
+        let slices: Vec<SliceMut> = match &mut self.values {
+            Values::F32(tensor) => parts(tensor, len).map(SliceMut::F32).collect(),
+            Values::F16(tensor) => parts(tensor, len).map(SliceMut::F16).collect(),
+            Values::Bf16(tensor) => parts(tensor, len).map(SliceMut::Bf16).collect(),
+            Values::F64(tensor) => parts(tensor, len).map(SliceMut::F64).collect(),
+            Values::U8(tensor) => parts(tensor, len).map(SliceMut::U8).collect(),
+        };
+        let layout = self.layout;
+        let slices = slices.into_iter();
+        slices.map(|values| ValuesMut { layout, values }).collect()
     }
 
     /// `count` images from index `start`, padded with zeros to `batch` images.
@@ -134,6 +200,8 @@ impl InputTensor {
         match (&self.values, &mut padded.values) {
             (Values::F32(from), Values::F32(to)) => copy(from, range, to),
             (Values::F16(from), Values::F16(to)) => copy(from, range, to),
+            (Values::Bf16(from), Values::Bf16(to)) => copy(from, range, to),
+            (Values::F64(from), Values::F64(to)) => copy(from, range, to),
             (Values::U8(from), Values::U8(to)) => copy(from, range, to),
             _ => unreachable!("both have the same kind"),
         }
@@ -141,11 +209,130 @@ impl InputTensor {
     }
 }
 
-impl InputKind {
+impl ValuesMut<'_> {
+    /// Writes crops in the type and layout of the model's input. Integers are raw pixels.
+    pub(crate) fn fill(self, crops: &CropPixels<'_>, table: &NormalizationTable) {
+        let normalized = |len: usize| {
+            let mut planes = vec![0.0; len];
+            crops.normalize(table, &mut planes);
+            planes
+        };
+        let image = CHANNELS * crops.height() as usize * crops.width() as usize;
+        match (self.values, self.layout) {
+            (SliceMut::F32(values), Layout::Nchw) => crops.normalize(table, values),
+            (SliceMut::U8(values), Layout::Nhwc) => values.copy_from_slice(crops.pixels()),
+            (SliceMut::U8(values), Layout::Nchw) => {
+                for (planes, pixels) in values
+                    .chunks_exact_mut(image)
+                    .zip(crops.pixels().chunks_exact(image))
+                {
+                    write_planes(pixels, planes);
+                }
+            }
+            (SliceMut::F32(values), layout) => {
+                write(&normalized(values.len()), layout, image, values, |value| {
+                    value
+                });
+            }
+            (SliceMut::F16(values), layout) => {
+                write(
+                    &normalized(values.len()),
+                    layout,
+                    image,
+                    values,
+                    f16::from_f32,
+                );
+            }
+            (SliceMut::Bf16(values), layout) => {
+                write(
+                    &normalized(values.len()),
+                    layout,
+                    image,
+                    values,
+                    bf16::from_f32,
+                );
+            }
+            (SliceMut::F64(values), layout) => {
+                write(&normalized(values.len()), layout, image, values, f64::from);
+            }
+        }
+    }
+
+    /// Fills it with pixels, in floating point scaled to −2..2.
+    fn fill_with(self, mut pixel: impl FnMut() -> u8) {
+        let mut next = || f32::from(pixel()) / 64.0 - 2.0;
+        match self.values {
+            SliceMut::F32(values) => values.fill_with(next),
+            SliceMut::F16(values) => values.fill_with(|| f16::from_f32(next())),
+            SliceMut::Bf16(values) => values.fill_with(|| bf16::from_f32(next())),
+            SliceMut::F64(values) => values.fill_with(|| next().into()),
+            SliceMut::U8(values) => values.fill_with(pixel),
+        }
+    }
+}
+
+/// Converts normalised planes of images with `image` values each to a layout and a type.
+fn write<T>(
+    planes: &[f32],
+    layout: Layout,
+    image: usize,
+    values: &mut [T],
+    convert: impl Fn(f32) -> T,
+) {
+    match layout {
+        Layout::Nchw => {
+            for (value, &plane) in values.iter_mut().zip(planes) {
+                *value = convert(plane);
+            }
+        }
+        Layout::Nhwc => {
+            let plane = image / CHANNELS;
+            let images = values.chunks_exact_mut(image);
+            for (values, planes) in images.zip(planes.chunks_exact(image)) {
+                for (at, values) in values.chunks_exact_mut(CHANNELS).enumerate() {
+                    for (channel, value) in values.iter_mut().enumerate() {
+                        *value = convert(planes[channel * plane + at]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Separates the channels of an image of interleaved pixels.
+fn write_planes(pixels: &[u8], planes: &mut [u8]) {
+    let plane = pixels.len() / CHANNELS;
+    for (channel, values) in planes.chunks_exact_mut(plane).enumerate() {
+        let pixels = pixels.iter().skip(channel).step_by(CHANNELS);
+        for (value, &pixel) in values.iter_mut().zip(pixels) {
+            *value = pixel;
+        }
+    }
+}
+
+impl Layout {
     fn shape(self, count: usize, [height, width]: [usize; 2]) -> [usize; 4] {
         match self {
-            Self::F32 | Self::F16 => [count, CHANNELS, height, width],
-            Self::U8 => [count, height, width, CHANNELS],
+            Self::Nchw => [count, CHANNELS, height, width],
+            Self::Nhwc => [count, height, width, CHANNELS],
+        }
+    }
+}
+
+/// The type, and the layout if it is not the usual one of that type.
+impl fmt::Display for InputKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.element {
+            Element::F32 => "float32",
+            Element::F16 => "float16",
+            Element::Bf16 => "bfloat16",
+            Element::F64 => "float64",
+            Element::U8 => "uint8",
+        })?;
+        match (self.element, self.layout) {
+            (Element::U8, Layout::Nchw) => f.write_str(" NCHW"),
+            (Element::U8, Layout::Nhwc) | (_, Layout::Nchw) => Ok(()),
+            (_, Layout::Nhwc) => f.write_str(" NHWC"),
         }
     }
 }
@@ -164,4 +351,22 @@ fn copy<T: PrimitiveTensorElementType + Debug + Copy>(
 ) {
     let values = &from.extract_tensor().1[range];
     to.extract_tensor_mut().1[..values.len()].copy_from_slice(values);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn planes_become_pixels_and_pixels_planes() {
+        // Two images of one row of two pixels.
+        let planes: Vec<f32> = (0..12).map(|value| value as f32).collect();
+        let mut values = [0.0; 12];
+        write(&planes, Layout::Nhwc, 6, &mut values, f64::from);
+        let expected = [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11].map(f64::from);
+        assert_eq!(values, expected);
+        let mut planes = [0; 6];
+        write_planes(&[0, 2, 4, 1, 3, 5], &mut planes);
+        assert_eq!(planes, [0, 1, 2, 3, 4, 5]);
+    }
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use topk_results::{CropAveraging, ModelInfo, Outcome, ScoreError, Scorer};
 
 use crate::error::EvaluationError;
-use crate::input::InputKind;
-use crate::model::{Execution, Model, ModelError};
+use crate::model::{Execution, Model};
+use crate::model_error::ModelError;
 use crate::options::EvalOptions;
 use crate::pipeline::Batch;
 use crate::transform::InputTransform;
@@ -18,8 +18,6 @@ use crate::worker::SessionWorker;
 /// A model to evaluate.
 pub(crate) struct ModelRun {
     pub(crate) model: Model,
-    /// Types of its weights.
-    pub(crate) precision: String,
     pub(crate) scorer: ModelScorer,
 }
 
@@ -33,6 +31,8 @@ pub(crate) struct ModelScorer {
     pub(crate) classes: usize,
     /// Output of the model for each class in results, if they differ.
     pub(crate) outputs: Option<Vec<u32>>,
+    /// Number of scores before that of class 0.
+    pub(crate) label_offset: usize,
     pub(crate) averaging: CropAveraging,
 }
 
@@ -80,6 +80,7 @@ impl ModelScorer {
             reason,
         })?;
         found.inference = start.elapsed();
+        let scores = self.of_classes(scores);
         let rows = scores.chunks(scores.len() / count);
         for (at, scores) in rows.enumerate() {
             if batch.errors[at].is_some() {
@@ -105,33 +106,83 @@ impl ModelScorer {
     }
 }
 
+impl ModelScorer {
+    /// The scores without those before class 0.
+    fn of_classes(&self, scores: Vec<f32>) -> Vec<f32> {
+        if self.label_offset == 0 {
+            return scores;
+        }
+        let rows = scores.chunks(self.label_offset + self.classes);
+        let rows = rows.flat_map(|row| &row[self.label_offset..]);
+        rows.copied().collect()
+    }
+}
+
 impl ModelRun {
     pub(crate) fn info(&self, transform: &InputTransform, options: &EvalOptions) -> ModelInfo {
         let model = &self.model;
         let Execution { provider, tf32, .. } = model.execution();
-        let input = match model.kind() {
-            InputKind::F32 => "float32",
-            InputKind::F16 => "float16",
-            InputKind::U8 => "uint8",
-        };
+        let gpu = model.gpu().and_then(|gpu| gpu.name.as_ref());
         ModelInfo {
             path: model.path().display().to_string(),
             sha256: model.sha256().to_owned(),
+            external_data: model.external_data().to_vec(),
             architecture: model.card().map(|card| card.architecture.clone()),
             provider: provider.to_string(),
             nodes: nodes(model),
-            device: provider.to_string(),
+            device: match gpu {
+                Some(name) => format!("{name} ({provider})"),
+                None => provider.to_string(),
+            },
             tf32,
             batch_size: options.batch_size,
-            precision: self.precision.clone(),
-            input: input.to_owned(),
+            run_size: model.run_size(),
+            precision: model.precision().to_owned(),
+            input: model.kind().to_string(),
             preprocessing: transform.preprocessing.to_string(),
             preprocessing_settings: serde_json::to_value(transform.preprocessing)
                 .expect("a struct of plain fields is JSON"),
             normalization: transform.normalization,
             crops: self.scorer.averaging,
+            output: model.output().to_owned(),
+            output_kind: model.output_kind().0,
+            label_offset: model.label_offset(),
+            notes: model.notes().to_vec(),
         }
     }
+}
+
+/// Number of images of a batch with about `batch_size` crops. Where models run a fixed number of crops, it is one
+/// for which few or no runs have to be filled up.
+///
+/// `models` are the number of crops of an image and the fixed number of each model, if it has one.
+pub(crate) fn images_per_batch(batch_size: usize, models: &[(usize, Option<usize>)]) -> usize {
+    /// Larger batches take much memory.
+    const MAX_CROPS: usize = 256;
+    let crops = models.iter().map(|(crops, _)| *crops).max().unwrap_or(1);
+    let usual = (batch_size / crops).max(1);
+    let fixed = models
+        .iter()
+        .filter_map(|&(crops, fixed)| Some((crops, fixed.filter(|&fixed| fixed > 1)?)));
+    let one_run = fixed.clone().map(|(crops, fixed)| fixed.div_ceil(crops));
+    let Some(one_run) = one_run.max() else {
+        return usual;
+    };
+    // Crops to run for each that is needed, in thousandths, summed over the models.
+    let cost = |images: usize| -> usize {
+        let costs = fixed.clone().map(|(crops, fixed)| {
+            let needed = images * crops;
+            1000 * needed.next_multiple_of(fixed) / needed
+        });
+        costs.sum()
+    };
+    let most = usual.max(one_run).max(MAX_CROPS / crops);
+    let candidates = || (1..=most).map(|images| (cost(images), images.abs_diff(usual), images));
+    let least = candidates().map(|(cost, ..)| cost).min().unwrap_or(0);
+    candidates()
+        .filter(|(cost, ..)| *cost == least)
+        .min_by_key(|&(_, distance, images)| (distance, images))
+        .map_or(usual, |(.., images)| images)
 }
 
 /// Number of nodes of a model on each execution provider.
@@ -156,4 +207,32 @@ pub(crate) fn crop_averaging(
         Some(training) if training.loss == "svm" => CropAveraging::Logits,
         _ => CropAveraging::Probs,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_multiples_of_fixed_numbers() {
+        for (batch_size, models, expected) in [
+            (8, &[(1, None)][..], 8),
+            (8, &[(10, None)], 1),
+            (64, &[(10, None), (1, None)], 6),
+            (8, &[(1, Some(1))], 8),
+            (8, &[(1, Some(32))], 32),
+            (8, &[(1, Some(4))], 8),
+            (8, &[(1, Some(3))], 9),
+            (64, &[(1, Some(32)), (1, None)], 64),
+            (8, &[(1, Some(4)), (1, Some(6))], 12),
+            // 16 images have the crops of 5 runs.
+            (8, &[(10, Some(32))], 16),
+            (8, &[(1, Some(500))], 500),
+        ] {
+            assert_eq!(images_per_batch(batch_size, models), expected, "{models:?}");
+        }
+        // Two fixed numbers without a small common multiple: little is filled up.
+        let images = images_per_batch(8, &[(1, Some(97)), (1, Some(64))]);
+        assert!(images <= 256, "{images}");
+    }
 }

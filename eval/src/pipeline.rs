@@ -4,7 +4,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use half::f16;
 use ort::memory::Allocator;
 use rayon::prelude::*;
 use thiserror::Error;
@@ -234,7 +233,7 @@ impl<'a> Pipeline<'a> {
                 expected,
             }));
         }
-        fill(slot, crops, &self.tables[transform]);
+        slot.fill(crops, &self.tables[transform]);
         Ok(())
     }
 }
@@ -242,19 +241,4 @@ impl<'a> Pipeline<'a> {
 /// The normalised values of pixels; unused if the model takes raw pixels.
 fn table(transform: &InputTransform) -> NormalizationTable {
     NormalizationTable::new(&transform.normalization.unwrap_or(Normalization::IMAGENET))
-}
-
-/// Writes crops in the type of the model's input.
-fn fill(values: ValuesMut, crops: &CropPixels<'_>, table: &NormalizationTable) {
-    match values {
-        ValuesMut::F32(values) => crops.normalize(table, values),
-        ValuesMut::F16(values) => {
-            let mut single = vec![0.0; values.len()];
-            crops.normalize(table, &mut single);
-            for (value, single) in values.iter_mut().zip(single) {
-                *value = f16::from_f32(single);
-            }
-        }
-        ValuesMut::U8(values) => values.copy_from_slice(crops.pixels()),
-    }
 }

@@ -8,7 +8,7 @@ use topk_native::{Runtime, driver_version, onnxruntime};
 /// An execution provider of ONNX Runtime.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Provider {
-    /// CUDA on the first GPU if available, else the CPU.
+    /// CUDA on the first GPU if a session can be created there, else the CPU.
     #[default]
     Auto,
     /// ONNX Runtime's CPU provider.
@@ -97,6 +97,25 @@ impl Provider {
     }
 }
 
+/// Opens something with a provider. With [`Provider::Auto`], tries CUDA on the first GPU and then the CPU. Returns
+/// the provider, and why it is not CUDA in that case.
+///
+/// # Errors
+/// If it cannot be opened with the requested provider, or on the CPU.
+pub(crate) fn open_with<T, E>(
+    requested: Provider,
+    mut open: impl FnMut(Provider) -> Result<T, E>,
+) -> Result<(T, Provider, Option<E>), E> {
+    if requested != Provider::Auto {
+        return Ok((open(requested)?, requested, None));
+    }
+    let cuda = Provider::Cuda(0);
+    match open(cuda) {
+        Ok(opened) => Ok((opened, cuda, None)),
+        Err(reason) => Ok((open(Provider::Cpu)?, Provider::Cpu, Some(reason))),
+    }
+}
+
 fn gpu_libraries(runtime: &Runtime) -> Result<(), String> {
     driver_version().map_err(|error| format!("no NVIDIA driver ({error})"))?;
     onnxruntime::cuda_provider(runtime.path()).ok_or_else(|| {
@@ -111,6 +130,33 @@ fn gpu_libraries(runtime: &Runtime) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn auto_falls_back_to_the_cpu_and_says_why() {
+        let on = |works: &'static [Provider]| {
+            move |provider| match works.contains(&provider) {
+                true => Ok(()),
+                false => Err(format!("no {provider}")),
+            }
+        };
+        let cuda = Provider::Cuda(0);
+        let both = on(&[Provider::Cuda(0), Provider::Cpu]);
+        assert_eq!(open_with(Provider::Auto, both), Ok(((), cuda, None)));
+        let reason = Some("no cuda:0".to_owned());
+        let cpu = on(&[Provider::Cpu]);
+        assert_eq!(
+            open_with(Provider::Auto, cpu),
+            Ok(((), Provider::Cpu, reason))
+        );
+        // A broken model fails on the CPU too.
+        let neither = open_with(Provider::Auto, on(&[]));
+        assert_eq!(neither, Err("no cpu".to_owned()));
+        // What is requested is not replaced.
+        assert_eq!(open_with(cuda, cpu), Err("no cuda:0".to_owned()));
+        let gpu = on(&[Provider::Cuda(1)]);
+        let requested = Provider::Cuda(1);
+        assert_eq!(open_with(requested, gpu), Ok(((), requested, None)));
+    }
 
     #[test]
     fn names_are_parsed_and_displayed() {

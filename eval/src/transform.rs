@@ -4,7 +4,7 @@ use topk_preprocessing::{
     PreprocessingError, Preset, Resize, TimmConfig,
 };
 
-use crate::input::InputKind;
+use crate::input::{Element, InputKind};
 use crate::model::Model;
 
 /// How images become the input of a model.
@@ -114,9 +114,9 @@ impl InputTransform {
     pub fn new(model: &Model, overrides: &PreprocessOverrides) -> Result<Self, TransformError> {
         let name = || model.path().display().to_string();
         let size = size(model, overrides)?;
-        let normalization = match model.kind() {
-            InputKind::U8 => None,
-            InputKind::F32 | InputKind::F16 => Some(normalization(model, overrides)?),
+        let normalization = match model.kind().element {
+            Element::U8 => None,
+            _ => Some(normalization(model, overrides)?),
         };
         let preprocessing = preprocessing(model, overrides, size, normalization);
         let preprocessing = preprocessing
@@ -144,29 +144,26 @@ fn size(model: &Model, overrides: &PreprocessOverrides) -> Result<[usize; 2], Tr
     let card = model
         .card()
         .map(|card| [card.input_size[1], card.input_size[2]]);
-    let size = match (model.input_size(), overrides.input_size) {
-        ([Some(height), Some(width)], None) => [height, width],
-        ([height, width], Some(requested)) => {
-            let expected = [
-                height.unwrap_or(requested[0]),
-                width.unwrap_or(requested[1]),
-            ];
-            if expected != requested {
-                return Err(TransformError::InputSize {
-                    model: name(),
-                    expected,
-                    requested,
-                });
-            }
-            requested
-        }
-        (_, None) => match (card, overrides.preset) {
-            (Some(size), _) => size,
-            (None, Some(_)) => [224; 2],
-            (None, None) => return Err(TransformError::NoSize { model: name() }),
+    let fixed = model.input_size();
+    let wanted = match (overrides.input_size, card, overrides.preset) {
+        (Some(requested), ..) => requested,
+        (None, Some(size), _) => size,
+        // A preset has square images.
+        (None, None, Some(_)) => [fixed[0].or(fixed[1]).unwrap_or(224); 2],
+        (None, None, None) => match fixed {
+            [Some(height), Some(width)] => [height, width],
+            _ => return Err(TransformError::NoSize { model: name() }),
         },
     };
-    Ok(size)
+    let size = [0, 1].map(|side| fixed[side].unwrap_or(wanted[side]));
+    match overrides.input_size.filter(|&requested| requested != size) {
+        None => Ok(size),
+        Some(requested) => Err(TransformError::InputSize {
+            model: name(),
+            expected: size,
+            requested,
+        }),
+    }
 }
 
 fn normalization(

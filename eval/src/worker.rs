@@ -1,6 +1,6 @@
 use std::fmt;
 
-use half::f16;
+use half::{bf16, f16};
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{HasSelectedOutputs, IoBinding, OutputSelector, RunOptions, Session};
 use ort::value::DynValue;
@@ -13,9 +13,13 @@ pub(crate) struct SessionWorker {
     session: Session,
     input: String,
     output: String,
-    /// Batch size, if the model fixes it.
+    /// Number of images of each run, if the model fixes it or images must be run one by one.
     batch: Option<usize>,
-    /// Options that compute only the first output.
+    /// Number of scores of an image, once known.
+    classes: Option<usize>,
+    /// The largest number of images so far.
+    largest: usize,
+    /// Options that compute only this output.
     options: RunOptions<HasSelectedOutputs>,
     /// For a GPU: copies inputs from pinned memory to the GPU, and scores back.
     binding: Option<IoBinding>,
@@ -47,6 +51,8 @@ impl SessionWorker {
             input: input.to_owned(),
             output: output.to_owned(),
             batch,
+            classes: None,
+            largest: 0,
             options,
             binding: None,
         };
@@ -72,14 +78,44 @@ impl SessionWorker {
         }
     }
 
+    /// Number of images of each run, if it is not that of the images.
+    pub(crate) fn batch(&self) -> Option<usize> {
+        self.batch
+    }
+
+    /// Whether it runs on a GPU.
+    pub(crate) fn is_on_gpu(&self) -> bool {
+        self.binding.is_some()
+    }
+
+    /// Runs images one by one from now on, if `one_by_one`, and expects this number of scores of each.
+    pub(crate) fn set(&mut self, classes: usize, one_by_one: bool) {
+        self.classes = Some(classes);
+        if one_by_one {
+            self.batch = Some(1);
+        }
+    }
+
+    /// Number of images to run at once. On a GPU, each new number has a price: CUDA searches for algorithms,
+    /// and TensorRT builds an engine, which takes minutes. So the last batch is filled up there.
+    fn run_size(&mut self, images: usize) -> usize {
+        self.largest = self.largest.max(images);
+        match self.batch {
+            Some(batch) => batch,
+            None if self.is_on_gpu() => self.largest,
+            None => images,
+        }
+    }
+
     /// Scores `[images, classes]`, row-major.
     ///
     /// # Errors
     /// A message, if the run fails or does not return one row of scores per image.
     pub(crate) fn scores(&mut self, images: &InputTensor) -> Result<Vec<f32>, String> {
-        let Some(batch) = self.batch.filter(|&batch| batch != images.count()) else {
+        let batch = self.run_size(images.count());
+        if batch == images.count() {
             return self.run(images);
-        };
+        }
         let mut scores = Vec::new();
         for start in (0..images.count()).step_by(batch) {
             let count = (images.count() - start).min(batch);
@@ -90,13 +126,22 @@ impl SessionWorker {
         Ok(scores)
     }
 
-    fn run(&mut self, images: &InputTensor) -> Result<Vec<f32>, String> {
+    /// Scores of images that are run together.
+    ///
+    /// # Errors
+    /// As [`scores`](Self::scores).
+    pub(crate) fn run(&mut self, images: &InputTensor) -> Result<Vec<f32>, String> {
         let (shape, scores) = self.outputs(images).map_err(|error| error.to_string())?;
-        match *shape {
-            [rows, classes] if rows == images.count() as i64 && classes > 0 => Ok(scores),
-            ref shape => Err(format!(
+        let classes = classes(&shape, images.count()).ok_or_else(|| {
+            format!(
                 "expected scores of {} images, got shape {shape:?}",
                 images.count()
+            )
+        })?;
+        match self.classes.filter(|&expected| expected != classes) {
+            None => Ok(scores),
+            Some(expected) => Err(format!(
+                "expected {expected} scores of each image, as in the first run, got {classes}"
             )),
         }
     }
@@ -118,13 +163,36 @@ impl SessionWorker {
     }
 }
 
-/// Shape and values of an output of `f32` or `f16`.
+/// Number of scores of each of `images` images in an output of this shape: one dimension besides that of the
+/// images has them. The output for a single image may lack the dimension of the images.
+fn classes(shape: &[i64], images: usize) -> Option<usize> {
+    let sizes: Vec<usize> = shape
+        .iter()
+        .map(|&dim| usize::try_from(dim).ok())
+        .collect::<Option<_>>()?;
+    let row = match sizes.split_first() {
+        Some((&first, row)) if first == images && !(images == 1 && row.is_empty()) => row,
+        Some(_) if images == 1 => &sizes,
+        _ => return None,
+    };
+    let mut large = row.iter().filter(|&&size| size != 1);
+    let classes = large.next().copied().unwrap_or(1);
+    (classes > 0 && large.next().is_none()).then_some(classes)
+}
+
+/// Shape and values of an output of floating-point numbers.
 fn floats(value: &DynValue) -> ort::Result<(Vec<i64>, Vec<f32>)> {
     if let Ok((shape, values)) = value.try_extract_tensor::<f16>() {
-        return Ok((
-            shape.to_vec(),
-            values.iter().map(|value| value.to_f32()).collect(),
-        ));
+        let values = values.iter().map(|value| value.to_f32());
+        return Ok((shape.to_vec(), values.collect()));
+    }
+    if let Ok((shape, values)) = value.try_extract_tensor::<bf16>() {
+        let values = values.iter().map(|value| value.to_f32());
+        return Ok((shape.to_vec(), values.collect()));
+    }
+    if let Ok((shape, values)) = value.try_extract_tensor::<f64>() {
+        let values = values.iter().map(|&value| value as f32);
+        return Ok((shape.to_vec(), values.collect()));
     }
     let (shape, values) = value.try_extract_tensor::<f32>()?;
     Ok((shape.to_vec(), values.to_vec()))
@@ -178,12 +246,34 @@ mod tests {
         }
     }
 
-    /// The code path for GPUs, on the CPU.
+    #[test]
+    fn shapes_of_scores() {
+        for (shape, images, expected) in [
+            (&[4, 10][..], 4, Some(10)),
+            (&[4, 10, 1, 1], 4, Some(10)),
+            (&[4, 1, 1, 10], 4, Some(10)),
+            (&[4, 1], 4, Some(1)),
+            (&[4], 4, Some(1)),
+            (&[1, 10], 1, Some(10)),
+            (&[10], 1, Some(10)),
+            (&[1], 1, Some(1)),
+            (&[10], 4, None),
+            (&[2, 10], 4, None),
+            (&[40], 4, None),
+            (&[4, 10, 7, 7], 4, None),
+            (&[4, 0], 4, None),
+            (&[], 4, None),
+        ] {
+            assert_eq!(classes(shape, images), expected, "{shape:?}");
+        }
+    }
+
+    /// The code path for GPUs, on the CPU. The last batches are filled up.
     #[test]
     fn bound_memory_gives_the_same_scores() {
         let mut bound = worker(None);
         bound.binding = Some(bound.session.create_binding().unwrap());
-        for count in [3, 3, 2, 5] {
+        for count in [3, 3, 2, 5, 1] {
             let (images, colours) = images(count);
             assert_eq!(bound.scores(&images), Ok(colours));
         }

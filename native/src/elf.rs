@@ -167,7 +167,11 @@ mod tests {
 
     #[test]
     fn other_files_are_not_libraries() {
-        for bytes in [&b""[..], b"version https://git-lfs.github.com/spec/v1\n", b"\x7fELF"] {
+        for bytes in [
+            &b""[..],
+            b"version https://git-lfs.github.com/spec/v1\n",
+            b"\x7fELF",
+        ] {
             assert_eq!(of(bytes), Some(Damage::NotElf), "{bytes:?}");
         }
     }

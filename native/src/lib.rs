@@ -6,6 +6,7 @@
 mod cuda;
 mod device;
 mod elf;
+mod gpu;
 mod library;
 mod machine;
 pub mod onnxruntime;
@@ -15,6 +16,7 @@ pub mod torch;
 
 pub use cuda::{driver_version, runtime_version};
 pub use device::{Device, ParseDeviceError};
+pub use gpu::Gpu;
 pub use library::LoadError;
 pub use machine::{platform, processor};
 #[cfg(feature = "ort")]

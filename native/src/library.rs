@@ -1,7 +1,7 @@
 //! Opens shared libraries; all calls of the dynamic linker are here.
 
 use std::error::Error as _;
-use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
+use std::ffi::{CStr, OsStr, c_char, c_int, c_uint, c_void};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -126,5 +126,46 @@ pub(crate) fn onnxruntime_version(file: &OsStr) -> Result<String, LoadError> {
             library.get(b"OrtGetApiBase\0")?;
         let version = ((*base()).get_version_string)();
         Ok(CStr::from_ptr(version).to_string_lossy().into_owned())
+    }
+}
+
+/// Name of the GPU with this index, from CUDA's driver library; `None` if it does not exist.
+pub(crate) fn gpu_name(file: &OsStr, index: usize) -> Result<Option<String>, LoadError> {
+    let Ok(index) = c_int::try_from(index) else {
+        return Ok(None);
+    };
+    check(file)?;
+    let mut name = [0; 256];
+    // SAFETY: the functions have these signatures in every version of the driver, `cuInit` comes first, and may be
+    // called again. The pointers outlive the calls. The name is not longer than the length that is passed, and
+    // ends with NUL. The library stays loaded, as CUDA's state is in it.
+    let found = unsafe {
+        let library = Library::open(Some(file), RTLD_NOW)?;
+        let initialize: Symbol<unsafe extern "C" fn(c_uint) -> c_int> = library.get(b"cuInit\0")?;
+        let get: Symbol<unsafe extern "C" fn(*mut c_int, c_int) -> c_int> =
+            library.get(b"cuDeviceGet\0")?;
+        let name_of: Symbol<unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int> =
+            library.get(b"cuDeviceGetName\0")?;
+        let mut device = 0;
+        let found = initialize(0) == 0
+            && get(&raw mut device, index) == 0
+            && name_of(name.as_mut_ptr(), name.len() as c_int, device) == 0;
+        #[expect(clippy::mem_forget, reason = "the library stays loaded")]
+        std::mem::forget(library);
+        found
+    };
+    let bytes: Vec<u8> = name.iter().map(|&byte| byte as u8).collect();
+    let name = CStr::from_bytes_until_nul(&bytes).ok().filter(|_| found);
+    Ok(name.map(|name| name.to_string_lossy().into_owned()))
+}
+
+/// Calls `cudnnGetVersion`.
+pub(crate) fn cudnn_version(file: &OsStr) -> Result<usize, LoadError> {
+    check(file)?;
+    // SAFETY: `cudnnGetVersion` takes no arguments, returns a `size_t`, and may be called at any time.
+    unsafe {
+        let library = Library::open(Some(file), RTLD_NOW)?;
+        let version: Symbol<unsafe extern "C" fn() -> usize> = library.get(b"cudnnGetVersion\0")?;
+        Ok(version())
     }
 }

@@ -26,6 +26,11 @@ impl Operators {
         self.0.is_empty()
     }
 
+    /// Whether this one is among them.
+    pub fn contains(&self, operator: &str) -> bool {
+        self.0.contains_key(operator)
+    }
+
     fn add(&mut self, node: &NodeProto) {
         *self.0.entry(node.op_type.clone()).or_default() += 1;
     }

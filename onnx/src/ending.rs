@@ -8,7 +8,7 @@ use crate::proto::{ModelProto, NodeProto};
 const MAX_DEPTH: usize = 32;
 
 /// What the last operator of a graph makes of the scores.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ending {
     /// Probabilities that sum to 1.
     Softmax,

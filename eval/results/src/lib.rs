@@ -47,6 +47,7 @@
 //! `probabilities` for each outcome that is not null, concatenated. Numbers are read back to the last bit.
 //! `format` increases with every change that older readers would misunderstand.
 
+mod chance;
 mod check;
 mod compare;
 mod counted;
@@ -77,7 +78,8 @@ pub use metrics::{ClassRow, Confusion};
 pub use predictions::{PredictionsError, PredictionsFormat};
 pub use schema::{
     CALIBRATION_BINS, CalibrationBin, CropAveraging, DataInfo, Environment, FORMAT, Failure,
-    FailurePolicy, Image, LossSettings, Metrics, ModelInfo, ModelResults, Outcome, Prediction,
-    Results, Settings, Shard, Timing, TopkAccuracy,
+    FailurePolicy, GpuInfo, Image, LossSettings, Metrics, ModelInfo, ModelResults, Outcome,
+    OutputKind, Prediction, Results, Settings, Shard, Timing, TopkAccuracy,
 };
 pub use scorer::{ScoreError, Scorer};
+pub use scores::ScorePrecision;

@@ -221,12 +221,15 @@ impl Timing {
 const DATA: [&str; 4] = ["images", "classes", "sha256", "labels_sha256"];
 
 /// The fields of a model that must be the same.
-const MODEL: [&str; 5] = [
+const MODEL: [&str; 8] = [
     "sha256",
     "preprocessing_settings",
     "normalization",
     "crops",
     "tf32",
+    "output",
+    "output_kind",
+    "label_offset",
 ];
 
 /// The members of an object with these names, and the others.

@@ -2,8 +2,8 @@ use thiserror::Error;
 use topk_ops::accuracy::label_rank;
 use topk_ops::{Loss, LossError, SampleLoss, SmoothTopkSvm};
 
-use crate::schema::{CropAveraging, Outcome, Prediction, Settings};
-use crate::scores::{average, best, log_sum_exp, top};
+use crate::schema::{CropAveraging, Outcome, OutputKind, Prediction, Settings};
+use crate::scores::{ScorePrecision, average, best, log_sum_exp, top};
 
 /// Scores that cannot be evaluated.
 #[derive(Debug, Error)]
@@ -61,6 +61,19 @@ pub enum ScoreError {
     /// All valid classes have the score −∞.
     #[error("the scores of all valid classes are -inf")]
     AllMasked,
+    /// A score is not a probability, as it should be.
+    #[error(
+        "{image}: the model's score of class {class} is {score}, which is not a probability: pass \
+         --output-kind logits if its scores are logits"
+    )]
+    NotProbability {
+        /// Name of the image.
+        image: String,
+        /// The class.
+        class: u32,
+        /// The score.
+        score: f32,
+    },
     /// The loss cannot be computed.
     #[error(transparent)]
     Loss(#[from] LossError),
@@ -85,6 +98,9 @@ pub struct Scorer {
     valid: Option<Vec<u32>>,
     loss: Option<SmoothTopkSvm>,
     best: usize,
+    crops: usize,
+    kind: OutputKind,
+    precision: ScorePrecision,
 }
 
 impl Scorer {
@@ -101,6 +117,9 @@ impl Scorer {
             valid: None,
             loss: None,
             best: 0,
+            crops: 1,
+            kind: OutputKind::Logits,
+            precision: ScorePrecision::Single,
         })
     }
 
@@ -145,6 +164,21 @@ impl Scorer {
         self
     }
 
+    /// Expects the scores of this number of crops for each image, of which there must be at least one.
+    #[must_use]
+    pub fn with_crops(mut self, crops: usize) -> Self {
+        self.crops = crops.max(1);
+        self
+    }
+
+    /// Takes scores for logits, or for probabilities that were rounded to this precision.
+    #[must_use]
+    pub fn with_kind(mut self, kind: OutputKind, precision: ScorePrecision) -> Self {
+        self.kind = kind;
+        self.precision = precision;
+        self
+    }
+
     /// Number of valid classes.
     fn num_valid_classes(&self) -> usize {
         self.valid.as_ref().map_or(self.classes, Vec::len)
@@ -157,9 +191,9 @@ impl Scorer {
     /// `f64`. A wrong class may have the score −∞, with which some models mask classes.
     ///
     /// # Errors
-    /// If the number of scores is not a multiple of the classes (or, without averaging, equal to it), a label
-    /// is not a class, the score of a valid class is NaN or ∞, or that of the true class is −∞, because its
-    /// cross-entropy is infinite.
+    /// If the number of scores is not that of the crops times that of the classes, there are several crops but
+    /// no averaging, a label is not a class, the score of a valid class is NaN or ∞ or not a probability as it
+    /// should be, or that of the true class is −∞, because its cross-entropy is infinite.
     pub fn score(
         &self,
         image: &str,
@@ -169,7 +203,7 @@ impl Scorer {
     ) -> Result<Option<Outcome>, ScoreError> {
         let crops = match averaging {
             CropAveraging::None => 1,
-            _ => (scores.len() / self.classes).max(1),
+            _ => self.crops,
         };
         if scores.len() != crops * self.classes {
             return Err(ScoreError::Shape {
@@ -188,7 +222,7 @@ impl Scorer {
         }
         let rows = scores
             .chunks_exact(self.classes)
-            .map(|row| self.valid_scores(row))
+            .map(|row| self.valid_scores(image, row))
             .collect::<Result<Vec<_>, _>>()?;
         let labels: Vec<usize> = labels
             .iter()
@@ -223,7 +257,8 @@ impl Scorer {
         }
     }
 
-    fn valid_scores(&self, row: &[f32]) -> Result<Vec<f64>, ScoreError> {
+    /// Logits of the valid classes.
+    fn valid_scores(&self, image: &str, row: &[f32]) -> Result<Vec<f64>, ScoreError> {
         let scores: Vec<f64> = (0..self.num_valid_classes())
             .map(|position| {
                 let class = self.class(position);
@@ -231,7 +266,12 @@ impl Scorer {
                 if score.is_nan() || score == f32::INFINITY {
                     return Err(ScoreError::NotFinite { class, score });
                 }
-                Ok(score.into())
+                let logit = self.kind.logit(score, self.precision);
+                logit.ok_or_else(|| ScoreError::NotProbability {
+                    image: image.to_owned(),
+                    class,
+                    score,
+                })
             })
             .collect::<Result<_, _>>()?;
         if scores[top(&scores)] == f64::NEG_INFINITY {
@@ -399,7 +439,7 @@ mod tests {
     fn crops_are_averaged_as_probabilities_or_logits() {
         // The first crop strongly predicts class 0, the others weakly class 1.
         let scores = [9.0f32, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0];
-        let scorer = Scorer::new(3).unwrap().with_best(3);
+        let scorer = Scorer::new(3).unwrap().with_best(3).with_crops(3);
         let of = |averaging| {
             let outcome = scorer.score("a", &scores, averaging, &[1]);
             outcome.unwrap().unwrap()
@@ -440,12 +480,85 @@ mod tests {
                 2
             };
             let [masked, low] = [masked, low].map(|scores| {
+                let scorer = scorer.clone().with_crops(crops);
                 let outcome = scorer.score("a", &scores.repeat(crops), averaging, &[0]);
                 outcome.unwrap().unwrap()
             });
             assert_eq!(masked, low);
             assert_eq!(masked.best[3].probability, 0.0);
         }
+    }
+
+    #[test]
+    fn probabilities_have_the_outcomes_of_their_logits() {
+        let logits = [2.0f32, -1.0, 0.5, 2.5, 0.0, -3.0];
+        let row = |activation: &dyn Fn(f64, f64) -> f64| -> Vec<f32> {
+            let rows = logits.chunks(3).flat_map(|row| {
+                let sum: f64 = row.iter().map(|&logit| f64::from(logit).exp()).sum();
+                row.iter()
+                    .map(move |&logit| (f64::from(logit), sum))
+                    .collect::<Vec<_>>()
+            });
+            rows.map(|(logit, sum)| activation(logit, sum) as f32)
+                .collect()
+        };
+        let softmax = row(&|logit, sum| logit.exp() / sum);
+        let sigmoid = row(&|logit, _| 1.0 / (1.0 + (-logit).exp()));
+        let of = |scores: &[f32], kind, averaging| {
+            let scorer = Scorer::new(3).unwrap().with_best(3).with_crops(2);
+            let scorer = scorer.with_kind(kind, ScorePrecision::Single);
+            let outcome = scorer.score("a", scores, averaging, &[2]);
+            outcome.unwrap().unwrap()
+        };
+        for averaging in [CropAveraging::Probs, CropAveraging::Logits] {
+            let expected = of(&logits, OutputKind::Logits, averaging);
+            for (scores, kind) in [
+                (&softmax, OutputKind::Probs),
+                (&sigmoid, OutputKind::Sigmoid),
+            ] {
+                let found = of(scores, kind, averaging);
+                assert_eq!(
+                    (found.rank, found.predicted),
+                    (expected.rank, expected.predicted)
+                );
+                let difference = found.cross_entropy - expected.cross_entropy;
+                assert!(difference.abs() < 1e-6, "{kind:?}: {difference}");
+                assert!((found.confidence - expected.confidence).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn probabilities_of_zero_and_one_have_finite_losses() {
+        let loss = |scores: &[f32; 2], kind, precision, label| {
+            let scorer = Scorer::new(2).unwrap().with_kind(kind, precision);
+            let outcome = scorer.score("a", scores, CropAveraging::None, &[label]);
+            outcome.unwrap().unwrap().cross_entropy
+        };
+        let half = loss(&[1.0, 0.0], OutputKind::Probs, ScorePrecision::Half, 1);
+        assert!((half - 24.0 * 2f64.ln()).abs() < 1e-6, "{half}");
+        let single = loss(&[1.0, 0.0], OutputKind::Probs, ScorePrecision::Single, 1);
+        assert!((single - 149.0 * 2f64.ln()).abs() < 1e-6, "{single}");
+        let sigmoid = loss(&[1.0, 0.5], OutputKind::Sigmoid, ScorePrecision::Single, 1);
+        assert!((sigmoid - 25.0 * 2f64.ln()).abs() < 1e-6, "{sigmoid}");
+        let scorer = Scorer::new(2).unwrap();
+        let scorer = scorer.with_kind(OutputKind::Probs, ScorePrecision::Single);
+        for (scores, class) in [([-0.5, 0.5], 0), ([0.5, 1.5], 1)] {
+            let error = scorer
+                .score("a", &scores, CropAveraging::None, &[0])
+                .unwrap_err();
+            let expected = format!("a: the model's score of class {class} is ");
+            assert!(error.to_string().starts_with(&expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn crops_are_counted() {
+        // 4 scores are 2 classes of 2 crops, or 4 classes of a crop.
+        let scorer = Scorer::new(2).unwrap().with_crops(4);
+        let error = scorer.score("a", &[0.0; 4], CropAveraging::Probs, &[0]);
+        let error = error.unwrap_err().to_string();
+        assert_eq!(error, "a: expected 4 × 2 scores (crops × classes), got 4");
     }
 
     #[test]

@@ -2,7 +2,53 @@
 
 use std::cmp::Ordering;
 
-use crate::schema::CropAveraging;
+use crate::schema::{CropAveraging, OutputKind};
+
+/// Precision of floating-point scores.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ScorePrecision {
+    /// 32 bits.
+    #[default]
+    Single,
+    /// 16 bits.
+    Half,
+    /// 16 bits with the exponent range of 32 bits.
+    Bfloat16,
+}
+
+impl ScorePrecision {
+    /// The smallest positive number, and half of the distance between 1 and the number below.
+    fn limits(self) -> [f64; 2] {
+        let [smallest, below_one] = match self {
+            Self::Single => [-149, -25],
+            Self::Half => [-24, -12],
+            Self::Bfloat16 => [-133, -9],
+        };
+        [2f64.powi(smallest), 2f64.powi(below_one)]
+    }
+}
+
+impl OutputKind {
+    /// The logit of a score, where probabilities that were rounded to 0 count as the smallest positive number,
+    /// and those of a sigmoid that were rounded to 1 as a little less. `None` if it is not a probability.
+    pub(crate) fn logit(self, score: f32, precision: ScorePrecision) -> Option<f64> {
+        // Sums of rounded probabilities may be a little above 1.
+        const MAX: f64 = 1.01;
+        let [smallest, below_one] = precision.limits();
+        let score = f64::from(score);
+        if self == Self::Logits {
+            return Some(score);
+        }
+        if !(0.0..=MAX).contains(&score) {
+            return None;
+        }
+        let probability = score.max(smallest);
+        Some(match self {
+            Self::Sigmoid => probability.ln() - (1.0 - probability).max(below_one).ln(),
+            _ => probability.ln(),
+        })
+    }
+}
 
 /// Averages the rows of several crops. There must be at least one.
 pub(crate) fn average(mut rows: Vec<Vec<f64>>, averaging: CropAveraging) -> Vec<f64> {

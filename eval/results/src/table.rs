@@ -177,7 +177,11 @@ impl Results {
             ));
         }
         caveats.extend(self.warnings.iter().cloned());
-        for (name, model) in self.model_names().iter().zip(&self.models) {
+        for (at, (name, model)) in self.model_names().iter().zip(&self.models).enumerate() {
+            if let Some(warning) = self.chance_warning(at) {
+                let warning = format!("warning: {name}: {warning}");
+                caveats.push(wrap(&warning, TERMINAL_WIDTH, 2));
+            }
             if model.metrics.ties > 0 {
                 let (name, ties) = (fit(name, 20), images(model.metrics.ties));
                 caveats.push(format!(

@@ -1,9 +1,58 @@
-//! The models to evaluate.
+//! The models to evaluate, and their outputs.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use glob::Pattern;
+use topk_labels::Classes;
+use topk_results::OutputKind;
+
+use crate::model::{Execution, ModelOptions};
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Model outputs")]
+pub(super) struct ScoreArgs {
+    /// Name of the output with the scores [default: the one that fits the classes of the dataset, or is
+    /// named like scores]
+    #[arg(long, value_name = "NAME")]
+    output: Option<String>,
+
+    /// What the scores are
+    #[arg(long, value_enum, default_value = "auto")]
+    output_kind: KindArg,
+
+    /// Index of the output for class 0 of the dataset: 1 for models with a background class [default: 1
+    /// for 1001 outputs and the classes of ImageNet, else 0]
+    #[arg(long, value_name = "N")]
+    label_offset: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+enum KindArg {
+    /// According to the end of the model's graph and to its scores
+    Auto,
+    /// Logits, or logarithms of probabilities
+    Logits,
+    /// Probabilities that sum to 1
+    Probs,
+}
+
+impl ScoreArgs {
+    /// How to open models for data with these classes.
+    pub(super) fn options(&self, execution: Execution, classes: &Classes) -> ModelOptions {
+        ModelOptions {
+            execution,
+            output: self.output.clone(),
+            output_kind: match self.output_kind {
+                KindArg::Auto => None,
+                KindArg::Logits => Some(OutputKind::Logits),
+                KindArg::Probs => Some(OutputKind::Probs),
+            },
+            label_offset: self.label_offset,
+            classes: Some(classes.clone()),
+        }
+    }
+}
 
 /// The files that the arguments refer to: files, the `.onnx` files of folders, and matches of patterns.
 pub(super) fn model_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {

@@ -15,7 +15,7 @@ use topk_native::Runtime;
 use topk_results::{CropAveraging, DataInfo, LossSettings, Results, Shard};
 
 use super::data::DataArgs;
-use super::models::model_files;
+use super::models::{ScoreArgs, model_files};
 use super::outputs::OutputArgs;
 use super::preprocessing::PreprocessingArgs;
 use super::progress::{progress_bar, stop_on_interrupt};
@@ -44,6 +44,9 @@ pub(super) struct RunArgs {
 
     #[command(flatten)]
     preprocessing: PreprocessingArgs,
+
+    #[command(flatten)]
+    scores: ScoreArgs,
 
     #[command(flatten)]
     scoring: ScoringArgs,
@@ -151,7 +154,8 @@ impl RunArgs {
             sessions: self.execution.sessions.map(NonZeroUsize::get),
             tf32: self.execution.tf32,
         };
-        let models = Model::open_all(&runtime, &model_files(&self.model)?, execution)?;
+        let opening = self.scores.options(execution, set.classes());
+        let models = Model::open_all(&runtime, &model_files(&self.model)?, opening)?;
         let options = self.options(&set, &models)?;
         let mut evaluation = Evaluation::new(&runtime, &set, &labels, models, &options)?;
         for line in evaluation.description() {

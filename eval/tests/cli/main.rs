@@ -221,7 +221,7 @@ fn models_that_are_not_image_classifiers_are_rejected() {
     assert!(error.contains("expected `a` to be "), "{error}");
     assert!(
         error.contains(
-            "f32 or f16 [batch, 3, height, width], or u8 [batch, height, width, 3], got "
+            "[batch, 3, height, width] or [batch, height, width, 3] of floating-point numbers or u8, got "
         ),
         "{error}"
     );

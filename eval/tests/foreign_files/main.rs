@@ -5,6 +5,7 @@
 mod case;
 
 mod data;
+mod onnx;
 #[cfg(unix)]
 mod outputs;
 mod pixels;

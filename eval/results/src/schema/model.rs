@@ -6,7 +6,7 @@ use topk_preprocessing::Normalization;
 
 use super::columns;
 use super::metrics::Metrics;
-use super::outcome::{CropAveraging, Outcome};
+use super::outcome::{CropAveraging, Outcome, OutputKind};
 
 /// One model of a run.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -28,25 +28,34 @@ pub struct ModelResults {
 pub struct ModelInfo {
     /// The model file.
     pub path: String,
-    /// SHA-256 of the file.
+    /// SHA-256 of the file. Of a model with weights in other files: the SHA-256 of the SHA-256s of all files in
+    /// hexadecimal, one per line, first that of `path`, then those of `external_data`.
     pub sha256: String,
+    /// Files with weights beside the model file, in the order of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub external_data: Vec<String>,
     /// The architecture, if known.
     pub architecture: Option<String>,
     /// The requested execution provider.
     pub provider: String,
     /// Number of nodes per execution provider.
     pub nodes: BTreeMap<String, usize>,
-    /// The device, such as `cpu` or `cuda:0`.
+    /// The device, such as `cpu` or `NVIDIA H100 PCIe (cuda:0)`.
     pub device: String,
     /// Whether TF32 was allowed.
     pub tf32: bool,
     /// Batch size.
     pub batch_size: usize,
+    /// Number of images (crops) of each run, where the model requires it: its fixed batch size, or 1 if images
+    /// must be run one by one.
+    #[serde(default)]
+    pub run_size: Option<usize>,
     /// Type of the weights, such as `float32`, or the shares of several types, such as
     /// `int8 98.7 %, float32 1.3 %`; `none` without weights, `unknown` if the file cannot be parsed. Computation
     /// may be more precise, or with `tf32` less precise.
     pub precision: String,
-    /// Type of the input, such as `float32` or `uint8`.
+    /// Type of the input, such as `float32` or `uint8`, and its layout if that is not the usual one:
+    /// `float32 NHWC`.
     pub input: String,
     /// Description of decoding, resizing and cropping.
     pub preprocessing: String,
@@ -56,6 +65,18 @@ pub struct ModelInfo {
     pub normalization: Option<Normalization>,
     /// What was averaged over the crops of an image.
     pub crops: CropAveraging,
+    /// Name of the output with the scores; empty if it was not recorded.
+    #[serde(default)]
+    pub output: String,
+    /// What the scores are.
+    #[serde(default)]
+    pub output_kind: OutputKind,
+    /// Number of outputs before that of class 0, which are left out.
+    #[serde(default)]
+    pub label_offset: usize,
+    /// What was decided for this model, and warnings, as printed.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// Time that a model took.

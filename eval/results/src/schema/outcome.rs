@@ -43,3 +43,16 @@ pub enum CropAveraging {
     /// Logits, as in the paper's code for the smooth top-k SVM loss
     Logits,
 }
+
+/// What the scores of a model are.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputKind {
+    /// Logits: their softmax gives the probabilities. Logarithms of probabilities are logits too.
+    #[default]
+    Logits,
+    /// Probabilities that sum to 1.
+    Probs,
+    /// A probability for each class, independent of the others: the sigmoid of its logit.
+    Sigmoid,
+}

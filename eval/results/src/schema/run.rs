@@ -75,6 +75,26 @@ pub struct Environment {
     pub cores: usize,
     /// Operating system and architecture.
     pub os: String,
+    /// The GPU, if a model ran on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuInfo>,
+    /// Why `--provider auto` chose the CPU, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_gpu: Option<String>,
+}
+
+/// A GPU and the libraries that it was used with. What could not be determined is absent.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct GpuInfo {
+    /// Its name.
+    pub name: Option<String>,
+    /// Version of its driver.
+    pub driver: Option<String>,
+    /// Version of CUDA.
+    pub cuda: Option<String>,
+    /// Version of cuDNN.
+    pub cudnn: Option<String>,
 }
 
 impl LossSettings {

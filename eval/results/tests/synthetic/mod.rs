@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use topk_preprocessing::Normalization;
 use topk_results::{
     CropAveraging, DataInfo, Environment, Failure, FailurePolicy, Image, LossSettings,
-    Measurements, ModelInfo, ModelMeasurements, Outcome, Results, Settings, Shard,
+    Measurements, ModelInfo, ModelMeasurements, Outcome, OutputKind, Results, Settings, Shard,
 };
 
 /// An imaginary model.
@@ -227,6 +227,8 @@ pub fn run_indices(
             cpu: "Imaginary Processor 9000".to_owned(),
             cores: 16,
             os: "linux x86_64".to_owned(),
+            gpu: None,
+            no_gpu: None,
         },
         class_names: class_names(size.classes),
         wnids: Some(
@@ -286,5 +288,11 @@ fn model_info(skill: &Skill, number: usize) -> ModelInfo {
             std: [0.229, 0.224, 0.225],
         }),
         crops: CropAveraging::None,
+        external_data: Vec::new(),
+        run_size: None,
+        output: "logits".to_owned(),
+        output_kind: OutputKind::Logits,
+        label_offset: 0,
+        notes: Vec::new(),
     }
 }
