@@ -7,7 +7,7 @@ use topk_preprocessing::PreprocessingError;
 use topk_report::text::one_line;
 use topk_results::{InvalidResults, ScoreError};
 
-use crate::model_error::ModelError;
+use crate::model::ModelError;
 use crate::pipeline::{MemoryError, SizeError};
 use crate::transform::TransformError;
 

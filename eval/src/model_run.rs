@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use topk_results::{CropAveraging, ModelInfo, Outcome, ScoreError, Scorer};
 
 use crate::error::EvaluationError;
-use crate::model::{Execution, Model};
-use crate::model_error::ModelError;
+use crate::model::{Execution, Model, ModelError};
 use crate::options::EvalOptions;
 use crate::pipeline::Batch;
 use crate::transform::InputTransform;

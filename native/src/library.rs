@@ -29,9 +29,12 @@ pub enum LoadError {
     #[error(
         "{} is not a shared library: install it again, and look for a file that was not downloaded \
          completely",
-        .0.display()
+        path.display()
     )]
-    NotLibrary(PathBuf),
+    NotLibrary {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file ends too early.
     #[error(
         "{} is truncated: it has {size} bytes, but at least {expected} according to its headers; \
@@ -57,7 +60,9 @@ pub(crate) fn check(file: &OsStr) -> Result<(), LoadError> {
     }
     match damage(path) {
         Ok(None) => Ok(()),
-        Ok(Some(Damage::NotElf)) => Err(LoadError::NotLibrary(path.to_owned())),
+        Ok(Some(Damage::NotElf)) => Err(LoadError::NotLibrary {
+            path: path.to_owned(),
+        }),
         Ok(Some(Damage::Truncated { size, expected })) => Err(LoadError::Truncated {
             path: path.to_owned(),
             size,

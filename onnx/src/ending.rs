@@ -77,7 +77,7 @@ fn trace<'a>(
                             None => return Traced::Ending(Ending::Other),
                         }
                     }
-                    found => return found,
+                    found @ Traced::Ending(_) => return found,
                 }
             }
             (_, "Softmax" | "QLinearSoftmax") => return Traced::Ending(Ending::Softmax),

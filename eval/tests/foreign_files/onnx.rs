@@ -218,6 +218,74 @@ fn weights_in_other_files_belong_to_the_model() {
     }
 }
 
+/// Item 5. The cache of the Hugging Face hub has links to files with other names.
+#[test]
+#[cfg(unix)]
+fn weights_are_found_beside_a_link() {
+    use std::os::unix::fs::symlink;
+
+    let case = Case::new();
+    let location = StringStringEntryProto {
+        key: "location".to_owned(),
+        value: "./model.onnx_data".to_owned(),
+    };
+    let bias = TensorProto {
+        external_data: vec![location],
+        data_location: DataLocation::External.into(),
+        ..TensorProto::new("bias", DataType::Float, &[CLASSES], vec![])
+    };
+    write(&case, |graph| {
+        image_input(graph, BATCH);
+        graph.initializer("weights", &[3, CLASSES], &[0.0; 3 * CLASSES]);
+        graph.constant(bias.clone());
+        graph.node("GlobalAveragePool", "means", &["input"], []);
+        graph.node("Flatten", "flat", &["means"], []);
+        graph.node("Gemm", "logits", &["flat", "weights", "bias"], []);
+        output(graph, "logits", &[BATCH, Dim::Fixed(CLASSES)]);
+    });
+    let blobs = case.path("blobs");
+    fs::create_dir(&blobs).unwrap();
+    fs::rename(case.path("model.onnx"), blobs.join("1f")).unwrap();
+    let bytes: Vec<u8> = (0..CLASSES)
+        .flat_map(|class| (class as f32).to_le_bytes())
+        .collect();
+    fs::write(blobs.join("2e"), bytes).unwrap();
+    symlink("blobs/1f", case.path("model.onnx")).unwrap();
+    symlink("blobs/2e", case.path("model.onnx_data")).unwrap();
+    let (results, _) = run(&case, &[]);
+    assert_eq!(info(&results)["external_data"][0], "model.onnx_data");
+    assert_eq!(correct(&results, 0)[0], (1, 2));
+}
+
+/// Item 5. Files in ONNX Runtime's own format cannot be examined, but evaluated.
+#[test]
+fn the_format_of_onnx_runtime_is_evaluated() {
+    use ort::session::Session;
+
+    let case = Case::new();
+    write_images(&case, 12);
+    colours(&case);
+    let (expected, _) = run(&case, &[]);
+    let runtime = topk_native::Runtime::load().unwrap();
+    let converted = case.path("model.ort");
+    Session::builder(runtime.environment())
+        .unwrap()
+        .with_optimized_model_path(&converted)
+        .unwrap()
+        .with_config_entry("session.save_model_format", "ORT")
+        .unwrap()
+        .commit_from_file(case.path("model.onnx"))
+        .unwrap();
+    fs::rename(converted, case.path("model.onnx")).unwrap();
+    let (found, printed) = run(&case, &[]);
+    assert_eq!(outcomes(&found), outcomes(&expected));
+    assert_eq!(info(&found)["precision"], "unknown");
+    assert!(
+        printed.contains("in ONNX Runtime's own format"),
+        "{printed}"
+    );
+}
+
 /// Item 6.
 #[test]
 fn probabilities_are_not_normalised_again() {
@@ -523,6 +591,41 @@ fn training_mode_and_random_operators_are_reported() {
             "{text}"
         );
     }
+}
+
+/// Item 13.
+#[test]
+fn batch_normalisation_in_training_mode_is_reported() {
+    let case = Case::new();
+    write_images(&case, 20);
+    write(&case, |graph| {
+        image_input(graph, BATCH);
+        for (name, value) in [("scale", 1.0), ("shift", 0.0), ("mean", 0.0), ("var", 1.0)] {
+            graph.initializer(name, &[3], &[value; 3]);
+        }
+        let inputs = ["input", "scale", "shift", "mean", "var"];
+        let outputs = ["normal", "mean_after", "var_after"];
+        let mode = [attribute::int("training_mode", 1)];
+        graph.nodes([NodeProto::new(
+            "BatchNormalization",
+            &inputs,
+            &outputs,
+            mode,
+        )]);
+        graph.node("Relu", "positive", &["normal"], []);
+        classify(graph, "positive", CLASSES);
+        output(graph, "logits", &[BATCH, Dim::Fixed(CLASSES)]);
+    });
+    let json = case.path("out.json");
+    let flags = with(&["--json", json.to_str().unwrap()]);
+    let output = case.run(&flags);
+    let printed = String::from_utf8(output.stderr).unwrap();
+    let words: Vec<&str> = printed.split_whitespace().collect();
+    let printed = words.join(" ");
+    assert!(
+        printed.contains("exported in training mode (1 BatchNormalization)"),
+        "{printed}"
+    );
 }
 
 /// Item 13.

@@ -8,7 +8,7 @@ use topk_files::{Hasher, Placeholder};
 use topk_onnx::proto::ModelProto;
 use topk_onnx::{external_files, read_without_weights};
 
-use crate::model_error::ModelError;
+use super::ModelError;
 
 /// What the files of a model are, before ONNX Runtime loads them.
 pub(crate) struct ModelFile {
@@ -22,6 +22,8 @@ pub(crate) struct ModelFile {
     pub(crate) external_data: Vec<String>,
     /// The model without its weights; none if the file is not in ONNX's format.
     pub(crate) graph: Option<ModelProto>,
+    /// Whether the file is in ONNX Runtime's own format.
+    pub(crate) is_ort: bool,
 }
 
 impl ModelFile {
@@ -34,14 +36,25 @@ impl ModelFile {
             path: path.to_owned(),
             error,
         };
-        if let Some(found) = placeholder(path).map_err(read)? {
+        let first = first_bytes(path).map_err(read)?;
+        if let Some(found) = Placeholder::of(&first) {
             return Err(ModelError::Placeholder {
                 path: path.to_owned(),
                 found,
             });
         }
-        // ONNX Runtime also reads its own format. It reports what is wrong with other files.
-        let graph = read_without_weights(path).ok();
+        if let Some(found) = other_format(&first) {
+            return Err(ModelError::Load {
+                path: path.to_owned(),
+                reason: format!(
+                    "it is {found}: export the model to ONNX, a checkpoint of PyTorch for example with \
+                     `topk-export model`"
+                ),
+            });
+        }
+        let is_ort = first.get(4..8) == Some(b"ORTM");
+        // ONNX Runtime reports what is wrong with a file that is in neither format.
+        let graph = read_without_weights(path).ok().filter(|_| !is_ort);
         let (mut sha256, mut bytes) = topk_files::sha256(path).map_err(read)?;
         let external_data = match &graph {
             Some(graph) => external_data(path, graph)?,
@@ -63,17 +76,33 @@ impl ModelFile {
             bytes,
             external_data: external_data.into_iter().map(|(name, _)| name).collect(),
             graph,
+            is_ort,
         })
     }
 }
 
-/// What a file is instead of a model or weights, if that shows in its first bytes.
-fn placeholder(path: &Path) -> io::Result<Option<Placeholder>> {
+/// As many bytes as show what a file is.
+fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut first = Vec::new();
     File::open(path)?
         .take(Placeholder::FIRST_BYTES as u64)
         .read_to_end(&mut first)?;
-    Ok(Placeholder::of(&first))
+    Ok(first)
+}
+
+/// The format of a model that is not in ONNX's.
+fn other_format(first: &[u8]) -> Option<&'static str> {
+    if first.starts_with(b"PK\x03\x04") {
+        Some("a zip archive, such as a checkpoint of PyTorch or a model of Keras")
+    } else if first.starts_with(b"\x89HDF\r\n") {
+        Some("an HDF5 file, such as a model of Keras")
+    } else if first.get(4..8) == Some(b"TFL3") {
+        Some("a model of TensorFlow Lite")
+    } else if first.starts_with(b"\x80\x02") {
+        Some("a Python pickle, such as an old checkpoint of PyTorch")
+    } else {
+        None
+    }
 }
 
 /// The files beside a model, by name.
@@ -99,10 +128,11 @@ fn external_data(path: &Path, graph: &ModelProto) -> Result<Vec<(String, PathBuf
             return Err(wrong("is not a file".to_owned()));
         }
         let size = size.len();
-        let first = placeholder(&found);
+        let first = first_bytes(&found);
         let first = first.map_err(|error| unreadable(path, &file.location, &error))?;
         // Weights may well be zeros.
-        if let Some(found) = first.filter(|&found| found != Placeholder::Zeros) {
+        let instead = Placeholder::of(&first).filter(|&found| found != Placeholder::Zeros);
+        if let Some(found) = instead {
             return Err(wrong(format!("is {found}")));
         }
         if size < file.size {
@@ -148,7 +178,80 @@ fn inside(location: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use prost::Message;
+    use topk_onnx::model;
+    use topk_onnx::proto::{
+        DataLocation, DataType, GraphProto, StringStringEntryProto, TensorProto,
+    };
+
     use super::*;
+
+    #[test]
+    fn all_files_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            path
+        };
+        let tensor = |location: &str| TensorProto {
+            external_data: vec![StringStringEntryProto {
+                key: "location".to_owned(),
+                value: location.to_owned(),
+            }],
+            data_location: DataLocation::External.into(),
+            ..TensorProto::new("w", DataType::Float, &[1], vec![])
+        };
+        let of = |locations: &[&str]| {
+            let graph = GraphProto {
+                initializer: locations.iter().map(|name| tensor(name)).collect(),
+                ..GraphProto::default()
+            };
+            let bytes = model(graph, "", []).encode_to_vec();
+            let file = ModelFile::open(&write("m.onnx", &bytes)).unwrap();
+            (
+                file.bytes - bytes.len() as u64,
+                file.sha256,
+                file.external_data,
+            )
+        };
+        write("a", &[1; 100]);
+        write("b", &[2; 1000]);
+        let (bytes, none, _) = of(&[]);
+        let alone = topk_files::sha256(&folder.path().join("m.onnx")).unwrap();
+        assert_eq!((bytes, &none), (0, &alone.0));
+        // The same file under two names is one file.
+        let (bytes, both, names) = of(&["b", "a", "./a", "b"]);
+        assert_eq!(
+            (bytes, &names[..]),
+            (1100, &["a".to_owned(), "b".to_owned()][..])
+        );
+        write("a", &[3; 100]);
+        assert_ne!(of(&["b", "a", "./a", "b"]).1, both);
+    }
+
+    #[test]
+    fn other_formats_are_named() {
+        for (first, expected) in [
+            (&b"PK\x03\x04\0\0"[..], Some("a zip archive")),
+            (b"\x89HDF\r\n\x1a\n", Some("an HDF5 file")),
+            (b"\x20\0\0\0TFL3", Some("a model of TensorFlow Lite")),
+            (b"\x80\x02}q\0", Some("a Python pickle")),
+            (b"\x08\x08\x12\x07pytorch", None),
+            (b"\x20\0\0\0ORTM", None),
+            (b"", None),
+        ] {
+            let found = other_format(first).unwrap_or_default();
+            let starts = found.starts_with(expected.unwrap_or_default());
+            assert_eq!(
+                (found.is_empty(), starts),
+                (expected.is_none(), true),
+                "{found}"
+            );
+        }
+    }
 
     #[test]
     fn locations_are_inside_the_folder() {

@@ -1,28 +1,29 @@
+//! Models: their files, their sessions, and what is decided about them.
+
+mod error;
+mod file;
+mod prepare;
+mod session;
+
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use ort::memory::Allocator;
 use ort::session::Session;
-use ort::value::{Outlet, TensorElementType};
+use ort::value::TensorElementType;
 use rayon::prelude::*;
 use topk_labels::Classes;
 use topk_native::{Gpu, Runtime};
-use topk_onnx::proto::ModelProto;
-use topk_onnx::{Behavior, Ending, ModelCard, WeightTypes, ancestors, ending};
+use topk_onnx::{Behavior, Ending, ModelCard, WeightTypes, ending};
 use topk_results::{GpuInfo, OutputKind, ScorePrecision};
 
-use crate::assignment::{Assignment, RECORD, assignment};
+pub use self::error::ModelError;
+use self::file::ModelFile;
+use self::session::{find_input, find_output, load_error, open_session, read_card};
+use crate::assignment::{Assignment, assignment};
 use crate::input::{InputKind, InputTensor};
-use crate::model_error::ModelError;
-use crate::model_file::ModelFile;
-use crate::options::Labels;
 use crate::provider::{Provider, open_with};
-use crate::score_kind::{OffsetError, label_offset, output_kind};
-use crate::signature::{
-    EXPECTED_INPUT, ExpectedClasses, ImageInput, Output, OutputError, ScoreOutput, image_input,
-    score_output,
-};
-use crate::trial::Trial;
+use crate::signature::{ImageInput, ScoreOutput};
 use crate::worker::SessionWorker;
 
 /// Limit in bytes for all copies of the weights, unless the number of sessions is set.
@@ -160,7 +161,7 @@ impl Model {
             };
             let sessions = (0..sessions.max(1)).into_par_iter();
             sessions
-                .map(|_| open_session(runtime, path, execution))
+                .map(|_| open_session(runtime, path, execution, file.is_ort))
                 .collect::<Result<Vec<Session>, _>>()
         };
         let (sessions, provider, no_gpu) = open_with(execution.provider, open)?;
@@ -188,8 +189,8 @@ impl Model {
         let graph = file.graph.as_ref();
         let model = Self {
             path: path.to_owned(),
-            sha256: file.sha256,
-            external_data: file.external_data,
+            sha256: file.sha256.clone(),
+            external_data: file.external_data.clone(),
             precision: graph.map_or_else(
                 || "unknown".to_owned(),
                 |graph| WeightTypes::of(graph).to_string(),
@@ -199,7 +200,7 @@ impl Model {
             score_precision,
             ending: graph.map_or(Ending::Other, |graph| ending(graph, &output.name)),
             behavior: graph.map(Behavior::of).unwrap_or_default(),
-            notes: notes(graph, &output, &input),
+            notes: notes(&file, &output, &input),
             output,
             card,
             options,
@@ -237,123 +238,6 @@ impl Model {
             )));
         }
         Ok(())
-    }
-
-    /// Runs the model on images of noise of this height and width, to determine what its file does not show: the
-    /// number of classes, what the scores are, and whether images can be run together. Then decides which output
-    /// belongs to which class of the data.
-    ///
-    /// # Errors
-    /// If it fails on a single image, or its outputs are not scores of the classes.
-    pub(crate) fn prepare(
-        &mut self,
-        size: [usize; 2],
-        data: &Classes,
-        labels: &Labels,
-    ) -> Result<(), ModelError> {
-        let tensorrt = matches!(self.options.execution.provider, Provider::TensorRt(_));
-        let trial = match self.output.classes {
-            // An engine for another batch size takes minutes to build.
-            Some(classes) if tensorrt && self.input.batch.is_none() => Trial::without_run(classes),
-            _ => {
-                let worker = &mut self.workers[0];
-                let trial = Trial::run(worker, self.input.kind, size);
-                trial.map_err(|reason| ModelError::Run {
-                    path: self.path.clone(),
-                    reason,
-                })?
-            }
-        };
-        let classes = trial.classes;
-        if classes == 1 && data.len() > 1 {
-            let name = &self.output.name;
-            return Err(self.signature_error(format!(
-                "its output `{name}` has a single score per image, as for two classes with a sigmoid: export \
-                 a score for each class, such as 0 and the logit"
-            )));
-        }
-        self.check_card(Some(classes))?;
-        let one_by_one = self.one_by_one(&trial);
-        for worker in &mut self.workers {
-            worker.set(classes, one_by_one.is_some());
-        }
-        self.output.classes = Some(classes);
-        let requested = self.options.output_kind;
-        let (kind, kind_line) = output_kind(requested, self.ending, trial.values);
-        self.kind = kind;
-        let offset = label_offset(self.options.label_offset, classes, data, labels);
-        let (offset, offset_line) = offset.map_err(|error| {
-            let path = self.path.clone();
-            match error {
-                OffsetError::Unknown => ModelError::Background { path },
-                OffsetError::TooLarge(offset) => ModelError::LabelOffset {
-                    path,
-                    offset,
-                    outputs: classes,
-                },
-            }
-        })?;
-        self.label_offset = offset;
-        self.notes.extend(kind_line);
-        self.notes.extend(offset_line);
-        let one_by_one = one_by_one.map(|why| format!("images are run one by one: {why}"));
-        self.notes.extend(one_by_one);
-        self.notes.extend(self.warnings(trial.random));
-        Ok(())
-    }
-
-    /// Why images must be run one by one, if so and if the model can.
-    fn one_by_one(&self, trial: &Trial) -> Option<String> {
-        let Behavior {
-            training,
-            dynamic_quantization,
-            ..
-        } = &self.behavior;
-        if self.input.batch.is_some() {
-            return None;
-        }
-        if !dynamic_quantization.is_empty() {
-            return Some(format!(
-                "it is quantised dynamically ({dynamic_quantization}), with scales that depend on all images \
-                 of a batch"
-            ));
-        }
-        if training.contains("BatchNormalization") {
-            return Some("its batch normalisation depends on all images of a batch".to_owned());
-        }
-        trial.one_by_one.clone()
-    }
-
-    fn warnings(&self, random: bool) -> Vec<String> {
-        let Behavior {
-            training,
-            random: operators,
-            dynamic_quantization,
-        } = &self.behavior;
-        let mut warnings = Vec::new();
-        if !training.is_empty() {
-            warnings.push(format!(
-                "warning: it was exported in training mode ({training}), and scores differ from run to run or \
-                 with the batch: export it in evaluation mode, in PyTorch after `model.eval()`"
-            ));
-        }
-        if !operators.is_empty() {
-            warnings.push(format!(
-                "warning: it draws random numbers ({operators}): scores differ from run to run"
-            ));
-        }
-        if random && training.is_empty() && operators.is_empty() {
-            warnings.push("warning: the scores of an image differ from run to run".to_owned());
-        }
-        if let Some(batch) = self.input.batch.filter(|&batch| batch > 1)
-            && !dynamic_quantization.is_empty()
-        {
-            warnings.push(format!(
-                "warning: it is quantised dynamically ({dynamic_quantization}) for batches of {batch}: the \
-                 scores of an image depend on the others"
-            ));
-        }
-        warnings
     }
 
     /// The file.
@@ -476,67 +360,10 @@ impl Model {
     }
 }
 
-/// The input for images, and its name.
-fn find_input(path: &Path, session: &Session) -> Result<(String, ImageInput), ModelError> {
-    let signature = |reason| ModelError::Signature {
-        path: path.to_owned(),
-        reason,
-    };
-    let [input] = session.inputs() else {
-        let names: Vec<_> = session.inputs().iter().map(Outlet::name).collect();
-        return Err(signature(format!(
-            "expected 1 input, got {} {names:?}",
-            names.len()
-        )));
-    };
-    let found = image_input(input.dtype()).ok_or_else(|| {
-        let (name, found) = (input.name(), input.dtype());
-        signature(format!(
-            "expected `{name}` to be {EXPECTED_INPUT}, got {found}"
-        ))
-    })?;
-    Ok((input.name().to_owned(), found))
-}
-
-/// The output with the scores.
-fn find_output(
-    path: &Path,
-    session: &Session,
-    graph: Option<&ModelProto>,
-    input: &ImageInput,
-    options: &ModelOptions,
-) -> Result<ScoreOutput, ModelError> {
-    let outputs: Vec<Output> = session
-        .outputs()
-        .iter()
-        .map(|output| Output {
-            name: output.name(),
-            value: output.dtype(),
-            ancestors: graph
-                .map(|graph| ancestors(graph, output.name()))
-                .unwrap_or_default(),
-            activated: graph.is_some_and(|graph| ending(graph, output.name()) != Ending::Other),
-        })
-        .collect();
-    let requested = options.output.as_deref();
-    let expected = ExpectedClasses::of(options.classes.as_ref(), options.label_offset);
-    score_output(&outputs, input.batch, requested, &expected).map_err(|error| {
-        let path = path.to_owned();
-        match error {
-            OutputError::None(reason) => ModelError::Signature { path, reason },
-            OutputError::Requested(reason) => ModelError::Output {
-                path,
-                output: requested.unwrap_or_default().to_owned(),
-                reason,
-            },
-        }
-    })
-}
-
 /// What the files of a model show.
-fn notes(graph: Option<&ModelProto>, output: &ScoreOutput, input: &ImageInput) -> Vec<String> {
+fn notes(file: &ModelFile, output: &ScoreOutput, input: &ImageInput) -> Vec<String> {
     let mut notes = Vec::new();
-    if graph.is_none() {
+    if file.is_ort {
         notes.push(
             "the file is in ONNX Runtime's own format: its operators and the type of its weights were not examined"
                 .to_owned(),
@@ -564,71 +391,4 @@ fn gpu_info(index: usize) -> GpuInfo {
         cuda,
         cudnn,
     }
-}
-
-fn open_session(
-    runtime: &Runtime,
-    path: &Path,
-    execution: Execution,
-) -> Result<Session, ModelError> {
-    let Execution { provider, tf32, .. } = execution;
-    let missing = |reason: String| ModelError::Provider {
-        provider,
-        // ONNX Runtime's messages end with a full stop, but this sentence continues.
-        reason: reason.trim_end_matches(['.', ' ']).to_owned(),
-    };
-    let providers = provider.dispatch(runtime, tf32).map_err(missing)?;
-    let load = |error: ort::Error| load_error(path, error);
-    let mut builder = Session::builder(runtime.environment())
-        // Spinning threads would slow down decoding.
-        .and_then(|builder| Ok(builder.with_intra_op_spinning(false)?))
-        .and_then(|builder| Ok(builder.with_config_entry(RECORD, "1")?))
-        .map_err(load)?;
-    let sessions = execution.sessions.unwrap_or(1);
-    if execution.threads.is_some() || sessions > 1 {
-        let share = (execution.all_threads() / sessions).max(1);
-        let with_threads = builder.with_intra_threads(share);
-        builder = with_threads.map_err(|error| load_error(path, error))?;
-    }
-    if !providers.is_empty() {
-        let with_providers = builder.with_execution_providers(providers);
-        builder = with_providers.map_err(|error| missing(error.to_string()))?;
-    }
-    builder.commit_from_file(path).map_err(load)
-}
-
-fn load_error(path: &Path, reason: impl ToString) -> ModelError {
-    ModelError::Load {
-        path: path.to_owned(),
-        reason: without_path(reason.to_string()),
-    }
-}
-
-/// ONNX Runtime's message without the path, which the error contains already: `Load model from PATH failed:REASON`.
-fn without_path(message: String) -> String {
-    let rest = message.strip_prefix("Load model from ");
-    match rest.and_then(|rest| rest.split_once(" failed:")) {
-        Some((_, reason)) => reason.trim_start().to_owned(),
-        None => message,
-    }
-}
-
-fn read_card(session: &Session, path: &Path) -> Result<Option<ModelCard>, ModelError> {
-    let failed = |error: ort::Error| load_error(path, error);
-    let metadata = session.metadata().map_err(failed)?;
-    let entries: Vec<(String, String)> = metadata
-        .custom_keys()
-        .map_err(failed)?
-        .into_iter()
-        .filter_map(|key| metadata.custom(&key).map(|value| (key, value)))
-        .collect();
-    ModelCard::from_metadata(
-        entries
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str())),
-    )
-    .map_err(|error| ModelError::Card {
-        path: path.to_owned(),
-        error,
-    })
 }

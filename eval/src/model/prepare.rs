@@ -1,0 +1,129 @@
+//! What a run of a model shows, and what follows from it.
+
+use topk_labels::Classes;
+use topk_onnx::Behavior;
+
+use super::{Model, ModelError};
+use crate::options::Labels;
+use crate::provider::Provider;
+use crate::score_kind::{OffsetError, label_offset, output_kind};
+use crate::trial::Trial;
+
+impl Model {
+    /// Runs the model on images of noise of this height and width, to determine what its file does not show: the
+    /// number of classes, what the scores are, and whether images can be run together. Then decides which output
+    /// belongs to which class of the data.
+    ///
+    /// # Errors
+    /// If it fails on a single image, or its outputs are not scores of the classes.
+    pub(crate) fn prepare(
+        &mut self,
+        size: [usize; 2],
+        data: &Classes,
+        labels: &Labels,
+    ) -> Result<(), ModelError> {
+        let tensorrt = matches!(self.options.execution.provider, Provider::TensorRt(_));
+        let trial = match self.output.classes {
+            // An engine for another batch size takes minutes to build.
+            Some(classes) if tensorrt && self.input.batch.is_none() => Trial::without_run(classes),
+            _ => {
+                let worker = &mut self.workers[0];
+                let trial = Trial::run(worker, self.input.kind, size);
+                trial.map_err(|reason| ModelError::Run {
+                    path: self.path.clone(),
+                    reason,
+                })?
+            }
+        };
+        let classes = trial.classes;
+        if classes == 1 && data.len() > 1 {
+            let name = &self.output.name;
+            return Err(self.signature_error(format!(
+                "its output `{name}` has a single score per image, as for two classes with a sigmoid: export \
+                 a score for each class, such as 0 and the logit"
+            )));
+        }
+        self.check_card(Some(classes))?;
+        let one_by_one = self.one_by_one(&trial);
+        for worker in &mut self.workers {
+            worker.set(classes, one_by_one.is_some());
+        }
+        self.output.classes = Some(classes);
+        let requested = self.options.output_kind;
+        let (kind, kind_line) = output_kind(requested, self.ending, trial.values);
+        self.kind = kind;
+        let offset = label_offset(self.options.label_offset, classes, data, labels);
+        let (offset, offset_line) = offset.map_err(|error| {
+            let path = self.path.clone();
+            match error {
+                OffsetError::Unknown => ModelError::Background { path },
+                OffsetError::TooLarge(offset) => ModelError::LabelOffset {
+                    path,
+                    offset,
+                    outputs: classes,
+                },
+            }
+        })?;
+        self.label_offset = offset;
+        self.notes.extend(kind_line);
+        self.notes.extend(offset_line);
+        let one_by_one = one_by_one.map(|why| format!("images are run one by one: {why}"));
+        self.notes.extend(one_by_one);
+        self.notes.extend(self.warnings(trial.random));
+        Ok(())
+    }
+
+    /// Why images must be run one by one, if so and if the model can.
+    fn one_by_one(&self, trial: &Trial) -> Option<String> {
+        let Behavior {
+            training,
+            dynamic_quantization,
+            ..
+        } = &self.behavior;
+        if self.input.batch.is_some() {
+            return None;
+        }
+        if !dynamic_quantization.is_empty() {
+            return Some(format!(
+                "it is quantised dynamically ({dynamic_quantization}), with scales that depend on all images \
+                 of a batch"
+            ));
+        }
+        if training.contains("BatchNormalization") {
+            return Some("its batch normalisation depends on all images of a batch".to_owned());
+        }
+        trial.one_by_one.clone()
+    }
+
+    fn warnings(&self, random: bool) -> Vec<String> {
+        let Behavior {
+            training,
+            random: operators,
+            dynamic_quantization,
+        } = &self.behavior;
+        let mut warnings = Vec::new();
+        if !training.is_empty() {
+            warnings.push(format!(
+                "warning: it was exported in training mode ({training}), and scores differ from run to run or \
+                 with the batch: export it in evaluation mode, in PyTorch after `model.eval()`"
+            ));
+        }
+        if !operators.is_empty() {
+            warnings.push(format!(
+                "warning: it draws random numbers ({operators}): scores differ from run to run"
+            ));
+        }
+        if random && training.is_empty() && operators.is_empty() {
+            warnings.push("warning: the scores of an image differ from run to run".to_owned());
+        }
+        if let Some(batch) = self.input.batch.filter(|&batch| batch > 1)
+            && !dynamic_quantization.is_empty()
+        {
+            warnings.push(format!(
+                "warning: it is quantised dynamically ({dynamic_quantization}) for batches of {batch}: the \
+                 scores of an image depend on the others"
+            ));
+        }
+        warnings
+    }
+}
