@@ -154,7 +154,7 @@ impl<'a> Evaluation<'a> {
 
     fn add(&mut self, mut model: Model) -> Result<(), EvaluationError> {
         let transform = InputTransform::new(&model, &self.options.overrides)?;
-        model.prepare(transform.size, self.set.classes(), self.labels)?;
+        model.prepare(transform.size, self.set, self.labels.as_slice())?;
         let known = self.transforms.iter().position(|known| *known == transform);
         if let Some(first) = self.models.first().filter(|_| transform.preprocessing.fast)
             && known.is_none()

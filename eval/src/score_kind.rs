@@ -4,7 +4,6 @@ use topk_labels::{Classes, imagenet};
 use topk_onnx::Ending;
 use topk_results::OutputKind;
 
-use crate::options::Labels;
 use crate::trial::Values;
 
 /// Number of outputs of ImageNet models with a background class.
@@ -89,7 +88,7 @@ pub(crate) fn label_offset(
     requested: Option<usize>,
     outputs: usize,
     data: &Classes,
-    labels: &Labels,
+    labels: &[Vec<u32>],
 ) -> Result<Decided<usize>, OffsetError> {
     let leaves_out = |offset: usize| match offset {
         1 => "output 0 is left out".to_owned(),
@@ -163,7 +162,7 @@ mod tests {
     #[test]
     fn background_classes_are_recognised() {
         let labels =
-            |labels: &[u32]| -> Labels { labels.iter().map(|&label| vec![label]).collect() };
+            |labels: &[u32]| -> Vec<Vec<u32>> { labels.iter().map(|&label| vec![label]).collect() };
         let offset = |outputs, data: &Classes, found: &[u32]| {
             label_offset(None, outputs, data, &labels(found)).map(|(offset, _)| offset)
         };

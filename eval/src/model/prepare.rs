@@ -1,10 +1,10 @@
 //! What a run of a model shows, and what follows from it.
 
+use topk_data::ImageSet;
 use topk_labels::Classes;
 use topk_onnx::Behavior;
 
 use super::{Model, ModelError};
-use crate::options::Labels;
 use crate::provider::Provider;
 use crate::score_kind::{OffsetError, label_offset, output_kind};
 use crate::trial::Trial;
@@ -19,9 +19,10 @@ impl Model {
     pub(crate) fn prepare(
         &mut self,
         size: [usize; 2],
-        data: &Classes,
-        labels: &Labels,
+        set: &ImageSet,
+        labels: &[Vec<u32>],
     ) -> Result<(), ModelError> {
+        let data = set.classes();
         let tensorrt = matches!(self.options.execution.provider, Provider::TensorRt(_));
         let trial = match self.output.classes {
             // An engine for another batch size takes minutes to build.
@@ -52,7 +53,12 @@ impl Model {
         let requested = self.options.output_kind;
         let (kind, kind_line) = output_kind(requested, self.ending, trial.values);
         self.kind = kind;
-        let offset = label_offset(self.options.label_offset, classes, data, labels);
+        let offset = {
+            // The indices of a class map may count the background class.
+            let numbered = Classes::Numbered(data.len());
+            let data = if set.has_class_map() { &numbered } else { data };
+            label_offset(self.options.label_offset, classes, data, labels)
+        };
         let (offset, offset_line) = offset.map_err(|error| {
             let path = self.path.clone();
             match error {
