@@ -117,8 +117,10 @@ impl Values {
             .iter()
             .all(|score| (0.0..=1.0 + SUM_TOLERANCE).contains(score));
         let mut sums = scores.chunks(classes).map(|row| row.iter().sum::<f32>());
+        // Zeros and ones may be anything, such as constant scores.
+        let graded = scores.iter().any(|&score| score > 0.0 && score < 1.0);
         match unit {
-            true if sums.all(|sum| (sum - 1.0).abs() <= SUM_TOLERANCE) => Self::SumToOne,
+            true if graded && sums.all(|sum| (sum - 1.0).abs() <= SUM_TOLERANCE) => Self::SumToOne,
             true => Self::Unit,
             false => Self::Any,
         }
@@ -133,6 +135,7 @@ mod tests {
     fn probabilities_are_recognised_by_their_values() {
         assert_eq!(Values::of(&[0.25, 0.75, 1.0, 0.0], 2), Values::SumToOne);
         assert_eq!(Values::of(&[0.25, 0.75, 1.0, 0.5], 2), Values::Unit);
+        assert_eq!(Values::of(&[0.0, 1.0, 1.0, 0.0], 2), Values::Unit);
         assert_eq!(Values::of(&[1.5, -0.5, 1.0, 0.0], 2), Values::Any);
         assert_eq!(Values::of(&[f32::NAN, 0.5], 2), Values::Any);
     }
