@@ -106,6 +106,13 @@ pub struct Model {
     notes: Vec<String>,
 }
 
+/// How many copies of the weights of all models, with these sizes in bytes, fit into the limit. The number is
+/// the same for all, because each image goes through one session of each model.
+fn copies(sizes: impl IntoIterator<Item = u64>) -> usize {
+    let bytes: u64 = sizes.into_iter().sum();
+    (MAX_COPIES / bytes.max(1)) as usize
+}
+
 impl Model {
     /// Loads a model.
     ///
@@ -117,7 +124,9 @@ impl Model {
         path: &Path,
         options: impl Into<ModelOptions>,
     ) -> Result<Self, ModelError> {
-        Self::open_in(runtime, path, options.into(), MAX_COPIES)
+        let file = ModelFile::open(path)?;
+        let copies = copies([file.bytes]);
+        Self::open_in(runtime, path, file, options.into(), copies)
     }
 
     /// Loads models that run together.
@@ -129,29 +138,28 @@ impl Model {
         paths: &[PathBuf],
         options: impl Into<ModelOptions>,
     ) -> Result<Vec<Self>, ModelError> {
-        let room = MAX_COPIES / paths.len().max(1) as u64;
         let options = options.into();
-        let models = paths.iter();
+        let files = paths.iter().map(|path| ModelFile::open(path));
+        let files = files.collect::<Result<Vec<_>, _>>()?;
+        let copies = copies(files.iter().map(|file| file.bytes));
+        let models = paths.iter().zip(files);
         models
-            .map(|path| Self::open_in(runtime, path, options.clone(), room))
+            .map(|(path, file)| Self::open_in(runtime, path, file, options.clone(), copies))
             .collect()
     }
 
-    /// Loads a model, with at most `room` bytes for copies of its weights.
+    /// Loads a model, with at most `copies` sessions unless their number is set.
     fn open_in(
         runtime: &Runtime,
         path: &Path,
+        file: ModelFile,
         mut options: ModelOptions,
-        room: u64,
+        copies: usize,
     ) -> Result<Self, ModelError> {
-        let file = ModelFile::open(path)?;
         let execution = options.execution;
         let open = |provider| {
             let sessions = execution.sessions.unwrap_or(match provider {
-                Provider::Cpu => {
-                    let fitting = room / file.bytes.max(1);
-                    execution.all_threads().min(fitting as usize)
-                }
+                Provider::Cpu => execution.all_threads().min(copies),
                 _ => 1,
             });
             let execution = Execution {
@@ -390,5 +398,17 @@ fn gpu_info(index: usize) -> GpuInfo {
         driver,
         cuda,
         cudnn,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_of_unequal_size_have_as_many_sessions() {
+        assert_eq!(copies([1 << 20]), 1024);
+        assert_eq!(copies([1 << 20, 600 << 20]), 1);
+        assert_eq!(copies([2 << 30]), 0);
     }
 }

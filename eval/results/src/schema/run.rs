@@ -85,7 +85,6 @@ pub struct Environment {
 
 /// A GPU and the libraries that it was used with. What could not be determined is absent.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct GpuInfo {
     /// Its name.
     pub name: Option<String>,
