@@ -179,8 +179,7 @@ impl Results {
         caveats.extend(self.warnings.iter().cloned());
         for (at, (name, model)) in self.model_names().iter().zip(&self.models).enumerate() {
             if let Some(warning) = self.chance_warning(at) {
-                let warning = format!("warning: {name}: {warning}");
-                caveats.push(wrap(&warning, TERMINAL_WIDTH, 2));
+                caveats.push(format!("warning: {name}: {warning}"));
             }
             if model.metrics.ties > 0 {
                 let (name, ties) = (fit(name, 20), images(model.metrics.ties));
