@@ -161,8 +161,9 @@ mod tests {
         whole[40..48].fill(0);
         whole[60..62].fill(0);
         assert_eq!(of(&whole), None);
-        let half = of(&whole[..whole.len() / 2]);
-        assert!(matches!(half, Some(Damage::Truncated { .. })), "{half:?}");
+        // Debug information, which is in no segment, may be the larger part.
+        let first = of(&whole[..8192]);
+        assert!(matches!(first, Some(Damage::Truncated { .. })), "{first:?}");
     }
 
     #[test]

@@ -1,8 +1,11 @@
-//! Files of other programs, as their users have them: what `topk-export` makes of each, and what it prints.
+//! Checkpoints of other programs, and outputs, as their users have them: what `topk-export` makes of each, and what
+//! it prints.
 //!
-//! The files are written here as PyTorch writes them. Nothing needs libtorch or ONNX Runtime.
+//! The checkpoints are written here as PyTorch writes them. Nothing needs libtorch or ONNX Runtime.
 
 #[path = "../command/mod.rs"]
 mod command;
+#[cfg(unix)]
+mod outputs;
 mod python;
 mod weights;
