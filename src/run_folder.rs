@@ -314,6 +314,7 @@ mod tests {
             train_images: 3,
             val_images: 1,
             parameters: 5,
+            decisions: Vec::new(),
         };
         let mut position = Position::start(config(0.1));
         run.log(&Event::Start(start), &mut position).unwrap();

@@ -99,7 +99,7 @@ pub(crate) fn train(
     // Used only at the end, but a missing library must be reported at the start.
     let runtime = Runtime::load()?;
     let data = load_data(config)?;
-    let mut learner = learner(config, &data, device)?;
+    let (mut learner, notes) = learner(config, &data, device)?;
     // The folder is created only once nothing else can keep the run from starting.
     let (folder, state) = match opened {
         Some(opened) => opened,
@@ -116,6 +116,7 @@ pub(crate) fn train(
         train_images: data.training.len(),
         val_images: data.validation.len(),
         parameters: learner.network().architecture().trainable_len(),
+        decisions: data.decisions.iter().cloned().chain(notes).collect(),
     };
     let batches = data.training.batches(config.batch_size);
     let progress = Progress::new(config.epochs, batches, config.topk);
@@ -177,12 +178,13 @@ pub(crate) fn set_up_process(config: &Config) {
     }
 }
 
-/// The network at the start of training, with its optimizer.
+/// The network at the start of training, with its optimizer, and what was decided about the weights in
+/// --checkpoint.
 pub(crate) fn learner(
     config: &Config,
     data: &Dataset,
     device: Device,
-) -> Result<Learner, TrainError> {
+) -> Result<(Learner, Vec<String>), TrainError> {
     let classes = data.class_names.len();
     if config.topk > classes {
         let k = config.topk;
@@ -192,18 +194,25 @@ pub(crate) fn learner(
     tch::manual_seed(config.seed.into());
     let architecture = architecture(&config.model, data.shape, classes)?;
     let mut network = Network::new(architecture, device);
+    let mut notes = Vec::new();
     if let Some(path) = &config.checkpoint {
-        network.load(&initial_weights(&network, path, config.classifier)?)?;
+        let (weights, decided) = initial_weights(&network, path, config.classifier)?;
+        network.load(&weights)?;
+        for note in decided {
+            let note = format!("{}: {note}", path.display());
+            eprintln!("note: {note}");
+            notes.push(note);
+        }
     }
-    Ok(Learner::new(config, network, data.shape)?)
+    Ok((Learner::new(config, network, data.shape)?, notes))
 }
 
-/// The weights in the file of --checkpoint, under the names of the network. Prints what was decided about them.
+/// The weights in the file of --checkpoint, under the names of the network, and what was decided about them.
 fn initial_weights(
     network: &Network,
     path: &Path,
     classifier: Classifier,
-) -> Result<BTreeMap<String, Tensor>, TrainError> {
+) -> Result<(BTreeMap<String, Tensor>, Vec<String>), TrainError> {
     let fail = |error| TrainError::Checkpoint {
         path: path.to_owned(),
         error: Box::new(error),
@@ -214,11 +223,9 @@ fn initial_weights(
         Note::NotEma { .. } => format!("{note}; `topk-export weights --use-ema` writes those"),
         note => note.to_string(),
     });
-    for note in notes.chain(renamed.notes) {
-        eprintln!("note: {}: {note}", path.display());
-    }
+    let notes = notes.chain(renamed.notes).collect();
     let matched = network.architecture().matched(renamed.weights, classifier);
-    Ok(matched.map_err(fail)?.tensors)
+    Ok((matched.map_err(fail)?.tensors, notes))
 }
 
 /// The learning rates of a run with `batches` batches per epoch.

@@ -71,6 +71,9 @@ fn some_wnids_are_all_classes() {
         printed.contains("3 of 1000 classes have images"),
         "{printed}"
     );
+    let log = fs::read_to_string(folder.path().join("run/log.jsonl")).unwrap();
+    let start = log.lines().next().unwrap();
+    assert!(start.contains("3 of 1000 classes have images"), "{start}");
 }
 
 #[test]

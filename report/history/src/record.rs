@@ -39,6 +39,9 @@ pub struct Start {
     pub val_images: usize,
     /// Number of trainable parameters.
     pub parameters: usize,
+    /// What was decided about the data and the weights in --checkpoint, as printed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<String>,
 }
 
 impl Start {

@@ -66,6 +66,7 @@ impl Plan {
             train_images: 45_000,
             val_images: 5_000,
             parameters: 1_941_620,
+            decisions: Vec::new(),
         }
     }
 
