@@ -178,14 +178,18 @@ impl Results {
         }
         caveats.extend(self.warnings.iter().cloned());
         for (at, (name, model)) in self.model_names().iter().zip(&self.models).enumerate() {
-            if let Some(warning) = self.chance_warning(at) {
+            let name = fit(name, 20);
+            let name = name.trim_end();
+            let notes = model.model.notes.iter();
+            let warnings = notes.filter_map(|note| note.strip_prefix("warning: "));
+            let chance = self.chance_warning(at);
+            for warning in warnings.chain(chance.as_deref()) {
                 caveats.push(format!("warning: {name}: {warning}"));
             }
             if model.metrics.ties > 0 {
-                let (name, ties) = (fit(name, 20), images(model.metrics.ties));
+                let ties = images(model.metrics.ties);
                 caveats.push(format!(
-                    "{}: {ties} tied with a wrong class (lower class index first)",
-                    name.trim_end()
+                    "{name}: {ties} tied with a wrong class (lower class index first)"
                 ));
             }
         }

@@ -35,6 +35,25 @@ fn the_table_has_at_most_80_columns() {
 }
 
 #[test]
+fn warnings_about_models_are_below_the_table_and_in_the_report() {
+    let mut results = results();
+    results.warnings = vec!["`data.path` differs".to_owned()];
+    results.models[1].model.notes = vec![
+        "it takes 4 images at a time".to_owned(),
+        "warning: it was exported in training mode".to_owned(),
+    ];
+    let html = results.to_html(&[], |_| None).unwrap();
+    for text in [results.table(), html] {
+        assert!(
+            text.contains("resnet18-svm/bestk: it was exported in training mode"),
+            "{text}"
+        );
+        assert!(text.contains("`data.path` differs"), "{text}");
+        assert!(!text.contains("bestk: it takes 4 images"), "{text}");
+    }
+}
+
+#[test]
 fn the_table_has_the_numbers() {
     let results = results();
     let table = results.table();

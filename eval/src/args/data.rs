@@ -120,14 +120,17 @@ impl DataArgs {
             unlabelled.len(),
             set.len(),
             unlabelled[..unlabelled.len().min(3)].join(", "),
-            match set.format() {
-                Format::Flat | Format::Tar =>
-                    "pass a label file with --labels, or remove these images",
+            match (set.format(), set.description().labels) {
+                (_, Some(labels)) =>
+                    format!("add them to {}, or remove these images", labels.display()),
+                (Format::Flat | Format::Tar, None) =>
+                    "pass a label file with --labels, or remove these images".to_owned(),
                 // Where no image has a label, a list may give them.
-                _ if unlabelled.len() == set.len() => {
+                (_, None) if unlabelled.len() == set.len() =>
                     "its files have no labels, or under another name; pass a label file with --labels"
-                }
-                _ => "add their labels to the dataset's files, or remove these images",
+                        .to_owned(),
+                (_, None) =>
+                    "add their labels to the dataset's files, or remove these images".to_owned(),
             }
         );
         Ok(labels_of(set))
