@@ -1,4 +1,3 @@
-use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,10 +16,16 @@ pub fn stop_on_interrupt(
     let set = Arc::clone(&stop);
     ctrlc::set_handler(move || {
         if set.swap(true, Ordering::Relaxed) {
-            #[expect(clippy::exit, reason = "the second request ends the program at once")]
-            process::exit(INTERRUPTED.into());
+            exit_now();
         }
         tell();
     })?;
     Ok(stop)
+}
+
+/// Ends the process without destroying the global objects of libtorch and ONNX Runtime, which other threads still
+/// use: that would crash them, or make them report errors.
+fn exit_now() -> ! {
+    // SAFETY: `_exit` may be called at any time.
+    unsafe { libc::_exit(INTERRUPTED.into()) }
 }

@@ -171,6 +171,9 @@ fn a_second_interrupt_quits_without_results() {
         "cpu",
         "--sessions",
         "1",
+        // Partial results are not saved, however long it takes.
+        "--save-interval",
+        "1000000",
         "--json",
     ];
     let mut run = Run::start(&case, &[&flags[..], &[json.to_str().unwrap()]].concat());
