@@ -100,7 +100,10 @@ char *topk_sgd_step(at::Tensor *const *parameters, at::Tensor *const *momentum_b
         grads.push_back(grad.strides() == parameters[i]->strides()
                             ? grad
                             : at::empty_like(*parameters[i]).copy_(grad));
-        buffers.push_back(*momentum_buffers[i]);
+        // The kernel takes no buffers without momentum.
+        if (momentum != 0.0) {
+          buffers.push_back(*momentum_buffers[i]);
+        }
       }
     }
     if (!values.empty()) {

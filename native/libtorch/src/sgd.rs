@@ -36,7 +36,7 @@ unsafe extern "C" {
 /// Hyperparameters of SGD other than the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdOptions {
-    /// Momentum factor: the fraction of the momentum buffer kept per step.
+    /// Momentum factor: the fraction of the momentum buffer kept per step. With 0, the buffers are not used.
     pub momentum: f64,
     /// Weight decay: this factor times the parameter is added to the gradient.
     pub weight_decay: f64,
