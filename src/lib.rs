@@ -72,6 +72,16 @@ pub(crate) enum TrainError {
     /// The loss cannot be computed.
     #[error(transparent)]
     Loss(#[from] LossError),
+    /// The loss of an epoch cannot be computed.
+    #[error("the loss of epoch {epoch} of {epochs}: {error}")]
+    EpochLoss {
+        /// From 1.
+        epoch: usize,
+        /// Number of epochs.
+        epochs: usize,
+        /// The cause.
+        error: LossError,
+    },
     /// k is larger than the number of classes.
     #[error("--topk {k} is more than the {classes} classes of the data set")]
     TopK {

@@ -190,7 +190,16 @@ pub(crate) fn learner(
         let k = config.topk;
         return Err(TrainError::TopK { k, classes });
     }
-    criterion(config, 1, 0)?.check_classes(classes)?;
+    // An epoch whose loss does not exist would end the run after the epochs before it.
+    for epoch in 1..=config.epochs.max(1) {
+        let (epochs, loss) = (config.epochs, criterion(config, epoch, 0));
+        loss.and_then(|loss| loss.check_classes(classes))
+            .map_err(|error| TrainError::EpochLoss {
+                epoch,
+                epochs,
+                error,
+            })?;
+    }
     tch::manual_seed(config.seed.into());
     let architecture = architecture(&config.model, data.shape, classes)?;
     let mut network = Network::new(architecture, device);

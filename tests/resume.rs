@@ -197,6 +197,26 @@ fn an_interrupted_run_saves_its_state_and_resumes() {
     }
 }
 
+/// It crashed when libtorch's objects were destroyed while the training thread used them.
+#[test]
+fn a_second_interrupt_ends_the_run_at_once() {
+    let case = Case::new();
+    for attempt in 0..5 {
+        let out = format!("twice-{attempt}");
+        let child = case.start(&out);
+        while !case.path(&out).join("state.safetensors").exists() {
+            sleep(Duration::from_millis(1));
+        }
+        for _ in 0..2 {
+            // SAFETY: it is a child of this process that has not been waited for.
+            assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
+            sleep(Duration::from_millis(2));
+        }
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{output:?}");
+    }
+}
+
 #[test]
 fn a_full_disk_loses_nothing() {
     // In its own mount namespace, any user can mount a file system.
