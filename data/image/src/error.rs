@@ -104,6 +104,20 @@ pub enum ImageError {
     },
 }
 
+impl ImageError {
+    pub(crate) fn unsupported(format: &'static str, reason: String) -> Self {
+        Self::Unsupported { format, reason }
+    }
+
+    pub(crate) fn truncated(format: &'static str) -> Self {
+        Self::Truncated { format }
+    }
+
+    pub(crate) fn corrupt(format: &'static str, reason: String) -> Self {
+        Self::Corrupt { format, reason }
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     digits.join(" ")

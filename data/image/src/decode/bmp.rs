@@ -72,11 +72,19 @@ pub(super) fn decode(
                 count,
             )
         }
-        _ => return Err(unsupported(format!("has a header of {header_len} bytes"))),
+        _ => {
+            return Err(ImageError::unsupported(
+                FORMAT,
+                format!("has a header of {header_len} bytes"),
+            ));
+        }
     };
     let bits = u32::from(bits);
     if !matches!(bits, 1 | 4 | 8 | 16 | 24 | 32) {
-        return Err(unsupported(format!("has {bits} bits per pixel")));
+        return Err(ImageError::unsupported(
+            FORMAT,
+            format!("has {bits} bits per pixel"),
+        ));
     }
     // Memory per pixel: an index of runs, and three values.
     let reserved = limits.reserve(width, height, 4)?;
@@ -100,7 +108,7 @@ pub(super) fn decode(
                 (_, Mode::BlackWhite) => {
                     let reason = "has run-length encoding and a palette of black and white, which \
                                   versions of Pillow decode differently";
-                    return Err(unsupported(reason.to_owned()));
+                    return Err(ImageError::unsupported(FORMAT, reason.to_owned()));
                 }
                 _ => Layout::Runs {
                     four: compression == RLE4,
@@ -124,14 +132,26 @@ pub(super) fn decode(
         }
         (RLE8 | RLE4, _) => {
             let reason = format!("has run-length encoding and {bits} bits per pixel");
-            return Err(unsupported(reason));
+            return Err(ImageError::unsupported(FORMAT, reason));
         }
-        (4, _) => return Err(unsupported("contains a JPEG or 24-bit runs".to_owned())),
-        (5, _) => return Err(unsupported("contains a PNG".to_owned())),
-        _ => return Err(unsupported(format!("has compression {compression}"))),
+        (4, _) => {
+            return Err(ImageError::unsupported(
+                FORMAT,
+                "contains a JPEG or 24-bit runs".to_owned(),
+            ));
+        }
+        (5, _) => return Err(ImageError::unsupported(FORMAT, "contains a PNG".to_owned())),
+        _ => {
+            return Err(ImageError::unsupported(
+                FORMAT,
+                format!("has compression {compression}"),
+            ));
+        }
     };
     let begin = if offset == 0 { after_header } else { offset };
-    let data = encoded.get(begin..).ok_or_else(truncated)?;
+    let data = encoded
+        .get(begin..)
+        .ok_or_else(|| ImageError::truncated(FORMAT))?;
 
     let (columns, rows) = (width as usize, height as usize);
     let runs;
@@ -147,9 +167,10 @@ pub(super) fn decode(
     };
     let line = (columns * layout.bits() as usize).div_ceil(8);
     if line > stride {
-        return Err(unsupported(format!(
-            "has {bits} bits per pixel and a palette of greys of another depth"
-        )));
+        return Err(ImageError::unsupported(
+            FORMAT,
+            format!("has {bits} bits per pixel and a palette of greys of another depth"),
+        ));
     }
     // The last row need not be padded.
     if (rows - 1)
@@ -157,7 +178,7 @@ pub(super) fn decode(
         .and_then(|len| len.checked_add(line))
         .is_none_or(|len| len > data.len())
     {
-        return Err(truncated());
+        return Err(ImageError::truncated(FORMAT));
     }
     let pixels = image.clear(width, height).as_chunks_mut::<3>().0;
     for (y, pixels) in pixels.chunks_exact_mut(columns).enumerate() {
@@ -198,9 +219,12 @@ fn bit_fields(bits: u32, masks: [u32; 3], alpha: u32) -> Result<Layout, ImageErr
         (32, [0xff, 0xff00, 0xff_0000], 0xff00_0000) => bytes([0, 1, 2]),
         _ => {
             let [r, g, b] = masks;
-            return Err(unsupported(format!(
-                "has the bit fields {r:x}, {g:x}, {b:x} and {alpha:x} in {bits} bits, which are not supported"
-            )));
+            return Err(ImageError::unsupported(
+                FORMAT,
+                format!(
+                    "has the bit fields {r:x}, {g:x}, {b:x} and {alpha:x} in {bits} bits, which are not supported"
+                ),
+            ));
         }
     })
 }
@@ -230,7 +254,10 @@ fn palette(
 ) -> Result<([[u8; 3]; 256], Mode), ImageError> {
     let mut colors = [[0; 3]; 256];
     if count > 256 {
-        return Err(unsupported(format!("has a palette of {count} colours")));
+        return Err(ImageError::unsupported(
+            FORMAT,
+            format!("has a palette of {count} colours"),
+        ));
     }
     let stored = encoded.get(at..).unwrap_or_default();
     let stored = &stored[..stored.len().min(entry * count as usize)];
@@ -238,7 +265,7 @@ fn palette(
         *color = [bgr[2], bgr[1], bgr[0]];
     }
     if stored.len() < entry * count as usize {
-        return Err(truncated());
+        return Err(ImageError::truncated(FORMAT));
     }
     let grey = |i: u32| if count == 2 { 255 * i } else { i };
     let greys = (0..count).all(|i| colors[i as usize] == [grey(i) as u8; 3]);
@@ -247,7 +274,7 @@ fn palette(
         (true, 1) => {
             let reason =
                 "has a palette of one colour, black, which versions of Pillow decode differently";
-            return Err(unsupported(reason.to_owned()));
+            return Err(ImageError::unsupported(FORMAT, reason.to_owned()));
         }
         (true, 2) => Mode::BlackWhite,
         (true, _) => {
@@ -282,7 +309,7 @@ fn unpack_runs(
                 x = 0;
             }
             // The end of the image, before all pixels are there.
-            (0, 1) => return Err(truncated()),
+            (0, 1) => return Err(ImageError::truncated(FORMAT)),
             (0, 2) => {
                 let skip = fit(data, at, 2, FORMAT)?;
                 at += 2;
@@ -294,7 +321,7 @@ fn unpack_runs(
                 let run = usize::from(run);
                 if four && run % 2 == 1 {
                     let reason = "has 4-bit runs of an odd number of pixels, which Pillow 12 and 13 decode differently";
-                    return Err(unsupported(reason.to_owned()));
+                    return Err(ImageError::unsupported(FORMAT, reason.to_owned()));
                 }
                 let count = run.min(room);
                 let bytes = fit(
@@ -327,15 +354,4 @@ fn unpack_runs(
         }
     }
     Ok(out)
-}
-
-fn unsupported(reason: String) -> ImageError {
-    ImageError::Unsupported {
-        format: FORMAT,
-        reason,
-    }
-}
-
-fn truncated() -> ImageError {
-    ImageError::Truncated { format: FORMAT }
 }

@@ -44,7 +44,10 @@ pub(super) fn decode(
                 [most[0].max(found[0]), most[1].max(found[1])]
             });
             if sampling(&all[0]) != most || sampling(&all[3]) != most {
-                return Err(unsupported("has subsampled inks".to_owned()));
+                return Err(ImageError::unsupported(
+                    FORMAT,
+                    "has subsampled inks".to_owned(),
+                ));
             }
             decoder.set_output_format(PixelFormat::Cmyk);
             let cmyk = decoder.decode_image().map_err(error)?;
@@ -53,7 +56,12 @@ pub(super) fn decode(
                 *rgb = rgb_of_inverted(cmyk);
             }
         }
-        _ => return Err(unsupported(format!("has {components} components"))),
+        _ => {
+            return Err(ImageError::unsupported(
+                FORMAT,
+                format!("has {components} components"),
+            ));
+        }
     }
     Ok(reserved)
 }
@@ -67,7 +75,7 @@ fn prepare(decoder: &mut Decoder<'_>, encoded: &[u8], limits: &Limits) -> Result
     limits.check(width, height, components * 3 + 3)?;
     if header.precision != 8 {
         let reason = format!("has {} bits per sample", header.precision);
-        return Err(unsupported(reason));
+        return Err(ImageError::unsupported(FORMAT, reason));
     }
     let several_scans = decoder.has_multiple_scans();
     if !is_ended(encoded, several_scans) {
@@ -146,7 +154,8 @@ pub(super) fn decode_abbreviated(
         Stored::AsIs => channels > 1 && !header.components.iter().all(whole_size),
     };
     if subsampled {
-        return Err(unsupported(
+        return Err(ImageError::unsupported(
+            FORMAT,
             "has unusual subsampling inside a TIFF file".to_owned(),
         ));
     }
@@ -166,7 +175,12 @@ pub(super) fn decode_abbreviated(
         1 => PixelFormat::Grayscale,
         3 => PixelFormat::Rgb,
         4 => PixelFormat::Cmyk,
-        _ => return Err(unsupported(format!("has {channels} components"))),
+        _ => {
+            return Err(ImageError::unsupported(
+                FORMAT,
+                format!("has {channels} components"),
+            ));
+        }
     });
     Ok(decoder.decode_image().map_err(error)?.data)
 }
@@ -234,17 +248,12 @@ pub(super) fn rgb_of_inverted([c, m, y, k]: [u8; 4]) -> [u8; 3] {
     })
 }
 
-fn unsupported(reason: String) -> ImageError {
-    ImageError::Unsupported {
-        format: FORMAT,
-        reason,
-    }
-}
-
 fn error(error: JpegError) -> ImageError {
     match error {
         JpegError::UnexpectedEof => ImageError::Truncated { format: FORMAT },
-        JpegError::Unsupported(feature) => unsupported(format!("has {feature}")),
+        JpegError::Unsupported(feature) => {
+            ImageError::unsupported(FORMAT, format!("has {feature}"))
+        }
         error => ImageError::Corrupt {
             format: FORMAT,
             reason: error.to_string(),

@@ -22,8 +22,18 @@ pub(super) fn decode(
 ) -> Result<Reserved, ImageError> {
     let kind = encoded[1];
     match kind {
-        b'7' => return Err(unsupported("is a PAM file (P7)".to_owned())),
-        b'F' => return Err(unsupported("is a PFM file of colours (PF)".to_owned())),
+        b'7' => {
+            return Err(ImageError::unsupported(
+                FORMAT,
+                "is a PAM file (P7)".to_owned(),
+            ));
+        }
+        b'F' => {
+            return Err(ImageError::unsupported(
+                FORMAT,
+                "is a PFM file of colours (PF)".to_owned(),
+            ));
+        }
         _ => {}
     }
     let mut header = Header {
@@ -41,7 +51,7 @@ pub(super) fn decode(
             let text = without_comments(header.rest);
             let mut bits = text.iter().filter(|&&byte| !is_space(byte));
             for pixel in image.clear(width, height).as_chunks_mut::<3>().0 {
-                *pixel = match bits.next().ok_or_else(truncated)? {
+                *pixel = match bits.next().ok_or_else(|| ImageError::truncated(FORMAT))? {
                     b'0' => [255; 3],
                     b'1' => [0; 3],
                     &other => return Err(invalid(&[other])),
@@ -72,12 +82,12 @@ pub(super) fn decode(
                 .split(|&byte| is_space(byte))
                 .filter(|word| !word.is_empty());
             fill(image.clear(width, height), channels, || {
-                let value = parse(words.next().ok_or_else(truncated)?)?;
+                let value = parse(words.next().ok_or_else(|| ImageError::truncated(FORMAT))?)?;
                 if value > scale.max {
-                    return Err(corrupt(format!(
-                        "the value {value} is over the maximum of {}",
-                        scale.max
-                    )));
+                    return Err(ImageError::corrupt(
+                        FORMAT,
+                        format!("the value {value} is over the maximum of {}", scale.max),
+                    ));
                 }
                 Ok(scale.apply(value))
             })?;
@@ -93,14 +103,15 @@ pub(super) fn decode(
             } else if wide {
                 let mut values = data.as_chunks().0.iter();
                 fill(out, channels, || {
-                    let bytes = values.next().ok_or_else(truncated)?;
+                    let bytes = values.next().ok_or_else(|| ImageError::truncated(FORMAT))?;
                     Ok(scale.apply(u16::from_be_bytes(*bytes).into()))
                 })?;
             } else {
                 let table: [u8; 256] = std::array::from_fn(|value| scale.apply(value as u32));
                 let mut values = data.iter();
                 fill(out, channels, || {
-                    Ok(table[usize::from(*values.next().ok_or_else(truncated)?)])
+                    Ok(table
+                        [usize::from(*values.next().ok_or_else(|| ImageError::truncated(FORMAT))?)])
                 })?;
             }
         }
@@ -118,7 +129,10 @@ struct Scale {
 impl Scale {
     fn new(max: u32, channels: usize) -> Result<Self, ImageError> {
         if !(1..=65535).contains(&max) {
-            return Err(corrupt(format!("the maximum of its values is {max}")));
+            return Err(ImageError::corrupt(
+                FORMAT,
+                format!("the maximum of its values is {max}"),
+            ));
         }
         let out = if max > 255 && channels == 1 {
             65535
@@ -209,7 +223,7 @@ impl Header<'_> {
             }
         }
         if word.is_empty() {
-            return Err(truncated());
+            return Err(ImageError::truncated(FORMAT));
         }
         Ok(word)
     }
@@ -247,23 +261,5 @@ fn is_space(byte: u8) -> bool {
 
 fn invalid(word: &[u8]) -> ImageError {
     let word = &word[..word.len().min(MAX_DIGITS + 1)];
-    corrupt(format!("`{}` is not a number", word.escape_ascii()))
-}
-
-fn corrupt(reason: String) -> ImageError {
-    ImageError::Corrupt {
-        format: FORMAT,
-        reason,
-    }
-}
-
-fn unsupported(reason: String) -> ImageError {
-    ImageError::Unsupported {
-        format: FORMAT,
-        reason,
-    }
-}
-
-fn truncated() -> ImageError {
-    ImageError::Truncated { format: FORMAT }
+    ImageError::corrupt(FORMAT, format!("`{}` is not a number", word.escape_ascii()))
 }

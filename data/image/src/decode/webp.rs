@@ -46,7 +46,7 @@ fn check_frames(mut chunks: &[u8], [width, height]: [u32; 2]) -> Result<(), Imag
                         let reason = format!(
                             "a frame of {w} x {h} pixels in an image of {width} x {height}"
                         );
-                        return Err(corrupt(reason));
+                        return Err(ImageError::corrupt(FORMAT, reason));
                     }
                 }
             }
@@ -59,18 +59,11 @@ fn check_frames(mut chunks: &[u8], [width, height]: [u32; 2]) -> Result<(), Imag
     Ok(())
 }
 
-fn corrupt(reason: String) -> ImageError {
-    ImageError::Corrupt {
-        format: FORMAT,
-        reason,
-    }
-}
-
 fn error(error: DecodingError) -> ImageError {
     match error {
         DecodingError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
             ImageError::Truncated { format: FORMAT }
         }
-        error => corrupt(error.to_string()),
+        error => ImageError::corrupt(FORMAT, error.to_string()),
     }
 }

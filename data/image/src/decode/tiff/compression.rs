@@ -6,7 +6,7 @@ use fax::Color;
 use fax::decoder::{DecodeError, DecodeStatus, Group4Decoder, pels};
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::{FORMAT, corrupt, unsupported};
+use super::FORMAT;
 use crate::ImageError;
 
 /// How strips and tiles are compressed.
@@ -40,9 +40,17 @@ impl Compression {
             50001 => "WebP",
             50002 => "JPEG XL",
             34712 | 33003 | 33005 => "JPEG 2000",
-            _ => return Err(unsupported(format!("has compression {tag}"))),
+            _ => {
+                return Err(ImageError::unsupported(
+                    FORMAT,
+                    format!("has compression {tag}"),
+                ));
+            }
         };
-        Err(unsupported(format!("has {name} compression")))
+        Err(ImageError::unsupported(
+            FORMAT,
+            format!("has {name} compression"),
+        ))
     }
 
     /// Decompresses a strip or tile of this width to exactly the length of `out`; not JPEG.
@@ -54,7 +62,9 @@ impl Compression {
     ) -> Result<(), ImageError> {
         match self {
             Self::None | Self::Jpeg => {
-                let data = data.get(..out.len()).ok_or_else(truncated)?;
+                let data = data
+                    .get(..out.len())
+                    .ok_or_else(|| ImageError::truncated(FORMAT))?;
                 out.copy_from_slice(data);
                 Ok(())
             }
@@ -76,14 +86,14 @@ fn deflate(data: &[u8], out: &mut [u8]) -> Result<(), ImageError> {
                 &mut out[written..],
                 FlushDecompress::None,
             )
-            .map_err(|error| corrupt(error.to_string()))?;
+            .map_err(|error| ImageError::corrupt(FORMAT, error.to_string()))?;
         if decoder.total_out() as usize == out.len() {
             return Ok(());
         }
         let moved =
             decoder.total_in() as usize > consumed || decoder.total_out() as usize > written;
         if status == Status::StreamEnd || !moved {
-            return Err(truncated());
+            return Err(ImageError::truncated(FORMAT));
         }
     }
 }
@@ -91,14 +101,18 @@ fn deflate(data: &[u8], out: &mut [u8]) -> Result<(), ImageError> {
 fn pack_bits(mut data: &[u8], out: &mut [u8]) -> Result<(), ImageError> {
     let mut at = 0;
     while at < out.len() {
-        let (&head, rest) = data.split_first().ok_or_else(truncated)?;
+        let (&head, rest) = data
+            .split_first()
+            .ok_or_else(|| ImageError::truncated(FORMAT))?;
         data = rest;
         let room = out.len() - at;
         match head as i8 {
             -128 => {}
             run @ ..0 => {
                 let run = (1 - isize::from(run)) as usize;
-                let (&value, rest) = data.split_first().ok_or_else(truncated)?;
+                let (&value, rest) = data
+                    .split_first()
+                    .ok_or_else(|| ImageError::truncated(FORMAT))?;
                 data = rest;
                 let run = run.min(room);
                 out[at..at + run].fill(value);
@@ -106,7 +120,9 @@ fn pack_bits(mut data: &[u8], out: &mut [u8]) -> Result<(), ImageError> {
             }
             len => {
                 let len = (len as usize + 1).min(room);
-                let values = data.get(..len).ok_or_else(truncated)?;
+                let values = data
+                    .get(..len)
+                    .ok_or_else(|| ImageError::truncated(FORMAT))?;
                 out[at..at + len].copy_from_slice(values);
                 data = &data[len..];
                 at += len;
@@ -118,14 +134,20 @@ fn pack_bits(mut data: &[u8], out: &mut [u8]) -> Result<(), ImageError> {
 
 /// Rows of white (0) and black (1) runs, each coded with the row above it.
 fn group_4(data: &[u8], width: usize, out: &mut [u8]) -> Result<(), ImageError> {
-    let error = |error: DecodeError<Infallible>| corrupt(format!("Group 4 code: {error:?}"));
-    let columns = u16::try_from(width)
-        .map_err(|_| unsupported(format!("has Group 4 compression and a width of {width}")))?;
+    let error = |error: DecodeError<Infallible>| {
+        ImageError::corrupt(FORMAT, format!("Group 4 code: {error:?}"))
+    };
+    let columns = u16::try_from(width).map_err(|_| {
+        ImageError::unsupported(
+            FORMAT,
+            format!("has Group 4 compression and a width of {width}"),
+        )
+    })?;
     let bytes = data.iter().copied().map(Ok::<u8, Infallible>);
     let Ok(mut decoder) = Group4Decoder::new(bytes, columns);
     for row in out.chunks_exact_mut(width.div_ceil(8)) {
         if decoder.advance().map_err(error)? == DecodeStatus::End {
-            return Err(truncated());
+            return Err(ImageError::truncated(FORMAT));
         }
         row.fill(0);
         for (x, pixel) in pels(decoder.transition(), columns).enumerate() {
@@ -146,7 +168,10 @@ fn lzw(data: &[u8], out: &mut [u8]) -> Result<(), ImageError> {
     if let [0, second, ..] = data
         && second & 1 == 1
     {
-        return Err(unsupported("has old-style LZW compression".to_owned()));
+        return Err(ImageError::unsupported(
+            FORMAT,
+            "has old-style LZW compression".to_owned(),
+        ));
     }
     // A code is a piece of what was written: its start and length.
     let mut pieces: Vec<(usize, usize)> = Vec::with_capacity(MAX_CODES);
@@ -157,7 +182,7 @@ fn lzw(data: &[u8], out: &mut [u8]) -> Result<(), ImageError> {
     let mut at = 0;
     while at < out.len() {
         while available < width {
-            let byte = input.next().ok_or_else(truncated)?;
+            let byte = input.next().ok_or_else(|| ImageError::truncated(FORMAT))?;
             bits = bits << 8 | u32::from(*byte);
             available += 8;
         }
@@ -170,7 +195,7 @@ fn lzw(data: &[u8], out: &mut [u8]) -> Result<(), ImageError> {
             continue;
         }
         if code == END {
-            return Err(truncated());
+            return Err(ImageError::truncated(FORMAT));
         }
         let begin = at;
         let next = END + 1 + pieces.len();
@@ -182,7 +207,12 @@ fn lzw(data: &[u8], out: &mut [u8]) -> Result<(), ImageError> {
             match previous {
                 // The piece that this code completes: the previous one, and its first byte.
                 Some((from, len)) if code == next => (Some(from), len + 1),
-                _ => return Err(corrupt(format!("LZW code {code} is not defined"))),
+                _ => {
+                    return Err(ImageError::corrupt(
+                        FORMAT,
+                        format!("LZW code {code} is not defined"),
+                    ));
+                }
             }
         };
         let len_here = len.min(out.len() - at);
@@ -242,9 +272,10 @@ pub(super) fn undo_predictor(
             }
         }
         _ => {
-            return Err(unsupported(format!(
-                "has predictor {predictor} with {bits} bits per sample"
-            )));
+            return Err(ImageError::unsupported(
+                FORMAT,
+                format!("has predictor {predictor} with {bits} bits per sample"),
+            ));
         }
     }
     Ok(())
@@ -271,10 +302,6 @@ fn differences<const N: usize>(samples: usize, big_endian: bool, row: usize, dat
             values[i] = value;
         }
     }
-}
-
-fn truncated() -> ImageError {
-    ImageError::Truncated { format: FORMAT }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The first directory of a TIFF or BigTIFF file.
 
 use super::super::bytes::fit;
-use super::{FORMAT, corrupt};
+use super::FORMAT;
 use crate::ImageError;
 
 /// Byte order of numbers in the file.
@@ -43,7 +43,7 @@ impl<'a> Directory<'a> {
         };
         let number = |at, len| -> Result<usize, ImageError> {
             let number = order.number(fit(encoded, at, len, FORMAT)?);
-            usize::try_from(number).map_err(|_| truncated())
+            usize::try_from(number).map_err(|_| ImageError::truncated(FORMAT))
         };
         let big = number(2, 2)? == 43;
         // Widths of an offset, of the number of entries, and of an entry without its value.
@@ -51,7 +51,9 @@ impl<'a> Directory<'a> {
         let begin = number(if big { 8 } else { 4 }, offset)?;
         let count_len = count;
         let count = number(begin, count)?;
-        let len = count.checked_mul(head + offset).ok_or_else(truncated)?;
+        let len = count
+            .checked_mul(head + offset)
+            .ok_or_else(|| ImageError::truncated(FORMAT))?;
         let stored = fit(encoded, begin + count_len, len, FORMAT)?;
         let entries = stored.chunks_exact(head + offset).map(|entry| {
             let kind = order.number(&entry[2..4]);
@@ -66,12 +68,12 @@ impl<'a> Directory<'a> {
             let bytes = usize::try_from(count)
                 .ok()
                 .and_then(|count| count.checked_mul(size))
-                .ok_or_else(truncated)?;
+                .ok_or_else(|| ImageError::truncated(FORMAT))?;
             let values = if bytes <= offset {
                 &entry[head..head + bytes]
             } else {
                 let at = order.number(&entry[head..]);
-                let at = usize::try_from(at).map_err(|_| truncated())?;
+                let at = usize::try_from(at).map_err(|_| ImageError::truncated(FORMAT))?;
                 // Only an error if the values are needed.
                 fit(encoded, at, bytes, FORMAT).unwrap_or_default()
             };
@@ -101,10 +103,16 @@ impl<'a> Directory<'a> {
             return Ok(vec![]);
         };
         if found.next().is_some() {
-            return Err(corrupt(format!("tag {tag} appears more than once")));
+            return Err(ImageError::corrupt(
+                FORMAT,
+                format!("tag {tag} appears more than once"),
+            ));
         }
         if entry.width == 0 || entry.values.is_empty() {
-            return Err(corrupt(format!("tag {tag} has no valid numbers")));
+            return Err(ImageError::corrupt(
+                FORMAT,
+                format!("tag {tag} has no valid numbers"),
+            ));
         }
         let values = entry.values.chunks_exact(entry.width);
         Ok(values.map(|value| self.order.number(value)).collect())
@@ -114,8 +122,4 @@ impl<'a> Directory<'a> {
     pub(super) fn number(&self, tag: u64) -> Result<Option<u64>, ImageError> {
         Ok(self.numbers(tag)?.first().copied())
     }
-}
-
-fn truncated() -> ImageError {
-    ImageError::Truncated { format: FORMAT }
 }

@@ -1,9 +1,9 @@
 //! Kinds of pixels: those that Pillow reads, and what it makes of them.
 
 use super::super::bytes::unpack;
+use super::FORMAT;
 use super::compression::Compression;
 use super::directory::Order;
-use super::unsupported;
 use crate::ImageError;
 
 /// What the tags say about pixels.
@@ -165,7 +165,7 @@ impl Tags {
                 if self.compression != Compression::Jpeg || self.planar {
                     let reason = "holds YCbCr pixels without JPEG compression, or in separate \
                                   planes, which are not supported";
-                    return Err(unsupported(reason.to_owned()));
+                    return Err(ImageError::unsupported(FORMAT, reason.to_owned()));
                 }
                 let channel = self.channel(8);
                 Layout::Rgb { channel, step: 3 }
@@ -180,19 +180,23 @@ impl Tags {
                 Layout::Numbers(Number::I16 | Number::I32 | Number::F32, _)
             )
         {
-            return Err(unsupported(format!(
-                "holds compressed {} in big-endian byte order, whose bytes Pillow mixes up",
-                self.kind()
-            )));
+            return Err(ImageError::unsupported(
+                FORMAT,
+                format!(
+                    "holds compressed {} in big-endian byte order, whose bytes Pillow mixes up",
+                    self.kind()
+                ),
+            ));
         }
         self.check_planes(&layout, bits)?;
         self.check_jpeg(&layout, bits)?;
         let one_bit = matches!(layout, Layout::Indexed { bits: 1, .. });
         if self.compression == Compression::Group4 && !one_bit {
             let kind = self.kind();
-            return Err(unsupported(format!(
-                "holds {kind} under fax compression, which are not supported"
-            )));
+            return Err(ImageError::unsupported(
+                FORMAT,
+                format!("holds {kind} under fax compression, which are not supported"),
+            ));
         }
         Ok(layout)
     }
@@ -233,10 +237,13 @@ impl Tags {
         if read {
             return Ok(());
         }
-        Err(unsupported(format!(
-            "holds {} in separate planes, which are not supported",
-            self.kind()
-        )))
+        Err(ImageError::unsupported(
+            FORMAT,
+            format!(
+                "holds {} in separate planes, which are not supported",
+                self.kind()
+            ),
+        ))
     }
 
     fn check_jpeg(&self, layout: &Layout, bits: u64) -> Result<(), ImageError> {
@@ -254,13 +261,17 @@ impl Tags {
             return Ok(());
         }
         let kind = self.kind();
-        Err(unsupported(format!(
-            "holds {kind} under JPEG compression, which are not supported"
-        )))
+        Err(ImageError::unsupported(
+            FORMAT,
+            format!("holds {kind} under JPEG compression, which are not supported"),
+        ))
     }
 
     fn not_read(&self) -> ImageError {
-        unsupported(format!("holds {}, which are not supported", self.kind()))
+        ImageError::unsupported(
+            FORMAT,
+            format!("holds {}, which are not supported", self.kind()),
+        )
     }
 
     /// The kind of pixels in words, such as `RGB pixels of 16 bits per channel`.
@@ -400,11 +411,14 @@ fn greys(bits: u32, inverted: bool) -> Box<[[u8; 3]; 256]> {
 fn palette(map: &[u64], bits: u32) -> Result<Box<[[u8; 3]; 256]>, ImageError> {
     let count = 1 << bits;
     if map.len() != 3 * count {
-        return Err(super::corrupt(format!(
-            "the colour map has {} values; expected {}",
-            map.len(),
-            3 * count
-        )));
+        return Err(ImageError::corrupt(
+            FORMAT,
+            format!(
+                "the colour map has {} values; expected {}",
+                map.len(),
+                3 * count
+            ),
+        ));
     }
     let mut colors = Box::new([[0; 3]; 256]);
     for (i, color) in colors.iter_mut().take(count).enumerate() {

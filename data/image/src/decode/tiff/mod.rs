@@ -35,14 +35,18 @@ pub(super) fn decode(
     let directory = Directory::read(encoded)?;
     let side = |tag| -> Result<u32, ImageError> {
         let side = directory.number(tag)?;
-        let side = side.ok_or_else(|| corrupt(format!("tag {tag} is missing")))?;
-        u32::try_from(side).map_err(|_| corrupt(format!("tag {tag} is {side}")))
+        let side =
+            side.ok_or_else(|| ImageError::corrupt(FORMAT, format!("tag {tag} is missing")))?;
+        u32::try_from(side).map_err(|_| ImageError::corrupt(FORMAT, format!("tag {tag} is {side}")))
     };
     let (width, height) = (side(tags::WIDTH)?, side(tags::HEIGHT)?);
     // Also without a valid layout, the size is checked first.
     limits.check(width, height, 3)?;
     if directory.bytes(tags::MEDIA_PHOTO).is_some() {
-        return Err(unsupported("is a Windows Media photo".to_owned()));
+        return Err(ImageError::unsupported(
+            FORMAT,
+            "is a Windows Media photo".to_owned(),
+        ));
     }
     let compression = directory.number(tags::COMPRESSION)?.unwrap_or(1);
     let compression = Compression::of(compression)?;
@@ -63,17 +67,17 @@ pub(super) fn decode(
         _ => 1,
     };
     if predictor == 3 && tags.sample_formats != [3] {
-        return Err(unsupported(format!(
-            "has the predictor of floating point with {}",
-            tags.kind()
-        )));
+        return Err(ImageError::unsupported(
+            FORMAT,
+            format!("has the predictor of floating point with {}", tags.kind()),
+        ));
     }
     let jpeg_tables = directory.bytes(tags::JPEG_TABLES).unwrap_or_default();
     if jpeg_tables.len() > MAX_JPEG_TABLES {
-        return Err(corrupt(format!(
-            "the JPEG tables have {} bytes",
-            jpeg_tables.len()
-        )));
+        return Err(ImageError::corrupt(
+            FORMAT,
+            format!("the JPEG tables have {} bytes", jpeg_tables.len()),
+        ));
     }
     let reader = Reader {
         encoded,
@@ -150,7 +154,7 @@ fn pixel_tags(directory: &Directory<'_>, compression: Compression) -> Result<Tag
     };
     if samples == 0 || samples > MAX_SAMPLES {
         let kind = format!("has {samples} samples per pixel");
-        return Err(unsupported(kind));
+        return Err(ImageError::unsupported(FORMAT, kind));
     }
     let samples = samples as usize;
     if tags.bits.len() == 1 {
@@ -158,13 +162,19 @@ fn pixel_tags(directory: &Directory<'_>, compression: Compression) -> Result<Tag
     }
     tags.bits.truncate(samples);
     if tags.bits.len() != samples {
-        return Err(corrupt(format!(
-            "{samples} samples per pixel have {} numbers of bits",
-            tags.bits.len()
-        )));
+        return Err(ImageError::corrupt(
+            FORMAT,
+            format!(
+                "{samples} samples per pixel have {} numbers of bits",
+                tags.bits.len()
+            ),
+        ));
     }
     if !matches!(tags.fill_order, 1 | 2) {
-        return Err(corrupt(format!("the fill order is {}", tags.fill_order)));
+        return Err(ImageError::corrupt(
+            FORMAT,
+            format!("the fill order is {}", tags.fill_order),
+        ));
     }
     Ok(tags)
 }
@@ -192,7 +202,9 @@ impl Chunks {
         let (size, offsets, lengths) = if tags.tiled {
             let side = |tag| -> Result<u64, ImageError> {
                 let side = directory.number(tag)?;
-                side.ok_or_else(|| corrupt("it has neither strips nor tiles".to_owned()))
+                side.ok_or_else(|| {
+                    ImageError::corrupt(FORMAT, "it has neither strips nor tiles".to_owned())
+                })
             };
             let size = [side(tags::TILE_WIDTH)?, side(tags::TILE_HEIGHT)?];
             (size, tags::TILE_OFFSETS, tags::TILE_LENGTHS)
@@ -203,10 +215,10 @@ impl Chunks {
             (size, tags::STRIP_OFFSETS, tags::STRIP_LENGTHS)
         };
         if size.iter().any(|side| !(1..=1 << 24).contains(side)) {
-            return Err(corrupt(format!(
-                "strips or tiles of {} x {}",
-                size[0], size[1]
-            )));
+            return Err(ImageError::corrupt(
+                FORMAT,
+                format!("strips or tiles of {} x {}", size[0], size[1]),
+            ));
         }
         let size = size.map(|side| side as usize);
         let grid = [0, 1].map(|axis| image[axis].div_ceil(size[axis]));
@@ -221,10 +233,10 @@ impl Chunks {
         // The others belong to planes that are ignored.
         let ignored = tags.planar && tags.stored_samples > tags.bits.len();
         if offsets.len() < count || offsets.len() > count && raw && !ignored {
-            return Err(corrupt(format!(
-                "it has {} strips or tiles; expected {count}",
-                offsets.len()
-            )));
+            return Err(ImageError::corrupt(
+                FORMAT,
+                format!("it has {} strips or tiles; expected {count}", offsets.len()),
+            ));
         }
         let mut lengths = if raw {
             vec![]
@@ -236,7 +248,10 @@ impl Chunks {
             lengths = vec![u64::MAX; count];
         }
         if lengths.len() < count {
-            return Err(corrupt("lengths of strips or tiles are missing".to_owned()));
+            return Err(ImageError::corrupt(
+                FORMAT,
+                "lengths of strips or tiles are missing".to_owned(),
+            ));
         }
         let places = offsets.iter().zip(&lengths).take(count);
         let places = places.map(|(&offset, &len)| {
@@ -252,7 +267,10 @@ impl Chunks {
             .fold(0usize, |total, &(_, len)| total.saturating_add(len));
         // Equal tiles may be stored once, but each takes time.
         if !raw && total > file_len.saturating_mul(MAX_OVERLAP) {
-            return Err(corrupt("strips or tiles overlap".to_owned()));
+            return Err(ImageError::corrupt(
+                FORMAT,
+                "strips or tiles overlap".to_owned(),
+            ));
         }
         Ok(Self {
             size,
@@ -294,7 +312,7 @@ impl Reader<'_> {
         let bytes = chunks.bytes(self.tags);
         if chunks.tiled && !(width as u64 * bits).is_multiple_of(8 * planes as u64) {
             let reason = format!("has tiles with rows of {} bits", width as u64 * bits);
-            return Err(unsupported(reason));
+            return Err(ImageError::unsupported(FORMAT, reason));
         }
         let row = row as usize;
         let mut samples = vec![0; bytes as usize];
@@ -398,19 +416,5 @@ impl Reader<'_> {
         let decoded = jpeg::decode_abbreviated(tables, data, colors, fits, self.limits)?;
         out.copy_from_slice(&decoded[..out.len()]);
         Ok(())
-    }
-}
-
-fn corrupt(reason: String) -> ImageError {
-    ImageError::Corrupt {
-        format: FORMAT,
-        reason,
-    }
-}
-
-fn unsupported(reason: String) -> ImageError {
-    ImageError::Unsupported {
-        format: FORMAT,
-        reason,
     }
 }
