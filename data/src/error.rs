@@ -1,5 +1,4 @@
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -291,10 +290,7 @@ pub enum TarError {
 impl DataError {
     /// Checks that a file is not a placeholder for data.
     pub(crate) fn check_placeholder(path: &Path) -> Result<(), Self> {
-        let file = File::open(path).map_err(Self::io(path))?;
-        let mut first = Vec::new();
-        let mut start = file.take(Placeholder::FIRST_BYTES as u64);
-        start.read_to_end(&mut first).map_err(Self::io(path))?;
+        let first = Placeholder::first_bytes(path).map_err(Self::io(path))?;
         match Placeholder::of(&first) {
             // Archives without files and black images begin with zeros, too.
             None | Some(Placeholder::Zeros) => Ok(()),

@@ -1,4 +1,7 @@
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
 /// What stands in place of a file that was not downloaded, recognised by its first bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,6 +25,18 @@ impl Placeholder {
     /// Number of bytes to pass to [`of`](Self::of) from the beginning of a file, or fewer if the file is
     /// shorter.
     pub const FIRST_BYTES: usize = 1024;
+
+    /// The first bytes of a file, as many as [`of`](Self::of) looks at.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
+        let mut first = Vec::new();
+        File::open(path)?
+            .take(Self::FIRST_BYTES as u64)
+            .read_to_end(&mut first)?;
+        Ok(first)
+    }
 
     /// Recognises a file by its first bytes. `None` if it may be what it was meant to be.
     ///

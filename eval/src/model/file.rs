@@ -1,7 +1,6 @@
 //! A model's files: the file itself, and those beside it with weights.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use topk_files::{Hasher, Placeholder};
@@ -36,7 +35,7 @@ impl ModelFile {
             path: path.to_owned(),
             error,
         };
-        let first = first_bytes(path).map_err(read)?;
+        let first = Placeholder::first_bytes(path).map_err(read)?;
         if let Some(found) = Placeholder::of(&first) {
             return Err(ModelError::Placeholder {
                 path: path.to_owned(),
@@ -81,15 +80,6 @@ impl ModelFile {
     }
 }
 
-/// As many bytes as show what a file is.
-fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    let mut first = Vec::new();
-    File::open(path)?
-        .take(Placeholder::FIRST_BYTES as u64)
-        .read_to_end(&mut first)?;
-    Ok(first)
-}
-
 /// The format of a model that is not in ONNX's.
 fn other_format(first: &[u8]) -> Option<&'static str> {
     if first.starts_with(b"PK\x03\x04") {
@@ -128,7 +118,7 @@ fn external_data(path: &Path, graph: &ModelProto) -> Result<Vec<(String, PathBuf
             return Err(wrong("is not a file".to_owned()));
         }
         let size = size.len();
-        let first = first_bytes(&found);
+        let first = Placeholder::first_bytes(&found);
         let first = first.map_err(|error| unreadable(path, &file.location, &error))?;
         // Weights may well be zeros.
         let instead = Placeholder::of(&first).filter(|&found| found != Placeholder::Zeros);
