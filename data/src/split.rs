@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Part of a data set.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum Split {
     /// Training images.
     Train,
@@ -12,9 +13,10 @@ pub enum Split {
     Val,
     /// Test images.
     Test,
-    /// Images to evaluate on: the validation set, or the test set where there is no other. The test sets of
+    /// Images to evaluate on: the validation set, or else the test set. The test sets of
     /// many data sets have no labels.
     #[default]
+    #[cfg_attr(feature = "clap", value(skip))]
     Evaluation,
 }
 

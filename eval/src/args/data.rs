@@ -17,9 +17,9 @@ pub(super) struct DataArgs {
     #[arg(long, value_parser = formats())]
     format: Option<Format>,
 
-    /// Part of the dataset, if it has several [default: val, or test where there is no val]
+    /// Part of the dataset, if it has several [default: val, else test]
     #[arg(long, value_enum)]
-    split: Option<SplitArg>,
+    split: Option<Split>,
 
     /// Label file for a single folder or tar archive of images: ground truth of the ILSVRC development
     /// kit, Kaggle's LOC_val_solution.csv, Caffe's val.txt, or one name and label per line
@@ -58,17 +58,6 @@ pub(super) struct DataArgs {
     pub(super) max_pixels: u64,
 }
 
-/// Part of a data set.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum SplitArg {
-    /// Training images
-    Train,
-    /// Validation images
-    Val,
-    /// Test images
-    Test,
-}
-
 fn formats() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
 }
@@ -77,12 +66,7 @@ impl DataArgs {
     pub(super) fn open(&self, path: &Path) -> Result<ImageSet> {
         let options = Options {
             format: self.format,
-            split: match self.split {
-                None => Split::Evaluation,
-                Some(SplitArg::Train) => Split::Train,
-                Some(SplitArg::Val) => Split::Val,
-                Some(SplitArg::Test) => Split::Test,
-            },
+            split: self.split.unwrap_or_default(),
             require_split: self.split.is_some(),
             allow_empty_classes: true,
             labels: self.labels.clone(),
