@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use topk_results::{Comparison, Results};
 
-use super::outputs::{Output, check, print, write};
+use super::outputs::{Output, check, print, requested, write};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct CompareArgs {
@@ -46,10 +46,7 @@ fn models(text: &str) -> Result<[usize; 2], String> {
 impl CompareArgs {
     /// The output flags that are set, and their files.
     fn files(&self) -> impl Iterator<Item = Output<'_>> {
-        let files = [("--json", &self.json), ("--html", &self.html)];
-        files
-            .into_iter()
-            .filter_map(|(flag, path)| Some((flag, path.as_deref()?)))
+        requested([("--json", &self.json), ("--html", &self.html)])
     }
 
     pub(super) fn run(&self) -> Result<()> {

@@ -38,6 +38,15 @@ pub(super) struct OutputArgs {
 /// An output: the flag, and the file.
 pub(super) type Output<'a> = (&'static str, &'a Path);
 
+/// The outputs whose flags are set.
+pub(super) fn requested<'a>(
+    files: impl IntoIterator<Item = (&'static str, &'a Option<PathBuf>)>,
+) -> impl Iterator<Item = Output<'a>> {
+    files
+        .into_iter()
+        .filter_map(|(flag, path)| Some((flag, path.as_deref()?)))
+}
+
 /// Writes a text file.
 pub(super) fn write(path: &Path, contents: &str) -> Result<()> {
     topk_files::write(path, contents.as_bytes())
@@ -88,16 +97,13 @@ impl OutputArgs {
 
     /// The flags that are set, and their files.
     fn files(&self) -> impl Iterator<Item = Output<'_>> {
-        let files = [
+        requested([
             ("--json", &self.json),
             ("--html", &self.html),
             ("--csv", &self.csv),
             ("--predictions", &self.predictions),
             ("--paper-table", &self.paper_table),
-        ];
-        files
-            .into_iter()
-            .filter_map(|(flag, path)| Some((flag, path.as_deref()?)))
+        ])
     }
 
     /// Checks before the evaluation that the files can be written.

@@ -178,6 +178,11 @@ impl RunArgs {
             None => Ok(results),
         };
         let mut partial = PartialResults::new(self.outputs.json());
+        // Otherwise results would be computed in vain.
+        let interval = match partial.path {
+            Some(_) => self.execution.save_interval,
+            None => Duration::MAX,
+        };
         let bar = progress_bar(indices.len());
         let stop = stop_on_interrupt(&bar)?;
         bar.tick();
@@ -188,10 +193,7 @@ impl RunArgs {
                 bar.set_position(progress.images as u64);
                 bar.set_message(progress.to_string());
             },
-            match self.outputs.json() {
-                Some(_) => self.execution.save_interval,
-                None => Duration::MAX,
-            },
+            interval,
             |results| {
                 let saved = partial.save(|| Ok(with_before(results)?));
                 if let Err(error) = saved {
@@ -319,7 +321,7 @@ impl RunArgs {
 
 /// Results that are saved during a run, in the file of --json.
 struct PartialResults<'a> {
-    /// None if there is no such file, or it is a device or a pipe.
+    /// None without --json, or if the file is a device or a pipe.
     path: Option<&'a Path>,
     saved: bool,
 }
