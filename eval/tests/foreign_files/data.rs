@@ -6,8 +6,9 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use topk_onnx::proto::DataType;
-use topk_onnx::{Dim, GraphBuilder, ModelCard, attribute, model};
+use topk_onnx::{ModelCard, model};
+
+use crate::case::linear;
 
 /// A folder for a test.
 struct Case(TempDir);
@@ -43,25 +44,6 @@ impl Case {
         let bias: Vec<f32> = (0..classes)
             .map(|class| -(((class + classes - best) % classes) as f32))
             .collect();
-        let mut graph = GraphBuilder::new("constant");
-        let side = Dim::Fixed(8);
-        graph.input(
-            "input",
-            DataType::Float,
-            &[Dim::Dynamic("batch"), Dim::Fixed(3), side, side],
-            "",
-        );
-        graph.initializer("weight", &[classes, 192], &vec![0.0; classes * 192]);
-        graph.initializer("bias", &[classes], &bias);
-        graph.node("Flatten", "flat", &["input"], [attribute::int("axis", 1)]);
-        let inputs = ["flat", "weight", "bias"];
-        graph.node("Gemm", "logits", &inputs, [attribute::int("transB", 1)]);
-        graph.output(
-            "logits",
-            DataType::Float,
-            &[Dim::Dynamic("batch"), Dim::Fixed(classes)],
-            "",
-        );
         let card = ModelCard {
             format: ModelCard::FORMAT,
             architecture: "constant".to_owned(),
@@ -72,7 +54,7 @@ impl Case {
             std: [0.25; 3],
             training: None,
         };
-        let file = model(graph.finish(), "", card.to_metadata());
+        let file = model(linear(8, bias)(), "", card.to_metadata());
         self.write(name, prost::Message::encode_to_vec(&file));
     }
 

@@ -122,6 +122,19 @@ fn ranks(results: &Value) -> Vec<u64> {
 }
 
 /// Item 5.
+/// A linear classifier with weights 0 and this tensor as its bias.
+fn write_with_bias(case: &Case, bias: &TensorProto) {
+    write(case, |graph| {
+        image_input(graph, BATCH);
+        graph.initializer("weights", &[3, CLASSES], &[0.0; 3 * CLASSES]);
+        graph.constant(bias.clone());
+        graph.node("GlobalAveragePool", "means", &["input"], []);
+        graph.node("Flatten", "flat", &["means"], []);
+        graph.node("Gemm", "logits", &["flat", "weights", "bias"], []);
+        output(graph, "logits", &[BATCH, Dim::Fixed(CLASSES)]);
+    });
+}
+
 #[test]
 fn weights_in_other_files_belong_to_the_model() {
     let case = Case::new();
@@ -139,15 +152,7 @@ fn weights_in_other_files_belong_to_the_model() {
             data_location: DataLocation::External.into(),
             ..TensorProto::new("bias", DataType::Float, &[CLASSES], vec![])
         };
-        write(&case, |graph| {
-            image_input(graph, BATCH);
-            graph.initializer("weights", &[3, CLASSES], &[0.0; 3 * CLASSES]);
-            graph.constant(bias.clone());
-            graph.node("GlobalAveragePool", "means", &["input"], []);
-            graph.node("Flatten", "flat", &["means"], []);
-            graph.node("Gemm", "logits", &["flat", "weights", "bias"], []);
-            output(graph, "logits", &[BATCH, Dim::Fixed(CLASSES)]);
-        });
+        write_with_bias(&case, &bias);
     };
     let weights = case.path("model.onnx.data");
     let write_weights = |best: usize| {
@@ -234,15 +239,7 @@ fn weights_are_found_beside_a_link() {
         data_location: DataLocation::External.into(),
         ..TensorProto::new("bias", DataType::Float, &[CLASSES], vec![])
     };
-    write(&case, |graph| {
-        image_input(graph, BATCH);
-        graph.initializer("weights", &[3, CLASSES], &[0.0; 3 * CLASSES]);
-        graph.constant(bias.clone());
-        graph.node("GlobalAveragePool", "means", &["input"], []);
-        graph.node("Flatten", "flat", &["means"], []);
-        graph.node("Gemm", "logits", &["flat", "weights", "bias"], []);
-        output(graph, "logits", &[BATCH, Dim::Fixed(CLASSES)]);
-    });
+    write_with_bias(&case, &bias);
     let blobs = case.path("blobs");
     fs::create_dir(&blobs).unwrap();
     fs::rename(case.path("model.onnx"), blobs.join("1f")).unwrap();

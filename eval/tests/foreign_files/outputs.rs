@@ -3,12 +3,13 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Stdio;
 
 use serde_json::Value;
 
 use crate::case::Case;
+use crate::{subcommand, text};
 
 /// The flags that write files, with an extension that each accepts.
 const OUTPUTS: [(&str, &str); 6] = [
@@ -19,10 +20,6 @@ const OUTPUTS: [(&str, &str); 6] = [
     ("--predictions", "parquet"),
     ("--paper-table", "txt"),
 ];
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 #[test]
 fn a_link_is_followed_and_its_target_keeps_its_mode() {
@@ -91,12 +88,6 @@ fn devices_are_written_in_place() {
     assert!(json.is_symlink() && html.is_symlink());
     let null = fs::metadata("/dev/null").unwrap();
     assert!(null.file_type().is_char_device());
-}
-
-fn subcommand(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_topk-eval"));
-    command.env_clear().args(arguments);
-    command
 }
 
 /// Standard output may be a pipe or a redirected file; the table then goes to standard error.

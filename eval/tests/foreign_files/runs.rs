@@ -13,23 +13,14 @@ use topk_onnx::{Dim, GraphBuilder, attribute};
 use crate::case::{
     CLASSES, Case, RECORD, SLOW_IMAGES, card, class_names, correct, in_order, slow, slow_case,
 };
+use crate::{subcommand, text};
 
 fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
 fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
-}
-
-fn merge(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_topk-eval"));
-    let command = command.env_clear().arg("merge").args(arguments);
-    command.output().unwrap()
 }
 
 /// Ranks all classes by index, but gives NaN for black images: the square root of a negative number.
@@ -313,7 +304,15 @@ fn shards_of_the_same_data_under_other_paths_are_merged() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
-    let output = merge(&[text(&first), text(&second), "--json", text(&merged)]);
+    let output = subcommand(&[
+        "merge",
+        text(&first),
+        text(&second),
+        "--json",
+        text(&merged),
+    ])
+    .output()
+    .unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(
         stderr(&output).contains("warning: `data.path` differs"),
@@ -335,7 +334,9 @@ fn shards_of_the_same_data_under_other_paths_are_merged() {
     case.write_records(&Case::LABELS[1..]);
     let output = case.run(&["--shard", "2/2", "--json", text(&second)]);
     assert!(output.status.success(), "{output:?}");
-    let output = merge(&[text(&first), text(&second)]);
+    let output = subcommand(&["merge", text(&first), text(&second)])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("`data."), "{output:?}");
 }
