@@ -230,7 +230,7 @@ fn list_tar(path: &Path, options: &Options, warnings: &mut Warnings) -> Result<L
     let is_class = |file: &PathBuf| imagenet::is_wnid(&stem(file));
     match files.as_slice() {
         [file] if !is_class(file) => {
-            // The name says which split it is, so there is no need for splits in it.
+            // The name says which split it is; the archive need not have splits inside.
             let named = Part::of_file(&stem(file)).is_some();
             let options = Options {
                 require_split: options.require_split && !named,

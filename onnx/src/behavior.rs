@@ -21,7 +21,7 @@ pub struct Behavior {
 pub struct Operators(BTreeMap<String, usize>);
 
 impl Operators {
-    /// Whether there are none.
+    /// Whether no operator was found.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -126,7 +126,7 @@ impl ClassMatcher {
         self.entries.len()
     }
 
-    /// Whether there are no classes.
+    /// Whether it has no classes.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

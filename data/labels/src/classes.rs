@@ -29,7 +29,7 @@ impl Classes {
         }
     }
 
-    /// Whether there are no classes.
+    /// Whether the data has no classes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -30,7 +30,7 @@ impl<B> Drop for EndOnDrop<'_, B> {
     }
 }
 
-/// The next batch, or `None` if there are no more.
+/// The next batch, or `None` after the last.
 fn take<B>(batches: &Mutex<Receiver<(usize, B)>>) -> Option<(usize, B)> {
     let batches = batches.lock().unwrap_or_else(PoisonError::into_inner);
     batches.recv().ok()

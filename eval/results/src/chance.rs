@@ -21,7 +21,7 @@ impl Results {
             labels += image.labels.iter().filter(valid).count();
         }
         let chance = labels as f64 / (images * classes) as f64;
-        // With a single class there is no other guess.
+        // With a single class every guess is right.
         if images < MIN_IMAGES || chance >= 1.0 || wilson(correct, images).0 > chance {
             return None;
         }

@@ -35,7 +35,7 @@ pub struct Loaded {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ReadOptions {
     /// Whether to take the weights that were averaged in training (EMA, exponential moving average). Otherwise
-    /// they are taken only if there are no others.
+    /// they are taken only if the file has no others.
     pub use_ema: bool,
 }
 
@@ -119,7 +119,7 @@ impl Loaded {
     /// Reads a file as [`StateDict::read`] does, and chooses between averaged weights and others if it has both.
     ///
     /// # Errors
-    /// As [`StateDict::read`], or if averaged weights are requested and there are none.
+    /// As [`StateDict::read`], or if averaged weights are requested but the file has none.
     pub fn read(path: &Path, options: ReadOptions) -> Result<Self, WeightsError> {
         let loaded = Self::read_all(path, options)?;
         loaded

@@ -77,7 +77,7 @@ impl StateDict {
     /// In a PyTorch file the state_dict is the object itself, or is under one of the usual keys of a
     /// dictionary, such as `state_dict`, `model_state_dict`, `model`, `net` or `weights`, or under the only key
     /// that has tensors, within four levels; tensors beside it, such as an accuracy, are left out. Averaged
-    /// weights, under a key such as `model_ema`, are taken only if there are no others; [`Loaded`] has a choice.
+    /// weights, under a key such as `model_ema`, are taken only if the file has no others; [`Loaded`] gives the choice.
     ///
     /// Names of modules that DataParallel, AveragedModel, torch.compile and others wrap around a network, such
     /// as `module.`, are removed from the names of tensors.

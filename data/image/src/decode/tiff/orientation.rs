@@ -6,7 +6,7 @@ use super::directory::Directory;
 use super::tags;
 use crate::{ImageError, RgbImage};
 
-/// The orientation: its tag, or without one that of the XMP data. 1 if there is none or it is unknown.
+/// The orientation: from its tag, else from the XMP data. 1 if it is absent or unknown.
 pub(super) fn of(directory: &Directory<'_>) -> Result<u64, ImageError> {
     let orientation = match directory.number(tags::ORIENTATION)? {
         Some(orientation) => orientation,
