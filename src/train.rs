@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tch::Device;
 use topk_history::{End, EventWriter, Run, Start, run_page};
-use topk_libtorch::{select_device, use_caching_allocator};
+use topk_libtorch::{adapt_spinning_to_load, select_device, use_caching_allocator};
 use topk_models::{Classifier, architecture};
 use topk_models_tch::Network;
 use topk_native::Runtime;
@@ -166,9 +166,11 @@ pub(crate) fn load_data(config: &Config) -> Result<Dataset, TrainError> {
     Ok(Dataset::load(config, path)?)
 }
 
-/// Process-wide settings: the CPU allocator and the number of threads.
+/// Process-wide settings: the CPU allocator, the number of threads, and how they wait for each other. Called by the
+/// thread that trains.
 pub(crate) fn set_up_process(config: &Config) {
     use_caching_allocator();
+    adapt_spinning_to_load();
     if let Some(threads) = config.workers {
         tch::set_num_threads(threads as i32);
         // Fails only if the pool exists already; then its number of threads cannot be changed.

@@ -7,6 +7,7 @@
 //! | [`channels_last`] | the channels-last memory format |
 //! | [`lerp_all`], [`copy_all`] | interpolation and copies of many tensors at once |
 //! | [`use_caching_allocator`], [`empty_cache`] | a caching allocator for tensors on the CPU |
+//! | [`adapt_spinning_to_load`] | speed while other processes need the CPUs |
 //! | [`select_device`] | the device for a choice of the user; loads CUDA |
 //! | [`call`] | results of C++ functions that catch exceptions |
 
@@ -20,6 +21,7 @@ mod memory;
 mod memory_format;
 mod precision;
 mod sgd;
+mod spinning;
 mod tensors;
 
 pub use device::{DeviceError, select_device};
@@ -27,4 +29,5 @@ pub use memory::{empty_cache, use_caching_allocator};
 pub use memory_format::channels_last;
 pub use precision::autocast;
 pub use sgd::{Sgd, SgdOptions};
+pub use spinning::adapt_spinning_to_load;
 pub use tensors::{copy_all, lerp_all};
