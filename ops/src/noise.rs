@@ -1,4 +1,5 @@
-//! Normal noise that is a function of its indices: stateless, the same on every machine and in any order.
+//! Normal noise that is a function of its indices: stateless and the same in any order, and on every machine up to
+//! the rounding of ln, cos and sin.
 //!
 //! A value is determined by a seed, a sample, a draw and a class, and can be computed on its own.
 //! Integer arithmetic is modulo 2⁶⁴, with γ = 0x9E3779B97F4A7C15, logical shifts, and ⊕ for
@@ -19,8 +20,9 @@
 //! a stream of that generator; z is the transform of Box and Muller (1958), in `f64`. Two's complement
 //! 64-bit integers work as well as unsigned ones: products and sums wrap to the same bits, a logical
 //! shift by b is an arithmetic one followed by a mask of the lower 64 − b bits, and the integers that
-//! are converted to floating point are below 2⁵³ + 1. The words are the same everywhere; z is the same
-//! up to the rounding of ln, cos and sin.
+//! are converted to floating point are below 2⁵³ + 1. The words are the same everywhere. ln, cos and sin are
+//! those of the system's C library or of the device, so that z may differ in its last bits; where that decides
+//! between two scores of a draw that are all but equal, the gradient differs by 1/draws.
 
 use std::f64::consts::TAU;
 

@@ -22,6 +22,12 @@ pub(crate) fn check_tau(tau: f64) -> Result<f64, LossError> {
     }
 }
 
+/// k + 1, the least number of classes of most losses. For the largest `usize` this is itself, which no batch has
+/// either.
+pub(crate) fn more_than(k: usize) -> usize {
+    k.saturating_add(1)
+}
+
 pub(crate) fn check_min_classes(needed: usize, classes: usize) -> Result<(), LossError> {
     if classes < needed {
         Err(LossError::TooFewClasses { needed, classes })

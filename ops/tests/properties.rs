@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseResult};
 use topk_ops::{
-    BalancedNoisedTopk, CrossEntropy, DifferentiableTopkCrossEntropy, Lml, Loss, MaxTopkSvm, Psi5,
-    Score, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy,
+    BalancedNoisedTopk, CrossEntropy, DifferentiableTopkCrossEntropy, Lml, Loss, LossError,
+    MaxTopkSvm, Psi5, Score, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy,
 };
 
 /// A loss, and the properties that it lacks.
@@ -77,6 +77,34 @@ fn assert_near(found: &[f64], expected: &[f64], bar: f64, context: &dyn Loss) ->
         );
     }
     Ok(())
+}
+
+#[test]
+fn the_largest_k_is_an_error_that_names_the_number_of_classes() {
+    let k = usize::MAX;
+    let losses: Vec<Box<dyn Loss>> = vec![
+        Box::new(SmoothTopkSvm::new(k, 1.0, 1.0).unwrap()),
+        Box::new(Lml::new(k).unwrap()),
+        Box::new(MaxTopkSvm::new(k, 1.0).unwrap()),
+        Box::new(TopkHingeAlpha::new(k, 1.0).unwrap()),
+        Box::new(TopkHingeBeta::new(k, 1.0).unwrap()),
+        Box::new(TruncatedTopkEntropy::new(k).unwrap()),
+        Box::new(Psi5::new(k, 1.0).unwrap()),
+        Box::new(BalancedNoisedTopk::new(k, 0.2, 3, 1.0, 1).unwrap()),
+    ];
+    for loss in losses {
+        let few = Err(LossError::TooFewClasses {
+            needed: usize::MAX,
+            classes: 3,
+        });
+        let (mut value, mut grad) = ([0.0], [0.0; 3]);
+        let scores = [0.5, 1.0, -2.0];
+        assert_eq!(loss.forward(&scores, &[1], &mut value), few, "{loss:?}");
+        let found = loss.forward_backward(&scores, &[1], &mut value, &mut grad);
+        assert_eq!(found, few, "{loss:?}");
+        let single = scores.map(|score: f64| score as f32);
+        assert_eq!(loss.forward(&single, &[1], &mut [0.0]), few, "{loss:?}");
+    }
 }
 
 #[derive(Clone, Debug)]

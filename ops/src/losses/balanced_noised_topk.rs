@@ -2,6 +2,7 @@ use crate::LossError;
 use crate::noise::standard_normals;
 use crate::parameters::{
     check_alpha, check_k, check_min_classes, first_negative_or_not_finite, is_finite_nonnegative,
+    more_than,
 };
 use crate::ranking::select_rank;
 use crate::sample::{Sample, SampleLoss};
@@ -140,7 +141,7 @@ impl BalancedNoisedTopk {
 
 impl SampleLoss for BalancedNoisedTopk {
     fn min_classes(&self) -> usize {
-        self.k + 1
+        more_than(self.k)
     }
 
     fn check_classes(&self, classes: usize) -> Result<(), LossError> {

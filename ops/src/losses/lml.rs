@@ -1,5 +1,5 @@
 use crate::LossError;
-use crate::parameters::check_k;
+use crate::parameters::{check_k, more_than};
 use crate::ranking::{Ranked, select_rank};
 use crate::sample::{Sample, SampleLoss};
 use crate::workspace::Workspace;
@@ -49,7 +49,7 @@ impl Lml {
 
 impl SampleLoss for Lml {
     fn min_classes(&self) -> usize {
-        self.k + 1
+        more_than(self.k)
     }
 
     fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {

@@ -1,3 +1,4 @@
+use crate::parameters::more_than;
 use crate::sample::{Sample, SampleLoss};
 use crate::workspace::Workspace;
 
@@ -26,7 +27,7 @@ hinge_parameters!(MaxTopkSvm);
 
 impl SampleLoss for MaxTopkSvm {
     fn min_classes(&self) -> usize {
-        self.k + 1
+        more_than(self.k)
     }
 
     fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {

@@ -1,3 +1,4 @@
+use crate::parameters::more_than;
 use crate::ranking::select_rank;
 use crate::sample::{Sample, SampleLoss};
 use crate::workspace::Workspace;
@@ -29,7 +30,7 @@ hinge_parameters!(Psi5);
 
 impl SampleLoss for Psi5 {
     fn min_classes(&self) -> usize {
-        self.k + 1
+        more_than(self.k)
     }
 
     fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {

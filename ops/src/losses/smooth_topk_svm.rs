@@ -1,7 +1,7 @@
 use crate::LossError;
 use crate::elementary_symmetric::subset_sizes::SubsetSizes;
 use crate::elementary_symmetric::tail::{self, MAX_K};
-use crate::parameters::{check_alpha, check_k, check_tau};
+use crate::parameters::{check_alpha, check_k, check_tau, more_than};
 use crate::sample::{Sample, SampleLoss};
 use crate::simd::{self, LANES, Lanes};
 use crate::workspace::Workspace;
@@ -86,7 +86,7 @@ struct Buffers {
 
 impl SampleLoss for SmoothTopkSvm {
     fn min_classes(&self) -> usize {
-        self.k + 1
+        more_than(self.k)
     }
 
     fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {

@@ -1,3 +1,4 @@
+use crate::parameters::more_than;
 use crate::sample::{Sample, SampleLoss};
 use crate::workspace::Workspace;
 
@@ -49,7 +50,7 @@ hinge_parameters!(TopkHingeBeta);
 
 impl SampleLoss for TopkHingeAlpha {
     fn min_classes(&self) -> usize {
-        self.k + 1
+        more_than(self.k)
     }
 
     fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
@@ -76,7 +77,7 @@ impl SampleLoss for TopkHingeAlpha {
 
 impl SampleLoss for TopkHingeBeta {
     fn min_classes(&self) -> usize {
-        self.k + 1
+        more_than(self.k)
     }
 
     fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {

@@ -1,5 +1,5 @@
 use crate::LossError;
-use crate::parameters::check_k;
+use crate::parameters::{check_k, more_than};
 use crate::sample::{Sample, SampleLoss};
 use crate::workspace::Workspace;
 
@@ -38,7 +38,7 @@ impl TruncatedTopkEntropy {
 
 impl SampleLoss for TruncatedTopkEntropy {
     fn min_classes(&self) -> usize {
-        self.k + 1
+        more_than(self.k)
     }
 
     fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
