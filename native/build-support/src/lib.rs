@@ -1,7 +1,7 @@
 //! For the build scripts of packages that link libtorch.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Sets the run path of programs and tests to libtorch's folder, so that they start from any directory without
 /// `LD_LIBRARY_PATH`. Does nothing in a package that does not depend on torch-sys.
@@ -14,14 +14,18 @@ pub fn set_run_path() {
     }
 }
 
+/// Header for all C++ files: how exceptions become error messages.
+const HEADER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include/catch_exceptions.h");
+
 /// Compiles a C++ file that includes libtorch's headers into a static library with this name, and sets the run
-/// path.
+/// path. The file can include `catch_exceptions.h`.
 ///
 /// # Panics
 /// If the package does not depend on torch-sys, or the file does not compile.
 pub fn compile_with_libtorch(file: &str, name: &str) {
     set_run_path();
     println!("cargo:rerun-if-changed={file}");
+    println!("cargo:rerun-if-changed={HEADER}");
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
     println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
     let lib = env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys sets DEP_TCH_LIBTORCH_LIB");
@@ -35,6 +39,7 @@ pub fn compile_with_libtorch(file: &str, name: &str) {
     build
         .cpp(true)
         .std("c++17")
+        .include(Path::new(HEADER).with_file_name(""))
         .include(root.join("include"))
         .include(root.join("include/torch/csrc/api/include"))
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Alignment of allocated blocks, and unit of their lengths, in bytes.
-const PAGE: usize = 4 << 10;
+pub(crate) const PAGE: usize = 4 << 10;
 /// Alignment and unit of memory that is mapped from or returned to the system, in bytes.
 const HUGE_PAGE: usize = 2 << 20;
 

@@ -15,7 +15,7 @@ unsafe extern "C" {
 /// [`TchError::Torch`] with the string, which is freed.
 ///
 /// # Safety
-/// `error` must be null or a string from `strdup` that nothing else uses.
+/// `error` must be null or a string from `malloc` that nothing else uses.
 pub unsafe fn check(error: *mut c_char) -> Result<(), TchError> {
     if error.is_null() {
         return Ok(());

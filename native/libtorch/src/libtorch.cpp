@@ -1,8 +1,6 @@
 // C shims around parts of libtorch that only C++ can use. The Rust declarations, with their safety contracts, are in
 // the modules of lib.rs.
 
-#include <cstring>
-#include <exception>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -10,7 +8,11 @@
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/InferenceMode.h>
 
+#include "catch_exceptions.h"
+
 namespace {
+
+using topk::catch_exceptions;
 
 std::vector<at::Tensor> tensor_vector(at::Tensor *const *tensors, size_t count) {
   std::vector<at::Tensor> result;
@@ -29,16 +31,6 @@ std::vector<at::Tensor> gradients(at::Tensor *const *parameters, size_t count) {
     }
   }
   return result;
-}
-
-// Runs a function and catches its exceptions; returns null, or a message that the caller frees.
-template <typename F> char *catch_exceptions(F run) {
-  try {
-    run();
-    return nullptr;
-  } catch (const std::exception &exception) {
-    return strdup(exception.what());
-  }
 }
 
 // Asks allocator.rs first, then libtorch's default allocator, which also reports exhausted memory.
@@ -78,7 +70,7 @@ extern "C" {
 
 // `allocate` returns null to leave a request to the default allocator; `free` returns whether the memory came from
 // `allocate`. Any thread may call them, for the rest of the process.
-void topk_set_allocator(void *(*allocate)(size_t), bool (*free)(void *)) {
+void topk_set_allocator(void *(*allocate)(size_t), bool (*free)(void *)) noexcept {
   static Allocator allocator;
   Allocator::cached_allocate = allocate;
   Allocator::cached_free = free;
@@ -126,8 +118,9 @@ char *topk_gradient_norm(at::Tensor *const *parameters, size_t count, at::Tensor
   return catch_exceptions([=] {
     at::NoGradGuard no_grad;
     const std::vector<at::Tensor> grads = gradients(parameters, count);
+    const at::TensorOptions options = count > 0 ? parameters[0]->options() : at::TensorOptions();
     const at::Tensor norm =
-        grads.empty() ? at::zeros({})
+        grads.empty() ? at::zeros({}, options.requires_grad(false))
                       : at::linalg_vector_norm(at::stack(at::_foreach_norm(grads, 2)), 2);
     *result = new at::Tensor(norm);
   });
@@ -166,22 +159,32 @@ char *topk_channels_last(const at::Tensor *tensor, at::Tensor **result) {
   });
 }
 
-// Starts bfloat16 autocast on this kind of device for this thread; returns whether autocast was on before.
-bool topk_start_autocast(bool cuda) {
-  const at::DeviceType device = cuda ? at::kCUDA : at::kCPU;
-  const bool before = at::autocast::is_autocast_enabled(device);
-  at::autocast::set_autocast_dtype(device, at::kBFloat16);
-  at::autocast::set_autocast_enabled(device, true);
-  at::autocast::increment_nesting();
-  return before;
+// A thread's autocast on one kind of device.
+struct TopkAutocast {
+  bool enabled;
+  at::ScalarType dtype;
+};
+static_assert(sizeof(at::ScalarType) == 1);
+
+// Starts bfloat16 autocast on this kind of device for this thread; sets `before` to what to restore.
+char *topk_start_autocast(bool cuda, TopkAutocast *before) {
+  return catch_exceptions([=] {
+    const at::DeviceType device = cuda ? at::kCUDA : at::kCPU;
+    *before = {at::autocast::is_autocast_enabled(device), at::autocast::get_autocast_dtype(device)};
+    at::autocast::set_autocast_dtype(device, at::kBFloat16);
+    at::autocast::set_autocast_enabled(device, true);
+    at::autocast::increment_nesting();
+  });
 }
 
-// Ends autocast, and clears its cache of rounded weights.
-void topk_end_autocast(bool cuda, bool before) {
+// Restores what was before, and clears the cache of rounded weights when the outermost autocast ends.
+void topk_end_autocast(bool cuda, TopkAutocast before) noexcept {
+  const at::DeviceType device = cuda ? at::kCUDA : at::kCPU;
   if (at::autocast::decrement_nesting() == 0) {
     at::autocast::clear_cache();
   }
-  at::autocast::set_autocast_enabled(cuda ? at::kCUDA : at::kCPU, before);
+  at::autocast::set_autocast_enabled(device, before.enabled);
+  at::autocast::set_autocast_dtype(device, before.dtype);
 }
 
 }

@@ -1,17 +1,33 @@
+use std::ffi::c_char;
+
 use tch::Device;
 
+use crate::call::check;
+
+/// `TopkAutocast` of libtorch.cpp; the type is libtorch's `ScalarType`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct State {
+    enabled: bool,
+    dtype: i8,
+}
+
 unsafe extern "C" {
-    safe fn topk_start_autocast(cuda: bool) -> bool;
-    safe fn topk_end_autocast(cuda: bool, before: bool);
+    fn topk_start_autocast(cuda: bool, before: *mut State) -> *mut c_char;
+    safe fn topk_end_autocast(cuda: bool, before: State);
 }
 
 /// Runs `operations` with libtorch's autocast to bfloat16 on this thread: convolutions and matrix products on the
-/// device run in bfloat16, reductions and losses stay in `f32`, and parameters keep their type.
+/// device run in bfloat16, reductions and losses stay in `f32`, and parameters keep their type. Afterwards, autocast is
+/// as it was before, including its type.
+///
+/// # Panics
+/// If libtorch fails, for example since it has no autocast for the device.
 pub fn autocast<T>(device: Device, operations: impl FnOnce() -> T) -> T {
     /// Ends autocast, also when `operations` panics.
     struct Guard {
         cuda: bool,
-        before: bool,
+        before: State,
     }
 
     impl Drop for Guard {
@@ -21,9 +37,41 @@ pub fn autocast<T>(device: Device, operations: impl FnOnce() -> T) -> T {
     }
 
     let cuda = device.is_cuda();
-    let _guard = Guard {
-        cuda,
-        before: topk_start_autocast(cuda),
-    };
+    let mut before = State::default();
+    // SAFETY: `before` outlives the call, which catches exceptions.
+    let started = unsafe { check(topk_start_autocast(cuda, &mut before)) };
+    started.expect("libtorch has autocast for this device");
+    let _guard = Guard { cuda, before };
     operations()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What autocast on GPUs is now, on this thread; needs no GPU.
+    fn state() -> State {
+        let mut state = State::default();
+        // SAFETY: `state` outlives the call, which catches exceptions.
+        unsafe { check(topk_start_autocast(true, &mut state)) }.unwrap();
+        topk_end_autocast(true, state);
+        state
+    }
+
+    #[test]
+    fn autocast_restores_the_type_of_before() {
+        let before = state();
+        // 5 is Half, 15 is BFloat16.
+        let half = State {
+            enabled: false,
+            dtype: 5,
+        };
+        assert_eq!(before, half, "PyTorch's default on a GPU");
+        autocast(Device::Cuda(0), || {
+            let inside = state();
+            assert!(inside.enabled);
+            assert_eq!(inside.dtype, 15);
+        });
+        assert_eq!(state(), before);
+    }
 }

@@ -1,11 +1,10 @@
 // The parts of libtorch that only C++ can call: a custom autograd function, and the thread pool.
 // The Rust side, with the safety contracts, is autograd.rs.
 
-#include <cstring>
-#include <exception>
-
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
+
+#include "catch_exceptions.h"
 
 namespace {
 
@@ -45,7 +44,7 @@ struct WithGradient : torch::autograd::Function<WithGradient> {
 extern "C" {
 
 // Whether topk_parallel_for uses threads other than the caller's.
-bool topk_has_threads() {
+bool topk_has_threads() noexcept {
 #ifdef INTRA_OP_PARALLEL
   return true;
 #else
@@ -53,26 +52,25 @@ bool topk_has_threads() {
 #endif
 }
 
-// Calls task(context, i) for each i in 0..tasks on libtorch's threads.
-void topk_parallel_for(int64_t tasks, void (*task)(void *, int64_t), void *context) {
-  at::parallel_for(0, tasks, 1, [=](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i++) {
-      task(context, i);
-    }
+// Calls task(context, i) for each i in 0..tasks on libtorch's threads. If libtorch fails, for example to start its
+// threads, some may not have been called; none is still running.
+char *topk_parallel_for(int64_t tasks, void (*task)(void *, int64_t), void *context) {
+  return topk::catch_exceptions([=] {
+    at::parallel_for(0, tasks, 1, [=](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; i++) {
+        task(context, i);
+      }
+    });
   });
 }
 
-bool topk_is_grad_enabled() { return at::GradMode::is_enabled(); }
+bool topk_is_grad_enabled() noexcept { return at::GradMode::is_enabled(); }
 
 // Sets `result` to a new tensor and returns null, or returns a message that the caller frees.
 char *topk_with_gradient(const at::Tensor *scores, const at::Tensor *values,
                          const at::Tensor *grad, at::Tensor **result) {
-  try {
-    *result = new at::Tensor(WithGradient::apply(*scores, *values, *grad));
-    return nullptr;
-  } catch (const std::exception &exception) {
-    return strdup(exception.what());
-  }
+  return topk::catch_exceptions(
+      [=] { *result = new at::Tensor(WithGradient::apply(*scores, *values, *grad)); });
 }
 
 }

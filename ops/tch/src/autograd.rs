@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_void};
 use std::ptr;
 
 use tch::{TchError, Tensor};
-use topk_libtorch::call::tensor_result;
+use topk_libtorch::call::{check, tensor_result};
 use topk_ops::{Executor, ForeignTasks, Rayon};
 use torch_sys::C_tensor;
 
@@ -14,7 +14,7 @@ unsafe extern "C" {
         tasks: i64,
         task: unsafe extern "C" fn(*mut c_void, i64),
         context: *mut c_void,
-    );
+    ) -> *mut c_char;
 
     fn topk_with_gradient(
         scores: *const C_tensor,
@@ -74,8 +74,10 @@ impl Executor for LibtorchThreads {
         let shared = ForeignTasks::new(tasks, task);
         let context = (&raw const shared).cast_mut().cast();
         // SAFETY: `run` is called with `context`, which is only read and may be shared, and not after the
-        // call has returned.
-        unsafe { topk_parallel_for(tasks as i64, run, context) };
+        // call has returned. The call catches exceptions.
+        let started = unsafe { check(topk_parallel_for(tasks as i64, run, context)) };
+        // If libtorch failed, `finish` runs the tasks that it did not.
+        drop(started);
         shared.finish();
     }
 }
