@@ -3,6 +3,7 @@
 
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/functions/basic_ops.h>
 
 #include "catch_exceptions.h"
 
@@ -21,10 +22,20 @@ struct WithGradient : torch::autograd::Function<WithGradient> {
   }
 
   static variable_list backward(AutogradContext *context, variable_list upstream) {
-    TORCH_CHECK(!at::GradMode::is_enabled(),
-                "the top-k losses have no second derivatives: call backward without create_graph");
+    at::Tensor result = gradient(context, upstream[0]);
+    if (at::GradMode::is_enabled()) {
+      // With create_graph. Others may need second derivatives of other terms; an error where ones of this are needed.
+      auto error = std::make_shared<torch::autograd::DelayedError>(
+          "the top-k losses have no second derivatives: call backward without create_graph", 1);
+      result = (*error)({result.requires_grad_()})[0];
+    }
+    return {result, at::Tensor(), at::Tensor()};
+  }
+
+private:
+  static at::Tensor gradient(AutogradContext *context, const at::Tensor &factor) {
+    at::NoGradGuard no_grad;
     const at::Tensor grad = context->get_saved_variables()[0];
-    const at::Tensor &factor = upstream[0];
     at::Tensor result;
     if (factor.dim() > 0) {
       result = grad.mul(factor.unsqueeze(1));
@@ -35,7 +46,7 @@ struct WithGradient : torch::autograd::Function<WithGradient> {
     }
     // Rounded to half precision last, after the factor of a scaled loss.
     result = result.to(context->saved_data["kind"].toScalarType());
-    return {result, at::Tensor(), at::Tensor()};
+    return result.detach();
   }
 };
 

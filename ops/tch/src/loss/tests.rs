@@ -1,7 +1,7 @@
 use super::*;
 use topk_ops::{
-    BalancedNoisedTopk, CrossEntropy, DifferentiableTopkCrossEntropy, Lml, MaxTopkSvm, Psi5,
-    SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy,
+    BalancedNoisedTopk, CrossEntropy, DifferentiableTopkCrossEntropy, Executor, Lml, MaxTopkSvm,
+    Psi5, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy,
 };
 
 const LABELS: [i64; 3] = [0, 5, 2];
@@ -193,7 +193,15 @@ fn second_derivatives_are_rejected() {
         &Tensor::from_slice(&LABELS),
     )
     .unwrap();
-    let error = Tensor::f_run_backward(&[&value], &[&scores], true, true).unwrap_err();
+    let (_, grad) = reference(&Criterion::new(svm()), &scores.detach(), &LABELS);
+    // Another term of the same objective has second derivatives.
+    let other = Tensor::from_slice(&[2.0]).set_requires_grad(true);
+    let objective = value + other.pow_tensor_scalar(3).sum(Kind::Double);
+    let first = Tensor::run_backward(&[&objective], &[&scores, &other], true, true);
+    assert!(distance(&first[0], &grad) < 1e-12);
+    let second = Tensor::run_backward(&[&first[1]], &[&other], true, false);
+    assert_eq!(second[0].double_value(&[0]), 12.0);
+    let error = first[0].sum(Kind::Double).f_backward().unwrap_err();
     assert!(
         error.to_string().contains("no second derivatives"),
         "{error}"
@@ -290,6 +298,155 @@ fn operations_of_libtorch_agree_with_the_kernels() {
             }
         }
     }
+}
+
+/// Every loss with this k.
+fn family(k: usize) -> Vec<Box<dyn TensorLoss>> {
+    vec![
+        Box::new(CrossEntropy),
+        Box::new(SmoothTopkSvm::new(k, 1.0, 1.0).unwrap()),
+        Box::new(MaxTopkSvm::new(k, 1.0).unwrap()),
+        Box::new(TopkHingeAlpha::new(k, 1.0).unwrap()),
+        Box::new(TopkHingeBeta::new(k, 1.0).unwrap()),
+        Box::new(TruncatedTopkEntropy::new(k).unwrap()),
+        Box::new(Psi5::new(k, 1.0).unwrap()),
+        Box::new(BalancedNoisedTopk::new(k, 0.5, 3, 1.0, 7).unwrap()),
+        Box::new(Lml::new(k).unwrap()),
+        Box::new(DifferentiableTopkCrossEntropy::new(vec![1.0 / k as f64; k], 2.0).unwrap()),
+    ]
+}
+
+#[test]
+fn a_score_that_is_not_finite_makes_loss_and_gradient_of_its_sample_nan_on_a_device() {
+    const ROW: [f64; 6] = [0.5, 1.0, 0.0, -1.0, 2.0, -0.5];
+    let labels = Tensor::from_slice(&[2i64, 4, 9, 0]);
+    let row = |tensor: &Tensor, i: i64| Vec::<f64>::try_from(tensor.get(i)).unwrap();
+    for k in [1, 2, 5] {
+        for loss in family(k) {
+            let criterion = each(loss).with_ignore_index(9);
+            let run = |scores: &Tensor| {
+                let scores = scores.detach().set_requires_grad(true);
+                let values = on_device(&criterion, &scores, &labels).unwrap();
+                values.sum(Kind::Double).backward();
+                (
+                    Vec::<f64>::try_from(values.detach()).unwrap(),
+                    scores.grad(),
+                )
+            };
+            let finite = Tensor::from_slice(&ROW).repeat([4, 1]);
+            let (expected, expected_grad) = run(&finite);
+            assert!(expected.iter().all(|value| value.is_finite()));
+            for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                for class in 0..6 {
+                    let scores = finite.copy();
+                    // In the first sample, and in the third, which is ignored.
+                    for sample in [0, 2] {
+                        let _ = scores.get(sample).get(class).fill_(bad);
+                    }
+                    let context = format!("{criterion:?}: {bad} for class {class}");
+                    let (values, grad) = run(&scores);
+                    assert!(values[0].is_nan(), "{context}: {values:?}");
+                    assert!(row(&grad, 0).iter().all(|g| g.is_nan()), "{context}");
+                    assert_eq!(values[1..], expected[1..], "{context}");
+                    for i in 1..4 {
+                        assert_eq!(row(&grad, i), row(&expected_grad, i), "{context}");
+                    }
+                    assert_eq!(row(&grad, 2), [0.0; 6], "{context}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn large_finite_scores_are_not_taken_for_infinite_ones_on_a_device() {
+    let scores = [3e38f32, 3e38, 3e38, 3e38, -3e38, 3e38];
+    let scores = Tensor::from_slice(&scores).reshape([2, 3]);
+    for loss in family(2) {
+        let criterion = each(loss);
+        let expected = {
+            let scores: Vec<f32> = Vec::try_from(scores.flatten(0, 1)).unwrap();
+            let mut values = [0.0f32; 2];
+            criterion.forward(&scores, &[0, 1], &mut values).unwrap();
+            values
+        };
+        let found = on_device(&criterion, &scores, &Tensor::from_slice(&[0i64, 1])).unwrap();
+        for (found, expected) in Vec::<f32>::try_from(found).unwrap().iter().zip(expected) {
+            let same = *found == expected || (found / expected - 1.0).abs() < 1e-6;
+            assert!(same, "{criterion:?}: {found}, not {expected}");
+        }
+    }
+}
+
+#[test]
+fn batches_without_samples_and_the_least_number_of_classes_work_on_both_paths() {
+    type Path = fn(&Criterion<Box<dyn TensorLoss>>, &Tensor, &Tensor) -> Tensor;
+    let paths: [Path; 2] = [
+        |criterion, scores, labels| loss(criterion, scores, labels).unwrap(),
+        |criterion, scores, labels| on_device(criterion, scores, labels).unwrap(),
+    ];
+    let nobody: [i64; 0] = [];
+    for path in paths {
+        for (k, loss) in [1, 5]
+            .into_iter()
+            .flat_map(|k| family(k).into_iter().map(move |loss| (k, loss)))
+        {
+            let context = format!("{loss:?}");
+            let mut criterion = each(loss).with_ignore_index(-1);
+            let classes = k as i64 + 1;
+            let empty = Tensor::zeros([0, classes], (Kind::Double, Device::Cpu));
+            let found = path(&criterion, &empty, &Tensor::from_slice(&nobody));
+            assert_eq!(found.size(), [0], "{context}");
+
+            let scores = Tensor::arange(2 * classes, (Kind::Double, Device::Cpu));
+            let scores = scores.reshape([2, classes]);
+            let (labels, ignored) = ([0, k as i64], Tensor::from_slice(&[-1i64, -1]));
+            let (values, grad) = reference(&criterion, &scores, &labels);
+            let scores = scores.set_requires_grad(true);
+            let found = path(&criterion, &scores, &Tensor::from_slice(&labels));
+            assert!(distance(&found, &values) < 1e-11, "{context}");
+            found.sum(Kind::Double).backward();
+            assert!(distance(&scores.grad(), &grad) < 1e-11, "{context}");
+
+            assert_eq!(
+                path(&criterion, &scores, &ignored),
+                Tensor::from_slice(&[0.0, 0.0])
+            );
+            criterion = criterion.with_reduction(Reduction::Sum);
+            assert_eq!(path(&criterion, &scores, &ignored).double_value(&[]), 0.0);
+            criterion = criterion.with_reduction(Reduction::Mean);
+            let scores = scores.detach().set_requires_grad(true);
+            let mean = path(&criterion, &scores, &ignored);
+            assert!(
+                mean.double_value(&[]).is_nan(),
+                "{context}: the mean of nothing"
+            );
+        }
+    }
+}
+
+#[test]
+fn negated_views_are_read_with_their_sign() {
+    let scores = scores(Kind::Double);
+    let (values, _) = reference(&each(svm()), &(&scores * -1.0), &LABELS);
+    let negated = scores.internal_neg_view();
+    assert!(negated.is_contiguous());
+    let found = loss(&each(svm()), &negated, &Tensor::from_slice(&LABELS)).unwrap();
+    assert!(distance(&found, &values) < 1e-12);
+    let labels = Tensor::from_slice(&LABELS.map(|label| -label)).internal_neg_view();
+    let (values, _) = reference(&each(svm()), &scores, &LABELS);
+    let found = loss(&each(svm()), &scores, &labels).unwrap();
+    assert!(distance(&found, &values) < 1e-12);
+}
+
+#[test]
+fn a_panic_in_a_task_reaches_the_caller() {
+    let panics = || {
+        LibtorchThreads.for_each(64, &|i| assert!(i != 40, "task {i} fails"));
+    };
+    let payload = std::panic::catch_unwind(panics).unwrap_err();
+    let message = payload.downcast_ref::<String>().unwrap();
+    assert_eq!(message, "task 40 fails");
 }
 
 #[test]

@@ -3,7 +3,7 @@ mod differentiable_topk_cross_entropy;
 mod lml;
 mod smooth_topk_svm;
 
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 use topk_ops::{
     CrossEntropy, Loss, MaxTopkSvm, Psi5, TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy,
 };
@@ -11,10 +11,12 @@ use topk_ops::{
 /// A loss in libtorch's operations, which run on all its devices.
 ///
 /// Losses of tensors on a GPU are computed this way. The scores stay on the device, and the host does not
-/// wait. Where a loss depends on the order of equal scores, the device determines that order.
+/// wait. Where a loss depends on the order of equal scores, the device determines that order. The cost of
+/// `SmoothTopkSvm` for k above 32 is described at [`loss`](crate::loss()).
 pub trait TensorLoss: Loss {
     /// Computes the losses `[N]` of `scores` `[N, C]` (`Float` or `Double`) and `labels` `[N]` on the same
-    /// device, with the type of the scores and differentiable with respect to them.
+    /// device, with the type of the scores and differentiable with respect to them. The scores are finite:
+    /// [`loss`](crate::loss()) sees to others.
     ///
     /// # Errors
     /// If libtorch fails.
@@ -37,25 +39,28 @@ impl TensorLoss for CrossEntropy {
 impl TensorLoss for MaxTopkSvm {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
         let kth = kth_largest(&without_label(scores, labels)?, self.k())?;
-        let margin = kth.f_sub(&label_scores(scores, labels)?)?;
+        let margin = above_label(&kth, scores, labels)?;
         margin
             .f_div_scalar(self.k() as f64)?
             .f_add_scalar(self.alpha())?
-            .f_relu()
+            .f_relu()?
+            .f_to_kind(scores.kind())
     }
 }
 
 impl TensorLoss for TopkHingeAlpha {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
         let highest = highest_violations(scores, labels, self.k(), self.alpha())?;
-        highest.f_mean_dim(1, false, None)?.f_relu()
+        let hinge = highest.f_mean_dim(1, false, None)?.f_relu()?;
+        hinge.f_to_kind(scores.kind())
     }
 }
 
 impl TensorLoss for TopkHingeBeta {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
         let highest = highest_violations(scores, labels, self.k(), self.alpha())?;
-        highest.f_relu()?.f_mean_dim(1, false, None)
+        let hinges = highest.f_relu()?.f_mean_dim(1, false, None)?;
+        hinges.f_to_kind(scores.kind())
     }
 }
 
@@ -71,23 +76,34 @@ impl TensorLoss for TruncatedTopkEntropy {
 impl TensorLoss for Psi5 {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
         let next = kth_largest(scores, self.k() + 1)?;
-        let margin = next.f_sub(&label_scores(scores, labels)?)?;
-        margin.f_add_scalar(self.alpha())?.f_relu()
+        let margin = above_label(&next, scores, labels)?;
+        let hinge = margin.f_add_scalar(self.alpha())?.f_relu()?;
+        hinge.f_to_kind(scores.kind())
     }
 }
 
-/// The `k` largest of α + s_j − s_y of the wrong classes and 0 of the label, for each row, `[N, k]`.
+/// The `k` largest of α + s_j − s_y of the wrong classes and 0 of the label, for each row: `[N, k]`, in `f64`.
 fn highest_violations(
     scores: &Tensor,
     labels: &Tensor,
     k: usize,
     alpha: f64,
 ) -> Result<Tensor, TchError> {
-    let violations = scores
-        .f_sub(&label_scores(scores, labels)?.f_unsqueeze(1)?)?
-        .f_add_scalar(alpha)?
-        .f_scatter_value(1, &labels.f_unsqueeze(1)?, 0.0)?;
-    Ok(violations.f_topk(k as i64, 1, true, true)?.0)
+    let (wrong, _) = without_label(scores, labels)?.f_topk(k as i64, 1, true, true)?;
+    let violations = above_label(&wrong, scores, labels)?.f_add_scalar(alpha)?;
+    let with_label = violations.f_constant_pad_nd([0, 1])?;
+    Ok(with_label.f_topk(k as i64, 1, true, true)?.0)
+}
+
+/// How far some scores of each sample, `[N]` or `[N, k]`, are above that of its label. In `f64`, since differences of
+/// `f32` may be too large for `f32` before they are divided by k.
+fn above_label(some: &Tensor, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+    let label = label_scores(scores, labels)?.f_to_kind(Kind::Double)?;
+    let label = match some.dim() {
+        1 => label,
+        _ => label.f_unsqueeze(1)?,
+    };
+    some.f_to_kind(Kind::Double)?.f_sub(&label)
 }
 
 /// The k-th largest entry along the last dimension.
