@@ -33,8 +33,8 @@ fn list(paths: &[PathBuf]) -> String {
     paths.join(" or ")
 }
 
-/// The library file: the one that `ORT_DYLIB_PATH` names, otherwise one beside the running program, otherwise the one
-/// that was set up when this program was built.
+/// The library file: the one that `ORT_DYLIB_PATH` names, otherwise one beside the running program (`libonnxruntime.so`,
+/// or with the version appended, as in Python packages), otherwise the one that was set up when this program was built.
 ///
 /// # Errors
 /// If the file does not exist. If the variable names a file that does not exist, no other file is used instead.
@@ -47,9 +47,7 @@ pub fn locate() -> Result<PathBuf, NotFound> {
             Err(NotFound(vec![path]))
         };
     }
-    let beside = env::current_exe()
-        .ok()
-        .map(|exe| exe.with_file_name("libonnxruntime.so"));
+    let beside = env::current_exe().map_or_else(|_| vec![], |exe| beside(&exe).to_vec());
     let built = option_env!("ORT_DYLIB_PATH").map(PathBuf::from);
     let candidates: Vec<PathBuf> = beside.into_iter().chain(built).collect();
     candidates
@@ -57,6 +55,12 @@ pub fn locate() -> Result<PathBuf, NotFound> {
         .find(|path| path.is_file())
         .cloned()
         .ok_or(NotFound(candidates))
+}
+
+/// Where the library may be beside a program.
+fn beside(program: &Path) -> [PathBuf; 2] {
+    let plain = "libonnxruntime.so";
+    [plain.to_owned(), format!("{plain}.{VERSION}")].map(|name| program.with_file_name(name))
 }
 
 /// Disables the telemetry of ONNX Runtime, which its builds for Linux and macOS send to Microsoft: for each process the
@@ -109,28 +113,64 @@ const PROVIDERS: [&str; 3] = [
 /// Loads the CUDA libraries installed beside ONNX Runtime in the layout of Python packages (`nvidia/*/lib` next to
 /// `onnxruntime/`), so that the CUDA execution provider finds them.
 ///
-/// The dynamic linker searches for those that do not exist there when the provider is loaded.
+/// The path may be a link, or relative to the current folder. The dynamic linker searches for those that do not exist
+/// there when the provider is loaded.
 ///
 /// # Errors
 /// If a library, or one that ONNX Runtime will load for a GPU, exists but cannot be loaded.
 pub fn load_cuda_libraries(file: &Path) -> Result<(), LoadError> {
+    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     for provider in PROVIDERS.map(|name| file.with_file_name(name)) {
         if provider.is_file() {
             library::check(provider.as_os_str())?;
         }
     }
+    cuda_libraries(&file)
+        .into_iter()
+        .try_for_each(library::load_global)
+}
+
+/// The CUDA libraries that are installed beside ONNX Runtime, whose path is absolute and without links.
+fn cuda_libraries(file: &Path) -> Vec<PathBuf> {
+    // PACKAGES/onnxruntime/capi/libonnxruntime.so
     let Some(packages) = file.ancestors().nth(3) else {
-        return Ok(());
+        return vec![];
     };
-    for (package, library) in CUDA_LIBRARIES {
-        let path = packages
-            .join("nvidia")
-            .join(package)
-            .join("lib")
-            .join(library);
-        if path.is_file() {
-            library::load_global(path)?;
-        }
+    let nvidia = packages.join("nvidia");
+    let paths =
+        CUDA_LIBRARIES.map(|(package, library)| nvidia.join(package).join("lib").join(library));
+    paths.into_iter().filter(|path| path.is_file()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_beside_a_program_may_have_the_version_in_their_name() {
+        let [plain, versioned] = beside(Path::new("/opt/topk/topk-eval"));
+        assert_eq!(plain, Path::new("/opt/topk/libonnxruntime.so"));
+        let name = format!("libonnxruntime.so.{VERSION}");
+        assert_eq!(versioned, Path::new("/opt/topk").join(name));
     }
-    Ok(())
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn cuda_libraries_are_found_through_a_link_to_onnxruntime() {
+        let folder = tempfile::tempdir().unwrap();
+        let capi = folder.path().join("packages/onnxruntime/capi");
+        let cudart = folder
+            .path()
+            .join("packages/nvidia/cu13/lib/libcudart.so.13");
+        for file in [&capi.join("libonnxruntime.so"), &cudart] {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, "not a library").unwrap();
+        }
+        let link = folder.path().join("libonnxruntime.so");
+        std::os::unix::fs::symlink(capi.join("libonnxruntime.so"), &link).unwrap();
+        let LoadError::NotLibrary { path } = load_cuda_libraries(&link).unwrap_err() else {
+            panic!("the library is not one");
+        };
+        assert_eq!(path, cudart.canonicalize().unwrap());
+    }
 }

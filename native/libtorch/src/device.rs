@@ -19,9 +19,13 @@ pub enum DeviceError {
     },
     /// libtorch does not find a GPU of this index.
     #[error(
-        "cuda:{index} was requested, but libtorch finds {count} GPUs{}. Use the device `cpu` or another \
-         index; `cargo xtask doctor` checks the driver",
-        if *count == 0 { " (is NVIDIA's driver installed?)" } else { "" }
+        "cuda:{index} was requested, but libtorch finds {}. Use the device `cpu` or another index; `cargo \
+         xtask doctor` checks the driver",
+        match count {
+            0 => "no GPU (is NVIDIA's driver installed?)".to_owned(),
+            1 => "1 GPU".to_owned(),
+            count => format!("{count} GPUs"),
+        }
     )]
     NoGpu {
         /// Requested index.
@@ -54,5 +58,22 @@ pub fn select_device(choice: topk_native::Device) -> Result<Device, DeviceError>
     match found {
         Err(_) if !required => Ok(Device::Cpu),
         found => found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_gpus_is_in_grammatical_number() {
+        for (count, expected) in [
+            (0, "finds no GPU (is NVIDIA's driver installed?). Use"),
+            (1, "finds 1 GPU. Use"),
+            (2, "finds 2 GPUs. Use"),
+        ] {
+            let error = DeviceError::NoGpu { index: 3, count }.to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }
