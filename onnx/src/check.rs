@@ -53,6 +53,17 @@ pub enum CheckError {
         /// Index of the first such element.
         index: usize,
     },
+    /// An operator set is imported twice.
+    #[error("the operator set `{0}` is imported twice")]
+    DuplicateOpset(String),
+    /// Two functions have the same name.
+    #[error("the function {domain}.{name} is defined twice")]
+    DuplicateFunction {
+        /// Operator set of the function.
+        domain: String,
+        /// Its name.
+        name: String,
+    },
     /// A metadata key appears twice.
     #[error("duplicate metadata key {0}")]
     DuplicateKey(String),
@@ -60,7 +71,7 @@ pub enum CheckError {
 
 /// Checks the structure of a model: in the graph and in each function, values are defined once and before
 /// they are read, names of nodes are unique, constants match their shapes and are finite, operator sets are
-/// imported, and metadata keys are unique.
+/// imported once, and names of functions and metadata keys are unique.
 ///
 /// Does not check that inputs have the types and shapes that operators require; runtimes do.
 ///
@@ -81,7 +92,14 @@ pub fn check(model: &ModelProto) -> Result<(), CheckError> {
         &graph.node,
         outputs,
     )?;
+    let mut names = HashSet::new();
     for function in &model.functions {
+        if !names.insert((&function.domain, &function.name)) {
+            return Err(CheckError::DuplicateFunction {
+                domain: function.domain.clone(),
+                name: function.name.clone(),
+            });
+        }
         check_nodes(
             &format!("function {}", function.name),
             &function.opset_import,
@@ -138,6 +156,10 @@ fn check_nodes<'a>(
     nodes: &'a [NodeProto],
     outputs: impl IntoIterator<Item = &'a String>,
 ) -> Result<(), CheckError> {
+    let mut imported = HashSet::new();
+    if let Some(again) = opsets.iter().find(|opset| !imported.insert(&opset.domain)) {
+        return Err(CheckError::DuplicateOpset(again.domain.clone()));
+    }
     // An empty name is an omitted optional input or output.
     let mut defined = HashSet::from([""]);
     let define = |name: &'a String, defined: &mut HashSet<&'a str>| {
@@ -279,6 +301,27 @@ mod tests {
         again.output = vec!["z".into()];
         nodes.push(again);
         assert_eq!(check(&named), Err(CheckError::DuplicateNode("y".into())));
+
+        let mut graph = builder();
+        graph.node("Relu", "y", &["x"], []);
+        let mut twice = model(graph.finish(), "", []);
+        let function = crate::proto::FunctionProto {
+            domain: "topk".into(),
+            name: "F".into(),
+            ..Default::default()
+        };
+        twice.functions = vec![function.clone(), function];
+        let error = CheckError::DuplicateFunction {
+            domain: "topk".into(),
+            name: "F".into(),
+        };
+        assert_eq!(check(&twice), Err(error));
+        let again = twice.opset_import[0].clone();
+        twice.opset_import.push(again);
+        assert_eq!(
+            check(&twice),
+            Err(CheckError::DuplicateOpset(String::new()))
+        );
 
         let pair = || ("key".to_owned(), String::new());
         let duplicate = model(builder().finish(), "", [pair(), pair()]);

@@ -33,6 +33,15 @@ pub enum FunctionError {
         /// The k of the loss.
         k: usize,
     },
+    /// The model has another function of this name.
+    #[error(
+        "the model has a function {name} with other settings already: inline the loss, or write a call of \
+         the native operator"
+    )]
+    Defined {
+        /// Name of the function.
+        name: String,
+    },
     /// A setting is too large or too small for an attribute, which is an `f32`.
     #[error("{name} = {value:?} cannot be represented as an ONNX attribute (32-bit float)")]
     Attribute {
@@ -96,7 +105,7 @@ impl OnnxLoss {
     /// presence of `ignore_index` and that of the input `weights`: a call with another `k` gives NaN.
     /// `tau`, `alpha` and the value of `ignore_index` may vary between calls. It computes in `f32`. A label
     /// that is not a class is an index out of range, which CPU runtimes report; scores that are not finite
-    /// give losses that are not finite.
+    /// give losses that are not finite, or are not detected: losses that depend on few scores ignore others.
     ///
     /// `opset` is the version of ONNX's operators, 17 to 21.
     ///

@@ -1,5 +1,7 @@
 use std::collections::{HashMap, HashSet};
+use std::iter;
 
+use prost::Message;
 use topk_onnx::proto::{
     AttributeProto, DataType, FunctionProto, ModelProto, NodeProto, OperatorSetIdProto,
 };
@@ -42,10 +44,12 @@ impl OnnxLoss {
     }
 
     /// Appends the operator to a model's graph, for scores of this number of classes; inputs and outputs as
-    /// for [`call`](Self::call). Functions use the model's version of ONNX's operators.
+    /// for [`call`](Self::call). Functions use the model's version of ONNX's operators. A model can have several
+    /// losses; calls of functions that are the same share one.
     ///
     /// # Errors
-    /// As for [`function`](Self::function).
+    /// As for [`function`](Self::function); and [`FunctionError::Defined`] for [`Form::Function`] if the model has
+    /// this function with another `k`, reduction or number of inputs. The model is unchanged then.
     pub fn add_to(
         &self,
         model: &mut ModelProto,
@@ -72,18 +76,37 @@ impl OnnxLoss {
         let graph = model.graph.get_or_insert_default();
         match function {
             Some(function) if form == Form::Inline => {
-                graph.node.extend(inline(function, &call));
+                let nodes = inline(function, &call, &graph.node);
+                graph.node.extend(nodes);
                 return Ok(());
             }
-            function => {
+            Some(function) => {
+                let mut functions = model.functions.iter();
+                match functions
+                    .find(|old| (&old.domain, &old.name) == (&function.domain, &function.name))
+                {
+                    None => model.functions.push(function),
+                    // Not `==`: constants may be NaN.
+                    Some(old) if old.encode_to_vec() == function.encode_to_vec() => {}
+                    Some(old) => {
+                        let name = old.name.clone();
+                        return Err(FunctionError::Defined { name });
+                    }
+                }
                 graph.node.push(call);
-                model.functions.extend(function);
             }
+            None => graph.node.push(call),
         }
-        model.opset_import.push(OperatorSetIdProto {
-            domain: DOMAIN.to_owned(),
-            version: DOMAIN_VERSION,
-        });
+        if !model
+            .opset_import
+            .iter()
+            .any(|opset| opset.domain == DOMAIN)
+        {
+            model.opset_import.push(OperatorSetIdProto {
+                domain: DOMAIN.to_owned(),
+                version: DOMAIN_VERSION,
+            });
+        }
         Ok(())
     }
 
@@ -152,8 +175,18 @@ impl OnnxLoss {
     }
 }
 
-/// The nodes of a function in place of a call, without those that the call does not need.
-fn inline(function: FunctionProto, call: &NodeProto) -> Vec<NodeProto> {
+/// The nodes of a function in place of a call, without those that the call does not need. The names of its values
+/// begin with its own name, and a number if nodes `before` it have such names.
+fn inline(function: FunctionProto, call: &NodeProto, before: &[NodeProto]) -> Vec<NodeProto> {
+    let is_used = |prefix: &str| {
+        let mut values = before.iter().flat_map(|node| &node.output);
+        let rest = |value: &String| Some(value.strip_prefix(prefix)?.starts_with('/'));
+        values.any(|value| rest(value) == Some(true))
+    };
+    let numbered = (2..).map(|number| format!("{}_{number}", function.name));
+    let mut prefixes = iter::once(function.name.clone()).chain(numbered);
+    let prefix = prefixes.find(|prefix| !is_used(prefix));
+    let prefix = prefix.expect("the numbers have no end");
     let formal = function.input.iter().chain(&function.output);
     let actual = call.input.iter().chain(&call.output);
     let mut names: HashMap<&str, String> = HashMap::from([("", String::new())]);
@@ -162,7 +195,7 @@ fn inline(function: FunctionProto, call: &NodeProto) -> Vec<NodeProto> {
     }
     let rename = |name: &String| match names.get(name.as_str()) {
         Some(actual) => actual.clone(),
-        None => format!("{}/{name}", function.name),
+        None => format!("{prefix}/{name}"),
     };
     let value_of = |attribute: &AttributeProto| match &attribute.ref_attr_name {
         none if none.is_empty() => Some(attribute.clone()),
@@ -194,4 +227,67 @@ fn inline(function: FunctionProto, call: &NodeProto) -> Vec<NodeProto> {
     }
     nodes.reverse();
     nodes
+}
+
+#[cfg(test)]
+mod tests {
+    use topk_onnx::check;
+    use topk_ops::{Psi5, SmoothTopkSvm};
+
+    use super::*;
+
+    fn svm(k: usize, tau: f64) -> OnnxLoss {
+        OnnxLoss {
+            loss: SmoothTopkSvm::new(k, tau, 1.0).unwrap().into(),
+            reduction: Reduction::None,
+            ignore_index: None,
+        }
+    }
+
+    /// A model of scores and labels with these losses.
+    fn with_losses(losses: &[OnnxLoss], form: Form) -> Result<ModelProto, FunctionError> {
+        let batch = Dim::Dynamic("batch");
+        let mut graph = GraphBuilder::new("losses");
+        graph.input("scores", DataType::Float, &[batch, Dim::Fixed(9)], "");
+        graph.input("labels", DataType::Int64, &[batch], "");
+        for i in 0..losses.len() {
+            graph.output(&format!("loss{i}"), DataType::Float, &[batch], "");
+        }
+        let mut model = model(graph.finish(), "", []);
+        for (i, loss) in losses.iter().enumerate() {
+            let before = model.clone();
+            let outputs = [&*format!("loss{i}")];
+            let added = loss.add_to(&mut model, form, 9, &["scores", "labels"], &outputs);
+            if let Err(error) = added {
+                assert!(
+                    model.encode_to_vec() == before.encode_to_vec(),
+                    "it is unchanged"
+                );
+                return Err(error);
+            }
+        }
+        Ok(model)
+    }
+
+    #[test]
+    fn a_model_can_have_several_losses() {
+        let psi5 = OnnxLoss {
+            loss: Psi5::new(2, 1.0).unwrap().into(),
+            ..svm(2, 1.0)
+        };
+        // The temperature is an attribute of the call.
+        let shared = [svm(2, 1.0), svm(2, 0.5), psi5];
+        for (form, functions) in [(Form::Function, 2), (Form::Inline, 0), (Form::Native, 0)] {
+            let model = with_losses(&shared, form).unwrap();
+            check(&model).unwrap();
+            assert_eq!(model.functions.len(), functions, "{form:?}");
+        }
+        let other = [svm(2, 1.0), svm(3, 1.0)];
+        for form in [Form::Inline, Form::Native] {
+            check(&with_losses(&other, form).unwrap()).unwrap();
+        }
+        let name = "SmoothTopkSVMLoss".to_owned();
+        let error = FunctionError::Defined { name };
+        assert_eq!(with_losses(&other, Form::Function).unwrap_err(), error);
+    }
 }
