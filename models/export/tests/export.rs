@@ -7,7 +7,7 @@ use tch::{Kind, Tensor, no_grad};
 use tempfile::TempDir;
 use topk_models::{LABELS, LOGITS, LOSS};
 use topk_models_tch::{Mode, Network};
-use topk_ops::{Loss, SmoothTopkSvm};
+use topk_ops::{Loss, LossName, SmoothTopkSvm};
 use topk_testing::Environment;
 
 #[path = "../../tests/card/mod.rs"]
@@ -268,6 +268,143 @@ fn a_loss_has_the_requested_form_and_inputs() {
     assert_eq!(graph.input.len(), 3);
     let loss = graph.output[0].r#type.clone().unwrap().tensor_type.unwrap();
     assert!(loss.shape.unwrap().dim.is_empty());
+}
+
+impl Case {
+    /// Saves the checkpoint `NAME.safetensors` of a training with this loss, k = 3, τ = 0.5 and α = 2 where the loss
+    /// has them.
+    fn trained_with(&self, name: &str) {
+        let loss: Option<LossName> = name.parse().ok();
+        let mut card = card::card(self.network.architecture());
+        let training = card.training.as_mut().unwrap();
+        training.loss = name.to_owned();
+        training.tau = loss.filter(|loss| loss.has_tau()).map(|_| 0.5);
+        training.alpha = loss.filter(|loss| loss.has_alpha()).map(|_| 2.0);
+        let path = self.path(&format!("{name}.safetensors"));
+        self.network.checkpoint(card).save(&path).unwrap();
+    }
+
+    /// Exports `NAME.safetensors` with the output `loss`: the notes, and the operator with its attributes.
+    fn loss_of(&self, name: &str, options: &str) -> (Vec<String>, String) {
+        let arguments = format!(
+            "model --checkpoint {name}.safetensors --outputs loss --no-verify{options} --out a.onnx"
+        );
+        let notes = command::notes(self.folder.path(), &arguments);
+        let model = fs::read(self.path("a.onnx")).unwrap();
+        let model: topk_onnx::proto::ModelProto = prost::Message::decode(&*model).unwrap();
+        let nodes = model.graph.unwrap().node;
+        let call = nodes.iter().find(|node| node.domain == "topk").unwrap();
+        let numbers = call.attribute.iter().filter_map(|attribute| {
+            let integer = attribute.i.map(|i| i.to_string());
+            let number = integer.or(attribute.f.map(|f| f.to_string()))?;
+            Some(format!(" {}={number}", attribute.name))
+        });
+        (notes, call.op_type.clone() + &numbers.collect::<String>())
+    }
+}
+
+#[test]
+fn the_loss_is_that_of_training() {
+    let case = Case::new();
+    for (name, operator, with) in [
+        (
+            "svm",
+            "SmoothTopkSVMLoss k=3 tau=0.5 alpha=2",
+            ", tau = 0.5, alpha = 2",
+        ),
+        ("max-topk-svm", "MaxTopkSVMLoss k=3 alpha=2", ", alpha = 2"),
+        (
+            "topk-hinge-alpha",
+            "TopkHingeAlphaLoss k=3 alpha=2",
+            ", alpha = 2",
+        ),
+        (
+            "topk-hinge-beta",
+            "TopkHingeBetaLoss k=3 alpha=2",
+            ", alpha = 2",
+        ),
+        ("truncated-topk-entropy", "TruncatedTopkEntropyLoss k=3", ""),
+        ("psi5", "Psi5Loss k=3 alpha=2", ", alpha = 2"),
+    ] {
+        case.trained_with(name);
+        let note = format!("the output `loss` is {name} with k = 3{with}, as in training");
+        assert_eq!(case.loss_of(name, ""), (vec![note], operator.to_owned()));
+    }
+}
+
+#[test]
+fn a_loss_of_training_without_operator_is_an_error() {
+    let case = Case::new();
+    let names =
+        "svm, max-topk-svm, topk-hinge-alpha, topk-hinge-beta, truncated-topk-entropy, psi5";
+    for name in [
+        "ce",
+        "balanced-noised-topk",
+        "lml",
+        "differentiable-topk-ce",
+        "a-later-loss",
+    ] {
+        case.trained_with(name);
+        let same = match name {
+            "ce" => {
+                "; --loss truncated-topk-entropy --topk 1 is cross-entropy without label smoothing"
+            }
+            _ => "",
+        };
+        let error = case.error(&format!(
+            "model --checkpoint {name}.safetensors --outputs loss --no-verify --out a.onnx"
+        ));
+        assert_eq!(
+            error,
+            format!(
+                "error: {name}.safetensors was trained with the loss {name}, which --outputs loss cannot \
+                 compute: give --loss, one of {names}{same}\n"
+            )
+        );
+    }
+    let note =
+        "the output `loss` is truncated-topk-entropy with k = 1, but training used ce with k = 3";
+    assert_eq!(
+        case.loss_of("ce", " --loss truncated-topk-entropy --topk 1"),
+        (
+            vec![note.to_owned()],
+            "TruncatedTopkEntropyLoss k=1".to_owned()
+        )
+    );
+}
+
+#[test]
+fn options_replace_the_loss_of_training() {
+    let case = Case::new();
+    case.trained_with("svm");
+    let training = "but training used svm with k = 3, tau = 0.5, alpha = 2";
+    for (options, operator, description) in [
+        (
+            " --tau 0.25",
+            "SmoothTopkSVMLoss k=3 tau=0.25 alpha=2",
+            "svm with k = 3, tau = 0.25, alpha = 2",
+        ),
+        (
+            " --topk 2 --alpha 1",
+            "SmoothTopkSVMLoss k=2 tau=0.5 alpha=1",
+            "svm with k = 2, tau = 0.5, alpha = 1",
+        ),
+        // The margin of another loss is not taken.
+        (
+            " --loss psi5",
+            "Psi5Loss k=3 alpha=1",
+            "psi5 with k = 3, alpha = 1",
+        ),
+    ] {
+        let note = format!("the output `loss` is {description}, {training}");
+        assert_eq!(
+            case.loss_of("svm", options),
+            (vec![note], operator.to_owned())
+        );
+    }
+    let (notes, _) = case.loss_of("svm", " --loss svm --topk 3 --tau 0.5");
+    let same = "the output `loss` is svm with k = 3, tau = 0.5, alpha = 2, as in training";
+    assert_eq!(notes, [same]);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Losses, as models of their own and as outputs of a classifier.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use topk_onnx::Training;
-use topk_ops::Reduction;
 use topk_ops::operator::LossOperator;
+use topk_ops::{LossName, Reduction};
 use topk_ops_onnx::{Form, OnnxLoss};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -42,7 +42,7 @@ pub(super) struct LossArgs {
 /// Options of `loss`, and of `model` with `--outputs loss`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct LossOptions {
-    /// Loss, named as in topk-train [default: svm]
+    /// Loss, named as in topk-train [default: the checkpoint's, or svm]
     #[arg(long, value_enum)]
     loss: Option<LossOperator>,
 
@@ -88,7 +88,7 @@ impl LossArgs {
         if self.scalar && self.reduction == Reduction::None {
             bail!("--scalar cannot be used with --reduction none");
         }
-        let loss = self.loss.loss(self.topk, None, self.reduction)?;
+        let loss = self.loss.loss(self.topk, self.reduction)?;
         let form = self.loss.form();
         let model = loss.model(form, self.num_classes, self.class_weights, self.scalar)?;
         topk_onnx::save(&model, &self.out)
@@ -97,14 +97,47 @@ impl LossArgs {
 }
 
 impl LossOptions {
-    /// The loss. Parameters that are not given are those of training, or 1.
-    pub(super) fn loss(
+    /// The loss that the options name, or the smooth SVM; parameters that are not given are 1.
+    fn loss(&self, k: usize, reduction: Reduction) -> Result<OnnxLoss> {
+        let operator = self.loss.unwrap_or(LossOperator::SmoothTopkSvm);
+        self.build(operator, k, None, reduction)
+    }
+
+    /// The loss of each image, and a line about what it is. Where the options do not say it, it is that of training.
+    pub(super) fn loss_of_checkpoint(
         &self,
+        k: usize,
+        checkpoint: &Path,
+        trained: Option<&Training>,
+    ) -> Result<(OnnxLoss, String)> {
+        let Some(trained) = trained else {
+            let loss = self.loss(k, Reduction::None)?;
+            let note = "the file does not record the loss of its training";
+            return Ok((loss, format!("{}; {note}", output_is(&loss))));
+        };
+        let operator = match self.loss {
+            Some(operator) => operator,
+            None => operator_of(checkpoint, trained)?,
+        };
+        // Temperature and margin of another loss mean something else.
+        let same = operator.loss_name().as_str() == trained.loss;
+        let loss = self.build(operator, k, same.then_some(trained), Reduction::None)?;
+        let of_training = description(&trained.loss, trained.k, trained.tau, trained.alpha);
+        let note = match description_of(&loss) == of_training {
+            true => format!("{}, as in training", output_is(&loss)),
+            false => format!("{}, but training used {of_training}", output_is(&loss)),
+        };
+        Ok((loss, note))
+    }
+
+    /// This loss. Parameters that are not given are those of training, or 1.
+    fn build(
+        &self,
+        operator: LossOperator,
         k: usize,
         trained: Option<&Training>,
         reduction: Reduction,
     ) -> Result<OnnxLoss> {
-        let operator = self.loss.unwrap_or(LossOperator::SmoothTopkSvm);
         let name = operator.loss_name();
         if self.tau.is_some() && !operator.has_tau() {
             bail!("--tau cannot be used with --loss {name}, which has no temperature");
@@ -140,4 +173,50 @@ impl LossOptions {
             .into_iter()
             .find_map(|(given, name)| given.then_some(name))
     }
+}
+
+/// The operator of the loss of training.
+fn operator_of(checkpoint: &Path, trained: &Training) -> Result<LossOperator> {
+    let name = trained.loss.parse();
+    let operator = name.clone().ok().and_then(LossName::operator);
+    operator.with_context(|| {
+        let names = LossOperator::ALL.map(|operator| operator.loss_name().as_str());
+        let same = match name {
+            Ok(LossName::CrossEntropy) => {
+                "; --loss truncated-topk-entropy --topk 1 is cross-entropy without label smoothing"
+            }
+            _ => "",
+        };
+        format!(
+            "{} was trained with the loss {}, which --outputs loss cannot compute: give --loss, one of {}{same}",
+            checkpoint.display(),
+            trained.loss,
+            names.join(", ")
+        )
+    })
+}
+
+fn output_is(loss: &OnnxLoss) -> String {
+    format!("the output `loss` is {}", description_of(loss))
+}
+
+fn description_of(loss: &OnnxLoss) -> String {
+    let name = loss.loss.operator().loss_name();
+    description(
+        name.as_str(),
+        loss.loss.k(),
+        loss.loss.tau(),
+        loss.loss.alpha(),
+    )
+}
+
+/// Name and parameters of a loss.
+fn description(name: &str, k: usize, tau: Option<f64>, alpha: Option<f64>) -> String {
+    let mut text = format!("{name} with k = {k}");
+    for (parameter, value) in [("tau", tau), ("alpha", alpha)] {
+        if let Some(value) = value {
+            text += &format!(", {parameter} = {value}");
+        }
+    }
+    text
 }

@@ -7,7 +7,6 @@ use anyhow::{Context, Error, Result, bail};
 use clap::{ValueEnum, value_parser};
 use topk_models::{Checkpoint, OnnxOptions, Outputs};
 use topk_onnx::{ImageInput, MAX_OPSET, ModelCard, OPSET};
-use topk_ops::Reduction;
 use topk_report::text::wrap_for;
 
 use super::loss::LossOptions;
@@ -119,10 +118,11 @@ impl ModelArgs {
         }
         let context = || format!("cannot export {}", self.source.checkpoint.display());
         let contents = self.source.read()?;
+        let mut notes = contents.notes;
         let checkpoint = Checkpoint::new(contents.card, contents.weights).with_context(context)?;
         let options = ExportOptions {
             model: OnnxOptions {
-                outputs: self.outputs(checkpoint.card())?,
+                outputs: self.outputs(checkpoint.card(), &mut notes)?,
                 image_input: match self.input {
                     InputName::Normalized => None,
                     InputName::Float => Some(ImageInput::Float),
@@ -135,7 +135,7 @@ impl ModelArgs {
             verify: !self.no_verify,
             tolerance: self.tolerance,
         };
-        self.source.print(&contents.notes);
+        self.source.print(&notes);
         let verification = if self.triton {
             match export_triton(checkpoint, &options, self.max_batch_size, &self.out) {
                 Err(TritonRepositoryError::Export(error)) => Err(error),
@@ -157,7 +157,7 @@ impl ModelArgs {
         Ok(())
     }
 
-    fn outputs(&self, card: &ModelCard) -> Result<Outputs> {
+    fn outputs(&self, card: &ModelCard, notes: &mut Vec<String>) -> Result<Outputs> {
         let training = card.training.as_ref();
         let k = || {
             let trained = training.map(|training| training.k);
@@ -169,10 +169,15 @@ impl ModelArgs {
         Ok(match self.outputs {
             OutputsName::Logits => Outputs::Logits,
             OutputsName::Topk => Outputs::TopK(k()?),
-            OutputsName::Loss => Outputs::Loss {
-                loss: self.loss.loss(k()?, training, Reduction::None)?,
-                form: self.loss.form(),
-            },
+            OutputsName::Loss => {
+                let path = &self.source.checkpoint;
+                let (loss, note) = self.loss.loss_of_checkpoint(k()?, path, training)?;
+                notes.push(note);
+                Outputs::Loss {
+                    loss,
+                    form: self.loss.form(),
+                }
+            }
         })
     }
 }
