@@ -198,6 +198,17 @@ impl Architecture {
         self.nodes.iter().map(Node::macs).sum()
     }
 
+    /// Name of the first batch normalisation whose channels have a single value per image: in training, it needs more
+    /// than one image, because the variance of one value is undefined.
+    pub fn single_value_norm(&self) -> Option<&str> {
+        let mut norms = self
+            .nodes
+            .iter()
+            .filter(|node| matches!(node.op, Op::BatchNorm2d { .. }));
+        let single = norms.find(|node| node.shape[1..].iter().product::<usize>() == 1);
+        single.map(|node| node.name.as_str())
+    }
+
     /// The network as a list of stages: the finest division by prefixes of module names with at most `most`
     /// stages, or the coarsest if that has more.
     pub fn stages(&self, most: usize) -> Vec<Stage> {

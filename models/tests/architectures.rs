@@ -118,3 +118,17 @@ fn stages_are_as_fine_as_requested() {
         (&[128, 28, 28][..], 525_568)
     );
 }
+
+#[test]
+fn batch_norms_of_one_value_per_channel_are_found() {
+    for (name, side, layer) in [
+        ("resnet18", 32, Some("layer4.0.bn1")),
+        ("resnet18", 64, None),
+        ("basic-4", 32, None),
+        // Its last layers have 1x1 values, but layer norm needs no other images.
+        ("convnext_tiny", 32, None),
+    ] {
+        let network = architecture(name, [3, side, side], CLASSES).unwrap();
+        assert_eq!(network.single_value_norm(), layer, "{name} at {side}");
+    }
+}
