@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
 #include <c10/core/CPUAllocator.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/InferenceMode.h>
 
 #include "catch_exceptions.h"
@@ -75,6 +76,19 @@ void topk_set_allocator(void *(*allocate)(size_t), bool (*free)(void *)) noexcep
   Allocator::cached_allocate = allocate;
   Allocator::cached_free = free;
   c10::SetCPUAllocator(&allocator);
+}
+
+// Does nothing if libtorch has no CUDA, or has not used it. The interface is that of libtorch_cpu, so that this needs
+// neither CUDA's headers nor its libraries.
+char *topk_empty_cuda_cache() {
+  return catch_exceptions([] {
+    if (at::hasCUDA()) {
+      c10::DeviceAllocator *allocator = c10::getDeviceAllocator(c10::kCUDA);
+      if (allocator->initialized()) {
+        allocator->emptyCache();
+      }
+    }
+  });
 }
 
 // Parameters without a gradient do not change. If `skip` is 1, none does.

@@ -1,3 +1,7 @@
+use std::ffi::c_char;
+
+use crate::call::check;
+
 /// Installs a caching allocator for tensors on the CPU, for the rest of the process. Linux only; on other systems this
 /// does nothing.
 ///
@@ -9,9 +13,17 @@ pub fn use_caching_allocator() {
     crate::allocator::set();
 }
 
-/// Returns unused tensor memory to the system: the free blocks of the cache of [`use_caching_allocator`], and those of
-/// the C library.
+unsafe extern "C" {
+    safe fn topk_empty_cuda_cache() -> *mut c_char;
+}
+
+/// Returns unused tensor memory to the system: the free blocks of the cache of [`use_caching_allocator`], those of
+/// the C library and, if CUDA is in use, those of libtorch's cache on the GPUs, so that other libraries can allocate
+/// them.
 pub fn empty_cache() {
+    // Nothing depends on it, and without CUDA there is nothing to release.
+    // SAFETY: a string from `strdup`, or null.
+    let _ = unsafe { check(topk_empty_cuda_cache()) };
     #[cfg(target_os = "linux")]
     crate::allocator::trim();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
