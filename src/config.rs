@@ -10,6 +10,7 @@ use topk_native::Device;
 use topk_ops::LossName;
 use topk_preprocessing::Crops;
 
+use crate::images::{Batching, LastBatch};
 use crate::loss::LossSettings;
 use crate::schedule::{LrSchedule, Scheduler};
 
@@ -167,6 +168,11 @@ pub(crate) struct Config {
     )]
     pub(crate) batch_size: usize,
 
+    /// Leave out the last batch of each epoch if it is smaller [default: it counts, and a single image joins
+    /// the batch before]
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true, help_heading = "Optimisation")]
+    pub(crate) drop_last: bool,
+
     /// Number of batches whose gradients are averaged per optimizer step
     #[arg(
         long,
@@ -237,6 +243,12 @@ pub(crate) struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) model_ema_decay: Option<f64>,
 
+    /// Let the decay of --model-ema-decay rise from 0, as 1 - STEP^(-2/3), so that the average forgets the initial
+    /// weights [default: true]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Optimisation")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) model_ema_warmup: Option<bool>,
+
     /// What to do when the loss or a gradient of a step is not finite
     #[arg(
         long,
@@ -246,7 +258,7 @@ pub(crate) struct Config {
     )]
     pub(crate) on_nan: ErrorPolicy,
 
-    /// Run convolutions and matrix multiplications in bfloat16 (mixed precision)
+    /// Run convolutions and matrix multiplications of training and validation in bfloat16 (mixed precision)
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Machine")]
     pub(crate) amp: bool,
 
@@ -345,6 +357,10 @@ impl Config {
                 return fail(flag, "at least 0 and below 1", value.to_string());
             }
         }
+        if let (Some(warmup), None) = (self.model_ema_warmup, self.model_ema_decay) {
+            let expected = "used with --model-ema-decay";
+            return fail("model-ema-warmup", expected, format!("{warmup} without it"));
+        }
         if let Some(norm) = self.clip_grad
             && !(norm.is_finite() && norm > 0.0)
         {
@@ -377,7 +393,21 @@ impl Config {
             Scheduler::Step => Some(self.decay_milestones.take().unwrap_or_else(milestones)),
             Scheduler::Cosine => None,
         };
+        if self.model_ema_decay.is_some() {
+            self.model_ema_warmup.get_or_insert(true);
+        }
         self
+    }
+
+    /// How the training images are divided into batches.
+    pub(crate) fn batching(&self) -> Batching {
+        Batching {
+            size: self.batch_size,
+            last: match self.drop_last {
+                true => LastBatch::Dropped,
+                false => LastBatch::NeverSingle,
+            },
+        }
     }
 
     /// The settings as the keys and values of a recipe.

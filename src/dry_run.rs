@@ -13,7 +13,6 @@ use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::step::Learner;
 use crate::train::{criterion, device_name, learner, load_data, lr_schedule, set_up_process};
-use crate::validate::scores;
 
 /// Maximum number of rows in the table of the network.
 const MAX_STAGES: usize = 32;
@@ -135,7 +134,7 @@ struct Times {
 
 impl Times {
     fn measure(config: &Config, data: &Dataset, mut learner: Learner) -> Result<Self, TrainError> {
-        let epoch = || data.training.epoch(1, config.batch_size, 0);
+        let epoch = || data.training.epoch(1, config.batching(), 0);
         let mut loaded = 0;
         let start = Instant::now();
         for batch in epoch() {
@@ -146,7 +145,7 @@ impl Times {
         }
         let loader = loaded as f64 / start.elapsed().as_secs_f64();
 
-        let schedule = lr_schedule(config, data.training.batches(config.batch_size));
+        let schedule = lr_schedule(config, config.batching().batches(data.training.len()));
         let mut start = Instant::now();
         let mut steps = 0;
         for (number, batch) in epoch().enumerate() {
@@ -154,12 +153,15 @@ impl Times {
                 break;
             }
             let batch = batch?;
+            if !learner.can_train_on(&batch) {
+                continue;
+            }
             learner.zero_grad()?;
             let lr = schedule.learning_rate(1, number / config.grad_accum_steps);
             learner
                 .accumulate_gradients(&batch, &criterion(config, 1, 0)?, 1.0)
                 .map_err(|error| error.at(1, number + 1, lr))?;
-            learner.step(lr, true)?;
+            learner.step(lr, number + 1, true)?;
             steps += 1;
             if number + 1 == WARM_UP {
                 (start, steps) = (Instant::now(), 0);
@@ -169,7 +171,6 @@ impl Times {
 
         let loss = time_of_loss(config, data, &learner)?;
 
-        let network = learner.validated_network();
         let mut validation = Duration::ZERO;
         // The time of the second batch counts, if there is one: the first is slower.
         for batch in data
@@ -179,7 +180,7 @@ impl Times {
         {
             let batch = batch?;
             let start = Instant::now();
-            scores(network, &batch, data.shape);
+            learner.scores(&batch)?;
             validation = start.elapsed() / batch.labels.len().max(1) as u32;
         }
         Ok(Self {
@@ -191,7 +192,7 @@ impl Times {
     }
 
     fn write(&self, text: &mut String, config: &Config, data: &Dataset) {
-        let batches = data.training.batches(config.batch_size);
+        let batches = config.batching().batches(data.training.len());
         let batch = config.batch_size.min(data.training.len());
         let speed = batch as f64 / self.step.as_secs_f64();
         let epoch = self.step.as_secs_f64() * batches as f64

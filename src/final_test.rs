@@ -1,7 +1,7 @@
 //! The end of a run: exports the best checkpoints and evaluates them on the test images.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 use topk_data::{DataError, ImageSet};
@@ -49,6 +49,19 @@ pub(crate) enum FinalTestError {
         /// What is wrong with the first.
         reason: String,
     },
+    /// No test image can be read.
+    #[error(
+        "none of the {count} test images can be read, such as {name}: {reason}. Repair them, or choose others with \
+         --test-data; then run the same command to test the exported models"
+    )]
+    NoImages {
+        /// Number of such images.
+        count: usize,
+        /// Name of the first.
+        name: String,
+        /// What is wrong with the first.
+        reason: String,
+    },
     /// The results cannot be written.
     #[error(transparent)]
     Results(#[from] FileError),
@@ -61,29 +74,35 @@ impl From<EvaluationError> for FinalTestError {
 }
 
 /// Exports a best checkpoint to ONNX, evaluates the exported model on the test images, and saves the results beside
-/// it as JSON.
+/// it as JSON. Returns `None` once `stop` is set; then nothing of the test is saved.
 pub(crate) fn final_test(
     runtime: &Runtime,
     config: &Config,
     folder: &Path,
     best: &BestSoFar,
     test: Option<&ImageSet>,
-) -> Result<BestCheckpoint, FinalTestError> {
+    stop: &AtomicBool,
+) -> Result<Option<BestCheckpoint>, FinalTestError> {
+    let stopped = || stop.load(Ordering::Relaxed);
+    if stopped() {
+        return Ok(None);
+    }
     let file = |extension: &str| format!("{}.{extension}", best.name);
     let (weights, onnx) = (file("safetensors"), file("onnx"));
     let checkpoint = Checkpoint::load(&folder.join(&weights))?;
     export(checkpoint, &ExportOptions::default(), &folder.join(&onnx))?;
     let test = match test {
         None => None,
-        Some(set) => Some(evaluate(
-            runtime,
-            config,
-            &folder.join(&onnx),
-            &folder.join(file("json")),
-            set,
-        )?),
+        Some(_) if stopped() => return Ok(None),
+        Some(set) => {
+            let (onnx, json) = (folder.join(&onnx), folder.join(file("json")));
+            let Some(accuracy) = evaluate(runtime, config, &onnx, &json, set, stop)? else {
+                return Ok(None);
+            };
+            Some(accuracy)
+        }
     };
-    Ok(BestCheckpoint {
+    Ok(Some(BestCheckpoint {
         name: best.name.clone(),
         epoch: best.epoch,
         k: config.topk,
@@ -91,17 +110,18 @@ pub(crate) fn final_test(
         test,
         checkpoint: weights,
         onnx: Some(onnx),
-    })
+    }))
 }
 
-/// Test accuracy of an exported model.
+/// Test accuracy of an exported model, unless `stop` was set.
 fn evaluate(
     runtime: &Runtime,
     config: &Config,
     onnx: &Path,
     json: &Path,
     set: &ImageSet,
-) -> Result<Accuracy, FinalTestError> {
+    stop: &AtomicBool,
+) -> Result<Option<Accuracy>, FinalTestError> {
     let provider = match config.device {
         Device::Auto => Provider::Auto,
         Device::Cpu => Provider::Cpu,
@@ -131,7 +151,7 @@ fn evaluate(
     let labels = labels_of(set);
     let mut evaluation = Evaluation::new(runtime, set, &labels, vec![model], &options)?;
     let indices: Vec<usize> = evaluation.indices().collect();
-    let results = evaluation.run(&indices, &AtomicBool::new(false), |_| ());
+    let results = evaluation.run(&indices, stop, |_| ());
     let results = results.map_err(|error| match error {
         EvaluationError::BadImages(BadImages { images }) => {
             let count = images.len();
@@ -144,11 +164,25 @@ fn evaluate(
         }
         error => error.into(),
     })?;
-    results.save(json)?;
+    if stop.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
     let outcomes = results.models.iter().flat_map(|model| &model.outcomes);
     let ranks: Vec<usize> = outcomes
         .flatten()
         .map(|found| found.rank as usize)
         .collect();
-    Ok(Accuracy::of(&ranks, config.topk))
+    if ranks.is_empty() {
+        let first = results.failures.into_iter().next();
+        let (name, reason) = first
+            .map(|first| (first.name, first.message))
+            .unwrap_or_default();
+        return Err(FinalTestError::NoImages {
+            count: indices.len(),
+            name,
+            reason,
+        });
+    }
+    results.save(json)?;
+    Ok(Some(Accuracy::of(&ranks, config.topk)))
 }

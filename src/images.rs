@@ -17,6 +17,118 @@ use crate::random::{Purpose, generator};
 /// Number of batches prepared ahead of the network.
 const AHEAD: usize = 4;
 
+/// How images are divided into batches.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Batching {
+    /// Images per batch, at least 1.
+    pub(crate) size: usize,
+    pub(crate) last: LastBatch,
+}
+
+/// What to do with the images that do not fill the last batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum LastBatch {
+    /// They are a smaller batch.
+    Smaller,
+    /// They are a smaller batch, but a single image joins the batch before it: batch normalisation needs more than one
+    /// value per channel.
+    NeverSingle,
+    /// They are left out.
+    Dropped,
+}
+
+impl Batching {
+    /// Number of batches of this many images.
+    pub(crate) fn batches(self, images: usize) -> usize {
+        let (full, rest) = (images / self.size, images % self.size);
+        let joins = self.last == LastBatch::NeverSingle && rest == 1 && full > 0;
+        let left_out = rest == 0 || joins || self.last == LastBatch::Dropped;
+        if left_out { full } else { full + 1 }
+    }
+
+    /// Positions of the images of a batch, counted from 0, in the order of the epoch.
+    pub(crate) fn positions(self, images: usize, batch: usize) -> Range<usize> {
+        let start = batch * self.size;
+        let last = batch + 1 == self.batches(images);
+        let end = match self.last {
+            LastBatch::Smaller | LastBatch::NeverSingle if last => images,
+            _ => start + self.size,
+        };
+        start..end
+    }
+
+    /// Checks at the start of a run that there are batches, and that `layer` can normalise them: the layer of the
+    /// network, if there is one, that computes the statistics of a channel from a single value per image.
+    ///
+    /// # Errors
+    /// If there is no batch, or if all have one image.
+    pub(crate) fn check(
+        self,
+        images: usize,
+        model: &str,
+        layer: Option<&str>,
+    ) -> Result<(), BatchingError> {
+        if self.batches(images) == 0 {
+            let size = self.size;
+            return Err(BatchingError::NoBatch { images, size });
+        }
+        if let Some(layer) = layer
+            && self.size.min(images) == 1
+        {
+            let (cause, remedy) = match (self.size, images) {
+                (1, 1) => (
+                    "the only training image is one",
+                    "Train on at least 2 images (see --train-size and --val-size) with --batch-size 2 or more",
+                ),
+                (1, _) => ("--batch-size is 1", "Use --batch-size 2 or more"),
+                _ => (
+                    "there is one training image",
+                    "Train on at least 2 images: give more, a larger --train-size, or a smaller --val-size",
+                ),
+            };
+            return Err(BatchingError::Single {
+                cause,
+                remedy,
+                model: model.to_owned(),
+                layer: layer.to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The training images cannot be divided into usable batches.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum BatchingError {
+    /// The only batch is left out.
+    #[error(
+        "--drop-last leaves out the only batch: {images} training images do not fill a batch of --batch-size {size}. \
+         Use a smaller --batch-size, or omit --drop-last"
+    )]
+    NoBatch {
+        /// Number of training images.
+        images: usize,
+        /// Batch size.
+        size: usize,
+    },
+    /// Batch normalisation does not work with batches of one image.
+    #[error(
+        "each training batch would have a single image ({cause}), for which batch normalisation is undefined at the \
+         layer {layer} of {model}: it would compute a variance from one value per channel. {remedy}, or choose another \
+         --model"
+    )]
+    Single {
+        /// Why.
+        cause: &'static str,
+        /// What to do.
+        remedy: &'static str,
+        /// The network.
+        model: String,
+        /// Its layer.
+        layer: String,
+    },
+}
+
 /// Normalized images and their labels, in host memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Batch {
@@ -25,12 +137,14 @@ pub(crate) struct Batch {
     pub(crate) labels: Vec<i64>,
     /// If images are mixed: the label of each image's partner, and the weight of its own label.
     pub(crate) mixed: Option<(Vec<i64>, f64)>,
-    /// Images that could not be read.
+    /// Number of images that are left out because they could not be read.
     pub(crate) skipped: usize,
+    /// The first of them.
+    pub(crate) first_bad: Option<BadImage>,
 }
 
 /// An image cannot be used.
-#[derive(Clone, Debug, Error)]
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[error(
     "cannot use the image {name} of {}: {reason}. Use --on-bad-image skip to skip such images",
     set.display()
@@ -154,50 +268,43 @@ impl Images {
         self.indices.len()
     }
 
-    /// Batches in an epoch.
-    pub(crate) fn batches(&self, batch_size: usize) -> usize {
-        self.indices.len().div_ceil(batch_size)
-    }
-
-    /// The batches of an epoch, from 1, starting with the batch of index `first`: each image once, in an
+    /// The batches of an epoch, from 1, starting with the batch of index `first`: the images in an
     /// order and with augmentations that depend only on seed and epoch. Rayon's threads prepare them while
-    /// the caller works on earlier batches; the last batch may be smaller.
+    /// the caller works on earlier batches.
     pub(crate) fn epoch(
         self: &Arc<Self>,
         epoch: usize,
-        batch_size: usize,
+        batching: Batching,
         first: usize,
     ) -> Prefetch<Result<Batch, BadImage>> {
         let mut order: Vec<usize> = (0..self.indices.len()).collect();
         order.shuffle(&mut generator(self.seed, Purpose::Order { epoch }));
-        self.ahead(order, epoch, batch_size, first)
+        self.ahead(order, epoch, batching, first)
     }
 
     /// All images in their order.
-    pub(crate) fn in_order(
-        self: &Arc<Self>,
-        batch_size: usize,
-    ) -> Prefetch<Result<Batch, BadImage>> {
-        self.ahead((0..self.indices.len()).collect(), 0, batch_size, 0)
+    pub(crate) fn in_order(self: &Arc<Self>, size: usize) -> Prefetch<Result<Batch, BadImage>> {
+        let last = LastBatch::Smaller;
+        let order = (0..self.indices.len()).collect();
+        self.ahead(order, 0, Batching { size, last }, 0)
     }
 
     fn ahead(
         self: &Arc<Self>,
         order: Vec<usize>,
         epoch: usize,
-        batch_size: usize,
+        batching: Batching,
         first: usize,
     ) -> Prefetch<Result<Batch, BadImage>> {
         let images = Arc::clone(self);
-        let starts = (0..order.len()).step_by(batch_size).skip(first);
         let mut failed = false;
-        let batches = starts.map_while(move |start| {
+        let batches = (first..batching.batches(order.len())).map_while(move |number| {
             // An error is the last item.
             if failed {
                 return None;
             }
-            let positions = start..order.len().min(start + batch_size);
-            let batch = images.batch(epoch, start / batch_size, &order, positions);
+            let positions = batching.positions(order.len(), number);
+            let batch = images.batch(epoch, number, &order, positions);
             failed = batch.is_err();
             Some(batch)
         });
@@ -228,6 +335,7 @@ impl Images {
             })
             .collect();
         let mut labels = Vec::with_capacity(positions.len());
+        let mut first_bad = None;
         for ((row, position), prepared) in positions.clone().enumerate().zip(prepared) {
             match prepared {
                 Ok(()) => {
@@ -237,7 +345,9 @@ impl Images {
                     labels.push(self.labels[order[position]]);
                 }
                 Err(error) if self.on_bad == ErrorPolicy::Fail => return Err(error),
-                Err(_) => {}
+                Err(error) => {
+                    first_bad.get_or_insert(error);
+                }
             }
         }
         images.truncate(labels.len() * len);
@@ -246,6 +356,7 @@ impl Images {
             images,
             labels,
             mixed: None,
+            first_bad,
         };
         if let Preparation::Augment {
             mixing: Some(mixing),
@@ -365,5 +476,40 @@ impl Images {
             "it has {height}x{width} pixels (height x width) after preprocessing, but the network takes \
              {rows}x{columns}; set --augment and --train-resize for training, or --val-resize"
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_last_image_joins_the_batch_before_it() {
+        let sizes = |images: usize, size: usize, last: LastBatch| -> Vec<usize> {
+            let batching = Batching { size, last };
+            let all: Vec<_> = (0..batching.batches(images))
+                .map(|batch| batching.positions(images, batch))
+                .collect();
+            let starts = all.iter().map(|positions| positions.start);
+            let ends = [0]
+                .into_iter()
+                .chain(all.iter().map(|positions| positions.end));
+            assert!(starts.zip(ends).all(|(start, end)| start == end));
+            all.into_iter().map(|positions| positions.len()).collect()
+        };
+        use LastBatch::{Dropped, NeverSingle, Smaller};
+        for (images, size, smaller, never_single, dropped) in [
+            (9, 4, vec![4, 4, 1], vec![4, 5], vec![4, 4]),
+            (10, 4, vec![4, 4, 2], vec![4, 4, 2], vec![4, 4]),
+            (8, 4, vec![4, 4], vec![4, 4], vec![4, 4]),
+            (3, 4, vec![3], vec![3], vec![]),
+            (1, 4, vec![1], vec![1], vec![]),
+            (3, 2, vec![2, 1], vec![3], vec![2]),
+            (3, 1, vec![1; 3], vec![1; 3], vec![1; 3]),
+        ] {
+            assert_eq!(sizes(images, size, Smaller), smaller);
+            assert_eq!(sizes(images, size, NeverSingle), never_single);
+            assert_eq!(sizes(images, size, Dropped), dropped);
+        }
     }
 }

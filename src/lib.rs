@@ -46,7 +46,7 @@ pub use args::Args;
 use config::ConfigError;
 use dataset::DatasetError;
 use final_test::FinalTestError;
-use images::BadImage;
+use images::{BadImage, BatchingError};
 use run_folder::FolderError;
 use state::StateError;
 
@@ -105,15 +105,73 @@ pub(crate) enum TrainError {
         /// What is not finite.
         reason: String,
     },
+    /// The training images do not make usable batches.
+    #[error(transparent)]
+    Batching(#[from] BatchingError),
     /// The scores of a validation image are NaN.
     #[error(
-        "training diverged: after epoch {epoch} the scores of validation image {image} are NaN. Try a lower --lr"
+        "training diverged: after epoch {epoch} the scores of validation image {image} are NaN, although the weights are \
+         finite: they are too large, or the running statistics of batch normalisation do not fit them. The last saved \
+         state is kept. Try a lower --lr, --warmup-epochs or --clip-grad"
     )]
     NanScores {
         /// From 1.
         epoch: usize,
         /// Index of the image among the validation images.
         image: usize,
+    },
+    /// A tensor of the state is not finite.
+    #[error(
+        "training diverged in epoch {epoch}, before batch {batch}: {tensor} is not finite{}. The last saved state is \
+         kept. Try a lower --lr, --warmup-epochs or --clip-grad",
+        if is_statistic(tensor) { STATISTIC } else { "" }
+    )]
+    NotFiniteState {
+        /// From 1.
+        epoch: usize,
+        /// From 1.
+        batch: usize,
+        /// Name of the tensor.
+        tensor: String,
+    },
+    /// All steps of an epoch were skipped.
+    #[error(
+        "all {steps} steps of epoch {epoch} were skipped because the loss or a gradient was not finite, so the network \
+         no longer learns. The last saved state is kept. Try a lower --lr, --warmup-epochs or --clip-grad"
+    )]
+    AllStepsSkipped {
+        /// From 1.
+        epoch: usize,
+        /// Their number.
+        steps: usize,
+    },
+    /// No training image of an epoch can be used.
+    #[error(
+        "none of the {count} training images of epoch {epoch} can be used{}. Repair the images, then run the same \
+         command again",
+        such_as(first.as_ref())
+    )]
+    NoTrainingImages {
+        /// From 1.
+        epoch: usize,
+        /// Number of images.
+        count: usize,
+        /// The first of them that cannot be read.
+        first: Option<BadImage>,
+    },
+    /// No validation image can be read.
+    #[error(
+        "none of the {count} validation images can be read after epoch {epoch}{}. The state is saved: repair the \
+         images, then run the same command to resume with this validation",
+        such_as(first.as_ref())
+    )]
+    NoValidationImages {
+        /// From 1.
+        epoch: usize,
+        /// Number of images.
+        count: usize,
+        /// The first of them.
+        first: Option<BadImage>,
     },
     /// The weights in --checkpoint do not fit the network.
     #[error("{}: {error}", path.display())]
@@ -150,4 +208,19 @@ pub(crate) enum TrainError {
     /// libtorch failed.
     #[error("libtorch: {0}")]
     Tch(#[from] TchError),
+}
+
+/// Why a statistic of batch normalisation is usually not finite.
+const STATISTIC: &str =
+    ", a running statistic of batch normalisation: the values before that layer became too large";
+
+fn is_statistic(tensor: &str) -> bool {
+    tensor.contains("running_")
+}
+
+/// Names an image that cannot be used, if one is known.
+fn such_as(image: Option<&BadImage>) -> String {
+    image.map_or_else(String::new, |BadImage { set, name, reason }| {
+        format!(", such as {name} of {}: {reason}", set.display())
+    })
 }

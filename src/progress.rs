@@ -81,6 +81,14 @@ impl Progress {
         self.line(&row(epoch, time, best, self.epochs));
     }
 
+    /// Prints below the row of an epoch what was left out of it, if anything, one image by its name; the epoch had
+    /// this many steps.
+    pub(crate) fn left_out(&self, epoch: &Epoch, steps: usize, image: Option<String>) {
+        if let Some(line) = left_out(epoch, steps, image) {
+            self.line(&line);
+        }
+    }
+
     /// Removes the bar.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
@@ -141,6 +149,38 @@ fn row(epoch: &Epoch, time: &EpochTime, best: &[usize], epochs: usize) -> String
     line.trim_end().to_owned()
 }
 
+fn left_out(epoch: &Epoch, steps: usize, image: Option<String>) -> Option<String> {
+    let Epoch {
+        skipped_steps,
+        skipped_images,
+        skipped_val_images,
+        ..
+    } = *epoch;
+    let mut parts = Vec::new();
+    if skipped_steps > 0 {
+        parts.push(format!(
+            "{skipped_steps} of {steps} steps skipped because the loss or a gradient was not finite"
+        ));
+    }
+    let counts = [
+        (skipped_images, "training"),
+        (skipped_val_images, "validation"),
+    ];
+    let counts: Vec<String> = counts
+        .into_iter()
+        .filter(|&(count, _)| count > 0)
+        .map(|(count, kind)| format!("{count} {kind} image{}", if count == 1 { "" } else { "s" }))
+        .collect();
+    if !counts.is_empty() {
+        let example = image.map_or_else(String::new, |name| format!(", such as {name}"));
+        parts.push(format!(
+            "{} left out as unreadable{example}",
+            counts.join(" and ")
+        ));
+    }
+    (!parts.is_empty()).then(|| format!("  {}", parts.join("; ")))
+}
+
 #[cfg(test)]
 mod tests {
     use topk_history::Accuracy;
@@ -164,6 +204,7 @@ mod tests {
             val: accuracy,
             skipped_steps: 0,
             skipped_images: 0,
+            skipped_val_images: 0,
         };
         let time = EpochTime {
             epoch: 300,

@@ -157,6 +157,15 @@ impl State {
         Ok(file.save(&folder.join(STATE))?)
     }
 
+    /// Replaces the position in the saved state.
+    pub(crate) fn save_position(folder: &Path, position: &Position) -> Result<(), StateError> {
+        let path = folder.join(STATE);
+        let mut file = StateDict::read(&path)?;
+        let text = serde_json::to_string(position).expect("a position is serialisable");
+        file.metadata.insert(KEY.to_owned(), Value::Text(text));
+        Ok(file.save(&path)?)
+    }
+
     /// Reads the state in a folder, if there is one.
     pub(crate) fn read(folder: &Path) -> Result<Option<Self>, StateError> {
         let path = folder.join(STATE);

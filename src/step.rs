@@ -92,19 +92,18 @@ impl Learner {
         shape: [usize; 3],
     ) -> Result<Self, TchError> {
         if config.channels_last {
-            for tensor in network
-                .tensors()
-                .values()
-                .filter(|tensor| tensor.dim() == 4)
-            {
-                let laid_out = channels_last(&tensor.detach())?;
-                tensor.shallow_clone().set_data(&laid_out);
-            }
+            lay_out_channels_last(&network)?;
         }
         let device = network.variables().device();
-        let ema = config
-            .model_ema_decay
-            .map(|decay| Ema::new(&network, decay));
+        let ema = config.model_ema_decay.map(|decay| {
+            let warmup = config.model_ema_warmup.unwrap_or(true);
+            Ema::new(&network, decay, warmup)
+        });
+        if let Some(ema) = &ema
+            && config.channels_last
+        {
+            lay_out_channels_last(ema.network())?;
+        }
         let tensors = network.tensors().iter();
         let (trainable, fixed): (Vec<_>, Vec<_>) =
             tensors.partition(|(_, tensor)| tensor.requires_grad());
@@ -193,6 +192,22 @@ impl Learner {
         skipped as usize
     }
 
+    /// The layer that makes a batch of one image unusable; see [`Architecture::single_value_norm`].
+    ///
+    /// [`Architecture::single_value_norm`]: topk_models::Architecture::single_value_norm
+    pub(crate) fn single_value_norm(&self) -> Option<&str> {
+        self.network.architecture().single_value_norm()
+    }
+
+    /// Whether a batch has as many images as the network needs in training, after those that cannot be read.
+    pub(crate) fn can_train_on(&self, batch: &Batch) -> bool {
+        match batch.labels.len() {
+            0 => false,
+            1 => self.single_value_norm().is_none(),
+            _ => true,
+        }
+    }
+
     /// Starts a step: clears the gradients and saves what [`skip_step`](Self::skip_step) restores.
     pub(crate) fn zero_grad(&mut self) -> Result<(), TchError> {
         self.sgd.zero_grad()?;
@@ -236,9 +251,7 @@ impl Learner {
         };
         (&mean * weight).f_backward()?;
         no_grad(|| {
-            let of_label = scores.gather(1, &labels.unsqueeze(1), false);
-            let above = scores.gt_tensor(&of_label);
-            let ranks = above.sum_dim_intlist([1i64].as_slice(), false, None);
+            let ranks = label_ranks(&scores, &labels);
             let count = |k: usize| ranks.lt(k as i64).sum(Kind::Double);
             let total = mean.to_kind(Kind::Double) * batch.labels.len() as f64;
             self.running_metrics += Tensor::stack(&[total, count(1), count(self.settings.k)], 0);
@@ -265,9 +278,14 @@ impl Learner {
         Ok(mean * (1.0 - smoothing) + uniform * smoothing)
     }
 
-    /// Updates the weights with the accumulated gradients, unless these are not finite. With `wait`, waits for the
-    /// device and returns whether the weights were updated.
-    pub(crate) fn step(&mut self, lr: f64, wait: bool) -> Result<Option<bool>, TchError> {
+    /// Updates the weights with the accumulated gradients, unless these are not finite; `number` is that of the step in
+    /// the run, from 1. With `wait`, waits for the device and returns whether the weights were updated.
+    pub(crate) fn step(
+        &mut self,
+        lr: f64,
+        number: usize,
+        wait: bool,
+    ) -> Result<Option<bool>, TchError> {
         let norm = self.sgd.gradient_norm()?;
         let skip = norm.isfinite().logical_not().to_kind(Kind::Float);
         if let Some(max_norm) = self.settings.clip_grad {
@@ -281,7 +299,7 @@ impl Learner {
         if updated == Some(false) {
             self.rollback()?;
         } else if let Some(ema) = &self.ema {
-            ema.update()?;
+            ema.update(number)?;
         }
         Ok(updated)
     }
@@ -303,6 +321,39 @@ impl Learner {
         bad.map(|(name, _)| name.as_str())
     }
 
+    /// Name of the first tensor that is not finite, among weights, batch norm statistics, momentum buffers and EMA.
+    pub(crate) fn non_finite_tensor(&self) -> Option<String> {
+        let finite = |tensor: &Tensor| tensor.isfinite().all().int64_value(&[]) != 0;
+        let named = |prefix: &'static str, network: &'_ Network| {
+            let mut tensors = network.tensors().iter();
+            let found = tensors.find(|(_, tensor)| !finite(tensor));
+            found.map(|(name, _)| format!("{prefix}{name}"))
+        };
+        named("", &self.network)
+            .or_else(|| {
+                let mut buffers = self.momentum_buffers();
+                let found = buffers.find(|(_, buffer)| !finite(buffer));
+                found.map(|(name, _)| format!("the momentum buffer of {name}"))
+            })
+            .or_else(|| named("the EMA of ", self.ema()?))
+    }
+
+    /// The scores that the validated network gives a batch, in host memory: `[images, classes]`, row by row. Precision
+    /// and memory format are those of training.
+    pub(crate) fn scores(&self, batch: &Batch) -> Result<Vec<f32>, TchError> {
+        let images = self.images(batch)?;
+        let forward = || self.validated_network().forward(&images, Mode::Eval);
+        let scores = no_grad(|| match self.settings.amp {
+            true => autocast(self.device(), forward),
+            false => forward(),
+        });
+        let scores = scores
+            .to_device(Device::Cpu)
+            .to_kind(Kind::Float)
+            .contiguous();
+        Ok(Vec::try_from(scores.view(-1)).expect("a flat f32 tensor converts to a vector of f32"))
+    }
+
     fn images(&self, batch: &Batch) -> Result<Tensor, TchError> {
         let images = image_tensor(batch, self.settings.shape, self.device());
         match self.settings.channels_last {
@@ -310,6 +361,30 @@ impl Learner {
             false => Ok(images),
         }
     }
+}
+
+/// Changes the memory format of the kernels of all convolutions.
+fn lay_out_channels_last(network: &Network) -> Result<(), TchError> {
+    let tensors = network.tensors().values();
+    for tensor in tensors.filter(|tensor| tensor.dim() == 4) {
+        let laid_out = channels_last(&tensor.detach())?;
+        tensor.shallow_clone().set_data(&laid_out);
+    }
+    Ok(())
+}
+
+/// For each image, the number of classes before its label, as [`topk_ops::accuracy::label_rank`] counts them: of equal
+/// scores, which are frequent in bfloat16, the lower class index comes first.
+fn label_ranks(scores: &Tensor, labels: &Tensor) -> Tensor {
+    let scores = scores.to_kind(Kind::Float);
+    let labels = labels.unsqueeze(1);
+    let of_label = scores.gather(1, &labels, false);
+    let classes = Tensor::arange(scores.size()[1], (Kind::Int64, scores.device()));
+    let equal_before = scores
+        .eq_tensor(&of_label)
+        .logical_and(&classes.lt_tensor(&labels));
+    let before = scores.gt_tensor(&of_label).logical_or(&equal_before);
+    before.sum_dim_intlist([1i64].as_slice(), false, None)
 }
 
 #[cfg(test)]
@@ -343,7 +418,7 @@ mod tests {
     fn step(learner: &mut Learner, config: &Config, batch: &Batch) -> bool {
         learner.zero_grad().unwrap();
         match learner.accumulate_gradients(batch, &criterion(config, 1, 0).unwrap(), 1.0) {
-            Ok(()) => learner.step(0.1, true).unwrap() == Some(true),
+            Ok(()) => learner.step(0.1, 1, true).unwrap() == Some(true),
             Err(StepError::NotFinite(_)) => {
                 learner.skip_step().unwrap();
                 false
@@ -365,6 +440,28 @@ mod tests {
         let mut all: Vec<Vec<f32>> = tensors.chain(buffers).map(values).collect();
         all.push(learner.running_metrics().map(|sum| sum as f32).to_vec());
         all
+    }
+
+    #[test]
+    fn of_equal_scores_the_lower_class_comes_first() {
+        let rows = [
+            [0.5f32, 2.0, -1.0, 2.0],
+            // The differences vanish in bfloat16.
+            [1.0, 1.001, 1.0, 0.999],
+        ];
+        let scores = Tensor::from_slice(&rows.concat()).view([2, 4]);
+        for kind in [Kind::Float, Kind::BFloat16] {
+            let scores = scores.to_kind(kind);
+            let values: Vec<f32> = Vec::try_from(scores.to_kind(Kind::Float).view(-1)).unwrap();
+            for label in 0..4 {
+                let labels = [label; 2];
+                let ranks = label_ranks(&scores, &Tensor::from_slice(&labels));
+                let expected = topk_ops::accuracy::label_ranks(&values, &labels).unwrap();
+                let found: Vec<i64> = Vec::try_from(ranks).unwrap();
+                let expected: Vec<i64> = expected.into_iter().map(|rank| rank as i64).collect();
+                assert_eq!(found, expected, "{kind:?}, label {label}");
+            }
+        }
     }
 
     #[test]

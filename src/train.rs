@@ -69,7 +69,8 @@ pub(crate) enum Outcome {
 /// On the CPU, with the same number of threads, a resumed run gives the same weights, log and best checkpoints as
 /// an uninterrupted one, bit for bit. The test images are used only at the end.
 ///
-/// Once `stop` is set, finishes the current step, saves the state and returns.
+/// Once `stop` is set, finishes the current step, or the current batch of a validation or test, saves the state and
+/// returns.
 ///
 /// # Errors
 /// If the data, network or device is not available, the settings do not fit them or differ from those of a run
@@ -118,7 +119,7 @@ pub(crate) fn train(
         parameters: learner.network().architecture().trainable_len(),
         decisions: data.decisions.iter().cloned().chain(notes).collect(),
     };
-    let batches = data.training.batches(config.batch_size);
+    let batches = config.batching().batches(data.training.len());
     let progress = Progress::new(config.epochs, batches, config.topk);
     for line in summary(config, &data, &start) {
         progress.line(&line);
@@ -133,7 +134,8 @@ pub(crate) fn train(
         return Ok(Outcome::Interrupted);
     }
     trainer.finish_progress();
-    trainer.finish(&runtime).map(Outcome::Finished)
+    let end = trainer.finish(&runtime, stop)?;
+    Ok(end.map_or(Outcome::Interrupted, Outcome::Finished))
 }
 
 /// The lines printed before the first epoch: data and decisions about it, network, loss and device.
@@ -204,6 +206,11 @@ pub(crate) fn learner(
     }
     tch::manual_seed(config.seed.into());
     let architecture = architecture(&config.model, data.shape, classes)?;
+    config.batching().check(
+        data.training.len(),
+        architecture.name(),
+        architecture.single_value_norm(),
+    )?;
     let mut network = Network::new(architecture, device);
     let mut notes = Vec::new();
     if let Some(path) = &config.checkpoint {

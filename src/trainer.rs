@@ -1,29 +1,33 @@
 //! The training loop: epochs, batches, checkpoints and logs.
 
+mod best;
+#[cfg(test)]
+mod tests;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rand::RngExt;
 use tch::Device;
-use topk_history::{Accuracy, BEST1, BESTK, End, Epoch, EpochTime, Event, EventWriter, Start};
+use topk_history::{Accuracy, End, Epoch, EpochTime, Event, EventWriter, Start};
+use topk_libtorch::empty_cache;
+use topk_loader::Prefetch;
 use topk_native::Runtime;
-use topk_onnx::{CardResize, ModelCard, Training};
-use topk_preprocessing::Interpolation;
 
 use crate::TrainError;
 use crate::annealed::Annealed;
 use crate::config::{Config, ErrorPolicy};
 use crate::dataset::Dataset;
 use crate::final_test::final_test;
-use crate::images::Batch;
+use crate::images::{BadImage, Batch};
 use crate::progress::Progress;
 use crate::random::{Purpose, generator};
 use crate::run_folder::RunFolder;
 use crate::schedule::LrSchedule;
-use crate::state::{BestSoFar, Position, State};
+use crate::state::{Position, State};
 use crate::step::{Learner, StepError};
 use crate::train::{CheckpointPolicy, criterion, lr_schedule, write_page};
-use crate::validate::{ValidationError, label_ranks};
+use crate::validate::{Validation, ValidationError, validate};
 
 /// Number of steps on a GPU after which skipped steps are looked for: reading their number waits for the device.
 const CHECK_INTERVAL: usize = 50;
@@ -39,8 +43,16 @@ pub(crate) struct Trainer<'a> {
     progress: Progress,
     position: Position,
     policy: CheckpointPolicy,
-    /// When the state was last saved.
+    /// Whether each step waits for the device to know whether it was skipped; otherwise this is found out every
+    /// [`CHECK_INTERVAL`] steps and before the state is saved.
+    wait: bool,
+    /// The batches of the next epoch, which are prepared during validation.
+    upcoming: Option<Prefetch<Result<Batch, BadImage>>>,
+    /// The first image of the epoch that this process could not read.
+    first_bad: Option<BadImage>,
+    /// When the state was last saved, and after which batch of the epoch.
     saved: Instant,
+    saved_batch: usize,
 }
 
 impl<'a> Trainer<'a> {
@@ -58,8 +70,14 @@ impl<'a> Trainer<'a> {
         position: Position,
         policy: CheckpointPolicy,
     ) -> Self {
+        let batches = config.batching().batches(data.training.len());
         Self {
-            schedule: lr_schedule(config, data.training.batches(config.batch_size)),
+            schedule: lr_schedule(config, batches),
+            wait: learner.device() == Device::Cpu || config.on_nan == ErrorPolicy::Skip,
+            upcoming: None,
+            first_bad: None,
+            saved: Instant::now(),
+            saved_batch: position.batch,
             config,
             data,
             learner,
@@ -68,7 +86,6 @@ impl<'a> Trainer<'a> {
             progress,
             position,
             policy,
-            saved: Instant::now(),
         }
     }
 
@@ -80,6 +97,9 @@ impl<'a> Trainer<'a> {
             let Position { epoch, batch, .. } = self.position;
             self.progress
                 .line(&format!("resuming at epoch {epoch}, batch {batch}"));
+            if batch == 0 {
+                self.write_best()?;
+            }
         }
         Ok(())
     }
@@ -90,11 +110,11 @@ impl<'a> Trainer<'a> {
             self.progress.header();
         }
         while self.position.epoch <= self.config.epochs {
-            if !self.train_epoch(stop)? {
+            let stopped = stop.load(Ordering::Relaxed);
+            if stopped || !self.train_epoch(stop)? || !self.end_epoch(stop)? {
                 self.save()?;
                 return Ok(false);
             }
-            self.end_epoch()?;
         }
         Ok(true)
     }
@@ -103,54 +123,81 @@ impl<'a> Trainer<'a> {
     fn train_epoch(&mut self, stop: &AtomicBool) -> Result<bool, TrainError> {
         let config = self.config;
         let epoch = self.position.epoch;
-        let total = self.data.training.batches(config.batch_size);
+        let total = config.batching().batches(self.data.training.len());
         let mut clock = Instant::now();
-        let mut batches = self
-            .data
-            .training
-            .epoch(epoch, config.batch_size, self.position.batch);
-        let wait = self.learner.device() == Device::Cpu || config.on_nan == ErrorPolicy::Skip;
+        let batch = self.position.batch;
+        let mut batches = match self.upcoming.take() {
+            Some(batches) if batch == 0 => batches,
+            _ => self.data.training.epoch(epoch, config.batching(), batch),
+        };
+        let on_cpu = self.learner.device() == Device::Cpu;
         while self.position.batch < total {
             let first = self.position.batch;
             let count = config.grad_accum_steps.min(total - first);
             let mut group = Vec::with_capacity(count);
             let waiting = Instant::now();
-            for batch in batches.by_ref().take(count) {
-                group.push(batch?);
+            for (batch, number) in batches.by_ref().take(count).zip(first..) {
+                group.push(self.received(batch?, number));
             }
             self.position.waiting_seconds += waiting.elapsed().as_secs_f64();
             let lr = self
                 .schedule
                 .learning_rate(epoch, first / config.grad_accum_steps);
-            self.train_step(&group, lr, wait)?;
-            self.position.batch += count;
-            for batch in &group {
-                self.position.images += batch.labels.len();
-                self.position.skipped_images += batch.skipped;
+            if self.train_step(&group, lr)? {
+                self.position.images += group.iter().map(|batch| batch.labels.len()).sum::<usize>();
             }
+            self.position.batch += count;
+            self.position.skipped_images += group.iter().map(|batch| batch.skipped).sum::<usize>();
             self.position.seconds += clock.elapsed().as_secs_f64();
             clock = Instant::now();
             let steps = self.position.batch.div_ceil(config.grad_accum_steps);
-            if !wait && (steps.is_multiple_of(CHECK_INTERVAL) || self.position.batch == total) {
-                self.check_skipped_steps(lr)?;
+            let ends = self.position.batch == total;
+            let check = steps.is_multiple_of(CHECK_INTERVAL) || ends;
+            if check {
+                self.check_skipped_steps()?;
             }
-            self.show(self.learner.device() == Device::Cpu);
-            if self.position.batch < total {
-                if stop.load(Ordering::Relaxed) {
-                    return Ok(false);
-                }
-                self.save_if_due()?;
+            self.show(on_cpu || check);
+            if ends {
+                self.check_epoch()?;
             }
+            if stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            self.save_if_due()?;
         }
         Ok(true)
     }
 
-    /// Makes one optimizer step from a group of batches.
-    fn train_step(&mut self, group: &[Batch], lr: f64, wait: bool) -> Result<(), TrainError> {
+    /// A batch of training images, without the image that is left of it if the network cannot be trained on one.
+    fn received(&mut self, batch: Batch, number: usize) -> Batch {
+        if self.first_bad.is_none() {
+            self.first_bad.clone_from(&batch.first_bad);
+        }
+        if batch.labels.is_empty() || self.learner.can_train_on(&batch) {
+            return batch;
+        }
+        let layer = self.learner.single_value_norm().unwrap_or_default();
+        self.progress.line(&format!(
+            "epoch {}, batch {}: only one of {} images can be read; it is left out, because batch normalisation at {layer} \
+             needs more",
+            self.position.epoch,
+            number + 1,
+            batch.skipped + 1,
+        ));
+        Batch {
+            skipped: batch.skipped + batch.labels.len(),
+            first_bad: batch.first_bad,
+            ..Batch::default()
+        }
+    }
+
+    /// Makes one optimizer step from a group of batches; returns whether it was made, which is assumed if steps do not
+    /// wait for the device.
+    fn train_step(&mut self, group: &[Batch], lr: f64) -> Result<bool, TrainError> {
         let epoch = self.position.epoch;
         let images: usize = group.iter().map(|batch| batch.labels.len()).sum();
         if images == 0 {
-            return Ok(());
+            return Ok(false);
         }
         self.learner.zero_grad()?;
         for (batch, number) in group.iter().zip(self.position.batch..) {
@@ -171,12 +218,12 @@ impl<'a> Trainer<'a> {
                 Err(StepError::NotFinite(_)) if self.config.on_nan == ErrorPolicy::Skip => {
                     self.learner.skip_step()?;
                     self.position.skipped_steps += self.learner.take_skipped_steps();
-                    return Ok(());
+                    return Ok(false);
                 }
                 Err(error) => return Err(error.at(epoch, number + 1, lr)),
             }
         }
-        let updated = self.learner.step(lr, wait)?;
+        let updated = self.learner.step(lr, self.step_number(), self.wait)?;
         if updated == Some(false) {
             if self.config.on_nan == ErrorPolicy::Fail {
                 let reason = match self.learner.non_finite_gradient() {
@@ -187,19 +234,50 @@ impl<'a> Trainer<'a> {
             }
             self.position.skipped_steps += self.learner.take_skipped_steps();
         }
-        Ok(())
+        Ok(updated != Some(false))
     }
 
-    /// Fails if one of the last steps on a GPU was skipped.
-    fn check_skipped_steps(&mut self, lr: f64) -> Result<(), TrainError> {
+    /// Number of the next step in the run, from 1. Skipped steps count.
+    fn step_number(&self) -> usize {
+        let Position { epoch, batch, .. } = self.position;
+        (epoch - 1) * self.schedule.steps_per_epoch + batch / self.config.grad_accum_steps + 1
+    }
+
+    /// Fails if a step was skipped whose result was not waited for.
+    fn check_skipped_steps(&mut self) -> Result<(), TrainError> {
+        if self.wait {
+            return Ok(());
+        }
         match self.learner.take_skipped_steps() {
             0 => Ok(()),
             count => {
                 let reason =
                     format!("{count} of the last {CHECK_INTERVAL} gradients were not finite");
                 let Position { epoch, batch, .. } = self.position;
+                let last_step = batch.saturating_sub(1) / self.config.grad_accum_steps;
+                let lr = self.schedule.learning_rate(epoch, last_step);
                 Err(StepError::NotFinite(reason).at(epoch, batch, lr))
             }
+        }
+    }
+
+    /// Fails at the end of an epoch that trained on nothing.
+    fn check_epoch(&mut self) -> Result<(), TrainError> {
+        let Position {
+            epoch,
+            images,
+            skipped_steps: steps,
+            skipped_images: count,
+            ..
+        } = self.position;
+        match (images, steps) {
+            (1.., _) => Ok(()),
+            (0, 1..) => Err(TrainError::AllStepsSkipped { epoch, steps }),
+            (0, 0) => Err(TrainError::NoTrainingImages {
+                epoch,
+                count,
+                first: self.first_bad.take(),
+            }),
         }
     }
 
@@ -220,18 +298,26 @@ impl<'a> Trainer<'a> {
             .step(epoch, batch, images as f64 / seconds, means);
     }
 
-    /// Validates, saves the network if it is the best so far, and logs the epoch.
-    fn end_epoch(&mut self) -> Result<(), TrainError> {
+    /// Validates, logs the epoch, and saves the state, and the network if it is the best so far; returns false if
+    /// validation was stopped.
+    fn end_epoch(&mut self, stop: &AtomicBool) -> Result<bool, TrainError> {
         let start = Instant::now();
-        let val = self.validate()?;
-        let epoch = self.epoch_record(val);
+        let next = self.position.epoch + 1;
+        if next <= self.config.epochs {
+            let batching = self.config.batching();
+            self.upcoming = Some(self.data.training.epoch(next, batching, 0));
+        }
+        let Some(validation) = self.validate(stop)? else {
+            return Ok(false);
+        };
+        let epoch = self.epoch_record(&validation);
         let time = EpochTime {
             epoch: epoch.epoch,
             seconds: self.position.seconds + start.elapsed().as_secs_f64(),
             images_per_second: self.position.images as f64 / self.position.seconds,
             waiting_seconds: self.position.waiting_seconds,
         };
-        let best = self.save_best(val)?;
+        let best = self.note_best(epoch.val);
         self.folder
             .log(&Event::Epoch(epoch.clone()), &mut self.position)?;
         self.folder.time(&time, &mut self.position)?;
@@ -239,31 +325,41 @@ impl<'a> Trainer<'a> {
         self.position.next_epoch();
         self.learner.set_running_metrics([0.0; 3]);
         self.save()?;
+        self.write_best()?;
         write_page(self.folder.path())?;
         self.progress.epoch(&epoch, &time, &best);
-        Ok(())
+        let first_bad = self.first_bad.take().or(validation.first_bad);
+        let steps = self.schedule.steps_per_epoch;
+        self.progress
+            .left_out(&epoch, steps, first_bad.map(|image| image.name));
+        Ok(true)
     }
 
-    /// Accuracy on the validation images.
-    fn validate(&self) -> Result<Accuracy, TrainError> {
-        let ranks = label_ranks(
-            self.learner.validated_network(),
-            &self.data.validation,
-            self.data.shape,
-            self.config.validation_batch_size,
-        );
-        let ranks = ranks.map_err(|error| match error {
-            ValidationError::BadImage(error) => TrainError::BadImage(error),
-            ValidationError::NanScores(image) => TrainError::NanScores {
-                epoch: self.position.epoch,
-                image,
+    /// Ranks of the labels of the validation images; `None` if it was stopped.
+    fn validate(&mut self, stop: &AtomicBool) -> Result<Option<Validation>, TrainError> {
+        let epoch = self.position.epoch;
+        let batch_size = self.config.validation_batch_size;
+        let error = match validate(&self.learner, &self.data.validation, batch_size, stop) {
+            Ok(validation) => return Ok(Some(validation)),
+            Err(ValidationError::Interrupted) => return Ok(None),
+            Err(ValidationError::Tch(error)) => return Err(error.into()),
+            Err(ValidationError::NanScores(image)) => {
+                return Err(TrainError::NanScores { epoch, image });
+            }
+            Err(ValidationError::BadImage(error)) => TrainError::BadImage(error),
+            Err(ValidationError::AllBad(count, first)) => TrainError::NoValidationImages {
+                epoch,
+                count,
+                first,
             },
-        })?;
-        Ok(Accuracy::of(&ranks, self.config.topk))
+        };
+        // Once the images are repaired, the run resumes with this validation.
+        self.save()?;
+        Err(error)
     }
 
     /// The log's record of the current epoch.
-    fn epoch_record(&self, val: Accuracy) -> Epoch {
+    fn epoch_record(&self, validation: &Validation) -> Epoch {
         let config = self.config;
         let Position { epoch, images, .. } = self.position;
         let [loss, top1, topk] = self.learner.running_metrics();
@@ -283,81 +379,10 @@ impl<'a> Trainer<'a> {
                 top1_correct: top1 as usize,
                 topk_correct: topk as usize,
             },
-            val,
+            val: Accuracy::of(&validation.ranks, config.topk),
             skipped_steps: self.position.skipped_steps,
             skipped_images: self.position.skipped_images,
-        }
-    }
-
-    /// Saves the network as the checkpoint of each kind of accuracy that is the best so far; returns their k.
-    fn save_best(&mut self, val: Accuracy) -> Result<Vec<usize>, TrainError> {
-        type Correct = fn(&Accuracy) -> usize;
-        let kinds: [(&str, usize, Correct); 2] = [
-            (BEST1, 1, |accuracy| accuracy.top1_correct),
-            (BESTK, self.config.topk, |accuracy| accuracy.topk_correct),
-        ];
-        let mut improved = Vec::new();
-        let mut checkpoint = None;
-        for (name, k, correct) in kinds {
-            let known = self.position.best.iter().position(|best| best.name == name);
-            if known.is_some_and(|at| correct(&val) <= correct(&self.position.best[at].val)) {
-                continue;
-            }
-            let path = self.folder.path().join(name).with_extension("safetensors");
-            checkpoint
-                .get_or_insert_with(|| {
-                    self.learner
-                        .validated_network()
-                        .checkpoint(self.model_card(&val))
-                })
-                .save(&path)?;
-            let best = BestSoFar {
-                name: name.to_owned(),
-                epoch: self.position.epoch,
-                val,
-            };
-            match known {
-                Some(at) => self.position.best[at] = best,
-                None => self.position.best.push(best),
-            }
-            improved.push(k);
-        }
-        improved.dedup();
-        Ok(improved)
-    }
-
-    /// Metadata of a checkpoint of the current epoch.
-    fn model_card(&self, val: &Accuracy) -> ModelCard {
-        let (config, data) = (self.config, self.data);
-        let epoch = self.position.epoch;
-        let at_epoch = |value: Option<Annealed>| value.map(|value| value.at(epoch, config.epochs));
-        ModelCard {
-            format: ModelCard::FORMAT,
-            architecture: config.model.clone(),
-            class_names: Some(data.class_names.clone()),
-            input_size: data.shape,
-            resize: data.test_resize.map(|shorter_side| CardResize {
-                shorter_side: shorter_side as usize,
-                interpolation: Interpolation::Bilinear,
-            }),
-            mean: data.normalization.mean,
-            std: data.normalization.std,
-            training: Some(Training {
-                dataset: config
-                    .data
-                    .as_deref()
-                    .map(Dataset::name)
-                    .unwrap_or_default(),
-                noise: config.noise,
-                loss: config.loss.name.as_str().to_owned(),
-                k: config.topk,
-                tau: at_epoch(config.loss.used_tau()),
-                alpha: at_epoch(config.loss.used_alpha()),
-                seed: config.seed.into(),
-                epoch,
-                val_top1: val.top1(),
-                val_topk: val.topk(),
-            }),
+            skipped_val_images: validation.skipped,
         }
     }
 
@@ -365,17 +390,28 @@ impl<'a> Trainer<'a> {
     fn save_if_due(&mut self) -> Result<(), TrainError> {
         let CheckpointPolicy { batches, interval } = self.policy;
         let by_count =
-            batches.is_some_and(|every| self.position.batch.is_multiple_of(every.max(1)));
-        if by_count || self.saved.elapsed() >= interval {
+            batches.is_some_and(|every| self.position.batch - self.saved_batch >= every.max(1));
+        // An epoch that has not trained on anything yet is repeated.
+        if (by_count || self.saved.elapsed() >= interval) && self.position.images > 0 {
             self.save()?;
         }
         Ok(())
     }
 
-    /// Saves the state.
+    /// Saves the state, unless it is not finite.
     fn save(&mut self) -> Result<(), TrainError> {
+        self.check_skipped_steps()?;
+        if let Some(tensor) = self.learner.non_finite_tensor() {
+            let Position { epoch, batch, .. } = self.position;
+            return Err(TrainError::NotFiniteState {
+                epoch,
+                batch: batch + 1,
+                tensor,
+            });
+        }
         State::save(self.folder.path(), &self.position, &self.learner)?;
         self.saved = Instant::now();
+        self.saved_batch = self.position.batch;
         Ok(())
     }
 
@@ -384,20 +420,49 @@ impl<'a> Trainer<'a> {
         self.progress.finish();
     }
 
-    /// Exports and tests the best checkpoints, and ends the run.
-    pub(crate) fn finish(mut self, runtime: &Runtime) -> Result<End, TrainError> {
-        let folder = self.folder.path().to_owned();
-        let best = self.position.best.iter();
-        let checkpoints = best
-            .map(|best| final_test(runtime, self.config, &folder, best, self.data.test.as_ref()))
-            .collect::<Result<_, _>>()?;
+    /// Exports and tests the best checkpoints, and ends the run; `None` if it was stopped.
+    pub(crate) fn finish(
+        self,
+        runtime: &Runtime,
+        stop: &AtomicBool,
+    ) -> Result<Option<End>, TrainError> {
+        let Self {
+            config,
+            data,
+            learner,
+            mut folder,
+            mut events,
+            mut position,
+            progress,
+            ..
+        } = self;
+        // ONNX Runtime needs the memory of the device.
+        drop(learner);
+        empty_cache();
+        let path = folder.path().to_owned();
+        let mut checkpoints = Vec::new();
+        for best in &position.best {
+            let tested = final_test(runtime, config, &path, best, data.test.as_ref(), stop)?;
+            let Some(tested) = tested else {
+                return Ok(None);
+            };
+            if let (Some(found), Some(set)) = (tested.test, &data.test)
+                && found.images < set.len()
+            {
+                let (name, all) = (&tested.name, set.len());
+                let count = all - found.images;
+                progress.line(&format!(
+                    "{name}: {count} of {all} test images left out as unreadable; {name}.json lists them"
+                ));
+            }
+            checkpoints.push(tested);
+        }
         let end = End { checkpoints };
-        self.folder
-            .log(&Event::End(end.clone()), &mut self.position)?;
-        self.events.end(&end)?;
-        write_page(&folder)?;
-        self.position.finished = true;
-        self.save()?;
-        Ok(end)
+        folder.log(&Event::End(end.clone()), &mut position)?;
+        events.end(&end)?;
+        write_page(&path)?;
+        position.finished = true;
+        State::save_position(&path, &position)?;
+        Ok(Some(end))
     }
 }

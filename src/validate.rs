@@ -1,47 +1,61 @@
 //! Evaluation of a network on the validation images.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tch::{Device, Kind, Tensor, no_grad};
-use topk_models_tch::{Mode, Network};
+use tch::{Device, TchError, Tensor};
 use topk_ops::accuracy;
 
 use crate::images::{BadImage, Batch, Images};
+use crate::step::Learner;
 
-/// For each image, in order, the number of classes with a higher score than the label's, as counted by
-/// [`accuracy::label_ranks`]. Skipped images have no entry.
-///
-/// # Errors
-/// If an image cannot be read, or its scores contain a NaN.
-pub(crate) fn label_ranks(
-    network: &Network,
-    images: &Arc<Images>,
-    shape: [usize; 3],
-    batch_size: usize,
-) -> Result<Vec<usize>, ValidationError> {
-    let mut ranks = Vec::with_capacity(images.len());
-    for batch in images.in_order(batch_size) {
-        let batch = batch?;
-        if batch.labels.is_empty() {
-            continue;
-        }
-        let scores = scores(network, &batch, shape);
-        let start = ranks.len();
-        let batch_ranks = accuracy::label_ranks(&scores, &batch.labels);
-        ranks.extend(batch_ranks.map_err(|image| ValidationError::NanScores(start + image))?);
-    }
-    Ok(ranks)
+/// The results of a validation.
+#[derive(Debug, Default)]
+pub(crate) struct Validation {
+    /// For each image, in order, the number of classes with a higher score than the label's, as counted by
+    /// [`accuracy::label_ranks`]. Skipped images have no entry.
+    pub(crate) ranks: Vec<usize>,
+    /// Number of images that could not be read.
+    pub(crate) skipped: usize,
+    /// The first of them.
+    pub(crate) first_bad: Option<BadImage>,
 }
 
-/// The scores of a batch in evaluation mode, in host memory: `[images, classes]`, row by row.
-pub(crate) fn scores(network: &Network, batch: &Batch, shape: [usize; 3]) -> Vec<f32> {
-    let input = image_tensor(batch, shape, network.variables().device());
-    let scores = no_grad(|| network.forward(&input, Mode::Eval));
-    let scores = scores
-        .to_device(Device::Cpu)
-        .to_kind(Kind::Float)
-        .contiguous();
-    Vec::try_from(scores.view(-1)).expect("a flat f32 tensor converts to a vector of f32")
+/// Evaluates the learner's [validated network](Learner::validated_network); stops between batches once `stop` is set.
+///
+/// # Errors
+/// If an image cannot be read, all images are skipped, the scores of one contain a NaN, or `stop` is set.
+pub(crate) fn validate(
+    learner: &Learner,
+    images: &Arc<Images>,
+    batch_size: usize,
+    stop: &AtomicBool,
+) -> Result<Validation, ValidationError> {
+    let mut found = Validation::default();
+    for batch in images.in_order(batch_size) {
+        if stop.load(Ordering::Relaxed) {
+            return Err(ValidationError::Interrupted);
+        }
+        let batch = batch?;
+        found.skipped += batch.skipped;
+        if batch.labels.is_empty() {
+            found.first_bad = found.first_bad.or(batch.first_bad);
+            continue;
+        }
+        let scores = learner.scores(&batch)?;
+        found.first_bad = found.first_bad.or(batch.first_bad);
+        let start = found.ranks.len();
+        let ranks = accuracy::label_ranks(&scores, &batch.labels);
+        let ranks = ranks.map_err(|image| ValidationError::NanScores(start + image))?;
+        found.ranks.extend(ranks);
+    }
+    if found.ranks.is_empty() {
+        let Validation {
+            skipped, first_bad, ..
+        } = found;
+        return Err(ValidationError::AllBad(skipped, first_bad));
+    }
+    Ok(found)
 }
 
 /// The images of a batch on the device: `[images, channels, height, width]`.
@@ -55,12 +69,23 @@ pub(crate) fn image_tensor(batch: &Batch, shape: [usize; 3], device: Device) -> 
 #[derive(Debug)]
 pub(crate) enum ValidationError {
     BadImage(BadImage),
+    /// No image can be read: their number, and the first of them.
+    AllBad(usize, Option<BadImage>),
     /// The scores of the image with this index contain a NaN.
     NanScores(usize),
+    /// It was stopped.
+    Interrupted,
+    Tch(TchError),
 }
 
 impl From<BadImage> for ValidationError {
     fn from(error: BadImage) -> Self {
         Self::BadImage(error)
+    }
+}
+
+impl From<TchError> for ValidationError {
+    fn from(error: TchError) -> Self {
+        Self::Tch(error)
     }
 }

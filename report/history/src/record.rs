@@ -83,6 +83,9 @@ pub struct Epoch {
     /// Number of training images skipped because they could not be read.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped_images: usize,
+    /// Number of validation images skipped because they could not be read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_val_images: usize,
 }
 
 /// Results of a finished run.
@@ -197,6 +200,7 @@ mod tests {
             val: Accuracy::of(&[0], 1),
             skipped_steps: 0,
             skipped_images: 0,
+            skipped_val_images: 0,
         };
         for loss in [f64::NAN, f64::INFINITY] {
             let line = Event::Epoch(epoch(loss)).to_line();

@@ -103,6 +103,7 @@ impl Plan {
             ),
             skipped_steps: 0,
             skipped_images: 0,
+            skipped_val_images: 0,
         }
     }
 

@@ -1,0 +1,92 @@
+//! The best checkpoints of a run.
+
+use topk_history::{Accuracy, BEST1, BESTK};
+use topk_onnx::{CardResize, ModelCard, Training};
+use topk_preprocessing::Interpolation;
+
+use super::Trainer;
+use crate::TrainError;
+use crate::annealed::Annealed;
+use crate::dataset::Dataset;
+use crate::state::BestSoFar;
+
+impl Trainer<'_> {
+    /// Notes in the position for which kinds of accuracy the current epoch is the best so far; returns their k.
+    pub(super) fn note_best(&mut self, val: Accuracy) -> Vec<usize> {
+        type Correct = fn(&Accuracy) -> usize;
+        let kinds: [(&str, usize, Correct); 2] = [
+            (BEST1, 1, |accuracy| accuracy.top1_correct),
+            (BESTK, self.config.topk, |accuracy| accuracy.topk_correct),
+        ];
+        let mut improved = Vec::new();
+        for (name, k, correct) in kinds {
+            let best = BestSoFar {
+                name: name.to_owned(),
+                epoch: self.position.epoch,
+                val,
+            };
+            match self.position.best.iter_mut().find(|best| best.name == name) {
+                Some(before) if correct(&val) <= correct(&before.val) => continue,
+                Some(before) => *before = best,
+                None => self.position.best.push(best),
+            }
+            improved.push(k);
+        }
+        improved.dedup();
+        improved
+    }
+
+    /// Writes the checkpoints of the epoch before the position, which is the start of an epoch, if that epoch is the
+    /// best so far.
+    ///
+    /// The log and the state come first, so that each of these files belongs to an epoch of the log whenever the
+    /// process is killed. A killed process that did not write them does so when it resumes: the state has the same
+    /// weights.
+    pub(super) fn write_best(&self) -> Result<(), TrainError> {
+        let epoch = self.position.epoch;
+        let best = self.position.best.iter();
+        for best in best.filter(|best| best.epoch + 1 == epoch) {
+            let path = self.folder.path().join(&best.name);
+            let network = self.learner.validated_network();
+            network
+                .checkpoint(self.model_card(best))
+                .save(&path.with_extension("safetensors"))?;
+        }
+        Ok(())
+    }
+
+    /// Metadata of a best checkpoint.
+    fn model_card(&self, best: &BestSoFar) -> ModelCard {
+        let (config, data) = (self.config, self.data);
+        let BestSoFar { epoch, val, .. } = *best;
+        let at_epoch = |value: Option<Annealed>| value.map(|value| value.at(epoch, config.epochs));
+        ModelCard {
+            format: ModelCard::FORMAT,
+            architecture: config.model.clone(),
+            class_names: Some(data.class_names.clone()),
+            input_size: data.shape,
+            resize: data.test_resize.map(|shorter_side| CardResize {
+                shorter_side: shorter_side as usize,
+                interpolation: Interpolation::Bilinear,
+            }),
+            mean: data.normalization.mean,
+            std: data.normalization.std,
+            training: Some(Training {
+                dataset: config
+                    .data
+                    .as_deref()
+                    .map(Dataset::name)
+                    .unwrap_or_default(),
+                noise: config.noise,
+                loss: config.loss.name.as_str().to_owned(),
+                k: config.topk,
+                tau: at_epoch(config.loss.used_tau()),
+                alpha: at_epoch(config.loss.used_alpha()),
+                seed: config.seed.into(),
+                epoch,
+                val_top1: val.top1(),
+                val_topk: val.topk(),
+            }),
+        }
+    }
+}

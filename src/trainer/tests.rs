@@ -1,0 +1,249 @@
+//! What happens between the steps of a run, and when it is killed in between.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use tch::no_grad;
+use tempfile::TempDir;
+
+use super::*;
+use crate::args::Args;
+use crate::state::STATE;
+use crate::train::{Outcome, learner, load_data, train};
+
+#[path = "../../tests/sample/mod.rs"]
+mod sample;
+
+/// A folder with a part of the sample.
+struct Case {
+    folder: TempDir,
+}
+
+impl Case {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        sample::write(folder.path(), 100, 10);
+        Self { folder }
+    }
+
+    fn config(&self, flags: &[&str]) -> Config {
+        let data = format!("--data={}", self.folder.path().display());
+        let common = [
+            "--model=basic-4",
+            "--val-size=20",
+            "--batch-size=8",
+            "--epochs=2",
+            "--device=cpu",
+            "--workers=1",
+            &data,
+        ];
+        let flags = common.iter().chain(flags);
+        Args::config_of(flags.map(OsString::from)).unwrap()
+    }
+
+    fn out(&self) -> std::path::PathBuf {
+        self.folder.path().join("out")
+    }
+
+    /// Continues or starts the run up to its first step, and calls a function with its trainer.
+    fn with_trainer(
+        &self,
+        flags: &[&str],
+        batches: Option<usize>,
+        run: impl FnOnce(&mut Trainer<'_>),
+    ) {
+        let config = &self.config(flags);
+        let data = load_data(config).unwrap();
+        let (mut learner, _) = learner(config, &data, Device::Cpu).unwrap();
+        let (folder, state) = RunFolder::open(&self.out(), &config.to_map()).unwrap();
+        let position = match state {
+            Some(state) => state.restore(&mut learner).unwrap(),
+            None => Position::start(config.to_map()),
+        };
+        let start = Start {
+            config: config.to_map(),
+            device: "cpu".to_owned(),
+            classes: data.class_names.len(),
+            train_images: data.training.len(),
+            val_images: data.validation.len(),
+            parameters: 0,
+            decisions: Vec::new(),
+        };
+        let events = EventWriter::create(&self.out(), &start, position.epoch).unwrap();
+        let policy = CheckpointPolicy {
+            batches,
+            ..CheckpointPolicy::default()
+        };
+        let progress = Progress::new(config.epochs, 1, config.topk);
+        let mut trainer = Trainer::new(
+            config, &data, learner, folder, events, progress, position, policy,
+        );
+        trainer.begin(start).unwrap();
+        run(&mut trainer);
+    }
+}
+
+fn never() -> AtomicBool {
+    AtomicBool::new(false)
+}
+
+fn state(out: &Path) -> Option<Vec<u8>> {
+    fs::read(out.join(STATE)).ok()
+}
+
+/// Multiplies the weights of the classifier: by 2^90, scores are finite and gradients are not.
+fn scale_classifier(trainer: &Trainer<'_>, factor: f64) {
+    let weight = &trainer.learner.network().tensors()["fc.weight"];
+    no_grad(|| {
+        let mut weight = weight.shallow_clone();
+        weight *= factor;
+    });
+}
+
+/// The batches of the first epoch.
+fn batches(trainer: &Trainer<'_>) -> Vec<Batch> {
+    let batches = trainer.data.training.epoch(1, trainer.config.batching(), 0);
+    batches.collect::<Result<_, _>>().unwrap()
+}
+
+/// Whether a step was skipped is known only later on a GPU.
+#[test]
+fn a_state_after_a_skipped_step_does_not_replace_the_saved_one() {
+    let case = Case::new();
+    let saves: [fn(&mut Trainer<'_>) -> Result<(), TrainError>; 3] = [
+        // The state is due by the number of batches, or by time.
+        |trainer| {
+            trainer.policy.batches = Some(1);
+            trainer.train_epoch(&never()).map(drop)
+        },
+        |trainer| {
+            trainer.policy.interval = std::time::Duration::ZERO;
+            trainer.train_epoch(&never()).map(drop)
+        },
+        // The run is stopped.
+        |trainer| {
+            let stopped = trainer.train_epoch(&AtomicBool::new(true)).unwrap();
+            assert!(!stopped);
+            trainer.save()
+        },
+    ];
+    for save in saves {
+        case.with_trainer(&["--loss=ce"], None, |trainer| {
+            trainer.save().unwrap();
+            let good = state(&case.out()).unwrap();
+            trainer.wait = false;
+            scale_classifier(trainer, 2f64.powi(90));
+            let error = save(trainer).unwrap_err();
+            assert!(
+                matches!(error, TrainError::Diverged { batch: 1, .. }),
+                "{error}"
+            );
+            assert!(state(&case.out()).unwrap() == good);
+        });
+        fs::remove_dir_all(case.out()).unwrap();
+    }
+}
+
+/// Gradients may be finite although a statistic is not.
+#[test]
+fn a_state_that_is_not_finite_is_not_saved() {
+    let case = Case::new();
+    case.with_trainer(&["--model-ema-decay=0.9"], None, |trainer| {
+        trainer.save().unwrap();
+        let good = state(&case.out()).unwrap();
+        let network = trainer.learner.network();
+        let mut statistic = network.tensors()["base.1.running_var"].shallow_clone();
+        let _ = statistic.fill_(f64::INFINITY);
+        let error = trainer.save().unwrap_err().to_string();
+        assert!(
+            error.contains(
+                "base.1.running_var is not finite, a running statistic of batch normalisation"
+            ),
+            "{error}"
+        );
+        assert!(state(&case.out()).unwrap() == good);
+    });
+}
+
+#[test]
+fn skipped_steps_count_no_images() {
+    let case = Case::new();
+    case.with_trainer(&["--loss=ce", "--on-nan=skip"], None, |trainer| {
+        let batches = batches(trainer);
+        assert!(trainer.train_step(&batches[..1], 0.1).unwrap());
+        let metrics = trainer.learner.running_metrics();
+        scale_classifier(trainer, 2f64.powi(90));
+        assert!(!trainer.train_step(&batches[1..2], 0.1).unwrap());
+        assert_eq!(trainer.position.skipped_steps, 1);
+        assert_eq!(trainer.learner.running_metrics(), metrics);
+        // The rest of the epoch.
+        let error = trainer.train_epoch(&never()).unwrap_err();
+        assert_eq!(trainer.position.images, 0);
+        assert!(
+            matches!(
+                error,
+                TrainError::AllStepsSkipped {
+                    epoch: 1,
+                    steps: 11
+                }
+            ),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn a_run_stopped_before_its_first_step_can_be_resumed() {
+    let case = Case::new();
+    let stop = AtomicBool::new(true);
+    let policy = CheckpointPolicy::default();
+    let outcome = train(&case.config(&[]), &case.out(), policy, &stop).unwrap();
+    assert_eq!(outcome, Outcome::Interrupted);
+    case.with_trainer(&[], None, |trainer| {
+        assert_eq!((trainer.position.epoch, trainer.position.batch), (1, 0));
+        assert!(trainer.position.log_bytes > 0);
+    });
+}
+
+#[test]
+fn the_recovery_interval_counts_batches_with_accumulation() {
+    let case = Case::new();
+    let saved = |every: usize| {
+        let mut saved = 0;
+        // Ten batches in steps of four, four and two.
+        let flags = ["--grad-accum-steps=4"];
+        case.with_trainer(&flags, Some(every), |trainer| {
+            assert!(trainer.train_epoch(&never()).unwrap());
+            saved = trainer.saved_batch;
+        });
+        fs::remove_dir_all(case.out()).unwrap();
+        saved
+    };
+    assert_eq!([1, 3, 5, 6, 9, 11].map(saved), [10, 8, 8, 8, 10, 0]);
+}
+
+/// A process that is killed after it saved the state of an epoch, and before the checkpoint.
+#[test]
+fn best_checkpoints_follow_the_log_and_the_state() {
+    let case = Case::new();
+    let best = case.out().join("best1.safetensors");
+    let mut written = Vec::new();
+    case.with_trainer(&[], None, |trainer| {
+        assert!(trainer.train_epoch(&never()).unwrap());
+        // The checkpoint cannot be written: the log and the state are there.
+        fs::create_dir_all(best.join("folder")).unwrap();
+        trainer.end_epoch(&never()).unwrap_err();
+        fs::remove_dir_all(&best).unwrap();
+        trainer.write_best().unwrap();
+        written = fs::read(&best).unwrap();
+        fs::remove_file(&best).unwrap();
+    });
+    let log = fs::read_to_string(case.out().join("log.jsonl")).unwrap();
+    assert_eq!(log.lines().count(), 2);
+    case.with_trainer(&[], None, |trainer| {
+        assert_eq!((trainer.position.epoch, trainer.position.batch), (2, 0));
+        assert!(fs::read(&best).unwrap() == written);
+    });
+}
