@@ -47,14 +47,15 @@ pub(crate) struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) test_data: Option<PathBuf>,
 
-    /// Number of training images, the same number per class (CIFAR: drawn regardless of class)
-    /// [default: all that are not held out]
+    /// Number of training images: the same number per class where the classes have it, otherwise in proportion
+    /// to their images (CIFAR: drawn regardless of class) [default: all that are not held out]
     #[arg(long, value_name = "N", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) train_size: Option<usize>,
 
-    /// Number of training images held out for validation, the same number per class (CIFAR: drawn regardless
-    /// of class) [default: a tenth of the images; 50 per class of ImageNet]
+    /// Number of training images held out for validation: the same number per class where the classes have it,
+    /// otherwise in proportion to their images (CIFAR: drawn regardless of class) [default: a tenth of each
+    /// class; CIFAR: a tenth of the images; ImageNet: 50 per class]
     #[arg(long, value_name = "N", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) val_size: Option<usize>,

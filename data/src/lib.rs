@@ -37,5 +37,5 @@ pub use label_noise::{LabelNoise, LabelNoiseError};
 pub use options::Options;
 pub use sample::{Image, Sample};
 pub use split::Split;
-pub use splits::{ClassHoldout, Holdout, SPLIT_SEED, SplitError, holdout};
+pub use splits::{ClassHoldout, ClassShare, Holdout, SPLIT_SEED, SplitError, holdout};
 pub use warnings::Warnings;

@@ -1,8 +1,11 @@
 //! Training images held out for validation, and subsets of the remaining ones: bit for bit those of the
 //! authors' code, with the random numbers of numpy.
 
+mod shares;
 #[cfg(test)]
 mod tests;
+
+pub use shares::ClassShare;
 
 use std::collections::BTreeMap;
 use topk_files::excerpt;
@@ -34,8 +37,7 @@ pub struct Holdout {
 pub enum SplitError {
     /// There are too few images.
     #[error(
-        "cannot take {train} training and {validation} validation images from a set of {images}; \
-         request fewer"
+        "cannot take {train} training and {validation} validation images from a set of {images}"
     )]
     TooFew {
         /// Images in the set.
@@ -51,7 +53,7 @@ pub enum SplitError {
     /// A class has too few images.
     #[error(
         "class {class} has {images} images, so {validation} cannot be held out for validation with at \
-         least one left to train on; hold out fewer per class, or remove the class"
+         least one left to train on"
     )]
     Class {
         /// Name of the class.
@@ -61,10 +63,21 @@ pub enum SplitError {
         /// Number of images to hold out per class.
         validation: usize,
     },
-    /// The training subset is smaller than the number of classes.
+    /// There are too few images beside one of each class.
     #[error(
-        "{train} training images are fewer than one per class for {classes} classes; request more"
+        "{validation} of {images} images cannot be held out for validation with at least one of each of \
+         {classes} classes left to train on"
     )]
+    AllClasses {
+        /// Images in the set.
+        images: usize,
+        /// Classes with images.
+        classes: usize,
+        /// Images to hold out.
+        validation: usize,
+    },
+    /// The training subset is smaller than the number of classes.
+    #[error("{train} training images are fewer than one per class for {classes} classes")]
     Subset {
         /// Images to train on.
         train: usize,
@@ -75,7 +88,7 @@ pub enum SplitError {
     #[error("the image {0} has no label, so the data cannot be split by class")]
     Unlabelled(String),
     /// The seed of a class is too large.
-    #[error("the split seed {0} plus the class index must be below 2³²; use a smaller seed")]
+    #[error("the split seed {0} plus the class index must be below 2³²")]
     Seed(u32),
 }
 
@@ -114,11 +127,12 @@ pub fn holdout(
 /// Holds out images of each class: the authors' split of ImageNet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ClassHoldout {
-    /// Number of images per class to hold out: 50 in the paper.
-    pub validation_per_class: usize,
-    /// Number of remaining training images, the same number per class: for example 64,000 in the paper.
-    /// A class with fewer images contributes all of them. `None` for all images.
-    pub train: Option<usize>,
+    /// Images to hold out: in the paper, 50 of each class. With [`ClassShare::Same`] every class must have
+    /// more; otherwise a class of one image is left as it is.
+    pub validation: ClassShare,
+    /// Remaining images to train on: in the paper, for example, 64 of each class. With [`ClassShare::Same`], a
+    /// class with fewer images contributes all of them. `None` for all images.
+    pub train: Option<ClassShare>,
     /// Seed to which the index of each class is added: [`SPLIT_SEED`] in the paper.
     pub split_seed: u32,
     /// Seed of the run, which determines only the order of the training images.
@@ -132,8 +146,8 @@ impl ClassHoldout {
     /// Splits a training set. Validation images are in the order of torchvision's `ImageFolder`: by class,
     /// folder and name.
     ///
-    /// Bit for bit the images and the order of the authors' code on class folders whose `ImageFolder`
-    /// labels are those of the set, as for the whole of ImageNet. Only the names of the images matter, not
+    /// Where the same number of each class is taken, bit for bit the images and the order of the authors' code on
+    /// class folders whose `ImageFolder` labels are those of the set, as for the whole of ImageNet. Only the names of the images matter, not
     /// their order in the set.
     ///
     /// # Errors
@@ -152,19 +166,79 @@ impl ClassHoldout {
             return Err(SplitError::TooMany(samples.len()));
         }
         let mut classes = by_class(samples)?;
+        let counts = self.validation_counts(&classes, class_name)?;
         let mut validation = Vec::new();
-        for (&class, images) in &mut classes {
-            if images.len() <= self.validation_per_class {
-                return Err(SplitError::Class {
-                    class: excerpt(&class_name(class)),
-                    images: images.len(),
-                    validation: self.validation_per_class,
-                });
-            }
-            validation.extend(self.hold_out(samples, class, images)?);
+        for ((&class, images), count) in classes.iter_mut().zip(counts) {
+            validation.extend(self.hold_out(samples, class, images, count)?);
         }
         let train = self.draw_train(&classes, validation.len())?;
         Ok(Holdout { train, validation })
+    }
+
+    /// Number of images to hold out of each class.
+    fn validation_counts(
+        &self,
+        classes: &ByClass,
+        class_name: impl Fn(u32) -> String,
+    ) -> Result<Vec<usize>, SplitError> {
+        let sizes: Vec<usize> = classes.values().map(Vec::len).collect();
+        let most: Vec<usize> = sizes.iter().map(|size| size - 1).collect();
+        match self.validation {
+            ClassShare::Same(count) => {
+                let small = classes.iter().find(|(_, images)| images.len() <= count);
+                match small {
+                    None => Ok(vec![count; sizes.len()]),
+                    Some((&class, images)) => Err(SplitError::Class {
+                        class: excerpt(&class_name(class)),
+                        images: images.len(),
+                        validation: count,
+                    }),
+                }
+            }
+            ClassShare::Tenth => Ok(sizes.into_iter().map(shares::tenth).collect()),
+            ClassShare::Total(total) => match shares::same(total, &most) {
+                Some(count) => Ok(vec![count; sizes.len()]),
+                None => {
+                    let order = self.order(sizes.len());
+                    let counts = shares::proportional(total, &sizes, 0, &most, &order);
+                    counts.ok_or_else(|| SplitError::AllClasses {
+                        images: sizes.iter().sum(),
+                        classes: sizes.len(),
+                        validation: total,
+                    })
+                }
+            },
+        }
+    }
+
+    /// Number of images to train on of each class, of these remaining ones.
+    fn train_counts(&self, sizes: Vec<usize>, held_out: usize) -> Result<Vec<usize>, SplitError> {
+        let remaining: usize = sizes.iter().sum();
+        match self.train {
+            None => Ok(sizes),
+            Some(ClassShare::Same(count)) => {
+                Ok(sizes.into_iter().map(|size| size.min(count)).collect())
+            }
+            Some(ClassShare::Tenth) => Ok(sizes.into_iter().map(shares::tenth).collect()),
+            Some(ClassShare::Total(train)) if train > remaining => Err(SplitError::TooFew {
+                images: remaining + held_out,
+                train,
+                validation: held_out,
+            }),
+            Some(ClassShare::Total(train)) => match shares::same(train, &sizes) {
+                Some(count) => Ok(vec![count; sizes.len()]),
+                None => {
+                    let (order, classes) = (self.order(sizes.len()), sizes.len());
+                    let counts = shares::proportional(train, &sizes, 1, &sizes, &order);
+                    counts.ok_or(SplitError::Subset { train, classes })
+                }
+            },
+        }
+    }
+
+    /// The classes in random order, so that those with equal remainders are not the first ones.
+    fn order(&self, classes: usize) -> Vec<usize> {
+        RandomState::new(self.split_seed).permutation(classes)
     }
 
     /// Removes the validation images from the images of a class and returns them. Both are then in the
@@ -174,12 +248,13 @@ impl ClassHoldout {
         samples: &[Sample],
         class: u32,
         images: &mut Vec<usize>,
+        count: usize,
     ) -> Result<Vec<usize>, SplitError> {
         let name = |index: usize| samples[index].name.as_str();
         // The authors' code sorts whole paths here, in which `/` is an ordinary character.
         images.sort_unstable_by(|&a, &b| name(a).cmp(name(b)));
         let seed = self.class_seed(class)?;
-        let drawn = subset(images.len(), self.validation_per_class, seed);
+        let drawn = subset(images.len(), count, seed);
         let mut validation: Vec<usize> = drawn.iter().map(|&index| images[index]).collect();
         let mut is_drawn = vec![false; images.len()];
         for index in drawn {
@@ -197,25 +272,9 @@ impl ClassHoldout {
 
     /// Draws the training images from the remaining ones.
     fn draw_train(&self, classes: &ByClass, held_out: usize) -> Result<Vec<usize>, SplitError> {
-        let remaining: usize = classes.values().map(Vec::len).sum();
-        let per_class = match self.train {
-            Some(train) if train > remaining => {
-                return Err(SplitError::TooFew {
-                    images: remaining + held_out,
-                    train,
-                    validation: held_out,
-                });
-            }
-            Some(train) if train < remaining => {
-                let classes = classes.len();
-                let per_class = train.checked_div(classes).filter(|&count| count > 0);
-                per_class.ok_or(SplitError::Subset { train, classes })?
-            }
-            _ => usize::MAX,
-        };
+        let counts = self.train_counts(classes.values().map(Vec::len).collect(), held_out)?;
         let mut train = Vec::new();
-        for (&class, images) in classes {
-            let count = per_class.min(images.len());
+        for ((&class, images), count) in classes.iter().zip(counts) {
             let drawn = subset(images.len(), count, self.class_seed(class)?);
             train.extend(drawn.into_iter().map(|index| images[index]));
         }

@@ -25,10 +25,11 @@ struct ClassCase {
 }
 
 impl ClassCase {
-    fn settings(&self) -> ClassHoldout {
+    /// The authors' code takes the same number of each class, rounded down.
+    fn settings(&self, classes: usize) -> ClassHoldout {
         ClassHoldout {
-            validation_per_class: self.validation_per_class,
-            train: self.train_size,
+            validation: ClassShare::Same(self.validation_per_class),
+            train: self.train_size.map(|size| ClassShare::Same(size / classes)),
             split_seed: SPLIT_SEED,
             run_seed: self.run_seed,
         }
@@ -101,12 +102,12 @@ fn held_out_images_of_each_class_agree_with_numpy() {
         let samples = made.samples();
         assert!(made.splits.len() > 1);
         for case in &made.splits {
-            let drawn = split(&case.settings(), &samples).unwrap();
+            let drawn = split(&case.settings(made.classes as usize), &samples).unwrap();
             case.check(&drawn);
         }
         // However the set lists its images, as an archive does in its own order.
         let reversed: Vec<Sample> = samples.iter().rev().cloned().collect();
-        let mut drawn = split(&made.splits[0].settings(), &reversed).unwrap();
+        let mut drawn = split(&made.splits[0].settings(made.classes as usize), &reversed).unwrap();
         for indices in [&mut drawn.train, &mut drawn.validation] {
             for index in indices {
                 *index = samples.len() - 1 - *index;
@@ -133,7 +134,7 @@ fn folders_within_classes_are_in_the_order_of_the_authors_code() {
     let names = set.samples().iter().map(|sample| &sample.name);
     assert!(names.take(folders.first.len()).eq(&folders.first));
     for case in folders.splits {
-        case.check(&case.settings().split(&set).unwrap());
+        case.check(&case.settings(3).split(&set).unwrap());
     }
 }
 
@@ -156,7 +157,7 @@ fn errors_name_what_cannot_be_split() {
             .collect()
     };
     let settings = ClassHoldout {
-        validation_per_class: 3,
+        validation: ClassShare::Same(3),
         train: None,
         split_seed: SPLIT_SEED,
         run_seed: 0,
@@ -170,9 +171,11 @@ fn errors_name_what_cannot_be_split() {
         "{class}"
     );
     let of = |train| ClassHoldout {
-        train: Some(train),
+        train: Some(ClassShare::Total(train)),
         ..settings
     };
+    let all = split(&of(3), &samples([5, 4])).unwrap();
+    assert_eq!((all.train.len(), all.validation.len()), (3, 6));
     let many = error(of(4), &samples([5, 4])).to_string();
     assert!(
         many.contains("4 training and 6 validation images") && many.contains("a set of 9"),

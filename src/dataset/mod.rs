@@ -1,12 +1,13 @@
 //! The training, validation and test images of a run: splits, label noise and preprocessing.
 
+mod split;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
 use topk_data::{
-    ClassHoldout, DataError, Format, Holdout, ImageSet, LabelNoise, LabelNoiseError, Options,
-    SPLIT_SEED, Split, SplitError, holdout,
+    DataError, Format, ImageSet, LabelNoise, LabelNoiseError, Options, Split, SplitError,
 };
 use topk_image::NormalizationTable;
 use topk_image::augment::{Augmentation, AugmentationError};
@@ -15,12 +16,10 @@ use topk_preprocessing::{Crop, Interpolation, Normalization, Preprocessing, Resi
 
 use crate::config::Config;
 use crate::images::{ImageOptions, Images, Preparation, PreparationError, Source};
+use split::{check_split, split, split_decisions};
 
 /// Number of classes in a group within which label noise redraws labels, as in the paper.
 const NOISE_GROUP: u32 = 5;
-
-/// Images per class of ImageNet that the paper holds out for validation.
-const IMAGENET_HOLDOUT: usize = 50;
 
 /// The data set of a run cannot be used.
 #[derive(Debug, Error)]
@@ -30,7 +29,7 @@ pub(crate) enum DatasetError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// The training images cannot be split.
-    #[error("{0}. Change --train-size or --val-size")]
+    #[error("{0}{advice}", advice = split_advice(.0))]
     Split(SplitError),
     /// Label noise cannot be applied.
     #[error("--noise: {0}")]
@@ -68,6 +67,15 @@ pub(crate) enum DatasetError {
         /// The data set.
         set: String,
     },
+    /// No image can be held out.
+    #[error(
+        "no image of {set} can be held out for validation, because each class has only one: give validation \
+         images with --val-data (--val-size cannot hold out the only image of a class), or add images"
+    )]
+    OneEach {
+        /// The data set.
+        set: String,
+    },
     /// Two parts have different classes.
     #[error(
         "{other} has images of the class `{class}`, which the training images of {one} do not have; training, \
@@ -81,6 +89,18 @@ pub(crate) enum DatasetError {
         /// The class.
         class: String,
     },
+}
+
+/// What to do about a split that is not possible.
+fn split_advice(error: &SplitError) -> &'static str {
+    match error {
+        SplitError::TooFew { .. } => ": choose a smaller --train-size or --val-size",
+        SplitError::Class { .. } | SplitError::AllClasses { .. } => {
+            ": choose a smaller --val-size, or give --val-data"
+        }
+        SplitError::Subset { .. } => ": choose a larger --train-size",
+        _ => "",
+    }
 }
 
 impl From<SplitError> for DatasetError {
@@ -144,18 +164,10 @@ impl Dataset {
             let lines = set.map(|set| set.warnings().lines()).unwrap_or_default();
             decisions.extend(lines.iter().map(|line| format!("{part} images: {line}")));
         }
-        if let Some(size) = config
-            .val_size
-            .filter(|size| *size != split.validation.len())
-        {
-            decisions.push(format!(
-                "--val-size {size}: {} images are held out, the same number of each class",
-                split.validation.len()
-            ));
-        }
+        decisions.extend(split_decisions(&set, &split, config, val_set.is_some()));
         let transforms = Transforms::new(config, is_cifar(&set))?;
         let classes = set.classes().len();
-        let class_names = (0..classes as u32)
+        let class_names: Vec<String> = (0..classes as u32)
             .map(|class| set.classes().name(class).into_owned())
             .collect();
         let description = set.description().to_string();
@@ -288,20 +300,6 @@ fn noisy_labels(config: &Config, clean: &[u32], classes: usize) -> Result<Vec<u3
     Ok(match config.noise {
         0.0 => clean.to_vec(),
         _ => noise.apply(clean, classes, config.seed)?,
-    })
-}
-
-/// Checks that training and validation have images.
-fn check_split(set: &ImageSet, split: &Holdout, has_val_data: bool) -> Result<(), DatasetError> {
-    let part = match (split.train.is_empty(), split.validation.is_empty()) {
-        (true, _) => "training",
-        (false, true) if !has_val_data => "validation",
-        _ => return Ok(()),
-    };
-    Err(DatasetError::NoneLeft {
-        part,
-        images: set.len(),
-        set: name(set),
     })
 }
 
@@ -448,33 +446,4 @@ fn labels(set: &ImageSet) -> Result<Vec<u32>, DatasetError> {
         })
     };
     set.samples().iter().map(label).collect()
-}
-
-/// The paper's splits: of CIFAR regardless of classes, of other data sets class by class.
-fn split(set: &ImageSet, config: &Config, has_val_data: bool) -> Result<Holdout, DatasetError> {
-    let images = set.len();
-    if is_cifar(set) {
-        let validation = match has_val_data {
-            true => 0,
-            false => config.val_size.unwrap_or(images / 10),
-        };
-        let train = config
-            .train_size
-            .unwrap_or(images.saturating_sub(validation));
-        return Ok(holdout(images, train, validation, SPLIT_SEED)?);
-    }
-    let classes = set.classes().len().max(1);
-    let validation_per_class = match (has_val_data, config.val_size) {
-        (true, _) => 0,
-        (false, Some(size)) => size.div_ceil(classes),
-        (false, None) if *set.classes() == Classes::Imagenet => IMAGENET_HOLDOUT,
-        (false, None) => (images / 10 / classes).max(1),
-    };
-    let holdout = ClassHoldout {
-        validation_per_class,
-        train: config.train_size,
-        split_seed: SPLIT_SEED,
-        run_seed: config.seed,
-    };
-    Ok(holdout.split(set)?)
 }
