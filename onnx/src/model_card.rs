@@ -10,8 +10,10 @@ use topk_preprocessing::Interpolation;
 /// In ONNX files each field is a metadata entry whose key is `topk.` and the field's name. Strings are
 /// stored verbatim, other values as JSON; fields that do not apply are absent. The fields of [`Training`]
 /// have entries like the others.
+///
+/// Keys that later versions add are ignored when a card is read; one that changes the meaning of others comes with a
+/// new `format`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct ModelCard {
     /// Version of this set of keys: 1.
     pub format: u32,
@@ -46,7 +48,6 @@ pub struct CardResize {
 
 /// How a classifier was trained by `topk-train`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct Training {
     /// Data set that the network was trained on.
     pub dataset: String,
@@ -109,6 +110,11 @@ const PLAIN: [&str; 7] = [
     "std",
 ];
 
+/// Fields of [`Training`].
+const TRAINED: [&str; 10] = [
+    "dataset", "noise", "loss", "k", "tau", "alpha", "seed", "epoch", "val_top1", "val_topk",
+];
+
 /// The field whose own fields have entries.
 const TRAINING: &str = "training";
 
@@ -149,6 +155,11 @@ impl ModelCard {
             let Some(key) = key.strip_prefix(PREFIX) else {
                 continue;
             };
+            let of = match (PLAIN.contains(&key), TRAINED.contains(&key)) {
+                (true, _) => &mut fields,
+                (_, true) => &mut training,
+                _ => continue,
+            };
             let value = if TEXTS.contains(&key) {
                 Value::String(value.to_owned())
             } else {
@@ -156,10 +167,6 @@ impl ModelCard {
                     key: key.to_owned(),
                     value: value.to_owned(),
                 })?
-            };
-            let of = match PLAIN.contains(&key) {
-                true => &mut fields,
-                false => &mut training,
             };
             of.insert(key.to_owned(), value);
         }
@@ -221,6 +228,8 @@ mod tests {
         assert!(!metadata.contains_key("topk.training"));
         metadata.insert("author".into(), "somebody".into());
         assert_eq!(read(&metadata).unwrap(), Some(card()));
+        // The fields of the constants are those of the structs.
+        assert_eq!(metadata.len(), PLAIN.len() + TRAINED.len() - 2 + 1);
     }
 
     #[test]
@@ -252,6 +261,25 @@ mod tests {
             r#"{"interpolation":"bicubic","shorter_side":256}"#
         );
         assert_eq!(read(&metadata).unwrap(), Some(card));
+    }
+
+    #[test]
+    fn keys_of_later_versions_are_ignored() {
+        let untrained = ModelCard {
+            training: None,
+            ..card()
+        };
+        for card in [card(), untrained] {
+            let mut metadata = card.to_metadata();
+            metadata.insert("topk.licence".into(), "none, and not JSON".into());
+            assert_eq!(read(&metadata).unwrap(), Some(card.clone()));
+            let mut json = serde_json::to_value(&card).unwrap();
+            json["licence"] = "none".into();
+            if let Some(training) = json.get_mut(TRAINING) {
+                training["hours"] = 5.into();
+            }
+            assert_eq!(serde_json::from_value::<ModelCard>(json).unwrap(), card);
+        }
     }
 
     #[test]
