@@ -37,7 +37,7 @@ mod state_dict;
 mod tensor;
 
 pub use error::{FormatError, WeightsError};
-pub use loaded::{Loaded, Note, ReadOptions};
+pub use loaded::{Loaded, Note, ReadOptions, STATE_EMA, STATE_WEIGHTS, TRAINING_STATE};
 pub use matching::{Matched, Mismatch};
 pub use state_dict::{StateDict, Value};
 pub use tensor::{Dtype, Tensor, TensorError};

@@ -19,6 +19,15 @@ const WRAPPERS: [&str; 5] = [
 /// The counter of AveragedModel.
 const COUNTER: &str = "n_averaged";
 
+/// Key of the metadata of a training state, the safetensors file from which topk-train resumes.
+pub const TRAINING_STATE: &str = "topk-train";
+
+/// Prefix of the names of the weights in a training state.
+pub const STATE_WEIGHTS: &str = "weights/";
+
+/// Prefix of the names of the averaged weights (EMA) in a training state.
+pub const STATE_EMA: &str = "averages/";
+
 /// Number of names that a note shows.
 const SHOWN: usize = 3;
 
@@ -147,6 +156,9 @@ impl Loaded {
 
     /// Chooses between averaged weights and others that differ in the first part of their names.
     fn chosen(mut self, options: ReadOptions) -> Result<Self, FormatError> {
+        if self.weights.metadata.contains_key(TRAINING_STATE) {
+            return self.of_training_state(options);
+        }
         if self.is_averaged() {
             return Ok(self);
         }
@@ -181,6 +193,35 @@ impl Loaded {
             });
             self.weights.tensors = others;
         }
+        Ok(self)
+    }
+
+    /// The weights, or the averaged ones, in the state of a run of topk-train.
+    fn of_training_state(mut self, options: ReadOptions) -> Result<Self, FormatError> {
+        let all = std::mem::take(&mut self.weights);
+        let with = |prefix: &str| -> BTreeMap<_, _> {
+            let tensors = all.tensors.iter();
+            let tensors = tensors.filter_map(|(name, tensor)| {
+                Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone()))
+            });
+            tensors.collect()
+        };
+        let [taken, ema] = [STATE_WEIGHTS, STATE_EMA].map(|prefix| prefix.trim_end_matches('/'));
+        let averaged = with(STATE_EMA);
+        let note = match (options.use_ema, averaged.is_empty()) {
+            (true, true) => return Err(FormatError::NoEma(String::new())),
+            (true, false) => Note::Ema(ema.to_owned()),
+            (false, true) => Note::Key(taken.to_owned()),
+            (false, false) => Note::NotEma {
+                taken: taken.to_owned(),
+                ema: ema.to_owned(),
+            },
+        };
+        self.notes.push(note);
+        self.weights.tensors = match options.use_ema {
+            true => averaged,
+            false => with(STATE_WEIGHTS),
+        };
         Ok(self)
     }
 
@@ -254,6 +295,7 @@ impl Loaded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state_dict::Value;
     use crate::tensor::Tensor;
 
     fn loaded(names: &[&str]) -> Loaded {
@@ -289,6 +331,42 @@ mod tests {
             notes,
             ["removed `module.` and `_orig_mod.` from the names of tensors"]
         );
+    }
+
+    #[test]
+    fn a_training_state_has_weights_and_averages() {
+        let state = |names: &[&str]| {
+            let mut state = loaded(names);
+            let position = Value::Text("{}".to_owned());
+            let metadata = &mut state.weights.metadata;
+            metadata.insert(TRAINING_STATE.to_owned(), position);
+            state
+        };
+        let both = || state(&["averages/a.w", "sums", "velocities/a.w", "weights/a.w"]);
+        for (use_ema, value, note) in [
+            (
+                false,
+                3.0,
+                "took the weights under `weights`, not the averaged ones (EMA) under `averages`",
+            ),
+            (
+                true,
+                0.0,
+                "took the averaged weights (EMA) under `averages`",
+            ),
+        ] {
+            let chosen = both().chosen(ReadOptions { use_ema }).unwrap();
+            let expected = Tensor::from_f32(&[], &[value]).unwrap();
+            let expected = BTreeMap::from([("a.w".to_owned(), expected)]);
+            assert_eq!(chosen.weights.tensors, expected);
+            assert!(chosen.weights.metadata.is_empty());
+            assert_eq!(chosen.notes.last().unwrap().to_string(), note);
+        }
+        let plain = state(&["sums", "velocities/a.w", "weights/a.w"]);
+        let plain = plain.chosen(ReadOptions::default()).unwrap();
+        assert_eq!(plain.weights.tensors.keys().collect::<Vec<_>>(), ["a.w"]);
+        let none = state(&["weights/a.w"]).chosen(ReadOptions { use_ema: true });
+        assert!(none.is_err());
     }
 
     #[test]
