@@ -19,7 +19,10 @@ mod tensorboard;
 
 pub use accuracy::Accuracy;
 pub use page::run_page;
-pub use record::{BEST1, BESTK, Checkpoint, End, Epoch, EpochTime, Event, LOG, Start, TIMES};
+pub use record::{
+    BEST1, BESTK, Change, ChangedSetting, Checkpoint, End, Epoch, EpochTime, Event, LOG, Start,
+    TIMES,
+};
 pub use run::{InvalidLine, Run, RunError};
 pub use sweep::{
     Axes, AxisValue, Cell, Reference, ReferenceError, ReferenceValue, RunState, Spread, Summary,

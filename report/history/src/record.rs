@@ -1,5 +1,7 @@
 //! The lines of a run's log files.
 
+use std::fmt;
+
 use crate::accuracy::Accuracy;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -20,6 +22,8 @@ pub enum Event {
     Start(Start),
     /// One line per epoch.
     Epoch(Epoch),
+    /// The run was resumed with other settings.
+    Change(Change),
     /// The last line.
     End(End),
 }
@@ -53,6 +57,51 @@ impl Start {
     /// Planned number of epochs: `epochs` of the configuration.
     pub fn epochs(&self) -> Option<usize> {
         usize::try_from(self.config.get("epochs")?.as_u64()?).ok()
+    }
+}
+
+/// Settings that were changed when a run was resumed.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Change {
+    /// Epoch in which the run was resumed, from 1.
+    pub epoch: usize,
+    /// Number of batches of this epoch that were trained with the old settings.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub batch: usize,
+    /// The run that this one continues, if it is another one: its folder as given on the command line.
+    #[serde(
+        default,
+        rename = "resume-from",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub resume_from: Option<String>,
+    /// The settings that changed.
+    pub settings: Vec<ChangedSetting>,
+    /// What follows from the changes, as printed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<String>,
+}
+
+/// A setting that was changed.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct ChangedSetting {
+    /// Key in the configuration of the run.
+    pub setting: String,
+    /// The value before; null if it was not set.
+    pub was: Value,
+    /// The value now; null if it is not set.
+    pub now: Value,
+}
+
+impl fmt::Display for ChangedSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |value: &Value| match value {
+            Value::Null => "not set".to_owned(),
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        };
+        let Self { setting, was, now } = self;
+        write!(f, "--{setting} was {}, now {}", text(was), text(now))
     }
 }
 
@@ -177,6 +226,8 @@ mod tests {
             r#"{"event":"start","config":{"loss":"svm","topk":5},"device":"cpu","classes":100,"train_images":45000,"val_images":5000,"parameters":300356}"#,
             r#"{"event":"epoch","epoch":1,"lr":0.1,"loss":3.9,"train":{"images":9,"top1_correct":1,"topk_correct":2},"val":{"images":4,"top1_correct":0,"topk_correct":3},"skipped_steps":0}"#,
             r#"{"event":"epoch","epoch":2,"lr":0.1,"tau":0.5,"alpha":1.0,"loss":3.9,"train":{"images":9,"top1_correct":1,"topk_correct":2},"val":{"images":4,"top1_correct":0,"topk_correct":3},"skipped_steps":7}"#,
+            r#"{"event":"change","epoch":3,"settings":[{"setting":"epochs","was":2,"now":5}]}"#,
+            r#"{"event":"change","epoch":3,"batch":7,"resume-from":"a","settings":[{"setting":"lr","was":0.1,"now":0.2}],"decisions":["x"]}"#,
             r#"{"event":"end","checkpoints":[{"name":"best1","epoch":1,"k":5,"val":{"images":4,"top1_correct":0,"topk_correct":3},"test":{"images":8,"top1_correct":2,"topk_correct":5},"checkpoint":"best1.safetensors","onnx":"best1.onnx"}]}"#,
         ];
         for line in lines {

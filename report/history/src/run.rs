@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::accuracy::Accuracy;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use thiserror::Error;
 
-use crate::record::{BEST1, BESTK, Checkpoint, End, Epoch, EpochTime, Event, LOG, Start, TIMES};
+use crate::record::{
+    BEST1, BESTK, Change, Checkpoint, End, Epoch, EpochTime, Event, LOG, Start, TIMES,
+};
 
 /// Maximum size of a log in bytes, more than 100,000 epochs need.
 const MAX_BYTES: u64 = 64 << 20;
@@ -15,8 +18,10 @@ const MAX_BYTES: u64 = 64 << 20;
 /// A run that has started.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
-    /// Settings and data.
+    /// Settings and data. The settings are those that the run was last resumed with.
     pub start: Start,
+    /// Changes of the settings, in order.
+    pub changes: Vec<Change>,
     /// The epochs so far, from 1 without gaps.
     pub epochs: Vec<Epoch>,
     /// Time of each of [`Run::epochs`], if known.
@@ -154,6 +159,7 @@ impl Run {
         };
         let mut run = Self {
             start,
+            changes: Vec::new(),
             epochs: Vec::new(),
             times: Vec::new(),
             end: None,
@@ -179,6 +185,17 @@ impl Run {
                 }
                 [epoch.train, epoch.val].into_iter().try_for_each(check)?;
                 self.epochs.push(epoch);
+            }
+            Event::Change(change) => {
+                let config = &mut self.start.config;
+                for changed in &change.settings {
+                    let key = &changed.setting;
+                    let _ = match changed.now.clone() {
+                        Value::Null => config.remove(key),
+                        now => config.insert(key.clone(), now),
+                    };
+                }
+                self.changes.push(change);
             }
             Event::End(end) => {
                 for checkpoint in &end.checkpoints {

@@ -152,3 +152,21 @@ fn the_best_epoch_is_the_first_with_the_best_accuracy() {
     run.epochs.clear();
     assert!(run.best1().is_none());
 }
+
+#[test]
+fn changed_settings_are_those_of_the_run() {
+    let folder = folder(5);
+    let change = r#"{"event":"change","epoch":6,"batch":3,"settings":[{"setting":"epochs","was":8,"now":9},{"setting":"noise","was":0.6,"now":null}],"decisions":["<b>"]}"#;
+    append(&folder.path().join(LOG), &format!("{change}\n"));
+    append(
+        &folder.path().join(LOG),
+        &Event::Epoch(PLAN.epoch(6)).to_line(),
+    );
+    let run = Run::read(folder.path()).unwrap();
+    assert_eq!((run.epochs.len(), run.changes.len()), (6, 1));
+    assert_eq!(run.start.epochs(), Some(9));
+    assert!(!run.start.config.contains_key("noise"));
+    let page = topk_history::run_page(&run);
+    let line = "In epoch 6, after batch 3: --epochs was 8, now 9; --noise was 0.6, now not set; &lt;b&gt;.";
+    assert!(page.contains(line), "{page}");
+}

@@ -9,7 +9,7 @@ use topk_report::text::{grouped, images, or_dash, percent};
 use topk_report::{Escaped, page};
 
 use crate::plot;
-use crate::record::{BEST1, BESTK, Checkpoint, Epoch};
+use crate::record::{BEST1, BESTK, Change, ChangedSetting, Checkpoint, Epoch};
 use crate::run::Run;
 
 /// Maximum number of rows in the table of epochs.
@@ -359,10 +359,32 @@ fn configuration(run: &Run) -> String {
         .iter()
         .filter(|(_, value)| !value.is_null());
     let rows = rows.map(|(key, value)| (key.clone(), Escaped(&plain(value)).to_string()));
+    let changes: Vec<String> = run.changes.iter().map(changed).collect();
     format!(
-        "<section><h2>Configuration</h2><div class=\"panel\">{}</div></section>",
+        "<section><h2>Configuration</h2>{}<div class=\"panel\">{}</div></section>",
+        changes.concat(),
         facts(rows)
     )
+}
+
+/// The settings that a run was resumed with, if they were others than before.
+fn changed(change: &Change) -> String {
+    let from = change.resume_from.iter();
+    let from = from.map(|run| format!("continues the run {run}"));
+    let settings = change.settings.iter().map(ChangedSetting::to_string);
+    let parts: Vec<String> = from
+        .chain(settings)
+        .chain(change.decisions.iter().cloned())
+        .collect();
+    let at = match change.batch {
+        0 => format!("At the start of epoch {}", grouped(change.epoch)),
+        batch => format!(
+            "In epoch {}, after batch {}",
+            grouped(change.epoch),
+            grouped(batch)
+        ),
+    };
+    format!("<p>{at}: {}.</p>", Escaped(&parts.join("; ")))
 }
 
 #[cfg(test)]

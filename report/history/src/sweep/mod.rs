@@ -258,6 +258,8 @@ impl RunState {
             Err(RunError::Read { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
                 Self::Missing
             }
+            // A process that is about to train it has locked the log, and is loading the images.
+            Err(RunError::Empty { .. }) => Self::Missing,
             Err(error) => Self::Unreadable(error),
         }
     }

@@ -120,6 +120,7 @@ impl Plan {
     pub fn run(&self, epochs: usize) -> Run {
         let mut run = Run {
             start: self.start(),
+            changes: Vec::new(),
             epochs: (1..=epochs).map(|epoch| self.epoch(epoch)).collect(),
             times: (1..=epochs).map(|epoch| Some(self.time(epoch))).collect(),
             end: None,
