@@ -53,6 +53,13 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
+    /// Continue another run in --out, a new folder: the folder of that run, or its state.safetensors
+    ///
+    /// Copies the run at its saved state, which is only read. Settings may change if the network and the images stay
+    /// the same; changes are printed and logged.
+    #[arg(long, value_name = "RUN", conflicts_with = "dry_run")]
+    resume_from: Option<PathBuf>,
+
     /// Print all settings, the network, the data and the estimated time, then exit
     #[arg(long)]
     dry_run: bool,
@@ -96,8 +103,8 @@ impl Args {
     /// If the arguments are invalid.
     pub(crate) fn config_of(words: impl IntoIterator<Item = OsString>) -> Result<Config> {
         let words = std::iter::once(OsString::from("topk-train")).chain(words);
-        let config = Self::try_parse_from(words)?.config.resolved();
-        config.check()?;
+        let config = Self::try_parse_from(words)?.config;
+        config.clone().resolved().check()?;
         Ok(config)
     }
 
@@ -146,22 +153,30 @@ impl Args {
             ..CheckpointPolicy::default()
         };
         let stop = stop_on_interrupt()?;
-        Ok(match train(&self.config, &out, policy, &stop)? {
-            Outcome::Finished(end) => {
-                print(&end)?;
-                ExitCode::SUCCESS
-            }
-            Outcome::AlreadyFinished(end) => {
-                let line = format!("{} already contains this run (finished):", out.display());
-                writeln!(topk_cli::stdout(), "{}", wrap(&line, TERMINAL_WIDTH, 2))?;
-                print(&end)?;
-                ExitCode::SUCCESS
-            }
-            Outcome::Interrupted => {
-                eprintln!("{RESUME_HINT}");
-                ExitCode::from(INTERRUPTED)
-            }
-        })
+        Ok(
+            match train(
+                &self.config,
+                &out,
+                self.resume_from.as_deref(),
+                policy,
+                &stop,
+            )? {
+                Outcome::Finished(end) => {
+                    print(&end)?;
+                    ExitCode::SUCCESS
+                }
+                Outcome::AlreadyFinished(end) => {
+                    let line = format!("{} already contains this run (finished):", out.display());
+                    writeln!(topk_cli::stdout(), "{}", wrap(&line, TERMINAL_WIDTH, 2))?;
+                    print(&end)?;
+                    ExitCode::SUCCESS
+                }
+                Outcome::Interrupted => {
+                    eprintln!("{RESUME_HINT}");
+                    ExitCode::from(INTERRUPTED)
+                }
+            },
+        )
     }
 }
 

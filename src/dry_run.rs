@@ -38,7 +38,7 @@ pub(crate) fn dry_run(config: &Config) -> Result<String, TrainError> {
     set_up_process(config);
     let device = select_device(config.device)?;
     let data = load_data(config)?;
-    let (learner, _) = learner(config, &data, device)?;
+    let (learner, _) = learner(config, &data, device, config.checkpoint.as_deref())?;
     let mut text = toml::to_string(config).expect("settings are serialisable");
     text.push('\n');
     // Writing to a string cannot fail.

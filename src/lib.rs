@@ -9,7 +9,10 @@
 
 mod annealed;
 mod args;
+mod changes;
 mod config;
+mod continued_run;
+mod data_record;
 mod dataset;
 mod dry_run;
 mod ema;
@@ -20,6 +23,7 @@ mod loss;
 mod progress;
 mod random;
 mod recipe;
+mod resume;
 mod run_folder;
 mod schedule;
 mod state;
@@ -35,7 +39,7 @@ use tch::TchError;
 use thiserror::Error;
 use topk_history::{EventsError, RunError};
 use topk_libtorch::DeviceError;
-use topk_models::{ArchitectureError, MatchError};
+use topk_models::{ArchitectureError, CheckpointError, MatchError};
 use topk_models_tch::LoadError;
 use topk_native::RuntimeError;
 use topk_ops::LossError;
@@ -47,6 +51,7 @@ use config::ConfigError;
 use dataset::DatasetError;
 use final_test::FinalTestError;
 use images::{BadImage, BatchingError};
+use resume::ResumeError;
 use run_folder::FolderError;
 use state::StateError;
 
@@ -190,6 +195,12 @@ pub(crate) enum TrainError {
     /// The folder of the run cannot be used.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// The run cannot be resumed with these settings or data.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
+    /// A best checkpoint cannot be read.
+    #[error(transparent)]
+    BestCheckpoint(#[from] CheckpointError),
     /// The state of the run cannot be read or written.
     #[error(transparent)]
     State(#[from] StateError),

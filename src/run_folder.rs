@@ -34,17 +34,6 @@ pub(crate) enum FolderError {
         .0.display()
     )]
     Foreign(PathBuf),
-    /// It contains a run with other settings.
-    #[error(
-        "{} belongs to a run with other settings ({differences}): choose another --out, or remove the folder",
-        path.display()
-    )]
-    Other {
-        /// The log.
-        path: PathBuf,
-        /// The settings that differ.
-        differences: String,
-    },
     /// The log is shorter than when the state was saved.
     #[error(
         "{} is shorter than when {STATE} was saved, so it has been changed since and the run cannot be \
@@ -58,23 +47,45 @@ pub(crate) enum FolderError {
 }
 
 /// The folder of a run, locked against other processes.
+///
+/// Nothing in it changes until [`rewind`](Self::rewind). Without that, folders and files that opening it created are
+/// removed again.
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     path: PathBuf,
     log: File,
     times: File,
+    /// Files and folders that opening created, the innermost first.
+    created: Vec<PathBuf>,
+    /// Whether the run has begun to write.
+    begun: bool,
+}
+
+/// What a folder contains.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// No run.
+    New,
+    /// A run with these settings that was killed before it saved a state.
+    Started(Map<String, Value>),
+    /// The state of a run.
+    Saved(State),
 }
 
 impl RunFolder {
-    /// Opens or creates the folder of a run with these settings; returns the saved state, if there is one.
-    pub(crate) fn open(
-        path: &Path,
-        config: &Map<String, Value>,
-    ) -> Result<(Self, Option<State>), FolderError> {
+    /// Opens or creates the folder of a run.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Found), FolderError> {
         let fail = |path: &Path| {
             let path = path.to_owned();
             move |error| FolderError::Io { path, error }
         };
+        let files = [TIMES, LOG].map(|name| path.join(name));
+        let missing = files
+            .iter()
+            .map(PathBuf::as_path)
+            .chain(path.ancestors())
+            .filter(|path| !path.as_os_str().is_empty() && !path.exists());
+        let created: Vec<PathBuf> = missing.map(Path::to_owned).collect();
         fs::create_dir_all(path).map_err(fail(path))?;
         let open = |name: &str| {
             let path = path.join(name);
@@ -86,37 +97,57 @@ impl RunFolder {
                 .open(&path);
             file.map_err(fail(&path))
         };
-        let log = open(LOG)?;
-        match log.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(FolderError::Busy(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(fail(&path.join(LOG))(error)),
-        }
-        let state = State::read(path)?;
-        let (log_bytes, times_bytes) = match &state {
-            Some(state) => {
-                check_same_settings(&path.join(LOG), &state.position.config, config)?;
-                (state.position.log_bytes, state.position.times_bytes)
+        let log = loop {
+            let log = open(LOG)?;
+            match log.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(FolderError::Busy(path.to_owned())),
+                Err(TryLockError::Error(error)) => return Err(fail(&path.join(LOG))(error)),
             }
-            None => {
-                check_log(path, &log, config)?;
-                (0, 0)
+            // Another process may have removed the file between opening and locking it.
+            if is_file_at(&log, &path.join(LOG)) {
+                break log;
             }
+            fs::create_dir_all(path).map_err(fail(path))?;
         };
-        remove_temporary_files(path)?;
-        let mut folder = Self {
-            log,
+        let folder = Self {
             times: open(TIMES)?,
+            log,
             path: path.to_owned(),
+            created,
+            begun: false,
         };
-        if state.as_ref().is_none_or(|state| !state.position.finished) {
-            folder.rewind(log_bytes, times_bytes)?;
-        }
-        Ok((folder, state))
+        let found = match State::read(path)? {
+            Some(state) => Found::Saved(state),
+            None => folder.started()?,
+        };
+        Ok((folder, found))
     }
 
-    /// Truncates the logs to their lengths at the saved state.
-    fn rewind(&mut self, log_bytes: u64, times_bytes: u64) -> Result<(), FolderError> {
+    /// What a folder without a state contains.
+    fn started(&self) -> Result<Found, FolderError> {
+        let foreign = || FolderError::Foreign(self.path.clone());
+        let mut line = String::new();
+        let read = BufReader::new(&self.log).read_line(&mut line);
+        read.map_err(|_| foreign())?;
+        match serde_json::from_str(&line) {
+            Ok(Event::Start(start)) => Ok(Found::Started(start.config)),
+            // Empty, or the first line of a run that was killed while writing it.
+            _ if line.is_empty() => Ok(Found::New),
+            _ if !line.ends_with('\n')
+                && (line.starts_with(LOG_START) || LOG_START.starts_with(&line)) =>
+            {
+                Ok(Found::New)
+            }
+            _ => Err(foreign()),
+        }
+    }
+
+    /// Truncates the logs to these lengths, those at the saved state, and removes the temporary files of a process
+    /// that was killed.
+    pub(crate) fn rewind(&mut self, log_bytes: u64, times_bytes: u64) -> Result<(), FolderError> {
+        self.begun = true;
+        remove_temporary_files(&self.path)?;
         for (file, name, bytes) in [
             (&mut self.log, LOG, log_bytes),
             (&mut self.times, TIMES, times_bytes),
@@ -139,6 +170,24 @@ impl RunFolder {
         Ok(())
     }
 
+    /// Replaces the contents of the logs.
+    pub(crate) fn replace_logs(&mut self, log: &[u8], times: &[u8]) -> Result<(), FolderError> {
+        self.rewind(0, 0)?;
+        for (file, name, bytes) in [(&mut self.log, LOG, log), (&mut self.times, TIMES, times)] {
+            append(file, bytes).map_err(|error| FolderError::Io {
+                path: self.path.join(name),
+                error,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The contents of the log.
+    pub(crate) fn log_bytes(&self) -> Result<Vec<u8>, FolderError> {
+        let path = self.path.join(LOG);
+        fs::read(&path).map_err(|error| FolderError::Io { path, error })
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -150,7 +199,7 @@ impl RunFolder {
         position: &mut Position,
     ) -> Result<(), FolderError> {
         let line = event.to_line();
-        append(&mut self.log, &line).map_err(|error| FolderError::Io {
+        append(&mut self.log, line.as_bytes()).map_err(|error| FolderError::Io {
             path: self.path.join(LOG),
             error,
         })?;
@@ -165,7 +214,7 @@ impl RunFolder {
         position: &mut Position,
     ) -> Result<(), FolderError> {
         let line = time.to_line();
-        append(&mut self.times, &line).map_err(|error| FolderError::Io {
+        append(&mut self.times, line.as_bytes()).map_err(|error| FolderError::Io {
             path: self.path.join(TIMES),
             error,
         })?;
@@ -205,56 +254,37 @@ pub(crate) fn write_atomically(path: &Path, contents: &[u8]) -> Result<(), Folde
     })
 }
 
-/// Checks that a log without a state is that of a run with these settings, killed before it saved a state.
-fn check_log(folder: &Path, log: &File, config: &Map<String, Value>) -> Result<(), FolderError> {
-    let mut line = String::new();
-    let read = BufReader::new(log).read_line(&mut line);
-    read.map_err(|_| FolderError::Foreign(folder.to_owned()))?;
-    match serde_json::from_str(&line) {
-        Ok(Event::Start(start)) => check_same_settings(&folder.join(LOG), &start.config, config),
-        // Empty, or the first line of a run that was killed while writing it.
-        _ if line.is_empty() => Ok(()),
-        _ if !line.ends_with('\n') && line.starts_with(LOG_START) => Ok(()),
-        _ => Err(FolderError::Foreign(folder.to_owned())),
-    }
-}
-
-fn append(file: &mut File, line: &str) -> io::Result<()> {
-    file.write_all(line.as_bytes())?;
+fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes)?;
     file.sync_data()
 }
 
-fn check_same_settings(
-    path: &Path,
-    before: &Map<String, Value>,
-    now: &Map<String, Value>,
-) -> Result<(), FolderError> {
-    let text = |value: Option<&Value>| match value {
-        None => "not set".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
-    };
-    let mut keys: Vec<&String> = before.keys().chain(now.keys()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let differences: Vec<String> = keys
-        .into_iter()
-        .filter(|&key| before.get(key) != now.get(key))
-        .map(|key| {
-            format!(
-                "--{key} was {}, now {}",
-                text(before.get(key)),
-                text(now.get(key))
-            )
-        })
-        .collect();
-    if differences.is_empty() {
-        return Ok(());
+/// Whether an open file is the one of this name.
+#[cfg(unix)]
+fn is_file_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(file), Ok(named)) => (file.dev(), file.ino()) == (named.dev(), named.ino()),
+        _ => false,
     }
-    Err(FolderError::Other {
-        path: path.to_owned(),
-        differences: differences.join("; "),
-    })
+}
+
+/// Other systems do not remove open files.
+#[cfg(not(unix))]
+fn is_file_at(_file: &File, _path: &Path) -> bool {
+    true
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        if self.begun {
+            return;
+        }
+        // What cannot be removed is in nobody's way: an empty log is that of a run that has not started.
+        for path in &self.created {
+            let _ = fs::remove_file(path).or_else(|_| fs::remove_dir(path));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -285,7 +315,8 @@ mod tests {
         ] {
             fs::write(path.join(name), "").unwrap();
         }
-        RunFolder::open(path, &config(0.1)).unwrap();
+        let (mut run, _) = RunFolder::open(path).unwrap();
+        run.rewind(0, 0).unwrap();
         let mut names: Vec<_> = fs::read_dir(path)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -298,15 +329,13 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_locked_and_bound_to_its_settings() {
+    fn a_folder_is_locked_and_has_its_settings() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("a/b");
-        let (mut run, state) = RunFolder::open(&out, &config(0.1)).unwrap();
-        assert!(state.is_none());
-        assert!(matches!(
-            RunFolder::open(&out, &config(0.1)),
-            Err(FolderError::Busy(_))
-        ));
+        let (mut run, found) = RunFolder::open(&out).unwrap();
+        assert!(matches!(found, Found::New));
+        assert!(matches!(RunFolder::open(&out), Err(FolderError::Busy(_))));
+        run.rewind(0, 0).unwrap();
         let start = topk_history::Start {
             config: config(0.1),
             device: "cpu".into(),
@@ -319,15 +348,30 @@ mod tests {
         let mut position = Position::start(config(0.1));
         run.log(&Event::Start(start), &mut position).unwrap();
         drop(run);
-        let message = RunFolder::open(&out, &config(0.2)).unwrap_err().to_string();
-        assert!(message.contains("--lr was 0.1, now 0.2"), "{message}");
-        assert_eq!(
-            fs::metadata(out.join(LOG)).unwrap().len(),
-            position.log_bytes
-        );
+        let log_bytes = || fs::metadata(out.join(LOG)).unwrap().len();
+        let (mut run, found) = RunFolder::open(&out).unwrap();
+        assert!(matches!(found, Found::Started(settings) if settings == config(0.1)));
+        assert_eq!(log_bytes(), position.log_bytes);
         // Killed before it saved a state: it starts again.
-        drop(RunFolder::open(&out, &config(0.1)).unwrap());
-        assert_eq!(fs::metadata(out.join(LOG)).unwrap().len(), 0);
+        run.rewind(0, 0).unwrap();
+        assert_eq!(log_bytes(), 0);
+        drop(run);
+        // Killed while it wrote the first line.
+        for part in [&LOG_START[..3], LOG_START] {
+            fs::write(out.join(LOG), part).unwrap();
+            let (_, found) = RunFolder::open(&out).unwrap();
+            assert!(matches!(found, Found::New), "{part}");
+        }
+    }
+
+    #[test]
+    fn a_folder_in_which_no_run_begins_is_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(RunFolder::open(&folder.path().join("a/b")).unwrap());
+        assert!(!folder.path().join("a").exists());
+        fs::write(folder.path().join("notes"), "").unwrap();
+        drop(RunFolder::open(folder.path()).unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
@@ -335,7 +379,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join(LOG);
         fs::write(&log, "dear diary\n").unwrap();
-        let opened = RunFolder::open(folder.path(), &config(0.1));
+        let opened = RunFolder::open(folder.path());
         assert!(matches!(opened, Err(FolderError::Foreign(_))));
         assert_eq!(fs::read(&log).unwrap(), b"dear diary\n");
     }

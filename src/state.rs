@@ -7,23 +7,25 @@ use tch::no_grad;
 use thiserror::Error;
 use topk_history::Accuracy;
 use topk_models_tch::{LoadError, tensor_of, weight_of};
-use topk_weights::{StateDict, Tensor, TensorError, Value, WeightsError};
+use topk_weights::{
+    STATE_EMA as EMA, STATE_WEIGHTS as WEIGHTS, StateDict, TRAINING_STATE, Tensor, TensorError,
+    Value, WeightsError,
+};
 
+use crate::data_record::DataRecord;
 use crate::step::Learner;
 
 /// File name of the state from which a run is resumed.
 pub(crate) const STATE: &str = "state.safetensors";
 
 /// Key of the file's metadata that holds the [`Position`], as JSON.
-const KEY: &str = "topk-train";
+const KEY: &str = TRAINING_STATE;
 
 /// Version of the file's layout.
 const FORMAT: u32 = 1;
 
-/// Prefixes of the tensors' names in the file.
-const WEIGHTS: &str = "weights/";
+/// Prefixes of the tensors' names in the file, beside those of [`topk_weights`].
 const MOMENTUM_BUFFERS: &str = "velocities/";
-const EMA: &str = "averages/";
 const RUNNING_METRICS: &str = "sums";
 
 /// Progress of a run.
@@ -52,6 +54,12 @@ pub(crate) struct Position {
     pub(crate) best: Vec<BestSoFar>,
     /// Whether the run is finished.
     pub(crate) finished: bool,
+    /// The images; unknown in the states of earlier versions.
+    #[serde(default)]
+    pub(crate) data: Option<DataRecord>,
+    /// The run that this one continues, as given by --resume-from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resume_from: Option<String>,
 }
 
 /// The epoch with the best validation accuracy of one kind.
@@ -60,6 +68,12 @@ pub(crate) struct BestSoFar {
     pub(crate) name: String,
     pub(crate) epoch: usize,
     pub(crate) val: Accuracy,
+    /// Temperature and margin of the loss in that epoch, if the loss has them. They do not follow from the settings,
+    /// because a run may be continued with more epochs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tau: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) alpha: Option<f64>,
 }
 
 /// The state of a run cannot be read or written.
@@ -99,7 +113,20 @@ impl Position {
             times_bytes: 0,
             best: Vec::new(),
             finished: false,
+            data: None,
+            resume_from: None,
         }
+    }
+
+    /// Number of epochs that have begun.
+    pub(crate) fn begun(&self) -> usize {
+        self.epoch - usize::from(self.batch == 0)
+    }
+
+    /// Goes back to the start of the current epoch.
+    pub(crate) fn restart_epoch(&mut self) {
+        self.epoch -= 1;
+        self.next_epoch();
     }
 
     /// Moves to the start of the next epoch.
@@ -109,6 +136,8 @@ impl Position {
             log_bytes: self.log_bytes,
             times_bytes: self.times_bytes,
             best: std::mem::take(&mut self.best),
+            data: self.data.take(),
+            resume_from: self.resume_from.take(),
             ..Self::start(std::mem::take(&mut self.config))
         };
     }
@@ -193,6 +222,23 @@ impl State {
             position,
             tensors,
         }))
+    }
+
+    /// Whether an EMA is saved.
+    pub(crate) fn has_ema(&self) -> bool {
+        self.tensors.keys().any(|name| name.starts_with(EMA))
+    }
+
+    /// Starts an EMA at the weights.
+    pub(crate) fn add_ema(&mut self) {
+        let weights = self.tensors.iter();
+        let copies: Vec<(String, Tensor)> = weights
+            .filter_map(|(name, tensor)| {
+                let name = name.strip_prefix(WEIGHTS)?;
+                Some((format!("{EMA}{name}"), tensor.clone()))
+            })
+            .collect();
+        self.tensors.extend(copies);
     }
 
     /// Restores weights, momentum buffers, EMA and running metrics; returns the position.

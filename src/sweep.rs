@@ -145,7 +145,13 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
     let (mut failed, mut busy) = (Vec::new(), Vec::new());
     for (number, (name, config)) in plan.runs.iter().enumerate() {
         let mut line = format!("\n{name} ({} of {})", number + 1, plan.runs.len());
-        match train(config, &out.join(name), CheckpointPolicy::default(), stop) {
+        match train(
+            config,
+            &out.join(name),
+            None,
+            CheckpointPolicy::default(),
+            stop,
+        ) {
             Ok(Outcome::Finished(_)) => line.clear(),
             Ok(Outcome::AlreadyFinished(_)) => {
                 writeln!(topk_cli::stdout(), "{name}: already finished")?;

@@ -13,13 +13,14 @@ use topk_models_tch::Network;
 use topk_native::Runtime;
 use topk_weights::{Loaded, Note, ReadOptions, Tensor};
 
+use crate::changes::Effect;
 use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::loss::TrainingLoss;
 use crate::progress::Progress;
+use crate::resume::{Begin, Origin};
 use crate::run_folder::{FolderError, RunFolder, write_atomically};
 use crate::schedule::LrSchedule;
-use crate::state::Position;
 use crate::step::Learner;
 use crate::trainer::Trainer;
 use crate::{ConfigError, TrainError};
@@ -69,6 +70,10 @@ pub(crate) enum Outcome {
 /// On the CPU, with the same number of threads, a resumed run gives the same weights, log and best checkpoints as
 /// an uninterrupted one, bit for bit. The test images are used only at the end.
 ///
+/// A run in the folder is resumed; some settings may change then, and a run that is finished continues if there are more
+/// epochs. If the folder has none, `resume_from` is a run, by its folder or its state, of which the folder becomes a copy
+/// that is trained further.
+///
 /// Once `stop` is set, finishes the current step, or the current batch of a validation or test, saves the state and
 /// returns.
 ///
@@ -79,37 +84,38 @@ pub(crate) enum Outcome {
 pub(crate) fn train(
     config: &Config,
     out: &Path,
+    resume_from: Option<&Path>,
     policy: CheckpointPolicy,
     stop: &AtomicBool,
 ) -> Result<Outcome, TrainError> {
     config.check()?;
-    let config = &config.clone().resolved();
-    let settings = config.to_map();
-    let open = || RunFolder::open(out, &settings);
-    let opened = out.exists().then(open).transpose()?;
-    if let Some((_, Some(state))) = &opened
-        && state.position.finished
-    {
-        let run = Run::read(out)?;
-        let end = run.end;
-        let end = end.ok_or_else(|| FolderError::Foreign(out.to_owned()))?;
-        return Ok(Outcome::AlreadyFinished(end));
+    // Locked before the data are loaded: several processes may share the runs of a sweep.
+    let (mut folder, found) = RunFolder::open(out)?;
+    let origin = Origin::find(&folder, found, resume_from)?;
+    let config = &origin.complete(config).resolved();
+    config.check()?;
+    let changes = origin.changes(out, config)?;
+    if origin.is_finished(config) && changes.with(Effect::Paths).is_empty() {
+        return already_finished(out);
     }
     set_up_process(config);
     let device = select_device(config.device)?;
     // Used only at the end, but a missing library must be reported at the start.
     let runtime = Runtime::load()?;
     let data = load_data(config)?;
-    let (mut learner, notes) = learner(config, &data, device)?;
-    // The folder is created only once nothing else can keep the run from starting.
-    let (folder, state) = match opened {
-        Some(opened) => opened,
-        None => open()?,
-    };
-    let position = match state {
-        Some(state) => state.restore(&mut learner)?,
-        None => Position::start(settings.clone()),
-    };
+    origin.check_data(out, config, &data)?;
+    if origin.is_finished(config) {
+        return already_finished(out);
+    }
+    let checkpoint = config.checkpoint.as_deref();
+    let checkpoint = checkpoint.filter(|_| !origin.has_weights());
+    let (mut learner, notes) = learner(config, &data, device, checkpoint)?;
+    let continues = origin.is_other();
+    let Begin {
+        position,
+        change,
+        note,
+    } = origin.begin(&mut folder, &mut learner, config, &data, &changes)?;
     let start = Start {
         config: position.config.clone(),
         device: device_name(device),
@@ -124,11 +130,17 @@ pub(crate) fn train(
     for line in summary(config, &data, &start) {
         progress.line(&line);
     }
-    let events = EventWriter::create(out, &start, position.epoch)?;
+    if let Some(note) = note {
+        progress.line(note);
+    }
+    let events = match continues {
+        false => EventWriter::create(out, &start, position.epoch)?,
+        true => events_of(out, &start)?,
+    };
     let mut trainer = Trainer::new(
         config, &data, learner, folder, events, progress, position, policy,
     );
-    trainer.begin(start)?;
+    trainer.begin(start, change)?;
     if !trainer.epochs(stop)? {
         trainer.finish_progress();
         return Ok(Outcome::Interrupted);
@@ -136,6 +148,23 @@ pub(crate) fn train(
     trainer.finish_progress();
     let end = trainer.finish(&runtime, stop)?;
     Ok(end.map_or(Outcome::Interrupted, Outcome::Finished))
+}
+
+/// The results of a run that is finished.
+fn already_finished(out: &Path) -> Result<Outcome, TrainError> {
+    let end = Run::read(out)?.end;
+    let end = end.ok_or_else(|| FolderError::Foreign(out.to_owned()))?;
+    Ok(Outcome::AlreadyFinished(end))
+}
+
+/// TensorBoard's file of a run with the epochs in its log.
+fn events_of(out: &Path, start: &Start) -> Result<EventWriter, TrainError> {
+    let mut events = EventWriter::create(out, start, 1)?;
+    let run = Run::read(out)?;
+    for (epoch, time) in run.epochs.iter().zip(&run.times) {
+        events.epoch(epoch, time.as_ref())?;
+    }
+    Ok(events)
 }
 
 /// The lines printed before the first epoch: data and decisions about it, network, loss and device.
@@ -182,12 +211,13 @@ pub(crate) fn set_up_process(config: &Config) {
     }
 }
 
-/// The network at the start of training, with its optimizer, and what was decided about the weights in
-/// --checkpoint.
+/// The network at the start of training, with the weights in `checkpoint`, and its optimizer, and what was decided
+/// about these weights.
 pub(crate) fn learner(
     config: &Config,
     data: &Dataset,
     device: Device,
+    checkpoint: Option<&Path>,
 ) -> Result<(Learner, Vec<String>), TrainError> {
     let classes = data.class_names.len();
     if config.topk > classes {
@@ -213,7 +243,7 @@ pub(crate) fn learner(
     )?;
     let mut network = Network::new(architecture, device);
     let mut notes = Vec::new();
-    if let Some(path) = &config.checkpoint {
+    if let Some(path) = checkpoint {
         let (weights, decided) = initial_weights(&network, path, config.classifier)?;
         network.load(&weights)?;
         for note in decided {

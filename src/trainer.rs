@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use rand::RngExt;
 use tch::Device;
-use topk_history::{Accuracy, End, Epoch, EpochTime, Event, EventWriter, Start};
+use topk_history::{
+    Accuracy, Change, ChangedSetting, End, Epoch, EpochTime, Event, EventWriter, Start,
+};
 use topk_libtorch::empty_cache;
 use topk_loader::Prefetch;
 use topk_native::Runtime;
@@ -89,8 +91,8 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Logs the start of a new run, or prints where a run is resumed.
-    pub(crate) fn begin(&mut self, start: Start) -> Result<(), TrainError> {
+    /// Logs the start of a new run, or prints where a run is resumed, and prints and logs which settings changed.
+    pub(crate) fn begin(&mut self, start: Start, change: Option<Change>) -> Result<(), TrainError> {
         if self.position.log_bytes == 0 {
             self.folder.log(&Event::Start(start), &mut self.position)?;
         } else {
@@ -100,6 +102,15 @@ impl<'a> Trainer<'a> {
             if batch == 0 {
                 self.write_best()?;
             }
+        }
+        if let Some(change) = change {
+            let changed = change.settings.iter().map(ChangedSetting::to_string);
+            for line in changed.chain(change.decisions.iter().cloned()) {
+                self.progress.line(&format!("  {line}"));
+            }
+            self.folder
+                .log(&Event::Change(change), &mut self.position)?;
+            self.save()?;
         }
         Ok(())
     }

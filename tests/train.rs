@@ -537,7 +537,7 @@ fn a_sweep_summarises_its_runs_and_does_not_repeat_them() {
     assert_eq!(fs::read_to_string(out.join("sweep.csv")).unwrap(), csv);
     assert!(log("svm-noise-0.5-seed-1") == before);
     // Runs with other settings are rejected one by one.
-    let output = sweep(&["--epochs", "2"]);
+    let output = sweep(&["--epochs", "1", "--lr", "0.2"]);
     assert!(!output.status.success());
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(

@@ -15,6 +15,7 @@ use topk_labels::Classes;
 use topk_preprocessing::{Crop, Interpolation, Normalization, Preprocessing, Resize};
 
 use crate::config::Config;
+use crate::data_record::{DataRecord, Listed};
 use crate::images::{ImageOptions, Images, Preparation, PreparationError, Source};
 use split::{check_split, split, split_decisions};
 
@@ -133,6 +134,8 @@ pub(crate) struct Dataset {
     pub(crate) description: String,
     /// What was decided about the data, and what was left out: one line each.
     pub(crate) decisions: Vec<String>,
+    /// What is compared when a run is resumed.
+    pub(crate) record: DataRecord,
     /// Number of training images per class, by their noisy labels.
     pub(crate) class_counts: Vec<usize>,
     /// Number of training labels that the noise has changed.
@@ -178,6 +181,12 @@ impl Dataset {
         }
         let changed = |&&index: &&usize| clean[index] != noisy[index];
         let changed_labels = split.train.iter().filter(changed).count();
+        let held_out = match &val_set {
+            Some(val_set) => listed(val_set, 0..val_set.len()),
+            None => listed(&set, split.validation.iter().copied()),
+        };
+        let trained = listed(&set, split.train.iter().copied());
+        let record = DataRecord::new(&class_names, trained, held_out);
         let set = Arc::new(set);
         let validation = match val_set {
             Some(val_set) => Source {
@@ -218,6 +227,7 @@ impl Dataset {
             augmentation: transforms.augmentation,
             description,
             decisions,
+            record,
             class_counts,
             changed_labels,
         })
@@ -408,6 +418,14 @@ fn is_same(one: &ImageSet, other: &ImageSet) -> bool {
             .collect::<Vec<_>>()
     };
     one.description().path == other.description().path && names(one) == names(other)
+}
+
+/// Names and labels of the images with these indices, which are labelled.
+fn listed(set: &ImageSet, indices: impl Iterator<Item = usize>) -> Listed<'_> {
+    let samples = indices.map(|index| &set.samples()[index]);
+    samples
+        .filter_map(|sample| Some((sample.name.as_str(), sample.label?)))
+        .collect()
 }
 
 /// The labels of the images with these indices.

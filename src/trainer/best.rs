@@ -18,12 +18,16 @@ impl Trainer<'_> {
             (BEST1, 1, |accuracy| accuracy.top1_correct),
             (BESTK, self.config.topk, |accuracy| accuracy.topk_correct),
         ];
+        let (epoch, epochs) = (self.position.epoch, self.config.epochs);
+        let at_epoch = |value: Option<Annealed>| value.map(|value| value.at(epoch, epochs));
         let mut improved = Vec::new();
         for (name, k, correct) in kinds {
             let best = BestSoFar {
                 name: name.to_owned(),
-                epoch: self.position.epoch,
+                epoch,
                 val,
+                tau: at_epoch(self.config.loss.used_tau()),
+                alpha: at_epoch(self.config.loss.used_alpha()),
             };
             match self.position.best.iter_mut().find(|best| best.name == name) {
                 Some(before) if correct(&val) <= correct(&before.val) => continue,
@@ -58,8 +62,7 @@ impl Trainer<'_> {
     /// Metadata of a best checkpoint.
     fn model_card(&self, best: &BestSoFar) -> ModelCard {
         let (config, data) = (self.config, self.data);
-        let BestSoFar { epoch, val, .. } = *best;
-        let at_epoch = |value: Option<Annealed>| value.map(|value| value.at(epoch, config.epochs));
+        let val = best.val;
         ModelCard {
             format: ModelCard::FORMAT,
             architecture: config.model.clone(),
@@ -80,10 +83,10 @@ impl Trainer<'_> {
                 noise: config.noise,
                 loss: config.loss.name.as_str().to_owned(),
                 k: config.topk,
-                tau: at_epoch(config.loss.used_tau()),
-                alpha: at_epoch(config.loss.used_alpha()),
+                tau: best.tau,
+                alpha: best.alpha,
                 seed: config.seed.into(),
-                epoch,
+                epoch: best.epoch,
                 val_top1: val.top1(),
                 val_topk: val.topk(),
             }),

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::args::Args;
+use crate::run_folder::Found;
 use crate::state::STATE;
 use crate::train::{Outcome, learner, load_data, train};
 
@@ -56,12 +57,19 @@ impl Case {
     ) {
         let config = &self.config(flags);
         let data = load_data(config).unwrap();
-        let (mut learner, _) = learner(config, &data, Device::Cpu).unwrap();
-        let (folder, state) = RunFolder::open(&self.out(), &config.to_map()).unwrap();
-        let position = match state {
-            Some(state) => state.restore(&mut learner).unwrap(),
-            None => Position::start(config.to_map()),
+        let (mut learner, _) = learner(config, &data, Device::Cpu, None).unwrap();
+        let (mut folder, found) = RunFolder::open(&self.out()).unwrap();
+        let position = match found {
+            Found::Saved(state) => {
+                let position = state.position.clone();
+                state.restore(&mut learner).unwrap();
+                position
+            }
+            Found::New | Found::Started(_) => Position::start(config.to_map()),
         };
+        folder
+            .rewind(position.log_bytes, position.times_bytes)
+            .unwrap();
         let start = Start {
             config: config.to_map(),
             device: "cpu".to_owned(),
@@ -80,7 +88,7 @@ impl Case {
         let mut trainer = Trainer::new(
             config, &data, learner, folder, events, progress, position, policy,
         );
-        trainer.begin(start).unwrap();
+        trainer.begin(start, None).unwrap();
         run(&mut trainer);
     }
 }
@@ -199,7 +207,7 @@ fn a_run_stopped_before_its_first_step_can_be_resumed() {
     let case = Case::new();
     let stop = AtomicBool::new(true);
     let policy = CheckpointPolicy::default();
-    let outcome = train(&case.config(&[]), &case.out(), policy, &stop).unwrap();
+    let outcome = train(&case.config(&[]), &case.out(), None, policy, &stop).unwrap();
     assert_eq!(outcome, Outcome::Interrupted);
     case.with_trainer(&[], None, |trainer| {
         assert_eq!((trainer.position.epoch, trainer.position.batch), (1, 0));

@@ -1,0 +1,319 @@
+//! Which settings may change when a run is resumed, and what follows from a change.
+
+use clap::Parser;
+use serde_json::{Map, Value};
+use topk_history::ChangedSetting;
+
+use crate::config::Config;
+use crate::schedule::Scheduler;
+
+/// What a setting has an effect on, other than the weights.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Effect {
+    /// When training ends.
+    Length,
+    /// Epochs that have not begun.
+    LaterEpochs,
+    /// Where the images are.
+    Paths,
+    /// Where and how fast the run is computed.
+    Machine,
+    /// Whether the run goes on after an error.
+    Errors,
+    /// The test after training.
+    Test,
+    /// The test after training, but recorded in the best checkpoints, which are written already.
+    Recorded,
+}
+
+/// The settings that do not decide the weights, and may change when a run is resumed, except for those that are
+/// [recorded](Effect::Recorded). All others decide the weights, or which of them are the best.
+const EFFECTS: [(&str, Effect); 13] = [
+    // The epochs so far are the same ones of a longer run, as far as the learning rate and the loss do not depend
+    // on the number of epochs; if they do, that is printed.
+    ("epochs", Effect::Length),
+    // An epoch's learning rate depends only on the milestones up to it.
+    ("decay-milestones", Effect::LaterEpochs),
+    // The record of the images decides, wherever they are.
+    ("data", Effect::Paths),
+    ("val-data", Effect::Paths),
+    ("format", Effect::Paths),
+    // Rounding only: a resumed run computes the same on the same processor with the same number of threads.
+    ("device", Effect::Machine),
+    ("workers", Effect::Machine),
+    ("validation-batch-size", Effect::Machine),
+    // Without a bad step or image both policies are the same, and the epochs so far have followed theirs.
+    ("on-nan", Effect::Errors),
+    ("on-bad-image", Effect::Errors),
+    // Test images are used after training.
+    ("test-data", Effect::Test),
+    ("test-crops", Effect::Test),
+    // The best checkpoints say how their images are resized.
+    ("test-resize", Effect::Recorded),
+];
+
+/// Settings whose default follows from the data or from other settings. If they are not given when a run is
+/// resumed, they are those of the run.
+const FOLLOWING: [&str; 3] = ["model", "topk", "decay-milestones"];
+
+/// Settings that a continuation in another folder must share with the run: the network, and what is recorded in the
+/// best checkpoints of both.
+const OF_NETWORK: [&str; 2] = ["model", "test-resize"];
+
+/// Settings on which the accuracies depend that select the best checkpoints.
+const OF_VALIDATION: [&str; 3] = ["topk", "input-size", "val-resize"];
+
+/// Settings on which the batches of an epoch depend.
+const OF_BATCHES: [&str; 3] = ["batch-size", "seed", "drop-last"];
+
+/// The settings that changed since a run was saved, in the order of their names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Changes(Vec<ChangedSetting>);
+
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true)]
+struct Words {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// The settings of these keys and values, which have those of a run's log.
+fn parsed(settings: &Map<String, Value>) -> Option<Config> {
+    fn text(value: &Value) -> String {
+        match value {
+            Value::String(text) => text.clone(),
+            Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(","),
+            value => value.to_string(),
+        }
+    }
+    let words = settings.iter();
+    let words = words.map(|(key, value)| format!("--{key}={}", text(value)));
+    Words::try_parse_from(words).ok().map(|words| words.config)
+}
+
+/// The given settings, with those of a saved run in place of missing ones whose default follows from others.
+pub(crate) fn as_saved(given: &Config, saved: &Map<String, Value>) -> Config {
+    let mut settings = given.to_map();
+    let missing = FOLLOWING
+        .into_iter()
+        .filter(|key| !settings.contains_key(*key));
+    let found: Vec<_> = missing
+        .filter_map(|key| Some((key.to_owned(), saved.get(key)?.clone())))
+        .collect();
+    if found.is_empty() {
+        return given.clone();
+    }
+    settings.extend(found);
+    // A value that cannot be parsed is reported as a difference.
+    parsed(&settings).unwrap_or_else(|| given.clone())
+}
+
+impl Changes {
+    /// The differences between the settings of a saved run and others. A setting that the program which saved the
+    /// run did not have was at its default.
+    pub(crate) fn between(saved: &Map<String, Value>, now: &Map<String, Value>) -> Self {
+        let defaults = parsed(&Map::new()).map(|config| config.to_map());
+        let defaults = defaults.unwrap_or_default();
+        let mut keys: Vec<&String> = saved.keys().chain(now.keys()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let changes = keys.into_iter().filter_map(|key| {
+            let was = saved.get(key).or_else(|| defaults.get(key));
+            (was != now.get(key)).then(|| ChangedSetting {
+                setting: key.clone(),
+                was: was.cloned().unwrap_or_default(),
+                now: now.get(key).cloned().unwrap_or_default(),
+            })
+        });
+        Self(changes.collect())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn settings(&self) -> &[ChangedSetting] {
+        &self.0
+    }
+
+    /// Those that this function selects.
+    fn only(&self, is_selected: impl Fn(&ChangedSetting) -> bool) -> Self {
+        let selected = self.0.iter().filter(|changed| is_selected(changed));
+        Self(selected.cloned().collect())
+    }
+
+    /// The changes that resuming a run does not allow after this many epochs, counting one that has begun.
+    pub(crate) fn refused(&self, begun: usize) -> Self {
+        self.only(|changed| match effect(&changed.setting) {
+            None | Some(Effect::Recorded) => true,
+            Some(Effect::LaterEpochs) => {
+                let so_far = |milestones: &Value| {
+                    let milestones = milestones.as_array().into_iter().flatten();
+                    let milestones = milestones.filter_map(Value::as_u64);
+                    let mut so_far: Vec<u64> =
+                        milestones.filter(|&first| first <= begun as u64).collect();
+                    so_far.sort_unstable();
+                    so_far
+                };
+                so_far(&changed.was) != so_far(&changed.now)
+            }
+            Some(_) => false,
+        })
+    }
+
+    /// The changes with this effect.
+    pub(crate) fn with(&self, effect_of: Effect) -> Self {
+        self.only(|changed| effect(&changed.setting) == Some(effect_of))
+    }
+
+    /// The changes with which a run cannot be continued in another folder.
+    pub(crate) fn of_network(&self) -> Self {
+        self.only(|changed| OF_NETWORK.contains(&&*changed.setting))
+    }
+
+    /// The changes that make earlier validation accuracies incomparable with later ones.
+    pub(crate) fn of_validation(&self) -> Self {
+        self.only(|changed| OF_VALIDATION.contains(&&*changed.setting))
+    }
+
+    /// The changes that make other batches of an epoch.
+    pub(crate) fn of_batches(&self) -> Self {
+        self.only(|changed| OF_BATCHES.contains(&&*changed.setting))
+    }
+
+    /// Whether a setting changed.
+    pub(crate) fn has(&self, setting: &str) -> bool {
+        self.0.iter().any(|changed| changed.setting == setting)
+    }
+
+    /// What follows from the changes for a run that is resumed in this epoch, one line each.
+    pub(crate) fn decisions(&self, config: &Config, epoch: usize) -> Vec<String> {
+        let mut decisions = Vec::new();
+        let epochs = config.epochs;
+        if self.has("epochs") {
+            let loss = &config.loss;
+            let annealed = [("tau", loss.used_tau()), ("alpha", loss.used_alpha())];
+            let annealed = annealed.into_iter().filter_map(|(name, value)| {
+                let value = value.filter(|value| !value.is_constant())?;
+                Some(format!("--{name} {value}"))
+            });
+            let cosine = (config.sched == Scheduler::Cosine).then(|| "--sched cosine".to_owned());
+            decisions.extend(cosine.into_iter().chain(annealed).map(|setting| {
+                format!("from epoch {epoch} on, {setting} follows a run of {epochs} epochs")
+            }));
+            if let Some(milestones) = &config.decay_milestones
+                && !self.has("decay-milestones")
+                && config.sched == Scheduler::Step
+            {
+                let milestones: Vec<_> = milestones.iter().map(usize::to_string).collect();
+                decisions.push(format!(
+                    "--decay-milestones {} are kept from the run",
+                    milestones.join(",")
+                ));
+            }
+        }
+        if self.has("device") || self.has("workers") {
+            decisions.push(
+                "the weights are bit-identical to those of an uninterrupted run only on the same device with \
+                 the same number of threads"
+                    .to_owned(),
+            );
+        }
+        decisions
+    }
+}
+
+impl std::fmt::Display for Changes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let changes: Vec<_> = self.0.iter().map(ChangedSetting::to_string).collect();
+        f.write_str(&changes.join("; "))
+    }
+}
+
+fn effect(setting: &str) -> Option<Effect> {
+    let found = EFFECTS.iter().find(|(key, _)| *key == setting);
+    found.map(|&(_, effect)| effect)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn config(words: &str) -> Config {
+        let words = format!("--data=D {words}");
+        Words::try_parse_from(words.split_whitespace())
+            .unwrap()
+            .config
+    }
+
+    fn map(words: &str) -> Map<String, Value> {
+        config(words).resolved().to_map()
+    }
+
+    #[test]
+    fn settings_with_an_effect_are_settings() {
+        let all = map(
+            "--format=folder --val-data=V --workers=2 --test-data=T --val-resize=9 --input-size=8 \
+                       --test-resize=9",
+        );
+        for key in EFFECTS.map(|(key, _)| key).into_iter().chain(FOLLOWING) {
+            assert!(all.contains_key(key), "{key}");
+        }
+        for key in OF_NETWORK.into_iter().chain(OF_VALIDATION) {
+            assert!(all.contains_key(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn settings_survive_being_saved() {
+        for words in [
+            "",
+            "--augment=crop:4,flip --mix=mixup:0.2,cutmix:1 --sched=cosine --tau=10..0.1 --amp --lr=1e-5",
+            "--checkpoint=w.pth --classifier=new --decay-milestones=3,5 --loss=ce --label-smoothing=0.1",
+        ] {
+            let config = config(words).resolved();
+            assert_eq!(parsed(&config.to_map()), Some(config), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_setting_that_an_older_program_did_not_have_was_at_its_default() {
+        let mut saved = map("");
+        saved.remove("on-nan");
+        saved.remove("test-crops");
+        assert!(Changes::between(&saved, &map("")).is_empty());
+        let changes = Changes::between(&saved, &map("--on-nan=skip --clip-grad=1"));
+        assert_eq!(
+            changes.to_string(),
+            "--clip-grad was not set, now 1.0; --on-nan was fail, now skip"
+        );
+        assert_eq!(
+            changes.refused(1).to_string(),
+            "--clip-grad was not set, now 1.0"
+        );
+    }
+
+    #[test]
+    fn missing_settings_that_follow_from_others_are_those_of_the_run() {
+        let saved = map("--epochs=3");
+        let continued = as_saved(&config("--epochs=5"), &saved).resolved();
+        assert_eq!(continued.decay_milestones, Some(vec![2, 3]));
+        let given = as_saved(&config("--epochs=5 --decay-milestones=4"), &saved).resolved();
+        assert_eq!(given.decay_milestones, Some(vec![4]));
+    }
+
+    #[test]
+    fn later_milestones_may_change() {
+        let changes = |was: Value, now: Value| {
+            Changes(vec![ChangedSetting {
+                setting: "decay-milestones".to_owned(),
+                was,
+                now,
+            }])
+        };
+        assert!(changes(json!([2, 5]), json!([2, 4])).refused(3).is_empty());
+        assert!(!changes(json!([2, 5]), json!([2, 4])).refused(4).is_empty());
+        assert!(!changes(json!([2, 5]), json!([5])).refused(3).is_empty());
+    }
+}

@@ -1,0 +1,497 @@
+//! What a run starts from: nothing, the state in its folder, or the state of another run.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use thiserror::Error;
+use topk_history::{BESTK, Change, Event, LOG};
+
+use crate::TrainError;
+use crate::changes::{Changes, Effect, as_saved};
+use crate::config::Config;
+use crate::continued_run::ContinuedRun;
+use crate::dataset::Dataset;
+use crate::run_folder::{FolderError, Found, RunFolder};
+use crate::state::{Position, STATE, State, StateError};
+use crate::step::Learner;
+
+/// A run cannot be resumed like this.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub(crate) enum ResumeError {
+    /// The folder contains a run with other settings that has no state.
+    #[error(
+        "{} belongs to a run with other settings ({differences}): choose another --out, or remove the folder",
+        path.display()
+    )]
+    NotStarted {
+        /// The folder.
+        path: PathBuf,
+        /// The settings that differ.
+        differences: String,
+    },
+    /// The folder contains a run with other settings.
+    #[error(
+        "{folder} belongs to a run with other settings ({differences}): choose another --out, and add \
+         --resume-from {folder} to continue from this run, or remove the folder",
+        folder = path.display()
+    )]
+    Settings {
+        /// The folder.
+        path: PathBuf,
+        /// The settings that differ.
+        differences: String,
+    },
+    /// There are fewer epochs than the run has trained.
+    #[error(
+        "--epochs {epochs} is less than the {begun} epochs that the run in {} has begun: give at least {begun}",
+        path.display()
+    )]
+    Epochs {
+        /// The folder.
+        path: PathBuf,
+        /// Requested epochs.
+        epochs: usize,
+        /// Epochs that have begun.
+        begun: usize,
+    },
+    /// Only the test of a finished run would change.
+    #[error(
+        "{folder} contains a finished run, which is not tested again ({differences}): test its model with \
+         topk-eval --model {folder}/{BESTK}.onnx",
+        folder = path.display()
+    )]
+    Tested {
+        /// The folder.
+        path: PathBuf,
+        /// The settings that differ.
+        differences: String,
+    },
+    /// The images are others than those that the run was trained on.
+    #[error(
+        "the images of {} are not those that the run in {} was trained on: {difference}. Restore the images, \
+         choose another --out, or start from the weights with --checkpoint {}",
+        data.display(), path.display(), weights.display()
+    )]
+    Data {
+        /// --data.
+        data: PathBuf,
+        /// The folder of the run.
+        path: PathBuf,
+        /// What is different.
+        difference: String,
+        /// A file of weights.
+        weights: PathBuf,
+    },
+    /// The run of --resume-from has another network.
+    #[error(
+        "--resume-from {}: a run is continued with its own network and --test-resize ({differences}): start \
+         from its weights with --checkpoint {}",
+        path.display(), weights.display()
+    )]
+    Network {
+        /// The folder of the run.
+        path: PathBuf,
+        /// How it differs.
+        differences: String,
+        /// A file of weights.
+        weights: PathBuf,
+    },
+    /// Weights are given twice.
+    #[error(
+        "--resume-from {} continues from the weights of that run, so --checkpoint {checkpoint} would have no \
+         effect: leave out one of them",
+        path.display()
+    )]
+    Checkpoint {
+        /// The run.
+        path: PathBuf,
+        /// The file.
+        checkpoint: String,
+    },
+    /// The continued run has no epochs left, and its best checkpoints cannot be kept.
+    #[error(
+        "--resume-from {}: all {epochs} epochs are trained, and {differences} changes what is validated: give \
+         more --epochs",
+        path.display()
+    )]
+    NothingLeft {
+        /// The run.
+        path: PathBuf,
+        /// Number of epochs.
+        epochs: usize,
+        /// The settings that differ.
+        differences: String,
+    },
+    /// --resume-from is not a run.
+    #[error(
+        "--resume-from {}: expected the folder of a run that has saved a state, or its {STATE}; weights of other \
+         files are given with --checkpoint",
+        .0.display()
+    )]
+    NoRun(PathBuf),
+    /// --resume-from is the folder of --out.
+    #[error("--resume-from {} is the folder --out: leave it out to resume the run", .0.display())]
+    Itself(PathBuf),
+    /// Another process is training the run.
+    #[error(
+        "--resume-from {}: another process is training there; wait for it to finish, or stop it",
+        .0.display()
+    )]
+    Busy(PathBuf),
+    /// The output folder contains another run.
+    #[error(
+        "{} contains a run that does not continue {from}: choose another --out, or leave out --resume-from",
+        path.display()
+    )]
+    OtherRun {
+        /// The folder.
+        path: PathBuf,
+        /// --resume-from.
+        from: String,
+    },
+    /// A best checkpoint is not the one that the state describes.
+    #[error(
+        "{} does not belong to the saved state, which was interrupted while it was written: resume the run in \
+         {} before it is continued in another folder",
+        file.display(), path.display()
+    )]
+    Ahead {
+        /// The checkpoint.
+        file: PathBuf,
+        /// The folder of the run.
+        path: PathBuf,
+    },
+}
+
+/// What a run starts from.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// Nothing.
+    New,
+    /// A run with these settings that was killed before it saved a state: it starts again.
+    Again(Map<String, Value>),
+    /// The state in its folder.
+    State(State),
+    /// The state of the run that --resume-from names.
+    Other(ContinuedRun, State),
+}
+
+/// Where training begins.
+#[derive(Debug)]
+pub(crate) struct Begin {
+    pub(crate) position: Position,
+    /// Changes to be logged.
+    pub(crate) change: Option<Change>,
+    /// What to print, but not to log.
+    pub(crate) note: Option<&'static str>,
+}
+
+impl Origin {
+    /// The origin of the run in a folder; `from` is the run of --resume-from.
+    pub(crate) fn find(
+        folder: &RunFolder,
+        found: Found,
+        from: Option<&Path>,
+    ) -> Result<Self, TrainError> {
+        let Some(from) = from else {
+            return Ok(match found {
+                Found::New => Self::New,
+                Found::Started(settings) => Self::Again(settings),
+                Found::Saved(state) => Self::State(state),
+            });
+        };
+        let text = from.display().to_string();
+        if let Found::Saved(state) = found {
+            // The other run may be gone by now.
+            if state.position.resume_from.as_ref() == Some(&text) {
+                return Ok(Self::State(state));
+            }
+            let itself = ContinuedRun::folder_of(from);
+            let same = |path: &Path| path.canonicalize().ok();
+            return Err(
+                match same(&itself).is_some() && same(&itself) == same(folder.path()) {
+                    true => ResumeError::Itself(from.to_owned()),
+                    false => ResumeError::OtherRun {
+                        path: folder.path().to_owned(),
+                        from: text,
+                    },
+                }
+                .into(),
+            );
+        }
+        let (run, state) = ContinuedRun::open(from)?;
+        // A process that was killed while it copied the run may have left a part of it.
+        if !run.has_copied(&folder.log_bytes()?, &state.position)? {
+            return Err(ResumeError::OtherRun {
+                path: folder.path().to_owned(),
+                from: text,
+            }
+            .into());
+        }
+        Ok(Self::Other(run, state))
+    }
+
+    fn state(&self) -> Option<&State> {
+        match self {
+            Self::New | Self::Again(_) => None,
+            Self::State(state) | Self::Other(_, state) => Some(state),
+        }
+    }
+
+    /// Whether weights are restored.
+    pub(crate) fn has_weights(&self) -> bool {
+        self.state().is_some()
+    }
+
+    /// Whether the run continues another one.
+    pub(crate) fn is_other(&self) -> bool {
+        matches!(self, Self::Other(..))
+    }
+
+    /// The settings of the run so far.
+    fn settings(&self) -> Option<&Map<String, Value>> {
+        match self {
+            Self::New => None,
+            Self::Again(settings) => Some(settings),
+            Self::State(state) | Self::Other(_, state) => Some(&state.position.config),
+        }
+    }
+
+    /// The given settings, with those of the run so far where their default follows from others.
+    pub(crate) fn complete(&self, given: &Config) -> Config {
+        match self.settings() {
+            Some(saved) => as_saved(given, saved),
+            None => given.clone(),
+        }
+    }
+
+    /// Whether the run is finished, and these settings leave nothing to train.
+    pub(crate) fn is_finished(&self, config: &Config) -> bool {
+        match self {
+            Self::State(State { position, .. }) => {
+                position.finished && config.epochs <= position.begun()
+            }
+            _ => false,
+        }
+    }
+
+    /// The settings that changed.
+    ///
+    /// # Errors
+    /// If they must not.
+    pub(crate) fn changes(&self, out: &Path, config: &Config) -> Result<Changes, ResumeError> {
+        let Some(saved) = self.settings() else {
+            return Ok(Changes::default());
+        };
+        let changes = Changes::between(saved, &config.to_map());
+        let Some(state) = self.state() else {
+            let refused = changes.refused(0);
+            return match refused.is_empty() {
+                true => Ok(changes),
+                false => Err(ResumeError::NotStarted {
+                    path: out.to_owned(),
+                    differences: refused.to_string(),
+                }),
+            };
+        };
+        let begun = state.position.begun();
+        let (path, refused) = match self {
+            Self::Other(run, _) => (run.folder().to_owned(), changes.of_network()),
+            _ => (out.to_owned(), changes.refused(begun)),
+        };
+        let paths = changes.with(Effect::Paths);
+        let is_unknown = state.position.data.is_none() && !paths.is_empty();
+        let refused = match is_unknown && refused.is_empty() && !self.is_other() {
+            true => paths,
+            false => refused,
+        };
+        let recorded = refused.with(Effect::Recorded);
+        if self.is_finished(config) && recorded == refused && !refused.is_empty() {
+            let differences = recorded.to_string();
+            return Err(ResumeError::Tested { path, differences });
+        }
+        if !refused.is_empty() {
+            let differences = refused.to_string();
+            return Err(match self {
+                Self::Other(run, _) => ResumeError::Network {
+                    weights: run.weights(),
+                    path,
+                    differences,
+                },
+                _ => ResumeError::Settings { path, differences },
+            });
+        }
+        if self.is_other()
+            && changes.has("checkpoint")
+            && let Some(checkpoint) = &config.checkpoint
+        {
+            let checkpoint = checkpoint.display().to_string();
+            return Err(ResumeError::Checkpoint { path, checkpoint });
+        }
+        if config.epochs < begun {
+            let epochs = config.epochs;
+            return Err(ResumeError::Epochs {
+                path,
+                epochs,
+                begun,
+            });
+        }
+        let validated = changes.of_validation();
+        if self.is_other() && !validated.is_empty() && config.epochs == state.position.epoch - 1 {
+            return Err(ResumeError::NothingLeft {
+                path,
+                epochs: config.epochs,
+                differences: validated.to_string(),
+            });
+        }
+        let tested = changes.with(Effect::Test);
+        if self.is_finished(config) && !tested.is_empty() {
+            let differences = tested.to_string();
+            return Err(ResumeError::Tested { path, differences });
+        }
+        Ok(changes)
+    }
+
+    /// Checks that the images are those of the run so far.
+    pub(crate) fn check_data(
+        &self,
+        out: &Path,
+        config: &Config,
+        data: &Dataset,
+    ) -> Result<(), ResumeError> {
+        let Some(record) = self.state().and_then(|state| state.position.data.as_ref()) else {
+            return Ok(());
+        };
+        let difference = record.difference(&data.record);
+        // Another seed or size of the training set makes another order.
+        let same_order = record.has_same_order(&data.record) || self.is_other();
+        let difference = match difference {
+            None if same_order => return Ok(()),
+            None => "they are in another order".to_owned(),
+            Some(difference) => difference,
+        };
+        let path = match self {
+            Self::Other(run, _) => run.folder(),
+            _ => out,
+        };
+        Err(ResumeError::Data {
+            data: config.data.clone().unwrap_or_default(),
+            path: path.to_owned(),
+            difference,
+            weights: weights_in(path),
+        })
+    }
+
+    /// Restores the state into the learner and the logs in the folder, after copying them from another run.
+    pub(crate) fn begin(
+        self,
+        folder: &mut RunFolder,
+        learner: &mut Learner,
+        config: &Config,
+        data: &Dataset,
+        changes: &Changes,
+    ) -> Result<Begin, TrainError> {
+        let settings = config.to_map();
+        let (state, run) = match self {
+            Self::New | Self::Again(_) => {
+                folder.rewind(0, 0)?;
+                let mut position = Position::start(settings);
+                position.data = Some(data.record.clone());
+                return Ok(Begin {
+                    position,
+                    change: None,
+                    note: None,
+                });
+            }
+            Self::State(state) => (state, None),
+            Self::Other(run, state) => (state, Some(run)),
+        };
+        let known = state.position.data.is_some();
+        let note = (!known).then_some(
+            "the saved state is from an earlier version, so it is not checked whether the images are the same",
+        );
+        let mut position = match run {
+            None => resumed(folder, learner, state)?,
+            Some(run) => {
+                let (position, change) =
+                    run.begin(folder, learner, config, data, changes, state)?;
+                return Ok(Begin {
+                    position,
+                    change: Some(change),
+                    note,
+                });
+            }
+        };
+        position.config = settings;
+        position.data = Some(data.record.clone());
+        let change = (!changes.is_empty()).then(|| Change {
+            epoch: position.epoch,
+            batch: position.batch,
+            resume_from: None,
+            settings: changes.settings().to_vec(),
+            decisions: changes.decisions(config, position.epoch),
+        });
+        Ok(Begin {
+            position,
+            change,
+            note,
+        })
+    }
+}
+
+/// Restores the state in the folder. If the run is finished, it is no longer.
+fn resumed(
+    folder: &mut RunFolder,
+    learner: &mut Learner,
+    mut state: State,
+) -> Result<Position, TrainError> {
+    let finished = std::mem::take(&mut state.position.finished);
+    if finished {
+        let log = folder.log_bytes()?;
+        let log = log_until(&log, state.position.log_bytes);
+        let log = log.ok_or_else(|| FolderError::Shortened(folder.path().join(LOG)))?;
+        state.position.log_bytes = log.len() as u64;
+    }
+    let position = state.position.clone();
+    state.restore(learner)?;
+    if finished {
+        // Before the log is cut: a state that is finished needs the end of the log.
+        State::save_position(folder.path(), &position)?;
+    }
+    folder.rewind(position.log_bytes, position.times_bytes)?;
+    Ok(position)
+}
+
+/// The first bytes of a log, without the end of the run; `None` if the log has fewer bytes.
+pub(crate) fn log_until(log: &[u8], bytes: u64) -> Option<&[u8]> {
+    let log = log.get(..usize::try_from(bytes).ok()?)?;
+    let last = log.split_inclusive(|&byte| byte == b'\n').next_back();
+    let last = last.unwrap_or_default();
+    let length = match serde_json::from_slice(last) {
+        Ok(Event::End(_)) => log.len() - last.len(),
+        _ => log.len(),
+    };
+    Some(&log[..length])
+}
+
+/// A file of weights of a run.
+pub(crate) fn weights_in(folder: &Path) -> PathBuf {
+    let best = folder.join(BESTK).with_extension("safetensors");
+    match best.exists() {
+        true => best,
+        false => folder.join(STATE),
+    }
+}
+
+/// The error of a state that does not fit the network of a continuation.
+pub(crate) fn other_network(run: &ContinuedRun, error: StateError) -> ResumeError {
+    ResumeError::Network {
+        path: run.folder().to_owned(),
+        differences: match error {
+            StateError::Contents { reason, .. } => reason,
+            StateError::File(error) => error.to_string(),
+        },
+        weights: run.weights(),
+    }
+}
