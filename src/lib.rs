@@ -11,7 +11,6 @@ mod annealed;
 mod args;
 mod changes;
 mod config;
-mod continued_run;
 mod data_record;
 mod dataset;
 mod dry_run;

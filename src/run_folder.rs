@@ -69,7 +69,7 @@ pub(crate) enum Found {
     /// A run with these settings that was killed before it saved a state.
     Started(Map<String, Value>),
     /// The state of a run.
-    Saved(State),
+    Saved(Box<State>),
 }
 
 impl RunFolder {
@@ -118,7 +118,7 @@ impl RunFolder {
             begun: false,
         };
         let found = match State::read(path)? {
-            Some(state) => Found::Saved(state),
+            Some(state) => Found::Saved(Box::new(state)),
             None => folder.started()?,
         };
         Ok((folder, found))

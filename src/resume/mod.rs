@@ -1,168 +1,23 @@
 //! What a run starts from: nothing, the state in its folder, or the state of another run.
 
+mod continued_run;
+mod error;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use thiserror::Error;
 use topk_history::{BESTK, Change, Event, LOG};
 
 use crate::TrainError;
 use crate::changes::{Changes, Effect, as_saved};
 use crate::config::Config;
-use crate::continued_run::ContinuedRun;
 use crate::dataset::Dataset;
 use crate::run_folder::{FolderError, Found, RunFolder};
 use crate::state::{Position, STATE, State, StateError};
 use crate::step::Learner;
+use continued_run::ContinuedRun;
 
-/// A run cannot be resumed like this.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub(crate) enum ResumeError {
-    /// The folder contains a run with other settings that has no state.
-    #[error(
-        "{} belongs to a run with other settings ({differences}): choose another --out, or remove the folder",
-        path.display()
-    )]
-    NotStarted {
-        /// The folder.
-        path: PathBuf,
-        /// The settings that differ.
-        differences: String,
-    },
-    /// The folder contains a run with other settings.
-    #[error(
-        "{folder} belongs to a run with other settings ({differences}): choose another --out, and add \
-         --resume-from {folder} to continue from this run, or remove the folder",
-        folder = path.display()
-    )]
-    Settings {
-        /// The folder.
-        path: PathBuf,
-        /// The settings that differ.
-        differences: String,
-    },
-    /// There are fewer epochs than the run has trained.
-    #[error(
-        "--epochs {epochs} is less than the {begun} epochs that the run in {} has begun: give at least {begun}",
-        path.display()
-    )]
-    Epochs {
-        /// The folder.
-        path: PathBuf,
-        /// Requested epochs.
-        epochs: usize,
-        /// Epochs that have begun.
-        begun: usize,
-    },
-    /// Only the test of a finished run would change.
-    #[error(
-        "{folder} contains a finished run, which is not tested again ({differences}): test its model with \
-         topk-eval --model {folder}/{BESTK}.onnx",
-        folder = path.display()
-    )]
-    Tested {
-        /// The folder.
-        path: PathBuf,
-        /// The settings that differ.
-        differences: String,
-    },
-    /// The images are others than those that the run was trained on.
-    #[error(
-        "the images of {} are not those that the run in {} was trained on: {difference}. Restore the images, \
-         choose another --out, or start from the weights with --checkpoint {}",
-        data.display(), path.display(), weights.display()
-    )]
-    Data {
-        /// --data.
-        data: PathBuf,
-        /// The folder of the run.
-        path: PathBuf,
-        /// What is different.
-        difference: String,
-        /// A file of weights.
-        weights: PathBuf,
-    },
-    /// The run of --resume-from has another network.
-    #[error(
-        "--resume-from {}: a run is continued with its own network and --test-resize ({differences}): start \
-         from its weights with --checkpoint {}",
-        path.display(), weights.display()
-    )]
-    Network {
-        /// The folder of the run.
-        path: PathBuf,
-        /// How it differs.
-        differences: String,
-        /// A file of weights.
-        weights: PathBuf,
-    },
-    /// Weights are given twice.
-    #[error(
-        "--resume-from {} continues from the weights of that run, so --checkpoint {checkpoint} would have no \
-         effect: leave out one of them",
-        path.display()
-    )]
-    Checkpoint {
-        /// The run.
-        path: PathBuf,
-        /// The file.
-        checkpoint: String,
-    },
-    /// The continued run has no epochs left, and its best checkpoints cannot be kept.
-    #[error(
-        "--resume-from {}: all {epochs} epochs are trained, and {differences} changes what is validated: give \
-         more --epochs",
-        path.display()
-    )]
-    NothingLeft {
-        /// The run.
-        path: PathBuf,
-        /// Number of epochs.
-        epochs: usize,
-        /// The settings that differ.
-        differences: String,
-    },
-    /// --resume-from is not a run.
-    #[error(
-        "--resume-from {}: expected the folder of a run that has saved a state, or its {STATE}; weights of other \
-         files are given with --checkpoint",
-        .0.display()
-    )]
-    NoRun(PathBuf),
-    /// --resume-from is the folder of --out.
-    #[error("--resume-from {} is the folder --out: leave it out to resume the run", .0.display())]
-    Itself(PathBuf),
-    /// Another process is training the run.
-    #[error(
-        "--resume-from {}: another process is training there; wait for it to finish, or stop it",
-        .0.display()
-    )]
-    Busy(PathBuf),
-    /// The output folder contains another run.
-    #[error(
-        "{} contains a run that does not continue {from}: choose another --out, or leave out --resume-from",
-        path.display()
-    )]
-    OtherRun {
-        /// The folder.
-        path: PathBuf,
-        /// --resume-from.
-        from: String,
-    },
-    /// A best checkpoint is not the one that the state describes.
-    #[error(
-        "{} does not belong to the saved state, which was interrupted while it was written: resume the run in \
-         {} before it is continued in another folder",
-        file.display(), path.display()
-    )]
-    Ahead {
-        /// The checkpoint.
-        file: PathBuf,
-        /// The folder of the run.
-        path: PathBuf,
-    },
-}
+pub(crate) use error::ResumeError;
 
 /// What a run starts from.
 #[derive(Debug)]
@@ -172,9 +27,9 @@ pub(crate) enum Origin {
     /// A run with these settings that was killed before it saved a state: it starts again.
     Again(Map<String, Value>),
     /// The state in its folder.
-    State(State),
+    State(Box<State>),
     /// The state of the run that --resume-from names.
-    Other(ContinuedRun, State),
+    Other(ContinuedRun, Box<State>),
 }
 
 /// Where training begins.
@@ -211,7 +66,9 @@ impl Origin {
             let same = |path: &Path| path.canonicalize().ok();
             return Err(
                 match same(&itself).is_some() && same(&itself) == same(folder.path()) {
-                    true => ResumeError::Itself(from.to_owned()),
+                    true => ResumeError::Itself {
+                        path: from.to_owned(),
+                    },
                     false => ResumeError::OtherRun {
                         path: folder.path().to_owned(),
                         from: text,
@@ -229,7 +86,7 @@ impl Origin {
             }
             .into());
         }
-        Ok(Self::Other(run, state))
+        Ok(Self::Other(run, Box::new(state)))
     }
 
     fn state(&self) -> Option<&State> {
@@ -269,8 +126,8 @@ impl Origin {
     /// Whether the run is finished, and these settings leave nothing to train.
     pub(crate) fn is_finished(&self, config: &Config) -> bool {
         match self {
-            Self::State(State { position, .. }) => {
-                position.finished && config.epochs <= position.begun()
+            Self::State(state) => {
+                state.position.finished && config.epochs <= state.position.begun()
             }
             _ => false,
         }
@@ -412,10 +269,10 @@ impl Origin {
             "the saved state is from an earlier version, so it is not checked whether the images are the same",
         );
         let mut position = match run {
-            None => resumed(folder, learner, state)?,
+            None => resumed(folder, learner, *state)?,
             Some(run) => {
                 let (position, change) =
-                    run.begin(folder, learner, config, data, changes, state)?;
+                    run.begin(folder, learner, config, data, changes, *state)?;
                 return Ok(Begin {
                     position,
                     change: Some(change),
@@ -464,7 +321,7 @@ fn resumed(
 }
 
 /// The first bytes of a log, without the end of the run; `None` if the log has fewer bytes.
-pub(crate) fn log_until(log: &[u8], bytes: u64) -> Option<&[u8]> {
+fn log_until(log: &[u8], bytes: u64) -> Option<&[u8]> {
     let log = log.get(..usize::try_from(bytes).ok()?)?;
     let last = log.split_inclusive(|&byte| byte == b'\n').next_back();
     let last = last.unwrap_or_default();
@@ -476,7 +333,7 @@ pub(crate) fn log_until(log: &[u8], bytes: u64) -> Option<&[u8]> {
 }
 
 /// A file of weights of a run.
-pub(crate) fn weights_in(folder: &Path) -> PathBuf {
+fn weights_in(folder: &Path) -> PathBuf {
     let best = folder.join(BESTK).with_extension("safetensors");
     match best.exists() {
         true => best,
@@ -485,7 +342,7 @@ pub(crate) fn weights_in(folder: &Path) -> PathBuf {
 }
 
 /// The error of a state that does not fit the network of a continuation.
-pub(crate) fn other_network(run: &ContinuedRun, error: StateError) -> ResumeError {
+fn other_network(run: &ContinuedRun, error: StateError) -> ResumeError {
     ResumeError::Network {
         path: run.folder().to_owned(),
         differences: match error {

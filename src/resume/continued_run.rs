@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use topk_history::{Change, Event, LOG, TIMES};
 use topk_models::Checkpoint;
 
+use super::{ResumeError, log_until, other_network, weights_in};
 use crate::TrainError;
 use crate::changes::Changes;
 use crate::config::Config;
 use crate::dataset::Dataset;
-use crate::resume::{ResumeError, log_until, other_network, weights_in};
 use crate::run_folder::{FolderError, RunFolder};
 use crate::state::{Position, STATE, State};
 use crate::step::Learner;
@@ -37,7 +37,9 @@ impl ContinuedRun {
     /// Opens a run, given by its folder or its state.
     pub(crate) fn open(given: &Path) -> Result<(Self, State), TrainError> {
         let folder = Self::folder_of(given);
-        let no_run = || ResumeError::NoRun(given.to_owned());
+        let no_run = || ResumeError::NoRun {
+            path: given.to_owned(),
+        };
         let is_other_file = given.is_file() && given.file_name() != Some(STATE.as_ref());
         if is_other_file || !folder.join(STATE).is_file() {
             return Err(no_run().into());
@@ -50,7 +52,12 @@ impl ContinuedRun {
         };
         match log.try_lock_shared() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(ResumeError::Busy(given.to_owned()).into()),
+            Err(TryLockError::WouldBlock) => {
+                return Err(ResumeError::Busy {
+                    path: given.to_owned(),
+                }
+                .into());
+            }
             Err(TryLockError::Error(error)) => return Err(FolderError::Io { path, error }.into()),
         }
         let state = State::read(&folder)?.ok_or_else(no_run)?;
