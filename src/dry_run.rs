@@ -11,16 +11,18 @@ use topk_report::text::{TERMINAL_WIDTH, grouped, wrap};
 use crate::TrainError;
 use crate::config::Config;
 use crate::dataset::Dataset;
+use crate::images::Batch;
+use crate::loss::TrainingLoss;
 use crate::step::Learner;
-use crate::train::{criterion, device_name, learner, load_data, lr_schedule, set_up_process};
+use crate::train::{criterion, device_name, learner, load_data, set_up_process};
 
 /// Maximum number of rows in the table of the network.
 const MAX_STAGES: usize = 32;
-/// Number of steps at the start that are not timed.
+/// Minimum number of steps at the start that are not timed.
 const WARM_UP: usize = 2;
 /// Columns of the labels before facts.
 const INDENT: usize = 12;
-/// Minimum number of timed steps, if an epoch has that many.
+/// Minimum number of timed steps.
 const MIN_STEPS: usize = 3;
 /// Duration for which steps are timed, and for which loading images is.
 const TIMED: Duration = Duration::from_secs(3);
@@ -122,102 +124,195 @@ fn images(text: &mut String, data: &Dataset) {
 
 /// Measured times.
 struct Times {
-    /// A training batch, including the wait for its images.
-    step: Duration,
+    /// Training on an image, in seconds, including the wait for it.
+    image: f64,
     /// The loss of a batch and its gradient.
     loss: Duration,
-    /// Validation of an image.
-    validation: Duration,
+    /// Validation of an image, in seconds, including the wait for it.
+    validation: f64,
     /// Images per second of the data loader alone.
     loader: f64,
 }
 
 impl Times {
     fn measure(config: &Config, data: &Dataset, mut learner: Learner) -> Result<Self, TrainError> {
-        let epoch = || data.training.epoch(1, config.batching(), 0);
         let mut loaded = 0;
         let start = Instant::now();
-        for batch in epoch() {
+        for batch in data.training.epoch(1, config.batching(), 0) {
             loaded += batch?.labels.len();
             if start.elapsed() > TIMED {
                 break;
             }
         }
         let loader = loaded as f64 / start.elapsed().as_secs_f64();
-
-        let schedule = lr_schedule(config, config.batching().batches(data.training.len()));
-        let mut start = Instant::now();
-        let mut steps = 0;
-        for (number, batch) in epoch().enumerate() {
-            if steps >= MIN_STEPS && start.elapsed() > TIMED {
-                break;
-            }
-            let batch = batch?;
-            if !learner.can_train_on(&batch) {
-                continue;
-            }
-            learner.zero_grad()?;
-            let lr = schedule.learning_rate(1, number / config.grad_accum_steps);
-            learner
-                .accumulate_gradients(&batch, &criterion(config, 1, 0)?, 1.0)
-                .map_err(|error| error.at(1, number + 1, lr))?;
-            learner.step(lr, number + 1, true)?;
-            steps += 1;
-            if number + 1 == WARM_UP {
-                (start, steps) = (Instant::now(), 0);
-            }
-        }
-        let step = start.elapsed() / steps.max(1) as u32;
-
-        let loss = time_of_loss(config, data, &learner)?;
-
-        let mut validation = Duration::ZERO;
-        // The time of the second batch counts, if there is one: the first is slower.
-        for batch in data
-            .validation
-            .in_order(config.validation_batch_size)
-            .take(2)
-        {
-            let batch = batch?;
-            let start = Instant::now();
-            learner.scores(&batch)?;
-            validation = start.elapsed() / batch.labels.len().max(1) as u32;
-        }
+        let steps = time_steps(config, data, &mut learner, TIMED)?;
         Ok(Self {
-            step,
-            loss,
-            validation,
+            image: steps.seconds / steps.images.max(1) as f64,
+            loss: time_of_loss(config, data, &learner)?,
+            validation: time_of_validation(config, data, &learner)?,
             loader,
         })
+    }
+
+    /// Duration of an epoch and its validation.
+    fn epoch_seconds(&self, config: &Config, data: &Dataset) -> f64 {
+        let batching = config.batching();
+        let images = data.training.len();
+        let last = batching.batches(images).saturating_sub(1);
+        let trained = batching.positions(images, last).end.min(images);
+        self.image * trained as f64 + self.validation * data.validation.len() as f64
     }
 
     fn write(&self, text: &mut String, config: &Config, data: &Dataset) {
         let batches = config.batching().batches(data.training.len());
         let batch = config.batch_size.min(data.training.len());
-        let speed = batch as f64 / self.step.as_secs_f64();
-        let epoch = self.step.as_secs_f64() * batches as f64
-            + self.validation.as_secs_f64() * data.validation.len() as f64;
-        let duration = |seconds: f64| {
-            humantime::format_duration(Duration::from_secs(seconds.round() as u64)).to_string()
-        };
+        let step = self.image * batch as f64;
+        let epoch = self.epoch_seconds(config, data);
         let speed = format!(
-            "{:.3} s per batch ({:.1} % of it the loss), {} images/s; the data loader alone: {} images/s",
-            self.step.as_secs_f64(),
-            100.0 * self.loss.as_secs_f64() / self.step.as_secs_f64(),
-            grouped(speed.round() as usize),
+            "{} per batch ({:.1} % of it the loss), {} images/s; the data loader alone: {} images/s",
+            duration(step),
+            100.0 * self.loss.as_secs_f64() / step,
+            grouped((1.0 / self.image).round() as usize),
             grouped(self.loader.round() as usize),
         );
         fact(text, "speed", &speed);
+        let plural = |count: usize, ending| if count == 1 { "" } else { ending };
         let time = format!(
-            "{} for {} epoch{} of {} batches, including validation; {} per epoch",
+            "{} for {} epoch{} of {} batch{}, including validation; {} per epoch",
             duration(epoch * config.epochs as f64),
             config.epochs,
-            if config.epochs == 1 { "" } else { "s" },
+            plural(config.epochs, "s"),
             grouped(batches),
+            plural(batches, "es"),
             duration(epoch),
         );
         fact(text, "time", &time);
     }
+}
+
+/// A duration in words: `0.012 s`, `3.4 s`, `2m 5s`.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        ..1.0 => format!("{seconds:.3} s"),
+        ..60.0 => format!("{seconds:.1} s"),
+        _ => humantime::format_duration(Duration::from_secs(seconds.round() as u64)).to_string(),
+    }
+}
+
+/// Training steps and the time that they took.
+#[derive(Debug, Default)]
+struct Steps {
+    seconds: f64,
+    /// Images that the steps were made with, or that could not be read.
+    images: usize,
+    /// Optimizer steps.
+    count: usize,
+}
+
+/// Times training steps, from loading the images to updating the weights, for at least `at_least`, after a few steps
+/// that are not timed. Epochs of a few batches are timed as a whole, so that a smaller last batch and the start of
+/// loading count as they do in a run.
+fn time_steps(
+    config: &Config,
+    data: &Dataset,
+    learner: &mut Learner,
+    at_least: Duration,
+) -> Result<Steps, TrainError> {
+    let batches = config.batching().batches(data.training.len());
+    let steps_per_epoch = batches.div_ceil(config.grad_accum_steps);
+    let whole_epochs = steps_per_epoch < WARM_UP + MIN_STEPS;
+    let mut steps = Steps::default();
+    let mut start = Instant::now();
+    // Steps of an epoch that is timed as a whole are timed from the second epoch on.
+    let mut warm_up = match whole_epochs {
+        true => steps_per_epoch,
+        false => WARM_UP,
+    };
+    let criterion = criterion(config, 1, 0)?;
+    for epoch in 1.. {
+        let mut batches = data.training.epoch(epoch, config.batching(), 0);
+        let mut tried = 0;
+        let mut updated = 0;
+        loop {
+            let group = batches.by_ref().take(config.grad_accum_steps);
+            let group: Vec<Batch> = group.collect::<Result<_, _>>()?;
+            if group.is_empty() {
+                break;
+            }
+            tried += 1;
+            let usable = group.iter().filter(|batch| learner.can_train_on(batch));
+            let images: usize = usable.map(|batch| batch.labels.len()).sum();
+            if images > 0 {
+                step(learner, &group, &criterion, images)?;
+                updated += 1;
+            }
+            if warm_up > 0 {
+                warm_up -= 1;
+                (start, steps) = (Instant::now(), Steps::default());
+                continue;
+            }
+            let skipped: usize = group.iter().map(|batch| batch.skipped).sum();
+            steps.images += images + skipped;
+            steps.count += usize::from(images > 0);
+            steps.seconds = start.elapsed().as_secs_f64();
+            if !whole_epochs && tried >= WARM_UP + MIN_STEPS && start.elapsed() >= at_least {
+                return Ok(steps);
+            }
+        }
+        let enough = steps.count >= MIN_STEPS && start.elapsed() >= at_least;
+        // Without a readable image there is nothing to measure.
+        if enough || updated == 0 {
+            return Ok(steps);
+        }
+    }
+    Ok(steps)
+}
+
+/// Makes an optimizer step as a run does. With a learning rate of 0, it takes the same time but cannot diverge.
+fn step(
+    learner: &mut Learner,
+    group: &[Batch],
+    criterion: &TrainingLoss,
+    images: usize,
+) -> Result<(), TrainError> {
+    learner.zero_grad()?;
+    for batch in group {
+        if !learner.can_train_on(batch) {
+            continue;
+        }
+        let weight = batch.labels.len() as f64 / images as f64;
+        learner
+            .accumulate_gradients(batch, criterion, weight)
+            .map_err(|error| error.at(1, 1, 0.0))?;
+    }
+    learner.step(0.0, 1, true)?;
+    Ok(())
+}
+
+/// Seconds of validation per image. The first batch is not timed, since it is slower.
+fn time_of_validation(
+    config: &Config,
+    data: &Dataset,
+    learner: &Learner,
+) -> Result<f64, TrainError> {
+    let batches = || data.validation.in_order(config.validation_batch_size);
+    let score = |batch: &Batch| match batch.labels.is_empty() {
+        true => Ok(()),
+        false => learner.scores(batch).map(drop),
+    };
+    if let Some(first) = batches().next() {
+        score(&first?)?;
+    }
+    let (start, mut images) = (Instant::now(), 0);
+    for batch in batches() {
+        let batch = batch?;
+        score(&batch)?;
+        images += batch.labels.len() + batch.skipped;
+        if start.elapsed() > TIMED {
+            break;
+        }
+    }
+    Ok(start.elapsed().as_secs_f64() / images.max(1) as f64)
 }
 
 /// Time of the loss of a batch and its gradient, without the network.
@@ -245,4 +340,64 @@ fn time_of_loss(
         }
     }
     Ok(start.elapsed() / LOSS_REPEATS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::args::Args;
+    use crate::sample;
+
+    /// The number of timed steps and images with so many training images.
+    fn steps(folder: &Path, images: usize, flags: &str) -> (Steps, usize) {
+        let flags = format!(
+            "--data={} --train-size={images} --val-size=20 --model=basic-4 --device=cpu --workers=1 \
+             --batch-size=16 {flags}",
+            folder.display()
+        );
+        let config = Args::config_of(flags.split_whitespace().map(Into::into)).unwrap();
+        let data = load_data(&config).unwrap();
+        let (mut learner, _) = learner(&config, &data, tch::Device::Cpu, None).unwrap();
+        let before = learner.network().weights();
+        let steps = time_steps(&config, &data, &mut learner, Duration::ZERO).unwrap();
+        let after = learner.network().weights();
+        // Batch norm statistics change.
+        for (name, weight) in after {
+            assert!(
+                name.contains("running_") || before[&name] == weight,
+                "{name}"
+            );
+        }
+        let batches = config.batching().batches(data.training.len());
+        (steps, batches)
+    }
+
+    #[test]
+    fn short_epochs_are_timed_as_a_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        sample::write(folder.path(), 200, 1);
+        // One batch; two; one image over; a small last batch.
+        for images in [16, 32, 33, 40] {
+            let (steps, batches) = steps(folder.path(), images, "");
+            assert!(steps.seconds > 0.0 && steps.count >= MIN_STEPS, "{steps:?}");
+            assert_eq!(steps.images % images, 0, "{steps:?}");
+            assert_eq!(steps.count, steps.images / images * batches, "{steps:?}");
+        }
+    }
+
+    #[test]
+    fn a_timed_step_is_a_group_of_batches() {
+        let folder = tempfile::tempdir().unwrap();
+        sample::write(folder.path(), 200, 1);
+        // Three steps per epoch, of two batches, two batches and one batch.
+        let flags = "--grad-accum-steps=2 --model-ema-decay=0.9 --clip-grad=1";
+        let (steps, _) = steps(folder.path(), 80, flags);
+        assert!(steps.count >= MIN_STEPS, "{steps:?}");
+        assert_eq!(steps.count, steps.images / 80 * 3, "{steps:?}");
+        // Long epochs are timed in part.
+        let (steps, _) = self::steps(folder.path(), 160, "");
+        assert_eq!((steps.count, steps.images), (MIN_STEPS, 16 * MIN_STEPS));
+    }
 }

@@ -24,6 +24,9 @@ mod random;
 mod recipe;
 mod resume;
 mod run_folder;
+#[cfg(test)]
+#[path = "../tests/sample/mod.rs"]
+mod sample;
 mod schedule;
 mod state;
 mod step;
