@@ -225,9 +225,13 @@ pub(crate) struct Config {
     )]
     pub(crate) warmup_epochs: usize,
 
-    /// Momentum of SGD (Nesterov's if above 0)
+    /// Momentum of SGD; 0 for none
     #[arg(long, default_value_t = 0.9, help_heading = "Optimisation")]
     pub(crate) momentum: f64,
+
+    /// Use Nesterov's momentum, if --momentum is above 0; --nesterov=false for plain momentum
+    #[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Optimisation")]
+    pub(crate) nesterov: bool,
 
     /// Weight decay, applied to all trainable parameters
     #[arg(long, default_value_t = 1e-4, help_heading = "Optimisation")]
@@ -397,7 +401,13 @@ impl Config {
         if self.model_ema_decay.is_some() {
             self.model_ema_warmup.get_or_insert(true);
         }
+        self.nesterov = self.uses_nesterov();
         self
+    }
+
+    /// Whether SGD uses Nesterov's momentum.
+    pub(crate) fn uses_nesterov(&self) -> bool {
+        self.nesterov && self.momentum > 0.0
     }
 
     /// How the training images are divided into batches.

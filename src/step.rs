@@ -111,8 +111,7 @@ impl Learner {
         let options = SgdOptions {
             momentum: config.momentum,
             weight_decay: config.weight_decay,
-            // Nesterov's variant is undefined without momentum.
-            nesterov: config.momentum > 0.0,
+            nesterov: config.uses_nesterov(),
         };
         let running_metrics = Tensor::zeros([3], (Kind::Double, device));
         let mut buffers: Vec<Tensor> = fixed.iter().map(clones).collect();

@@ -2,8 +2,10 @@
 
 mod sample;
 
+use std::fs;
 use std::process::{Command, Output};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// The output of a run of a few images.
@@ -30,6 +32,28 @@ fn training_works_without_momentum() {
     let folder = data();
     let output = train(&folder, &["--momentum=0", "--epochs=1"]);
     assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn plain_momentum_replaces_nesterovs() {
+    let folder = data();
+    let run = |flags: &[&str]| {
+        let out = folder.path().join("run");
+        let output = train(
+            &folder,
+            &[&["--epochs=1", "--augment=none"], flags].concat(),
+        );
+        assert!(output.status.success(), "{output:?}");
+        let log = fs::read_to_string(out.join("log.jsonl")).unwrap();
+        let start: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+        let weights = fs::read(out.join("best1.safetensors")).unwrap();
+        fs::remove_dir_all(&out).unwrap();
+        (start["config"]["nesterov"].as_bool().unwrap(), weights)
+    };
+    let (default, plain, nesterov) = (run(&[]), run(&["--nesterov=false"]), run(&["--nesterov"]));
+    assert_eq!([default.0, plain.0, nesterov.0], [true, false, true]);
+    assert!(default.1 == nesterov.1);
+    assert!(default.1 != plain.1);
 }
 
 /// It would fail after two of three epochs, and could not be resumed.
