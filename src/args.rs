@@ -1,24 +1,23 @@
 //! The command line of `topk-train`.
 
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result};
-use clap::{CommandFactory, Parser, Subcommand};
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
 use topk_cli::INTERRUPTED;
 use topk_history::End;
 use topk_report::text::{TERMINAL_WIDTH, wrap};
 
-use crate::config::Config;
 use crate::dry_run::dry_run;
+use crate::layers::{Given, Settings, recipe};
 use crate::list_models::list_models;
-use crate::recipe;
-use crate::sweep::{Plan, sweep};
-use crate::train::{CheckpointPolicy, Outcome, train};
+use crate::plan::Plan;
+use crate::sweep::{list, sweep};
+use crate::train::{Outcome, train};
 
 /// Printed when an interrupted run has saved its state.
 pub(crate) const RESUME_HINT: &str = "Interrupted; state saved. Run the same command to resume.";
@@ -47,29 +46,25 @@ pub struct Args {
 
     /// TOML file of settings, one key per flag; flags on the command line take precedence
     #[arg(long, value_name = "FILE")]
-    recipe: Option<PathBuf>,
+    recipe: Vec<PathBuf>,
 
     /// Output folder; created if it does not exist
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    out: Vec<PathBuf>,
 
     /// Continue another run in --out, a new folder: the folder of that run, or its state.safetensors
     ///
     /// Copies the run at its saved state, which is only read. Settings may change if the network and the images stay
     /// the same; changes are printed and logged.
     #[arg(long, value_name = "RUN", conflicts_with = "dry_run")]
-    resume_from: Option<PathBuf>,
+    resume_from: Vec<PathBuf>,
 
     /// Print all settings, the network, the data and the estimated time, then exit
     #[arg(long)]
     dry_run: bool,
 
-    /// Also save the state every N batches [default: after each epoch and every ten minutes]
-    #[arg(long, value_name = "N")]
-    recovery_interval: Option<usize>,
-
     #[command(flatten)]
-    config: Config,
+    given: Given,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -78,105 +73,125 @@ enum Command {
     ///
     /// Each run gets its own folder; the summary has tables and plots. Running the same command again
     /// resumes unfinished runs.
-    Sweep {
-        /// TOML file of the plan; see the folder recipes for examples
-        plan: PathBuf,
+    ///
+    /// All flags of topk-train, such as --data and --epochs, can be given too: they apply to all runs, and take
+    /// precedence over the plan's [settings]. topk-train --help lists them.
+    #[command(mut_args(hide_settings))]
+    Sweep(SweepArgs),
+}
 
-        /// Output folder; created if it does not exist
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
+#[derive(Clone, Debug, clap::Args)]
+struct SweepArgs {
+    /// TOML file of the plan; see the folder recipes for examples
+    plan: PathBuf,
 
-        /// Flags of topk-train for all runs; they take precedence over the plan
-        #[arg(
-            trailing_var_arg = true,
-            allow_hyphen_values = true,
-            value_name = "FLAGS"
-        )]
-        flags: Vec<OsString>,
-    },
+    /// TOML file of settings for all runs, one key per flag; the plan and flags take precedence
+    #[arg(long, value_name = "FILE")]
+    recipe: Vec<PathBuf>,
+
+    /// Output folder; created if it does not exist
+    #[arg(long, value_name = "DIR", required = true)]
+    out: Vec<PathBuf>,
+
+    /// List the runs, whether they are finished, and the estimated time, then exit
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    given: Given,
+}
+
+/// Hides the settings of runs in the help of a sweep, which would repeat them all.
+fn hide_settings(argument: clap::Arg) -> clap::Arg {
+    let own = ["plan", "recipe", "out", "dry_run", "help"];
+    let hidden = !own.contains(&argument.get_id().as_str());
+    argument.hide(hidden)
+}
+
+/// The value of a flag that may be given once: for a file or folder, silently taking the last one would hide that
+/// another was meant.
+fn once(flag: &str, paths: Vec<PathBuf>) -> Result<Option<PathBuf>> {
+    if let [first, second, ..] = &paths[..] {
+        bail!(
+            "--{flag} is given more than once, as {} and as {}: give it once",
+            first.display(),
+            second.display()
+        );
+    }
+    Ok(paths.into_iter().next())
 }
 
 impl Args {
-    /// The settings of a run from command-line arguments without the program's name.
-    ///
-    /// # Errors
-    /// If the arguments are invalid.
-    pub(crate) fn config_of(words: impl IntoIterator<Item = OsString>) -> Result<Config> {
-        let words = std::iter::once(OsString::from("topk-train")).chain(words);
-        let config = Self::try_parse_from(words)?.config;
-        config.clone().resolved().check()?;
-        Ok(config)
-    }
-
-    /// Parses the command line of the process, and the recipe that it names. Exits with a message if the
-    /// command line is invalid or requests help.
-    ///
-    /// # Errors
-    /// If the recipe cannot be read.
-    pub fn from_command_line() -> Result<Self> {
-        Self::read(std::env::args_os().collect())
-    }
-
-    fn read(words: Vec<OsString>) -> Result<Self> {
-        let args = Self::parse_from(&words);
-        let Some(recipe) = &args.recipe else {
-            return Ok(args);
-        };
-        let flags = recipe::flags(recipe, recipe::read(recipe)?, &Self::command())?;
-        let mut words = words.into_iter();
-        let program = words.next().into_iter();
-        Ok(Self::parse_from(program.chain(flags).chain(words)))
-    }
-
     /// Runs the command.
     ///
     /// # Errors
     /// If the command fails.
     pub fn run(self) -> Result<ExitCode> {
-        if let Some(Command::Sweep { plan, out, flags }) = self.command {
-            let plan = Plan::read(&plan, &flags)?;
-            return sweep(&plan, &out, &*stop_on_interrupt()?);
+        if let Some(Command::Sweep(args)) = self.command {
+            return args.run();
         }
         if self.list_models {
             topk_cli::stdout().write_all(list_models().as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
+        let recipe = recipe(once("recipe", self.recipe)?.as_deref())?;
+        let settings = Settings::combine(vec![recipe, self.given.0])?;
+        let out = once("out", self.out)?;
         if self.dry_run {
-            topk_cli::stdout().write_all(dry_run(&self.config)?.as_bytes())?;
+            let text = dry_run(&settings.config)?;
+            topk_cli::stdout().write_all(text.as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
-        let out = self
-            .out
-            .context("--out is missing: give the folder to write to")?;
-        let policy = CheckpointPolicy {
-            batches: self.recovery_interval,
-            ..CheckpointPolicy::default()
-        };
+        let out = out.context("--out is missing: give the folder to write to")?;
         let stop = stop_on_interrupt()?;
-        Ok(
-            match train(
-                &self.config,
-                &out,
-                self.resume_from.as_deref(),
-                policy,
-                &stop,
-            )? {
-                Outcome::Finished(end) => {
-                    print(&end)?;
-                    ExitCode::SUCCESS
-                }
-                Outcome::AlreadyFinished(end) => {
-                    let line = format!("{} already contains this run (finished):", out.display());
-                    writeln!(topk_cli::stdout(), "{}", wrap(&line, TERMINAL_WIDTH, 2))?;
-                    print(&end)?;
-                    ExitCode::SUCCESS
-                }
-                Outcome::Interrupted => {
-                    eprintln!("{RESUME_HINT}");
-                    ExitCode::from(INTERRUPTED)
-                }
-            },
-        )
+        let from = once("resume-from", self.resume_from)?;
+        let policy = settings.checkpoint_policy();
+        let outcome = train(&settings.config, &out, from.as_deref(), policy, &stop)?;
+        Ok(match outcome {
+            Outcome::Finished(end) => {
+                print(&end)?;
+                ExitCode::SUCCESS
+            }
+            Outcome::AlreadyFinished(end) => {
+                let line = format!("{} already contains this run (finished):", out.display());
+                writeln!(topk_cli::stdout(), "{}", wrap(&line, TERMINAL_WIDTH, 2))?;
+                print(&end)?;
+                ExitCode::SUCCESS
+            }
+            Outcome::Interrupted => {
+                eprintln!("{RESUME_HINT}");
+                ExitCode::from(INTERRUPTED)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+impl Args {
+    /// The settings of flags, with defaults filled in.
+    pub(crate) fn config_of(
+        words: impl IntoIterator<Item = std::ffi::OsString>,
+    ) -> Result<crate::config::Config> {
+        let program = std::ffi::OsString::from("topk-train");
+        let args = Self::try_parse_from(std::iter::once(program).chain(words))?;
+        let config = Settings::combine(vec![args.given.0])?.config;
+        config.check()?;
+        Ok(config.resolved())
+    }
+}
+
+impl SweepArgs {
+    fn run(self) -> Result<ExitCode> {
+        let recipe = recipe(once("recipe", self.recipe)?.as_deref())?;
+        let plan = Plan::read(&self.plan, recipe, self.given.0)?;
+        let out = once("out", self.out)?.unwrap_or_default();
+        match self.dry_run {
+            true => {
+                topk_cli::stdout().write_all(list(&plan, &out)?.as_bytes())?;
+                Ok(ExitCode::SUCCESS)
+            }
+            false => sweep(&plan, &out, &*stop_on_interrupt()?),
+        }
     }
 }
 
@@ -212,12 +227,25 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::Path;
+
+    use clap::CommandFactory;
     use topk_ops::LossName;
 
-    fn read(words: &str) -> Args {
-        let words = format!("topk-train --data DIR --out OUT {words}");
-        Args::read(words.split_whitespace().map(OsString::from).collect()).unwrap()
+    use super::*;
+    use crate::config::Config;
+    use crate::schedule::Milestones;
+
+    /// The settings of a command line.
+    fn read(words: &str) -> Result<Settings> {
+        let words = std::iter::once("topk-train").chain(words.split_whitespace());
+        let args = Args::try_parse_from(words)?;
+        let recipe = recipe(once("recipe", args.recipe)?.as_deref())?;
+        Ok(Settings::combine(vec![recipe, args.given.0])?)
+    }
+
+    fn config(words: &str) -> Config {
+        read(&format!("--data DIR {words}")).unwrap().config
     }
 
     #[test]
@@ -234,23 +262,25 @@ mod tests {
 
     #[test]
     fn defaults_match_the_authors_code() {
-        let config = read("").config.resolved();
+        let config = config("");
         config.check().unwrap();
+        let config = config.resolved();
         assert_eq!(config.loss.name, LossName::SmoothTopkSvm);
         assert_eq!(
             (config.loss.tau.to_string(), config.loss.alpha.to_string()),
             ("1".into(), "1".into())
         );
-        assert_eq!(config.decay_milestones, Some(vec![151, 226]));
+        assert_eq!(config.decay_milestones, Some(Milestones(vec![151, 226])));
         assert_eq!(
             (config.topk, config.epochs, config.batch_size),
             (5, 300, 64)
         );
+        assert_eq!(config.model, "densenet-40-40");
         assert_eq!(
             (config.lr, config.momentum, config.weight_decay),
             (0.1, 0.9, 1e-4)
         );
-        assert_eq!(config.model, "densenet-40-40");
+        assert!(config.nesterov);
     }
 
     #[test]
@@ -279,8 +309,25 @@ mod tests {
                 "--clip-grad 0",
                 "--clip-grad must be a finite number above 0, got 0",
             ),
+            (
+                "--decay-milestones 0,5",
+                "--decay-milestones must be epochs, counted from 1, in ascending order, got 0,5",
+            ),
+            (
+                "--decay-milestones 5,3",
+                "--decay-milestones must be epochs, counted from 1, in ascending order, got 5,3",
+            ),
+            (
+                "--sched cosine --decay-milestones 3,5",
+                "--decay-milestones 3,5 has no effect with --sched cosine: remove it, or use --sched step",
+            ),
+            (
+                "--classifier new",
+                "--classifier new has no effect without --checkpoint: remove it, or give the file of weights \
+                 with --checkpoint",
+            ),
         ] {
-            assert_eq!(read(flags).config.check().unwrap_err().to_string(), message);
+            assert_eq!(config(flags).check().unwrap_err().to_string(), message);
         }
     }
 
@@ -288,10 +335,7 @@ mod tests {
     fn recipes_of_the_paper_have_its_settings() {
         let recipe = |name: &str| {
             let path = format!("{}/recipes/{name}.toml", env!("CARGO_MANIFEST_DIR"));
-            let words = ["topk-train", "--recipe", &path, "--data=DIR", "--noise=0.6"];
-            let config = Args::read(words.map(OsString::from).to_vec())
-                .unwrap()
-                .config;
+            let config = config(&format!("--recipe {path} --noise=0.6"));
             config.check().unwrap();
             assert_eq!(config.noise, 0.6);
             let Config {
@@ -323,25 +367,162 @@ mod tests {
         let recipe = folder.path().join("recipe.toml");
         let read_recipe = |text: &str, flags: &str| {
             std::fs::write(&recipe, text).unwrap();
-            let words = format!("topk-train --recipe {} {flags}", recipe.display());
-            Args::read(words.split_whitespace().map(OsString::from).collect())
+            read(&format!("--recipe {} {flags}", recipe.display()))
         };
         let text = "data = \"DIR\"\nloss = \"ce\"\nlr = 0.5\ndecay-milestones = [3, 5]\nchannels-last = true\n";
-        let args = read_recipe(text, "--lr 0.25 --channels-last=false").unwrap();
-        assert_eq!(args.config.loss.name, LossName::CrossEntropy);
-        assert_eq!(args.config.decay_milestones, Some(vec![3, 5]));
-        assert_eq!((args.config.lr, args.config.channels_last), (0.25, false));
+        let config = read_recipe(text, "--lr 0.25 --channels-last=false")
+            .unwrap()
+            .config;
+        assert_eq!(config.loss.name, LossName::CrossEntropy);
+        assert_eq!(config.decay_milestones, Some(Milestones(vec![3, 5])));
+        assert_eq!((config.lr, config.channels_last), (0.25, false));
         // The settings that a dry run prints are a recipe.
-        let printed = toml::to_string(&args.config).unwrap();
-        assert_eq!(read_recipe(&printed, "").unwrap().config, args.config);
+        for config in [
+            config.resolved(),
+            read_recipe(text, "--sched cosine --momentum 0 --loss lml --epochs 7")
+                .unwrap()
+                .config
+                .resolved(),
+            read_recipe("epochs = 1", "--data DIR")
+                .unwrap()
+                .config
+                .resolved(),
+        ] {
+            let printed = toml::to_string(&config).unwrap();
+            let again = read_recipe(&printed, "").unwrap().config;
+            again.check().unwrap();
+            let decisions = config.decisions.clone();
+            assert_eq!(Config { decisions, ..again }, config, "{printed}");
+        }
 
         for (text, part) in [
             ("learning-rate = 1", "unknown setting `learning-rate`"),
             ("[lr]\nx = 1", "`lr` has type table"),
             ("lr = ", "recipe.toml: TOML parse error"),
+            (
+                "lr = \"x\"",
+                "recipe.toml: invalid value 'x' for '--lr <LR>'",
+            ),
+            (
+                "val-data = \"V\"\nval-size = 5",
+                "recipe.toml: the argument '--val-data <PATH>' cannot be used with '--val-size <N>'",
+            ),
+            ("out = \"run\"", "give --out on the command line"),
+            ("dry-run = true", "give --dry-run on the command line"),
         ] {
             let message = read_recipe(text, "").unwrap_err().to_string();
             assert!(message.contains(part), "{message}");
         }
+    }
+
+    /// A flag on the command line displaces what it cannot be used with, and what has no effect beside it.
+    #[test]
+    fn flags_replace_values_of_a_recipe_that_conflict_with_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.toml");
+        let read = |text: &str, flags: &str| {
+            std::fs::write(&path, text).unwrap();
+            let config = read(&format!("--data D --recipe {} {flags}", path.display()));
+            let config = config.unwrap().config;
+            config.check().unwrap();
+            let decisions = config.decisions.iter();
+            let name = path.display().to_string();
+            let decisions = decisions.map(|line| line.replace(&name, "FILE")).collect();
+            (config, decisions)
+        };
+        let (config, decisions): (_, Vec<String>) = read("val-size = 5", "--val-data V");
+        assert_eq!(config.val_data.as_deref(), Some(Path::new("V")));
+        assert_eq!(config.val_size, None);
+        assert_eq!(decisions, ["--val-data V replaces val-size of FILE"]);
+
+        let (config, decisions) = read("val-data = \"V\"", "--val-size 5");
+        assert_eq!((config.val_data, config.val_size), (None, Some(5)));
+        assert_eq!(decisions, ["--val-size 5 replaces val-data of FILE"]);
+
+        let text = "sched = \"step\"\ndecay-milestones = [3, 5]";
+        let (config, decisions) = read(text, "--sched cosine");
+        assert_eq!(config.sched, crate::schedule::Scheduler::Cosine);
+        assert_eq!(
+            decisions,
+            ["--sched cosine replaces decay-milestones of FILE"]
+        );
+
+        let (config, decisions) = read("sched = \"cosine\"", "--decay-milestones 3,5");
+        assert_eq!(
+            config.resolved().decay_milestones,
+            Some(Milestones(vec![3, 5]))
+        );
+        assert_eq!(decisions, ["--decay-milestones 3,5 replaces sched of FILE"]);
+
+        let text = "loss = \"ce\"\nlabel-smoothing = 0.1";
+        let (config, decisions) = read(text, "--loss svm");
+        assert_eq!(config.loss.label_smoothing, 0.0);
+        assert_eq!(decisions, ["--loss svm replaces label-smoothing of FILE"]);
+
+        let text = "loss = \"svm\"\ntau = 0.5\nalpha = 2.0";
+        let (config, decisions) = read(text, "--loss psi5");
+        assert_eq!(config.loss.alpha.to_string(), "2");
+        assert_eq!(decisions, ["--loss psi5 replaces tau of FILE"]);
+
+        let (config, decisions) = read("nesterov = true", "--momentum 0");
+        assert!(!config.resolved().nesterov);
+        assert_eq!(decisions, ["--momentum 0 replaces nesterov of FILE"]);
+
+        let (config, decisions) = read("warmup-epochs = 2", "--epochs 2");
+        assert_eq!((config.epochs, config.warmup_epochs), (2, 0));
+        assert_eq!(decisions, ["--epochs 2 replaces warmup-epochs of FILE"]);
+
+        // What a flag needs may come from the recipe.
+        let (config, decisions) = read("checkpoint = \"W\"", "--classifier new");
+        assert_eq!(config.checkpoint.as_deref(), Some(Path::new("W")));
+        assert!(decisions.is_empty());
+    }
+
+    #[test]
+    fn nesterovs_rule_needs_momentum() {
+        assert!(!config("--momentum 0").resolved().nesterov);
+        assert!(!config("--momentum 0 --nesterov=false").resolved().nesterov);
+        assert!(!config("--nesterov=false").resolved().nesterov);
+        let error = read("--data DIR --momentum 0 --nesterov").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "--nesterov has no effect with --momentum 0: remove it, or give a --momentum above 0"
+        );
+    }
+
+    #[test]
+    fn settings_without_effect_are_reported() {
+        let decisions = |flags: &str| config(flags).decisions;
+        assert!(
+            decisions("--loss svm --tau 2 --alpha 0.5 --epochs 300 --decay-milestones 300")
+                .is_empty()
+        );
+        assert_eq!(
+            decisions("--loss ce --tau 2 --draws 5"),
+            [
+                "--tau has no effect with --loss ce",
+                "--draws has no effect with --loss ce"
+            ]
+        );
+        assert_eq!(
+            decisions("--epochs 5 --decay-milestones 3,6,8"),
+            ["--decay-milestones 6,8: not reached in --epochs 5"]
+        );
+    }
+
+    #[test]
+    fn files_and_folders_are_given_once() {
+        let error = |words: &str| {
+            let words = words.split_whitespace();
+            Args::parse_from(words).run().unwrap_err().to_string()
+        };
+        assert_eq!(
+            error("topk-train --data D --out a --out b"),
+            "--out is given more than once, as a and as b: give it once"
+        );
+        assert_eq!(
+            error("topk-train --recipe a --recipe b --out o"),
+            "--recipe is given more than once, as a and as b: give it once"
+        );
     }
 }

@@ -105,7 +105,13 @@ pub(crate) fn as_saved(given: &Config, saved: &Map<String, Value>) -> Config {
     }
     settings.extend(found);
     // A value that cannot be parsed is reported as a difference.
-    parsed(&settings).unwrap_or_else(|| given.clone())
+    match parsed(&settings) {
+        Some(config) => Config {
+            decisions: given.decisions.clone(),
+            ..config
+        },
+        None => given.clone(),
+    }
 }
 
 impl Changes {
@@ -205,10 +211,8 @@ impl Changes {
                 && !self.has("decay-milestones")
                 && config.sched == Scheduler::Step
             {
-                let milestones: Vec<_> = milestones.iter().map(usize::to_string).collect();
                 decisions.push(format!(
-                    "--decay-milestones {} are kept from the run",
-                    milestones.join(",")
+                    "--decay-milestones {milestones} are kept from the run"
                 ));
             }
         }
@@ -238,6 +242,7 @@ fn effect(setting: &str) -> Option<Effect> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::Milestones;
     use serde_json::json;
 
     fn config(words: &str) -> Config {
@@ -298,9 +303,9 @@ mod tests {
     fn missing_settings_that_follow_from_others_are_those_of_the_run() {
         let saved = map("--epochs=3");
         let continued = as_saved(&config("--epochs=5"), &saved).resolved();
-        assert_eq!(continued.decay_milestones, Some(vec![2, 3]));
+        assert_eq!(continued.decay_milestones, Some(Milestones(vec![2, 3])));
         let given = as_saved(&config("--epochs=5 --decay-milestones=4"), &saved).resolved();
-        assert_eq!(given.decay_milestones, Some(vec![4]));
+        assert_eq!(given.decay_milestones, Some(Milestones(vec![4])));
     }
 
     #[test]

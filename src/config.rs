@@ -12,7 +12,7 @@ use topk_preprocessing::Crops;
 
 use crate::images::{Batching, LastBatch};
 use crate::loss::LossSettings;
-use crate::schedule::{LrSchedule, Scheduler};
+use crate::schedule::{Milestones, Scheduler};
 
 /// All settings of a run.
 ///
@@ -132,13 +132,7 @@ pub(crate) struct Config {
     pub(crate) checkpoint: Option<PathBuf>,
 
     /// What to do with the weights of the last layer in --checkpoint
-    #[arg(
-        long,
-        value_enum,
-        default_value = "keep",
-        requires = "checkpoint",
-        help_heading = "Network"
-    )]
+    #[arg(long, value_enum, default_value = "keep", help_heading = "Network")]
     #[serde(skip_serializing_if = "is_kept")]
     pub(crate) classifier: Classifier,
 
@@ -207,14 +201,9 @@ pub(crate) struct Config {
 
     /// Epochs, counted from 1, at whose start --sched step divides the learning rate by ten, such as 151,226
     /// [default: after one half and three quarters of the epochs]
-    #[arg(
-        long,
-        value_name = "EPOCH,…",
-        value_delimiter = ',',
-        help_heading = "Optimisation"
-    )]
+    #[arg(long, value_name = "EPOCH,…", help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) decay_milestones: Option<Vec<usize>>,
+    pub(crate) decay_milestones: Option<Milestones>,
 
     /// Number of epochs in which the learning rate rises linearly to --lr
     #[arg(
@@ -284,6 +273,11 @@ pub(crate) struct Config {
     /// Random seed for initial weights, label noise, shuffling and augmentation
     #[arg(long, default_value_t = 0, help_heading = "Optimisation")]
     pub(crate) seed: u32,
+
+    /// What was decided about the settings, one line each.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub(crate) decisions: Vec<String>,
 }
 
 /// What to do with an image or a step that cannot be used.
@@ -296,18 +290,34 @@ pub(crate) enum ErrorPolicy {
     Skip,
 }
 
-/// A setting is out of range.
+/// A setting cannot be used.
 #[derive(Clone, Debug, Error, PartialEq)]
-#[error("--{flag} must be {expected}, got {found}")]
-pub(crate) struct ConfigError {
-    flag: &'static str,
-    expected: &'static str,
-    found: String,
+pub(crate) enum ConfigError {
+    /// It is out of range.
+    #[error("--{flag} must be {expected}, got {found}")]
+    Range {
+        /// The flag.
+        flag: &'static str,
+        /// The range.
+        expected: &'static str,
+        /// The value.
+        found: String,
+    },
+    /// It contradicts another one.
+    #[error("--{flag} has no effect {beside}: remove it, or {advice}")]
+    NoEffect {
+        /// The flag and its value.
+        flag: String,
+        /// The other setting.
+        beside: &'static str,
+        /// The alternative.
+        advice: &'static str,
+    },
 }
 
 impl ConfigError {
     pub(crate) fn no_data() -> Self {
-        Self {
+        Self::Range {
             flag: "data",
             expected: "given",
             found: "nothing".to_owned(),
@@ -322,7 +332,7 @@ impl Config {
     /// If a value is out of range; the message names the flag.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let fail = |flag, expected, found: String| {
-            Err(ConfigError {
+            Err(ConfigError::Range {
                 flag,
                 expected,
                 found,
@@ -339,6 +349,9 @@ impl Config {
             ("train-size", self.train_size),
             ("val-size", self.val_size),
             ("input-size", self.input_size),
+            ("train-resize", self.train_resize.map(|side| side as usize)),
+            ("val-resize", self.val_resize.map(|side| side as usize)),
+            ("test-resize", self.test_resize.map(|side| side as usize)),
         ] {
             if value == Some(0) {
                 return fail(flag, "at least 1", "0".to_owned());
@@ -381,6 +394,16 @@ impl Config {
                 self.loss.label_smoothing.to_string(),
             );
         }
+        if let Some(milestones) = &self.decay_milestones {
+            self.check_milestones(milestones)?;
+        }
+        if self.classifier == Classifier::New && self.checkpoint.is_none() {
+            return Err(ConfigError::NoEffect {
+                flag: "classifier new".to_owned(),
+                beside: "without --checkpoint",
+                advice: "give the file of weights with --checkpoint",
+            });
+        }
         if self.warmup_epochs >= self.epochs {
             let found = self.warmup_epochs.to_string();
             return fail("warmup-epochs", "below --epochs", found);
@@ -391,9 +414,45 @@ impl Config {
         Ok(())
     }
 
+    fn check_milestones(&self, milestones: &Milestones) -> Result<(), ConfigError> {
+        if self.sched == Scheduler::Cosine {
+            return Err(ConfigError::NoEffect {
+                flag: format!("decay-milestones {milestones}"),
+                beside: "with --sched cosine",
+                advice: "use --sched step",
+            });
+        }
+        let first = milestones.0.first().copied();
+        let increases = milestones.0.is_sorted_by(|one, next| one < next);
+        if first == Some(0) || !increases {
+            return Err(ConfigError::Range {
+                flag: "decay-milestones",
+                expected: "epochs, counted from 1, in ascending order",
+                found: milestones.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    /// A line about milestones after the last epoch.
+    pub(crate) fn unreached_milestones(&self) -> Option<String> {
+        let milestones = self
+            .decay_milestones
+            .iter()
+            .flat_map(|milestones| &milestones.0);
+        let beyond: Vec<usize> = milestones
+            .copied()
+            .filter(|&first| first > self.epochs)
+            .collect();
+        (!beyond.is_empty()).then(|| {
+            let (beyond, epochs) = (Milestones(beyond), self.epochs);
+            format!("--decay-milestones {beyond}: not reached in --epochs {epochs}")
+        })
+    }
+
     /// The settings with defaults that depend on other settings filled in.
     pub(crate) fn resolved(mut self) -> Self {
-        let milestones = || LrSchedule::default_milestones(self.epochs);
+        let milestones = || Milestones::default_for(self.epochs);
         self.decay_milestones = match self.sched {
             Scheduler::Step => Some(self.decay_milestones.take().unwrap_or_else(milestones)),
             Scheduler::Cosine => None,

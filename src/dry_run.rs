@@ -35,6 +35,19 @@ const LOSS_REPEATS: u32 = 20;
 /// # Errors
 /// The errors of [`train`](crate::train::train) at the start of a run.
 pub(crate) fn dry_run(config: &Config) -> Result<String, TrainError> {
+    Ok(measure(config)?.text)
+}
+
+/// A dry run.
+pub(crate) struct DryRun {
+    /// The description.
+    pub(crate) text: String,
+    /// Estimated duration of an epoch with its validation.
+    pub(crate) epoch_seconds: f64,
+}
+
+/// Makes a dry run; see [`dry_run`].
+pub(crate) fn measure(config: &Config) -> Result<DryRun, TrainError> {
     config.check()?;
     let config = &config.clone().resolved();
     set_up_process(config);
@@ -43,6 +56,10 @@ pub(crate) fn dry_run(config: &Config) -> Result<String, TrainError> {
     let (learner, _) = learner(config, &data, device, config.checkpoint.as_deref())?;
     let mut text = toml::to_string(config).expect("settings are serialisable");
     text.push('\n');
+    for line in &config.decisions {
+        text += &wrap(line, TERMINAL_WIDTH, 2);
+        text.push('\n');
+    }
     // Writing to a string cannot fail.
     let _ = network(&mut text, learner.network().architecture());
     text.push('\n');
@@ -50,7 +67,10 @@ pub(crate) fn dry_run(config: &Config) -> Result<String, TrainError> {
     images(&mut text, &data);
     let times = Times::measure(config, &data, learner)?;
     times.write(&mut text, config, &data);
-    Ok(text)
+    Ok(DryRun {
+        text,
+        epoch_seconds: times.epoch_seconds(config, &data),
+    })
 }
 
 /// Appends a line with a label, wrapped to the terminal's width.
@@ -191,7 +211,7 @@ impl Times {
 }
 
 /// A duration in words: `0.012 s`, `3.4 s`, `2m 5s`.
-fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     match seconds {
         ..1.0 => format!("{seconds:.3} s"),
         ..60.0 => format!("{seconds:.1} s"),

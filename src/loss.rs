@@ -65,6 +65,17 @@ impl Serialize for LossSettings {
     }
 }
 
+/// Whether a loss uses a setting; true for settings that are not of a loss.
+pub(crate) fn uses(loss: LossName, key: &str) -> bool {
+    match key {
+        "tau" => loss.has_tau(),
+        "alpha" => loss.has_alpha(),
+        "epsilon" | "draws" => loss == LossName::BalancedNoisedTopk,
+        "label-smoothing" => loss == LossName::CrossEntropy,
+        _ => true,
+    }
+}
+
 /// The loss of a run, averaged over a batch.
 pub(crate) type TrainingLoss = Criterion<Box<dyn TensorLoss>>;
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 use topk_native::onnxruntime::disable_telemetry;
 use topk_report::text::error_message;
 use topk_train::Args;
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     if let Some(code) = topk_cli::generate(Args::command()) {
         return code;
     }
-    match Args::from_command_line().and_then(Args::run) {
+    match Args::parse().run() {
         Ok(code) => code,
         Err(error) => {
             eprintln!("{}", error_message(error.as_ref()));

@@ -1,10 +1,13 @@
-use std::ffi::OsString;
+//! Files of settings.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::Command;
 use thiserror::Error;
 use toml::{Table, Value};
+
+use crate::config::ConfigError;
+use crate::layers::{Setting, Settings, Source};
 
 /// A recipe or plan cannot be used.
 #[derive(Debug, Error)]
@@ -28,28 +31,50 @@ pub(crate) enum RecipeError {
     },
     /// A key is not the name of a setting.
     #[error(
-        "{}: unknown setting `{key}`. The keys are the flags of topk-train without dashes in front, such as lr",
-        path.display()
+        "{place}: unknown setting `{key}`. The keys are the flags of topk-train without dashes in front, such as lr"
     )]
     Key {
         /// The file.
-        path: PathBuf,
+        place: String,
+        /// The key.
+        key: String,
+    },
+    /// A key is a flag that is not a setting.
+    #[error(
+        "{place}: `{key}` is not a setting of a run: remove it, and give --{key} on the command line"
+    )]
+    CommandLineOnly {
+        /// The file.
+        place: String,
         /// The key.
         key: String,
     },
     /// A value has the wrong type.
     #[error(
-        "{}: `{key}` has type {found}, expected a string, a number, true, false, or an array of these",
-        path.display()
+        "{place}: `{key}` has type {found}, expected a string, a number, true, false, or an array of these"
     )]
     Value {
         /// The file.
-        path: PathBuf,
+        place: String,
         /// The key.
         key: String,
         /// Its TOML type.
         found: &'static str,
     },
+    /// A value is invalid, or settings cannot be used together.
+    #[error("{place}: {message}")]
+    Setting {
+        /// The file.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Settings contradict each other.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Settings cannot be combined.
+    #[error("{0}")]
+    Flags(String),
 }
 
 /// Reads a TOML file.
@@ -67,32 +92,46 @@ pub(crate) fn read(path: &Path) -> Result<Table, RecipeError> {
     })
 }
 
-/// Converts the settings of a recipe to flags `--key=value` of the command.
+/// Flags that are not settings of a run.
+const COMMAND_LINE_ONLY: [&str; 7] = [
+    "out",
+    "recipe",
+    "resume-from",
+    "dry-run",
+    "list-models",
+    "help",
+    "version",
+];
+
+/// The settings of a table in a file; `place` is the file, or a part of it.
 ///
 /// # Errors
-/// If a key is not a flag of the command, or a value has the wrong type.
-pub(crate) fn flags(
-    path: &Path,
-    settings: Table,
-    command: &Command,
-) -> Result<Vec<OsString>, RecipeError> {
-    let mut flags = Vec::new();
-    for (key, value) in settings {
-        let known = command
-            .get_arguments()
-            .any(|argument| argument.get_long() == Some(&key) && argument.get_id() != "recipe");
-        if !known {
-            let path = path.to_owned();
-            return Err(RecipeError::Key { path, key });
+/// If a key is not a setting, or a value has the wrong type.
+pub(crate) fn settings(place: &str, table: Table) -> Result<Vec<Setting>, RecipeError> {
+    let command = Settings::command();
+    let setting = |(key, value): (String, Value)| {
+        let place = place.to_owned();
+        let mut known = command.get_arguments();
+        if !known.any(|argument| argument.get_long() == Some(&key)) {
+            return Err(match COMMAND_LINE_ONLY.contains(&&*key) {
+                true => RecipeError::CommandLineOnly { place, key },
+                false => RecipeError::Key { place, key },
+            });
         }
-        let text = text_of(&value).ok_or_else(|| RecipeError::Value {
-            path: path.to_owned(),
-            key: key.clone(),
-            found: value.type_str(),
-        })?;
-        flags.push(format!("--{key}={text}").into());
-    }
-    Ok(flags)
+        match text_of(&value) {
+            Some(text) => Ok(Setting {
+                key,
+                value: text.into(),
+                source: Source::File(place),
+            }),
+            None => Err(RecipeError::Value {
+                place,
+                key,
+                found: value.type_str(),
+            }),
+        }
+    };
+    table.into_iter().map(setting).collect()
 }
 
 fn text_of(value: &Value) -> Option<String> {

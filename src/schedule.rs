@@ -1,4 +1,8 @@
+use std::fmt;
+use std::str::FromStr;
+
 use serde::Serialize;
+use thiserror::Error;
 
 /// How the learning rate falls after the warm-up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, clap::ValueEnum)]
@@ -8,6 +12,49 @@ pub(crate) enum Scheduler {
     Step,
     /// Cosine decay per step, to 0 after the last step
     Cosine,
+}
+
+/// Epochs, from 1, at whose start the learning rate is divided by ten.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub(crate) struct Milestones(pub(crate) Vec<usize>);
+
+/// A text is not a list of [`Milestones`].
+#[derive(Clone, Debug, Error, PartialEq)]
+#[error("expected epochs separated by commas, such as 151,226, or none")]
+pub(crate) struct ParseMilestonesError;
+
+impl FromStr for Milestones {
+    type Err = ParseMilestonesError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if matches!(text, "" | "none") {
+            return Ok(Self::default());
+        }
+        let epochs = text.split(',').map(|epoch| epoch.trim().parse());
+        let epochs: Result<_, _> = epochs.collect();
+        epochs.map(Self).map_err(|_| ParseMilestonesError)
+    }
+}
+
+impl fmt::Display for Milestones {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let epochs: Vec<String> = self.0.iter().map(usize::to_string).collect();
+        match epochs.is_empty() {
+            true => f.write_str("none"),
+            false => f.write_str(&epochs.join(",")),
+        }
+    }
+}
+
+impl Milestones {
+    /// Those of the authors' code: after one half and three quarters of the epochs. One that would fall on the
+    /// first epoch of a short run is left out: no epoch would be trained at the peak learning rate.
+    pub(crate) fn default_for(epochs: usize) -> Self {
+        let mut milestones = vec![epochs / 2 + 1, epochs * 3 / 4 + 1];
+        milestones.dedup();
+        milestones.retain(|&first| first > 1);
+        Self(milestones)
+    }
 }
 
 /// The learning rate of every optimizer step.
@@ -25,11 +72,6 @@ pub(crate) struct LrSchedule {
 }
 
 impl LrSchedule {
-    /// The milestones of the authors' code: after one half and three quarters of the epochs.
-    pub(crate) fn default_milestones(epochs: usize) -> Vec<usize> {
-        vec![epochs / 2 + 1, epochs * 3 / 4 + 1]
-    }
-
     /// The learning rate of a step of an epoch. Steps count from 0, epochs from 1.
     pub(crate) fn learning_rate(&self, epoch: usize, step: usize) -> f64 {
         let done = (epoch - 1) * self.steps_per_epoch + step;
@@ -59,7 +101,7 @@ mod tests {
         LrSchedule {
             scheduler,
             peak: 0.1,
-            milestones: LrSchedule::default_milestones(300),
+            milestones: Milestones::default_for(300).0,
             warmup_epochs,
             epochs: 300,
             steps_per_epoch: 10,
@@ -74,6 +116,30 @@ mod tests {
             for step in [0, 9] {
                 assert!((schedule.learning_rate(epoch, step) - rate).abs() < 1e-12);
             }
+        }
+    }
+
+    #[test]
+    fn a_short_run_is_trained_at_the_peak_first() {
+        for (epochs, milestones) in [
+            (1, vec![]),
+            (2, vec![2]),
+            (3, vec![2, 3]),
+            (4, vec![3, 4]),
+            (5, vec![3, 4]),
+        ] {
+            assert_eq!(Milestones::default_for(epochs).0, milestones);
+        }
+    }
+
+    #[test]
+    fn milestones_are_read_as_they_are_written() {
+        for text in ["none", "3", "151,226"] {
+            assert_eq!(text.parse::<Milestones>().unwrap().to_string(), text);
+        }
+        assert_eq!("".parse(), Ok(Milestones(vec![])));
+        for text in ["1.5", "3,", "-1", "a"] {
+            assert!(text.parse::<Milestones>().is_err(), "{text}");
         }
     }
 

@@ -123,7 +123,11 @@ pub(crate) fn train(
         train_images: data.training.len(),
         val_images: data.validation.len(),
         parameters: learner.network().architecture().trainable_len(),
-        decisions: data.decisions.iter().cloned().chain(notes).collect(),
+        decisions: [&config.decisions, &data.decisions, &notes]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect(),
     };
     let batches = config.batching().batches(data.training.len());
     let progress = Progress::new(config.epochs, batches, config.topk);
@@ -173,7 +177,8 @@ fn summary(config: &Config, data: &Dataset, start: &Start) -> Vec<String> {
         Some(test) => format!("{} test images", test.len()),
         None => "no test images".to_owned(),
     };
-    let mut lines = vec![format!("data: {}", data.description)];
+    let mut lines = config.decisions.clone();
+    lines.push(format!("data: {}", data.description));
     lines.extend(data.decisions.iter().map(|line| format!("  {line}")));
     lines.extend([
         format!(
@@ -281,7 +286,7 @@ pub(crate) fn lr_schedule(config: &Config, batches: usize) -> LrSchedule {
     LrSchedule {
         scheduler: config.sched,
         peak: config.lr,
-        milestones: config.decay_milestones.clone().unwrap_or_default(),
+        milestones: config.decay_milestones.clone().unwrap_or_default().0,
         warmup_epochs: config.warmup_epochs,
         epochs: config.epochs,
         steps_per_epoch: batches.div_ceil(config.grad_accum_steps),

@@ -54,6 +54,12 @@ fn plain_momentum_replaces_nesterovs() {
     assert_eq!([default.0, plain.0, nesterov.0], [true, false, true]);
     assert!(default.1 == nesterov.1);
     assert!(default.1 != plain.1);
+    let error = train(&folder, &["--momentum=0", "--nesterov"]);
+    let error = String::from_utf8(error.stderr).unwrap();
+    assert!(
+        error.contains("--nesterov has no effect with --momentum 0"),
+        "{error}"
+    );
 }
 
 /// It would fail after two of three epochs, and could not be resumed.
