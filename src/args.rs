@@ -271,11 +271,7 @@ mod tests {
             ("1".into(), "1".into())
         );
         assert_eq!(config.decay_milestones, Some(Milestones(vec![151, 226])));
-        assert_eq!(
-            (config.topk, config.epochs, config.batch_size),
-            (5, 300, 64)
-        );
-        assert_eq!(config.model, "densenet-40-40");
+        assert_eq!((config.epochs, config.batch_size), (300, 64));
         assert_eq!(
             (config.lr, config.momentum, config.weight_decay),
             (0.1, 0.9, 1e-4)

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use topk_history::ChangedSetting;
 
 use crate::config::Config;
+use crate::defaults::FOLLOW_THE_DATA;
 use crate::schedule::Scheduler;
 
 /// What a setting has an effect on, other than the weights.
@@ -54,7 +55,17 @@ const EFFECTS: [(&str, Effect); 13] = [
 
 /// Settings whose default follows from the data or from other settings. If they are not given when a run is
 /// resumed, they are those of the run.
-const FOLLOWING: [&str; 3] = ["model", "topk", "decay-milestones"];
+const FOLLOWING: [&str; 6] = {
+    let [model, topk, input_size, val_resize, augment] = FOLLOW_THE_DATA;
+    [
+        model,
+        topk,
+        input_size,
+        val_resize,
+        augment,
+        "decay-milestones",
+    ]
+};
 
 /// Settings that a continuation in another folder must share with the run: the network, and what is recorded in the
 /// best checkpoints of both.
@@ -259,7 +270,7 @@ mod tests {
     #[test]
     fn settings_with_an_effect_are_settings() {
         let all = map(
-            "--format=folder --val-data=V --workers=2 --test-data=T --val-resize=9 --input-size=8 \
+            "--model=basic-4 --topk=1 --augment=none --format=folder --val-data=V --workers=2 --test-data=T --val-resize=9 --input-size=8 \
                        --test-resize=9",
         );
         for key in EFFECTS.map(|(key, _)| key).into_iter().chain(FOLLOWING) {

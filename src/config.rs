@@ -14,6 +14,9 @@ use crate::images::{Batching, LastBatch};
 use crate::loss::LossSettings;
 use crate::schedule::{Milestones, Scheduler};
 
+/// The k of the paper.
+pub(crate) const TOPK: usize = 5;
+
 /// All settings of a run.
 ///
 /// The flags of `topk-train`, the keys of a recipe and the keys of the configuration in a run's log are the
@@ -118,13 +121,10 @@ pub(crate) struct Config {
     pub(crate) on_bad_image: ErrorPolicy,
 
     /// Network, such as densenet-40-40 or resnet18; see --list-models
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "densenet-40-40",
-        help_heading = "Network"
-    )]
-    pub(crate) model: String,
+    /// [default: that of --checkpoint; without one, densenet-40-40 for CIFAR and resnet18 otherwise]
+    #[arg(long, value_name = "NAME", help_heading = "Network")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
 
     /// Start from the weights in this file: a checkpoint of topk-train, safetensors, or PyTorch (.pth, .pt)
     #[arg(long, value_name = "FILE", help_heading = "Network")]
@@ -141,9 +141,10 @@ pub(crate) struct Config {
     #[serde(flatten)]
     pub(crate) loss: LossSettings,
 
-    /// The k of the loss and of the top-k accuracy
-    #[arg(long, value_name = "K", default_value_t = 5, help_heading = "Loss")]
-    pub(crate) topk: usize,
+    /// The k of the loss and of the top-k accuracy [default: 5; less if there are fewer than 6 classes]
+    #[arg(long, value_name = "K", help_heading = "Loss")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) topk: Option<usize>,
 
     /// Number of epochs
     #[arg(
@@ -339,7 +340,7 @@ impl Config {
             })
         };
         for (flag, value) in [
-            ("topk", Some(self.topk)),
+            ("topk", self.topk),
             ("epochs", Some(self.epochs)),
             ("batch-size", Some(self.batch_size)),
             ("grad-accum-steps", Some(self.grad_accum_steps)),
@@ -462,6 +463,16 @@ impl Config {
         }
         self.nesterov = self.uses_nesterov();
         self
+    }
+
+    /// The network; empty until it is known from the data.
+    pub(crate) fn model(&self) -> &str {
+        self.model.as_deref().unwrap_or_default()
+    }
+
+    /// The k of the loss and of the top-k accuracy; that of the paper until it is known from the data.
+    pub(crate) fn topk(&self) -> usize {
+        self.topk.unwrap_or(TOPK)
     }
 
     /// Whether SGD uses Nesterov's momentum.

@@ -11,6 +11,7 @@ use topk_report::text::{TERMINAL_WIDTH, grouped, wrap};
 use crate::TrainError;
 use crate::config::Config;
 use crate::dataset::Dataset;
+use crate::defaults::resolve;
 use crate::images::Batch;
 use crate::loss::TrainingLoss;
 use crate::step::Learner;
@@ -49,10 +50,10 @@ pub(crate) struct DryRun {
 /// Makes a dry run; see [`dry_run`].
 pub(crate) fn measure(config: &Config) -> Result<DryRun, TrainError> {
     config.check()?;
-    let config = &config.clone().resolved();
     set_up_process(config);
     let device = select_device(config.device)?;
     let data = load_data(config)?;
+    let config = &resolve(config, &data)?;
     let (learner, _) = learner(config, &data, device, config.checkpoint.as_deref())?;
     let mut text = toml::to_string(config).expect("settings are serialisable");
     text.push('\n');

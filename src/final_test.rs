@@ -105,7 +105,7 @@ pub(crate) fn final_test(
     Ok(Some(BestCheckpoint {
         name: best.name.clone(),
         epoch: best.epoch,
-        k: config.topk,
+        k: config.topk(),
         val: best.val,
         test,
         checkpoint: weights,
@@ -134,7 +134,7 @@ fn evaluate(
     };
     let model = Model::open(runtime, onnx, execution)?;
     let options = EvalOptions::new(set)?;
-    let mut topk = vec![1, config.topk];
+    let mut topk = vec![1, config.topk()];
     topk.dedup();
     let options = EvalOptions {
         topk,
@@ -184,5 +184,5 @@ fn evaluate(
         });
     }
     results.save(json)?;
-    Ok(Some(Accuracy::of(&ranks, config.topk)))
+    Ok(Some(Accuracy::of(&ranks, config.topk())))
 }

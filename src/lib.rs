@@ -13,6 +13,7 @@ mod changes;
 mod config;
 mod data_record;
 mod dataset;
+mod defaults;
 mod dry_run;
 mod ema;
 mod final_test;
@@ -59,6 +60,16 @@ use resume::ResumeError;
 use run_folder::FolderError;
 use state::StateError;
 
+impl From<ArchitectureError> for TrainError {
+    fn from(error: ArchitectureError) -> Self {
+        use ArchitectureError::{InputSize, Sides, TooSmall};
+        match error {
+            InputSize { .. } | Sides { .. } | TooSmall { .. } => Self::InputSize(error),
+            _ => Self::Architecture(error),
+        }
+    }
+}
+
 /// A run cannot start, continue or finish.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -74,7 +85,10 @@ pub(crate) enum TrainError {
     BadImage(#[from] BadImage),
     /// The network cannot be built.
     #[error(transparent)]
-    Architecture(#[from] ArchitectureError),
+    Architecture(ArchitectureError),
+    /// The network does not take images of this size.
+    #[error("{0}; choose another --input-size or another --model")]
+    InputSize(ArchitectureError),
     /// The device is not available.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -189,6 +203,18 @@ pub(crate) enum TrainError {
         path: PathBuf,
         /// How they differ.
         error: Box<MatchError>,
+    },
+    /// The network of the weights in --checkpoint is not known.
+    #[error(
+        "{} does not record its architecture, and its weights do not fit {default}, the default for these \
+         images: give --model, such as --model resnet50 (topk-train --list-models lists all)",
+        path.display()
+    )]
+    UnknownModel {
+        /// The file.
+        path: PathBuf,
+        /// The default network.
+        default: String,
     },
     /// A file of weights cannot be read or written.
     #[error(transparent)]

@@ -128,7 +128,7 @@ impl Learner {
             network,
             settings: Settings {
                 shape,
-                k: config.topk,
+                k: config.topk(),
                 label_smoothing: config.loss.label_smoothing,
                 clip_grad: config.clip_grad,
                 amp: config.amp,

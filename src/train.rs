@@ -16,6 +16,7 @@ use topk_weights::{Loaded, Note, ReadOptions, Tensor};
 use crate::changes::Effect;
 use crate::config::Config;
 use crate::dataset::Dataset;
+use crate::defaults::resolve;
 use crate::loss::TrainingLoss;
 use crate::progress::Progress;
 use crate::resume::{Begin, Origin};
@@ -107,6 +108,7 @@ pub(crate) fn train(
     if origin.is_finished(config) {
         return already_finished(out);
     }
+    let config = &resolve(config, &data)?;
     let checkpoint = config.checkpoint.as_deref();
     let checkpoint = checkpoint.filter(|_| !origin.has_weights());
     let (mut learner, notes) = learner(config, &data, device, checkpoint)?;
@@ -130,7 +132,7 @@ pub(crate) fn train(
             .collect(),
     };
     let batches = config.batching().batches(data.training.len());
-    let progress = Progress::new(config.epochs, batches, config.topk);
+    let progress = Progress::new(config.epochs, batches, config.topk());
     for line in summary(config, &data, &start) {
         progress.line(&line);
     }
@@ -187,7 +189,7 @@ fn summary(config: &Config, data: &Dataset, start: &Start) -> Vec<String> {
         ),
         format!(
             "model: {} with {} parameters, loss {}, device {}",
-            config.model,
+            config.model(),
             start.parameters,
             config.loss.name.as_str(),
             start.device
@@ -225,8 +227,8 @@ pub(crate) fn learner(
     checkpoint: Option<&Path>,
 ) -> Result<(Learner, Vec<String>), TrainError> {
     let classes = data.class_names.len();
-    if config.topk > classes {
-        let k = config.topk;
+    let k = config.topk();
+    if k > classes {
         return Err(TrainError::TopK { k, classes });
     }
     // An epoch whose loss does not exist would end the run after the epochs before it.
@@ -240,7 +242,7 @@ pub(crate) fn learner(
             })?;
     }
     tch::manual_seed(config.seed.into());
-    let architecture = architecture(&config.model, data.shape, classes)?;
+    let architecture = architecture(config.model(), data.shape, classes)?;
     config.batching().check(
         data.training.len(),
         architecture.name(),
@@ -301,7 +303,7 @@ pub(crate) fn criterion(
 ) -> Result<TrainingLoss, topk_ops::LossError> {
     config
         .loss
-        .criterion(config.topk, epoch, config.epochs, seed)
+        .criterion(config.topk(), epoch, config.epochs, seed)
 }
 
 /// Writes the page with the curves of the run in a folder.

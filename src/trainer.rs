@@ -390,7 +390,7 @@ impl<'a> Trainer<'a> {
                 top1_correct: top1 as usize,
                 topk_correct: topk as usize,
             },
-            val: Accuracy::of(&validation.ranks, config.topk),
+            val: Accuracy::of(&validation.ranks, config.topk()),
             skipped_steps: self.position.skipped_steps,
             skipped_images: self.position.skipped_images,
             skipped_val_images: validation.skipped,

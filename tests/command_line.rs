@@ -125,6 +125,102 @@ fn milestones_contradict_a_cosine_schedule() {
 }
 
 #[test]
+fn photographs_are_trained_on_without_further_flags() {
+    let case = Case::new();
+    write_photos(&case.path("photos"), &RGB, 6);
+    // So small that it takes seconds; neither network nor k is given.
+    let words = "--data photos --input-size 32 --epochs 1 --batch-size 8 --device cpu --workers 1";
+    let k = "--topk 2: the default is 5, but the data has 3 classes";
+    let defaults = "defaults for these images: --model resnet18 --augment resized-crop:32,flip --val-resize 37";
+    let printed = unwrapped(&case.printed(&format!("{words} --dry-run")));
+    for text in [k, defaults, "model = \"resnet18\"", "topk = 2"] {
+        assert!(printed.contains(text), "{text}: {printed}");
+    }
+    let printed = unwrapped(&case.printed(&format!("{words} --out run")));
+    assert!(
+        printed.contains(k) && printed.contains(defaults),
+        "{printed}"
+    );
+    assert_eq!(case.decisions("run")[..2], [k, defaults]);
+    let config = &case.start("run")["config"];
+    assert_eq!(config["model"], "resnet18");
+    assert_eq!(
+        (&config["topk"], &config["val-resize"]),
+        (&2.into(), &37.into())
+    );
+    let augment = config["augment"].as_str().unwrap();
+    assert!(augment.starts_with("resized-crop:size=32x32"), "{augment}");
+    // The same command, with and without the defaults.
+    for flags in ["", "--model resnet18 --topk 2 --val-resize 37"] {
+        let printed = case.printed(&format!("{words} --out run {flags}"));
+        assert!(printed.contains("already contains this run"), "{printed}");
+    }
+    let error = case.error(&format!("{words} --out run --model resnet34"));
+    assert!(
+        error.contains("--model was resnet18, now resnet34"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_size_of_images_follows_the_data_too() {
+    let case = Case::new();
+    let words =
+        "--epochs 1 --batch-size 4 --device cpu --workers 1 --dry-run --validation-batch-size 4";
+    let printed = case.printed(&format!("--data cifar --train-size 8 --val-size 4 {words}"));
+    let defaults =
+        "defaults for CIFAR: --model densenet-40-40 --topk 5 --input-size 32 --augment crop:4,flip";
+    assert!(unwrapped(&printed).contains(defaults), "{printed}");
+    // Resized validation images do not change the augmentation of training images.
+    let words = format!("--data cifar {SMALL} --val-resize 36 --dry-run");
+    let printed = case.printed(&words);
+    assert!(printed.contains("--augment crop:4,flip"), "{printed}");
+    write_photos(&case.path("photos"), &RGB, 2);
+    let words = "--data photos --batch-size 4 --device cpu --dry-run";
+    let printed = unwrapped(&case.printed(words));
+    let defaults =
+        "--model resnet18 --input-size 224 --augment resized-crop:224,flip --val-resize 256";
+    assert!(printed.contains(defaults), "{printed}");
+}
+
+#[test]
+fn the_fine_tuning_recipe_learns_new_classes() {
+    let case = Case::new();
+    write_photos(&case.path("first"), &RGB, 20);
+    let small = "--input-size 32 --batch-size 8 --device cpu --workers 1";
+    case.printed(&format!(
+        "--data first --out first-run --model basic-4 --loss ce --lr 0.02 --epochs 5 {small}"
+    ));
+    let others = [
+        ("cyan", [0, 158, 158]),
+        ("grey", [120, 120, 120]),
+        ("magenta", [158, 0, 158]),
+        ("yellow", [158, 158, 0]),
+    ];
+    write_photos(&case.path("photos"), &others, 20);
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/finetune.toml");
+    let words = format!(
+        "--recipe {} --checkpoint first-run/bestk.safetensors --data photos {small}",
+        recipe.display()
+    );
+    let printed = unwrapped(&case.printed(&format!("{words} --out run")));
+    let line = "--model basic-4: the architecture of the weights in first-run/bestk.safetensors";
+    assert!(printed.contains(line), "{printed}");
+    assert_eq!(case.decisions("run")[0], line);
+    let log = case.log("run");
+    assert_eq!(log[0]["config"]["model"], "basic-4");
+    assert_eq!(log[0]["config"]["classifier"], "new");
+    let val = &log.last().unwrap()["checkpoints"][0]["val"];
+    let top1 = val["top1_correct"].as_f64().unwrap() / val["images"].as_f64().unwrap();
+    assert!(top1 > 0.7, "chance level is 0.25, found {top1}");
+
+    // Without a new last layer, the error says what to do.
+    let error = case.error(&format!("{words} --out keep --classifier keep"));
+    assert!(error.contains("use --classifier new"), "{error}");
+    assert!(!case.path("keep").exists());
+}
+
+#[test]
 fn a_flag_replaces_what_it_conflicts_with_in_a_recipe() {
     let case = Case::new();
     write_photos(&case.path("photos"), &RGB, 8);

@@ -129,8 +129,12 @@ pub(crate) struct Dataset {
     pub(crate) normalization: Normalization,
     /// Shorter side to which test images are resized, if they are resized.
     pub(crate) test_resize: Option<u32>,
+    /// Shorter side to which validation images are resized, if they are resized.
+    pub(crate) val_resize: Option<u32>,
     /// Augmentation of training images.
     pub(crate) augmentation: Augmentation,
+    /// Whether the images are CIFAR's.
+    pub(crate) is_cifar: bool,
     pub(crate) description: String,
     /// What was decided about the data, and what was left out: one line each.
     pub(crate) decisions: Vec<String>,
@@ -168,7 +172,8 @@ impl Dataset {
             decisions.extend(lines.iter().map(|line| format!("{part} images: {line}")));
         }
         decisions.extend(split_decisions(&set, &split, config, val_set.is_some()));
-        let transforms = Transforms::new(config, is_cifar(&set))?;
+        let is_cifar = is_cifar(&set);
+        let transforms = Transforms::new(config, is_cifar)?;
         let classes = set.classes().len();
         let class_names: Vec<String> = (0..classes as u32)
             .map(|class| set.classes().name(class).into_owned())
@@ -224,7 +229,9 @@ impl Dataset {
             shape: transforms.shape,
             normalization: transforms.normalization,
             test_resize: config.test_resize.or(transforms.val_resize),
+            val_resize: transforms.val_resize,
             augmentation: transforms.augmentation,
+            is_cifar,
             description,
             decisions,
             record,
@@ -237,6 +244,14 @@ impl Dataset {
     pub(crate) fn name(path: &Path) -> String {
         let name = path.file_name().unwrap_or(path.as_os_str());
         name.to_string_lossy().into_owned()
+    }
+}
+
+/// The augmentation of CIFAR's images in their own size, or of others, as text.
+pub(crate) fn default_augmentation(is_cifar_sized: bool, [_, side, _]: [usize; 3]) -> String {
+    match is_cifar_sized {
+        true => "crop:4,flip".to_owned(),
+        false => format!("resized-crop:{side},flip"),
     }
 }
 
@@ -274,8 +289,7 @@ impl Transforms {
                 .map(|shorter_side| Preprocessing::torchvision(shorter_side, side)),
             augmentation: match &config.augment {
                 Some(augmentation) => augmentation.clone(),
-                None if is_input_size => "crop:4,flip".parse()?,
-                None => format!("resized-crop:{side},flip").parse()?,
+                None => default_augmentation(cifar == Some(shape), shape).parse()?,
             },
         })
     }

@@ -16,7 +16,7 @@ impl Trainer<'_> {
         type Correct = fn(&Accuracy) -> usize;
         let kinds: [(&str, usize, Correct); 2] = [
             (BEST1, 1, |accuracy| accuracy.top1_correct),
-            (BESTK, self.config.topk, |accuracy| accuracy.topk_correct),
+            (BESTK, self.config.topk(), |accuracy| accuracy.topk_correct),
         ];
         let (epoch, epochs) = (self.position.epoch, self.config.epochs);
         let at_epoch = |value: Option<Annealed>| value.map(|value| value.at(epoch, epochs));
@@ -65,7 +65,7 @@ impl Trainer<'_> {
         let val = best.val;
         ModelCard {
             format: ModelCard::FORMAT,
-            architecture: config.model.clone(),
+            architecture: config.model().to_owned(),
             class_names: Some(data.class_names.clone()),
             input_size: data.shape,
             resize: data.test_resize.map(|shorter_side| CardResize {
@@ -82,7 +82,7 @@ impl Trainer<'_> {
                     .unwrap_or_default(),
                 noise: config.noise,
                 loss: config.loss.name.as_str().to_owned(),
-                k: config.topk,
+                k: config.topk(),
                 tau: best.tau,
                 alpha: best.alpha,
                 seed: config.seed.into(),

@@ -84,7 +84,7 @@ impl Case {
             batches,
             ..CheckpointPolicy::default()
         };
-        let progress = Progress::new(config.epochs, 1, config.topk);
+        let progress = Progress::new(config.epochs, 1, config.topk());
         let mut trainer = Trainer::new(
             config, &data, learner, folder, events, progress, position, policy,
         );

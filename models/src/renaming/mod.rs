@@ -212,7 +212,8 @@ impl Architecture {
         let advice = if unfit.all(|name| classifier.contains(name))
             && mismatch.unexpected.is_empty()
         {
-            "Use --classifier new to start with a new last layer"
+            "Only the last layer does not fit, as for another number of classes: use --classifier new to start with a \
+             new one"
         } else if mismatch.missing.is_empty() && mismatch.unexpected.is_empty() {
             "They are of a network of other sizes: choose another --model"
         } else {

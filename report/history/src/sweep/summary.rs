@@ -96,7 +96,9 @@ impl<'a> Summary<'a> {
         let axes = &sweep.axes;
         let (rows, columns) = (sweep.rows(), sweep.columns());
         let seeds = sorted(sweep.known().map(|run| run.axis_value(&axes.seed)));
-        let ks = sorted(sweep.known().map(|run| run.axis_value("topk")));
+        // A run that has not started may have no k yet: its default follows the data.
+        let ks = sweep.known().map(|run| run.axis_value("topk"));
+        let ks = sorted(ks.filter(|k| *k != AxisValue::None));
         let k = match &ks[..] {
             [AxisValue::Number(k)] if *k >= 1.0 => Some(*k as usize),
             _ => None,

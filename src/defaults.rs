@@ -1,0 +1,147 @@
+//! Defaults that follow the data and the checkpoint: the network, k, and the preparation of images.
+
+use std::path::Path;
+
+use topk_models::{Architecture, Checkpoint, Classifier, MatchError, architecture};
+use topk_weights::{Loaded, ReadOptions};
+
+use crate::TrainError;
+use crate::config::{Config, TOPK};
+use crate::dataset::{Dataset, default_augmentation};
+use crate::train::criterion;
+
+/// The network for CIFAR's images, as in the paper.
+const CIFAR_MODEL: &str = "densenet-40-40";
+/// The network for other images.
+const MODEL: &str = "resnet18";
+
+/// Settings whose defaults follow the data. A run that is resumed without them keeps its own.
+pub(crate) const FOLLOW_THE_DATA: [&str; 5] =
+    ["model", "topk", "input-size", "val-resize", "augment"];
+
+/// The settings with all defaults filled in, and these among the [decisions](Config::decisions).
+///
+/// # Errors
+/// If the network is neither given nor known from --checkpoint, and the default does not fit its weights.
+pub(crate) fn resolve(config: &Config, data: &Dataset) -> Result<Config, TrainError> {
+    let mut config = config.clone().resolved();
+    let mut defaults = Vec::new();
+    if config.model.is_none() {
+        let (model, from_checkpoint) = default_model(&config, data)?;
+        match (from_checkpoint, &config.checkpoint) {
+            (true, Some(path)) => {
+                let path = path.display();
+                let line = format!("--model {model}: the architecture of the weights in {path}");
+                config.decisions.push(line);
+            }
+            _ => defaults.push(format!("--model {model}")),
+        }
+        config.model = Some(model);
+    }
+    if config.topk.is_none() {
+        let classes = data.class_names.len();
+        let k = default_k(&config, classes);
+        config.topk = Some(k);
+        match k < TOPK {
+            true => config.decisions.push(format!(
+                "--topk {k}: the default is {TOPK}, but the data has {classes} classes"
+            )),
+            false => defaults.push(format!("--topk {k}")),
+        }
+    }
+    let [_, side, _] = data.shape;
+    if config.input_size.is_none() {
+        defaults.push(format!("--input-size {side}"));
+        config.input_size = Some(side);
+    }
+    if config.augment.is_none() {
+        let text = default_augmentation(is_cifar_sized(data), data.shape);
+        defaults.push(format!("--augment {text}"));
+        config.augment = Some(data.augmentation.clone());
+    }
+    if let (None, Some(side)) = (config.val_resize, data.val_resize) {
+        defaults.push(format!("--val-resize {side}"));
+        config.val_resize = Some(side);
+    }
+    if !defaults.is_empty() {
+        let images = match is_cifar_sized(data) {
+            true => "CIFAR",
+            false => "these images",
+        };
+        let defaults = defaults.join(" ");
+        let line = format!("defaults for {images}: {defaults}");
+        config.decisions.push(line);
+    }
+    config.decisions.extend(unused(&config, data));
+    Ok(config)
+}
+
+/// Whether the images are CIFAR's in their own size.
+fn is_cifar_sized(data: &Dataset) -> bool {
+    data.is_cifar && data.shape == [3, 32, 32]
+}
+
+/// The network, and whether it is that of the weights in --checkpoint.
+fn default_model(config: &Config, data: &Dataset) -> Result<(String, bool), TrainError> {
+    let default = match is_cifar_sized(data) {
+        true => CIFAR_MODEL,
+        false => MODEL,
+    };
+    match &config.checkpoint {
+        None => Ok((default.to_owned(), false)),
+        Some(path) => Ok((model_of(path, default, data)?, true)),
+    }
+}
+
+/// The network that the weights in a file are of: the one that the file names, the default if they fit it, or
+/// another that they fit.
+fn model_of(path: &Path, default: &str, data: &Dataset) -> Result<String, TrainError> {
+    let Loaded { weights, .. } = Loaded::read(path, ReadOptions::default())?;
+    if let Ok(Some(card)) = Checkpoint::card_of(&weights) {
+        return Ok(card.architecture);
+    }
+    let network = architecture(default, data.shape, data.class_names.len())?;
+    let matched = |network: &Architecture| {
+        let renamed = network.renamed(weights)?;
+        network.matched(renamed.weights, Classifier::New)
+    };
+    match matched(&network) {
+        Ok(_) => Ok(default.to_owned()),
+        Err(MatchError::OtherArchitecture { other, .. }) => Ok(other),
+        Err(_) => Err(TrainError::UnknownModel {
+            path: path.to_owned(),
+            default: default.to_owned(),
+        }),
+    }
+}
+
+/// The paper's k, or the largest for which the loss exists and top-k accuracy is not trivial: below the number of
+/// classes.
+fn default_k(config: &Config, classes: usize) -> usize {
+    let largest = TOPK.min(classes.saturating_sub(1)).max(1);
+    let exists = |k: &usize| {
+        let config = Config {
+            topk: Some(*k),
+            ..config.clone()
+        };
+        criterion(&config, 1, 0).is_ok_and(|loss| loss.check_classes(classes).is_ok())
+    };
+    (1..=largest).rev().find(exists).unwrap_or(largest)
+}
+
+/// Lines about settings that have no effect with this data.
+fn unused(config: &Config, data: &Dataset) -> Vec<String> {
+    let mut lines = Vec::new();
+    if data.test.is_none() && config.test_crops != topk_preprocessing::Crops::Center {
+        lines.push("--test-crops has no effect: there are no test images".to_owned());
+    }
+    if let (Some(side), true) = (config.train_resize, data.val_resize.is_some())
+        && data.augmentation.steps.is_empty()
+    {
+        lines.push(format!(
+            "--train-resize {side} has no effect with --augment none: training images are prepared as \
+             validation images"
+        ));
+    }
+    lines
+}
