@@ -117,8 +117,9 @@ impl Origin {
 
     /// The given settings, with those of the run so far where their default follows from others.
     pub(crate) fn complete(&self, given: &Config) -> Config {
-        match self.settings() {
-            Some(saved) => as_saved(given, saved),
+        match self.state() {
+            Some(state) => as_saved(given, &state.position.config),
+            // A run that starts again finds them, and says what it found, as the first time.
             None => given.clone(),
         }
     }
@@ -141,7 +142,7 @@ impl Origin {
         let Some(saved) = self.settings() else {
             return Ok(Changes::default());
         };
-        let changes = Changes::between(saved, &config.to_map());
+        let changes = Changes::between(saved, &as_saved(config, saved).to_map());
         let Some(state) = self.state() else {
             let refused = changes.refused(0);
             return match refused.is_empty() {
