@@ -1,19 +1,28 @@
 //! Runs that are killed, interrupted or run out of disk space, and resume.
+//!
+//! `TOPK_KILLS=100 cargo test --release --test resume killed -- --nocapture` kills runs 100 times instead of 15;
+//! `TOPK_SEED` repeats the schedule of a seed that was printed.
 
 mod sample;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::str::FromStr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
 use tempfile::TempDir;
+use topk_models::Checkpoint;
 use topk_testing::{Requirement, skip};
+use topk_weights::{StateDict, Tensor};
 
+/// Number of times that runs are killed, unless `TOPK_KILLS` is set.
 const KILLS: usize = 15;
 
 /// Settings with state of their own or random numbers.
@@ -41,7 +50,7 @@ const FLAGS: [&str; 18] = [
 struct Case {
     folder: TempDir,
     /// In addition to [`FLAGS`].
-    flags: &'static [&'static str],
+    flags: Vec<String>,
 }
 
 impl Case {
@@ -50,12 +59,33 @@ impl Case {
         Self::with(&[])
     }
 
-    fn with(flags: &'static [&'static str]) -> Self {
+    fn with(flags: &[&str]) -> Self {
         let case = Self {
             folder: tempfile::tempdir().unwrap(),
-            flags,
+            flags: flags.iter().map(ToString::to_string).collect(),
         };
         sample::write(case.folder.path(), 500, 100);
+        case
+    }
+
+    /// Runs in which the gradients of some steps overflow, and which skip these.
+    fn with_overflowing_steps() -> Self {
+        let mut case = Self::with(&["--lr=0"]);
+        case.finish("still");
+        let checkpoint = Checkpoint::load(&case.path("still/bestk.safetensors")).unwrap();
+        let mut weights = StateDict {
+            tensors: checkpoint.weights().clone(),
+            ..StateDict::default()
+        };
+        let scores = weights.tensors.get_mut("fc.weight").unwrap();
+        let large: Vec<f32> = scores.to_f32().unwrap();
+        // The square of the gradients' norm is now about the largest number of f32; --clip-grad keeps the steps small.
+        let large: Vec<f32> = large.into_iter().map(|weight| weight * 1.85e19).collect();
+        *scores = Tensor::from_f32(scores.shape(), &large).unwrap();
+        let path = case.path("large.safetensors");
+        weights.save(&path).unwrap();
+        let checkpoint = format!("--checkpoint={}", path.display());
+        case.flags = vec!["--on-nan=skip".to_owned(), checkpoint];
         case
     }
 
@@ -65,7 +95,7 @@ impl Case {
 
     fn command(&self, out: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_topk-train"));
-        command.args(FLAGS).args(self.flags);
+        command.args(FLAGS).args(&self.flags);
         command.arg("--data").arg(self.folder.path());
         command.arg("--out").arg(self.path(out));
         command
@@ -127,47 +157,66 @@ fn lines(case: &Case, out: &str) -> usize {
     log.lines().count()
 }
 
-#[test]
-fn a_run_killed_at_any_moment_resumes_bit_for_bit() {
-    let case = Case::new();
+/// The value of an environment variable, if it is set.
+fn number<T: FromStr<Err: Debug>>(name: &str) -> Option<T> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().expect(name))
+}
+
+/// Kills runs of a case at random moments, and compares each with an uninterrupted run once it is finished.
+fn kill_and_resume(case: &Case, kills: usize, generator: &mut ChaCha8Rng) {
     let start = Instant::now();
     case.finish("whole");
     let time = start.elapsed();
-    let seed = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_nanos() as u64;
-    println!("seed of the kills: {seed}");
-    let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    let (mut kills, mut midway, mut runs) = (0, 0, 0);
-    while kills < KILLS {
+    let (mut killed, mut midway, mut runs) = (0, 0, 0);
+    while killed < kills {
         let out = format!("killed{runs}");
         let mut child = case.start(&out);
         sleep(time.mul_f64(generator.random_range(0.0..0.6)));
         if child.try_wait().unwrap().is_none() {
             child.kill().unwrap();
-            kills += 1;
+            killed += 1;
             let saved = case.path(&out).join("state.safetensors").exists();
-            midway += usize::from(saved && lines(&case, &out) < 5);
+            midway += usize::from(saved && lines(case, &out) < 5);
         }
         child.wait().unwrap();
         // All epochs, and the end.
-        if lines(&case, &out) == 5 {
+        if lines(case, &out) == 5 {
             case.finish(&out);
-            assert_same(&case, "whole", &out);
+            assert_same(case, "whole", &out);
             runs += 1;
         }
     }
     let out = format!("killed{runs}");
     case.finish(&out);
-    assert_same(&case, "whole", &out);
+    assert_same(case, "whole", &out);
     println!(
-        "{midway} of {kills} kills were midway through one of {} runs",
+        "{midway} of {killed} kills were midway through one of {} runs",
         runs + 1
     );
     assert!(
         midway > 0,
-        "runs of {time:?} were killed {KILLS} times, never midway"
+        "runs of {time:?} were killed {killed} times, never midway"
+    );
+}
+
+#[test]
+fn a_run_killed_at_any_moment_resumes_bit_for_bit() {
+    let seed = number("TOPK_SEED").unwrap_or_else(rand::random);
+    println!("TOPK_SEED={seed}");
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    let kills = number("TOPK_KILLS").unwrap_or(KILLS);
+    let skipping = Case::with_overflowing_steps();
+    kill_and_resume(&Case::new(), kills - kills / 2, &mut generator);
+    kill_and_resume(&skipping, kills / 2, &mut generator);
+    let log = fs::read_to_string(skipping.path("whole/log.jsonl")).unwrap();
+    let epochs = log.lines().map(|line| serde_json::from_str(line).unwrap());
+    let skipped: u64 = epochs
+        .filter_map(|epoch: Value| epoch["skipped_steps"].as_u64())
+        .sum();
+    assert!(
+        (1..3 * 13).contains(&skipped),
+        "{skipped} of 39 steps were skipped"
     );
 }
 
