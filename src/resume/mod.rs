@@ -59,23 +59,22 @@ impl Origin {
         let text = from.display().to_string();
         if let Found::Saved(state) = found {
             // The other run may be gone by now.
-            if state.position.resume_from.as_ref() == Some(&text) {
+            let given = ContinuedRun::folder_of(from).canonicalize().ok();
+            let same = |path: &Path| given.is_some() && given == path.canonicalize().ok();
+            let continued = state.position.resume_from.as_ref().map(Path::new);
+            if continued.is_some_and(|run| run == from || same(&ContinuedRun::folder_of(run))) {
                 return Ok(Self::State(state));
             }
-            let itself = ContinuedRun::folder_of(from);
-            let same = |path: &Path| path.canonicalize().ok();
-            return Err(
-                match same(&itself).is_some() && same(&itself) == same(folder.path()) {
-                    true => ResumeError::Itself {
-                        path: from.to_owned(),
-                    },
-                    false => ResumeError::OtherRun {
-                        path: folder.path().to_owned(),
-                        from: text,
-                    },
-                }
-                .into(),
-            );
+            return Err(match same(folder.path()) {
+                true => ResumeError::Itself {
+                    path: from.to_owned(),
+                },
+                false => ResumeError::OtherRun {
+                    path: folder.path().to_owned(),
+                    from: text,
+                },
+            }
+            .into());
         }
         let (run, state) = ContinuedRun::open(from)?;
         // A process that was killed while it copied the run may have left a part of it.
