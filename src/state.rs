@@ -74,6 +74,10 @@ pub(crate) struct BestSoFar {
     pub(crate) tau: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) alpha: Option<f64>,
+    /// Whether its checkpoint was copied from the run that this one continues; then the state does not have its
+    /// weights.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) copied: bool,
 }
 
 /// The state of a run cannot be read or written.

@@ -509,6 +509,14 @@ fn a_run_is_continued_in_another_folder() {
     );
     let run = Run::read(&case.path("c")).unwrap();
     assert_eq!((run.epochs.len(), run.times.len()), (4, 4));
+    // Another way to name it.
+    let mut same = flags;
+    same[5] = "--resume-from=./a/";
+    let printed = case.train("c", &same);
+    assert!(
+        printed.contains("already contains this run (finished)"),
+        "{printed}"
+    );
     // The same command, also without the run that was continued.
     fs::remove_dir_all(case.path("a")).unwrap();
     let printed = case.train("c", &flags);
@@ -516,6 +524,23 @@ fn a_run_is_continued_in_another_folder() {
         printed.contains("already contains this run (finished)"),
         "{printed}"
     );
+}
+
+#[test]
+fn best_checkpoints_are_those_of_the_continued_run() {
+    let case = Case::cifar();
+    case.train("a", &["--epochs=1", "--model-ema-decay=0.5"]);
+    // Another network would be validated now, but nothing is left to train.
+    let flags = ["--epochs=1", "--loss=svm", "--lr=0.01", "--resume-from=a"];
+    case.train("b", &flags);
+    for file in ["best1.safetensors", "bestk.safetensors", "bestk.onnx"] {
+        let read = |out: &str| fs::read(case.path(out).join(file)).unwrap();
+        assert!(read("a") == read("b"), "{file} differs");
+    }
+    let test = |out: &str| case.events(out, "end")[0]["checkpoints"].clone();
+    assert_eq!(test("a"), test("b"));
+    let decisions = case.events("b", "change")[0]["decisions"].to_string();
+    assert!(decisions.contains("is left out"), "{decisions}");
 }
 
 #[test]

@@ -151,8 +151,9 @@ impl ContinuedRun {
                 "the best checkpoints of the run are left out, because what is validated changes ({validated})"
             ));
         }
-        for best in &position.best {
+        for best in &mut position.best {
             self.copy_best(&best.name, best.epoch, to.path())?;
+            best.copied = true;
         }
         let times = match self.folder.join(TIMES).exists() {
             true => self.read(TIMES)?,

@@ -28,6 +28,7 @@ impl Trainer<'_> {
                 val,
                 tau: at_epoch(self.config.loss.used_tau()),
                 alpha: at_epoch(self.config.loss.used_alpha()),
+                copied: false,
             };
             match self.position.best.iter_mut().find(|best| best.name == name) {
                 Some(before) if correct(&val) <= correct(&before.val) => continue,
@@ -49,7 +50,7 @@ impl Trainer<'_> {
     pub(super) fn write_best(&self) -> Result<(), TrainError> {
         let epoch = self.position.epoch;
         let best = self.position.best.iter();
-        for best in best.filter(|best| best.epoch + 1 == epoch) {
+        for best in best.filter(|best| best.epoch + 1 == epoch && !best.copied) {
             let path = self.folder.path().join(&best.name);
             let network = self.learner.validated_network();
             network
