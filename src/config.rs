@@ -424,8 +424,7 @@ impl Config {
             });
         }
         let first = milestones.0.first().copied();
-        let increases = milestones.0.is_sorted_by(|one, next| one < next);
-        if first == Some(0) || !increases {
+        if first == Some(0) || !milestones.0.is_sorted() {
             return Err(ConfigError::Range {
                 flag: "decay-milestones",
                 expected: "epochs, counted from 1, in ascending order",
