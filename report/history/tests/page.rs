@@ -83,6 +83,10 @@ fn problems_are_reported() {
         run.epochs[at].loss = f64::NAN;
         run.epochs[at].skipped_steps = 700;
     }
+    for at in [1, 4] {
+        run.epochs[at].skipped_images = 1 + at;
+        run.epochs[at].skipped_val_images = 1;
+    }
     run.times[3] = None;
     run.epochs[2].val.images = 0;
     run.epochs[2].val.top1_correct = 0;
@@ -93,6 +97,8 @@ fn problems_are_reported() {
     assert!(
         body.contains("1,400 steps were skipped because the loss or the gradient was not finite.")
     );
+    assert!(body.contains("5 training images were left out as unreadable."));
+    assert!(body.contains("1 validation image was left out as unreadable."));
     // The line has a gap.
     let loss = &body[body.find("id=\"curve-loss\"").unwrap()..];
     let loss = &loss[..loss.find("</svg>").unwrap()];

@@ -179,6 +179,22 @@ fn warnings(run: &Run) -> Vec<String> {
             grouped(skipped)
         ));
     }
+    type Count = fn(&Epoch) -> usize;
+    let counts: [(&str, Count); 2] = [
+        ("training", |epoch| epoch.skipped_images),
+        ("validation", |epoch| epoch.skipped_val_images),
+    ];
+    for (kind, count) in counts {
+        // The same images in each epoch, usually.
+        match run.epochs.iter().map(count).max() {
+            None | Some(0) => {}
+            Some(1) => warnings.push(format!("1 {kind} image was left out as unreadable.")),
+            Some(most) => warnings.push(format!(
+                "{} {kind} images were left out as unreadable.",
+                grouped(most)
+            )),
+        }
+    }
     warnings
 }
 
