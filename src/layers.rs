@@ -249,7 +249,7 @@ pub(crate) fn displaces(above: &Setting, below: &Setting, command: &clap::Comman
 
 /// The error of parsing settings, with the file of the one that is invalid.
 fn source_of(settings: &[Setting], error: &clap::Error) -> RecipeError {
-    let files = settings.iter().filter_map(|setting| match &setting.source {
+    let mut files = settings.iter().filter_map(|setting| match &setting.source {
         Source::CommandLine => None,
         Source::File(name) => Some((setting, name)),
     });
@@ -258,7 +258,7 @@ fn source_of(settings: &[Setting], error: &clap::Error) -> RecipeError {
         (error.kind() != ErrorKind::MissingRequiredArgument).then_some((name, error))
     });
     // The values on the command line have been checked when it was parsed.
-    match (alone, files.last()) {
+    match (alone, files.next_back()) {
         (Some((name, error)), _) => RecipeError::Setting {
             place: name.clone(),
             message: message(&error),

@@ -11,11 +11,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::args::Args;
 use crate::run_folder::Found;
+use crate::sample;
 use crate::state::STATE;
 use crate::train::{Outcome, learner, load_data, train};
-
-#[path = "../../tests/sample/mod.rs"]
-mod sample;
 
 /// A folder with a part of the sample.
 struct Case {
