@@ -131,11 +131,16 @@ impl Load {
     }
 }
 
+/// Calls a function with its argument in a team of threads; the last number is for OpenMP's flags.
+type Parallel = unsafe extern "C" fn(extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint);
+/// The number of CPUs that the process may use.
+type Cpus = unsafe extern "C" fn() -> c_int;
+
 /// Functions of GNU's OpenMP library.
 #[derive(Clone, Copy, Debug)]
 struct Openmp {
-    parallel: unsafe extern "C" fn(extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint),
-    cpus: unsafe extern "C" fn() -> c_int,
+    parallel: Parallel,
+    cpus: Cpus,
 }
 
 impl Openmp {
@@ -156,8 +161,8 @@ impl Openmp {
         // and in OpenMP's standard.
         Some(unsafe {
             Self {
-                parallel: std::mem::transmute::<*mut c_void, _>(parallel),
-                cpus: std::mem::transmute::<*mut c_void, _>(cpus),
+                parallel: std::mem::transmute::<*mut c_void, Parallel>(parallel),
+                cpus: std::mem::transmute::<*mut c_void, Cpus>(cpus),
             }
         })
     }
