@@ -100,7 +100,7 @@ impl<'a> Trainer<'a> {
             self.progress
                 .line(&format!("resuming at epoch {epoch}, batch {batch}"));
             if batch == 0 {
-                self.write_best()?;
+                self.write_missing_best()?;
             }
         }
         if let Some(change) = change {

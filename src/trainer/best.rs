@@ -1,6 +1,9 @@
 //! The best checkpoints of a run.
 
+use std::path::Path;
+
 use topk_history::{Accuracy, BEST1, BESTK};
+use topk_models::Checkpoint;
 use topk_onnx::{CardResize, ModelCard, Training};
 use topk_preprocessing::Interpolation;
 
@@ -45,17 +48,26 @@ impl Trainer<'_> {
     /// best so far.
     ///
     /// The log and the state come first, so that each of these files belongs to an epoch of the log whenever the
-    /// process is killed. A killed process that did not write them does so when it resumes: the state has the same
-    /// weights.
+    /// process is killed.
     pub(super) fn write_best(&self) -> Result<(), TrainError> {
+        self.write_best_if(|_, _| true)
+    }
+
+    /// Does so when a run resumes, if the process was killed before it wrote them: the state has the same weights.
+    pub(super) fn write_missing_best(&self) -> Result<(), TrainError> {
+        self.write_best_if(|path, epoch| epoch_of(path) != Some(epoch))
+    }
+
+    fn write_best_if(&self, due: impl Fn(&Path, usize) -> bool) -> Result<(), TrainError> {
         let epoch = self.position.epoch;
         let best = self.position.best.iter();
         for best in best.filter(|best| best.epoch + 1 == epoch && !best.copied) {
             let path = self.folder.path().join(&best.name);
-            let network = self.learner.validated_network();
-            network
-                .checkpoint(self.model_card(best))
-                .save(&path.with_extension("safetensors"))?;
+            let path = path.with_extension("safetensors");
+            if due(&path, best.epoch) {
+                let network = self.learner.validated_network();
+                network.checkpoint(self.model_card(best)).save(&path)?;
+            }
         }
         Ok(())
     }
@@ -93,4 +105,10 @@ impl Trainer<'_> {
             }),
         }
     }
+}
+
+/// The epoch of a checkpoint, if it can be read.
+fn epoch_of(path: &Path) -> Option<usize> {
+    let checkpoint = path.exists().then(|| Checkpoint::load(path))?.ok()?;
+    Some(checkpoint.card().training.as_ref()?.epoch)
 }
