@@ -57,6 +57,21 @@ impl Batching {
         start..end
     }
 
+    /// What the user should know about the last batch of this many images, as a clause.
+    pub(crate) fn decision(self, images: usize) -> Option<String> {
+        let (size, rest) = (self.size, images % self.size);
+        match self.last {
+            LastBatch::NeverSingle if rest == 1 && images > size => Some(format!(
+                "the last batch of each epoch has {} images, because a single one would be left",
+                size + 1
+            )),
+            LastBatch::Dropped if rest > 0 => Some(format!(
+                "{rest} of {images} training images are left out of each epoch (--drop-last)"
+            )),
+            _ => None,
+        }
+    }
+
     /// Checks at the start of a run that there are batches, and that `layer` can normalise them: the layer of the
     /// network, if there is one, that computes the statistics of a channel from a single value per image.
     ///

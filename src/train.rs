@@ -201,7 +201,10 @@ fn summary(config: &Config, data: &Dataset, start: &Start) -> Vec<String> {
 /// Loads the data set that the settings name.
 pub(crate) fn load_data(config: &Config) -> Result<Dataset, TrainError> {
     let path = config.data.as_ref().ok_or_else(ConfigError::no_data)?;
-    Ok(Dataset::load(config, path)?)
+    let mut data = Dataset::load(config, path)?;
+    let last_batch = config.batching().decision(data.training.len());
+    data.decisions.extend(last_batch);
+    Ok(data)
 }
 
 /// Process-wide settings: the CPU allocator, the number of threads, and how they wait for each other. Called by the

@@ -188,10 +188,26 @@ fn a_last_batch_of_one_image_joins_the_batch_before() {
         "--batch-size=16",
         SINGLE_VALUE,
     ];
-    case.train("joined", &flags);
+    let recorded = |out: &str, decision: &str| {
+        let decisions = case.log(out)[0]["decisions"].clone();
+        let decisions = decisions.as_array().into_iter().flatten();
+        decisions
+            .filter_map(Value::as_str)
+            .any(|line| line == decision)
+    };
+    let joined = "the last batch of each epoch has 17 images, because a single one would be left";
+    let printed = case.train("joined", &flags);
     assert_eq!(case.log("joined")[1]["train"]["images"], 33);
-    case.train("dropped", &[&flags[..], &["--drop-last"]].concat());
+    assert!(
+        printed.contains("the last batch of each epoch has 17 images"),
+        "{printed}"
+    );
+    assert!(recorded("joined", joined));
+    let printed = case.train("dropped", &[&flags[..], &["--drop-last"]].concat());
     assert_eq!(case.log("dropped")[1]["train"]["images"], 32);
+    let left_out = "1 of 33 training images are left out of each epoch (--drop-last)";
+    assert!(printed.contains(left_out), "{printed}");
+    assert!(recorded("dropped", left_out));
     // 16 + 17 images are one step.
     case.train(
         "accumulated",
