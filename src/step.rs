@@ -387,6 +387,9 @@ fn label_ranks(scores: &Tensor, labels: &Tensor) -> Tensor {
 }
 
 #[cfg(test)]
+mod parity;
+
+#[cfg(test)]
 mod tests {
     use std::ffi::OsString;
 
@@ -506,6 +509,3 @@ mod tests {
         );
     }
 }
-
-#[cfg(test)]
-mod parity;

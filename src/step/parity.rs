@@ -89,9 +89,11 @@ fn config(recorded: &Recorded) -> Config {
     let options = &recorded.options;
     let mut flags = vec![
         "--data=D".to_owned(),
+        "--topk=5".to_owned(),
         format!("--model={}", recorded.network),
         format!("--loss={}", options.loss),
         format!("--momentum={}", options.momentum),
+        format!("--nesterov={}", options.nesterov),
         format!("--weight-decay={}", options.weight_decay),
         format!("--grad-accum-steps={}", options.grad_accum_steps),
         format!("--label-smoothing={}", options.label_smoothing),
@@ -133,16 +135,6 @@ fn batch(recorded: &Recorded, step: usize, part: usize) -> Batch {
 fn train(recorded: &Recorded) -> Summaries {
     let config = config(recorded);
     let mut learner = Learner::new(&config, network(&recorded.network), SHAPE).unwrap();
-    if !recorded.options.nesterov {
-        // The settings have Nesterov momentum only.
-        let parameters = learner.sgd.parameters().iter().map(Tensor::shallow_clone);
-        let options = SgdOptions {
-            momentum: config.momentum,
-            weight_decay: config.weight_decay,
-            nesterov: false,
-        };
-        learner.sgd = Sgd::new(parameters.collect(), options);
-    }
     let parts = config.grad_accum_steps;
     for step in 0..STEPS {
         learner.zero_grad().unwrap();

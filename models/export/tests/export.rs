@@ -483,7 +483,9 @@ fn contradictory_arguments_are_errors() {
         ),
         (
             "model --checkpoint a.safetensors --outputs loss --topk 7 --out a.onnx",
-            "error: cannot export a.safetensors: this loss needs at least 8 classes, got 7\n",
+            "note: a.safetensors: the output `loss` is svm with k = 7, tau = 1, alpha = 1, but training used \
+             svm with k = 3, tau = 1, alpha = 1\n\
+             error: cannot export a.safetensors: this loss needs at least 8 classes, got 7\n",
         ),
     ] {
         assert_eq!(case.error(arguments), expected, "{arguments}");
