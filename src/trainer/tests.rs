@@ -118,7 +118,8 @@ fn batches(trainer: &Trainer<'_>) -> Vec<Batch> {
 #[test]
 fn a_state_after_a_skipped_step_does_not_replace_the_saved_one() {
     let case = Case::new();
-    let saves: [fn(&mut Trainer<'_>) -> Result<(), TrainError>; 3] = [
+    type Save = fn(&mut Trainer<'_>) -> Result<(), TrainError>;
+    let saves: [Save; 3] = [
         // The state is due by the number of batches, or by time.
         |trainer| {
             trainer.policy.batches = Some(1);
