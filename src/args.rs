@@ -75,7 +75,7 @@ enum Command {
     /// resumes unfinished runs.
     ///
     /// All flags of topk-train, such as --data and --epochs, can be given too: they apply to all runs, and take
-    /// precedence over the plan's [settings]. topk-train --help lists them.
+    /// precedence over the settings in the plan. topk-train --help lists them.
     #[command(mut_args(hide_settings))]
     Sweep(SweepArgs),
 }
