@@ -19,7 +19,7 @@ pub(crate) enum Effect {
     Paths,
     /// Where and how fast the run is computed.
     Machine,
-    /// Whether the run goes on after an error.
+    /// Whether the run continues after an error.
     Errors,
     /// The test after training.
     Test,

@@ -304,7 +304,7 @@ pub(crate) enum ConfigError {
         /// The value.
         found: String,
     },
-    /// It contradicts another one.
+    /// It contradicts another setting.
     #[error("--{flag} has no effect {beside}: remove it, or {advice}")]
     NoEffect {
         /// The flag and its value.

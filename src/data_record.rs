@@ -1,4 +1,4 @@
-//! A record of a run's images, to notice when it is resumed that they are others.
+//! A record of a run's images, by which a change of them is noticed when the run is resumed.
 
 use serde::{Deserialize, Serialize};
 use topk_files::{Hasher, excerpt};

@@ -141,7 +141,7 @@ impl ContinuedRun {
             learner.set_running_metrics([0.0; 3]);
             decisions.push(format!(
                 "epoch {epoch} starts again from its first batch, with the weights after batch {batch}, because \
-                 its batches are others now"
+                 its batches have changed"
             ));
         }
         let validated = changes.of_validation();

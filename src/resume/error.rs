@@ -57,7 +57,7 @@ pub(crate) enum ResumeError {
         /// The settings that differ.
         differences: String,
     },
-    /// The images are others than those that the run was trained on.
+    /// The images differ from those that the run was trained on.
     #[error(
         "the images of {} are not those that the run in {} was trained on: {difference}. Restore the images, \
          choose another --out, or start from the weights with --checkpoint {}",

@@ -68,7 +68,7 @@ pub struct Change {
     /// Number of batches of this epoch that were trained with the old settings.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub batch: usize,
-    /// The run that this one continues, if it is another one: its folder as given on the command line.
+    /// The run that this one continues in another folder, as given to --resume-from.
     #[serde(
         default,
         rename = "resume-from",
