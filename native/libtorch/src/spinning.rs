@@ -9,9 +9,9 @@
 //! team, whose threads sleep all the time. The number of threads that compute stays the same, and so do the results.
 
 use std::ffi::{CStr, c_int, c_uint, c_void};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::sync::Once;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{Builder, sleep};
 use std::time::Duration;
 use std::{env, fs, io};
 
@@ -37,44 +37,38 @@ pub fn adapt_spinning_to_load() {
     if is_set("GOMP_SPINCOUNT") || is_set("OMP_WAIT_POLICY") {
         return;
     }
-    static WATCHER: Mutex<Option<Watcher>> = Mutex::new(None);
-    let mut watcher = WATCHER.lock().unwrap_or_else(PoisonError::into_inner);
-    if watcher.is_none() {
-        // A system without free threads or such statistics trains as without this function.
-        *watcher = Openmp::loaded().and_then(|openmp| Watcher::start(openmp).ok());
-    }
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        if let Some(openmp) = Openmp::loaded() {
+            // A system without free threads or such statistics trains as without this function.
+            let _ = watch(openmp);
+        }
+    });
 }
 
-/// Watches the load in a thread, which ends when this is dropped.
-struct Watcher {
-    _end: Sender<()>,
-}
-
-impl Watcher {
-    /// Watches the calling thread.
-    fn start(openmp: Openmp) -> io::Result<Self> {
-        // SAFETY: `gettid` has no preconditions.
-        let thread = unsafe { libc::gettid() };
-        let statistics = format!("/proc/self/task/{thread}/schedstat");
-        let mut before = CpuTime::read(&statistics)?;
-        let (end, ended) = channel();
-        Builder::new().name("load".to_owned()).spawn(move || {
-            let mut load = Load::default();
-            let mut second_team = None;
-            while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                let Ok(now) = CpuTime::read(&statistics) else {
-                    return;
-                };
-                match (load.is_busy(before, now), &second_team) {
-                    (true, None) => second_team = Team::start(openmp).ok(),
-                    (false, Some(_)) => second_team = None,
-                    _ => {}
-                }
-                before = now;
+/// Watches the calling thread from a thread of its own, which ends with it.
+fn watch(openmp: Openmp) -> io::Result<()> {
+    // SAFETY: `gettid` has no preconditions.
+    let thread = unsafe { libc::gettid() };
+    let statistics = format!("/proc/self/task/{thread}/schedstat");
+    let mut before = CpuTime::read(&statistics)?;
+    Builder::new().name("load".to_owned()).spawn(move || {
+        let mut load = Load::default();
+        let mut second_team = None;
+        loop {
+            sleep(INTERVAL);
+            let Ok(now) = CpuTime::read(&statistics) else {
+                return;
+            };
+            match (load.is_busy(before, now), &second_team) {
+                (true, None) => second_team = Team::start(openmp).ok(),
+                (false, Some(_)) => second_team = None,
+                _ => {}
             }
-        })?;
-        Ok(Self { _end: end })
-    }
+            before = now;
+        }
+    })?;
+    Ok(())
 }
 
 /// Time of a thread since its start, in nanoseconds.
@@ -176,37 +170,24 @@ impl Openmp {
 /// A team of one thread more than there are CPUs, which sleep until this is dropped.
 #[derive(Debug)]
 struct Team {
-    leader: Option<JoinHandle<()>>,
-    end: Option<Sender<()>>,
+    /// Its leader waits until this is dropped.
+    _end: Sender<()>,
 }
 
 impl Team {
     fn start(openmp: Openmp) -> io::Result<Self> {
         extern "C" fn nothing(_: *mut c_void) {}
         let (end, ended): (_, Receiver<()>) = channel();
-        let leader = Builder::new().name(TEAM.to_owned()).spawn(move || {
-            // SAFETY: `nothing` does not read its argument. The library ends the threads of the team together with
-            // this thread, which leads it.
+        Builder::new().name(TEAM.to_owned()).spawn(move || {
+            // SAFETY: `nothing` does not read its argument. The library ends the threads of the team together with this
+            // thread, which leads it.
             unsafe {
                 let threads = (openmp.cpus)().max(1) as c_uint + 1;
                 (openmp.parallel)(nothing, std::ptr::null_mut(), threads, 0);
             }
             let _ = ended.recv();
         })?;
-        Ok(Self {
-            leader: Some(leader),
-            end: Some(end),
-        })
-    }
-}
-
-impl Drop for Team {
-    fn drop(&mut self) {
-        self.end = None;
-        if let Some(leader) = self.leader.take() {
-            // The leader does not panic.
-            let _ = leader.join();
-        }
+        Ok(Self { _end: end })
     }
 }
 
