@@ -122,6 +122,11 @@ impl Position {
         }
     }
 
+    /// The position as a value of the file's metadata.
+    fn to_value(&self) -> Value {
+        Value::Text(serde_json::to_string(self).expect("a position is serialisable"))
+    }
+
     /// Number of epochs that have begun.
     pub(crate) fn begun(&self) -> usize {
         self.epoch - usize::from(self.batch == 0)
@@ -182,10 +187,9 @@ impl State {
         let metrics =
             Tensor::from_i64(&[metrics.len()], &metrics).expect("the shape has its length");
         tensors.insert(RUNNING_METRICS.to_owned(), metrics);
-        let text = serde_json::to_string(position).expect("a position is serialisable");
         let file = StateDict {
             tensors,
-            metadata: BTreeMap::from([(KEY.to_owned(), Value::Text(text))]),
+            metadata: BTreeMap::from([(KEY.to_owned(), position.to_value())]),
         };
         Ok(file.save(&folder.join(STATE))?)
     }
@@ -194,8 +198,7 @@ impl State {
     pub(crate) fn save_position(folder: &Path, position: &Position) -> Result<(), StateError> {
         let path = folder.join(STATE);
         let mut file = StateDict::read(&path)?;
-        let text = serde_json::to_string(position).expect("a position is serialisable");
-        file.metadata.insert(KEY.to_owned(), Value::Text(text));
+        file.metadata.insert(KEY.to_owned(), position.to_value());
         Ok(file.save(&path)?)
     }
 
