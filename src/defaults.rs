@@ -133,7 +133,7 @@ fn default_k(config: &Config, classes: usize) -> usize {
 fn unused(config: &Config, data: &Dataset) -> Vec<String> {
     let mut lines = Vec::new();
     if data.test.is_none() && config.test_crops != topk_preprocessing::Crops::Center {
-        lines.push("--test-crops has no effect: there are no test images".to_owned());
+        lines.push("--test-crops has no effect: the data has no test images".to_owned());
     }
     if let (Some(side), true) = (config.train_resize, data.val_resize.is_some())
         && data.augmentation.steps.is_empty()

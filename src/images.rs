@@ -76,7 +76,7 @@ impl Batching {
     /// network, if there is one, that computes the statistics of a channel from a single value per image.
     ///
     /// # Errors
-    /// If there is no batch, or if all have one image.
+    /// If no batch remains, or if every batch has a single image.
     pub(crate) fn check(
         self,
         images: usize,

@@ -297,7 +297,7 @@ impl Origin {
     }
 }
 
-/// Restores the state in the folder. If the run is finished, it is no longer.
+/// Restores the saved state. A finished run is saved as unfinished again.
 fn resumed(
     folder: &mut RunFolder,
     learner: &mut Learner,
