@@ -1,5 +1,7 @@
 //! Flags, recipes and plans: what takes precedence, what contradicts, and which defaults follow the data.
 
+#[path = "sample/coloured_image.rs"]
+mod coloured_image;
 mod sample;
 
 use std::fs;
@@ -77,14 +79,9 @@ fn unwrapped(text: &str) -> String {
 /// Writes folders of pictures, one class per colour.
 fn write_photos(folder: &Path, colours: &[(&str, [u8; 3])], per_class: u32) {
     for (name, colour) in colours {
-        let folder = folder.join(name);
-        fs::create_dir_all(&folder).unwrap();
         for i in 0..per_class {
-            let image = image::RgbImage::from_fn(40 + i % 7, 36 + i % 5, |x, y| {
-                let noise = ((x * 31 + y * 17 + i * 7) % 97) as u8;
-                image::Rgb(colour.map(|value| value + noise))
-            });
-            image.save(folder.join(format!("{i:03}.bmp"))).unwrap();
+            let path = folder.join(name).join(format!("{i:03}.bmp"));
+            coloured_image::write(&path, i, [40 + i % 7, 36 + i % 5], *colour);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 #[path = "sample/class_folders.rs"]
 mod class_folders;
+#[path = "sample/coloured_image.rs"]
+mod coloured_image;
 mod sample;
 
 use std::fs::{self, File};

@@ -3,9 +3,10 @@
 //! `TOPK_KILLS=100 cargo test --release --test resume killed -- --nocapture` kills runs 100 times instead of 15;
 //! `TOPK_SEED` repeats the schedule of a seed that was printed.
 
+#[path = "sample/interruption.rs"]
+mod interruption;
 mod sample;
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use std::str::FromStr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use interruption::{interrupt, results};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -123,26 +125,12 @@ impl Case {
         names.sort();
         names
     }
-
-    /// The files that must be the same with and without interruptions.
-    fn files(&self, out: &str) -> BTreeMap<String, Vec<u8>> {
-        let same = [
-            "log.jsonl",
-            "best1.safetensors",
-            "bestk.safetensors",
-            "best1.onnx",
-            "bestk.onnx",
-        ];
-        let read = |name: &&str| fs::read(self.path(out).join(name)).unwrap();
-        same.iter()
-            .map(|name| ((*name).to_owned(), read(name)))
-            .collect()
-    }
 }
 
 fn assert_same(case: &Case, expected: &str, found: &str) {
-    for (name, bytes) in case.files(expected) {
-        assert!(case.files(found)[&name] == bytes, "{name} differs");
+    let found_results = results(&case.path(found));
+    for (name, bytes) in results(&case.path(expected)) {
+        assert!(found_results[name] == bytes, "{name} differs");
     }
     assert_eq!(
         case.names(found),
@@ -231,15 +219,7 @@ fn an_interrupted_run_saves_its_state_and_resumes() {
         while !case.path(out).join("state.safetensors").exists() {
             sleep(Duration::from_millis(1));
         }
-        // SAFETY: it is a child of this process that has not been waited for.
-        assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
-        let Output { status, stderr, .. } = child.wait_with_output().unwrap();
-        let printed = String::from_utf8(stderr).unwrap();
-        assert_eq!(status.code(), Some(130), "{printed}");
-        assert!(
-            printed.contains("Run the same command to resume"),
-            "{printed}"
-        );
+        interrupt(child, signal);
         assert!(lines(&case, out) < 5);
         case.finish(out);
         assert_same(&case, "whole", out);

@@ -2,6 +2,8 @@
 
 #[path = "sample/class_folders.rs"]
 mod class_folders;
+#[path = "sample/coloured_image.rs"]
+mod coloured_image;
 
 use std::fs;
 use std::process::{Command, Output};

@@ -1,14 +1,18 @@
 //! The steps of `topk-train`: batches, what is left out of them, Ctrl-C between them, and the average of the weights.
 
+#[path = "sample/coloured_image.rs"]
+mod coloured_image;
+#[path = "sample/interruption.rs"]
+mod interruption;
 mod sample;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use interruption::{interrupt, results};
 use serde_json::Value;
 use tempfile::TempDir;
 use topk_models::Checkpoint;
@@ -36,6 +40,15 @@ impl Case {
         fs::create_dir(&data).unwrap();
         sample::write(&data, train, test);
         case
+    }
+
+    /// Class folders of images in `data`, and others in the folder `part`; returns the flag for these.
+    fn folders(count: usize, part: &str, other_count: usize) -> (Self, String) {
+        let case = Self::empty();
+        write_images(&case.path("data"), count);
+        write_images(&case.path(part), other_count);
+        let flag = format!("--{part}-data={}", case.path(part).display());
+        (case, flag)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -83,19 +96,6 @@ impl Case {
             .collect()
     }
 
-    /// The files that must be the same with and without interruptions.
-    fn files(&self, out: &str) -> BTreeMap<&'static str, Vec<u8>> {
-        let names = [
-            "log.jsonl",
-            "best1.safetensors",
-            "bestk.safetensors",
-            "best1.onnx",
-            "bestk.onnx",
-        ];
-        let read = |name: &str| fs::read(self.path(out).join(name)).unwrap();
-        names.into_iter().map(|name| (name, read(name))).collect()
-    }
-
     /// Starts a run and interrupts it once `due`; fails unless it stops as it should.
     fn interrupt(&self, out: &str, flags: &[&str], due: impl Fn() -> bool) {
         let mut command = self.command(out, flags);
@@ -105,23 +105,15 @@ impl Case {
             assert!(child.try_wait().unwrap().is_none(), "it ended too early");
             sleep(Duration::from_millis(1));
         }
-        // SAFETY: it is a child of this process that has not been waited for.
-        assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
-        let Output { status, stderr, .. } = child.wait_with_output().unwrap();
-        let printed = String::from_utf8(stderr).unwrap();
-        assert_eq!(status.code(), Some(130), "{printed}");
-        assert!(
-            printed.contains("Run the same command to resume"),
-            "{printed}"
-        );
+        interrupt(child, libc::SIGINT);
     }
 
     /// Resumes a run and compares it with one that was not interrupted.
     fn assert_resumes(&self, out: &str, flags: &[&str]) {
         self.train(out, flags);
         self.train("whole", flags);
-        let whole = self.files("whole");
-        for (name, bytes) in self.files(out) {
+        let whole = results(&self.path("whole"));
+        for (name, bytes) in results(&self.path(out)) {
             assert!(bytes == whole[name], "{name} differs");
         }
     }
@@ -151,14 +143,10 @@ fn write_images(folder: &Path, count: usize) {
 
 /// Writes an image in which one channel is brighter.
 fn write_image(folder: &Path, number: usize, channel: usize) {
-    fs::create_dir_all(folder).unwrap();
-    let image = image::RgbImage::from_fn(32, 32, |x, y| {
-        let noise = ((x * 31 + y * 17 + 7 * number as u32) % 97) as u8;
-        let mut pixel = [noise; 3];
-        pixel[channel] = 158 + noise;
-        image::Rgb(pixel)
-    });
-    image.save(folder.join(format!("{number:03}.bmp"))).unwrap();
+    let mut colour = [0; 3];
+    colour[channel] = 158;
+    let path = folder.join(format!("{number:03}.bmp"));
+    coloured_image::write(&path, number as u32, [32, 32], colour);
 }
 
 /// Replaces all images by files that cannot be read.
@@ -247,11 +235,8 @@ fn batches_of_one_image_are_refused_if_batch_norm_cannot_use_them() {
 
 #[test]
 fn the_only_readable_image_of_a_batch_is_left_out_if_batch_norm_cannot_use_it() {
-    let case = Case::empty();
-    write_images(&case.path("data"), 2);
-    write_images(&case.path("val"), 1);
+    let (case, val) = Case::folders(2, "val", 1);
     fs::write(case.path("data/red/001.bmp"), "BM, and nothing more").unwrap();
-    let val = format!("--val-data={}", case.path("val").display());
     let flags = [
         &FOLDERS[..],
         &["--on-bad-image=skip", "--batch-size=2", &val],
@@ -328,10 +313,7 @@ fn an_interrupt_is_honoured_during_the_final_test() {
 
 #[test]
 fn unreadable_validation_images_are_an_error_that_repair_ends() {
-    let case = Case::empty();
-    write_images(&case.path("data"), 4);
-    write_images(&case.path("val"), 2);
-    let val = format!("--val-data={}", case.path("val").display());
+    let (case, val) = Case::folders(4, "val", 2);
     let flags = [
         &FOLDERS[..],
         &["--on-bad-image=skip", "--batch-size=6", "--epochs=2", &val],
@@ -380,10 +362,7 @@ fn unreadable_validation_images_are_an_error_that_repair_ends() {
 
 #[test]
 fn unreadable_training_images_are_an_error() {
-    let case = Case::empty();
-    write_images(&case.path("data"), 4);
-    write_images(&case.path("val"), 2);
-    let val = format!("--val-data={}", case.path("val").display());
+    let (case, val) = Case::folders(4, "val", 2);
     let flags = [
         &FOLDERS[..],
         &[
@@ -409,10 +388,7 @@ fn unreadable_training_images_are_an_error() {
 
 #[test]
 fn unreadable_test_images_are_an_error_that_repair_ends() {
-    let case = Case::empty();
-    write_images(&case.path("data"), 4);
-    write_images(&case.path("test"), 2);
-    let test = format!("--test-data={}", case.path("test").display());
+    let (case, test) = Case::folders(4, "test", 2);
     let flags = [
         &FOLDERS[..],
         &[
@@ -445,10 +421,7 @@ fn unreadable_test_images_are_an_error_that_repair_ends() {
 /// exactly 0.
 #[test]
 fn skipped_steps_are_counted_and_their_images_are_not() {
-    let case = Case::empty();
-    write_images(&case.path("data"), 16);
-    write_images(&case.path("val"), 4);
-    let val = format!("--val-data={}", case.path("val").display());
+    let (case, val) = Case::folders(16, "val", 4);
     let flags = [&FOLDERS[..], &["--batch-size=8", &val, "--weight-decay=0"]].concat();
     case.train("trained", &[&flags[..], &["--epochs=10"]].concat());
     let trained = Checkpoint::load(&case.path("trained/best1.safetensors")).unwrap();

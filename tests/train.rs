@@ -1,5 +1,7 @@
 //! The `topk-train` command on a part of the CIFAR-100 sample, and the evaluation of its models.
 
+#[path = "sample/coloured_image.rs"]
+mod coloured_image;
 mod sample;
 
 use std::fs::{self, File};
@@ -381,17 +383,13 @@ fn a_diverging_run_stops_with_advice() {
 
 /// Writes class folders of three classes that differ in colour.
 fn write_images(folder: &Path, per_class: u32) {
-    for class in 0..3u8 {
-        let folder = folder.join(["blue", "green", "red"][usize::from(class)]);
-        fs::create_dir_all(&folder).unwrap();
+    for class in 0..3 {
+        let folder = folder.join(["blue", "green", "red"][class]);
+        let mut colour = [0; 3];
+        colour[2 - class] = 158;
         for i in 0..per_class {
-            let image = image::RgbImage::from_fn(40 + i % 7, 30 + i % 5, |x, y| {
-                let noise = ((x * 31 + y * 17 + i * 7) % 97) as u8;
-                let mut pixel = [noise; 3];
-                pixel[2 - usize::from(class)] = 158 + noise;
-                image::Rgb(pixel)
-            });
-            image.save(folder.join(format!("{i:03}.bmp"))).unwrap();
+            let path = folder.join(format!("{i:03}.bmp"));
+            coloured_image::write(&path, i, [40 + i % 7, 30 + i % 5], colour);
         }
     }
 }
