@@ -22,6 +22,8 @@ pub enum Environment {
     OpenVino,
     /// OpenCV, whose DNN module has two inference engines.
     OpenCv,
+    /// PyTorch with its ONNX exporter, ONNX Runtime and pytest.
+    PyTorch,
     /// TensorBoard, to read event files.
     TensorBoard,
 }
@@ -66,6 +68,51 @@ const OPENCV: Packages = Packages {
     requirements: &["opencv-python-headless==5.0.0.93"],
 };
 
+/// The build for GPUs, which the package index has, with the CUDA libraries that it loads even without a GPU.
+const PYTORCH: Packages = Packages {
+    name: "torch-2.11.0",
+    requirements: &[
+        "torch==2.11.0",
+        "filelock==4.3.1",
+        "fsspec==2026.9.0",
+        "jinja2==3.1.6",
+        "markupsafe==3.0.4",
+        "mpmath==1.3.0",
+        "networkx==3.6.1",
+        "sympy==1.14.0",
+        "nvidia-cublas==13.1.0.3",
+        "nvidia-cuda-cupti==13.0.85",
+        "nvidia-cuda-runtime==13.0.96",
+        "nvidia-cudnn-cu13==9.19.0.56",
+        "nvidia-cufft==12.0.0.61",
+        "nvidia-cufile==1.15.1.6",
+        "nvidia-curand==10.4.0.35",
+        "nvidia-cusparse==12.6.3.3",
+        "nvidia-cusparselt-cu13==0.8.0",
+        "nvidia-nccl-cu13==2.28.9",
+        "nvidia-nvjitlink==13.0.88",
+        "nvidia-nvshmem-cu13==3.4.5",
+        "onnx-ir==1.1.0",
+        "onnxscript==0.7.2",
+        "lightning==2.6.6",
+        "lightning-utilities==0.15.3",
+        "torchmetrics==1.9.0",
+        "pyyaml==6.0.4",
+        "tqdm==4.70.1",
+    ],
+};
+
+const PYTEST: Packages = Packages {
+    name: "pytest-9.2.0",
+    requirements: &[
+        "pytest==9.2.0",
+        "iniconfig==2.3.1",
+        "packaging==26.4",
+        "pluggy==1.7.0",
+        "pygments==2.21.0",
+    ],
+};
+
 const TENSORBOARD: Packages = Packages {
     name: "tensorboard-2.21.0",
     requirements: &["tensorboard==2.21.0", "absl-py==2.5.1"],
@@ -73,12 +120,14 @@ const TENSORBOARD: Packages = Packages {
 
 impl Packages {
     /// The packages of all environments.
-    pub const ALL: [&Packages; 6] = [
+    pub const ALL: [&Packages; 8] = [
         &ONNX,
         &ONNXRUNTIME,
         &ONNXRUNTIME_NEWEST,
         &OPENVINO,
         &OPENCV,
+        &PYTORCH,
+        &PYTEST,
         &TENSORBOARD,
     ];
 
@@ -128,6 +177,7 @@ impl Environment {
             Self::OnnxRuntimeNewest => &[&ONNX, &ONNXRUNTIME_NEWEST],
             Self::OpenVino => &[&ONNX, &OPENVINO],
             Self::OpenCv => &[&ONNX, &OPENCV],
+            Self::PyTorch => &[&ONNX, &ONNXRUNTIME, &PYTEST, &PYTORCH],
             Self::TensorBoard => &[&ONNX, &TENSORBOARD],
         }
     }
@@ -193,6 +243,7 @@ mod tests {
             (Environment::OnnxRuntimeNewest, "onnxruntime"),
             (Environment::OpenVino, "openvino"),
             (Environment::OpenCv, "cv2"),
+            (Environment::PyTorch, "torch"),
             (Environment::TensorBoard, "tensorboard"),
         ] {
             let Some(mut python) = python(environment) else {

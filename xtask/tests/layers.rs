@@ -14,7 +14,7 @@ use topk_testing::root;
 const LAYERS: [&[&str]; 8] = [
     &["examples", "xtask"],
     &["src"],
-    &["eval", "models"],
+    &["eval", "models", "python"],
     &["report"],
     &["ops"],
     &["onnx"],
@@ -59,6 +59,12 @@ const BANS: &[Ban] = &[
         build: true,
         packages: &["tch", "torch-sys", "ort", "ort-sys", "parquet"],
         reason: "architectures, checkpoints and ONNX models need no native library",
+    },
+    Ban {
+        tree: &["--package=topk-python"],
+        build: true,
+        packages: &["tch", "torch-sys", "ort", "ort-sys", "serde"],
+        reason: "one library serves every version of PyTorch and ONNX Runtime",
     },
     Ban {
         tree: &["--package=topk-export", "--no-default-features"],

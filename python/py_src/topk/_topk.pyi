@@ -1,0 +1,53 @@
+from collections.abc import Sequence
+
+__version__: str
+
+def instructions() -> str: ...
+def onnx_function(
+    operator: str,
+    k: int,
+    tau: float,
+    alpha: float,
+    reduction: str,
+    ignore_index: int | None,
+    opset: int,
+    classes: int,
+    weighted: bool,
+) -> bytes: ...
+
+class Loss:
+    @staticmethod
+    def smooth_topk_svm(k: int, tau: float, alpha: float) -> Loss: ...
+    @staticmethod
+    def max_topk_svm(k: int, alpha: float) -> Loss: ...
+    @staticmethod
+    def topk_hinge_alpha(k: int, alpha: float) -> Loss: ...
+    @staticmethod
+    def topk_hinge_beta(k: int, alpha: float) -> Loss: ...
+    @staticmethod
+    def truncated_topk_entropy(k: int) -> Loss: ...
+    @staticmethod
+    def psi5(k: int, alpha: float) -> Loss: ...
+    @staticmethod
+    def balanced_noised_topk(
+        k: int, epsilon: float, draws: int, alpha: float, margins: Sequence[float] | None, seed: int
+    ) -> Loss: ...
+    @staticmethod
+    def lml(k: int) -> Loss: ...
+    @staticmethod
+    def differentiable_topk_cross_entropy(p_k: Sequence[float], tau: float) -> Loss: ...
+    def check_classes(self, classes: int) -> None: ...
+    def compute(
+        self,
+        dtype: str,
+        samples: int,
+        classes: int,
+        scores: int,
+        labels: int,
+        weight: int,
+        reduction: str,
+        ignore_index: int,
+        values: int,
+        grad: int,
+        threads: int,
+    ) -> None: ...

@@ -1,0 +1,137 @@
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Reduction = Literal["none", "mean", "sum"]
+
+class _Loss(torch.nn.Module):
+    weight: Tensor | None
+    ignore_index: int
+    reduction: Reduction
+    def forward(self, input: Tensor, target: Tensor) -> Tensor: ...
+    def __call__(self, input: Tensor, target: Tensor) -> Tensor: ...
+
+class BalancedNoisedTopk(_Loss):
+    k: int
+    epsilon: float
+    draws: int
+    alpha: float
+    margins: Sequence[float] | None
+    def __init__(
+        self,
+        k: int = 5,
+        epsilon: float = 1.0,
+        draws: int = 5,
+        alpha: float = 1.0,
+        *,
+        margins: Sequence[float] | None = None,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+    ) -> None: ...
+
+class DifferentiableTopkCrossEntropy(_Loss):
+    k: int
+    tau: float
+    p_k: Sequence[float] | None
+    def __init__(
+        self,
+        k: int = 5,
+        tau: float = 1.0,
+        *,
+        p_k: Sequence[float] | None = None,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+    ) -> None: ...
+
+class LML(_Loss):
+    k: int
+    def __init__(
+        self,
+        k: int = 5,
+        *,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+    ) -> None: ...
+
+class MaxTopkSVM(_Loss):
+    k: int
+    alpha: float
+    def __init__(
+        self,
+        k: int = 5,
+        alpha: float = 1.0,
+        *,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+    ) -> None: ...
+
+class Psi5(_Loss):
+    k: int
+    alpha: float
+    def __init__(
+        self,
+        k: int = 5,
+        alpha: float = 1.0,
+        *,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+    ) -> None: ...
+
+class SmoothTopkSVM(_Loss):
+    k: int
+    tau: float
+    alpha: float
+    def __init__(
+        self,
+        k: int = 5,
+        tau: float = 1.0,
+        alpha: float = 1.0,
+        *,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+    ) -> None: ...
+
+class TopkHingeAlpha(_Loss):
+    k: int
+    alpha: float
+    def __init__(
+        self,
+        k: int = 5,
+        alpha: float = 1.0,
+        *,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+    ) -> None: ...
+
+class TopkHingeBeta(_Loss):
+    k: int
+    alpha: float
+    def __init__(
+        self,
+        k: int = 5,
+        alpha: float = 1.0,
+        *,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+    ) -> None: ...
+
+class TruncatedTopkEntropy(_Loss):
+    k: int
+    def __init__(
+        self,
+        k: int = 5,
+        *,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+    ) -> None: ...
