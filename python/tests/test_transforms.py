@@ -34,8 +34,23 @@ def test_backward_twice():
     input, target = batch()
     value = F.smooth_topk_svm(input, target, 3)
     (first,) = torch.autograd.grad(value, input, retain_graph=True)
-    (second,) = torch.autograd.grad(2 * value, input)
-    assert torch.equal(2 * first, second)
+    first.zero_()
+    value.backward(retain_graph=True)
+    expected = input.grad.clone()
+    input.grad.zero_()
+    value.backward(retain_graph=True)
+    value.backward()
+    torch.testing.assert_close(input.grad, 2 * expected)
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        value.backward()
+
+
+def test_gradients_are_accumulated():
+    input, target = batch()
+    for _ in range(3):
+        F.smooth_topk_svm(input, target, 3).backward()
+    (expected,) = torch.autograd.grad(F.smooth_topk_svm(input, target, 3), input)
+    torch.testing.assert_close(input.grad, 3 * expected)
 
 
 def test_second_derivatives_are_refused():

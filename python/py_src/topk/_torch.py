@@ -18,6 +18,10 @@ _TYPES = {
 }
 
 
+# Whether the graph is kept after the current backward pass. Before PyTorch 2.5 that is not known.
+_graph_is_retained = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
+
+
 def loss(name, parameters, input, target, weight, ignore_index, reduction):
     """Checks the arguments as `torch.nn.functional.cross_entropy` does, and computes the loss."""
     if not isinstance(target, Tensor):
@@ -97,9 +101,10 @@ class _Loss(torch.autograd.Function):
         gradient, input = ctx.saved_tensors
         if torch.is_grad_enabled():
             gradient = _Once.apply(gradient, input)
-        elif ctx.reduction != "none" and of_values.is_cpu and of_values.item() == 1.0:
-            # As loss.backward() calls it: a pass over the gradient less.
-            return gradient, None, None, None, None, None, None
+        elif ctx.reduction != "none" and of_values.is_cpu and of_values.item() == 1.0 and not _graph_is_retained():
+            # As `loss.backward()` calls it, where a pass over the gradient can be saved: the graph is about to be freed,
+            # so that nothing else needs it. PyTorch would copy a tensor with other references, but not an alias.
+            return gradient.detach(), None, None, None, None, None, None
         return _scaled(gradient, of_values, ctx.reduction), None, None, None, None, None, None
 
 
@@ -308,7 +313,8 @@ def _register(library, name, parameters):
         # A fused kernel for CUDA is to be one more implementation here.
         library.impl(f"{name}{suffix}", computed(_compute_on_cpu, with_gradient), "CPU")
         library.impl(f"{name}{suffix}", computed(_composite.loss, with_gradient), "CompositeExplicitAutograd")
-        torch.library.register_fake(f"topk::{name}{suffix}", faked, lib=library)
+        # In place of `torch.library.register_fake`, which takes 2 ms to find out where it is called.
+        library.impl(f"{name}{suffix}", faked, "Meta")
 
     value = getattr(torch.ops.topk, name).default
     with_grad = getattr(torch.ops.topk, f"{name}_grad").default
