@@ -384,7 +384,10 @@ def test_log_sum_exp_types_and_shapes():
     exact = module(x.double())
     assert module(x).dtype == torch.float32
     torch.testing.assert_close(module(x), exact.float(), rtol=1e-7, atol=0)
-    assert module(x[:0]).shape == (2, 0)
+    empty = x[:0].clone().requires_grad_()
+    assert module(empty).shape == (2, 0)
+    module(empty).sum().backward()
+    assert empty.grad.shape == empty.shape
     assert module(x[:1]).shape == (2, 1)
     assert torch.equal(module(x), log_sum_exp_k_autograd(x, 4))
     torch.testing.assert_close(log_sum_exp(x), LogSumExp(1)(x)[1], rtol=1e-6, atol=1e-6)

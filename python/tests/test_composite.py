@@ -1,5 +1,6 @@
 """The losses composed of PyTorch's operations, which other devices than the CPU use, here on the CPU."""
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -292,12 +293,25 @@ def test_large_k(k, classes):
         assert_equal_to_native(found, expected, torch.float64)
 
 
+@functools.cache
+def has_fake_cuda():
+    """Old versions of PyTorch need a GPU for fake tensors on one."""
+    with FakeTensorMode():
+        try:
+            torch.empty(1, device="cuda")[1:]
+        except RuntimeError:
+            return False
+    return True
+
+
 @pytest.mark.parametrize("device", ["meta", "cuda"])
 @pytest.mark.parametrize("reduction", _losses.REDUCTIONS)
 @each_loss
 def test_does_not_wait_for_the_device(name, parameters, classes, reduction, device):
     """Fake tensors have no data, so that reading any fails, as do operations on two devices; they work
     without a GPU."""
+    if device == "cuda" and not has_fake_cuda():
+        pytest.skip("this version of PyTorch needs a GPU")
     classes += 2
     if name == "balanced_noised_topk":
         parameters = (*parameters[:4], (1.0,) * classes, torch.tensor(3))

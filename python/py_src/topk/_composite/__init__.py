@@ -123,6 +123,9 @@ def _by_chunks(name, parameters, scores, labels, with_gradient):
     samples, classes = scores.shape
     rows = max(1, _CHUNK // (classes * _numbers_per_score(name, parameters)))
     compute = _LOSSES[name]
+    if samples == 0:
+        # Not all operations take empty tensors.
+        return scores.new_empty(0), torch.empty_like(scores) if with_gradient else None
     if samples <= rows:
         return compute(scores, labels, *parameters, with_gradient=with_gradient)
     values = scores.new_empty(samples)

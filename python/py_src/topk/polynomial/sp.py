@@ -102,6 +102,8 @@ def log_sum_exp_k_autograd(x: Tensor, k: int) -> Tensor:
 class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(x, k):
+        if len(x) == 0:
+            return x.new_empty(2, 0)
         wide = x.to(compute_dtype(x.device))
         if k == 1:
             log_k = wide.logsumexp(1)
@@ -126,6 +128,8 @@ class _LogSumExp(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, of_logs):
         (x,) = ctx.saved_tensors
+        if len(x) == 0:
+            return torch.empty_like(x), None
         wide = x.to(compute_dtype(x.device))
         of_km1, of_k = of_logs.to(wide.dtype).unsqueeze(2)
         if ctx.k == 1:
