@@ -37,6 +37,13 @@ def expected(loss, x, y, reduction="mean"):
     return F.max_topk_svm(x, y, k, alpha=loss.alpha, reduction=reduction)
 
 
+def test_the_package_has_the_classes_too():
+    import topk
+
+    for cls in CLASSES:
+        assert getattr(topk, cls.__name__) is cls
+
+
 def test_signatures():
     def parameters(cls):
         return [(each.name, each.default) for each in inspect.signature(cls).parameters.values()]

@@ -99,6 +99,14 @@ def test_autocast_computes_in_float32():
     assert layer.weight.grad.dtype is torch.float32
 
 
+def test_meta_tensors():
+    input = torch.randn(3, 10, device="meta", dtype=torch.float64, requires_grad=True)
+    value = F.smooth_topk_svm(input, torch.zeros(3, dtype=torch.int64, device="meta"), 5, reduction="none")
+    value.sum().backward()
+    assert value.shape == (3,) and value.dtype is torch.float64
+    assert input.grad.shape == (3, 10) and input.grad.is_meta
+
+
 def test_strides_do_not_matter():
     dense = torch.randn(6, 10, dtype=torch.float64)
     target = torch.randint(10, (6,))

@@ -27,12 +27,17 @@ from ._topk import __version__, instructions
 # Imported when they are first used: `functional` imports PyTorch if it is installed, the others need it.
 _MODULES = ("functional", "nn", "onnx", "polynomial", "svm")
 
+# The authors' package has its classes here too.
+_CLASSES = ("MaxTop1SVM", "MaxTopkSVM", "SmoothTop1SVM", "SmoothTopkSVM")
+
 __all__ = ["__version__", "instructions", *_MODULES]
 
 
 def __getattr__(name):
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
+    if name in _CLASSES:
+        return getattr(importlib.import_module(f"{__name__}.svm"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

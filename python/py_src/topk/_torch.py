@@ -18,6 +18,13 @@ _TYPES = {
 }
 
 
+# The devices with autocast: `meta`, for one, has none.
+_AUTOCAST = frozenset(
+    device
+    for device in ("cpu", "cuda", "hpu", "ipu", "mps", "mtia", "xla", "xpu")
+    if torch.amp.is_autocast_available(device)
+)
+
 # Whether the graph is kept after the current backward pass. Before PyTorch 2.5 that is not known.
 _graph_is_retained = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
@@ -28,7 +35,8 @@ def loss(name, parameters, input, target, weight, ignore_index, reduction):
         raise TypeError(f"target must be a Tensor, got {type(target).__name__}")
     if reduction not in _losses.REDUCTIONS:
         _losses.check_reduction(reduction)
-    if torch.is_autocast_enabled(input.device.type):
+    device = input.device.type
+    if device in _AUTOCAST and torch.is_autocast_enabled(device):
         # As PyTorch's losses do: halves are too coarse for sums of exponentials.
         input = input.float()
         weight = weight if weight is None else weight.float()
@@ -102,8 +110,8 @@ class _Loss(torch.autograd.Function):
         if torch.is_grad_enabled():
             gradient = _Once.apply(gradient, input)
         elif ctx.reduction != "none" and of_values.is_cpu and of_values.item() == 1.0 and not _graph_is_retained():
-            # As `loss.backward()` calls it, where a pass over the gradient can be saved: the graph is about to be freed,
-            # so that nothing else needs it. PyTorch would copy a tensor with other references, but not an alias.
+            # As `loss.backward()` calls it, where a pass over the gradient can be saved: nothing needs it once the graph
+            # is freed. PyTorch would copy a tensor with other references, but not an alias.
             return gradient.detach(), None, None, None, None, None, None
         return _scaled(gradient, of_values, ctx.reduction), None, None, None, None, None, None
 
