@@ -88,6 +88,19 @@ def test_types_are_kept(name, dtype):
     assert value.dtype is dtype and input.grad.dtype is dtype
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_halves_of_arrays(dtype):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    dtype = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    scores = torch.randn(4, 9).numpy().astype(dtype)
+    target = np.array([0, 3, 6, 8], np.int32)
+    value, grad = F.value_and_grad(F.smooth_topk_svm, scores, target, 2)
+    single, expected = F.value_and_grad(F.smooth_topk_svm, scores.astype(np.float32), target, 2)
+    assert value.dtype == grad.dtype == dtype
+    assert value == single.astype(dtype)
+    assert np.array_equal(grad.astype(np.float32), expected.astype(dtype).astype(np.float32))
+
+
 def test_autocast_computes_in_float32():
     layer = torch.nn.Linear(6, 10)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -110,8 +110,8 @@ class _Loss(torch.autograd.Function):
         if torch.is_grad_enabled():
             gradient = _Once.apply(gradient, input)
         elif ctx.reduction != "none" and of_values.is_cpu and of_values.item() == 1.0 and not _graph_is_retained():
-            # As `loss.backward()` calls it, where a pass over the gradient can be saved: nothing needs it once the graph
-            # is freed. PyTorch would copy a tensor with other references, but not an alias.
+            # As `loss.backward()` calls it, where a pass over the gradient can be saved: nothing needs it when the
+            # graph is freed. PyTorch would copy a tensor with other references, but not an alias.
             return gradient.detach(), None, None, None, None, None, None
         return _scaled(gradient, of_values, ctx.reduction), None, None, None, None, None, None
 
