@@ -47,7 +47,7 @@ use topk_libtorch::DeviceError;
 use topk_models::{ArchitectureError, CheckpointError, MatchError};
 use topk_models_tch::LoadError;
 use topk_native::RuntimeError;
-use topk_ops::LossError;
+use topk_ops::{AccuracyError, LossError};
 use topk_weights::WeightsError;
 
 pub use args::Args;
@@ -142,6 +142,14 @@ pub(crate) enum TrainError {
         epoch: usize,
         /// Index of the image among the validation images.
         image: usize,
+    },
+    /// The scores of the validation images do not fit their labels.
+    #[error("cannot compute the accuracy on the validation images after epoch {epoch}: {error}")]
+    Accuracy {
+        /// From 1.
+        epoch: usize,
+        /// The cause.
+        error: AccuracyError,
     },
     /// A tensor of the state is not finite.
     #[error(

@@ -357,6 +357,9 @@ impl<'a> Trainer<'a> {
             Err(ValidationError::NanScores(image)) => {
                 return Err(TrainError::NanScores { epoch, image });
             }
+            Err(ValidationError::Accuracy(error)) => {
+                return Err(TrainError::Accuracy { epoch, error });
+            }
             Err(ValidationError::BadImage(error)) => TrainError::BadImage(error),
             Err(ValidationError::AllBad(count, first)) => TrainError::NoValidationImages {
                 epoch,

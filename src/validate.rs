@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::{Device, TchError, Tensor};
-use topk_ops::accuracy;
+use topk_ops::{AccuracyError, accuracy};
 
 use crate::images::{BadImage, Batch, Images};
 use crate::step::Learner;
@@ -24,7 +24,8 @@ pub(crate) struct Validation {
 /// Evaluates the learner's [validated network](Learner::validated_network); stops between batches once `stop` is set.
 ///
 /// # Errors
-/// If an image cannot be read, all images are skipped, the scores of one contain a NaN, or `stop` is set.
+/// If an image cannot be read, all images are skipped, the scores of one contain a NaN or do not fit its label, or
+/// `stop` is set.
 pub(crate) fn validate(
     learner: &Learner,
     images: &Arc<Images>,
@@ -46,7 +47,10 @@ pub(crate) fn validate(
         found.first_bad = found.first_bad.or(batch.first_bad);
         let start = found.ranks.len();
         let ranks = accuracy::label_ranks(&scores, &batch.labels);
-        let ranks = ranks.map_err(|image| ValidationError::NanScores(start + image))?;
+        let ranks = ranks.map_err(|error| match error {
+            AccuracyError::Nan { sample, .. } => ValidationError::NanScores(start + sample),
+            error => ValidationError::Accuracy(error),
+        })?;
         found.ranks.extend(ranks);
     }
     if found.ranks.is_empty() {
@@ -73,6 +77,8 @@ pub(crate) enum ValidationError {
     AllBad(usize, Option<BadImage>),
     /// The scores of the image with this index contain a NaN.
     NanScores(usize),
+    /// The scores do not fit the labels.
+    Accuracy(AccuracyError),
     /// It was stopped.
     Interrupted,
     Tch(TchError),

@@ -107,6 +107,44 @@ pub enum LossError {
         /// Length of the labels.
         labels: usize,
     },
+    /// There is not one label per row of scores.
+    #[cfg(feature = "ndarray")]
+    #[error(
+        "the scores have the shape {scores:?}, but there are {labels} labels: expected one label per row"
+    )]
+    ArrayShape {
+        /// Samples and classes.
+        scores: [usize; 2],
+        /// Length of the labels.
+        labels: usize,
+    },
+    /// An output array has the wrong shape.
+    #[cfg(feature = "ndarray")]
+    #[error("the {output} array has the shape {found:?}, expected {expected:?}")]
+    OutputShape {
+        /// `values`, `gradient`, `log_esf` or `log_marginals`.
+        output: &'static str,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape that the inputs require.
+        expected: Vec<usize>,
+    },
+    /// One value is requested, but the reduction is [`None`](crate::Reduction::None).
+    #[cfg(feature = "ndarray")]
+    #[error(
+        "the reduction is `none`, which gives one value per sample: request `values`, or set the reduction \
+         to sum or mean"
+    )]
+    NotReduced,
+    /// A row of an array is invalid.
+    #[cfg(feature = "ndarray")]
+    #[error("row {row}: {error}")]
+    Row {
+        /// Index of the row.
+        row: usize,
+        /// The cause.
+        error: Box<LossError>,
+    },
     /// An output slice has the wrong length.
     #[error("the {output} slice holds {found} entries, expected {expected}")]
     Output {

@@ -1,8 +1,8 @@
-//! Losses for training classifiers for top-k accuracy, and the rank of a label.
+//! Losses for training classifiers for top-k accuracy, and that accuracy.
 //!
 //! A classifier gives `n` scores (logits) for a sample of class `y`. Its top-k prediction is correct if
-//! `y` is among the `k` highest scores. This crate contains losses for that, over plain slices: it uses
-//! no tensor library and nothing native.
+//! `y` is among the `k` highest scores. This crate contains losses for that, over plain slices and over
+//! arrays of `ndarray` (the feature `ndarray`, on by default). It uses no tensor library and nothing native.
 //!
 //! # The smooth top-k SVM
 //!
@@ -49,7 +49,8 @@
 //! | [`Loss`] | values and gradients of a batch, for every loss |
 //! | [`Criterion`] | a loss with reduction, class weights and an ignored label |
 //! | [`elementary_symmetric`] | elementary symmetric polynomials and the marginals of subsets, in logarithms |
-//! | [`accuracy`] | rank of the label's score |
+//! | [`accuracy`] | top-k accuracy of a batch, ranks of labels |
+//! | `array` | losses, polynomials and accuracy on arrays of `ndarray` |
 //! | [`instructions()`] | the instruction set extension that the `f32` kernels use |
 //!
 //! [`Loss::forward_backward`] gives one value and one row of the gradient per sample; [`Criterion`] gives
@@ -57,6 +58,8 @@
 //! [`LossError`] that names it.
 //!
 //! # Example
+//!
+//! On arrays, with the feature `ndarray`, a batch takes one call: see the module `array`. On slices:
 //!
 //! ```
 //! use topk_ops::{Loss, SmoothTopkSvm};
@@ -77,6 +80,8 @@
 //! ```
 
 pub mod accuracy;
+#[cfg(feature = "ndarray")]
+pub mod array;
 mod criterion;
 pub mod elementary_symmetric;
 mod error;
@@ -94,6 +99,9 @@ mod score;
 mod simd;
 mod workspace;
 
+pub use accuracy::AccuracyError;
+#[cfg(feature = "ndarray")]
+pub use array::ArrayLoss;
 pub use criterion::{BatchOutputs, Criterion, SCORES_PER_TASK};
 pub use error::LossError;
 pub use executor::{Executor, ForeignTasks, Rayon};

@@ -40,13 +40,19 @@ const BANS: &[Ban] = &[
         tree: &["--package=topk-ops"],
         build: true,
         packages: &["tch", "torch-sys", "ort", "ort-sys", "libloading"],
-        reason: "the losses on slices need no native library",
+        reason: "the losses need no native library",
+    },
+    Ban {
+        tree: &["--package=topk-ops", "--no-default-features"],
+        build: false,
+        packages: &["ndarray"],
+        reason: "the losses on slices need no array type",
     },
     Ban {
         tree: &["--package=topk-ops-ort"],
         build: false,
-        packages: &["prost", "serde", "serde_json"],
-        reason: "the operator library links no file formats",
+        packages: &["prost", "serde", "serde_json", "ndarray"],
+        reason: "the operator library links neither file formats nor arrays",
     },
     Ban {
         tree: &["--package=topk-eval"],

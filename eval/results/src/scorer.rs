@@ -284,7 +284,7 @@ impl Scorer {
     fn outcome(&self, scores: &[f64], labels: &[usize]) -> Result<Outcome, ScoreError> {
         let (rank, label) = labels
             .iter()
-            .filter_map(|&label| Some((label_rank(scores, label)?, label)))
+            .filter_map(|&label| Some((label_rank(scores, label).ok()?, label)))
             .min()
             .expect("scores that are not NaN have ranks");
         let tied = scores
