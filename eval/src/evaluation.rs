@@ -30,15 +30,19 @@ use crate::worker::SessionWorker;
 ///
 /// # Errors
 /// If the model or the data cannot be read, they do not match, or the model fails.
-pub fn evaluate(model: &Path, data: &Path, topk: &[usize]) -> Result<Results, EvaluationError> {
-    let set = ImageSet::open(data, &Options::default())?;
+pub fn evaluate(
+    model: impl AsRef<Path>,
+    data: impl AsRef<Path>,
+    topk: &[usize],
+) -> Result<Results, EvaluationError> {
+    let set = ImageSet::open(data.as_ref(), &Options::default())?;
     let labels = labels_of(&set);
     let runtime = Runtime::load()?;
     let opening = ModelOptions {
         classes: Some(set.classes().clone()),
         ..ModelOptions::default()
     };
-    let model = Model::open(&runtime, model, opening)?;
+    let model = Model::open(&runtime, model.as_ref(), opening)?;
     let mut options = EvalOptions::new(&set)?;
     options.topk = topk.to_vec();
     options.topk.sort_unstable();

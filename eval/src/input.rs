@@ -59,6 +59,24 @@ enum Values {
     U8(Tensor<u8>),
 }
 
+/// A batch of images in the type and layout of a model, for a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InputView<'a> {
+    count: usize,
+    size: [usize; 2],
+    layout: Layout,
+    values: ValuesView<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum ValuesView<'a> {
+    F32(&'a Tensor<f32>),
+    F16(&'a Tensor<f16>),
+    Bf16(&'a Tensor<bf16>),
+    F64(&'a Tensor<f64>),
+    U8(&'a Tensor<u8>),
+}
+
 /// The values of some images of a tensor.
 #[derive(Debug)]
 pub(crate) struct ValuesMut<'a> {
@@ -67,7 +85,7 @@ pub(crate) struct ValuesMut<'a> {
 }
 
 #[derive(Debug)]
-enum SliceMut<'a> {
+pub enum SliceMut<'a> {
     F32(&'a mut [f32]),
     F16(&'a mut [f16]),
     Bf16(&'a mut [bf16]),
@@ -152,28 +170,22 @@ impl InputTensor {
 
     /// Type and layout.
     pub fn kind(&self) -> InputKind {
-        let element = match self.values {
-            Values::F32(_) => Element::F32,
-            Values::F16(_) => Element::F16,
-            Values::Bf16(_) => Element::Bf16,
-            Values::F64(_) => Element::F64,
-            Values::U8(_) => Element::U8,
-        };
         InputKind {
-            element,
+            element: self.view().element(),
             layout: self.layout,
         }
     }
 
-    /// The tensor, for a run.
-    pub(crate) fn value(&self) -> SessionInputValue<'_> {
-        match &self.values {
-            Values::F32(tensor) => tensor.into(),
-            Values::F16(tensor) => tensor.into(),
-            Values::Bf16(tensor) => tensor.into(),
-            Values::F64(tensor) => tensor.into(),
-            Values::U8(tensor) => tensor.into(),
-        }
+    /// The images, for a run.
+    pub(crate) fn view(&self) -> InputView<'_> {
+        let values = match &self.values {
+            Values::F32(tensor) => ValuesView::F32(tensor),
+            Values::F16(tensor) => ValuesView::F16(tensor),
+            Values::Bf16(tensor) => ValuesView::Bf16(tensor),
+            Values::F64(tensor) => ValuesView::F64(tensor),
+            Values::U8(tensor) => ValuesView::U8(tensor),
+        };
+        InputView::new(values, self.layout, self.count, self.size)
     }
 
     /// The values in groups of `images` images.
@@ -190,26 +202,84 @@ impl InputTensor {
         let slices = slices.into_iter();
         slices.map(|values| ValuesMut { layout, values }).collect()
     }
+}
+
+impl<'a> InputView<'a> {
+    /// `count` images of this height and width.
+    pub(crate) fn new(
+        values: ValuesView<'a>,
+        layout: Layout,
+        count: usize,
+        size: [usize; 2],
+    ) -> Self {
+        Self {
+            count,
+            size,
+            layout,
+            values,
+        }
+    }
+
+    /// Number of images.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The tensor, for a run.
+    pub(crate) fn value(&self) -> SessionInputValue<'a> {
+        match self.values {
+            ValuesView::F32(tensor) => tensor.into(),
+            ValuesView::F16(tensor) => tensor.into(),
+            ValuesView::Bf16(tensor) => tensor.into(),
+            ValuesView::F64(tensor) => tensor.into(),
+            ValuesView::U8(tensor) => tensor.into(),
+        }
+    }
+
+    fn element(&self) -> Element {
+        match self.values {
+            ValuesView::F32(_) => Element::F32,
+            ValuesView::F16(_) => Element::F16,
+            ValuesView::Bf16(_) => Element::Bf16,
+            ValuesView::F64(_) => Element::F64,
+            ValuesView::U8(_) => Element::U8,
+        }
+    }
 
     /// `count` images from index `start`, padded with zeros to `batch` images.
-    pub(crate) fn padded(&self, start: usize, count: usize, batch: usize) -> ort::Result<Self> {
+    pub(crate) fn padded(
+        &self,
+        start: usize,
+        count: usize,
+        batch: usize,
+    ) -> ort::Result<InputTensor> {
         let allocator = Allocator::default();
-        let mut padded = Self::zeros(&allocator, self.kind(), batch, self.size)?;
+        let kind = InputKind {
+            element: self.element(),
+            layout: self.layout,
+        };
+        let mut padded = InputTensor::zeros(&allocator, kind, batch, self.size)?;
         let image = CHANNELS * self.size[0] * self.size[1];
         let range = start * image..(start + count) * image;
-        match (&self.values, &mut padded.values) {
-            (Values::F32(from), Values::F32(to)) => copy(from, range, to),
-            (Values::F16(from), Values::F16(to)) => copy(from, range, to),
-            (Values::Bf16(from), Values::Bf16(to)) => copy(from, range, to),
-            (Values::F64(from), Values::F64(to)) => copy(from, range, to),
-            (Values::U8(from), Values::U8(to)) => copy(from, range, to),
+        match (self.values, &mut padded.values) {
+            (ValuesView::F32(from), Values::F32(to)) => copy(from, range, to),
+            (ValuesView::F16(from), Values::F16(to)) => copy(from, range, to),
+            (ValuesView::Bf16(from), Values::Bf16(to)) => copy(from, range, to),
+            (ValuesView::F64(from), Values::F64(to)) => copy(from, range, to),
+            (ValuesView::U8(from), Values::U8(to)) => copy(from, range, to),
             _ => unreachable!("both have the same kind"),
         }
         Ok(padded)
     }
 }
 
-impl ValuesMut<'_> {
+impl<'a> ValuesMut<'a> {
+    /// The values of images in this layout.
+    #[cfg(feature = "ndarray")]
+    pub(crate) fn new(layout: Layout, values: SliceMut<'a>) -> Self {
+        Self { layout, values }
+    }
+
     /// Writes crops in the type and layout of the model's input. Integers are raw pixels.
     pub(crate) fn fill(self, crops: &CropPixels<'_>, table: &NormalizationTable) {
         let normalized = |len: usize| {
@@ -311,7 +381,7 @@ fn write_planes(pixels: &[u8], planes: &mut [u8]) {
 }
 
 impl Layout {
-    fn shape(self, count: usize, [height, width]: [usize; 2]) -> [usize; 4] {
+    pub(crate) fn shape(self, count: usize, [height, width]: [usize; 2]) -> [usize; 4] {
         match self {
             Self::Nchw => [count, CHANNELS, height, width],
             Self::Nhwc => [count, height, width, CHANNELS],
@@ -319,16 +389,22 @@ impl Layout {
     }
 }
 
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
+            Self::F64 => "float64",
+            Self::U8 => "uint8",
+        })
+    }
+}
+
 /// The type, and the layout if it is not the usual one of that type.
 impl fmt::Display for InputKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.element {
-            Element::F32 => "float32",
-            Element::F16 => "float16",
-            Element::Bf16 => "bfloat16",
-            Element::F64 => "float64",
-            Element::U8 => "uint8",
-        })?;
+        fmt::Display::fmt(&self.element, f)?;
         match (self.element, self.layout) {
             (Element::U8, Layout::Nchw) => f.write_str(" NCHW"),
             (Element::U8, Layout::Nhwc) | (_, Layout::Nchw) => Ok(()),

@@ -2,14 +2,26 @@
 //! `topk-eval`.
 //!
 //! ```no_run
-//! use std::path::Path;
-//!
-//! let results = topk_eval::evaluate(Path::new("best.onnx"), Path::new("imagenet/val"), &[1, 5])?;
-//! println!("top-5 accuracy {:?}", results.models[0].metrics.topk(5));
+//! let results = topk_eval::evaluate("resnet18.onnx", "imagenet/val", &[1, 5])?;
+//! for accuracy in &results.models[0].metrics.topk {
+//!     println!("top-{}: {} of {} images", accuracy.k, accuracy.correct, results.data.images);
+//! }
 //! # Ok::<(), topk_eval::EvaluationError>(())
 //! ```
+//!
+//! | you want | use |
+//! | --- | --- |
+//! | the accuracy of one model | [`evaluate`] |
+//! | several models, other settings, progress, all of `topk-eval`'s results | [`Evaluation`] |
+//! | preprocessed images as arrays of `ndarray` | `Batches` |
+//! | the logits of a model for such arrays | `Model::logits` |
+//!
+//! The last two need the feature `ndarray`, which is on by default. Preprocessing comes from the metadata of the
+//! model, or from [`PreprocessOverrides`].
 
 pub mod args;
+#[cfg(feature = "ndarray")]
+mod array;
 mod assignment;
 mod classes;
 mod collected;
@@ -30,6 +42,8 @@ mod transform;
 mod trial;
 mod worker;
 
+#[cfg(feature = "ndarray")]
+pub use array::{Batches, ImageBatch, InputElement, UNLABELLED};
 pub use assignment::Assignment;
 pub use error::{BadImages, EvaluationError};
 pub use evaluation::{Evaluation, evaluate};
@@ -40,3 +54,8 @@ pub use pipeline::{MemoryError, SizeError};
 pub use progress::Progress;
 pub use provider::{ParseProviderError, Provider};
 pub use transform::{InputTransform, PreprocessOverrides, TransformError};
+
+// What the interface of this crate takes and returns.
+pub use topk_data::{ImageSet, Options as DataOptions};
+pub use topk_native::Runtime;
+pub use topk_results::Results;

@@ -73,7 +73,7 @@ impl ModelScorer {
             return Ok(found);
         }
         let start = Instant::now();
-        let scores = worker.scores(&batch.inputs[self.transform]);
+        let scores = worker.scores(batch.inputs[self.transform].view());
         let scores = scores.map_err(|reason| ModelError::Run {
             path: self.path.clone(),
             reason,

@@ -16,7 +16,7 @@ use crate::input::{InputTensor, ValuesMut};
 use crate::transform::InputTransform;
 
 /// Why an image cannot be prepared.
-enum ImageError {
+pub(crate) enum ImageError {
     /// It cannot be read.
     Unreadable(String),
     /// After preprocessing, it does not have the size of a model's input.
@@ -48,7 +48,7 @@ pub struct SizeError {
 /// The memory for a batch of images cannot be allocated.
 #[derive(Clone, Debug, Error)]
 #[error("cannot allocate memory for a batch of images: {0}. Use a smaller --batch-size")]
-pub struct MemoryError(String);
+pub struct MemoryError(pub(crate) String);
 
 /// Images that are evaluated together.
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ pub(crate) struct Batch {
 /// Prepares images for several models at once; each image is read and decoded once.
 pub(crate) struct Pipeline<'a> {
     set: &'a ImageSet,
-    transforms: &'a [InputTransform],
+    transforms: Vec<InputTransform>,
     tables: Vec<NormalizationTable>,
     /// For each thread, one preprocessor per transform.
     preprocessors: Workers<Vec<Preprocessor>>,
@@ -82,7 +82,7 @@ impl<'a> Pipeline<'a> {
     /// If a transform has sizes that are out of range.
     pub(crate) fn new(
         set: &'a ImageSet,
-        transforms: &'a [InputTransform],
+        transforms: &[InputTransform],
         limits: Limits,
     ) -> Result<Self, PreprocessingError> {
         let preprocessors = || {
@@ -95,7 +95,7 @@ impl<'a> Pipeline<'a> {
             set,
             tables: transforms.iter().map(table).collect(),
             preprocessors: Workers::new(preprocessors)?,
-            transforms,
+            transforms: transforms.to_vec(),
             limits,
         })
     }
@@ -157,25 +157,15 @@ impl<'a> Pipeline<'a> {
 
     /// Prepares the images of these indices in the memory of a batch.
     fn prepare(&self, indices: &[usize], batch: &mut Batch) {
-        let nanoseconds = AtomicU64::new(0);
         // For each image, its part of each input tensor.
         let mut slots: Vec<Vec<ValuesMut>> = (0..indices.len()).map(|_| Vec::new()).collect();
-        for (input, transform) in batch.inputs.iter_mut().zip(self.transforms) {
+        for (input, transform) in batch.inputs.iter_mut().zip(&self.transforms) {
             for (slots, part) in slots.iter_mut().zip(input.groups_mut(transform.crops())) {
                 slots.push(part);
             }
         }
-        let results: Vec<Result<(), ImageError>> = indices
-            .par_iter()
-            .zip(slots)
-            .map(|(&index, slots)| {
-                let start = Instant::now();
-                let result = topk_loader::contained(|| self.prepare_image(index, slots));
-                let time = start.elapsed().as_nanos() as u64;
-                nanoseconds.fetch_add(time, Ordering::Relaxed);
-                result
-            })
-            .collect();
+        let (results, preparation) = self.fill(indices, slots);
+        batch.preparation = preparation;
         batch.indices.clear();
         batch.indices.extend(indices);
         batch.errors.clear();
@@ -189,7 +179,28 @@ impl<'a> Pipeline<'a> {
                 }
             });
         }
-        batch.preparation = Duration::from_nanos(nanoseconds.into_inner());
+    }
+
+    /// Prepares the images of these indices, each in its parts of the transforms' input tensors. Returns the time for
+    /// it, summed over threads.
+    pub(crate) fn fill(
+        &self,
+        indices: &[usize],
+        slots: Vec<Vec<ValuesMut>>,
+    ) -> (Vec<Result<(), ImageError>>, Duration) {
+        let nanoseconds = AtomicU64::new(0);
+        let results = indices
+            .par_iter()
+            .zip(slots)
+            .map(|(&index, slots)| {
+                let start = Instant::now();
+                let result = topk_loader::contained(|| self.prepare_image(index, slots));
+                let time = start.elapsed().as_nanos() as u64;
+                nanoseconds.fetch_add(time, Ordering::Relaxed);
+                result
+            })
+            .collect();
+        (results, Duration::from_nanos(nanoseconds.into_inner()))
     }
 
     fn prepare_image(&self, index: usize, slots: Vec<ValuesMut>) -> Result<(), ImageError> {

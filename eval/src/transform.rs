@@ -88,6 +88,17 @@ pub enum TransformError {
         /// Another model file.
         second: String,
     },
+    /// Images of another type are requested.
+    #[cfg(feature = "ndarray")]
+    #[error("{model} takes images of {expected}, but {requested} is requested")]
+    Element {
+        /// The model file.
+        model: String,
+        /// Type of the elements of its input.
+        expected: Element,
+        /// The requested type.
+        requested: Element,
+    },
     /// The mean or standard deviation is invalid.
     #[error("{model}: {error}")]
     Normalization {

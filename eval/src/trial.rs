@@ -61,7 +61,7 @@ impl Trial {
         let mut run = |count: usize| -> Result<Vec<f32>, String> {
             let images =
                 InputTensor::noise(kind, count, size).map_err(|error| error.to_string())?;
-            worker.run(&images)
+            worker.run(images.view())
         };
         let (scores, classes, one_by_one, random) = match run(count) {
             Ok(scores) if fixed.is_some() || gpu => {

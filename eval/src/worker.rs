@@ -5,7 +5,7 @@ use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, Memory
 use ort::session::{HasSelectedOutputs, IoBinding, OutputSelector, RunOptions, Session};
 use ort::value::DynValue;
 
-use crate::input::InputTensor;
+use crate::input::InputView;
 use crate::provider::Provider;
 
 /// A session of a model. It runs one batch at a time; several workers run concurrently.
@@ -111,7 +111,7 @@ impl SessionWorker {
     ///
     /// # Errors
     /// A message, if the run fails or does not return one row of scores per image.
-    pub(crate) fn scores(&mut self, images: &InputTensor) -> Result<Vec<f32>, String> {
+    pub(crate) fn scores(&mut self, images: InputView<'_>) -> Result<Vec<f32>, String> {
         let batch = self.run_size(images.count());
         if batch == images.count() {
             return self.run(images);
@@ -120,7 +120,8 @@ impl SessionWorker {
         for start in (0..images.count()).step_by(batch) {
             let count = (images.count() - start).min(batch);
             let part = images.padded(start, count, batch);
-            let found = self.run(&part.map_err(|error| error.to_string())?)?;
+            let part = part.map_err(|error| error.to_string())?;
+            let found = self.run(part.view())?;
             scores.extend(&found[..found.len() / batch * count]);
         }
         Ok(scores)
@@ -130,7 +131,7 @@ impl SessionWorker {
     ///
     /// # Errors
     /// As [`scores`](Self::scores).
-    pub(crate) fn run(&mut self, images: &InputTensor) -> Result<Vec<f32>, String> {
+    pub(crate) fn run(&mut self, images: InputView<'_>) -> Result<Vec<f32>, String> {
         let (shape, scores) = self.outputs(images).map_err(|error| error.to_string())?;
         let classes = classes(&shape, images.count()).ok_or_else(|| {
             format!(
@@ -146,7 +147,7 @@ impl SessionWorker {
         }
     }
 
-    fn outputs(&mut self, images: &InputTensor) -> ort::Result<(Vec<i64>, Vec<f32>)> {
+    fn outputs(&mut self, images: InputView<'_>) -> ort::Result<(Vec<i64>, Vec<f32>)> {
         let image = images.value();
         if let Some(binding) = &mut self.binding {
             binding.bind_input(&self.input, &image)?;
@@ -201,6 +202,7 @@ fn floats(value: &DynValue) -> ort::Result<(Vec<i64>, Vec<f32>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::InputTensor;
     use prost::Message;
     use topk_native::Runtime;
     use topk_onnx::proto::DataType;
@@ -242,7 +244,11 @@ mod tests {
     fn scores_have_one_row_per_image_in_order() {
         for batch in [None, Some(1), Some(2), Some(5), Some(7)] {
             let (images, colours) = images(5);
-            assert_eq!(worker(batch).scores(&images), Ok(colours), "{batch:?}");
+            assert_eq!(
+                worker(batch).scores(images.view()),
+                Ok(colours),
+                "{batch:?}"
+            );
         }
     }
 
@@ -275,7 +281,7 @@ mod tests {
         bound.binding = Some(bound.session.create_binding().unwrap());
         for count in [3, 3, 2, 5, 1] {
             let (images, colours) = images(count);
-            assert_eq!(bound.scores(&images), Ok(colours));
+            assert_eq!(bound.scores(images.view()), Ok(colours));
         }
     }
 }

@@ -22,6 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Trains, and prints the loss and the accuracy of every tenth step.
+///
+/// # Errors
+/// If the loss cannot be computed, or `out` cannot be written to.
 pub fn train(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let (features, labels) = samples();
     // k, tau, alpha; the mean over the samples.

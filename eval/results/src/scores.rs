@@ -31,7 +31,9 @@ impl ScorePrecision {
 impl OutputKind {
     /// The logit of a score, where probabilities that were rounded to 0 count as the smallest positive number,
     /// and those of a sigmoid that were rounded to 1 as a little less. `None` if it is not a probability.
-    pub(crate) fn logit(self, score: f32, precision: ScorePrecision) -> Option<f64> {
+    ///
+    /// Logits before a softmax are known up to a constant of the image: for probabilities, it is the logarithm.
+    pub fn logit(self, score: f32, precision: ScorePrecision) -> Option<f64> {
         // Sums of rounded probabilities may be a little above 1.
         const MAX: f64 = 1.01;
         let [smallest, below_one] = precision.limits();

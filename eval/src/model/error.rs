@@ -109,6 +109,34 @@ pub enum ModelError {
         /// The cause.
         reason: String,
     },
+    /// The images do not fit the input.
+    #[cfg(feature = "ndarray")]
+    #[error("{} takes images as {expected}, got {found}", path.display())]
+    Images {
+        /// The file.
+        path: PathBuf,
+        /// Type and shape of the input.
+        expected: String,
+        /// Type and shape of the images.
+        found: String,
+    },
+    /// A score is not a probability, as it should be.
+    #[cfg(feature = "ndarray")]
+    #[error(
+        "{}: the score of image {image}, class {class} is {score}, which is not a probability: open the model \
+         with the output kind Logits if its scores are logits",
+        path.display()
+    )]
+    NotProbability {
+        /// The file.
+        path: PathBuf,
+        /// Index of the image.
+        image: usize,
+        /// The class.
+        class: usize,
+        /// The score.
+        score: f32,
+    },
     /// A run failed.
     #[error("{} failed while running: {reason}", path.display())]
     Run {

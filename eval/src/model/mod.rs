@@ -101,7 +101,9 @@ pub struct Model {
     /// Why [`Provider::Auto`] is not CUDA.
     no_gpu: Option<String>,
     gpu: Option<GpuInfo>,
+    /// What its scores are, once it was examined.
     kind: OutputKind,
+    examined: bool,
     label_offset: usize,
     notes: Vec<String>,
 }
@@ -219,6 +221,7 @@ impl Model {
             }),
             gpu: provider.gpu().map(|index| gpu_info(index as usize)),
             kind: OutputKind::Logits,
+            examined: false,
             label_offset: 0,
         };
         model.check_card(model.output.classes)?;
@@ -310,8 +313,8 @@ impl Model {
         (self.kind, self.score_precision)
     }
 
-    /// What was decided, and warnings, one line each.
-    pub(crate) fn notes(&self) -> &[String] {
+    /// What was decided about it, and warnings, one line each. Some are known only after a run.
+    pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
@@ -347,10 +350,12 @@ impl Model {
     /// scores per image.
     pub fn scores(&mut self, images: &InputTensor) -> Result<Vec<f32>, ModelError> {
         let Self { workers, path, .. } = self;
-        workers[0].scores(images).map_err(|reason| ModelError::Run {
-            path: path.clone(),
-            reason,
-        })
+        workers[0]
+            .scores(images.view())
+            .map_err(|reason| ModelError::Run {
+                path: path.clone(),
+                reason,
+            })
     }
 
     /// Its sessions.

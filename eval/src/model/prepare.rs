@@ -10,9 +10,8 @@ use crate::score_kind::{OffsetError, label_offset, output_kind};
 use crate::trial::Trial;
 
 impl Model {
-    /// Runs the model on images of noise of this height and width, to determine what its file does not show: the
-    /// number of classes, what the scores are, and whether images can be run together. Then decides which output
-    /// belongs to which class of the data.
+    /// Runs the model on images of noise of this height and width, to determine what its file does not show, and
+    /// decides which output belongs to which class of the data.
     ///
     /// # Errors
     /// If it fails on a single image, or its outputs are not scores of the classes.
@@ -23,6 +22,47 @@ impl Model {
         labels: &[Vec<u32>],
     ) -> Result<(), ModelError> {
         let data = set.classes();
+        let outputs = self.examine(size)?;
+        if outputs == 1 && data.len() > 1 {
+            let name = &self.output.name;
+            return Err(self.signature_error(format!(
+                "its output `{name}` has a single score per image, as for two classes with a sigmoid: export \
+                 a score for each class, such as 0 and the logit"
+            )));
+        }
+        let offset = {
+            // The indices of a class map may count the background class.
+            let numbered = Classes::Numbered(data.len());
+            let data = if set.has_class_map() { &numbered } else { data };
+            label_offset(self.options.label_offset, outputs, data, labels)
+        };
+        let (offset, line) = offset.map_err(|error| {
+            let path = self.path.clone();
+            match error {
+                OffsetError::Unknown => ModelError::Background { path },
+                OffsetError::TooLarge(offset) => ModelError::LabelOffset {
+                    path,
+                    offset,
+                    outputs,
+                },
+            }
+        })?;
+        self.label_offset = offset;
+        // The model may have been prepared for these data before.
+        self.notes
+            .extend(line.filter(|line| !self.notes.contains(line)));
+        Ok(())
+    }
+
+    /// Runs the model on images of noise of this height and width, unless it was before, to determine the number of
+    /// outputs, which is returned, what the scores are, and whether images can be run together.
+    ///
+    /// # Errors
+    /// If it fails on a single image, or its outputs are not scores of the classes in its metadata.
+    pub(crate) fn examine(&mut self, size: [usize; 2]) -> Result<usize, ModelError> {
+        if let Some(outputs) = self.output.classes.filter(|_| self.examined) {
+            return Ok(outputs);
+        }
         let tensorrt = matches!(self.options.execution.provider, Provider::TensorRt(_));
         let trial = match self.output.classes {
             // An engine for another batch size takes minutes to build.
@@ -37,46 +77,20 @@ impl Model {
             }
         };
         let classes = trial.classes;
-        if classes == 1 && data.len() > 1 {
-            let name = &self.output.name;
-            return Err(self.signature_error(format!(
-                "its output `{name}` has a single score per image, as for two classes with a sigmoid: export \
-                 a score for each class, such as 0 and the logit"
-            )));
-        }
         self.check_card(Some(classes))?;
         let one_by_one = self.one_by_one(&trial);
         for worker in &mut self.workers {
             worker.set(classes, one_by_one.is_some());
         }
         self.output.classes = Some(classes);
-        let requested = self.options.output_kind;
-        let (kind, kind_line) = output_kind(requested, self.ending, trial.values);
+        let (kind, line) = output_kind(self.options.output_kind, self.ending, trial.values);
         self.kind = kind;
-        let offset = {
-            // The indices of a class map may count the background class.
-            let numbered = Classes::Numbered(data.len());
-            let data = if set.has_class_map() { &numbered } else { data };
-            label_offset(self.options.label_offset, classes, data, labels)
-        };
-        let (offset, offset_line) = offset.map_err(|error| {
-            let path = self.path.clone();
-            match error {
-                OffsetError::Unknown => ModelError::Background { path },
-                OffsetError::TooLarge(offset) => ModelError::LabelOffset {
-                    path,
-                    offset,
-                    outputs: classes,
-                },
-            }
-        })?;
-        self.label_offset = offset;
-        self.notes.extend(kind_line);
-        self.notes.extend(offset_line);
+        self.examined = true;
+        self.notes.extend(line);
         let one_by_one = one_by_one.map(|why| format!("images are run one by one: {why}"));
         self.notes.extend(one_by_one);
         self.notes.extend(self.warnings(trial.random));
-        Ok(())
+        Ok(classes)
     }
 
     /// Why images must be run one by one, if so and if the model can.
