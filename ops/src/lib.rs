@@ -50,7 +50,10 @@
 //! | [`Criterion`] | a loss with reduction, class weights and an ignored label |
 //! | [`elementary_symmetric`] | elementary symmetric polynomials and the marginals of subsets, in logarithms |
 //! | [`accuracy`] | top-k accuracy of a batch, ranks of labels |
-//! | `array` | losses, polynomials and accuracy on arrays of `ndarray` |
+#![cfg_attr(
+    feature = "ndarray",
+    doc = "| [`mod@array`] | losses, polynomials and accuracy on arrays of `ndarray` |"
+)]
 //! | [`instructions()`] | the instruction set extension that the `f32` kernels use |
 //!
 //! [`Loss::forward_backward`] gives one value and one row of the gradient per sample; [`Criterion`] gives
