@@ -69,7 +69,7 @@ const BANS: &[Ban] = &[
     Ban {
         tree: &["--package=topk-python"],
         build: true,
-        packages: &["tch", "torch-sys", "ort", "ort-sys", "serde"],
+        packages: &["tch", "torch-sys", "ort", "ort-sys", "libloading"],
         reason: "one library serves every version of PyTorch and ONNX Runtime",
     },
     Ban {
