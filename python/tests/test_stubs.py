@@ -64,7 +64,7 @@ def test_native():
     assert methods == {name for name in dir(_topk.Loss) if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("module", ["__init__", "_topk", "functional", "nn", "svm"])
+@pytest.mark.parametrize("module", ["__init__", "_topk", "functional", "nn", "onnx", "svm"])
 def test_stubs_are_installed(module):
     typed = PACKAGE / f"{module}.pyi"
     assert typed.exists() or "->" in (PACKAGE / f"{module}.py").read_text()

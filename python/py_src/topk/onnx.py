@@ -24,10 +24,20 @@ The losses of six functions are operators: `smooth_topk_svm`, `max_topk_svm`, `t
 ['SmoothTopkSVMLoss']
 """
 
+from __future__ import annotations
+
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from . import _topk
+
+if TYPE_CHECKING:
+    import os
+
+    import onnx_ir
+    import torch
 
 __all__ = ["add_functions", "custom_ops_library", "export", "translation_table"]
 
@@ -45,7 +55,7 @@ _OPERATORS = {
 }
 
 
-def custom_ops_library():
+def custom_ops_library() -> str:
     """The path of the library of native kernels, for `onnxruntime.SessionOptions.register_custom_ops_library`.
 
     Returns:
@@ -70,7 +80,15 @@ def custom_ops_library():
     return str(path)
 
 
-def export(model, args=(), f=None, *, external_data=True, custom_translation_table=None, **options):
+def export(
+    model: torch.nn.Module | torch.export.ExportedProgram,
+    args: tuple[Any, ...] = (),
+    f: str | os.PathLike[str] | None = None,
+    *,
+    external_data: bool = True,
+    custom_translation_table: dict[Callable[..., Any], Callable[..., Any]] | None = None,
+    **options: Any,
+) -> torch.onnx.ONNXProgram:
     """Exports a model that contains losses of this package: `torch.onnx.export` with `dynamo=True`,
     :func:`translation_table` and :func:`add_functions`.
 
@@ -98,7 +116,7 @@ def export(model, args=(), f=None, *, external_data=True, custom_translation_tab
     return program
 
 
-def translation_table():
+def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
     """For the argument `custom_translation_table` of `torch.onnx.export`: writes the losses as operators of the domain
     `topk`. Call :func:`add_functions` on the result, unless it is for ONNX Runtime with the native library alone.
 
@@ -163,7 +181,7 @@ def _schema(operator, attributes, outputs):
     )
 
 
-def add_functions(program):
+def add_functions(program: torch.onnx.ONNXProgram | onnx_ir.Model) -> None:
     """Adds the definitions of the losses in a model to it.
 
     Args:
