@@ -13,13 +13,21 @@ pub const OPSET: i64 = 17;
 /// Latest version of ONNX's operator set that can be written: ONNX 1.16 of 2024.
 pub const MAX_OPSET: i64 = 21;
 
-/// Version of the file format released with a version of ONNX's operator set, from [`OPSET`] to
-/// [`MAX_OPSET`].
+/// Version of the file format released with a version of ONNX's operator set.
 pub fn ir_version(opset: i64) -> i64 {
     match opset {
-        ..=18 => IR_VERSION,
+        ..=8 => 3,
+        9 => 4,
+        10 => 5,
+        11 => 6,
+        12..=14 => 7,
+        15..=18 => IR_VERSION,
         19..=20 => 9,
-        21.. => 10,
+        21..=22 => 10,
+        23 => 11,
+        24 => 12,
+        25..=27 => 13,
+        28.. => 14,
     }
 }
 

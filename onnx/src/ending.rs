@@ -42,6 +42,24 @@ pub fn ending(model: &ModelProto, output: &str) -> Ending {
     }
 }
 
+/// The value that the last operator of the value `output` of a graph takes, if [`ending`] is not [`Ending::Other`] and
+/// this operator is a node of the graph itself: the scores before a softmax, say.
+pub fn value_before_ending<'a>(model: &'a ModelProto, output: &'a str) -> Option<&'a str> {
+    let producers = producers(&model.graph.as_ref()?.node);
+    let mut value = output;
+    for _ in 0..=producers.len() {
+        let (node, _) = producers.get(value)?;
+        let input = node.input.first()?;
+        value = match &*node.op_type {
+            "Softmax" | "LogSoftmax" | "Sigmoid" | "HardSigmoid" => return Some(input),
+            "Identity" | "Cast" | "CastLike" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze"
+            | "Transpose" | "Dropout" | "Log" | "Exp" => input,
+            _ => return None,
+        };
+    }
+    None
+}
+
 /// Where the search for the last operator ended.
 enum Traced<'a> {
     Ending(Ending),
@@ -175,6 +193,21 @@ mod tests {
             (&[], Ending::Other),
         ] {
             assert_eq!(ending(&chain(operators), "y"), expected, "{operators:?}");
+        }
+    }
+
+    #[test]
+    fn scores_before_a_softmax_are_found() {
+        for (operators, expected) in [
+            (&["Gemm", "Softmax", "Reshape"][..], Some("v0")),
+            (&["LogSoftmax", "Exp"], Some("x")),
+            (&["Gemm", "Sigmoid"], Some("v0")),
+            (&["Gemm", "QLinearSoftmax"], None),
+            (&["Softmax", "MatMul"], None),
+            (&[], None),
+        ] {
+            let model = chain(operators);
+            assert_eq!(value_before_ending(&model, "y"), expected, "{operators:?}");
         }
     }
 

@@ -14,10 +14,25 @@ pub(crate) fn nodes<'a>(model: &'a ModelProto, see: &mut impl FnMut(&'a NodeProt
     }
 }
 
+/// Calls `see` with the graph, and the branches and loop bodies of its nodes.
+pub(crate) fn graphs<'a>(model: &'a ModelProto, see: &mut impl FnMut(&'a GraphProto)) {
+    if let Some(graph) = &model.graph {
+        graphs_of(graph, see);
+    }
+}
+
+fn graphs_of<'a>(graph: &'a GraphProto, see: &mut impl FnMut(&'a GraphProto)) {
+    see(graph);
+    let attributes = graph.node.iter().flat_map(|node| &node.attribute);
+    for inner in attributes.flat_map(inner_graphs) {
+        graphs_of(inner, see);
+    }
+}
+
 fn nodes_of<'a>(nodes: &'a [NodeProto], opset: i64, see: &mut impl FnMut(&'a NodeProto, i64)) {
     for node in nodes {
         see(node, opset);
-        for graph in node.attribute.iter().flat_map(graphs) {
+        for graph in node.attribute.iter().flat_map(inner_graphs) {
             nodes_of(&graph.node, opset, see);
         }
     }
@@ -65,7 +80,7 @@ fn tensors_of_nodes<'a>(nodes: &'a [NodeProto], see: &mut impl FnMut(&'a TensorP
         }
         sparse(attribute.sparse_tensor.iter(), see);
         sparse(&attribute.sparse_tensors, see);
-        for graph in graphs(attribute) {
+        for graph in inner_graphs(attribute) {
             tensors_of_graph(graph, see);
         }
     }
@@ -85,6 +100,6 @@ fn sparse<'a>(
     }
 }
 
-fn graphs(attribute: &AttributeProto) -> impl Iterator<Item = &GraphProto> {
+fn inner_graphs(attribute: &AttributeProto) -> impl Iterator<Item = &GraphProto> {
     attribute.g.as_deref().into_iter().chain(&attribute.graphs)
 }

@@ -9,7 +9,7 @@ use topk_files::OutputFile;
 use crate::proto::{DataLocation, GraphProto, ModelProto, StringStringEntryProto, TensorProto};
 
 /// Field number of `ModelProto.graph`.
-const GRAPH: u32 = 7;
+pub(crate) const GRAPH: u32 = 7;
 
 /// Field number of `GraphProto.initializer`.
 const INITIALIZER: u32 = 5;
@@ -71,7 +71,7 @@ pub fn write(model: &ModelProto, file: &mut impl Write) -> io::Result<()> {
 }
 
 /// The largest file that every ONNX reader accepts: protobuf messages of 2 GiB and more cannot be read back.
-const MAX_FILE: usize = (1 << 31) - 1;
+pub(crate) const MAX_FILE: usize = (1 << 31) - 1;
 
 /// Constants with fewer bytes stay in the model's file: runtimes read their values while loading it.
 const MIN_EXTERNAL: usize = 1024;
@@ -158,6 +158,7 @@ fn with_initializers(
         doc_string,
         input,
         output,
+        value_info,
         sparse_initializer,
     } = graph;
     let graph = GraphProto {
@@ -167,6 +168,7 @@ fn with_initializers(
         doc_string: doc_string.clone(),
         input: input.clone(),
         output: output.clone(),
+        value_info: value_info.clone(),
         sparse_initializer: sparse_initializer.clone(),
     };
     let ModelProto {
@@ -228,6 +230,7 @@ fn split_graph(graph: &GraphProto) -> (GraphProto, GraphProto) {
         doc_string,
         input,
         output,
+        value_info,
         sparse_initializer,
     } = graph;
     let before = GraphProto {
@@ -239,6 +242,7 @@ fn split_graph(graph: &GraphProto) -> (GraphProto, GraphProto) {
         doc_string: doc_string.clone(),
         input: input.clone(),
         output: output.clone(),
+        value_info: value_info.clone(),
         sparse_initializer: sparse_initializer.clone(),
         ..Default::default()
     };

@@ -11,7 +11,7 @@ use topk_onnx::{
     CheckError, Dim, Float16Error, GraphBuilder, ImageInput, MAX_OPSET, ModelCard, OPSET, Training,
     attribute, check, fold_batch_norm, ir_version, model, normalize_inside, to_float16,
 };
-use topk_ops_onnx::{Form, FunctionError, OnnxLoss};
+use topk_ops_onnx::{Form, FunctionError, OnnxLoss, Scores};
 
 use crate::checkpoint::Checkpoint;
 use nodes::add_nodes;
@@ -134,7 +134,8 @@ pub fn onnx_model(checkpoint: Checkpoint, options: &OnnxOptions) -> Result<Model
     model.opset_import[0].version = options.opset;
     model.ir_version = ir_version(options.opset);
     if let Outputs::Loss { loss, form } = options.outputs {
-        loss.add_to(&mut model, form, classes, &[LOGITS, LABELS], &[LOSS])?;
+        let scores = Scores::of_floats(classes);
+        loss.add_to(&mut model, form, scores, &[LOGITS, LABELS], &[LOSS])?;
     }
     if options.float16 {
         to_float16(&mut model)?;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prost::Message;
-use topk_onnx::check;
 use topk_onnx::proto::{DataType, ModelProto, TensorProto};
+use topk_onnx::{OPSET, check};
 use topk_ops::{Loss, Reduction, SmoothTopkSvm};
 use topk_ops_onnx::{Form, OnnxLoss};
 use topk_reference::{ReadError, read_cases};
@@ -97,11 +97,11 @@ impl Case {
         Ok(cases.collect())
     }
 
-    /// The model of the loss, checked.
-    pub fn model(&self, form: Form) -> ModelProto {
+    /// The model of the loss, checked, for this version of ONNX's operators.
+    pub fn model(&self, form: Form, opset: i64) -> ModelProto {
         let model = self
             .loss
-            .model(form, self.classes, self.weights.is_some(), false)
+            .model(form, opset, self.classes, self.weights.is_some(), false)
             .unwrap();
         check(&model).unwrap();
         model
@@ -109,9 +109,18 @@ impl Case {
 
     /// Writes the case into a new folder.
     pub fn write(&self, folder: &Path, form: Form) {
+        self.write_with(folder, form, OPSET);
+    }
+
+    /// As [`write`](Self::write), for this version of ONNX's operators.
+    pub fn write_with(&self, folder: &Path, form: Form, opset: i64) {
         let data = folder.join("test_data_set_0");
         fs::create_dir_all(&data).unwrap();
-        fs::write(folder.join("model.onnx"), self.model(form).encode_to_vec()).unwrap();
+        fs::write(
+            folder.join("model.onnx"),
+            self.model(form, opset).encode_to_vec(),
+        )
+        .unwrap();
 
         let samples = self.labels.len();
         let scores = [samples, self.classes];

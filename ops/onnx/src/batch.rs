@@ -1,4 +1,3 @@
-use topk_onnx::attribute;
 use topk_onnx::proto::DataType;
 
 use crate::body::Body;
@@ -42,13 +41,7 @@ impl Batch {
     /// The `count` highest entries of each row, in descending order, and their classes; of equal entries
     /// the lower class comes first.
     pub(super) fn top(&mut self, scores: &str, count: usize) -> [String; 2] {
-        let count = self.body.ints(&[count as i64]);
-        self.body.ops(
-            ["highest", "highest_classes"],
-            "TopK",
-            &[scores, &count],
-            [],
-        )
+        self.body.top(["highest", "highest_classes"], scores, count)
     }
 
     /// `into`, with the entries at `classes` of each row replaced by `values`.
@@ -59,9 +52,7 @@ impl Batch {
         classes: &str,
         values: &str,
     ) -> String {
-        let axis = [attribute::int("axis", 1)];
-        self.body
-            .op_with(name, "ScatterElements", &[into, classes, values], axis)
+        self.body.scatter(name, into, classes, values)
     }
 
     /// Zeros with the shape of the scores.
@@ -116,7 +107,7 @@ impl Batch {
         let log = body.op("log", "Log", &[&sum]);
         let product = body.op("product", "Mul", &[&log, &small]);
         let ratio = body.op("ratio", "Div", &[&product, &rounded]);
-        let lost = body.op("lost", "Equal", &[&rounded, &zero]);
+        let lost = body.is_zero("lost", &rounded);
         let rest = body.op("rest", "Where", &[&lost, &small, &ratio]);
         let above = body.op("above", "Greater", &[u, &zero]);
         let numerator = body.op("numerator", "Where", &[&above, &one, &small]);

@@ -3,11 +3,17 @@ use std::collections::HashMap;
 use topk_onnx::attribute;
 use topk_onnx::proto::{AttributeProto, AttributeType, DataType, NodeProto, TensorProto};
 
-/// The nodes of a function, in the order in which they are added.
-#[derive(Debug, Default)]
+use crate::opset::FUNCTION_OPSET;
+
+/// The nodes of a function, in the order in which they are added, written for one version of ONNX's operators.
+///
+/// Where operators changed between versions, only methods of this type know it.
+#[derive(Debug)]
 pub(super) struct Body {
-    /// Version of ONNX's operators.
+    /// Version of ONNX's operators, at least [`MIN_OPSET`](crate::MIN_OPSET).
     opset: i64,
+    /// Type of the scores, and so of the outputs.
+    scores: DataType,
     nodes: Vec<NodeProto>,
     /// How often each name was requested.
     names: HashMap<String, usize>,
@@ -17,11 +23,17 @@ pub(super) struct Body {
 
 impl Body {
     /// An empty body; `taken` are the names of the function's inputs and outputs.
-    pub(super) fn new<'a>(opset: i64, taken: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(super) fn new<'a>(
+        opset: i64,
+        scores: DataType,
+        taken: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         Self {
             opset,
+            scores,
+            nodes: Vec::new(),
             names: taken.into_iter().map(|name| (name.to_owned(), 1)).collect(),
-            ..Self::default()
+            constants: HashMap::new(),
         }
     }
 
@@ -60,9 +72,15 @@ impl Body {
         names
     }
 
-    /// Defines an output of the function as `value`, with the type of `like`.
-    pub(super) fn output(&mut self, name: &str, value: &str, like: &str) {
-        self.push("CastLike", &[value, like], vec![name.to_owned()], vec![]);
+    /// Defines an output of the function as `value`, with the type of the input `scores`.
+    pub(super) fn output(&mut self, name: &str, value: &str) {
+        let name = vec![name.to_owned()];
+        if self.opset < FUNCTION_OPSET {
+            let to = vec![attribute::int("to", self.scores as i64)];
+            self.push("Cast", &[value], name, to);
+        } else {
+            self.push("CastLike", &[value, "scores"], name, vec![]);
+        }
     }
 
     /// `value` in another type.
@@ -79,10 +97,17 @@ impl Body {
         axis: i64,
         pieces: usize,
     ) -> Vec<String> {
-        let sizes = self.ints(&vec![1; pieces]);
+        let sizes = vec![1; pieces];
+        let mut attributes = vec![attribute::int("axis", axis)];
+        if self.opset < 13 {
+            let names: Vec<String> = (0..pieces).map(|_| self.unique(name)).collect();
+            attributes.push(attribute::ints("split", sizes));
+            self.push("Split", &[value], names.clone(), attributes);
+            return names;
+        }
+        let sizes = self.ints(&sizes);
         let names: Vec<String> = (0..pieces).map(|_| self.unique(name)).collect();
-        let axis = vec![attribute::int("axis", axis)];
-        self.push("Split", &[value, &sizes], names.clone(), axis);
+        self.push("Split", &[value, &sizes], names.clone(), attributes);
         names
     }
 
@@ -95,13 +120,33 @@ impl Body {
         start: usize,
         end: usize,
     ) -> String {
-        let range = [start, end].map(|index| self.ints(&[index as i64]));
+        let range = [start, end].map(|index| index as i64);
+        if self.opset < 10 {
+            let [start, end] = range;
+            let attributes = [
+                attribute::ints("starts", [start]),
+                attribute::ints("ends", [end]),
+                attribute::ints("axes", [axis]),
+            ];
+            return self.op_with(name, "Slice", &[value], attributes);
+        }
+        let range = range.map(|index| self.ints(&[index]));
         let axis = self.ints(&[axis]);
         self.op(name, "Slice", &[value, &range[0], &range[1], &axis])
     }
 
     /// `value` reversed along axes; each axis comes with its size.
     pub(super) fn reversed(&mut self, name: &str, value: &str, axes: &[(i64, usize)]) -> String {
+        if self.opset < 10 {
+            let mut reversed = value.to_owned();
+            for &(axis, count) in axes {
+                let backwards: Vec<i64> = (0..count as i64).rev().collect();
+                let backwards = self.ints(&backwards);
+                let axis = [attribute::int("axis", axis)];
+                reversed = self.op_with(name, "Gather", &[&reversed, &backwards], axis);
+            }
+            return reversed;
+        }
         let backwards = vec![-1; axes.len()];
         let start = self.ints(&backwards);
         let ends: Vec<i64> = axes.iter().map(|&(_, count)| -(count as i64) - 1).collect();
@@ -123,6 +168,9 @@ impl Body {
         let mut pads = vec![0; 2 * rank];
         pads[axis] = before as i64;
         pads[rank + axis] = after as i64;
+        if self.opset < 11 {
+            return self.op_with("padded", "Pad", &[value], [attribute::ints("pads", pads)]);
+        }
         let pads = self.ints(&pads);
         self.op("padded", "Pad", &[value, &pads])
     }
@@ -135,32 +183,95 @@ impl Body {
 
     /// Adds an axis of size 1.
     pub(super) fn unsqueeze(&mut self, name: &str, value: &str, axis: i64) -> String {
-        let axis = self.ints(&[axis]);
-        self.op(name, "Unsqueeze", &[value, &axis])
+        self.along(name, "Unsqueeze", value, axis, 13)
     }
 
     /// Removes an axis of size 1.
     pub(super) fn squeeze(&mut self, name: &str, value: &str, axis: i64) -> String {
-        let axis = self.ints(&[axis]);
-        self.op(name, "Squeeze", &[value, &axis])
+        self.along(name, "Squeeze", value, axis, 13)
     }
 
     /// Sums along an axis, which is kept with size 1.
     pub(super) fn sum(&mut self, name: &str, value: &str, axis: i64) -> String {
-        let axis = self.ints(&[axis]);
-        self.op(name, "ReduceSum", &[value, &axis])
+        self.along(name, "ReduceSum", value, axis, 13)
     }
 
     /// The maximum along an axis, which is kept with size 1.
     pub(super) fn max(&mut self, name: &str, value: &str, axis: i64) -> String {
-        // Before version 18 the axes are an attribute.
-        if self.opset < 18 {
+        self.along(name, "ReduceMax", value, axis, 18)
+    }
+
+    /// A node with a list of axes, which is an input from version `since` of the operators, and an attribute before.
+    fn along(&mut self, name: &str, op_type: &str, value: &str, axis: i64, since: i64) -> String {
+        if self.opset < since {
             let axes = [attribute::ints("axes", [axis])];
-            self.op_with(name, "ReduceMax", &[value], axes)
+            self.op_with(name, op_type, &[value], axes)
         } else {
             let axes = self.ints(&[axis]);
-            self.op(name, "ReduceMax", &[value, &axes])
+            self.op(name, op_type, &[value, &axes])
         }
+    }
+
+    /// The `count` highest entries of each row, in descending order, and their columns; of equal entries the first
+    /// comes first.
+    pub(super) fn top(&mut self, names: [&str; 2], value: &str, count: usize) -> [String; 2] {
+        let count = count as i64;
+        if self.opset < 10 {
+            let count = [attribute::int("k", count)];
+            return self.ops(names, "TopK", &[value], count);
+        }
+        let count = self.ints(&[count]);
+        self.ops(names, "TopK", &[value, &count], [])
+    }
+
+    /// `into`, with the entries in these columns of each row replaced by `values`.
+    pub(super) fn scatter(
+        &mut self,
+        name: &str,
+        into: &str,
+        columns: &str,
+        values: &str,
+    ) -> String {
+        let op_type = match self.opset {
+            ..11 => "Scatter",
+            _ => "ScatterElements",
+        };
+        let axis = [attribute::int("axis", 1)];
+        self.op_with(name, op_type, &[into, columns, values], axis)
+    }
+
+    /// The entry of each row in a column, `[N, 1]`; a column that does not exist is an index out of range. `count` is
+    /// the number of columns.
+    pub(super) fn gathered(
+        &mut self,
+        name: &str,
+        value: &str,
+        column: &str,
+        count: usize,
+    ) -> String {
+        if self.opset < 11 {
+            let columns: Vec<i64> = (0..count as i64).collect();
+            let columns = self.ints(&columns);
+            // The column itself, but out of range where there is none.
+            let column = self.op("column", "Gather", &[&columns, column]);
+            let chosen = self.op("is_column", "Equal", &[&columns, &column]);
+            let nothing = self.float(0.0);
+            let chosen = self.op("chosen", "Where", &[&chosen, value, &nothing]);
+            return self.sum(name, &chosen, 1);
+        }
+        let axis = [attribute::int("axis", 1)];
+        self.op_with(name, "GatherElements", &[value, column], axis)
+    }
+
+    /// Whether a value that is not negative is 0.
+    pub(super) fn is_zero(&mut self, name: &str, value: &str) -> String {
+        let zero = self.float(0.0);
+        if self.opset < 11 {
+            // `Equal` takes integers alone.
+            let above = self.op("above_zero", "Greater", &[value, &zero]);
+            return self.op(name, "Not", &[&above]);
+        }
+        self.op(name, "Equal", &[value, &zero])
     }
 
     /// A tensor with the shape of `like`, filled with `value`.

@@ -6,7 +6,11 @@ mod body;
 mod hinge;
 mod loss;
 mod model;
+mod opset;
 mod smooth_topk_svm;
 
 pub use loss::{FunctionError, OnnxLoss};
 pub use model::Form;
+pub use opset::{
+    FUNCTION_IR_VERSION, FUNCTION_OPSET, MAX_OPSET, MIN_OPSET, Scores, has_functions, opset,
+};

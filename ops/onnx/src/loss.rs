@@ -6,6 +6,7 @@ use topk_ops::{Criterion, Loss, LossError, Reduction};
 
 use crate::batch::{Batch, Values};
 use crate::body::Body;
+use crate::opset::{FUNCTION_OPSET, MAX_OPSET, MIN_OPSET, Scores};
 
 /// A loss operator with its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +33,31 @@ pub enum FunctionError {
     LargeK {
         /// The k of the loss.
         k: usize,
+    },
+    /// Losses cannot be written with this version of ONNX's operators.
+    #[error(
+        "operator set {opset} is not supported: losses can be written with {MIN_OPSET} to {MAX_OPSET}"
+    )]
+    Opset {
+        /// The version.
+        opset: i64,
+    },
+    /// Losses cannot be functions with this version of ONNX's operators.
+    #[error(
+        "functions need operator set {FUNCTION_OPSET} or later, got {opset}: inline the loss, or write a call \
+         of the native operator"
+    )]
+    FunctionOpset {
+        /// The version.
+        opset: i64,
+    },
+    /// The model has operators of this domain in another version.
+    #[error(
+        "the model imports version {version} of the domain `{DOMAIN}`, which are not these losses: inline the loss"
+    )]
+    Domain {
+        /// The version.
+        version: i64,
     },
     /// The model has another function of this name.
     #[error(
@@ -107,17 +133,35 @@ impl OnnxLoss {
     /// that is not a class is an index out of range, which CPU runtimes report; scores that are not finite
     /// give losses that are not finite, or are not detected: losses that depend on few scores ignore others.
     ///
-    /// `opset` is the version of ONNX's operators, 17 to 21.
+    /// `opset` is the version of ONNX's operators, [`FUNCTION_OPSET`] to [`MAX_OPSET`]. A node calls the function as
+    /// [`call`](Self::call) writes it, in a model that imports this version, and version 1 of the domain `topk`.
     ///
     /// # Errors
-    /// As for [`check`](Self::check), and if k is above 128.
+    /// As for [`check`](Self::check), if k is above 128, or if the version is not supported.
     pub fn function(
         &self,
         opset: i64,
         classes: usize,
         weighted: bool,
     ) -> Result<FunctionProto, FunctionError> {
+        if (MIN_OPSET..FUNCTION_OPSET).contains(&opset) {
+            return Err(FunctionError::FunctionOpset { opset });
+        }
+        self.function_of(opset, Scores::of_floats(classes), weighted)
+    }
+
+    /// As [`function`](Self::function), for one type of scores with versions before [`FUNCTION_OPSET`].
+    pub(crate) fn function_of(
+        &self,
+        opset: i64,
+        scores: Scores,
+        weighted: bool,
+    ) -> Result<FunctionProto, FunctionError> {
+        let Scores { classes, data_type } = scores;
         self.check(classes)?;
+        if !(MIN_OPSET..=MAX_OPSET).contains(&opset) {
+            return Err(FunctionError::Opset { opset });
+        }
         let (operator, k) = (self.loss.operator(), self.loss.k());
         if k > MAX_K {
             return Err(FunctionError::LargeK { k });
@@ -133,7 +177,10 @@ impl OnnxLoss {
             input: inputs.iter().map(|&name| name.to_owned()).collect(),
             output: outputs.iter().map(|&name| name.to_owned()).collect(),
             attribute: self.attributes().into_iter().map(|a| a.name).collect(),
-            node: self.body(opset, inputs, classes).into_nodes(),
+            node: {
+                let body = Body::new(opset, data_type, inputs.iter().chain(outputs).copied());
+                self.body(body, inputs, classes).into_nodes()
+            },
             doc_string: self.doc(classes),
             opset_import: vec![OperatorSetIdProto {
                 domain: String::new(),
@@ -160,9 +207,7 @@ impl OnnxLoss {
         )
     }
 
-    fn body(&self, opset: i64, inputs: &[&str], classes: usize) -> Body {
-        let outputs = self.loss.operator().output_names();
-        let mut body = Body::new(opset, inputs.iter().chain(outputs).copied());
+    fn body(&self, mut body: Body, inputs: &[&str], classes: usize) -> Body {
         let mut scores = body.cast("scores_f32", "scores", DataType::Float);
         let labels = body.cast("labels_i64", "labels", DataType::Int64);
         let mut label = body.unsqueeze("label", &labels, 1);
@@ -178,8 +223,7 @@ impl OnnxLoss {
         let negative = body.op("negative", "Less", &[&label, &zero]);
         let high = body.int(i32::MAX.into());
         label = body.op("label", "Where", &[&negative, &high, &label]);
-        let axis = [attribute::int("axis", 1)];
-        let label_score = body.op_with("label_score", "GatherElements", &[&scores, &label], axis);
+        let label_score = body.gathered("label_score", &scores, &label, classes);
 
         // 1, or NaN if the call has another k.
         let k = body.int_attribute("k");
@@ -231,15 +275,15 @@ impl OnnxLoss {
             loss = body.op("reduced", "Div", &[&loss, total]);
         }
         loss = body.squeeze("losses", &loss, 1);
-        body.output("loss", &loss, "scores");
-        body.output("grad", &values.grad, "scores");
+        body.output("loss", &loss);
+        body.output("grad", &values.grad);
         if let Some(mut prob) = values.prob {
             prob = body.op("probabilities", "Mul", &[&prob, &valid]);
             if let Some(ignored) = &ignored {
                 prob = body.op("probabilities", "Where", &[ignored, &nothing, &prob]);
             }
             prob = body.squeeze("probabilities", &prob, 1);
-            body.output("prob", &prob, "scores");
+            body.output("prob", &prob);
         }
         body
     }

@@ -3,13 +3,14 @@ use std::iter;
 
 use prost::Message;
 use topk_onnx::proto::{
-    AttributeProto, DataType, FunctionProto, ModelProto, NodeProto, OperatorSetIdProto,
+    AttributeProto, DataType, FunctionProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
 };
-use topk_onnx::{Dim, GraphBuilder, OPSET, model};
+use topk_onnx::{Dim, GraphBuilder, Names, OPSET, attribute, ir_version, model};
 use topk_ops::Reduction;
 use topk_ops::operator::{DOMAIN, DOMAIN_VERSION};
 
 use crate::loss::{FunctionError, OnnxLoss};
+use crate::opset::{Scores, opset};
 
 /// How an operator that is not ONNX's own is written to a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,44 +44,41 @@ impl OnnxLoss {
         }
     }
 
-    /// Appends the operator to a model's graph, for scores of this number of classes; inputs and outputs as
-    /// for [`call`](Self::call). Functions use the model's version of ONNX's operators. A model can have several
-    /// losses; calls of functions that are the same share one.
+    /// Appends the operator to a model's graph; inputs and outputs as for [`call`](Self::call), of which the first input
+    /// is the value that `scores` describes. Functions use the model's version of ONNX's operators. A model can have
+    /// several losses; calls of functions that are the same share one. Other values that are added have names that the
+    /// model does not have yet.
     ///
     /// # Errors
-    /// As for [`function`](Self::function); and [`FunctionError::Defined`] for [`Form::Function`] if the model has
-    /// this function with another `k`, reduction or number of inputs. The model is unchanged then.
+    /// As for [`function`](Self::function), where [`Form::Inline`] also supports the versions from
+    /// [`MIN_OPSET`](crate::MIN_OPSET); [`FunctionError::Defined`] for [`Form::Function`] if the model has this function
+    /// with another `k`, reduction or number of inputs; and [`FunctionError::Domain`] for all but [`Form::Inline`] if it
+    /// has other operators of the domain. The model is unchanged then.
     pub fn add_to(
         &self,
         model: &mut ModelProto,
         form: Form,
-        classes: usize,
+        scores: Scores,
         inputs: &[&str],
         outputs: &[&str],
     ) -> Result<(), FunctionError> {
         let call = self.call(inputs, outputs);
-        let function = match form {
-            Form::Native => {
-                self.check(classes)?;
-                None
-            }
-            Form::Function | Form::Inline => {
-                let opset = model
-                    .opset_import
-                    .iter()
-                    .find(|opset| opset.domain.is_empty());
-                let opset = opset.map_or(OPSET, |opset| opset.version);
-                Some(self.function(opset, classes, inputs.len() > 2)?)
-            }
-        };
-        let graph = model.graph.get_or_insert_default();
-        match function {
-            Some(function) if form == Form::Inline => {
-                let nodes = inline(function, &call, &graph.node);
-                graph.node.extend(nodes);
-                return Ok(());
-            }
-            Some(function) => {
+        let weighted = inputs.len() > 2;
+        let version = opset(model).unwrap_or(OPSET);
+        let mut imports = model.opset_import.iter();
+        let imported = imports.find(|opset| opset.domain == DOMAIN);
+        if let Some(other) = imported
+            && other.version != DOMAIN_VERSION
+            && form != Form::Inline
+        {
+            let version = other.version;
+            return Err(FunctionError::Domain { version });
+        }
+        let is_imported = imported.is_some();
+        match form {
+            Form::Native => self.check(scores.classes)?,
+            Form::Function => {
+                let function = self.function(version, scores.classes, weighted)?;
                 let mut functions = model.functions.iter();
                 match functions
                     .find(|old| (&old.domain, &old.name) == (&function.domain, &function.name))
@@ -93,15 +91,16 @@ impl OnnxLoss {
                         return Err(FunctionError::Defined { name });
                     }
                 }
-                graph.node.push(call);
             }
-            None => graph.node.push(call),
+            Form::Inline => {
+                let function = self.function_of(version, scores, weighted)?;
+                let nodes = inline(function, &call, version, &Names::of(model));
+                model.graph.get_or_insert_default().node.extend(nodes);
+                return Ok(());
+            }
         }
-        if !model
-            .opset_import
-            .iter()
-            .any(|opset| opset.domain == DOMAIN)
-        {
+        model.graph.get_or_insert_default().node.push(call);
+        if !is_imported {
             model.opset_import.push(OperatorSetIdProto {
                 domain: DOMAIN.to_owned(),
                 version: DOMAIN_VERSION,
@@ -114,13 +113,15 @@ impl OnnxLoss {
     /// outputs are those of the operator. If `scalar`, the reduced loss has rank 0, as in PyTorch and ONNX;
     /// otherwise shape `[1]`, which all servers support.
     ///
-    /// The batch size is dynamic, the number of classes fixed.
+    /// The batch size is dynamic, the number of classes fixed. `opset` is the version of ONNX's operators; the file has
+    /// the version of the format that was released with it.
     ///
     /// # Errors
-    /// As for [`function`](Self::function).
+    /// As for [`add_to`](Self::add_to).
     pub fn model(
         &self,
         form: Form,
+        opset: i64,
         classes: usize,
         weighted: bool,
         scalar: bool,
@@ -166,7 +167,10 @@ impl OnnxLoss {
         }
 
         let mut model = model(graph.finish(), &self.doc(classes), []);
-        self.add_to(&mut model, form, classes, &inputs, &outputs)?;
+        model.opset_import[0].version = opset;
+        model.ir_version = ir_version(opset);
+        let floats = Scores::of_floats(classes);
+        self.add_to(&mut model, form, floats, &inputs, &outputs)?;
         if scalar {
             let squeeze = NodeProto::new("Squeeze", &[REDUCED], &["loss"], []);
             model.graph.get_or_insert_default().node.push(squeeze);
@@ -175,17 +179,12 @@ impl OnnxLoss {
     }
 }
 
-/// The nodes of a function in place of a call, without those that the call does not need. The names of its values
-/// begin with its own name, and a number if nodes `before` it have such names.
-fn inline(function: FunctionProto, call: &NodeProto, before: &[NodeProto]) -> Vec<NodeProto> {
-    let is_used = |prefix: &str| {
-        let mut values = before.iter().flat_map(|node| &node.output);
-        let rest = |value: &String| Some(value.strip_prefix(prefix)?.starts_with('/'));
-        values.any(|value| rest(value) == Some(true))
-    };
+/// The nodes of a function in place of a call, without those that the call does not need, for this version of ONNX's
+/// operators. The names of its values begin with its own name, and a number if there are such names already.
+fn inline(function: FunctionProto, call: &NodeProto, opset: i64, taken: &Names) -> Vec<NodeProto> {
     let numbered = (2..).map(|number| format!("{}_{number}", function.name));
     let mut prefixes = iter::once(function.name.clone()).chain(numbered);
-    let prefix = prefixes.find(|prefix| !is_used(prefix));
+    let prefix = prefixes.find(|prefix| !taken.has_prefix(&format!("{prefix}/")));
     let prefix = prefix.expect("the numbers have no end");
     let formal = function.input.iter().chain(&function.output);
     let actual = call.input.iter().chain(&call.output);
@@ -221,12 +220,37 @@ fn inline(function: FunctionProto, call: &NodeProto, before: &[NodeProto]) -> Ve
             name: output[0].clone(),
             input,
             output,
-            attribute: node.attribute.iter().filter_map(value_of).collect(),
+            attribute: node
+                .attribute
+                .iter()
+                .filter_map(value_of)
+                .map(|attribute| match opset {
+                    ..13 if node.op_type == "Constant" => as_tensor(attribute),
+                    _ => attribute,
+                })
+                .collect(),
             ..node.clone()
         });
     }
     nodes.reverse();
     nodes
+}
+
+/// The attribute `value` of a `Constant` node in place of those that exist from version 12 of ONNX's operators, which
+/// OpenVINO has only from version 13.
+fn as_tensor(attribute: AttributeProto) -> AttributeProto {
+    let tensor = match (&*attribute.name, attribute.f, attribute.i) {
+        ("value_float", Some(value), _) => TensorProto::of_floats("", &[], &[value]),
+        ("value_int", _, Some(value)) => TensorProto::of_integers("", &[], &[value]),
+        ("value_floats", ..) => {
+            TensorProto::of_floats("", &[attribute.floats.len()], &attribute.floats)
+        }
+        ("value_ints", ..) => {
+            TensorProto::of_integers("", &[attribute.ints.len()], &attribute.ints)
+        }
+        _ => return attribute,
+    };
+    attribute::tensor("value", tensor)
 }
 
 #[cfg(test)]
@@ -257,7 +281,8 @@ mod tests {
         for (i, loss) in losses.iter().enumerate() {
             let before = model.clone();
             let outputs = [&*format!("loss{i}")];
-            let added = loss.add_to(&mut model, form, 9, &["scores", "labels"], &outputs);
+            let scores = Scores::of_floats(9);
+            let added = loss.add_to(&mut model, form, scores, &["scores", "labels"], &outputs);
             if let Err(error) = added {
                 assert!(
                     model.encode_to_vec() == before.encode_to_vec(),

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use topk_ops::Reduction;
 use topk_ops::operator::LossOperator;
 use topk_ops_node_test::{Case, Engine, run_cases};
-use topk_ops_onnx::{Form, OnnxLoss};
+use topk_ops_onnx::{FUNCTION_OPSET, Form, MAX_OPSET, MIN_OPSET, OnnxLoss};
 use topk_testing::{Environment, Site, browse, golden, python, run};
 
 /// Largest errors that are allowed: of the loss, relative to max(1, loss), and of entries of the other
@@ -24,12 +25,12 @@ const ENGINES: [(Environment, Engine, &[Form]); 4] = [
     (
         Environment::OnnxRuntime,
         Engine::OnnxRuntime,
-        &[Form::Function],
+        &[Form::Function, Form::Inline],
     ),
     (
         Environment::OnnxRuntimeNewest,
         Engine::OnnxRuntime,
-        &[Form::Function],
+        &[Form::Function, Form::Inline],
     ),
     // It does not know functions.
     (Environment::OpenVino, Engine::OpenVino, &[Form::Inline]),
@@ -87,6 +88,76 @@ fn golden_cases() -> BTreeMap<String, Case> {
 #[test]
 fn golden_values() {
     check(&golden_cases());
+}
+
+/// The versions of ONNX's operators that the runtimes have.
+const OPSETS: [(Environment, RangeInclusive<i64>); 4] = [
+    // It does not have `Scatter`.
+    (Environment::Onnx, 11..=MAX_OPSET),
+    (Environment::OnnxRuntime, MIN_OPSET..=26),
+    (Environment::OnnxRuntimeNewest, MIN_OPSET..=26),
+    (Environment::OpenVino, MIN_OPSET..=26),
+];
+
+#[test]
+fn every_version_of_the_operators() {
+    let cases = published();
+    let folder = tempfile::tempdir().unwrap();
+    let mut folders = Vec::new();
+    for opset in MIN_OPSET..=MAX_OPSET {
+        for (name, case) in &cases {
+            for form in [Form::Function, Form::Inline] {
+                if form == Form::Inline || opset >= FUNCTION_OPSET {
+                    let path = folder.path().join(format!("{opset}.{name}.{form:?}"));
+                    case.write_with(&path, form, opset);
+                    folders.push((opset, form, path));
+                }
+            }
+        }
+    }
+    for (environment, engine, forms) in ENGINES {
+        let Some(mut python) = python(environment) else {
+            continue;
+        };
+        let known = OPSETS.iter().find(|(of, _)| *of == environment);
+        let (_, known) = known.expect("each runtime is listed");
+        let folders: Vec<PathBuf> = folders
+            .iter()
+            .filter(|(opset, form, _)| known.contains(opset) && forms.contains(form))
+            .map(|(_, _, folder)| folder.clone())
+            .collect();
+        let errors = run_cases(&mut python, engine, &folders);
+        let names = folders.iter().map(|folder| folder.display().to_string());
+        check_errors(&format!("{environment:?} {known:?}"), names.zip(errors));
+    }
+}
+
+#[test]
+fn other_versions_of_the_operators_are_errors() {
+    let (_, case) = case(
+        LossOperator::SmoothTopkSvm,
+        3,
+        10,
+        Reduction::Mean,
+        true,
+        true,
+    );
+    let error = |form, opset| {
+        let model = case.loss.model(form, opset, 10, true, false);
+        model.unwrap_err().to_string()
+    };
+    assert_eq!(
+        error(Form::Inline, 8),
+        "operator set 8 is not supported: losses can be written with 9 to 28"
+    );
+    assert_eq!(
+        error(Form::Function, 29),
+        "operator set 29 is not supported: losses can be written with 9 to 28"
+    );
+    assert_eq!(
+        error(Form::Function, 14),
+        "functions need operator set 15 or later, got 14: inline the loss, or write a call of the native operator"
+    );
 }
 
 #[test]

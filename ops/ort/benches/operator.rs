@@ -112,7 +112,7 @@ fn session(environment: &Environment, k: usize, registered: bool) -> Session {
         reduction: Reduction::Mean,
         ignore_index: None,
     };
-    let model = loss.model(Form::Function, CLASSES, false, false);
+    let model = loss.model(Form::Function, topk_onnx::OPSET, CLASSES, false, false);
     let model = model.expect("the parameters are good").encode_to_vec();
     let open = || -> ort::Result<Session> {
         let mut builder = Session::builder(environment)?;

@@ -90,7 +90,13 @@ impl LossArgs {
         }
         let loss = self.loss.loss(self.topk, self.reduction)?;
         let form = self.loss.form();
-        let model = loss.model(form, self.num_classes, self.class_weights, self.scalar)?;
+        let model = loss.model(
+            form,
+            topk_onnx::OPSET,
+            self.num_classes,
+            self.class_weights,
+            self.scalar,
+        )?;
         topk_onnx::save(&model, &self.out)
             .with_context(|| format!("cannot write {}", self.out.display()))
     }
