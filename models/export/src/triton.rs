@@ -2,7 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
-use topk_models::{Checkpoint, LOGITS, TritonError, triton_config};
+use topk_models::{CLASSES, Checkpoint, LOGITS, Outputs, TritonError, triton_config};
 
 use crate::draft::Draft;
 use crate::export::{Export, ExportError, ExportOptions};
@@ -31,7 +31,9 @@ pub enum TritonRepositoryError {
 
 /// Writes the ONNX model of a checkpoint as a new folder of a model repository of Triton Inference Server.
 /// The model is named after the folder, which gets `config.pbtxt`, `1/model.onnx` and, if the names of the
-/// classes are known, `labels.txt`. Verifies the model as [`export`](crate::export()) does.
+/// classes are known, `labels.txt`. Triton itself reads this file for the output with an entry for each class; for the k
+/// best classes it is for clients, as a comment in the configuration says. Verifies the model as
+/// [`export`](crate::export()) does.
 ///
 /// # Errors
 /// If the folder exists or cannot be written, or the model cannot be exported; nothing is left behind.
@@ -51,7 +53,13 @@ pub fn export_triton(
     let graph = export.model.graph.as_ref();
     let graph = graph.expect("an exported model has a graph");
     let labels = class_names.as_ref().map(|_| (LOGITS, LABELS_FILE));
-    let config = triton_config(graph, name, max_batch_size, labels)?;
+    let mut config = triton_config(graph, name, max_batch_size, labels)?;
+    if let (Some(_), Outputs::TopK(_)) = (&class_names, options.model.outputs) {
+        // As `label_filename`, it would name the ranks.
+        config += &format!(
+            "# {LABELS_FILE} is for clients: line i, counted from 0, is the name of class i in the output \"{CLASSES}\".\n"
+        );
+    }
 
     let draft = Draft::beside(folder)?;
     let repository = draft.folder().join(name);

@@ -418,6 +418,12 @@ fn a_triton_folder_is_complete() {
     assert!(config.contains("dims: [ 7 ]\n  label_filename: \"labels.txt\""));
     let labels = String::from_utf8(read("labels.txt")).unwrap();
     assert_eq!(labels.lines().count(), CLASSES);
+    case.write("model --checkpoint a.safetensors --triton --outputs topk --out best");
+    let config = fs::read_to_string(case.path("best/config.pbtxt")).unwrap();
+    assert!(!config.contains("label_filename"), "{config}");
+    let comment = "# labels.txt is for clients: line i, counted from 0, is the name of class i in the output \"classes\".\n";
+    assert!(config.ends_with(comment), "{config}");
+    assert!(case.path("best/labels.txt").exists());
     case.write("model --checkpoint a.safetensors --out net.onnx");
     assert!(read("1/model.onnx") == fs::read(case.path("net.onnx")).unwrap());
     assert_eq!(
