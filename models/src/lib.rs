@@ -20,7 +20,7 @@ pub use architecture::{Architecture, ArchitectureError, Classifier, MatchError, 
 pub use architectures::{Images, architecture, architecture_of, architectures, images};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use onnx::{
-    CLASSES, INPUT, LABELS, LOGITS, LOSS, OnnxError, OnnxOptions, Outputs, PROBABILITIES,
+    CLASSES, GRAD, INPUT, LABELS, LOGITS, LOSS, OnnxError, OnnxOptions, Outputs, PROBABILITIES,
     onnx_model,
 };
 pub use renaming::Renamed;

@@ -6,7 +6,7 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::Tensor as OrtTensor;
 use thiserror::Error;
 use topk_models::{
-    CLASSES, Checkpoint, INPUT, LABELS, LOGITS, LOSS, OnnxOptions, Outputs, PROBABILITIES,
+    CLASSES, Checkpoint, GRAD, INPUT, LABELS, LOGITS, LOSS, OnnxOptions, Outputs, PROBABILITIES,
 };
 use topk_native::{Runtime, RuntimeError};
 use topk_onnx::ImageInput;
@@ -233,7 +233,7 @@ impl Expected {
     fn shape(&self, output: &str, outputs: Outputs) -> Vec<i64> {
         let images = TestImages::COUNT as i64;
         match (output, outputs) {
-            (LOGITS, _) => vec![images, self.classes as i64],
+            (LOGITS | GRAD, _) => vec![images, self.classes as i64],
             (_, Outputs::TopK(k)) => vec![images, k as i64],
             _ => vec![images],
         }
@@ -288,7 +288,13 @@ impl Expected {
         };
         Ok(match options.outputs {
             Outputs::Logits => vec![floats(LOGITS)?],
-            Outputs::Loss { .. } => vec![floats(LOGITS)?, floats(LOSS)?],
+            Outputs::Loss { gradient, .. } => {
+                let mut outputs = vec![floats(LOGITS)?, floats(LOSS)?];
+                if gradient {
+                    outputs.push(floats(GRAD)?);
+                }
+                outputs
+            }
             Outputs::TopK(_) => {
                 let (shape, classes) = found[CLASSES].try_extract_tensor::<i64>()?;
                 let classes = Output {
@@ -348,6 +354,16 @@ impl Expected {
                 loss.criterion().forward(logits, &labels, &mut expected)?;
                 let scale = expected.iter().fold(scale, |max, &loss| max.max(loss));
                 largest_difference(found, &expected) / scale
+            }
+            (Values::Floats(found), Outputs::Loss { loss, .. }) if output.name == GRAD => {
+                let labels = self.labels();
+                let (mut losses, mut grad) =
+                    (vec![0.0; TestImages::COUNT], vec![0.0; logits.len()]);
+                let criterion = loss.criterion();
+                criterion.forward_backward(logits, &labels, &mut losses, &mut grad)?;
+                // At a temperature of 1 an entry changes by less than its logit; at a lower one by more.
+                let steepness = loss.loss.tau().unwrap_or(1.0).min(1.0) as f32;
+                largest_difference(found, &grad) * steepness / scale.max(1.0)
             }
             (Values::Floats(found), Outputs::TopK(k)) => {
                 let highest = self.highest_probabilities(logits, k);

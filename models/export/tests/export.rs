@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tch::{Kind, Tensor, no_grad};
 use tempfile::TempDir;
-use topk_models::{LABELS, LOGITS, LOSS};
+use topk_models::{GRAD, LABELS, LOGITS, LOSS};
 use topk_models_tch::{Mode, Network};
 use topk_ops::{Loss, LossName, SmoothTopkSvm};
 use topk_testing::Environment;
@@ -98,11 +98,17 @@ impl Expected {
 
     /// Losses of the labels 0, 1, … 6, 0, 1.
     fn losses(&self, k: usize, tau: f64) -> Vec<f32> {
+        self.losses_and_gradient(k, tau).0
+    }
+
+    fn losses_and_gradient(&self, k: usize, tau: f64) -> (Vec<f32>, Vec<f32>) {
         let labels: Vec<i64> = (0..9).map(|i| i % CLASSES as i64).collect();
-        let mut losses = vec![0.0; 9];
+        let logits = self.logits();
+        let (mut losses, mut grad) = (vec![0.0; 9], vec![0.0; logits.len()]);
         let svm = SmoothTopkSvm::new(k, tau, 1.0).unwrap();
-        svm.forward(&self.logits(), &labels, &mut losses).unwrap();
-        losses
+        svm.forward_backward(&logits, &labels, &mut losses, &mut grad)
+            .unwrap();
+        (losses, grad)
     }
 }
 
@@ -151,7 +157,7 @@ fn outputs_are_correct() {
     case.write("model --checkpoint a.safetensors --outputs topk --out topk.onnx");
     case.write("model --checkpoint a.safetensors --outputs loss --tau 0.5 --out loss.onnx");
     case.write(
-        "model --checkpoint a.safetensors --outputs loss --tau 0.5 --form inline --out inline.onnx",
+        "model --checkpoint a.safetensors --outputs loss --tau 0.5 --form inline --gradient --out inline.onnx",
     );
     let expected = Expected::new(&case.network);
     let probabilities = expected.logits.softmax(1, Kind::Float);
@@ -186,6 +192,11 @@ fn outputs_are_correct() {
         losses("loss.onnx"),
         logits("inline.onnx"),
         losses("inline.onnx"),
+        (
+            format!("inline.onnx {GRAD} float32 (9, 7)"),
+            expected.losses_and_gradient(3, 0.5).1,
+            1e-4,
+        ),
     ];
     let paths = ["logits.onnx", "topk.onnx", "loss.onnx", "inline.onnx"];
     check_outputs(&case, &expected, &paths, &outputs);
@@ -481,6 +492,10 @@ fn contradictory_arguments_are_errors() {
         (
             "model --checkpoint a.safetensors --outputs topk --form inline --out a.onnx",
             "error: --form cannot be used with --outputs topk\n",
+        ),
+        (
+            "model --checkpoint a.safetensors --outputs topk --gradient --out a.onnx",
+            "error: --gradient cannot be used with --outputs topk\n",
         ),
         (
             "model --checkpoint a.safetensors --outputs topk --topk 8 --out a.onnx",

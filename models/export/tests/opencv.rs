@@ -326,7 +326,11 @@ fn unsupported_options_fail() {
     };
     for form in [Form::Function, Form::Inline] {
         let options = OnnxOptions {
-            outputs: Outputs::Loss { loss, form },
+            outputs: Outputs::Loss {
+                loss,
+                form,
+                gradient: false,
+            },
             ..OnnxOptions::default()
         };
         export_with(&bytes.checkpoint, &options, &path);

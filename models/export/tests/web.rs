@@ -334,7 +334,11 @@ fn the_page_explains_errors() {
     };
     let form = Form::Function;
     let options = OnnxOptions {
-        outputs: Outputs::Loss { loss, form },
+        outputs: Outputs::Loss {
+            loss,
+            form,
+            gradient: false,
+        },
         ..OnnxOptions::default()
     };
     page.write(

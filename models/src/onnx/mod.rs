@@ -16,7 +16,7 @@ use topk_ops_onnx::{Form, FunctionError, OnnxLoss, Scores};
 use crate::checkpoint::Checkpoint;
 use nodes::add_nodes;
 
-pub use names::{CLASSES, INPUT, LABELS, LOGITS, LOSS, PROBABILITIES};
+pub use names::{CLASSES, GRAD, INPUT, LABELS, LOGITS, LOSS, PROBABILITIES};
 
 /// The outputs of an ONNX model.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +30,8 @@ pub enum Outputs {
         loss: OnnxLoss,
         /// Whether the loss is an operator, a function or plain nodes.
         form: Form,
+        /// Whether the gradient with respect to the logits, [`GRAD`], is an output too.
+        gradient: bool,
     },
     /// The k highest probabilities after softmax and their classes, [`PROBABILITIES`] and [`CLASSES`]. For
     /// serving.
@@ -133,9 +135,15 @@ pub fn onnx_model(checkpoint: Checkpoint, options: &OnnxOptions) -> Result<Model
     let mut model = model(graph, &doc, card.to_metadata());
     model.opset_import[0].version = options.opset;
     model.ir_version = ir_version(options.opset);
-    if let Outputs::Loss { loss, form } = options.outputs {
+    if let Outputs::Loss {
+        loss,
+        form,
+        gradient,
+    } = options.outputs
+    {
         let scores = Scores::of_floats(classes);
-        loss.add_to(&mut model, form, scores, &[LOGITS, LABELS], &[LOSS])?;
+        let outputs = &[LOSS, GRAD][..if gradient { 2 } else { 1 }];
+        loss.add_to(&mut model, form, scores, &[LOGITS, LABELS], outputs)?;
     }
     if options.float16 {
         to_float16(&mut model)?;
@@ -168,11 +176,16 @@ fn add_outputs(
     let batch = Dim::Dynamic("batch");
     match outputs {
         Outputs::Logits => declare_logits(graph, classes),
-        Outputs::Loss { .. } => {
+        Outputs::Loss { gradient, .. } => {
             let doc = "The right classes, in the order of the metadata topk.class_names";
             graph.input(LABELS, DataType::Int64, &[batch], doc);
             declare_logits(graph, classes);
             graph.output(LOSS, DataType::Float, &[batch], "Loss of each image");
+            if gradient {
+                let dims = [batch, Dim::Fixed(classes)];
+                let doc = "Derivative of the sum of `loss` with respect to `logits`";
+                graph.output(GRAD, DataType::Float, &dims, doc);
+            }
         }
         Outputs::TopK(k) => add_ranking(graph, k, classes)?,
     }

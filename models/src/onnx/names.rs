@@ -12,6 +12,9 @@ pub const LABELS: &str = "labels";
 /// Name of the second output of a model with a loss, `f32` `[batch]`.
 pub const LOSS: &str = "loss";
 
+/// Name of the gradient of the losses with respect to the scores, `f32` `[batch, classes]`.
+pub const GRAD: &str = "grad";
+
 /// Name of the first output of a model that ranks classes: the k highest probabilities in descending
 /// order, `f32` `[batch, k]`.
 pub const PROBABILITIES: &str = "probabilities";

@@ -30,6 +30,10 @@ pub(super) struct ModelArgs {
     #[command(flatten)]
     loss: LossOptions,
 
+    /// Also output `grad` with --outputs loss, the gradient of the summed loss with respect to `logits`
+    #[arg(long)]
+    gradient: bool,
+
     /// Format of the input images
     #[arg(long, value_enum, default_value_t = InputName::Normalized)]
     input: InputName,
@@ -99,9 +103,13 @@ enum OutputsName {
 
 impl ModelArgs {
     pub(super) fn run(&self) -> Result<()> {
+        let gradient = self.gradient.then_some("--gradient");
         let unused = match self.outputs {
-            OutputsName::Logits => self.topk.map(|_| "--topk").or(self.loss.first_given()),
-            OutputsName::Topk => self.loss.first_given(),
+            OutputsName::Logits => {
+                let of_topk = self.topk.map(|_| "--topk");
+                of_topk.or(self.loss.first_given()).or(gradient)
+            }
+            OutputsName::Topk => self.loss.first_given().or(gradient),
             OutputsName::Loss => None,
         };
         if let Some(option) = unused {
@@ -176,6 +184,7 @@ impl ModelArgs {
                 Outputs::Loss {
                     loss,
                     form: self.loss.form(),
+                    gradient: self.gradient,
                 }
             }
         })
