@@ -6,6 +6,7 @@
 //! `topk-export`.
 
 pub mod args;
+mod attach;
 mod draft;
 mod export;
 #[cfg(feature = "libtorch")]
@@ -17,6 +18,7 @@ mod test_images;
 mod triton;
 mod verification;
 
+pub use attach::{AttachError, AttachOptions, Attached, LossCheck, Run, attach};
 pub use draft::DRAFT_PREFIX;
 pub use export::{ExportError, ExportOptions, export};
 pub use triton::{TritonRepositoryError, export_triton};

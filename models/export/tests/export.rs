@@ -498,6 +498,11 @@ fn contradictory_arguments_are_errors() {
             "error: --gradient cannot be used with --outputs topk\n",
         ),
         (
+            "loss --topk 2 --num-classes 9 --opset 13 --form function --out a.onnx",
+            "error: --form function needs IR version 8 and operator set 15 or later, not IR version 7 and \
+             operator set 13: use --form inline\n",
+        ),
+        (
             "model --checkpoint a.safetensors --outputs topk --topk 8 --out a.onnx",
             "error: cannot export a.safetensors: k must be between 1 and the number of classes, \
              7, got 8\n",

@@ -3,11 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
-use topk_onnx::Training;
+use clap::{ValueEnum, value_parser};
+use topk_onnx::{OPSET, Training, ir_version};
 use topk_ops::operator::LossOperator;
 use topk_ops::{LossName, Reduction};
-use topk_ops_onnx::{Form, OnnxLoss};
+use topk_ops_onnx::{
+    FUNCTION_IR_VERSION, FUNCTION_OPSET, Form, MAX_OPSET, MIN_OPSET, OnnxLoss, has_functions,
+};
+
+use super::attach::AttachArgs;
+use super::note;
+use crate::attach::AttachOptions;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct LossArgs {
@@ -18,9 +24,9 @@ pub(super) struct LossArgs {
     #[arg(long, value_name = "K")]
     topk: usize,
 
-    /// Number of classes
-    #[arg(long, value_name = "N")]
-    num_classes: usize,
+    /// Number of classes [default: with --attach, that of the model]
+    #[arg(long, value_name = "N", required_unless_present = "attach")]
+    num_classes: Option<usize>,
 
     /// Reduction over the batch
     #[arg(long, value_enum, default_value_t)]
@@ -34,9 +40,22 @@ pub(super) struct LossArgs {
     #[arg(long)]
     class_weights: bool,
 
+    /// Version of ONNX's operator set
+    #[arg(long, value_name = "N", default_value_t = OPSET)]
+    #[arg(value_parser = value_parser!(i64).range(MIN_OPSET..=MAX_OPSET))]
+    opset: i64,
+
+    /// Version of the file format [default: the one released with --opset]
+    #[arg(long, value_name = "N", value_parser = value_parser!(i64).range(3..))]
+    ir_version: Option<i64>,
+
     /// ONNX file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+
+    // The last, since its heading applies to all that follows.
+    #[command(flatten)]
+    attach: AttachArgs,
 }
 
 /// Options of `loss`, and of `model` with `--outputs loss`.
@@ -58,7 +77,7 @@ pub(super) struct LossOptions {
     #[arg(long, value_name = "LABEL", allow_negative_numbers = true)]
     ignore_index: Option<i64>,
 
-    /// How the loss is stored in the file [default: function]
+    /// How the loss is stored in the file [default: function, or inline for versions of ONNX without functions]
     #[arg(long, value_enum)]
     form: Option<FormName>,
 }
@@ -89,16 +108,50 @@ impl LossArgs {
             bail!("--scalar cannot be used with --reduction none");
         }
         let loss = self.loss.loss(self.topk, self.reduction)?;
-        let form = self.loss.form();
-        let model = loss.model(
-            form,
-            topk_onnx::OPSET,
-            self.num_classes,
-            self.class_weights,
-            self.scalar,
-        )?;
+        if let Some(model) = &self.attach.attach {
+            let options = AttachOptions {
+                output: None,
+                loss,
+                form: self.loss.requested_form(),
+                num_classes: self.num_classes,
+                labels: None,
+                class_weights: self.class_weights,
+                scalar: self.scalar,
+                predictions: false,
+                as_logits: false,
+                verify: true,
+            };
+            return self.attach.run(model, options, &self.out);
+        }
+        let classes = self.num_classes.context("--num-classes is missing")?;
+        let form = self.form_of_file()?;
+        let mut model = loss.model(form, self.opset, classes, self.class_weights, self.scalar)?;
+        model.ir_version = self.ir_version.unwrap_or(model.ir_version);
         topk_onnx::save(&model, &self.out)
             .with_context(|| format!("cannot write {}", self.out.display()))
+    }
+
+    /// A function, where the version of ONNX has them.
+    fn form_of_file(&self) -> Result<Form> {
+        let ir_version = self.ir_version.unwrap_or_else(|| ir_version(self.opset));
+        let can_have = has_functions(ir_version, self.opset);
+        let older = format!("IR version {ir_version} and operator set {}", self.opset);
+        match self.loss.requested_form() {
+            Some(Form::Function) if !can_have => bail!(
+                "--form function needs IR version {FUNCTION_IR_VERSION} and operator set {FUNCTION_OPSET} or \
+                 later, not {older}: use --form inline"
+            ),
+            Some(form) => Ok(form),
+            None if can_have => Ok(Form::Function),
+            None => {
+                let reason = format!("{older} have no functions for losses");
+                note(
+                    &self.out,
+                    &format!("{reason}: the loss is written as plain nodes (--form inline)"),
+                );
+                Ok(Form::Inline)
+            }
+        }
     }
 }
 
@@ -163,7 +216,11 @@ impl LossOptions {
     }
 
     pub(super) fn form(&self) -> Form {
-        self.form.unwrap_or(FormName::Function).into()
+        self.requested_form().unwrap_or(Form::Function)
+    }
+
+    fn requested_form(&self) -> Option<Form> {
+        self.form.map(Form::from)
     }
 
     /// The first of these options that is given.

@@ -1,12 +1,17 @@
 //! The command line of `topk-export`.
 
+mod attach;
 mod loss;
 mod model;
 mod source;
 mod weights;
 
+use std::io;
+use std::path::Path;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use topk_report::text::wrap_for;
 
 /// Write classifiers and losses as ONNX files.
 #[derive(Clone, Debug, Parser)]
@@ -23,11 +28,15 @@ pub struct Args {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// Write a loss as an ONNX model
+    /// Write a loss as an ONNX model, or append it to one with --attach
     ///
     /// Inputs are `scores`, `f32[batch, classes]`, and `labels`, `i64[batch]`. Outputs are `loss`,
     /// `f32[batch]` or, if reduced, `f32[1]`; `grad`, the gradient of the summed loss with respect to
     /// `scores`; and for the smooth top-k SVM `prob`, its p for each sample.
+    ///
+    /// With --attach, the loss is appended to any classifier in an ONNX file instead, with its IR version and operator
+    /// set. The result is run in ONNX Runtime on noise, and compared with the loss that this program computes. If they
+    /// differ, no file is written.
     Loss(loss::LossArgs),
 
     /// Write a checkpoint as an ONNX model
@@ -42,6 +51,12 @@ enum Command {
     /// A .safetensors file has the model card in its metadata. A .pth file has the weights alone, as
     /// torch.load(weights_only=True) reads them.
     Weights(weights::WeightsArgs),
+}
+
+/// Prints what was decided about a file.
+fn note(file: &Path, text: &str) {
+    let line = format!("note: {}: {text}", file.display());
+    eprintln!("{}", wrap_for(&io::stderr(), &line));
 }
 
 impl Args {

@@ -1,6 +1,5 @@
 //! The weights to export, and what is known about them.
 
-use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,7 +7,6 @@ use topk_labels::{ClassNames, imagenet};
 use topk_models::{Checkpoint, architecture_of, images};
 use topk_onnx::{CardResize, ModelCard};
 use topk_preprocessing::{Interpolation, parse_channels, parse_input_size};
-use topk_report::text::wrap_for;
 use topk_weights::{Loaded, Note, ReadOptions, StateDict};
 
 /// A file of weights. Checkpoints of `topk-train` record everything that the other options could say.
@@ -119,8 +117,7 @@ impl Source {
     /// Prints what was decided about the file.
     pub(super) fn print(&self, notes: &[String]) {
         for note in notes {
-            let line = format!("note: {}: {note}", self.checkpoint.display());
-            eprintln!("{}", wrap_for(&io::stderr(), &line));
+            super::note(&self.checkpoint, note);
         }
     }
 
