@@ -1,10 +1,8 @@
 use std::io::{self, Write};
-use std::path::Path;
 
 use prost::Message;
 use prost::bytes::Bytes;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
-use topk_files::OutputFile;
 
 use crate::proto::{DataLocation, GraphProto, ModelProto, StringStringEntryProto, TensorProto};
 
@@ -13,31 +11,6 @@ pub(crate) const GRAPH: u32 = 7;
 
 /// Field number of `GraphProto.initializer`.
 const INITIALIZER: u32 = 5;
-
-/// Writes a model to a file, atomically. The weights of a model above 2 GiB, which cannot be one file, go to a
-/// second file beside it, whose name has `.data` appended.
-///
-/// # Errors
-/// If a file cannot be written, or two are needed and `path` is a device or a pipe.
-pub fn save(model: &ModelProto, path: &Path) -> io::Result<()> {
-    if model.encoded_len() <= MAX_FILE {
-        return topk_files::write_with(path, |file| write(model, file));
-    }
-    if !OutputFile::is_replaced(path) {
-        return Err(io::Error::other(
-            "the model is larger than 2 GiB and needs a second file beside it; write to a regular file",
-        ));
-    }
-    let mut data_path = path.as_os_str().to_owned();
-    data_path.push(".data");
-    let data_path = Path::new(&data_path);
-    let name = data_path.file_name().unwrap_or_default().to_string_lossy();
-    topk_files::write_with(path, |file| {
-        topk_files::write_with(data_path, |data| {
-            write_with_external_data(model, file, data, &name)
-        })
-    })
-}
 
 /// Writes the bytes that `prost` encodes a model to, one constant at a time: without a second copy of all
 /// weights in memory.

@@ -67,8 +67,8 @@ impl ExportError {
 /// photograph and on noise, and compares the outputs with those of the network in libtorch. A model that
 /// fails is not left behind.
 ///
-/// The weights of a model above 2 GiB, which cannot be one file, go to a second file beside it, whose name
-/// has `.data` appended.
+/// The weights of a model above 2 GiB, which cannot be one file, go to a second file beside it, as
+/// [`topk_onnx::save`] says.
 ///
 /// # Errors
 /// As [`onnx_model`], if a file cannot be written, or if the model fails verification.
