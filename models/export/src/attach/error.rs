@@ -169,15 +169,24 @@ pub enum AttachError {
     /// ONNX Runtime is not available.
     #[error("{0}. Verifying the model needs ONNX Runtime; --no-verify writes it unverified")]
     Runtime(#[from] RuntimeError),
+    /// ONNX Runtime cannot load the model to which the loss is attached.
+    #[error(
+        "ONNX Runtime {version} cannot load it, even without the loss: {reason}. --no-verify attaches the loss \
+         unverified"
+    )]
+    Unsupported {
+        /// Version of ONNX Runtime.
+        version: String,
+        /// ONNX Runtime's message.
+        reason: String,
+    },
     /// ONNX Runtime cannot load the result.
-    #[error("ONNX Runtime {version} cannot load the model with the loss: {reason}{original}")]
+    #[error("ONNX Runtime {version} cannot load the model with the loss: {reason}")]
     Load {
         /// Version of ONNX Runtime.
         version: String,
         /// ONNX Runtime's message.
         reason: String,
-        /// What is known about the model without the loss.
-        original: &'static str,
     },
     /// ONNX Runtime cannot compute the loss.
     #[error("ONNX Runtime {version} cannot compute the loss: {reason}")]

@@ -13,6 +13,7 @@ use super::AttachOptions;
 use super::error::AttachError;
 use super::files::Files;
 use super::host::{Host, tensor_type};
+use super::trial::load_reason;
 
 /// The value that the loss is computed from.
 pub(super) struct ScoreValue {
@@ -225,7 +226,7 @@ fn inferred(
         name: name.to_owned(),
         reason,
     };
-    let found = outlet(&runtime, &probe, name).map_err(|error| no_type(error.to_string()))?;
+    let found = outlet(&runtime, &probe, name).map_err(|error| no_type(load_reason(&error)))?;
     let found = found.or(declared);
     found.ok_or_else(|| no_type("it is not a tensor".to_owned()))
 }

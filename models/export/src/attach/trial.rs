@@ -132,14 +132,16 @@ impl Trial<'_> {
     fn load(&self) -> Result<Session, AttachError> {
         let load = |path: &Path| self.session()?.commit_from_file(path);
         let session = load(&self.files.model()).map_err(|error| {
-            let original = match load(&self.host.path) {
-                Ok(_) => "",
-                Err(_) => ". It cannot load the model without the loss either; --no-verify writes it unverified",
-            };
-            AttachError::Load {
-                version: self.runtime.version().to_owned(),
-                reason: first_line(&error.to_string()),
-                original,
+            let version = self.runtime.version().to_owned();
+            match load(&self.host.path) {
+                Ok(_) => AttachError::Load {
+                    version,
+                    reason: load_reason(&error),
+                },
+                Err(error) => AttachError::Unsupported {
+                    version,
+                    reason: load_reason(&error),
+                },
             }
         })?;
         if self.host.output(&self.scores.name).is_some() {
@@ -154,7 +156,7 @@ impl Trial<'_> {
         });
         let probe = self.files.probe();
         self.files.write(self.host, &with_scores, &probe)?;
-        load(&probe).map_err(|error| self.run_error(error.to_string()))
+        load(&probe).map_err(|error| self.run_error(load_reason(&error)))
     }
 
     fn run_error(&self, reason: String) -> AttachError {
@@ -400,6 +402,14 @@ fn values(value: &DynValue) -> Result<(Vec<i64>, Vec<f64>), String> {
         }
     };
     Ok((found.0.to_vec(), found.1))
+}
+
+/// Why a model cannot be loaded, without the name of a temporary file.
+pub(super) fn load_reason(error: &ort::Error) -> String {
+    let text = first_line(&error.to_string());
+    let of_file = text.strip_prefix("Load model from ");
+    let reason = of_file.and_then(|rest| Some(rest.split_once(" failed:")?.1.to_owned()));
+    reason.unwrap_or(text)
 }
 
 fn first_line(text: &str) -> String {

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
+use topk_ops::{Loss, SmoothTopkSvm};
 use topk_testing::{Environment, python, run};
 
 /// A folder with the models of `models.py`; `None` if Python is not installed.
@@ -341,6 +342,12 @@ fn what_has_no_scores_is_an_error() {
              input of type int64 or int32 and shape [batch], or a new name"
                 .to_owned(),
         ),
+        (
+            "unknown.onnx",
+            "ONNX Runtime 1.31.1 cannot load it, even without the loss: Fatal error: com.example:Unknown(-1) is not \
+             a registered function/op. --no-verify attaches the loss unverified"
+                .to_owned(),
+        ),
         ("text.txt", "it is not an ONNX file, or a part of one".to_owned()),
     ] {
         let (model, options) = arguments.split_once(' ').unwrap_or((arguments, ""));
@@ -365,6 +372,59 @@ fn what_has_no_scores_is_an_error() {
         error("loss --attach two.onnx --output logits --topk 3 --out no/a.onnx"),
         "error: cannot write no/a.onnx: No such file or directory (os error 2)\n"
     );
+}
+
+/// Runs models with attached losses in OpenVINO, and prints the losses.
+const OPENVINO: &str = r#"
+import sys
+import numpy as np
+import openvino
+
+x = np.array([[1, 2, 3], [3, 2, 1]], dtype=np.float32)
+for path in sys.argv[1:]:
+    model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    results = model({"x": x, "labels": np.array([0, 9])})
+    scores, loss, grad = (results[output] for output in model.outputs[:3])
+    print(*scores.ravel(), *loss, *grad.ravel())
+"#;
+
+#[test]
+fn losses_as_plain_nodes_run_in_openvino() {
+    let Some(folder) = models() else { return };
+    let loss = "--topk 3 --reduction none --out";
+    command::notes(
+        folder.path(),
+        &format!("loss --attach doubles.onnx {loss} a.onnx"),
+    );
+    command::write(
+        folder.path(),
+        &format!("loss --attach open.onnx --form inline {loss} b.onnx"),
+    );
+    let Some(mut python) = python(Environment::OpenVino) else {
+        return;
+    };
+    let models = ["a.onnx", "b.onnx"];
+    let printed = run(python
+        .args(["-c", OPENVINO])
+        .args(models)
+        .current_dir(&folder));
+    assert_eq!(printed.lines().count(), 2);
+    for line in printed.lines() {
+        let numbers: Vec<f32> = line
+            .split(' ')
+            .map(|number| number.parse().unwrap())
+            .collect();
+        let (scores, found) = numbers.split_at(20);
+        let (mut losses, mut grad) = ([0.0; 2], [0.0; 20]);
+        let svm = SmoothTopkSvm::new(3, 1.0, 1.0).unwrap();
+        svm.forward_backward(scores, &[0, 9], &mut losses, &mut grad)
+            .unwrap();
+        let expected: Vec<f32> = losses.into_iter().chain(grad).collect();
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");
+        }
+    }
 }
 
 /// Merges models of several versions with losses of the same versions, and prints their losses.
@@ -418,8 +478,8 @@ fn losses_merge_with_models_of_the_same_versions() {
     let printed = run(python.args(["-c", MERGE]).args(files).current_dir(path));
     let scores = [1.0f32, 2.0, 3.0, 0.0, 0.0, 3.0, 2.0, 1.0, 0.0, 0.0];
     let mut expected = [0.0; 2];
-    let svm = topk_ops::SmoothTopkSvm::new(2, 1.0, 1.0).unwrap();
-    topk_ops::Loss::forward(&svm, &scores, &[0, 0], &mut expected).unwrap();
+    let svm = SmoothTopkSvm::new(2, 1.0, 1.0).unwrap();
+    svm.forward(&scores, &[0, 0], &mut expected).unwrap();
     let mut versions = Vec::new();
     for line in printed.lines() {
         let words: Vec<&str> = line.split(' ').collect();

@@ -117,6 +117,10 @@ save("free.onnx", [helper.make_node("Identity", ["x"], ["logits"])], [value("x",
 model = save("outside.onnx", [matmul], [x], [logits], [w])
 onnx.save(model, folder / "outside.onnx", save_as_external_data=True, location="outside.data", size_threshold=0)
 
+# What ONNX Runtime cannot load.
+unknown = helper.make_node("Unknown", ["x"], ["logits"], domain="com.example")
+save("unknown.onnx", [unknown], [x], [logits], imports=[helper.make_opsetid("com.example", 1)])
+
 # What a loss cannot be attached to.
 save("ancient.onnx", [matmul], [x, value("w", [3, 10])], [logits], [w], opset=8, ir_version=3)
 save("map.onnx", [conv], [value("image", ["N", 3, 5, 5])], [value("map", ["N", 10, 5, 5])], [kernel])
