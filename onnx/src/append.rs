@@ -72,9 +72,12 @@ impl Field {
     fn last(source: &mut (impl BufRead + Seek), number: u32) -> io::Result<Self> {
         let mut found = None;
         let mut start = 0;
+        source.rewind()?;
         while !source.fill_buf()?.is_empty() {
             let key = varint(source)?;
             let length = match key & 7 {
+                // Fields are numbered from 1.
+                _ if key < 8 => return Err(not_a_model()),
                 0 => {
                     varint(source)?;
                     0
@@ -208,6 +211,26 @@ mod tests {
     }
 
     #[test]
+    fn files_of_more_than_2_gib_are_not_written() {
+        let mut bytes = small().encode_to_vec();
+        encode_key(100, WireType::LengthDelimited, &mut bytes);
+        let hole = MAX_FILE as u64;
+        encode_varint(hole, &mut bytes);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        // A hole takes no space on disk.
+        file.set_len(bytes.len() as u64 + hole).unwrap();
+        let mut out = Vec::new();
+        let error = append(&mut file, &addition(), &mut out).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.starts_with("the model would be larger than 2 GiB: "),
+            "{message}"
+        );
+        assert!(out.is_empty());
+    }
+
+    #[test]
     fn other_files_are_errors() {
         let whole = small().encode_to_vec();
         for bytes in [
@@ -215,6 +238,7 @@ mod tests {
             &whole[..50],
             b"ORTM and more",
             b"",
+            &[0; 20],
             &[0xff; 20],
         ] {
             assert!(appended(bytes, &addition()).is_err());
