@@ -120,7 +120,8 @@ fn gpu_libraries(runtime: &Runtime) -> Result<(), String> {
     driver_version().map_err(|error| format!("no NVIDIA driver ({error})"))?;
     onnxruntime::cuda_provider(runtime.path()).ok_or_else(|| {
         format!(
-            "{} has no CUDA provider beside it (run `cargo xtask setup --cuda`)",
+            "{} has no CUDA provider beside it (run `cargo xtask setup --cuda`, or install the package \
+             onnxruntime-gpu in place of onnxruntime)",
             runtime.path().display()
         )
     })?;

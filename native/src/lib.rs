@@ -1,7 +1,7 @@
 //! Locates and loads the native libraries: libtorch, ONNX Runtime and CUDA.
 //!
 //! Programs that link libtorch find its CPU library through their run path. Everything else is located and loaded here
-//! at run time, so that one binary works on machines with and without a GPU.
+//! at run time, so that one binary works on machines with and without a GPU, and in Python environments.
 
 mod cuda;
 mod device;
@@ -10,6 +10,7 @@ mod gpu;
 mod library;
 mod machine;
 pub mod onnxruntime;
+mod python;
 #[cfg(feature = "ort")]
 mod runtime;
 pub mod torch;

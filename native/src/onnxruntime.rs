@@ -1,14 +1,19 @@
 //! Locating ONNX Runtime and its CUDA libraries.
 
-use std::env;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use thiserror::Error;
 
 use crate::library::{self, LoadError};
+use crate::python;
 
-/// The version that the crate `ort` requires.
+/// The version that this project is tested with. The crate `ort` accepts all from 1.31.0 on: ONNX Runtime keeps the
+/// interface of earlier versions.
 pub const VERSION: &str = "1.31.1";
+
+/// The file name of the library; in Python packages, the version is appended.
+const LIBRARY: &str = "libonnxruntime.so";
 
 /// Environment variable with the path of the library file to use.
 pub const PATH_VARIABLE: &str = "ORT_DYLIB_PATH";
@@ -18,12 +23,32 @@ pub const TELEMETRY_VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
 
 /// ONNX Runtime was not found.
 #[derive(Debug, Error)]
-#[error(
-    "ONNX Runtime was not found at {}. Set {PATH_VARIABLE} to the file libonnxruntime.so of version {VERSION}, for \
-     example from the Python package onnxruntime (or onnxruntime-gpu) {VERSION}",
-    list(.0)
-)]
-pub struct NotFound(Vec<PathBuf>);
+#[non_exhaustive]
+pub enum NotFound {
+    /// The file that the user chose does not exist.
+    #[error(
+        "ONNX Runtime was not found at {}, the value of {PATH_VARIABLE}. Set it to the file libonnxruntime.so of \
+         version {VERSION} or newer, or unset it",
+        path.display()
+    )]
+    Chosen {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is in none of the places where it is searched for.
+    #[error(
+        "ONNX Runtime was not found at {}. Install it with `{python} -m pip install onnxruntime` (on machines with an \
+         NVIDIA GPU, onnxruntime-gpu), or set {PATH_VARIABLE} to the file libonnxruntime.so of version {VERSION} or \
+         newer",
+        list(places)
+    )]
+    Searched {
+        /// The files and folders that do not exist or do not have it.
+        places: Vec<PathBuf>,
+        /// The interpreter of the Python environment that the program is in.
+        python: String,
+    },
+}
 
 fn list(paths: &[PathBuf]) -> String {
     let paths: Vec<_> = paths
@@ -33,34 +58,81 @@ fn list(paths: &[PathBuf]) -> String {
     paths.join(" or ")
 }
 
-/// The library file: the one that `ORT_DYLIB_PATH` names, otherwise one beside the running program (`libonnxruntime.so`,
-/// or with the version appended, as in Python packages), otherwise the one that was set up when this program was built.
+/// The library file. The first of these that exists:
+///
+/// 1. the one that `ORT_DYLIB_PATH` names;
+/// 2. one beside the running program: `libonnxruntime.so`, or with the version appended;
+/// 3. the newest in the Python packages of the environment that the program was installed into, as by
+///    `pip install`;
+/// 4. the one that was set up when this program was built.
 ///
 /// # Errors
-/// If the file does not exist. If the variable names a file that does not exist, no other file is used instead.
+/// If none exists. If the variable names a file that does not exist, no other file is used instead.
 pub fn locate() -> Result<PathBuf, NotFound> {
     if let Some(path) = env::var_os(PATH_VARIABLE).filter(|path| !path.is_empty()) {
         let path = PathBuf::from(path);
         return if path.is_file() {
             Ok(path)
         } else {
-            Err(NotFound(vec![path]))
+            Err(NotFound::Chosen { path })
         };
     }
-    let beside = env::current_exe().map_or_else(|_| vec![], |exe| beside(&exe).to_vec());
-    let built = option_env!("ORT_DYLIB_PATH").map(PathBuf::from);
-    let candidates: Vec<PathBuf> = beside.into_iter().chain(built).collect();
-    candidates
-        .iter()
-        .find(|path| path.is_file())
-        .cloned()
-        .ok_or(NotFound(candidates))
+    let built = option_env!("ORT_DYLIB_PATH").filter(|path| !path.is_empty());
+    // Without links, as programs of pipx and uv are started through one.
+    let program = env::current_exe().and_then(|path| path.canonicalize());
+    locate_for(&program.unwrap_or_default(), built.map(PathBuf::from))
+}
+
+/// The library file for a program, if the user has not chosen another.
+fn locate_for(program: &Path, built: Option<PathBuf>) -> Result<PathBuf, NotFound> {
+    let mut places = Vec::new();
+    let beside = beside(program);
+    if let Some(path) = beside.iter().find(|path| path.is_file()) {
+        return Ok(path.clone());
+    }
+    places.extend(beside);
+    let folders = python::package_folders(program)
+        .into_iter()
+        .map(|packages| packages.join("onnxruntime/capi"));
+    let folders: Vec<PathBuf> = folders.collect();
+    if let Some(path) = newest(&folders) {
+        return Ok(path);
+    }
+    places.extend(folders);
+    if let Some(path) = built {
+        if path.is_file() {
+            return Ok(path);
+        }
+        places.push(path);
+    }
+    let python = python::interpreter(program);
+    Err(NotFound::Searched {
+        places,
+        python: python.map_or_else(|| "python3".to_owned(), |path| path.display().to_string()),
+    })
 }
 
 /// Where the library may be beside a program.
 fn beside(program: &Path) -> [PathBuf; 2] {
-    let plain = "libonnxruntime.so";
-    [plain.to_owned(), format!("{plain}.{VERSION}")].map(|name| program.with_file_name(name))
+    [LIBRARY.to_owned(), format!("{LIBRARY}.{VERSION}")].map(|name| program.with_file_name(name))
+}
+
+/// The library with the highest version in its file name in these folders of Python packages.
+fn newest(folders: &[PathBuf]) -> Option<PathBuf> {
+    let mut found = Vec::new();
+    for folder in folders {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(version) = name.to_str().and_then(|name| name.strip_prefix(LIBRARY)) else {
+                continue;
+            };
+            let numbers = version.split('.').skip(1).map(str::parse::<u32>);
+            if let Ok(version) = numbers.collect::<Result<Vec<_>, _>>() {
+                found.push((version, entry.path()));
+            }
+        }
+    }
+    found.into_iter().max().map(|(_, path)| path)
 }
 
 /// Disables the telemetry of ONNX Runtime, which its builds for Linux and macOS send to Microsoft: for each process the
@@ -154,6 +226,40 @@ mod tests {
         assert_eq!(versioned, Path::new("/opt/topk").join(name));
     }
 
+    fn file(path: &Path) -> PathBuf {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+        path.to_owned()
+    }
+
+    #[test]
+    fn the_newest_library_of_the_environment_is_used() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let program = file(&root.join("venv/bin/topk-eval"));
+        let python = file(&root.join("venv/bin/python"));
+        let built = file(&root.join("built/libonnxruntime.so.1.31.1"));
+        let found = |built: &Path| locate_for(&program, Some(built.to_owned()));
+        assert_eq!(found(&built).unwrap(), built);
+
+        let packages = |version| root.join(format!("venv/lib/python3.{version}/site-packages"));
+        let capi = |version| packages(version).join("onnxruntime/capi");
+        fs::create_dir_all(packages(11)).unwrap();
+        let error = found(&root.join("nothing")).unwrap_err().to_string();
+        assert!(error.contains(&capi(11).display().to_string()), "{error}");
+        let advice = format!("`{} -m pip install onnxruntime`", python.display());
+        assert!(error.contains(&advice), "{error}");
+
+        file(&capi(12).join("libonnxruntime.so.1.9.9"));
+        file(&capi(12).join("libonnxruntime.so.1.100.0.bak"));
+        file(&capi(12).join("libonnxruntime_providers_shared.so"));
+        let newest = file(&capi(11).join("libonnxruntime.so.1.32.0"));
+        assert_eq!(found(&built).unwrap(), newest);
+
+        let beside = file(&root.join("venv/bin/libonnxruntime.so"));
+        assert_eq!(found(&built).unwrap(), beside);
+    }
+
     #[test]
     #[cfg(target_os = "linux")]
     fn cuda_libraries_are_found_through_a_link_to_onnxruntime() {
@@ -163,8 +269,8 @@ mod tests {
             .path()
             .join("packages/nvidia/cu13/lib/libcudart.so.13");
         for file in [&capi.join("libonnxruntime.so"), &cudart] {
-            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-            std::fs::write(file, "not a library").unwrap();
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "not a library").unwrap();
         }
         let link = folder.path().join("libonnxruntime.so");
         std::os::unix::fs::symlink(capi.join("libonnxruntime.so"), &link).unwrap();

@@ -35,10 +35,11 @@ impl Runtime {
         let path = onnxruntime::locate().map_err(|error| RuntimeError(error.to_string()))?;
         let failed = |error: &dyn std::error::Error| {
             RuntimeError(format!(
-                "cannot load ONNX Runtime from {}: {error}. Set {} to the library file of version {}",
+                "cannot load ONNX Runtime from {}: {error}. Install version {} or newer (`python3 -m pip install \
+                 --upgrade onnxruntime`), or set {} to its library file",
                 path.display(),
-                onnxruntime::PATH_VARIABLE,
-                onnxruntime::VERSION
+                onnxruntime::VERSION,
+                onnxruntime::PATH_VARIABLE
             ))
         };
         let version = onnxruntime::version(&path).map_err(|error| failed(&error))?;
