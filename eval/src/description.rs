@@ -12,6 +12,9 @@ impl Evaluation<'_> {
     pub fn description(&self) -> Vec<String> {
         let set = self.set();
         let mut lines = vec![wrap(&set.description().to_string(), TERMINAL_WIDTH, 2)];
+        let (version, path) = (self.runtime().version(), self.runtime().path());
+        let line = format!("ONNX Runtime {version}, {}", path.display());
+        lines.push(wrap(&line, TERMINAL_WIDTH, 2));
         let decisions = self.decisions();
         lines.extend(decisions.iter().map(|line| wrap(line, TERMINAL_WIDTH, 2)));
         if let Some(reason) = self.models().iter().find_map(|run| run.model.no_gpu()) {

@@ -64,7 +64,7 @@ pub struct Evaluation<'a> {
     classes: ClassAssignment,
     /// What was decided about the classes of the models.
     decisions: Vec<String>,
-    onnxruntime: String,
+    runtime: Runtime,
     models: Vec<ModelRun>,
     transforms: Vec<InputTransform>,
 }
@@ -146,7 +146,7 @@ impl<'a> Evaluation<'a> {
             options,
             classes: ClassAssignment::default(),
             decisions: Vec::new(),
-            onnxruntime: runtime.version().to_owned(),
+            runtime: runtime.clone(),
             models: Vec::new(),
             transforms: Vec::new(),
         };
@@ -246,6 +246,11 @@ impl<'a> Evaluation<'a> {
             });
         }
         Ok(assignment)
+    }
+
+    /// The library that runs the models.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
     }
 
     /// What was decided about the data and its classes: one line each.
@@ -449,7 +454,7 @@ impl<'a> Evaluation<'a> {
             data,
             settings: self.settings(),
             environment: Environment {
-                onnxruntime: self.onnxruntime.clone(),
+                onnxruntime: self.runtime.version().to_owned(),
                 cpu: topk_native::processor(),
                 cores: processors(),
                 os: topk_native::platform(),
