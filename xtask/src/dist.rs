@@ -32,10 +32,11 @@ const INSTALL: &str = "\
 
 Copy `bin`, `lib` and `share` to a prefix of your choice, such as `~/.local` or `/usr/local`.
 
-- `topk-eval` loads ONNX Runtime {onnxruntime} at run time. Put its `libonnxruntime.so` next to the
-  program, or set `ORT_DYLIB_PATH` to the file. The Python package `onnxruntime` contains it:
-  `pip install onnxruntime=={onnxruntime}`, then `onnxruntime/capi/libonnxruntime.so.{onnxruntime}`
-  in `site-packages`.
+- `topk-eval` loads ONNX Runtime {onnxruntime}, or a newer version, at run time. The Python package
+  `onnxruntime` contains it, and a program in the `bin` folder of the same Python environment finds it:
+  `pip install onnxruntime=={onnxruntime}`. Otherwise put `libonnxruntime.so` next to the program, or set
+  `ORT_DYLIB_PATH` to the file, such as `onnxruntime/capi/libonnxruntime.so.{onnxruntime}` in
+  `site-packages`.
 - `topk-train` and `topk-export` also need libtorch {libtorch}: set `LD_LIBRARY_PATH` to its `lib`
   folder. The Python package `torch` contains it: `pip install torch=={libtorch}`, then `torch/lib` in
   `site-packages`.
@@ -55,10 +56,7 @@ pub(crate) fn run(profile: &str) -> Result<()> {
     cargo::run(&mut build)?;
 
     let target = cargo::target_dir()?;
-    let built = target.join(match profile {
-        "dev" => "debug",
-        profile => profile,
-    });
+    let built = target.join(profile_folder(profile));
     let name = format!("topk-{}-{}", env!("CARGO_PKG_VERSION"), cargo::host()?);
     let dist = target.join("dist");
     let folder = dist.join(&name);
@@ -80,10 +78,10 @@ pub(crate) fn run(profile: &str) -> Result<()> {
         copy(&root().join(file), &folder.join(file))?;
     }
     write(&folder.join("INSTALL.md"), &install())?;
-    let crates = licenses::linked_into(&packages())?;
+    let crates = licenses::linked_into(&packages(), &[])?;
     write(
-        &folder.join("THIRD-PARTY-LICENSES.txt"),
-        &licenses::document(&crates)?,
+        &folder.join(licenses::FILE),
+        &licenses::document(&crates, "The programs and the library in this archive")?,
     )?;
 
     let archive = dist.join(format!("{name}.tar.gz"));
@@ -104,8 +102,16 @@ fn packages() -> Vec<&'static str> {
     programs.chain([OPERATORS.0]).collect()
 }
 
+/// The folder in cargo's target folder for a profile.
+pub(crate) fn profile_folder(profile: &str) -> &str {
+    match profile {
+        "dev" => "debug",
+        profile => profile,
+    }
+}
+
 /// Lets a program write its man pages and completions, and moves them to where shells and `man` look.
-fn generate(program: &Path, share: &Path) -> Result<()> {
+pub(crate) fn generate(program: &Path, share: &Path) -> Result<()> {
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     cargo::run(Command::new(program).arg("--generate").arg(folder.path()))?;
     for entry in fs::read_dir(&folder)? {
@@ -145,15 +151,20 @@ fn pack(folder: &Path, name: &str, archive: &Path) -> Result<()> {
     let file = File::create(archive)?;
     let mut tar = tar::Builder::new(GzEncoder::new(file, Compression::best()));
     tar.mode(tar::HeaderMode::Deterministic);
-    let mut files = Vec::new();
-    list(folder, &mut files)?;
-    files.sort();
-    for file in files {
+    for file in files(folder)? {
         let path = Path::new(name).join(file.strip_prefix(folder)?);
         tar.append_path_with_name(&file, path)?;
     }
     tar.into_inner()?.finish()?.flush()?;
     Ok(())
+}
+
+/// All files in a folder and the folders in it, sorted.
+pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    list(folder, &mut files)?;
+    files.sort();
+    Ok(files)
 }
 
 /// Adds all files in a folder and the folders in it.

@@ -60,8 +60,12 @@ pub(crate) fn third_party() -> Result<Vec<Crate>> {
     Ok(crates)
 }
 
-/// Those third-party crates that are linked into packages of this workspace.
-pub(crate) fn linked_into(packages: &[&str]) -> Result<Vec<Crate>> {
+/// The file with the licenses, in archives and wheels.
+pub(crate) const FILE: &str = "THIRD-PARTY-LICENSES.txt";
+
+/// Those third-party crates that are linked into packages of this workspace. `features` are arguments for cargo
+/// that choose the packages' features.
+pub(crate) fn linked_into(packages: &[&str], features: &[&str]) -> Result<Vec<Crate>> {
     let mut tree = cargo::cargo();
     tree.args([
         "tree",
@@ -73,6 +77,7 @@ pub(crate) fn linked_into(packages: &[&str]) -> Result<Vec<Crate>> {
     for package in packages {
         tree.args(["--package", package]);
     }
+    tree.args(features);
     let tree = cargo::output(&mut tree)?;
     // Lines such as `anyhow v1.0.0`.
     let linked: BTreeSet<(&str, &str)> = tree
@@ -87,11 +92,10 @@ pub(crate) fn linked_into(packages: &[&str]) -> Result<Vec<Crate>> {
     Ok(crates)
 }
 
-/// The licenses of crates: a list, and every license text that the crates come with.
-pub(crate) fn document(crates: &[Crate]) -> Result<String> {
-    let mut document =
-        "The programs and the library in this archive contain these third-party crates.\n\n"
-            .to_owned();
+/// The licenses of crates: a list, and every license text that the crates come with. `what` contains them, such
+/// as `The programs in this archive`.
+pub(crate) fn document(crates: &[Crate], what: &str) -> Result<String> {
+    let mut document = format!("{what} contain these third-party crates.\n\n");
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for c in crates {
         let Crate {

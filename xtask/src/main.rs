@@ -9,7 +9,9 @@ mod native;
 mod test;
 mod testing;
 mod wheel;
+mod wheels;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -74,6 +76,29 @@ enum Task {
         #[arg(long, default_value = "release")]
         profile: String,
     },
+    /// Build wheels of the programs and of the Python package, for pip
+    ///
+    /// `topk-eval` has the programs topk-eval and topk-export, without libtorch. `topk-train` has
+    /// topk-train, which uses the libraries of the package torch. The same programs are in
+    /// `topk-eval-gpu` and `topk-train-gpu`, which depend on onnxruntime-gpu instead of onnxruntime.
+    /// `topk` is the Python package with the losses. Downloads a linker and other tools through pip
+    /// (115 MB). Each wheel is checked, and must not exceed its size limit.
+    Wheels {
+        /// The cargo profile to build with
+        #[arg(long, default_value = "release")]
+        profile: String,
+        /// The folder for the wheels
+        #[arg(long, default_value = "dist")]
+        out: PathBuf,
+        /// Build only this package; may be repeated
+        #[arg(long, value_name = "PACKAGE")]
+        only: Vec<String>,
+        /// Install the wheels of programs into new Python environments, and run the programs there
+        ///
+        /// pip downloads what the wheels depend on: 50 MB for topk-eval, 2.8 GB for topk-train.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -87,6 +112,18 @@ fn main() -> ExitCode {
         Task::Test { strict } => test::run(strict),
         Task::Doctor => doctor::run().map(|()| ExitCode::SUCCESS),
         Task::Dist { profile } => dist::run(&profile).map(|()| ExitCode::SUCCESS),
+        Task::Wheels {
+            profile,
+            out,
+            only,
+            check,
+        } => wheels::run(&wheels::Options {
+            profile,
+            out,
+            only,
+            check,
+        })
+        .map(|()| ExitCode::SUCCESS),
     };
     match result {
         Ok(code) => code,

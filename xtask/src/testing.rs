@@ -1,4 +1,4 @@
-//! Python and npm packages in `.native` that only tests need, such as other runtimes.
+//! Python and npm packages in `.native`: other runtimes and a browser's for tests, and tools that build wheels.
 
 use std::fs;
 use std::path::Path;
@@ -12,19 +12,24 @@ use crate::cargo;
 /// Installs packages that are missing.
 pub(crate) fn set_up() -> Result<()> {
     for packages in Packages::ALL {
-        install_python(packages)?;
+        install_python(packages).context(
+            "cannot install the Python packages for tests (see pip's message above); they require Python \
+             3.11 or newer. If this machine is offline, copy .native/python from a machine with the same \
+             version of Python on which `cargo xtask test` has run",
+        )?;
     }
     install_web()
 }
 
-fn install_python(packages: &Packages) -> Result<()> {
+/// Installs Python packages, unless they are installed already.
+pub(crate) fn install_python(packages: &Packages) -> Result<()> {
     if packages.are_installed() {
         return Ok(());
     }
     println!("Downloading {}", packages.requirements.join(", "));
     let folder = packages
         .folder()
-        .context("cannot start python3: the tests require Python 3.11 or newer, with pip")?;
+        .context("cannot start python3: Python 3.11 or newer, with pip, is required")?;
     install(&folder, |partial| {
         cargo::run(
             Command::new("python3")
@@ -38,11 +43,6 @@ fn install_python(packages: &Packages) -> Result<()> {
         fs::write(&stamp, packages.stamp())
             .with_context(|| format!("cannot write {}", stamp.display()))
     })
-    .context(
-        "cannot install the Python packages for tests (see pip's message above); they require Python \
-         3.11 or newer. If this machine is offline, copy .native/python from a machine with the same \
-         version of Python on which `cargo xtask test` has run",
-    )
 }
 
 /// Does nothing if npm is not installed; browser tests are then skipped.
