@@ -77,6 +77,27 @@ pub(crate) fn run(wheel: &Path, programs: &Programs) -> Result<()> {
     Ok(())
 }
 
+/// A program for the Python package, on arrays, without PyTorch.
+const EXAMPLE: &str = "
+import os
+import numpy
+import topk
+
+scores = numpy.array([[2.0, 0.5, -1.0, 0.3], [0.1, 0.2, 0.0, 1.5]], numpy.float32)
+loss, grad = topk.functional.value_and_grad(topk.functional.smooth_topk_svm, scores, numpy.array([0, 2]), 2)
+assert abs(loss - 1.1079) < 1e-4, loss
+assert grad.shape == scores.shape and abs(grad.sum()) < 1e-6, grad
+assert os.path.isfile(topk.onnx.custom_ops_library())
+";
+
+/// Installs the wheel of the Python package with what it depends on, and computes a loss.
+pub(crate) fn run_extension(wheel: &Path) -> Result<()> {
+    let environment = Environment::new()?;
+    println!("Installing {} into a new environment", wheel.display());
+    environment.install(wheel, &[])?;
+    cargo::run(environment.program("python").args(["-c", EXAMPLE]))
+}
+
 /// Runs a program on the bundled images, and checks its results.
 pub(crate) fn try_program(environment: &Environment, program: &str) -> Result<()> {
     let data = root().join("tests/data/cifar100-sample");

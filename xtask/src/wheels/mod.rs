@@ -6,19 +6,18 @@
 
 mod archive;
 mod check;
+mod extension;
 mod programs;
 mod tools;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use topk_testing::root;
+use anyhow::{Context, Result, ensure};
 
 use self::archive::Distribution;
 use self::programs::{EVALUATION, Programs, TRAINING};
 use self::tools::Tools;
-use crate::{cargo, dist};
 
 /// A package for pip.
 struct Package {
@@ -158,7 +157,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 };
                 pack(package.name, content, &folder, &options.out, &tools)?
             }
-            Contents::Extension(folder) => build_extension(folder, options, &tools)?,
+            Contents::Extension(folder) => extension::build(folder, options, &tools)?,
         };
         wheels.push((package, wheel));
     }
@@ -167,22 +166,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if options.check {
         for (package, wheel) in &wheels {
-            if let Contents::Programs(content) = &package.contents {
-                check::run(wheel, content.programs)?;
+            match &package.contents {
+                Contents::Programs(content) => check::run(wheel, content.programs)?,
+                Contents::Extension(_) => check::run_extension(wheel)?,
             }
         }
     }
     Ok(())
 }
 
-/// The packages with these names; all that are in the repository if there are none.
+/// The packages with these names; all if there are none.
 fn chosen(only: &[String]) -> Result<Vec<&'static Package>> {
-    let exists = |package: &Package| match package.contents {
-        Contents::Programs(_) => true,
-        Contents::Extension(folder) => root().join(folder).join("pyproject.toml").is_file(),
-    };
-    let packages: Vec<_> = PACKAGES.iter().filter(|package| exists(package)).collect();
-    let names: Vec<&str> = packages.iter().map(|package| package.name).collect();
+    let names = PACKAGES.map(|package| package.name);
     for name in only {
         ensure!(
             names.contains(&&**name),
@@ -192,7 +187,7 @@ fn chosen(only: &[String]) -> Result<Vec<&'static Package>> {
     }
     let is_chosen =
         |package: &&Package| only.is_empty() || only.iter().any(|name| name == package.name);
-    Ok(packages.into_iter().filter(is_chosen).collect())
+    Ok(PACKAGES.iter().filter(is_chosen).collect())
 }
 
 /// Writes the wheel of programs that were built into `folder`.
@@ -235,50 +230,6 @@ fn distribution(name: &str, content: &ProgramWheel) -> Distribution {
         licenses: vec![],
         members: vec![],
     }
-}
-
-/// Builds the wheel of a Python package with maturin.
-fn build_extension(folder: &str, options: &Options, tools: &Tools) -> Result<PathBuf> {
-    let temporary = tempfile::tempdir().context("cannot create a temporary folder")?;
-    let mut command = tools.maturin();
-    command
-        .current_dir(root().join(folder))
-        // The oldest glibc that Rust supports: more versions of torch than the newest should find a wheel.
-        .args([
-            "build",
-            "--locked",
-            "--zig",
-            "--compatibility",
-            "manylinux2014",
-        ])
-        .args(["--profile", &options.profile, "--out"])
-        .arg(temporary.path());
-    cargo::run(&mut command)?;
-    let files = dist::files(temporary.path())?;
-    let [wheel] = &files[..] else {
-        bail!("maturin wrote {} files, expected one wheel", files.len());
-    };
-    let path = options.out.join(wheel.file_name().unwrap_or_default());
-    fs::copy(wheel, &path)
-        .with_context(|| format!("cannot copy {} to {}", wheel.display(), path.display()))?;
-    let platform = tools.audit(&path, &[])?;
-    let summary = archive::check(&path)?;
-    ensure!(
-        summary
-            .platforms
-            .iter()
-            .any(|named| glibc(named) >= glibc(&platform)),
-        "{} works with {platform} only",
-        path.display()
-    );
-    Ok(path)
-}
-
-/// The version of glibc in a platform tag such as `manylinux_2_28_x86_64`.
-fn glibc(platform: &str) -> Option<(u32, u32)> {
-    let mut parts = platform.strip_prefix("manylinux_")?.split('_');
-    let mut number = || parts.next()?.parse().ok();
-    Some((number()?, number()?))
 }
 
 /// Checks a wheel, and prints its name and size.

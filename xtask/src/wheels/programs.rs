@@ -68,7 +68,7 @@ pub(crate) const TRAINING: Programs = Programs {
 };
 
 /// The platform that wheels are built for.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 impl Programs {
     /// The libraries that other packages must provide.

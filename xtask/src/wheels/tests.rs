@@ -2,11 +2,12 @@ use std::env;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
-use topk_testing::{Packages, Requirement, skip};
+use topk_testing::{Packages, Requirement, root, skip};
 
 use super::check::{Environment, try_program};
 use super::*;
 use crate::wheels::programs::Installed;
+use crate::{cargo, dist};
 
 fn package(name: &str) -> &'static ProgramWheel {
     let package = PACKAGES.iter().find(|package| package.name == name);
@@ -117,13 +118,6 @@ fn unknown_packages_are_errors() {
     assert_eq!(names(&["topk-train"]).unwrap(), ["topk-train"]);
     let error = names(&["topk-evil"]).unwrap_err().to_string();
     assert!(error.starts_with("the package topk-evil does not exist: expected topk-eval,"));
-}
-
-#[test]
-fn versions_of_glibc_are_ordered() {
-    assert_eq!(glibc("manylinux_2_28_x86_64"), Some((2, 28)));
-    assert!(glibc("manylinux_2_5_x86_64") < glibc("manylinux_2_17_x86_64"));
-    assert_eq!(glibc("linux_x86_64"), None);
 }
 
 /// A new environment; `None`, after a call of `skip`, if Python is not installed.
