@@ -1,7 +1,7 @@
 //! Writes all reports of synthetic runs, or of an existing sweep over noise and loss.
 //!
 //! ```sh
-//! cargo run --package topk-history --example demo -- OUT [SWEEP]
+//! cargo run --package topk-history --example sample-history -- OUT [SWEEP]
 //! ```
 
 #[path = "../tests/synthetic/mod.rs"]

@@ -1,7 +1,7 @@
 //! Writes every kind of output for synthetic results: 50,000 images, 1,000 classes and three models.
 //!
 //! ```sh
-//! cargo run --release --package topk-results --example demo -- OUT [PICTURES]
+//! cargo run --release --package topk-results --example sample-report -- OUT [PICTURES]
 //! ```
 //!
 //! `PICTURES` is a folder of small PNG or JPEG files to use as thumbnails.
