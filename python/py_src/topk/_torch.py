@@ -56,10 +56,7 @@ def loss(name, parameters, input, target, weight, ignore_index, reduction):
     if weight is not None:
         _check_weight(weight, input)
     if input.device != target.device:
-        raise RuntimeError(
-            f"Expected all tensors to be on the same device, but found at least two devices, {input.device} and "
-            f"{target.device}!"
-        )
+        raise _device_error(input, target)
 
     if torch.compiler.is_compiling() or not _is_plain(input):
         values = _by_operator(name, parameters, input, target, weight, ignore_index, reduction)
@@ -107,13 +104,17 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     def backward(ctx, of_values):
         gradient, input = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            gradient = _Once.apply(gradient, input)
-        elif ctx.reduction != "none" and of_values.is_cpu and of_values.item() == 1.0 and not _graph_is_retained():
+        if (
+            not torch.is_grad_enabled()
+            and ctx.reduction != "none"
+            and of_values.is_cpu
+            and of_values.item() == 1.0
+            and not _graph_is_retained()
+        ):
             # As `loss.backward()` calls it, where a pass over the gradient can be saved: nothing needs it when the
             # graph is freed. PyTorch would copy a tensor with other references, but not an alias.
             return gradient.detach(), None, None, None, None, None, None
-        return _scaled(gradient, of_values, ctx.reduction), None, None, None, None, None, None
+        return _scaled(gradient, input, of_values, ctx.reduction), None, None, None, None, None, None
 
 
 class _Once(torch.autograd.Function):
@@ -154,8 +155,7 @@ class _TransformableLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, of_values, _):
-        gradient = _Once.apply(*ctx.saved_tensors)
-        return _scaled(gradient, of_values, ctx.reduction), None, None, None, None, None, None
+        return _scaled(*ctx.saved_tensors, of_values, ctx.reduction), None, None, None, None, None, None
 
     @staticmethod
     def vmap(info, in_dims, input, target, weight, name, parameters, ignore_index, reduction):
@@ -186,10 +186,12 @@ class _TransformableLoss(torch.autograd.Function):
         return (values, gradient), (0, 0)
 
 
-def _scaled(gradient, of_values, reduction):
+def _scaled(gradient, input, of_values, reduction):
     """The gradient times that of the loss, which is one number per row without reduction."""
     if of_values is None:
         return None
+    if torch.is_grad_enabled():
+        gradient = _Once.apply(gradient, input)
     if reduction == "none":
         of_values = of_values.unsqueeze(1)
     return gradient * of_values
@@ -197,6 +199,7 @@ def _scaled(gradient, of_values, reduction):
 
 def _compute(name, parameters, input, target, weight, ignore_index, reduction, with_gradient):
     """The loss, and the gradient or `None`."""
+    # A fused kernel for CUDA is to be one more branch here.
     if input.is_cpu:
         return _compute_on_cpu(name, parameters, input, target, weight, ignore_index, reduction, with_gradient)
     return _composite.loss(name, parameters, input, target, weight, ignore_index, reduction, with_gradient)
@@ -268,10 +271,14 @@ def _check_weight(weight, input):
     if weight.dtype is not input.dtype:
         raise RuntimeError(f"expected scalar type {_scalar_type(input)} but found {_scalar_type(weight)}")
     if weight.device != input.device:
-        raise RuntimeError(
-            f"Expected all tensors to be on the same device, but found at least two devices, {input.device} and "
-            f"{weight.device}!"
-        )
+        raise _device_error(input, weight)
+
+
+def _device_error(input, other):
+    return RuntimeError(
+        f"Expected all tensors to be on the same device, but found at least two devices, {input.device} and "
+        f"{other.device}!"
+    )
 
 
 def _scalar_type(tensor):
@@ -299,13 +306,13 @@ def _register(library, name, parameters):
     library.define(f"{name}({arguments}) -> Tensor", tags=tags)
     library.define(f"{name}_grad({arguments}) -> (Tensor, Tensor)", tags=tags)
 
-    def computed(compute, with_gradient):
+    def computed(with_gradient):
         def operator(input, target, weight, *rest):
             *rest, reduction, ignore_index = rest
             if rest and isinstance(rest[-1], Tensor) and input.is_cpu:
                 rest[-1] = int(rest[-1])
             rest = (tuple(each) if isinstance(each, list) else each for each in rest)
-            both = compute(name, tuple(rest), input, target, weight, ignore_index, reduction, with_gradient)
+            both = _compute(name, tuple(rest), input, target, weight, ignore_index, reduction, with_gradient)
             return both if with_gradient else both[0]
 
         return operator
@@ -318,9 +325,8 @@ def _register(library, name, parameters):
         return fake(input, target, weight, *rest), gradient
 
     for suffix, with_gradient, faked in (("", False, fake), ("_grad", True, fake_grad)):
-        # A fused kernel for CUDA is to be one more implementation here.
-        library.impl(f"{name}{suffix}", computed(_compute_on_cpu, with_gradient), "CPU")
-        library.impl(f"{name}{suffix}", computed(_composite.loss, with_gradient), "CompositeExplicitAutograd")
+        # For all devices.
+        library.impl(f"{name}{suffix}", computed(with_gradient), "CompositeExplicitAutograd")
         # In place of `torch.library.register_fake`, which takes 2 ms to find out where it is called.
         library.impl(f"{name}{suffix}", faked, "Meta")
 
@@ -333,10 +339,8 @@ def _register(library, name, parameters):
 
     def backward(ctx, of_values):
         _, gradient = with_grad(*ctx.saved_tensors, *ctx.inputs)
-        if torch.is_grad_enabled():
-            gradient = _Once.apply(gradient, ctx.saved_tensors[0])
         none = (None,) * (2 + len(ctx.inputs))
-        return _scaled(gradient, of_values, ctx.inputs[-2]), *none
+        return _scaled(gradient, ctx.saved_tensors[0], of_values, ctx.inputs[-2]), *none
 
     def setup_context_grad(ctx, inputs, output):
         ctx.reduction = inputs[-2]
@@ -345,10 +349,7 @@ def _register(library, name, parameters):
         ctx.save_for_backward(output[1], inputs[0])
 
     def backward_grad(ctx, of_values, _):
-        gradient, input = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            gradient = _Once.apply(gradient, input)
-        return _scaled(gradient, of_values, ctx.reduction), *(None,) * (ctx.arguments - 1)
+        return _scaled(*ctx.saved_tensors, of_values, ctx.reduction), *(None,) * (ctx.arguments - 1)
 
     torch.library.register_autograd(f"topk::{name}", backward, setup_context=setup_context, lib=library)
     torch.library.register_autograd(f"topk::{name}_grad", backward_grad, setup_context=setup_context_grad, lib=library)
