@@ -47,9 +47,13 @@ class _SVMLoss(torch.nn.Module):
         _losses.create("max_topk_svm", (1, alpha))
         self._alpha = alpha
 
-    def _wrong_shape(self, x: Tensor) -> ValueError:
-        n = self.n_classes
-        return ValueError(f"expected scores of shape (N, {n}), as n_classes is {n}, got {list(x.shape)}")
+    def _mean(self, name: str, parameters: tuple, x: Tensor, y: Tensor) -> Tensor:
+        """The mean of the loss of this name."""
+        shape = x.shape
+        if len(shape) < 2 or shape[1] != self.n_classes:
+            n = self.n_classes
+            raise ValueError(f"expected scores of shape (N, {n}), as n_classes is {n}, got {list(shape)}")
+        return _torch.loss(name, parameters, x, y, None, -100, "mean")
 
     def get_losses(self) -> None:
         """Does nothing. The authors' classes prepare functions here, after changes of their attributes."""
@@ -121,10 +125,7 @@ class MaxTop1SVM(_SVMLoss):
         super().__init__(n_classes, alpha)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        shape = x.shape
-        if len(shape) < 2 or shape[1] != self.n_classes:
-            raise self._wrong_shape(x)
-        return _torch.loss("max_topk_svm", (1, self._alpha), x, y, None, -100, "mean")
+        return self._mean("max_topk_svm", (1, self._alpha), x, y)
 
 
 class MaxTopkSVM(_OfTopk):
@@ -158,10 +159,7 @@ class MaxTopkSVM(_OfTopk):
         self.k = k
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        shape = x.shape
-        if len(shape) < 2 or shape[1] != self.n_classes:
-            raise self._wrong_shape(x)
-        return _torch.loss("max_topk_svm", (self._k, self._alpha), x, y, None, -100, "mean")
+        return self._mean("max_topk_svm", (self._k, self._alpha), x, y)
 
 
 class SmoothTop1SVM(_Smooth):
@@ -199,10 +197,7 @@ class SmoothTop1SVM(_Smooth):
         self.tau = tau
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        shape = x.shape
-        if len(shape) < 2 or shape[1] != self.n_classes:
-            raise self._wrong_shape(x)
-        return _torch.loss("smooth_topk_svm", (1, self._tau, self._alpha), x, y, None, -100, "mean")
+        return self._mean("smooth_topk_svm", (1, self._tau, self._alpha), x, y)
 
 
 class SmoothTopkSVM(_OfTopk, _Smooth):
@@ -240,7 +235,4 @@ class SmoothTopkSVM(_OfTopk, _Smooth):
         self.tau = tau
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        shape = x.shape
-        if len(shape) < 2 or shape[1] != self.n_classes:
-            raise self._wrong_shape(x)
-        return _torch.loss("smooth_topk_svm", (self._k, self._tau, self._alpha), x, y, None, -100, "mean")
+        return self._mean("smooth_topk_svm", (self._k, self._tau, self._alpha), x, y)
