@@ -4,23 +4,14 @@ import json
 from pathlib import Path
 
 import topk.functional as F
+from topk._losses import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 # The noise of a loss is the same in each call only with a seed.
 OPTIONS = {"balanced_noised_topk": {"seed": 7}}
 
-LOSSES = [
-    "balanced_noised_topk",
-    "differentiable_topk_cross_entropy",
-    "lml",
-    "max_topk_svm",
-    "psi5",
-    "smooth_topk_svm",
-    "topk_hinge_alpha",
-    "topk_hinge_beta",
-    "truncated_topk_entropy",
-]
+LOSSES = sorted(PARAMETERS)
 
 
 def loss(name):

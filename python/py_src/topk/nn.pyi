@@ -1,10 +1,9 @@
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Reduction = Literal["none", "mean", "sum"]
+from .functional import Reduction
 
 class _Loss(torch.nn.Module):
     weight: Tensor | None

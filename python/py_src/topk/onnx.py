@@ -31,7 +31,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _topk
+from . import _losses, _topk
 
 if TYPE_CHECKING:
     import os
@@ -43,15 +43,15 @@ __all__ = ["add_functions", "custom_ops_library", "export", "translation_table"]
 
 _DOMAIN = "topk"
 
-# The operator of each function, the names of its attributes, and the number of its outputs. The outputs after the loss
-# are its gradient and, of the smooth SVM, the probability of its definition.
+# The operator of each function, and the number of its outputs. The outputs after the loss are its gradient and, of the
+# smooth SVM, the probability of its definition. The attributes are the parameters of the loss.
 _OPERATORS = {
-    "smooth_topk_svm": ("SmoothTopkSVMLoss", ("k", "tau", "alpha"), 3),
-    "max_topk_svm": ("MaxTopkSVMLoss", ("k", "alpha"), 2),
-    "topk_hinge_alpha": ("TopkHingeAlphaLoss", ("k", "alpha"), 2),
-    "topk_hinge_beta": ("TopkHingeBetaLoss", ("k", "alpha"), 2),
-    "truncated_topk_entropy": ("TruncatedTopkEntropyLoss", ("k",), 2),
-    "psi5": ("Psi5Loss", ("k", "alpha"), 2),
+    "smooth_topk_svm": ("SmoothTopkSVMLoss", 3),
+    "max_topk_svm": ("MaxTopkSVMLoss", 2),
+    "topk_hinge_alpha": ("TopkHingeAlphaLoss", 2),
+    "topk_hinge_beta": ("TopkHingeBetaLoss", 2),
+    "truncated_topk_entropy": ("TruncatedTopkEntropyLoss", 2),
+    "psi5": ("Psi5Loss", 2),
 }
 
 
@@ -130,7 +130,8 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
 
     opset = onnxscript.values.Opset(_DOMAIN, 1)
     table = {}
-    for name, (operator, attributes, outputs) in _OPERATORS.items():
+    for name, (operator, outputs) in _OPERATORS.items():
+        attributes = [parameter.split()[1] for parameter in _losses.PARAMETERS[name].split(", ")]
         call = onnxscript.values.Op(opset, operator, _schema(operator, attributes, outputs))
         for suffix in ("", "_grad"):
             overload = getattr(torch.ops.topk, name + suffix).default

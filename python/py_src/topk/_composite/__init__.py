@@ -46,7 +46,7 @@ _CHUNK = 1 << 25
 
 
 def compute_dtype(device):
-    """The type in which losses are computed on this device: float64, or float32 where there is no float64.
+    """The type that losses are computed in: float64, or float32 on devices that do not support float64.
 
     On the project's exact cases, errors of values and gradients relative to max(1, number) are below 1e-14 in
     float64. In float32 they are below 2e-7 (1e-6 for k of 100 and more), except for gradients near the hinge
