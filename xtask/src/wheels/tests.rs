@@ -158,8 +158,7 @@ fn an_installed_program_uses_the_onnx_runtime_of_its_environment() {
         features: &[],
         installed: Installed::Program { glibc: "2.28" },
     };
-    // In the folder of the tests, target/debug/deps, there are no programs. Those of the workspace are built before
-    // its tests run.
+    // The test runs in target/debug/deps; programs are one folder up, where `cargo test --workspace` has built them.
     let test = env::current_exe().unwrap();
     let folder = test.parent().unwrap().parent().unwrap();
     if !folder.join("topk-eval").is_file() {
