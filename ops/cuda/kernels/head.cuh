@@ -1,0 +1,250 @@
+// The head of a row: the 2k highest scores of wrong classes, computed one by one in double precision. See
+// `SmoothTopkSvm` in topk-ops for the method; all other wrong classes are the tail.
+#pragma once
+
+#include "sample.cuh"
+#include "weight.cuh"
+
+// Shared memory for the head, used by one warp. K is the largest k.
+template <int K>
+struct Head {
+    // The threshold comes from the maxima of this many groups of classes per lane.
+    static constexpr int GROUPS = K <= 5 ? 1 : 2;
+    static constexpr int CANDIDATES = GROUPS * WARP;
+    static constexpr int MAX_SIZE = 2 * K;
+
+    Shared<float> candidates;
+    Shared<int> candidate_classes;
+    // In descending order; of equal scores, the lower class comes first.
+    Shared<float> scores;
+    Shared<int> classes;
+    Shared<double> p;
+    Shared<double> q;
+    // e_0, …, e_K of all wrong classes, up to a common factor.
+    Shared<double> sizes;
+    // Of the derivatives in the tail.
+    Shared<float> coefficients;
+};
+
+#define TOPK_SHARED_HEAD(K, name, warps, warp)                                                      \
+    TOPK_SHARED(float, name##_candidates, Head<K>::CANDIDATES * warps);                             \
+    TOPK_SHARED(int, name##_candidate_classes, Head<K>::CANDIDATES * warps);                        \
+    TOPK_SHARED(float, name##_scores, Head<K>::MAX_SIZE * warps);                                   \
+    TOPK_SHARED(int, name##_classes, Head<K>::MAX_SIZE * warps);                                    \
+    TOPK_SHARED(double, name##_p, Head<K>::MAX_SIZE * warps);                                       \
+    TOPK_SHARED(double, name##_q, Head<K>::MAX_SIZE * warps);                                       \
+    TOPK_SHARED(double, name##_sizes, (K + 1) * warps);                                             \
+    TOPK_SHARED(float, name##_coefficients, K * warps);                                             \
+    Head<K> name = {name##_candidates.slice(Head<K>::CANDIDATES * (warp), Head<K>::CANDIDATES),     \
+                    name##_candidate_classes.slice(Head<K>::CANDIDATES * (warp), Head<K>::CANDIDATES), \
+                    name##_scores.slice(Head<K>::MAX_SIZE * (warp), Head<K>::MAX_SIZE),             \
+                    name##_classes.slice(Head<K>::MAX_SIZE * (warp), Head<K>::MAX_SIZE),            \
+                    name##_p.slice(Head<K>::MAX_SIZE * (warp), Head<K>::MAX_SIZE),                  \
+                    name##_q.slice(Head<K>::MAX_SIZE * (warp), Head<K>::MAX_SIZE),                  \
+                    name##_sizes.slice((K + 1) * (warp), K + 1),                                    \
+                    name##_coefficients.slice(K * (warp), K)}
+
+// Number of classes in the head.
+TOPK_DEVICE int head_size(const Arguments &arguments) {
+    int wrong = arguments.classes - 1;
+    return 2 * arguments.k < wrong ? 2 * arguments.k : wrong;
+}
+
+// Whether a score comes before another one in descending order; classes decide between equal scores.
+TOPK_DEVICE bool comes_before(float score, int index, float other, int other_index) {
+    return score > other || (score == other && index < other_index);
+}
+
+// The `size`-th highest of the groups' maxima, of which GROUPS are in each lane: at least `size` scores reach
+// it, and few others do.
+template <int GROUPS>
+TOPK_DEVICE float head_threshold(const float (&maxima)[GROUPS], int size) {
+    int larger[GROUPS] = {};
+#pragma unroll 4
+    for (int other = 0; other < WARP; ++other) {
+#pragma unroll
+        for (int group = 0; group < GROUPS; ++group) {
+            float value = shuffle(maxima[group], other);
+#pragma unroll
+            for (int mine = 0; mine < GROUPS; ++mine) {
+                larger[mine] += value > maxima[mine];
+            }
+        }
+    }
+    float lowest = infinity();
+#pragma unroll
+    for (int group = 0; group < GROUPS; ++group) {
+        lowest = fminf(lowest, larger[group] < size ? maxima[group] : infinity());
+    }
+    return warp_min(lowest);
+}
+
+// Puts the `size` first of `count` candidates in order into the head. Of one warp.
+template <int K>
+TOPK_DEVICE void sort_candidates(const Head<K> &head, int count, int size) {
+    float score[Head<K>::GROUPS];
+    int index[Head<K>::GROUPS];
+    int rank[Head<K>::GROUPS] = {};
+#pragma unroll
+    for (int group = 0; group < Head<K>::GROUPS; ++group) {
+        int i = group * WARP + lane();
+        score[group] = i < count ? head.candidates[i] : -infinity();
+        index[group] = i < count ? head.candidate_classes[i] : 0x7fffffff;
+    }
+    for (int other = 0; other < count; ++other) {
+        float other_score = head.candidates[other];
+        int other_index = head.candidate_classes[other];
+#pragma unroll
+        for (int group = 0; group < Head<K>::GROUPS; ++group) {
+            rank[group] += comes_before(other_score, other_index, score[group], index[group]);
+        }
+    }
+#pragma unroll
+    for (int group = 0; group < Head<K>::GROUPS; ++group) {
+        if (group * WARP + lane() < count && rank[group] < size) {
+            head.scores[rank[group]] = score[group];
+            head.classes[rank[group]] = index[group];
+        }
+    }
+    sync_warp();
+}
+
+// The first of the lanes' scores in descending order; in each lane.
+struct Best {
+    float score;
+    int index;
+};
+
+TOPK_DEVICE Best warp_best(Best best) {
+#pragma unroll
+    for (int mask = WARP / 2; mask > 0; mask /= 2) {
+        Best other = {shuffle_xor(best.score, mask), shuffle_xor(best.index, mask)};
+        if (comes_before(other.score, other.index, best.score, best.index)) {
+            best = other;
+        }
+    }
+    return best;
+}
+
+// What the tail and the gradient need to know of the head.
+struct HeadResult {
+    // The k-th highest score.
+    float kth;
+    // The last class of the head.
+    float last;
+    int last_class;
+};
+
+template <int K>
+TOPK_DEVICE HeadResult head_result(const Arguments &arguments, const Head<K> &head, int size) {
+    return {head.scores[arguments.k - 1], head.scores[size - 1], head.classes[size - 1]};
+}
+
+TOPK_DEVICE bool is_in_head(const HeadResult &head, float score, int index) {
+    return score > head.last || (score == head.last && index <= head.last_class);
+}
+
+// Given e_1, …, e_K of the tail in `tail`, computes the loss, and if there is a gradient, the coefficients of the
+// tail's and `head_gradient`, that of the head's class number `lane()`. Returns the factor of the tail's weights.
+// Of one warp, with the same `tail` in all lanes.
+template <int K>
+TOPK_DEVICE float finish_head(
+    const Arguments &arguments,
+    const Sample &sample,
+    const Head<K> &head,
+    int size,
+    float label_score,
+    double (&tail)[K],
+    float &head_gradient,
+    float &label_gradient
+) {
+    const int k = arguments.k;
+    // Keeps the tail's sum at most k.
+    float factor = tail[0] > k ? float(k / tail[0]) : 1;
+    double tilt = 1.0 / factor;
+    double kth = head.scores[k - 1];
+    if (lane() < size) {
+        double z = (double(head.scores[lane()]) - kth) * per_score(arguments);
+        double reciprocal = exp(-z) * tilt;
+        head.p[lane()] = 1 / (1 + reciprocal);
+        head.q[lane()] = 1 / (1 + 1 / reciprocal);
+    }
+    sync_warp();
+
+    // Sizes of random subsets without this lane's class: those of the tail, to which the others of the head are
+    // added one by one. The last lane, which has no class, gets those of all.
+    double sizes[K + 1];
+    sizes[0] = 1;
+    double power = factor;
+#pragma unroll
+    for (int j = 1; j <= K; ++j) {
+        sizes[j] = tail[j - 1] * power;
+        power *= factor;
+    }
+    for (int i = 0; i < size; ++i) {
+        double p = i == lane() ? 0.0 : head.p[i];
+        double q = i == lane() ? 1.0 : head.q[i];
+#pragma unroll
+        for (int j = K; j > 0; --j) {
+            sizes[j] = fma(q, sizes[j], p * sizes[j - 1]);
+        }
+        sizes[0] *= q;
+    }
+    if (lane() == WARP - 1) {
+#pragma unroll
+        for (int j = 0; j <= K; ++j) {
+            head.sizes[j] = sizes[j];
+        }
+    }
+    sync_warp();
+
+    double over_k = 1 / head.sizes[k];
+    double over_km1 = 1 / head.sizes[k - 1];
+    double log_ratio = log(tilt * (head.sizes[k] * over_km1));
+    double hinge = arguments.alpha + (kth - label_score) / k + arguments.tau * log_ratio;
+    LossAndProbability result = smooth_hinge(hinge, arguments.tau);
+    if (arguments.values && lane() == 0) {
+        arguments.values[sample.row] = float(sample.weight * result.loss);
+    }
+    if (!arguments.gradient) {
+        return factor;
+    }
+
+    double scale = sample.factor * result.probability / k;
+    label_gradient = float(-scale);
+    // Of degree l + 1 in the weight: see `tail_coefficients` in topk-ops.
+    if (lane() < K) {
+        int l = lane();
+        double coefficient = 0;
+        if (l < k) {
+            double below = l + 2 > k ? 0.0 : head.sizes[k - 2 - l];
+            coefficient = scale * (over_k * head.sizes[k - 1 - l] - over_km1 * below);
+            coefficient = l % 2 ? -coefficient : coefficient;
+            coefficient = fmin(fmax(coefficient, -double(LARGEST)), double(LARGEST));
+        }
+        head.coefficients[l] = float(coefficient);
+    }
+    double without_km1 = 0;
+    double without_km2 = 0;
+#pragma unroll
+    for (int j = 0; j < K; ++j) {
+        without_km1 = j == k - 1 ? sizes[j] : without_km1;
+        without_km2 = j == k - 2 ? sizes[j] : without_km2;
+    }
+    if (lane() < size) {
+        head_gradient = float(scale * head.p[lane()] * (without_km1 * over_k - without_km2 * over_km1));
+    }
+    sync_warp();
+    return factor;
+}
+
+// x Σ_l coefficients[l] xˡ
+template <int K>
+TOPK_DEVICE float derivative(const float (&coefficients)[K], float x) {
+    float sum = coefficients[K - 1];
+#pragma unroll
+    for (int l = K - 2; l >= 0; --l) {
+        sum = fmaf(sum, x, coefficients[l]);
+    }
+    return sum * x;
+}

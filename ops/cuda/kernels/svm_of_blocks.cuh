@@ -1,0 +1,200 @@
+// The smooth top-k SVM where a block computes a row.
+#pragma once
+
+#include "block_row.cuh"
+#include "head.cuh"
+
+// For k = 1; also cross-entropy.
+template <bool IN_SHARED_MEMORY>
+TOPK_DEVICE void top1_of_block(const Arguments &arguments) {
+    TOPK_SHARED(float, maxima, WARPS);
+    TOPK_SHARED(double, sums, WARPS);
+    for_row_of_block<IN_SHARED_MEMORY>(arguments, [&](const Sample &sample, auto &scores) {
+        float highest = -LARGEST;
+        scores.for_each([&](int, float score) { highest = fmaxf(highest, score); });
+        highest = block_max(highest, maxima);
+        Exponent scale = exponent(arguments);
+        float thread_sum = 0;
+        scores.for_each([&](int, float score) { thread_sum += weight_of(score - highest, scale); });
+        double sum = block_sum(thread_sum, sums);
+        double hinge = arguments.alpha + (double(highest) - scores.label_score()) + arguments.tau * log(sum);
+        LossAndProbability result = smooth_hinge(hinge, arguments.tau);
+        if (arguments.values && thread() == 0) {
+            arguments.values[sample.row] = float(sample.weight * result.loss);
+        }
+        if (arguments.gradient) {
+            double scaled = sample.factor * result.probability;
+            float per_weight = sum > 0 ? float(scaled / sum) : 0;
+            scores.write_gradient([&](int i, float score) {
+                return i == sample.label ? float(-scaled) : weight_of(score - highest, scale) * per_weight;
+            });
+        }
+    });
+}
+
+// As `find_head_of_warp`. The first warp sorts the candidates of all; their order in memory, which changes from
+// run to run, does not matter for that.
+template <int K, class Row>
+TOPK_DEVICE void find_head_of_block(
+    Row &scores,
+    const Head<K> &head,
+    int size,
+    Shared<float> maxima,
+    Shared<int> indices,
+    Shared<float> threshold,
+    Shared<int> count
+) {
+    constexpr int GROUPS = Head<K>::GROUPS;
+    float mine[GROUPS];
+#pragma unroll
+    for (int group = 0; group < GROUPS; ++group) {
+        mine[group] = -infinity();
+    }
+    scores.for_each([&](int i, float score) {
+#pragma unroll
+        for (int group = 0; group < GROUPS; ++group) {
+            mine[group] = i / BLOCK % GROUPS == group ? fmaxf(mine[group], score) : mine[group];
+        }
+    });
+#pragma unroll
+    for (int group = 0; group < GROUPS; ++group) {
+        maxima[(warp() * GROUPS + group) * WARP + lane()] = mine[group];
+    }
+    sync_block();
+    if (warp() == 0) {
+#pragma unroll
+        for (int group = 0; group < GROUPS; ++group) {
+            for (int other = 1; other < WARPS; ++other) {
+                mine[group] = fmaxf(mine[group], maxima[(other * GROUPS + group) * WARP + lane()]);
+            }
+        }
+        float found = fmaxf(head_threshold(mine, size), -LARGEST);
+        if (lane() == 0) {
+            threshold[0] = found;
+            count[0] = 0;
+        }
+    }
+    sync_block();
+    float lowest = threshold[0];
+    scores.for_each([&](int i, float score) {
+        if (score >= lowest) {
+            int position = atomic_add(count, 0, 1);
+            if (position < Head<K>::CANDIDATES) {
+                head.candidates[position] = score;
+                head.candidate_classes[position] = i;
+            }
+        }
+    });
+    sync_block();
+    int candidates = count[0];
+    if (candidates <= Head<K>::CANDIDATES) {
+        if (warp() == 0) {
+            sort_candidates(head, candidates, size);
+        }
+        sync_block();
+        return;
+    }
+
+    Best previous = {infinity(), 0};
+    for (int rank = 0; rank < size; ++rank) {
+        Best best = {-infinity(), 0x7fffffff};
+        scores.for_each([&](int i, float score) {
+            if (score > best.score && comes_before(previous.score, previous.index, score, i)) {
+                best = {score, i};
+            }
+        });
+        best = warp_best(best);
+        if (lane() == 0) {
+            maxima[warp()] = best.score;
+            indices[warp()] = best.index;
+        }
+        sync_block();
+        best = {lane() < WARPS ? float(maxima[lane()]) : -infinity(), lane() < WARPS ? int(indices[lane()]) : 0x7fffffff};
+        previous = warp_best(best);
+        if (thread() == 0) {
+            head.scores[rank] = previous.score;
+            head.classes[rank] = previous.index;
+        }
+        sync_block();
+    }
+}
+
+template <int K, bool IN_SHARED_MEMORY>
+TOPK_DEVICE void topk_of_block(const Arguments &arguments) {
+    TOPK_SHARED_HEAD(K, head, 1, 0);
+    TOPK_SHARED(float, maxima, WARPS * Head<K>::CANDIDATES);
+    TOPK_SHARED(int, indices, WARPS);
+    TOPK_SHARED(float, threshold, 1);
+    TOPK_SHARED(int, count, 1);
+    TOPK_SHARED(double, polynomials, WARPS * K);
+    TOPK_SHARED(float, factor, 1);
+    for_row_of_block<IN_SHARED_MEMORY>(arguments, [&](const Sample &sample, auto &scores) {
+        const int size = head_size(arguments);
+        find_head_of_block(scores, head, size, maxima, indices, threshold, count);
+        HeadResult found = head_result(arguments, head, size);
+        Exponent scale = exponent(arguments);
+        auto weight = [&](int i, float score) {
+            return is_in_head(found, score, i) ? 0 : weight_of(score - found.kth, scale);
+        };
+
+        float polynomial[K] = {};
+        scores.for_each([&](int i, float score) {
+            float x = weight(i, score);
+#pragma unroll
+            for (int j = K - 1; j > 0; --j) {
+                polynomial[j] = fmaf(x, polynomial[j - 1], polynomial[j]);
+            }
+            polynomial[0] += x;
+        });
+        double tail[K];
+#pragma unroll
+        for (int j = 0; j < K; ++j) {
+            tail[j] = polynomial[j];
+        }
+        multiply_lanes(tail, WARP);
+        if (lane() == 0) {
+#pragma unroll
+            for (int j = 0; j < K; ++j) {
+                polynomials[warp() * K + j] = tail[j];
+            }
+        }
+        sync_block();
+
+        float head_gradient = 0;
+        float label_gradient = 0;
+        if (warp() == 0) {
+#pragma unroll
+            for (int j = 0; j < K; ++j) {
+                tail[j] = polynomials[lane() % WARPS * K + j];
+            }
+            multiply_lanes(tail, WARPS);
+            float found_factor = finish_head(
+                arguments, sample, head, size, scores.label_score(), tail, head_gradient, label_gradient
+            );
+            if (lane() == 0) {
+                factor[0] = found_factor;
+            }
+        }
+        if (!arguments.gradient) {
+            return;
+        }
+        sync_block();
+        float coefficients[K];
+#pragma unroll
+        for (int l = 0; l < K; ++l) {
+            coefficients[l] = head.coefficients[l];
+        }
+        float tail_factor = factor[0];
+        scores.write_gradient([&](int i, float score) {
+            return derivative(coefficients, weight(i, score) * tail_factor);
+        });
+        // The head's classes and the label got 0.
+        sync_block();
+        if (thread() < size) {
+            store_gradient(arguments, sample.row, head.classes[thread()], head_gradient);
+        }
+        if (thread() == WARP - 1) {
+            store_gradient(arguments, sample.row, sample.label, label_gradient);
+        }
+    });
+}

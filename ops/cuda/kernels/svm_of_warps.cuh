@@ -1,0 +1,228 @@
+// The smooth top-k SVM where a warp holds a row of scores in registers: V of them per lane.
+#pragma once
+
+#include "head.cuh"
+
+constexpr int ROWS_PER_BLOCK = 4;
+
+// Reads the scores lane(), lane() + 32, …, with −∞ in place of the label's and beyond the last one. Returns
+// whether all are finite.
+template <int V>
+TOPK_DEVICE bool read_row(const Arguments &arguments, const Sample &sample, float (&scores)[V], float &label_score) {
+    bool finite = true;
+    dispatch(arguments.type, [&](auto zero) {
+        using Score = decltype(zero);
+        const Score *row = scores_of<Score>(arguments, sample.row);
+        label_score = to_float(row[sample.label]);
+        row += lane();
+        const int classes = arguments.classes - lane();
+        const int label = sample.label - lane();
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+            bool inside = v * WARP < classes;
+            float score = inside ? to_float(row[v * WARP]) : -infinity();
+            finite &= !inside || is_finite(score);
+            scores[v] = v * WARP == label ? -infinity() : score;
+        }
+    });
+    return ballot(!finite) == 0;
+}
+
+template <int V>
+TOPK_DEVICE void write_row(const Arguments &arguments, const Sample &sample, const float (&gradient)[V]) {
+    dispatch(arguments.type, [&](auto zero) {
+        using Score = decltype(zero);
+        Score *row = gradient_of<Score>(arguments, sample.row) + lane();
+        const int classes = arguments.classes - lane();
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+            if (v * WARP < classes) {
+                store(row + v * WARP, gradient[v]);
+            }
+        }
+    });
+}
+
+// For k = 1, where the subsets have at most one element; also cross-entropy, with τ = 1 and α = 0.
+template <int V>
+TOPK_DEVICE void top1_of_warp(const Arguments &arguments, const Sample &sample, float (&scores)[V], float label_score) {
+    float highest = -LARGEST;
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+        highest = fmaxf(highest, scores[v]);
+    }
+    highest = warp_max(highest);
+    Exponent scale = exponent(arguments);
+    float lane_sum = 0;
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+        scores[v] = weight_of(scores[v] - highest, scale);
+        lane_sum += scores[v];
+    }
+    double sum = warp_sum(double(lane_sum));
+    double hinge = arguments.alpha + (double(highest) - label_score) + arguments.tau * log(sum);
+    LossAndProbability result = smooth_hinge(hinge, arguments.tau);
+    if (arguments.values && lane() == 0) {
+        arguments.values[sample.row] = float(sample.weight * result.loss);
+    }
+    if (arguments.gradient) {
+        double scaled = sample.factor * result.probability;
+        float per_weight = sum > 0 ? float(scaled / sum) : 0;
+        const int label = sample.label - lane();
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+            scores[v] = v * WARP == label ? float(-scaled) : scores[v] * per_weight;
+        }
+        write_row(arguments, sample, scores);
+    }
+}
+
+// Finds the head. Of all scores, the candidates are those that reach a threshold; where many are equal, there
+// are too many candidates, and the head is found one by one.
+template <int K, int V>
+TOPK_DEVICE void find_head_of_warp(const float (&scores)[V], const Head<K> &head, int size) {
+    constexpr int GROUPS = Head<K>::GROUPS;
+    float maxima[GROUPS];
+#pragma unroll
+    for (int group = 0; group < GROUPS; ++group) {
+        maxima[group] = -infinity();
+    }
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+        maxima[v % GROUPS] = fmaxf(maxima[v % GROUPS], scores[v]);
+    }
+    float threshold = fmaxf(head_threshold(maxima, size), -LARGEST);
+
+    int count = 0;
+    unsigned lower_lanes = (1u << lane()) - 1;
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+        bool hit = scores[v] >= threshold;
+        unsigned hits = ballot(hit);
+        int position = count + count_ones(hits & lower_lanes);
+        if (hit && position < Head<K>::CANDIDATES) {
+            head.candidates[position] = scores[v];
+            head.candidate_classes[position] = v * WARP + lane();
+        }
+        count += count_ones(hits);
+    }
+    sync_warp();
+    if (count <= Head<K>::CANDIDATES) {
+        sort_candidates(head, count, size);
+        return;
+    }
+
+    Best previous = {infinity(), 0};
+    for (int rank = 0; rank < size; ++rank) {
+        Best best = {-infinity(), 0x7fffffff};
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+            int i = v * WARP + lane();
+            if (scores[v] > best.score && comes_before(previous.score, previous.index, scores[v], i)) {
+                best = {scores[v], i};
+            }
+        }
+        previous = warp_best(best);
+        if (lane() == 0) {
+            head.scores[rank] = previous.score;
+            head.classes[rank] = previous.index;
+        }
+    }
+    sync_warp();
+}
+
+template <int K, int V>
+TOPK_DEVICE void topk_of_warp(
+    const Arguments &arguments,
+    const Sample &sample,
+    float (&scores)[V],
+    float label_score,
+    const Head<K> &head
+) {
+    const int size = head_size(arguments);
+    find_head_of_warp(scores, head, size);
+    HeadResult found = head_result(arguments, head, size);
+
+    Exponent scale = exponent(arguments);
+    const int last_class = found.last_class - lane();
+    float polynomial[K] = {};
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+        bool in_head = scores[v] > found.last || (scores[v] == found.last && v * WARP <= last_class);
+        float weight = in_head ? 0 : weight_of(scores[v] - found.kth, scale);
+#pragma unroll
+        for (int j = K - 1; j > 0; --j) {
+            polynomial[j] = fmaf(weight, polynomial[j - 1], polynomial[j]);
+        }
+        polynomial[0] += weight;
+        scores[v] = weight;
+    }
+    double tail[K];
+#pragma unroll
+    for (int j = 0; j < K; ++j) {
+        tail[j] = polynomial[j];
+    }
+    multiply_lanes(tail, WARP);
+
+    float head_gradient = 0;
+    float label_gradient = 0;
+    float factor =
+        finish_head(arguments, sample, head, size, label_score, tail, head_gradient, label_gradient);
+    if (!arguments.gradient) {
+        return;
+    }
+    float coefficients[K];
+#pragma unroll
+    for (int l = 0; l < K; ++l) {
+        coefficients[l] = head.coefficients[l];
+    }
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+        scores[v] = derivative(coefficients, scores[v] * factor);
+    }
+    write_row(arguments, sample, scores);
+    // The head's classes and the label got 0.
+    sync_warp();
+    if (lane() < size) {
+        store_gradient(arguments, sample.row, head.classes[lane()], head_gradient);
+    }
+    if (lane() == WARP - 1) {
+        store_gradient(arguments, sample.row, sample.label, label_gradient);
+    }
+}
+
+// The rows of a block, one per warp.
+template <int V, class Loss>
+TOPK_DEVICE void for_row_of_warp(const Arguments &arguments, Loss loss) {
+    long long row = block() * ROWS_PER_BLOCK + thread() / WARP;
+    if (row >= arguments.samples || is_done(arguments, row)) {
+        return;
+    }
+    Sample sample = open_sample(arguments, row);
+    if (sample.is_constant) {
+        write_constant(arguments, sample, sample.constant, lane(), WARP);
+        return;
+    }
+    float scores[V];
+    float label_score;
+    if (read_row(arguments, sample, scores, label_score)) {
+        loss(sample, scores, label_score);
+    } else {
+        write_constant(arguments, sample, not_a_number(), lane(), WARP);
+    }
+}
+
+template <int V>
+TOPK_DEVICE void top1_of_warps(const Arguments &arguments) {
+    for_row_of_warp<V>(arguments, [&](const Sample &sample, float (&scores)[V], float label_score) {
+        top1_of_warp(arguments, sample, scores, label_score);
+    });
+}
+
+template <int K, int V>
+TOPK_DEVICE void topk_of_warps(const Arguments &arguments) {
+    TOPK_SHARED_HEAD(K, head, ROWS_PER_BLOCK, thread() / WARP);
+    for_row_of_warp<V>(arguments, [&](const Sample &sample, float (&scores)[V], float label_score) {
+        topk_of_warp(arguments, sample, scores, label_score, head);
+    });
+}
