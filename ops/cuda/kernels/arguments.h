@@ -5,6 +5,15 @@ enum ScoreType : int { FLOAT32 = 0, FLOAT16 = 1, BFLOAT16 = 2 };
 
 enum Reduction : int { REDUCTION_NONE = 0, REDUCTION_SUM = 1, REDUCTION_MEAN = 2 };
 
+// The losses of `topk_ranked`.
+enum RankedLoss : int {
+    MAX_TOPK_SVM = 0,
+    TOPK_HINGE_ALPHA = 1,
+    TOPK_HINGE_BETA = 2,
+    PSI5 = 3,
+    TRUNCATED_TOPK_ENTROPY = 4,
+};
+
 // `Arguments` in src/arguments.rs has the same layout.
 struct Arguments {
     // [samples, classes] of `type`; rows are `scores_stride` elements apart.
@@ -41,4 +50,6 @@ struct Arguments {
     int has_ignore_index;
     // Whether to leave the gradient as it is where the upstream gradient is 1.
     int skip_if_one;
+    // RankedLoss, for the kernels of `topk_ranked`.
+    int loss;
 };

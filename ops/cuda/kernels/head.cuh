@@ -248,3 +248,22 @@ TOPK_DEVICE float derivative(const float (&coefficients)[K], float x) {
     }
     return sum * x;
 }
+
+// Writes the gradient of the head's classes and the label, after a barrier of the threads that wrote the row. Of the
+// warp that finished the head.
+template <int K>
+TOPK_DEVICE void write_head(
+    const Arguments &arguments,
+    const Sample &sample,
+    const Head<K> &head,
+    int size,
+    float head_gradient,
+    float label_gradient
+) {
+    if (lane() < size) {
+        store_gradient(arguments, sample.row, head.classes[lane()], head_gradient);
+    }
+    if (lane() == WARP - 1) {
+        store_gradient(arguments, sample.row, sample.label, label_gradient);
+    }
+}

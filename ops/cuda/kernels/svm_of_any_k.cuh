@@ -81,7 +81,13 @@ TOPK_DEVICE float reciprocal_weight(float difference, Exponent scale) {
 
 // ln of the tilt, for which the expected size is within 0.2 of k − ½. As `balanced_shift` in topk-ops.
 template <class Row>
-TOPK_DEVICE float balanced_shift(const Arguments &arguments, Row &scores, float kth, Exponent scale, Shared<double> sums) {
+TOPK_DEVICE float balanced_shift(
+    const Arguments &arguments,
+    Row &scores,
+    float kth,
+    Exponent scale,
+    Shared<double> sums
+) {
     double k = arguments.k;
     double tail = arguments.classes - 1 - k;
     double low = -log(2 * k - 1);
@@ -156,7 +162,14 @@ TOPK_DEVICE int multiply_all(Shared<double> polynomials, int degree, int limit) 
 
 // e_0, …, e_k of the tail's x, for the classes of each warp. Lane l has the degrees l · D + 1, …, l · D + D.
 template <int D, class Row>
-TOPK_DEVICE void tail_of_warps(const Arguments &arguments, Row &scores, float kth, Exponent scale, float tilt, Shared<double> polynomials) {
+TOPK_DEVICE void tail_of_warps(
+    const Arguments &arguments,
+    Row &scores,
+    float kth,
+    Exponent scale,
+    float tilt,
+    Shared<double> polynomials
+) {
     double e[D] = {};
     scores.for_each_of_warp([&](int, float score) {
         float reciprocal = reciprocal_weight(score - kth, scale) * tilt;
@@ -209,7 +222,7 @@ TOPK_DEVICE void any_k_of_block(const Arguments &arguments) {
     for_row_of_block<IN_SHARED_MEMORY>(arguments, [&](const Sample &sample, auto &scores) {
         const int k = arguments.k;
         float kth = kth_highest(scores, k, histogram, chosen);
-        Exponent scale = exponent(arguments);
+        Exponent scale = exponent(per_score(arguments));
         float shift = balanced_shift(arguments, scores, kth, scale, sums);
         float tilt = float(exp(double(shift)));
 

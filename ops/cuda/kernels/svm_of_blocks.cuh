@@ -13,7 +13,7 @@ TOPK_DEVICE void top1_of_block(const Arguments &arguments) {
         float highest = -LARGEST;
         scores.for_each([&](int, float score) { highest = fmaxf(highest, score); });
         highest = block_max(highest, maxima);
-        Exponent scale = exponent(arguments);
+        Exponent scale = exponent(per_score(arguments));
         float thread_sum = 0;
         scores.for_each([&](int, float score) { thread_sum += weight_of(score - highest, scale); });
         double sum = block_sum(thread_sum, sums);
@@ -32,18 +32,25 @@ TOPK_DEVICE void top1_of_block(const Arguments &arguments) {
     });
 }
 
+// Shared memory for the search of the head.
+struct Search {
+    Shared<float> maxima;
+    Shared<int> indices;
+    Shared<float> threshold;
+    Shared<int> count;
+};
+
+#define TOPK_SHARED_SEARCH(K, name)                                      \
+    TOPK_SHARED(float, name##_maxima, WARPS * Head<K>::CANDIDATES);      \
+    TOPK_SHARED(int, name##_indices, WARPS);                             \
+    TOPK_SHARED(float, name##_threshold, 1);                             \
+    TOPK_SHARED(int, name##_count, 1);                                   \
+    Search name = {name##_maxima, name##_indices, name##_threshold, name##_count}
+
 // As `find_head_of_warp`. The first warp sorts the candidates of all; their order in memory, which changes from
 // run to run, does not matter for that.
 template <int K, class Row>
-TOPK_DEVICE void find_head_of_block(
-    Row &scores,
-    const Head<K> &head,
-    int size,
-    Shared<float> maxima,
-    Shared<int> indices,
-    Shared<float> threshold,
-    Shared<int> count
-) {
+TOPK_DEVICE void find_head_of_block(Row &scores, const Head<K> &head, int size, const Search &search) {
     constexpr int GROUPS = Head<K>::GROUPS;
     float mine[GROUPS];
 #pragma unroll
@@ -58,27 +65,27 @@ TOPK_DEVICE void find_head_of_block(
     });
 #pragma unroll
     for (int group = 0; group < GROUPS; ++group) {
-        maxima[(warp() * GROUPS + group) * WARP + lane()] = mine[group];
+        search.maxima[(warp() * GROUPS + group) * WARP + lane()] = mine[group];
     }
     sync_block();
     if (warp() == 0) {
 #pragma unroll
         for (int group = 0; group < GROUPS; ++group) {
             for (int other = 1; other < WARPS; ++other) {
-                mine[group] = fmaxf(mine[group], maxima[(other * GROUPS + group) * WARP + lane()]);
+                mine[group] = fmaxf(mine[group], search.maxima[(other * GROUPS + group) * WARP + lane()]);
             }
         }
         float found = fmaxf(head_threshold(mine, size), -LARGEST);
         if (lane() == 0) {
-            threshold[0] = found;
-            count[0] = 0;
+            search.threshold[0] = found;
+            search.count[0] = 0;
         }
     }
     sync_block();
-    float lowest = threshold[0];
+    float lowest = search.threshold[0];
     scores.for_each([&](int i, float score) {
         if (score >= lowest) {
-            int position = atomic_add(count, 0, 1);
+            int position = atomic_add(search.count, 0, 1);
             if (position < Head<K>::CANDIDATES) {
                 head.candidates[position] = score;
                 head.candidate_classes[position] = i;
@@ -86,7 +93,7 @@ TOPK_DEVICE void find_head_of_block(
         }
     });
     sync_block();
-    int candidates = count[0];
+    int candidates = search.count[0];
     if (candidates <= Head<K>::CANDIDATES) {
         if (warp() == 0) {
             sort_candidates(head, candidates, size);
@@ -105,11 +112,14 @@ TOPK_DEVICE void find_head_of_block(
         });
         best = warp_best(best);
         if (lane() == 0) {
-            maxima[warp()] = best.score;
-            indices[warp()] = best.index;
+            search.maxima[warp()] = best.score;
+            search.indices[warp()] = best.index;
         }
         sync_block();
-        best = {lane() < WARPS ? float(maxima[lane()]) : -infinity(), lane() < WARPS ? int(indices[lane()]) : 0x7fffffff};
+        best = {-infinity(), 0x7fffffff};
+        if (lane() < WARPS) {
+            best = {search.maxima[lane()], search.indices[lane()]};
+        }
         previous = warp_best(best);
         if (thread() == 0) {
             head.scores[rank] = previous.score;
@@ -122,17 +132,14 @@ TOPK_DEVICE void find_head_of_block(
 template <int K, bool IN_SHARED_MEMORY>
 TOPK_DEVICE void topk_of_block(const Arguments &arguments) {
     TOPK_SHARED_HEAD(K, head, 1, 0);
-    TOPK_SHARED(float, maxima, WARPS * Head<K>::CANDIDATES);
-    TOPK_SHARED(int, indices, WARPS);
-    TOPK_SHARED(float, threshold, 1);
-    TOPK_SHARED(int, count, 1);
+    TOPK_SHARED_SEARCH(K, search);
     TOPK_SHARED(double, polynomials, WARPS * K);
     TOPK_SHARED(float, factor, 1);
     for_row_of_block<IN_SHARED_MEMORY>(arguments, [&](const Sample &sample, auto &scores) {
         const int size = head_size(arguments);
-        find_head_of_block(scores, head, size, maxima, indices, threshold, count);
+        find_head_of_block(scores, head, size, search);
         HeadResult found = head_result(arguments, head, size);
-        Exponent scale = exponent(arguments);
+        Exponent scale = exponent(per_score(arguments));
         auto weight = [&](int i, float score) {
             return is_in_head(found, score, i) ? 0 : weight_of(score - found.kth, scale);
         };
@@ -188,13 +195,9 @@ TOPK_DEVICE void topk_of_block(const Arguments &arguments) {
         scores.write_gradient([&](int i, float score) {
             return derivative(coefficients, weight(i, score) * tail_factor);
         });
-        // The head's classes and the label got 0.
         sync_block();
-        if (thread() < size) {
-            store_gradient(arguments, sample.row, head.classes[thread()], head_gradient);
-        }
-        if (thread() == WARP - 1) {
-            store_gradient(arguments, sample.row, sample.label, label_gradient);
+        if (warp() == 0) {
+            write_head(arguments, sample, head, size, head_gradient, label_gradient);
         }
     });
 }

@@ -52,7 +52,7 @@ TOPK_DEVICE void top1_of_warp(const Arguments &arguments, const Sample &sample, 
         highest = fmaxf(highest, scores[v]);
     }
     highest = warp_max(highest);
-    Exponent scale = exponent(arguments);
+    Exponent scale = exponent(per_score(arguments));
     float lane_sum = 0;
 #pragma unroll
     for (int v = 0; v < V; ++v) {
@@ -143,7 +143,7 @@ TOPK_DEVICE void topk_of_warp(
     find_head_of_warp(scores, head, size);
     HeadResult found = head_result(arguments, head, size);
 
-    Exponent scale = exponent(arguments);
+    Exponent scale = exponent(per_score(arguments));
     const int last_class = found.last_class - lane();
     float polynomial[K] = {};
 #pragma unroll
@@ -181,14 +181,8 @@ TOPK_DEVICE void topk_of_warp(
         scores[v] = derivative(coefficients, scores[v] * factor);
     }
     write_row(arguments, sample, scores);
-    // The head's classes and the label got 0.
     sync_warp();
-    if (lane() < size) {
-        store_gradient(arguments, sample.row, head.classes[lane()], head_gradient);
-    }
-    if (lane() == WARP - 1) {
-        store_gradient(arguments, sample.row, sample.label, label_gradient);
-    }
+    write_head(arguments, sample, head, size, head_gradient, label_gradient);
 }
 
 // The rows of a block, one per warp.
