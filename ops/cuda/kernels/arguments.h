@@ -40,6 +40,8 @@ struct Arguments {
     long long ignore_index;
     double tau;
     double alpha;
+    // 1/(kτ), at most the largest finite number.
+    double per_score;
     int classes;
     int k;
     // ScoreType

@@ -55,9 +55,7 @@ public:
         for_each([&](int i, float score) { store_gradient(arguments, sample.row, i, value(i, score)); });
     }
 
-    TOPK_DEVICE float label_score() const { return load_score(arguments, sample.row, sample.label); }
-
-private:
+    // Of another thread only after a barrier.
     TOPK_DEVICE float score(int i) const {
         if (IN_SHARED_MEMORY) {
             return memory[i];
@@ -65,6 +63,9 @@ private:
         return i == sample.label ? -infinity() : load_score(arguments, sample.row, i);
     }
 
+    TOPK_DEVICE float label_score() const { return load_score(arguments, sample.row, sample.label); }
+
+private:
     const Arguments &arguments;
     const Sample &sample;
     Shared<float> memory;

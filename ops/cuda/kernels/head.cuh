@@ -1,23 +1,28 @@
-// The head of a row: the 2k highest scores of wrong classes, computed one by one in double precision. See
-// `SmoothTopkSvm` in topk-ops for the method; all other wrong classes are the tail.
+// The head of a row: some of the highest scores of wrong classes, computed one by one in double precision. All other
+// wrong classes are the tail. See `SmoothTopkSvm` in topk-ops for the method.
 #pragma once
 
 #include "sample.cuh"
 #include "weight.cuh"
 
+// Classes of the head beyond the k highest. With k + 3 classes above it, a class of the tail is in less than k of
+// k + 4 subsets, so that its derivative, a difference, loses less than two bits.
+constexpr int BEYOND_K = 3;
+
+// Candidates for the head, one per lane.
+constexpr int CANDIDATES = WARP;
+
 // Shared memory for the head, used by one warp. K is the largest k.
 template <int K>
 struct Head {
-    // The threshold comes from the maxima of this many groups of classes per lane.
-    static constexpr int GROUPS = K <= 5 ? 1 : 2;
-    static constexpr int CANDIDATES = GROUPS * WARP;
-    static constexpr int MAX_SIZE = 2 * K;
+    static constexpr int MAX_SIZE = K + BEYOND_K;
 
-    Shared<float> candidates;
-    Shared<int> candidate_classes;
+    Shared<int> candidates;
     // In descending order; of equal scores, the lower class comes first.
     Shared<float> scores;
     Shared<int> classes;
+    // Whether the tail has a score equal to the last one.
+    Shared<int> is_tied;
     Shared<double> p;
     Shared<double> q;
     // e_0, …, e_K of all wrong classes, up to a common factor.
@@ -26,28 +31,29 @@ struct Head {
     Shared<float> coefficients;
 };
 
-#define TOPK_SHARED_HEAD(K, name, warps, warp)                                                      \
-    TOPK_SHARED(float, name##_candidates, Head<K>::CANDIDATES * warps);                             \
-    TOPK_SHARED(int, name##_candidate_classes, Head<K>::CANDIDATES * warps);                        \
-    TOPK_SHARED(float, name##_scores, Head<K>::MAX_SIZE * warps);                                   \
-    TOPK_SHARED(int, name##_classes, Head<K>::MAX_SIZE * warps);                                    \
-    TOPK_SHARED(double, name##_p, Head<K>::MAX_SIZE * warps);                                       \
-    TOPK_SHARED(double, name##_q, Head<K>::MAX_SIZE * warps);                                       \
-    TOPK_SHARED(double, name##_sizes, (K + 1) * warps);                                             \
-    TOPK_SHARED(float, name##_coefficients, K * warps);                                             \
-    Head<K> name = {name##_candidates.slice(Head<K>::CANDIDATES * (warp), Head<K>::CANDIDATES),     \
-                    name##_candidate_classes.slice(Head<K>::CANDIDATES * (warp), Head<K>::CANDIDATES), \
-                    name##_scores.slice(Head<K>::MAX_SIZE * (warp), Head<K>::MAX_SIZE),             \
-                    name##_classes.slice(Head<K>::MAX_SIZE * (warp), Head<K>::MAX_SIZE),            \
-                    name##_p.slice(Head<K>::MAX_SIZE * (warp), Head<K>::MAX_SIZE),                  \
-                    name##_q.slice(Head<K>::MAX_SIZE * (warp), Head<K>::MAX_SIZE),                  \
-                    name##_sizes.slice((K + 1) * (warp), K + 1),                                    \
+#define TOPK_SHARED_HEAD(K, name, warps, warp)                                              \
+    TOPK_SHARED(int, name##_candidates, CANDIDATES * warps);                                \
+    TOPK_SHARED(float, name##_scores, Head<K>::MAX_SIZE * warps);                           \
+    TOPK_SHARED(int, name##_classes, Head<K>::MAX_SIZE * warps);                            \
+    TOPK_SHARED(int, name##_is_tied, warps);                                                \
+    TOPK_SHARED(double, name##_p, Head<K>::MAX_SIZE * warps);                               \
+    TOPK_SHARED(double, name##_q, Head<K>::MAX_SIZE * warps);                               \
+    TOPK_SHARED(double, name##_sizes, (K + 1) * warps);                                     \
+    TOPK_SHARED(float, name##_coefficients, K * warps);                                     \
+    Head<K> name = {name##_candidates.slice(CANDIDATES * (warp), CANDIDATES),               \
+                    name##_scores.slice(Head<K>::MAX_SIZE * (warp), Head<K>::MAX_SIZE),     \
+                    name##_classes.slice(Head<K>::MAX_SIZE * (warp), Head<K>::MAX_SIZE),    \
+                    name##_is_tied.slice((warp), 1),                                        \
+                    name##_p.slice(Head<K>::MAX_SIZE * (warp), Head<K>::MAX_SIZE),          \
+                    name##_q.slice(Head<K>::MAX_SIZE * (warp), Head<K>::MAX_SIZE),          \
+                    name##_sizes.slice((K + 1) * (warp), K + 1),                            \
                     name##_coefficients.slice(K * (warp), K)}
 
 // Number of classes in the head.
 TOPK_DEVICE int head_size(const Arguments &arguments) {
     int wrong = arguments.classes - 1;
-    return 2 * arguments.k < wrong ? 2 * arguments.k : wrong;
+    int wanted = arguments.k < BEYOND_K ? 2 * arguments.k : arguments.k + BEYOND_K;
+    return wanted < wrong ? wanted : wrong;
 }
 
 // Whether a score comes before another one in descending order; classes decide between equal scores.
@@ -55,56 +61,37 @@ TOPK_DEVICE bool comes_before(float score, int index, float other, int other_ind
     return score > other || (score == other && index < other_index);
 }
 
-// The `size`-th highest of the groups' maxima, of which GROUPS are in each lane: at least `size` scores reach
-// it, and few others do.
-template <int GROUPS>
-TOPK_DEVICE float head_threshold(const float (&maxima)[GROUPS], int size) {
-    int larger[GROUPS] = {};
-#pragma unroll 4
+// The `size`-th highest of the lanes' maxima: at least `size` scores reach it, and few others do.
+TOPK_DEVICE float head_threshold(float maximum, int size) {
+    int larger = 0;
+#pragma unroll 8
     for (int other = 0; other < WARP; ++other) {
-#pragma unroll
-        for (int group = 0; group < GROUPS; ++group) {
-            float value = shuffle(maxima[group], other);
-#pragma unroll
-            for (int mine = 0; mine < GROUPS; ++mine) {
-                larger[mine] += value > maxima[mine];
-            }
-        }
+        larger += shuffle(maximum, other) > maximum;
     }
-    float lowest = infinity();
-#pragma unroll
-    for (int group = 0; group < GROUPS; ++group) {
-        lowest = fminf(lowest, larger[group] < size ? maxima[group] : infinity());
-    }
-    return warp_min(lowest);
+    float threshold = warp_min(larger < size ? maximum : infinity());
+    // −∞ is not a score.
+    return fmaxf(threshold, -LARGEST);
 }
 
-// Puts the `size` first of `count` candidates in order into the head. Of one warp.
-template <int K>
-TOPK_DEVICE void sort_candidates(const Head<K> &head, int count, int size) {
-    float score[Head<K>::GROUPS];
-    int index[Head<K>::GROUPS];
-    int rank[Head<K>::GROUPS] = {};
-#pragma unroll
-    for (int group = 0; group < Head<K>::GROUPS; ++group) {
-        int i = group * WARP + lane();
-        score[group] = i < count ? head.candidates[i] : -infinity();
-        index[group] = i < count ? head.candidate_classes[i] : 0x7fffffff;
-    }
+// Puts the `size` first of `count` candidates in order into the head; `score_of` gives the score of a class. Of one
+// warp.
+template <int K, class Scores>
+TOPK_DEVICE void sort_candidates(const Head<K> &head, int count, int size, Scores score_of) {
+    bool is_candidate = lane() < count;
+    int index = is_candidate ? int(head.candidates[lane()]) : 0;
+    float score = is_candidate ? score_of(index) : -infinity();
+    int rank = 0;
     for (int other = 0; other < count; ++other) {
-        float other_score = head.candidates[other];
-        int other_index = head.candidate_classes[other];
-#pragma unroll
-        for (int group = 0; group < Head<K>::GROUPS; ++group) {
-            rank[group] += comes_before(other_score, other_index, score[group], index[group]);
-        }
+        rank += comes_before(shuffle(score, other), shuffle(index, other), score, index);
     }
-#pragma unroll
-    for (int group = 0; group < Head<K>::GROUPS; ++group) {
-        if (group * WARP + lane() < count && rank[group] < size) {
-            head.scores[rank[group]] = score[group];
-            head.classes[rank[group]] = index[group];
-        }
+    if (is_candidate && rank < size) {
+        head.scores[rank] = score;
+        head.classes[rank] = index;
+    }
+    sync_warp();
+    bool is_tied = ballot(is_candidate && rank >= size && score == head.scores[size - 1]) != 0;
+    if (lane() == 0) {
+        head.is_tied[0] = is_tied;
     }
     sync_warp();
 }
@@ -116,7 +103,6 @@ struct Best {
 };
 
 TOPK_DEVICE Best warp_best(Best best) {
-#pragma unroll
     for (int mask = WARP / 2; mask > 0; mask /= 2) {
         Best other = {shuffle_xor(best.score, mask), shuffle_xor(best.index, mask)};
         if (comes_before(other.score, other.index, best.score, best.index)) {
@@ -126,29 +112,30 @@ TOPK_DEVICE Best warp_best(Best best) {
     return best;
 }
 
-// What the tail and the gradient need to know of the head.
+// What the tail needs to know of the head.
 struct HeadResult {
     // The k-th highest score.
     float kth;
     // The last class of the head.
     float last;
     int last_class;
+    bool is_tied;
 };
 
 template <int K>
 TOPK_DEVICE HeadResult head_result(const Arguments &arguments, const Head<K> &head, int size) {
-    return {head.scores[arguments.k - 1], head.scores[size - 1], head.classes[size - 1]};
+    return {head.scores[arguments.k - 1], head.scores[size - 1], head.classes[size - 1], head.is_tied[0] != 0};
 }
 
 TOPK_DEVICE bool is_in_head(const HeadResult &head, float score, int index) {
     return score > head.last || (score == head.last && index <= head.last_class);
 }
 
-// Given e_1, …, e_K of the tail in `tail`, computes the loss, and if there is a gradient, the coefficients of the
-// tail's and `head_gradient`, that of the head's class number `lane()`. Returns the factor of the tail's weights.
-// Of one warp, with the same `tail` in all lanes.
+// Given e_1, …, e_K of the tail's weights in `tail`, computes the loss, and if there is a gradient, the coefficients
+// of the tail's, `head_gradient`, that of the head's class number `lane()`, and the label's. Of one warp, with the
+// same `tail` in all lanes.
 template <int K>
-TOPK_DEVICE float finish_head(
+TOPK_DEVICE void finish_head(
     const Arguments &arguments,
     const Sample &sample,
     const Head<K> &head,
@@ -159,15 +146,17 @@ TOPK_DEVICE float finish_head(
     float &label_gradient
 ) {
     const int k = arguments.k;
-    // Keeps the tail's sum at most k.
-    float factor = tail[0] > k ? float(k / tail[0]) : 1;
-    double tilt = 1.0 / factor;
+    // Keeps the sum of the tail's weights, divided by it, at most k.
+    double tilt = tail[0] > k ? tail[0] / k : 1.0;
+    double factor = 1 / tilt;
     double kth = head.scores[k - 1];
     if (lane() < size) {
-        double z = (double(head.scores[lane()]) - kth) * per_score(arguments);
-        double reciprocal = exp(-z) * tilt;
-        head.p[lane()] = 1 / (1 + reciprocal);
-        head.q[lane()] = 1 / (1 + 1 / reciprocal);
+        double z = (double(head.scores[lane()]) - kth) * arguments.per_score;
+        // Finite, for the product.
+        double reciprocal = fmin(exp(-z) * tilt, 1e300);
+        double p = 1 / (1 + reciprocal);
+        head.p[lane()] = p;
+        head.q[lane()] = reciprocal * p;
     }
     sync_warp();
 
@@ -207,7 +196,7 @@ TOPK_DEVICE float finish_head(
         arguments.values[sample.row] = float(sample.weight * result.loss);
     }
     if (!arguments.gradient) {
-        return factor;
+        return;
     }
 
     double scale = sample.factor * result.probability / k;
@@ -219,7 +208,9 @@ TOPK_DEVICE float finish_head(
         if (l < k) {
             double below = l + 2 > k ? 0.0 : head.sizes[k - 2 - l];
             coefficient = scale * (over_k * head.sizes[k - 1 - l] - over_km1 * below);
-            coefficient = l % 2 ? -coefficient : coefficient;
+            for (int power = 0; power <= l; ++power) {
+                coefficient *= power ? -factor : factor;
+            }
             coefficient = fmin(fmax(coefficient, -double(LARGEST)), double(LARGEST));
         }
         head.coefficients[l] = float(coefficient);
@@ -235,7 +226,6 @@ TOPK_DEVICE float finish_head(
         head_gradient = float(scale * head.p[lane()] * (without_km1 * over_k - without_km2 * over_km1));
     }
     sync_warp();
-    return factor;
 }
 
 // x Σ_l coefficients[l] xˡ

@@ -123,17 +123,16 @@ TOPK_DEVICE void ranked_of_warps(const Arguments &arguments) {
     TOPK_SHARED_HEAD(K, head, ROWS_PER_BLOCK, thread() / WARP);
     for_row_of_warp<V>(arguments, [&](const Sample &sample, float (&scores)[V], float label_score) {
         const int size = head_size(arguments);
-        find_head_of_warp(scores, head, size);
+        find_head_of_warp(arguments, sample, scores, head, size);
         HeadResult found = head_result(arguments, head, size);
-        Exponent scale = exponent(1);
+        float exponent = binary_exponent(1);
         double tail = 0;
         if (has_tail(arguments)) {
             float lane_sum = 0;
-            const int last_class = found.last_class - lane();
+            float bound = bound_of_tail(scores, found);
 #pragma unroll
             for (int v = 0; v < V; ++v) {
-                bool in_head = scores[v] > found.last || (scores[v] == found.last && v * WARP <= last_class);
-                scores[v] = in_head ? 0 : weight_of(scores[v] - found.kth, scale);
+                scores[v] = weight_of((scores[v] > bound ? -infinity() : scores[v]) - found.kth, exponent);
                 lane_sum += scores[v];
             }
             tail = warp_sum(double(lane_sum));
@@ -158,16 +157,16 @@ TOPK_DEVICE void ranked_of_warps(const Arguments &arguments) {
 template <int K, bool IN_SHARED_MEMORY>
 TOPK_DEVICE void ranked_of_block(const Arguments &arguments) {
     TOPK_SHARED_HEAD(K, head, 1, 0);
-    TOPK_SHARED_SEARCH(K, search);
+    TOPK_SHARED_SEARCH(search);
     TOPK_SHARED(double, sums, WARPS);
     TOPK_SHARED(float, per_weight, 1);
     for_row_of_block<IN_SHARED_MEMORY>(arguments, [&](const Sample &sample, auto &scores) {
         const int size = head_size(arguments);
         find_head_of_block(scores, head, size, search);
         HeadResult found = head_result(arguments, head, size);
-        Exponent scale = exponent(1);
+        float exponent = binary_exponent(1);
         auto weight = [&](int i, float score) {
-            return is_in_head(found, score, i) ? 0 : weight_of(score - found.kth, scale);
+            return weight_of((is_in_head(found, score, i) ? -infinity() : score) - found.kth, exponent);
         };
         double tail = 0;
         if (has_tail(arguments)) {

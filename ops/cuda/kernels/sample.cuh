@@ -110,12 +110,13 @@ struct LossAndProbability {
     double probability;
 };
 
-// τ ln(1 + exp u) and 1/(1 + exp −u) for u of any size, where u = hinge/τ.
+// τ ln(1 + exp u) and 1/(1 + exp −u) for u of any size, where u = hinge/τ. In single precision, where rounding is
+// relative to at most τ ln 2, and to 1.
 TOPK_DEVICE LossAndProbability smooth_hinge(double hinge, double tau) {
-    double u = hinge / tau;
-    double small = exp(-fabs(u));
+    float u = float(hinge / tau);
+    float small = expf(-fabsf(u));
     LossAndProbability result;
-    result.loss = fmax(hinge, 0.0) + tau * log1p(small);
-    result.probability = (u > 0 ? 1.0 : small) / (1 + small);
+    result.loss = fmax(hinge, 0.0) + tau * log1pf(small);
+    result.probability = (u > 0 ? 1 : small) / (1 + small);
     return result;
 }

@@ -31,6 +31,14 @@ TOPK_DEVICE void store(BFloat16 *to, float value) {
 
 TOPK_DEVICE bool is_finite(float value) { return fabsf(value) <= LARGEST; }
 
+// The next lower number.
+TOPK_DEVICE float next_below(float value) {
+    if (value == 0) {
+        return float_of(0x80000001);
+    }
+    return float_of(value > 0 ? bits_of(value) - 1 : bits_of(value) + 1);
+}
+
 // Calls `body` with a value of the type of the scores.
 template <class Body>
 TOPK_DEVICE void dispatch(int type, Body body) {

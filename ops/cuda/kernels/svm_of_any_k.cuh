@@ -74,8 +74,8 @@ TOPK_DEVICE float kth_highest(Row &scores, int k, Shared<int> histogram, Shared<
 }
 
 // 1/x of a score, for the tilt 1; ∞ for very low ones, 0 for very high ones.
-TOPK_DEVICE float reciprocal_weight(float difference, Exponent scale) {
-    float weight = weight_of(-fabsf(difference), scale);
+TOPK_DEVICE float reciprocal_weight(float difference, float exponent) {
+    float weight = weight_of(-fabsf(difference), exponent);
     return difference < 0 ? 1 / weight : weight;
 }
 
@@ -85,7 +85,7 @@ TOPK_DEVICE float balanced_shift(
     const Arguments &arguments,
     Row &scores,
     float kth,
-    Exponent scale,
+    float exponent,
     Shared<double> sums
 ) {
     double k = arguments.k;
@@ -98,7 +98,7 @@ TOPK_DEVICE float balanced_shift(
         float thread_mean = 0;
         float thread_variance = 0;
         scores.for_each([&](int, float score) {
-            float p = 1 / (1 + reciprocal_weight(score - kth, scale) * tilt);
+            float p = 1 / (1 + reciprocal_weight(score - kth, exponent) * tilt);
             thread_mean += p;
             thread_variance = fmaf(p, 1 - p, thread_variance);
         });
@@ -166,13 +166,13 @@ TOPK_DEVICE void tail_of_warps(
     const Arguments &arguments,
     Row &scores,
     float kth,
-    Exponent scale,
+    float exponent,
     float tilt,
     Shared<double> polynomials
 ) {
     double e[D] = {};
     scores.for_each_of_warp([&](int, float score) {
-        float reciprocal = reciprocal_weight(score - kth, scale) * tilt;
+        float reciprocal = reciprocal_weight(score - kth, exponent) * tilt;
         // Classes of the head are left out.
         float x = reciprocal < 1 ? 0 : 1 / reciprocal;
         if (ballot(x > 0) == 0) {
@@ -222,8 +222,8 @@ TOPK_DEVICE void any_k_of_block(const Arguments &arguments) {
     for_row_of_block<IN_SHARED_MEMORY>(arguments, [&](const Sample &sample, auto &scores) {
         const int k = arguments.k;
         float kth = kth_highest(scores, k, histogram, chosen);
-        Exponent scale = exponent(per_score(arguments));
-        float shift = balanced_shift(arguments, scores, kth, scale, sums);
+        float exponent = binary_exponent(arguments.per_score);
+        float shift = balanced_shift(arguments, scores, kth, exponent, sums);
         float tilt = float(exp(double(shift)));
 
         if (thread() == 0) {
@@ -231,7 +231,7 @@ TOPK_DEVICE void any_k_of_block(const Arguments &arguments) {
         }
         sync_block();
         scores.for_each([&](int i, float score) {
-            if (reciprocal_weight(score - kth, scale) * tilt < 1) {
+            if (reciprocal_weight(score - kth, exponent) * tilt < 1) {
                 int position = atomic_add(count, 0, 1);
                 if (position < MAX_HEAD) {
                     found_scores[position] = score;
@@ -248,7 +248,7 @@ TOPK_DEVICE void any_k_of_block(const Arguments &arguments) {
             for (int other = 0; other < size; ++other) {
                 rank += found_classes[other] < mine;
             }
-            double z = (double(found_scores[thread()]) - kth) * per_score(arguments);
+            double z = (double(found_scores[thread()]) - kth) * arguments.per_score;
             double reciprocal = exp(-z) * tilt;
             classes[rank] = mine;
             p[rank] = 1 / (1 + reciprocal);
@@ -266,11 +266,11 @@ TOPK_DEVICE void any_k_of_block(const Arguments &arguments) {
             head[warp() * (HEAD_PER_WARP + 1) + lane()] = own;
         }
         if (k <= WARP) {
-            tail_of_warps<1>(arguments, scores, kth, scale, tilt, tail);
+            tail_of_warps<1>(arguments, scores, kth, exponent, tilt, tail);
         } else if (k <= 2 * WARP) {
-            tail_of_warps<2>(arguments, scores, kth, scale, tilt, tail);
+            tail_of_warps<2>(arguments, scores, kth, exponent, tilt, tail);
         } else {
-            tail_of_warps<4>(arguments, scores, kth, scale, tilt, tail);
+            tail_of_warps<4>(arguments, scores, kth, exponent, tilt, tail);
         }
         sync_block();
         multiply_all(head, HEAD_PER_WARP, MAX_HEAD);
@@ -306,7 +306,7 @@ TOPK_DEVICE void any_k_of_block(const Arguments &arguments) {
         }
         sync_block();
         scores.write_gradient([&](int, float score) {
-            float reciprocal = reciprocal_weight(score - kth, scale) * tilt;
+            float reciprocal = reciprocal_weight(score - kth, exponent) * tilt;
             float x = reciprocal < 1 ? 0 : 1 / reciprocal;
             float sum = 0;
             for (int l = k - 1; l >= 0; --l) {

@@ -13,9 +13,9 @@ TOPK_DEVICE void top1_of_block(const Arguments &arguments) {
         float highest = -LARGEST;
         scores.for_each([&](int, float score) { highest = fmaxf(highest, score); });
         highest = block_max(highest, maxima);
-        Exponent scale = exponent(per_score(arguments));
+        float exponent = binary_exponent(arguments.per_score);
         float thread_sum = 0;
-        scores.for_each([&](int, float score) { thread_sum += weight_of(score - highest, scale); });
+        scores.for_each([&](int, float score) { thread_sum += weight_of(score - highest, exponent); });
         double sum = block_sum(thread_sum, sums);
         double hinge = arguments.alpha + (double(highest) - scores.label_score()) + arguments.tau * log(sum);
         LossAndProbability result = smooth_hinge(hinge, arguments.tau);
@@ -26,7 +26,7 @@ TOPK_DEVICE void top1_of_block(const Arguments &arguments) {
             double scaled = sample.factor * result.probability;
             float per_weight = sum > 0 ? float(scaled / sum) : 0;
             scores.write_gradient([&](int i, float score) {
-                return i == sample.label ? float(-scaled) : weight_of(score - highest, scale) * per_weight;
+                return i == sample.label ? float(-scaled) : weight_of(score - highest, exponent) * per_weight;
             });
         }
     });
@@ -40,63 +40,46 @@ struct Search {
     Shared<int> count;
 };
 
-#define TOPK_SHARED_SEARCH(K, name)                                      \
-    TOPK_SHARED(float, name##_maxima, WARPS * Head<K>::CANDIDATES);      \
-    TOPK_SHARED(int, name##_indices, WARPS);                             \
-    TOPK_SHARED(float, name##_threshold, 1);                             \
-    TOPK_SHARED(int, name##_count, 1);                                   \
+#define TOPK_SHARED_SEARCH(name)                   \
+    TOPK_SHARED(float, name##_maxima, BLOCK);      \
+    TOPK_SHARED(int, name##_indices, WARPS);       \
+    TOPK_SHARED(float, name##_threshold, 1);       \
+    TOPK_SHARED(int, name##_count, 1);             \
     Search name = {name##_maxima, name##_indices, name##_threshold, name##_count}
 
 // As `find_head_of_warp`. The first warp sorts the candidates of all; their order in memory, which changes from
 // run to run, does not matter for that.
 template <int K, class Row>
 TOPK_DEVICE void find_head_of_block(Row &scores, const Head<K> &head, int size, const Search &search) {
-    constexpr int GROUPS = Head<K>::GROUPS;
-    float mine[GROUPS];
-#pragma unroll
-    for (int group = 0; group < GROUPS; ++group) {
-        mine[group] = -infinity();
-    }
-    scores.for_each([&](int i, float score) {
-#pragma unroll
-        for (int group = 0; group < GROUPS; ++group) {
-            mine[group] = i / BLOCK % GROUPS == group ? fmaxf(mine[group], score) : mine[group];
-        }
-    });
-#pragma unroll
-    for (int group = 0; group < GROUPS; ++group) {
-        search.maxima[(warp() * GROUPS + group) * WARP + lane()] = mine[group];
-    }
+    float maximum = -infinity();
+    scores.for_each([&](int, float score) { maximum = fmaxf(maximum, score); });
+    search.maxima[thread()] = maximum;
     sync_block();
     if (warp() == 0) {
-#pragma unroll
-        for (int group = 0; group < GROUPS; ++group) {
-            for (int other = 1; other < WARPS; ++other) {
-                mine[group] = fmaxf(mine[group], search.maxima[(other * GROUPS + group) * WARP + lane()]);
-            }
+        for (int other = 1; other < WARPS; ++other) {
+            maximum = fmaxf(maximum, search.maxima[other * WARP + lane()]);
         }
-        float found = fmaxf(head_threshold(mine, size), -LARGEST);
+        float threshold = head_threshold(maximum, size);
         if (lane() == 0) {
-            search.threshold[0] = found;
+            search.threshold[0] = threshold;
             search.count[0] = 0;
         }
     }
     sync_block();
-    float lowest = search.threshold[0];
+    float threshold = search.threshold[0];
     scores.for_each([&](int i, float score) {
-        if (score >= lowest) {
+        if (score >= threshold) {
             int position = atomic_add(search.count, 0, 1);
-            if (position < Head<K>::CANDIDATES) {
-                head.candidates[position] = score;
-                head.candidate_classes[position] = i;
+            if (position < CANDIDATES) {
+                head.candidates[position] = i;
             }
         }
     });
     sync_block();
-    int candidates = search.count[0];
-    if (candidates <= Head<K>::CANDIDATES) {
+    int count = search.count[0];
+    if (count <= CANDIDATES) {
         if (warp() == 0) {
-            sort_candidates(head, candidates, size);
+            sort_candidates(head, count, size, [&](int i) { return scores.score(i); });
         }
         sync_block();
         return;
@@ -124,6 +107,7 @@ TOPK_DEVICE void find_head_of_block(Row &scores, const Head<K> &head, int size, 
         if (thread() == 0) {
             head.scores[rank] = previous.score;
             head.classes[rank] = previous.index;
+            head.is_tied[0] = true;
         }
         sync_block();
     }
@@ -132,16 +116,15 @@ TOPK_DEVICE void find_head_of_block(Row &scores, const Head<K> &head, int size, 
 template <int K, bool IN_SHARED_MEMORY>
 TOPK_DEVICE void topk_of_block(const Arguments &arguments) {
     TOPK_SHARED_HEAD(K, head, 1, 0);
-    TOPK_SHARED_SEARCH(K, search);
+    TOPK_SHARED_SEARCH(search);
     TOPK_SHARED(double, polynomials, WARPS * K);
-    TOPK_SHARED(float, factor, 1);
     for_row_of_block<IN_SHARED_MEMORY>(arguments, [&](const Sample &sample, auto &scores) {
         const int size = head_size(arguments);
         find_head_of_block(scores, head, size, search);
         HeadResult found = head_result(arguments, head, size);
-        Exponent scale = exponent(per_score(arguments));
+        float exponent = binary_exponent(arguments.per_score);
         auto weight = [&](int i, float score) {
-            return is_in_head(found, score, i) ? 0 : weight_of(score - found.kth, scale);
+            return weight_of((is_in_head(found, score, i) ? -infinity() : score) - found.kth, exponent);
         };
 
         float polynomial[K] = {};
@@ -154,11 +137,7 @@ TOPK_DEVICE void topk_of_block(const Arguments &arguments) {
             polynomial[0] += x;
         });
         double tail[K];
-#pragma unroll
-        for (int j = 0; j < K; ++j) {
-            tail[j] = polynomial[j];
-        }
-        multiply_lanes(tail, WARP);
+        multiply_warp(polynomial, tail);
         if (lane() == 0) {
 #pragma unroll
             for (int j = 0; j < K; ++j) {
@@ -174,13 +153,10 @@ TOPK_DEVICE void topk_of_block(const Arguments &arguments) {
             for (int j = 0; j < K; ++j) {
                 tail[j] = polynomials[lane() % WARPS * K + j];
             }
-            multiply_lanes(tail, WARPS);
-            float found_factor = finish_head(
+            multiply_lanes(tail, 1, WARPS);
+            finish_head(
                 arguments, sample, head, size, scores.label_score(), tail, head_gradient, label_gradient
             );
-            if (lane() == 0) {
-                factor[0] = found_factor;
-            }
         }
         if (!arguments.gradient) {
             return;
@@ -191,10 +167,7 @@ TOPK_DEVICE void topk_of_block(const Arguments &arguments) {
         for (int l = 0; l < K; ++l) {
             coefficients[l] = head.coefficients[l];
         }
-        float tail_factor = factor[0];
-        scores.write_gradient([&](int i, float score) {
-            return derivative(coefficients, weight(i, score) * tail_factor);
-        });
+        scores.write_gradient([&](int i, float score) { return derivative(coefficients, weight(i, score)); });
         sync_block();
         if (warp() == 0) {
             write_head(arguments, sample, head, size, head_gradient, label_gradient);

@@ -52,11 +52,11 @@ TOPK_DEVICE void top1_of_warp(const Arguments &arguments, const Sample &sample, 
         highest = fmaxf(highest, scores[v]);
     }
     highest = warp_max(highest);
-    Exponent scale = exponent(per_score(arguments));
+    float exponent = binary_exponent(arguments.per_score);
     float lane_sum = 0;
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-        scores[v] = weight_of(scores[v] - highest, scale);
+        scores[v] = weight_of(scores[v] - highest, exponent);
         lane_sum += scores[v];
     }
     double sum = warp_sum(double(lane_sum));
@@ -80,35 +80,37 @@ TOPK_DEVICE void top1_of_warp(const Arguments &arguments, const Sample &sample, 
 // Finds the head. Of all scores, the candidates are those that reach a threshold; where many are equal, there
 // are too many candidates, and the head is found one by one.
 template <int K, int V>
-TOPK_DEVICE void find_head_of_warp(const float (&scores)[V], const Head<K> &head, int size) {
-    constexpr int GROUPS = Head<K>::GROUPS;
-    float maxima[GROUPS];
+TOPK_DEVICE void find_head_of_warp(
+    const Arguments &arguments,
+    const Sample &sample,
+    const float (&scores)[V],
+    const Head<K> &head,
+    int size
+) {
+    static_assert(V <= 32, "one bit per score");
+    float maximum = scores[0];
 #pragma unroll
-    for (int group = 0; group < GROUPS; ++group) {
-        maxima[group] = -infinity();
+    for (int v = 1; v < V; ++v) {
+        maximum = fmaxf(maximum, scores[v]);
     }
+    float threshold = head_threshold(maximum, size);
+    unsigned hits = 0;
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-        maxima[v % GROUPS] = fmaxf(maxima[v % GROUPS], scores[v]);
+        hits |= scores[v] >= threshold ? 1u << v : 0;
     }
-    float threshold = fmaxf(head_threshold(maxima, size), -LARGEST);
-
-    int count = 0;
-    unsigned lower_lanes = (1u << lane()) - 1;
-#pragma unroll
-    for (int v = 0; v < V; ++v) {
-        bool hit = scores[v] >= threshold;
-        unsigned hits = ballot(hit);
-        int position = count + count_ones(hits & lower_lanes);
-        if (hit && position < Head<K>::CANDIDATES) {
-            head.candidates[position] = scores[v];
-            head.candidate_classes[position] = v * WARP + lane();
+    int position = sum_of_lower_lanes(count_ones(hits));
+    int count = shuffle(position + count_ones(hits), WARP - 1);
+    if (count <= CANDIDATES) {
+        while (hits) {
+            int v = count_ones((hits & -hits) - 1);
+            head.candidates[position] = v * WARP + lane();
+            hits &= hits - 1;
+            ++position;
         }
-        count += count_ones(hits);
-    }
-    sync_warp();
-    if (count <= Head<K>::CANDIDATES) {
-        sort_candidates(head, count, size);
+        sync_warp();
+        // A register cannot be chosen by a number: the scores are read once more.
+        sort_candidates(head, count, size, [&](int i) { return load_score(arguments, sample.row, i); });
         return;
     }
 
@@ -126,9 +128,25 @@ TOPK_DEVICE void find_head_of_warp(const float (&scores)[V], const Head<K> &head
         if (lane() == 0) {
             head.scores[rank] = previous.score;
             head.classes[rank] = previous.index;
+            head.is_tied[0] = true;
         }
     }
     sync_warp();
+}
+
+// Returns a bound that the scores of the head exceed, and those of the tail do not. Where the last score of the head
+// is in the tail too, those in the head become ∞.
+template <int V>
+TOPK_DEVICE float bound_of_tail(float (&scores)[V], const HeadResult &head) {
+    if (!head.is_tied) {
+        return next_below(head.last);
+    }
+    for (int v = 0; v < V; ++v) {
+        if (scores[v] == head.last && v * WARP + lane() <= head.last_class) {
+            scores[v] = infinity();
+        }
+    }
+    return head.last;
 }
 
 template <int K, int V>
@@ -140,16 +158,16 @@ TOPK_DEVICE void topk_of_warp(
     const Head<K> &head
 ) {
     const int size = head_size(arguments);
-    find_head_of_warp(scores, head, size);
+    find_head_of_warp(arguments, sample, scores, head, size);
     HeadResult found = head_result(arguments, head, size);
 
-    Exponent scale = exponent(per_score(arguments));
-    const int last_class = found.last_class - lane();
+    float exponent = binary_exponent(arguments.per_score);
+    float bound = bound_of_tail(scores, found);
     float polynomial[K] = {};
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-        bool in_head = scores[v] > found.last || (scores[v] == found.last && v * WARP <= last_class);
-        float weight = in_head ? 0 : weight_of(scores[v] - found.kth, scale);
+        float score = scores[v] > bound ? -infinity() : scores[v];
+        float weight = weight_of(score - found.kth, exponent);
 #pragma unroll
         for (int j = K - 1; j > 0; --j) {
             polynomial[j] = fmaf(weight, polynomial[j - 1], polynomial[j]);
@@ -158,16 +176,11 @@ TOPK_DEVICE void topk_of_warp(
         scores[v] = weight;
     }
     double tail[K];
-#pragma unroll
-    for (int j = 0; j < K; ++j) {
-        tail[j] = polynomial[j];
-    }
-    multiply_lanes(tail, WARP);
+    multiply_warp(polynomial, tail);
 
     float head_gradient = 0;
     float label_gradient = 0;
-    float factor =
-        finish_head(arguments, sample, head, size, label_score, tail, head_gradient, label_gradient);
+    finish_head(arguments, sample, head, size, label_score, tail, head_gradient, label_gradient);
     if (!arguments.gradient) {
         return;
     }
@@ -178,7 +191,7 @@ TOPK_DEVICE void topk_of_warp(
     }
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-        scores[v] = derivative(coefficients, scores[v] * factor);
+        scores[v] = derivative(coefficients, scores[v]);
     }
     write_row(arguments, sample, scores);
     sync_warp();
