@@ -4,6 +4,7 @@ mod cargo;
 mod demo;
 mod dist;
 mod doctor;
+mod gpu_check;
 mod licenses;
 mod native;
 mod test;
@@ -99,6 +100,26 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Check and time what needs a GPU
+    ///
+    /// Builds the programs and runs `xtask/gpu-check/gpu_check.py`, which prints a table and writes
+    /// JSON. It goes on after a failure, and takes at most eight minutes. Needs Python with PyTorch
+    /// for CUDA. The script needs no Rust: with --only-build, the folder can be copied to a machine
+    /// with a GPU.
+    GpuCheck {
+        /// The folder for what is built [default: gpu-check in cargo's target folder]
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Only build
+        #[arg(long)]
+        only_build: bool,
+        /// The Python interpreter
+        #[arg(long, default_value = "python3")]
+        python: PathBuf,
+        /// Arguments of the script, such as `--parts cases,loss` or `--rehearse`
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -124,6 +145,17 @@ fn main() -> ExitCode {
             check,
         })
         .map(|()| ExitCode::SUCCESS),
+        Task::GpuCheck {
+            out,
+            only_build,
+            python,
+            arguments,
+        } => gpu_check::run(&gpu_check::Options {
+            out,
+            only_build,
+            python,
+            arguments,
+        }),
     };
     match result {
         Ok(code) => code,

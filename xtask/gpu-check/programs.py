@@ -1,0 +1,34 @@
+"""Runs the programs."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import torch
+
+
+def environment():
+    """With PyTorch's libraries, for programs that were built elsewhere."""
+    libraries = pathlib.Path(torch.__file__).parent / "lib"
+    nvidia = sorted(libraries.parents[1].glob("nvidia/*/lib"))
+    path = ":".join(map(str, [libraries, *nvidia, os.environ.get("LD_LIBRARY_PATH", "")]))
+    return {**os.environ, "LD_LIBRARY_PATH": path}
+
+
+def command(options, program, *arguments):
+    return [str(options.programs / program), *map(str, arguments)]
+
+
+def run(options, program, *arguments):
+    """Runs a program to its end; fails with its last words."""
+    result = subprocess.run(command(options, program, *arguments), capture_output=True, text=True, env=environment())
+    if result.returncode:
+        raise SystemExit(f"{program} failed: {(result.stderr or result.stdout).strip()[-1500:]}")
+    return result.stdout
+
+
+def images_per_second(folder):
+    """Of each epoch of a training run."""
+    with open(pathlib.Path(folder) / "times.jsonl") as file:
+        return [json.loads(line)["images_per_second"] for line in file]

@@ -1,0 +1,151 @@
+//! `cargo xtask gpu-check`: what needs a GPU, checked and timed by the script in `gpu-check`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use topk_testing::root;
+
+use crate::native::{self, Libraries};
+use crate::{cargo, dist};
+
+/// The programs, in release.
+const PROGRAMS: [&str; 3] = ["topk-train", "topk-eval", "topk-export"];
+
+/// The package of each library, the file that cargo builds, and where the script expects it.
+const LIBRARIES: [(&str, &str, &str); 3] = [
+    (
+        "topk-ops-cuda",
+        "libtopk_ops_cuda.so",
+        "libtopk_ops_cuda.so",
+    ),
+    ("topk-ops-ort", "libtopk_ops_ort.so", "libtopk_ops_ort.so"),
+    ("topk-python", "lib_topk.so", "package/topk/_topk.abi3.so"),
+];
+
+/// Tests that use a GPU: package, name of the test, and name of the program.
+const TESTS: [(&str, &str, &str); 1] = [("topk-ops-tch", "cuda", "ops-tch-cuda-test")];
+
+pub(crate) struct Options {
+    /// The folder for the programs; a folder in the target folder if it is `None`.
+    pub(crate) out: Option<PathBuf>,
+    /// Whether to stop when everything is built.
+    pub(crate) only_build: bool,
+    /// A Python interpreter with PyTorch.
+    pub(crate) python: PathBuf,
+    /// Arguments of the script.
+    pub(crate) arguments: Vec<String>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let out = match &options.out {
+        Some(out) => out.clone(),
+        None => cargo::target_dir()?.join("gpu-check"),
+    };
+    build(&out)?;
+    if options.only_build {
+        println!("{} has what the script needs; run", out.display());
+        println!("  python gpu-check/gpu_check.py --programs . --package package");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut command = Command::new(&options.python);
+    command
+        .arg(out.join("gpu-check/gpu_check.py"))
+        .arg("--programs")
+        .arg(&out)
+        .arg("--package")
+        .arg(out.join("package"))
+        .args(&options.arguments);
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {}", options.python.display()))?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Builds everything that the script uses, and puts it into a folder that can be copied to another machine.
+fn build(out: &Path) -> Result<()> {
+    native::set_up(Libraries::CPU)?;
+    let mut command = cargo::cargo();
+    command.args(["build", "--release", "--locked"]);
+    for program in PROGRAMS {
+        command.args(["--package", program]);
+    }
+    for (package, ..) in LIBRARIES {
+        command.args(["--package", package]);
+    }
+    cargo::run(&mut command)?;
+
+    let package = out.join("package/topk");
+    for folder in [&package, &out.join("gpu-check")] {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    let built = cargo::target_dir()?.join(dist::profile_folder("release"));
+    for program in PROGRAMS {
+        copy(&built.join(program), &out.join(program))?;
+    }
+    for (_, file, name) in LIBRARIES {
+        copy(&built.join(file), &out.join(name))?;
+    }
+    for (package, test, name) in TESTS {
+        copy(&test_program(package, test)?, &out.join(name))?;
+    }
+    copy_python(&root().join("python/py_src/topk"), &package)?;
+    copy_python(&root().join("xtask/gpu-check"), &out.join("gpu-check"))?;
+    copy(
+        &root().join("ops/tests/data/loss.jsonl"),
+        &out.join("loss.jsonl"),
+    )
+}
+
+/// Builds a test and returns its program.
+fn test_program(package: &str, test: &str) -> Result<PathBuf> {
+    let output = cargo::output(cargo::cargo().args([
+        "test",
+        "--locked",
+        "--no-run",
+        "--message-format=json",
+        "--package",
+        package,
+        "--test",
+        test,
+    ]))?;
+    output
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == test)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo names no program for the test {test} of {package}"))
+}
+
+/// Copies the Python files of a folder.
+fn copy_python(from: &Path, to: &Path) -> Result<()> {
+    let entries = fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))?;
+    for entry in entries {
+        let path = entry
+            .with_context(|| format!("cannot read {}", from.display()))?
+            .path();
+        let target = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() && !path.ends_with("__pycache__") {
+            fs::create_dir_all(&target)
+                .with_context(|| format!("cannot create {}", target.display()))?;
+            copy_python(&path, &target)?;
+        } else if path.extension() == Some(OsStr::new("py")) {
+            copy(&path, &target)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to)
+        .map(drop)
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+}
