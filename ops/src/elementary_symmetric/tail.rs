@@ -1,6 +1,6 @@
 //! The tail of the classes, in `f32` vectors.
 //!
-//! For `f32` scores the smooth top-k SVM splits the wrong classes in two. The head, the 2k classes with
+//! For `f32` scores the smooth top-k SVM splits the wrong classes in two. The head, some 1.5 k classes with
 //! the highest scores, is computed class by class in `f64` by
 //! [`SubsetSizes`](super::subset_sizes::SubsetSizes). The tail, all other wrong classes, is computed
 //! here, with weights x_i = c · exp(z_i − z_(k)) relative to the k-th highest.
@@ -11,11 +11,16 @@
 //!   at most k, so that e_j is at most kʲ/j!.
 //! - Backward: with e_0, …, e_k now those of head and tail together, the polynomials without class i are
 //!   e_j − x_i e_{j−1} + x_i² e_{j−2} − …, so that the derivatives for the whole tail are one polynomial
-//!   in x_i whose coefficients are the same for all classes. This subtracts, but only the fraction
-//!   π⁽ʲ⁾_i of the minuend; and since the π⁽ᵏ⁾_i sum to k and follow the order of the scores, a class
-//!   with 2k others above it has π⁽ᵏ⁾_i < ½.
+//!   in x_i whose coefficients are the same for all classes. This subtracts. Divided by e_j, each term is at most
+//!   j/(h − j + 1) times the next, where h is the number of classes above class i. With all of the head above it,
+//!   no term exceeds k/2, so that the error of the gradient, which is 1/k of the result, is a few roundings.
 
 use crate::simd::{LANES, Lanes, vectorized};
+
+/// Number of classes in the head, if there are as many.
+pub(crate) fn head_size(k: usize) -> usize {
+    k + k / 2 + 1
+}
 
 /// Largest k that is computed here: e_j fits `f32` with room to spare.
 pub(crate) const MAX_K: usize = 32;

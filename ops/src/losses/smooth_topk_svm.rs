@@ -158,7 +158,7 @@ impl SmoothTopkSvm {
         value
     }
 
-    /// As for `f64`, but all classes except the 2k highest are computed in `f32` vectors; see
+    /// As for `f64`, but all classes except a few more than k are computed in `f32` vectors; see
     /// [`tail`].
     fn topk_f32(&self, buffers: &mut Buffers, sample: Sample<'_, f32>) -> f64 {
         let Buffers {
@@ -172,7 +172,8 @@ impl SmoothTopkSvm {
         } = buffers;
         let Sample { scores, label, .. } = sample;
         let k = self.k as f64;
-        simd::highest(scores, label, (2 * self.k).min(scores.len() - 1), head);
+        let size = tail::head_size(self.k).min(scores.len() - 1);
+        simd::highest(scores, label, size, head);
         let kth = scores[head[self.k - 1]];
         let per_score = (1.0 / k / self.tau).min(f64::MAX);
         let offset = |&class: &usize| (f64::from(scores[class]) - f64::from(kth)) * per_score;
