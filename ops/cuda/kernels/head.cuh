@@ -5,17 +5,13 @@
 #include "sample.cuh"
 #include "weight.cuh"
 
-// Classes of the head beyond the k highest. With k + 3 classes above it, a class of the tail is in less than k of
-// k + 4 subsets, so that its derivative, a difference, loses less than two bits.
-constexpr int BEYOND_K = 3;
-
 // Candidates for the head, one per lane.
 constexpr int CANDIDATES = WARP;
 
 // Shared memory for the head, used by one warp. K is the largest k.
 template <int K>
 struct Head {
-    static constexpr int MAX_SIZE = K + BEYOND_K;
+    static constexpr int MAX_SIZE = K + K / 2 + 1;
 
     Shared<int> candidates;
     // In descending order; of equal scores, the lower class comes first.
@@ -52,7 +48,7 @@ struct Head {
 // Number of classes in the head.
 TOPK_DEVICE int head_size(const Arguments &arguments) {
     int wrong = arguments.classes - 1;
-    int wanted = arguments.k < BEYOND_K ? 2 * arguments.k : arguments.k + BEYOND_K;
+    int wanted = arguments.k + arguments.k / 2 + 1;
     return wanted < wrong ? wanted : wrong;
 }
 
@@ -189,9 +185,9 @@ TOPK_DEVICE void finish_head(
 
     double over_k = 1 / head.sizes[k];
     double over_km1 = 1 / head.sizes[k - 1];
-    double log_ratio = log(tilt * (head.sizes[k] * over_km1));
-    double hinge = arguments.alpha + (kth - label_score) / k + arguments.tau * log_ratio;
-    LossAndProbability result = smooth_hinge(hinge, arguments.tau);
+    double ratio = tilt * (head.sizes[k] * over_km1);
+    double hinge = arguments.alpha + (kth - label_score) / k;
+    LossAndProbability result = smooth_hinge(hinge, ratio, arguments.tau);
     if (arguments.values && lane() == 0) {
         arguments.values[sample.row] = float(sample.weight * result.loss);
     }

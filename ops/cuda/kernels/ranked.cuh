@@ -99,7 +99,7 @@ TOPK_DEVICE float finish_ranked(
             own = exp(double(head.scores[lane()]) - kth);
         }
         double sum = warp_sum(own) + tail;
-        LossAndProbability result = smooth_hinge(kth - label_score + log(sum), 1);
+        LossAndProbability result = smooth_hinge(kth - label_score, sum, 1);
         loss = result.loss;
         of_label = -result.probability;
         per_weight = float(sample.factor * result.probability / sum);

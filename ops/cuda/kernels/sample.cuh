@@ -110,13 +110,19 @@ struct LossAndProbability {
     double probability;
 };
 
-// τ ln(1 + exp u) and 1/(1 + exp −u) for u of any size, where u = hinge/τ. In single precision, where rounding is
-// relative to at most τ ln 2, and to 1.
-TOPK_DEVICE LossAndProbability smooth_hinge(double hinge, double tau) {
-    float u = float(hinge / tau);
-    float small = expf(-fabsf(u));
+// τ ln(1 + exp u) and 1/(1 + exp −u), where u = hinge/τ + ln ratio.
+TOPK_DEVICE LossAndProbability smooth_hinge(double hinge, double ratio, double tau) {
+    // The ratio is far from overflowing this.
+    constexpr double LARGE = 600;
+    double exponent = hinge / tau;
     LossAndProbability result;
-    result.loss = fmax(hinge, 0.0) + tau * log1pf(small);
-    result.probability = (u > 0 ? 1 : small) / (1 + small);
+    if (exponent < LARGE) {
+        double odds = exp(exponent) * ratio;
+        result.loss = tau * log1p(odds);
+        result.probability = odds / (1 + odds);
+    } else {
+        result.loss = hinge + tau * log(ratio);
+        result.probability = 1;
+    }
     return result;
 }

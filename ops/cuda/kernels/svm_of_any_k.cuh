@@ -287,9 +287,9 @@ TOPK_DEVICE void any_k_of_block(const Arguments &arguments) {
 
         double over_k = 1 / sizes[k];
         double over_km1 = 1 / sizes[k - 1];
-        double log_ratio = log(tilt * (sizes[k] * over_km1));
-        double hinge = arguments.alpha + (double(kth) - scores.label_score()) / k + arguments.tau * log_ratio;
-        LossAndProbability result = smooth_hinge(hinge, arguments.tau);
+        double ratio = tilt * (sizes[k] * over_km1);
+        double hinge = arguments.alpha + (double(kth) - scores.label_score()) / k;
+        LossAndProbability result = smooth_hinge(hinge, ratio, arguments.tau);
         if (arguments.values && thread() == 0) {
             arguments.values[sample.row] = float(sample.weight * result.loss);
         }

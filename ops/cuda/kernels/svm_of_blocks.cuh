@@ -17,8 +17,8 @@ TOPK_DEVICE void top1_of_block(const Arguments &arguments) {
         float thread_sum = 0;
         scores.for_each([&](int, float score) { thread_sum += weight_of(score - highest, exponent); });
         double sum = block_sum(thread_sum, sums);
-        double hinge = arguments.alpha + (double(highest) - scores.label_score()) + arguments.tau * log(sum);
-        LossAndProbability result = smooth_hinge(hinge, arguments.tau);
+        double hinge = arguments.alpha + (double(highest) - scores.label_score());
+        LossAndProbability result = smooth_hinge(hinge, sum, arguments.tau);
         if (arguments.values && thread() == 0) {
             arguments.values[sample.row] = float(sample.weight * result.loss);
         }

@@ -60,8 +60,8 @@ TOPK_DEVICE void top1_of_warp(const Arguments &arguments, const Sample &sample, 
         lane_sum += scores[v];
     }
     double sum = warp_sum(double(lane_sum));
-    double hinge = arguments.alpha + (double(highest) - label_score) + arguments.tau * log(sum);
-    LossAndProbability result = smooth_hinge(hinge, arguments.tau);
+    double hinge = arguments.alpha + (double(highest) - label_score);
+    LossAndProbability result = smooth_hinge(hinge, sum, arguments.tau);
     if (arguments.values && lane() == 0) {
         arguments.values[sample.row] = float(sample.weight * result.loss);
     }
