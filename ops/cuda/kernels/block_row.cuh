@@ -19,23 +19,25 @@ public:
     // Reads the row. Returns whether all of this thread's scores are finite.
     TOPK_DEVICE bool open() {
         bool finite = true;
-#pragma unroll 8
-        for (int i = thread(); i < arguments.classes; i += BLOCK) {
-            float score = load_score(arguments, sample.row, i);
+        for_each_read([&](int i, float score) {
             finite &= is_finite(score);
             if (IN_SHARED_MEMORY) {
                 memory[i] = i == sample.label ? -infinity() : score;
             }
-        }
+        });
         return finite;
     }
 
     // Calls body(index, score) for each score of this thread.
     template <class Body>
     TOPK_DEVICE void for_each(Body body) const {
+        if (IN_SHARED_MEMORY) {
 #pragma unroll 4
-        for (int i = thread(); i < arguments.classes; i += BLOCK) {
-            body(i, score(i));
+            for (int i = thread(); i < arguments.classes; i += BLOCK) {
+                body(i, memory[i]);
+            }
+        } else {
+            for_each_read([&](int i, float score) { body(i, i == sample.label ? -infinity() : score); });
         }
     }
 
@@ -66,6 +68,31 @@ public:
     TOPK_DEVICE float label_score() const { return load_score(arguments, sample.row, sample.label); }
 
 private:
+    // Scores of a thread that are read together, so that it waits once for all of them.
+    static constexpr int TOGETHER = 8;
+
+    // Calls body(index, score) for each score of this thread, the label's included, from global memory.
+    template <class Body>
+    TOPK_DEVICE void for_each_read(Body body) const {
+        for (int first = thread(); first < arguments.classes; first += TOGETHER * BLOCK) {
+            float scores[TOGETHER];
+            dispatch(arguments.type, [&](auto zero) {
+                using Score = decltype(zero);
+                const Score *row = scores_of<Score>(arguments, sample.row) + first;
+#pragma unroll
+                for (int n = 0; n < TOGETHER; ++n) {
+                    scores[n] = first + n * BLOCK < arguments.classes ? to_float(row[n * BLOCK]) : 0;
+                }
+            });
+#pragma unroll
+            for (int n = 0; n < TOGETHER; ++n) {
+                if (first + n * BLOCK < arguments.classes) {
+                    body(first + n * BLOCK, scores[n]);
+                }
+            }
+        }
+    }
+
     const Arguments &arguments;
     const Sample &sample;
     Shared<float> memory;
