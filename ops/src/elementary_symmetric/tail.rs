@@ -7,13 +7,14 @@
 //!
 //! - Forward: the elementary symmetric polynomials e_0, …, e_k of the tail, by the recursion
 //!   e_j ← e_j + x_i e_{j−1}: sums of positive terms. Each lane of a vector has its own polynomials, of
-//!   every 16th class; lanes are merged by products of polynomials in `f64`. The constant c keeps Σ x_i
-//!   at most k, so that e_j is at most kʲ/j!.
+//!   every 16th class; lanes are merged by products of polynomials in `f64`. The constant c is 1; or if e_k
+//!   could overflow, it keeps Σ x_i at most k, so that e_j is at most kʲ/j!.
 //! - Backward: with e_0, …, e_k now those of head and tail together, the polynomials without class i are
 //!   e_j − x_i e_{j−1} + x_i² e_{j−2} − …, so that the derivatives for the whole tail are one polynomial
-//!   in x_i whose coefficients are the same for all classes. This subtracts. Divided by e_j, each term is at most
-//!   j/(h − j + 1) times the next, where h is the number of classes above class i. With all of the head above it,
-//!   no term exceeds k/2, so that the error of the gradient, which is 1/k of the result, is a few roundings.
+//!   in x_i whose coefficients are the same for all classes. This subtracts. Divided by e_j, each term is
+//!   at most j/(h − j + 1) times the next, where h is the number of classes above class i. With all of the
+//!   head above it, no term exceeds k/2, so that the error of the gradient, which is 1/k of the result, is a
+//!   few roundings.
 
 use crate::simd::{LANES, Lanes, vectorized};
 
@@ -33,6 +34,11 @@ pub(crate) struct Buffers {
     /// Their products.
     products: Vec<[f64; LANES]>,
     carry: Vec<Lanes>,
+}
+
+/// Whether the lanes' e_0, …, e_k of this many weights of at most 1 fit `f32`.
+pub(crate) fn fits_unscaled(k: usize, weights: usize) -> bool {
+    (weights.div_ceil(LANES) as f64).powi(k as i32) < 1e30
 }
 
 vectorized! {

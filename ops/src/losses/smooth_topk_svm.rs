@@ -190,7 +190,9 @@ impl SmoothTopkSvm {
             for &class in &*head {
                 flat[class] = 0.0;
             }
-            c = (k / simd::sum(flat)).min(1.0) as f32;
+            if !tail::fits_unscaled(self.k, scores.len()) {
+                c = (k / simd::sum(flat)).min(1.0) as f32;
+            }
             tail_polynomials.resize(self.k + 1, 0.0);
             tail::polynomials(weights, c, polynomials, tail_polynomials);
             sizes.set_with_tail(self.k, offsets, 1.0 / f64::from(c), tail_polynomials);

@@ -75,14 +75,8 @@ fn group_maxima(scores: &[f32]) -> [f32; GROUPS] {
             };
         }
     }
-    let mut padded = [f32::NEG_INFINITY; GROUPS];
-    padded[..rest.len()].copy_from_slice(rest);
-    for i in 0..GROUPS {
-        maxima[i] = if padded[i] > maxima[i] {
-            padded[i]
-        } else {
-            maxima[i]
-        };
+    for (max, &score) in maxima.iter_mut().zip(rest) {
+        *max = if score > *max { score } else { *max };
     }
     maxima
 }
