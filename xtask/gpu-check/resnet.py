@@ -85,7 +85,6 @@ def run(options):
             device,
             "--out",
             out,
-            *FLAGS,
             *(["--input-size", 32] if options.rehearse else []),
         )
         ours = programs.images_per_second(out)[-1]
@@ -95,6 +94,3 @@ def run(options):
         at_least("topk-train / PyTorch eager", ours / eager, 1.0)
         compiled = networks.training_step(torch.compile(network), autocast=True)
         row("torch.compile, DataLoader", [epoch(loader, compiled, device) for _ in range(2)][-1], "images/s")
-
-
-FLAGS = ()
