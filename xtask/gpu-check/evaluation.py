@@ -2,7 +2,10 @@
 CPU's. The weights are random ones, which cost the same."""
 
 import json
+import os
 import pathlib
+import re
+import subprocess
 import tempfile
 import time
 
@@ -10,7 +13,7 @@ import numpy
 import programs
 import torch
 import torchvision
-from report import row
+from report import at_least, row
 
 SIZES = (1, 8, 64, 256)
 
@@ -76,10 +79,21 @@ def in_python(model, batch, device):
     return runs * batch / (time.perf_counter() - start)
 
 
+def pipeline(options):
+    """What an evaluation keeps of the decoders' speed, on all cores."""
+    program = options.programs / "evaluation-bench"
+    if program.exists():
+        result = subprocess.run([program, options.images], capture_output=True, text=True, env=programs.environment())
+        found = re.search(r"([0-9.]+) % of the decoders", result.stdout)
+        share = float(found[1]) if found else 0.0
+        at_least(f"evaluation / decoders alone, {os.cpu_count()} cores", share, 90, "%")
+
+
 def run(options):
     if options.images is None:
         row("images/s", "not run: --images is missing", passed=False)
         return
+    pipeline(options)
     networks = ("resnet18",) if options.rehearse else ("resnet18", "resnet50")
     sizes = (8, 64) if options.rehearse else SIZES
     with tempfile.TemporaryDirectory() as folder:

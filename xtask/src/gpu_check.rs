@@ -26,8 +26,24 @@ const LIBRARIES: [(&str, &str, &str); 3] = [
     ("topk-python", "lib_topk.so", "package/topk/_topk.abi3.so"),
 ];
 
-/// Tests that use a GPU: package, name of the test, and name of the program.
-const TESTS: [(&str, &str, &str); 1] = [("topk-ops-tch", "cuda", "ops-tch-cuda-test")];
+/// Tests and benchmarks: what cargo builds, the name of the target, and that of the program.
+const TESTS: [(&[&str], &str, &str); 3] = [
+    (
+        &["test", "--package=topk-ops-tch", "--test=cuda"],
+        "cuda",
+        "ops-tch-cuda-test",
+    ),
+    (
+        &["test", "--package=topk-ops-cuda", "--test=device"],
+        "device",
+        "ops-cuda-cuda-test",
+    ),
+    (
+        &["bench", "--package=topk-eval", "--bench=pipeline"],
+        "pipeline",
+        "evaluation-bench",
+    ),
+];
 
 pub(crate) struct Options {
     /// The folder for the programs; a folder in the target folder if it is `None`.
@@ -94,8 +110,8 @@ fn build(out: &Path) -> Result<()> {
     for (_, file, name) in LIBRARIES {
         copy(&built.join(file), &out.join(name))?;
     }
-    for (package, test, name) in TESTS {
-        copy(&test_program(package, test)?, &out.join(name))?;
+    for (arguments, target, name) in TESTS {
+        copy(&test_program(arguments, target)?, &out.join(name))?;
     }
     copy_python(&root().join("python/py_src/topk"), &package)?;
     copy_python(&root().join("xtask/gpu-check"), &out.join("gpu-check"))?;
@@ -105,24 +121,18 @@ fn build(out: &Path) -> Result<()> {
     )
 }
 
-/// Builds a test and returns its program.
-fn test_program(package: &str, test: &str) -> Result<PathBuf> {
-    let output = cargo::output(cargo::cargo().args([
-        "test",
-        "--locked",
-        "--no-run",
-        "--message-format=json",
-        "--package",
-        package,
-        "--test",
-        test,
-    ]))?;
-    output
+/// Builds a test or a benchmark and returns its program.
+fn test_program(arguments: &[&str], target: &str) -> Result<PathBuf> {
+    let mut command = cargo::cargo();
+    command
+        .args(arguments)
+        .args(["--locked", "--no-run", "--message-format=json"]);
+    cargo::output(&mut command)?
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == test)
+        .filter(|message| message["target"]["name"] == target)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .with_context(|| format!("cargo names no program for the test {test} of {package}"))
+        .with_context(|| format!("cargo names no program for {target}"))
 }
 
 /// Copies the Python files of a folder.
