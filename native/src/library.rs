@@ -174,3 +174,15 @@ pub(crate) fn cudnn_version(file: &OsStr) -> Result<usize, LoadError> {
         Ok(version())
     }
 }
+
+/// Calls `getInferLibVersion` of TensorRT: 10000 × major + 100 × minor + patch.
+pub(crate) fn tensorrt_version(file: &OsStr) -> Result<c_int, LoadError> {
+    check(file)?;
+    // SAFETY: `getInferLibVersion` takes no arguments, returns an `int`, and may be called at any time.
+    unsafe {
+        let library = Library::open(Some(file), RTLD_NOW)?;
+        let version: Symbol<unsafe extern "C" fn() -> c_int> =
+            library.get(b"getInferLibVersion\0")?;
+        Ok(version())
+    }
+}

@@ -202,6 +202,72 @@ pub fn load_cuda_libraries(file: &Path) -> Result<(), LoadError> {
         .try_for_each(library::load_global)
 }
 
+/// TensorRT is not available to ONNX Runtime.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TensorRtError {
+    /// ONNX Runtime was built without it, or its provider was left out.
+    #[error(
+        "{} has no TensorRT provider beside it: install the package onnxruntime-gpu in place of onnxruntime",
+        onnxruntime.display()
+    )]
+    NoProvider {
+        /// The library of ONNX Runtime.
+        onnxruntime: PathBuf,
+    },
+    /// A library of TensorRT cannot be loaded.
+    #[error(
+        "TensorRT's library {library} cannot be loaded ({error}): install TensorRT 10 for CUDA 13, as by `pip install \
+         tensorrt-cu13` into the environment of onnxruntime-gpu, or add its folder to LD_LIBRARY_PATH"
+    )]
+    Library {
+        /// Its name.
+        library: &'static str,
+        /// The cause.
+        error: LoadError,
+    },
+}
+
+/// The libraries of TensorRT that its provider needs, dependencies first.
+const TENSORRT_LIBRARIES: [&str; 2] = ["libnvinfer.so.10", "libnvonnxparser.so.10"];
+
+/// Loads TensorRT, from Python's package `tensorrt_libs` beside ONNX Runtime's or from where the dynamic linker finds
+/// it, so that the TensorRT execution provider finds it. Returns its version, such as `10.13.3`.
+///
+/// # Errors
+/// If the provider of the ONNX Runtime in `file` or a library of TensorRT is missing.
+pub fn load_tensorrt(file: &Path) -> Result<String, TensorRtError> {
+    let provider = file.with_file_name("libonnxruntime_providers_tensorrt.so");
+    if !provider.is_file() {
+        return Err(TensorRtError::NoProvider {
+            onnxruntime: file.to_owned(),
+        });
+    }
+    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let packages = file.ancestors().nth(3).unwrap_or(Path::new(""));
+    let path = |name: &str| {
+        let packaged = packages.join("tensorrt_libs").join(name);
+        match packaged.is_file() {
+            true => packaged,
+            false => name.into(),
+        }
+    };
+    for library in TENSORRT_LIBRARIES {
+        library::load_global(path(library))
+            .map_err(|error| TensorRtError::Library { library, error })?;
+    }
+    let library = TENSORRT_LIBRARIES[0];
+    let version = library::tensorrt_version(path(library).as_os_str());
+    let version = version.map_err(|error| TensorRtError::Library { library, error })?;
+    Ok(tensorrt_text(version.unsigned_abs()))
+}
+
+/// TensorRT's version from its number: 101303 is 10.13.3.
+fn tensorrt_text(version: u32) -> String {
+    let (major, minor, patch) = (version / 10_000, version % 10_000 / 100, version % 100);
+    format!("{major}.{minor}.{patch}")
+}
+
 /// The CUDA libraries that are installed beside ONNX Runtime, whose path is absolute and without links.
 fn cuda_libraries(file: &Path) -> Vec<PathBuf> {
     // PACKAGES/onnxruntime/capi/libonnxruntime.so
@@ -217,6 +283,26 @@ fn cuda_libraries(file: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_missing_of_tensorrt_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let onnxruntime = file(&folder.path().join("onnxruntime/capi/libonnxruntime.so"));
+        let error = load_tensorrt(&onnxruntime).unwrap_err().to_string();
+        assert!(
+            error.contains("has no TensorRT provider beside it"),
+            "{error}"
+        );
+        file(&onnxruntime.with_file_name("libonnxruntime_providers_tensorrt.so"));
+        // A file that is not a library, rather than one that this machine may have.
+        file(&folder.path().join("tensorrt_libs/libnvinfer.so.10"));
+        let error = load_tensorrt(&onnxruntime).unwrap_err().to_string();
+        assert!(
+            error.starts_with("TensorRT's library libnvinfer.so.10 cannot be loaded"),
+            "{error}"
+        );
+        assert_eq!(tensorrt_text(101_303), "10.13.3");
+    }
 
     #[test]
     fn libraries_beside_a_program_may_have_the_version_in_their_name() {
