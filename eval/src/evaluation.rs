@@ -18,7 +18,7 @@ use crate::error::{BadImages, EvaluationError};
 use crate::model::{Model, ModelOptions, processors};
 use crate::model_run::{BatchScores, ModelRun, ModelScorer, crop_averaging, images_per_batch};
 use crate::options::{EvalOptions, Labels, OnBadImage, labels_of};
-use crate::pipeline::{Batch, Pipeline};
+use crate::pipeline::{Batch, BatchMemory, Pipeline};
 use crate::progress::Progress;
 use crate::transform::{InputTransform, TransformError};
 use crate::worker::SessionWorker;
@@ -67,6 +67,8 @@ pub struct Evaluation<'a> {
     runtime: Runtime,
     models: Vec<ModelRun>,
     transforms: Vec<InputTransform>,
+    /// Number of images of a batch.
+    images_per_batch: usize,
 }
 
 /// What all consumers of a run share.
@@ -149,15 +151,25 @@ impl<'a> Evaluation<'a> {
             runtime: runtime.clone(),
             models: Vec::new(),
             transforms: Vec::new(),
+            images_per_batch: 0,
         };
-        for model in models {
-            evaluation.add(model)?;
+        let transforms = models
+            .iter()
+            .map(|model| InputTransform::new(model, &options.overrides));
+        let transforms = transforms.collect::<Result<Vec<_>, _>>()?;
+        let runs = transforms.iter().zip(&models);
+        let runs: Vec<_> = runs
+            .map(|(transform, model)| (transform.crops(), model.batch()))
+            .collect();
+        evaluation.images_per_batch = images_per_batch(options.batch_size, &runs);
+        for (model, transform) in models.into_iter().zip(transforms) {
+            evaluation.add(model, transform)?;
         }
         Ok(evaluation)
     }
 
-    fn add(&mut self, mut model: Model) -> Result<(), EvaluationError> {
-        let transform = InputTransform::new(&model, &self.options.overrides)?;
+    fn add(&mut self, mut model: Model, transform: InputTransform) -> Result<(), EvaluationError> {
+        model.set_run_size(self.images_per_batch * transform.crops());
         model.prepare(transform.size, self.set, self.labels.as_slice())?;
         let known = self.transforms.iter().position(|known| *known == transform);
         if let Some(first) = self.models.first().filter(|_| transform.preprocessing.fast)
@@ -389,10 +401,6 @@ impl<'a> Evaluation<'a> {
         collect: impl FnMut(EvaluatedBatch),
     ) -> Result<(), EvaluationError> {
         let pipeline = Pipeline::new(self.set, &self.transforms, self.options.limits)?;
-        let runs = self.models.iter();
-        let runs = runs.map(|run| (self.transform(run).crops(), run.model.run_size()));
-        let runs: Vec<_> = runs.collect();
-        let images = images_per_batch(self.options.batch_size, &runs);
         // Inputs are allocated by the first model that reads them.
         let allocators = (0..self.transforms.len()).map(|transform| {
             let mut models = self.models.iter();
@@ -402,7 +410,11 @@ impl<'a> Evaluation<'a> {
                 .model
                 .allocator()
         });
-        let allocators = allocators.collect::<Result<_, _>>()?;
+        let memory = BatchMemory {
+            images: self.images_per_batch,
+            full: self.models.iter().any(|run| run.model.is_bound()),
+            allocators: allocators.collect::<Result<_, _>>()?,
+        };
         let context = &Context {
             set: self.set,
             labels: &self.labels,
@@ -411,7 +423,7 @@ impl<'a> Evaluation<'a> {
                 OnBadImage::CountWrong | OnBadImage::Skip => None,
             },
         };
-        // Each consumer has one session of each model.
+        // Each consumer has one worker of each model.
         let mut sessions: Vec<_> = self
             .models
             .iter_mut()
@@ -425,7 +437,7 @@ impl<'a> Evaluation<'a> {
         {
             consumers.push(move |batch: &Batch| context.evaluate(&mut workers, batch));
         }
-        pipeline.run(indices, images, allocators, stop, consumers, collect)
+        pipeline.run(indices, memory, stop, consumers, collect)
     }
 
     /// The data, the models and how they are run, without images.

@@ -44,6 +44,9 @@ pub enum Layout {
 /// A batch of images in the type and layout of a model, in memory of ONNX Runtime.
 #[derive(Debug)]
 pub struct InputTensor {
+    /// Number of images that there is memory for.
+    rows: usize,
+    /// Number of images; the others are to be ignored.
     count: usize,
     size: [usize; 2],
     layout: Layout,
@@ -62,6 +65,7 @@ enum Values {
 /// A batch of images in the type and layout of a model, for a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InputView<'a> {
+    rows: usize,
     count: usize,
     size: [usize; 2],
     layout: Layout,
@@ -105,6 +109,7 @@ impl InputTensor {
         let layout = Layout::Nchw;
         let tensor = Tensor::from_array((layout.shape(count, size), images));
         Self {
+            rows: count,
             count,
             size,
             layout,
@@ -137,6 +142,7 @@ impl InputTensor {
             Element::U8 => Values::U8(zeros(allocator, shape, 0)?),
         };
         Ok(Self {
+            rows: count,
             count,
             size,
             layout,
@@ -163,6 +169,20 @@ impl InputTensor {
         self.count
     }
 
+    /// Number of images in memory, with those to be ignored.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Sets the number of images: those after it are to be ignored.
+    ///
+    /// # Panics
+    /// If there is no memory for so many.
+    pub(crate) fn set_count(&mut self, count: usize) {
+        assert!(count <= self.rows);
+        self.count = count;
+    }
+
     /// Height and width of the images.
     pub fn size(&self) -> [usize; 2] {
         self.size
@@ -170,10 +190,7 @@ impl InputTensor {
 
     /// Type and layout.
     pub fn kind(&self) -> InputKind {
-        InputKind {
-            element: self.view().element(),
-            layout: self.layout,
-        }
+        self.view().kind()
     }
 
     /// The images, for a run.
@@ -185,7 +202,25 @@ impl InputTensor {
             Values::F64(tensor) => ValuesView::F64(tensor),
             Values::U8(tensor) => ValuesView::U8(tensor),
         };
-        InputView::new(values, self.layout, self.count, self.size)
+        InputView {
+            rows: self.rows,
+            ..InputView::new(values, self.layout, self.count, self.size)
+        }
+    }
+
+    /// Copies `count` images from index `start`, of the same kind and size, and fills the rest with zeros.
+    pub(crate) fn copy(&mut self, images: InputView<'_>, start: usize, count: usize) {
+        let image = CHANNELS * self.size[0] * self.size[1];
+        let range = start * image..(start + count) * image;
+        match (images.values, &mut self.values) {
+            (ValuesView::F32(from), Values::F32(to)) => copy(from, range, to),
+            (ValuesView::F16(from), Values::F16(to)) => copy(from, range, to),
+            (ValuesView::Bf16(from), Values::Bf16(to)) => copy(from, range, to),
+            (ValuesView::F64(from), Values::F64(to)) => copy(from, range, to),
+            (ValuesView::U8(from), Values::U8(to)) => copy(from, range, to),
+            _ => unreachable!("both have the same kind"),
+        }
+        self.count = count;
     }
 
     /// The values in groups of `images` images.
@@ -213,6 +248,7 @@ impl<'a> InputView<'a> {
         size: [usize; 2],
     ) -> Self {
         Self {
+            rows: count,
             count,
             size,
             layout,
@@ -223,6 +259,24 @@ impl<'a> InputView<'a> {
     /// Number of images.
     pub(crate) fn count(&self) -> usize {
         self.count
+    }
+
+    /// Number of images in memory, with those to be ignored.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Height and width of the images.
+    pub(crate) fn size(&self) -> [usize; 2] {
+        self.size
+    }
+
+    /// Type and layout.
+    pub(crate) fn kind(&self) -> InputKind {
+        InputKind {
+            element: self.element(),
+            layout: self.layout,
+        }
     }
 
     /// The tensor, for a run.
@@ -244,32 +298,6 @@ impl<'a> InputView<'a> {
             ValuesView::F64(_) => Element::F64,
             ValuesView::U8(_) => Element::U8,
         }
-    }
-
-    /// `count` images from index `start`, padded with zeros to `batch` images.
-    pub(crate) fn padded(
-        &self,
-        start: usize,
-        count: usize,
-        batch: usize,
-    ) -> ort::Result<InputTensor> {
-        let allocator = Allocator::default();
-        let kind = InputKind {
-            element: self.element(),
-            layout: self.layout,
-        };
-        let mut padded = InputTensor::zeros(&allocator, kind, batch, self.size)?;
-        let image = CHANNELS * self.size[0] * self.size[1];
-        let range = start * image..(start + count) * image;
-        match (self.values, &mut padded.values) {
-            (ValuesView::F32(from), Values::F32(to)) => copy(from, range, to),
-            (ValuesView::F16(from), Values::F16(to)) => copy(from, range, to),
-            (ValuesView::Bf16(from), Values::Bf16(to)) => copy(from, range, to),
-            (ValuesView::F64(from), Values::F64(to)) => copy(from, range, to),
-            (ValuesView::U8(from), Values::U8(to)) => copy(from, range, to),
-            _ => unreachable!("both have the same kind"),
-        }
-        Ok(padded)
     }
 }
 
@@ -325,6 +353,17 @@ impl<'a> ValuesMut<'a> {
             (SliceMut::F64(values), layout) => {
                 write(&normalized(values.len()), layout, image, values, f64::from);
             }
+        }
+    }
+
+    /// Fills it with zeros.
+    pub(crate) fn clear(self) {
+        match self.values {
+            SliceMut::F32(values) => values.fill(0.0),
+            SliceMut::F16(values) => values.fill(f16::ZERO),
+            SliceMut::Bf16(values) => values.fill(bf16::ZERO),
+            SliceMut::F64(values) => values.fill(0.0),
+            SliceMut::U8(values) => values.fill(0),
         }
     }
 
@@ -420,13 +459,16 @@ fn parts<T: PrimitiveTensorElementType + Debug>(
     tensor.extract_tensor_mut().1.chunks_exact_mut(len)
 }
 
-fn copy<T: PrimitiveTensorElementType + Debug + Copy>(
+/// Copies values to the start of a tensor, and fills the rest with zeros.
+fn copy<T: PrimitiveTensorElementType + Debug + Copy + Default>(
     from: &Tensor<T>,
     range: std::ops::Range<usize>,
     to: &mut Tensor<T>,
 ) {
     let values = &from.extract_tensor().1[range];
-    to.extract_tensor_mut().1[..values.len()].copy_from_slice(values);
+    let (copied, rest) = to.extract_tensor_mut().1.split_at_mut(values.len());
+    copied.copy_from_slice(values);
+    rest.fill(T::default());
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub mod args;
 #[cfg(feature = "ndarray")]
 mod array;
 mod assignment;
+mod binding;
 mod classes;
 mod collected;
 mod description;
@@ -37,6 +38,7 @@ mod progress;
 mod provider;
 mod score_kind;
 mod signature;
+mod tensorrt;
 mod thumbnail;
 mod transform;
 mod trial;
@@ -52,7 +54,7 @@ pub use model::{Execution, Model, ModelError, ModelOptions};
 pub use options::{EvalOptions, Labels, OnBadImage, labels_of};
 pub use pipeline::{MemoryError, SizeError};
 pub use progress::Progress;
-pub use provider::{ParseProviderError, Provider};
+pub use provider::{ConvSearch, ParseProviderError, Provider};
 pub use transform::{InputTransform, PreprocessOverrides, TransformError};
 
 // What the interface of this crate takes and returns.

@@ -1,5 +1,6 @@
 //! The `topk-eval` command.
 
+use std::env;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -13,7 +14,12 @@ fn main() -> ExitCode {
     if let Some(code) = topk_cli::generate(Args::command()) {
         return code;
     }
-    match Args::parse().run() {
+    let args = Args::parse();
+    if let Some((name, value)) = args.environment() {
+        // SAFETY: there is still no other thread.
+        unsafe { env::set_var(name, value) };
+    }
+    match args.run() {
         Ok(code) => code,
         Err(error) => {
             eprintln!("{}", error_message(error.as_ref()));

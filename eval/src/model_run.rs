@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use topk_results::{CropAveraging, ModelInfo, Outcome, ScoreError, Scorer};
 
@@ -11,6 +11,7 @@ use crate::error::EvaluationError;
 use crate::model::{Execution, Model, ModelError};
 use crate::options::EvalOptions;
 use crate::pipeline::Batch;
+use crate::provider::{self, Provider};
 use crate::transform::InputTransform;
 use crate::worker::SessionWorker;
 
@@ -72,13 +73,12 @@ impl ModelScorer {
         if batch.errors.iter().all(Option::is_some) {
             return Ok(found);
         }
-        let start = Instant::now();
         let scores = worker.scores(batch.inputs[self.transform].view());
         let scores = scores.map_err(|reason| ModelError::Run {
             path: self.path.clone(),
             reason,
         })?;
-        found.inference = start.elapsed();
+        found.inference = worker.take_busy();
         let scores = self.of_classes(scores);
         let rows = scores.chunks(scores.len() / count);
         for (at, scores) in rows.enumerate() {
@@ -120,7 +120,13 @@ impl ModelScorer {
 impl ModelRun {
     pub(crate) fn info(&self, transform: &InputTransform, options: &EvalOptions) -> ModelInfo {
         let model = &self.model;
-        let Execution { provider, tf32, .. } = model.execution();
+        let execution = model.execution();
+        let Execution {
+            provider,
+            tf32,
+            fp16,
+            ..
+        } = execution;
         let gpu = model.gpu().and_then(|gpu| gpu.name.as_ref());
         ModelInfo {
             path: model.path().display().to_string(),
@@ -134,6 +140,9 @@ impl ModelRun {
                 None => provider.to_string(),
             },
             tf32,
+            // Other providers compute in the types of the model.
+            fp16: fp16 && matches!(provider, Provider::TensorRt(_)),
+            provider_options: provider::settings(&execution, model.caches_engines()),
             batch_size: options.batch_size,
             run_size: model.run_size(),
             precision: model.precision().to_owned(),

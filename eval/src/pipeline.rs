@@ -1,7 +1,9 @@
-//! Prepares the images of a data set for models: reads, decodes, resizes, crops and normalizes them in
-//! parallel, one batch at a time, ahead of the models.
+//! Prepares the images of a data set for models: reads, decodes, resizes, crops and normalizes them in parallel, ahead of
+//! the models.
 
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ort::memory::Allocator;
@@ -53,6 +55,8 @@ pub struct MemoryError(pub(crate) String);
 /// Images that are evaluated together.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
+    /// Number of images that `inputs` have memory for.
+    images: usize,
     /// Indices of the images in the data set.
     pub(crate) indices: Vec<usize>,
     /// For each transform, the crops of these images; undefined for images that could not be read.
@@ -63,6 +67,16 @@ pub(crate) struct Batch {
     pub(crate) wrong_size: Option<SizeError>,
     /// Time for the preparation, summed over threads.
     pub(crate) preparation: Duration,
+}
+
+/// The size of batches, and their memory.
+pub(crate) struct BatchMemory {
+    /// Number of images of a batch; the last one may have fewer.
+    pub(crate) images: usize,
+    /// Whether the last batch has memory for as many images as the others, for consumers that run on a GPU.
+    pub(crate) full: bool,
+    /// For each transform, what allocates its input tensors.
+    pub(crate) allocators: Vec<Allocator>,
 }
 
 /// Prepares images for several models at once; each image is read and decoded once.
@@ -100,10 +114,11 @@ impl<'a> Pipeline<'a> {
         })
     }
 
-    /// Prepares the images of these indices in batches of `batch_size`, in memory of the transforms'
-    /// `allocators`. Each batch goes to one of the `consumers`, which run concurrently while the next batches
-    /// are prepared; their results go to `collect`, in order. At most two batches are in memory besides those
-    /// of the consumers.
+    /// Prepares the images of these indices in batches. Each batch goes to one of the `consumers`, which run
+    /// concurrently while the next batches are prepared; their results go to `collect`, in order.
+    ///
+    /// As many batches are prepared at the same time as there are threads for, and for consumers that run on a GPU one
+    /// more: no thread is idle while the last images of a batch are prepared. On the CPU, inference takes those threads.
     ///
     /// Ends early, after whole batches, once `stop` is set.
     ///
@@ -112,21 +127,30 @@ impl<'a> Pipeline<'a> {
     pub(crate) fn run<T: Send, E: Send + From<MemoryError>>(
         &self,
         indices: &[usize],
-        batch_size: usize,
-        allocators: Vec<Allocator>,
+        memory: BatchMemory,
         stop: &AtomicBool,
         consumers: Vec<impl FnMut(&Batch) -> Result<T, E> + Send>,
         collect: impl FnMut(T),
     ) -> Result<(), E> {
+        let BatchMemory {
+            images: batch_size,
+            full,
+            allocators,
+        } = memory;
+        // An allocator serves one thread at a time.
+        let allocators = Mutex::new(allocators);
         let prepare = move |indices: &[usize], batch: &mut Batch| {
-            self.allocate(batch, indices.len(), &allocators)
+            let images = if full { batch_size } else { indices.len() };
+            self.allocate(batch, images, &allocators)
                 .map_err(|error| MemoryError(error.to_string()))?;
             self.prepare(indices, batch);
             Ok(())
         };
+        let ahead = rayon::current_num_threads().div_ceil(batch_size) + usize::from(full);
         topk_loader::process(
             indices.chunks(batch_size),
             prepare,
+            NonZeroUsize::new(ahead).unwrap_or(NonZeroUsize::MIN),
             stop,
             consumers,
             collect,
@@ -138,10 +162,11 @@ impl<'a> Pipeline<'a> {
         &self,
         batch: &mut Batch,
         images: usize,
-        allocators: &[Allocator],
+        allocators: &Mutex<Vec<Allocator>>,
     ) -> ort::Result<()> {
-        if batch.indices.len() != images || batch.inputs.is_empty() {
-            let tensors = self.transforms.iter().zip(allocators);
+        if batch.images != images || batch.inputs.is_empty() {
+            let allocators = allocators.lock().unwrap_or_else(PoisonError::into_inner);
+            let tensors = self.transforms.iter().zip(&*allocators);
             let tensors = tensors.map(|(transform, allocator)| {
                 InputTensor::zeros(
                     allocator,
@@ -151,6 +176,7 @@ impl<'a> Pipeline<'a> {
                 )
             });
             batch.inputs = tensors.collect::<ort::Result<_>>()?;
+            batch.images = images;
         }
         Ok(())
     }
@@ -160,9 +186,13 @@ impl<'a> Pipeline<'a> {
         // For each image, its part of each input tensor.
         let mut slots: Vec<Vec<ValuesMut>> = (0..indices.len()).map(|_| Vec::new()).collect();
         for (input, transform) in batch.inputs.iter_mut().zip(&self.transforms) {
-            for (slots, part) in slots.iter_mut().zip(input.groups_mut(transform.crops())) {
+            let crops = transform.crops();
+            input.set_count(indices.len() * crops);
+            let mut parts = input.groups_mut(crops).into_iter();
+            for (slots, part) in slots.iter_mut().zip(parts.by_ref()) {
                 slots.push(part);
             }
+            parts.for_each(ValuesMut::clear);
         }
         let (results, preparation) = self.fill(indices, slots);
         batch.preparation = preparation;

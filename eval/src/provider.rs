@@ -1,9 +1,14 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::ep::{self, ExecutionProviderDispatch};
 use thiserror::Error;
 use topk_native::{Runtime, driver_version, onnxruntime};
+
+use crate::model::Execution;
+use crate::tensorrt::{self, EngineCache};
 
 /// An execution provider of ONNX Runtime.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -67,33 +72,83 @@ impl Provider {
             Self::Auto | Self::Cpu | Self::OpenVino => None,
         }
     }
+}
 
-    /// The providers to register with a session; none for the CPU provider.
-    ///
-    /// # Errors
-    /// A message, if the provider cannot be loaded.
-    pub(crate) fn dispatch(
-        self,
-        runtime: &Runtime,
-        tf32: bool,
-    ) -> Result<Vec<ExecutionProviderDispatch>, String> {
-        // By default, ONNX Runtime enables TF32 and falls back to the CPU silently.
-        let cuda = |index: usize| -> Result<_, String> {
-            gpu_libraries(runtime)?;
-            let index = i32::try_from(index).map_err(|_| "the GPU does not exist".to_owned())?;
-            let cuda = ep::CUDA::default().with_device_id(index).with_tf32(tf32);
-            Ok((index, cuda.build().error_on_failure()))
-        };
-        match self {
-            Self::Auto | Self::Cpu => Ok(Vec::new()),
-            Self::Cuda(index) => Ok(vec![cuda(index)?.1]),
-            Self::TensorRt(index) => {
-                let (index, cuda) = cuda(index)?;
-                let tensorrt = ep::TensorRT::default().with_device_id(index);
-                Ok(vec![tensorrt.build().error_on_failure(), cuda])
-            }
-            Self::OpenVino => Ok(vec![ep::OpenVINO::default().build().error_on_failure()]),
+/// How CUDA finds the algorithm of a convolution. Each is as precise as the others, but the last bits may differ.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub enum ConvSearch {
+    /// Time all of them in the first run, and take the fastest
+    #[default]
+    Exhaustive,
+    /// Take the one that cuDNN recommends: a faster start
+    Heuristic,
+    /// Take cuDNN's default: the least memory
+    Default,
+}
+
+impl From<ConvSearch> for ConvAlgorithmSearch {
+    fn from(search: ConvSearch) -> Self {
+        match search {
+            ConvSearch::Exhaustive => Self::Exhaustive,
+            ConvSearch::Heuristic => Self::Heuristic,
+            ConvSearch::Default => Self::Default,
         }
+    }
+}
+
+/// The settings of a GPU's providers by ONNX Runtime's names, for results; none for others.
+pub(crate) fn settings(execution: &Execution, caches_engines: bool) -> BTreeMap<String, String> {
+    let switch = |on: bool| u8::from(on).to_string();
+    let search = ConvAlgorithmSearch::from(execution.conv_search).to_string();
+    let cuda = [
+        ("cudnn_conv_algo_search", search),
+        ("prefer_nhwc", switch(execution.channels_last)),
+        ("use_tf32", switch(execution.tf32)),
+    ];
+    let tensorrt = [
+        ("trt_engine_cache_enable", switch(caches_engines)),
+        ("trt_fp16_enable", switch(execution.fp16)),
+    ];
+    let settings: Vec<_> = match execution.provider {
+        Provider::Auto | Provider::Cpu | Provider::OpenVino => Vec::new(),
+        Provider::Cuda(_) => cuda.into(),
+        Provider::TensorRt(_) => cuda.into_iter().chain(tensorrt).collect(),
+    };
+    let settings = settings.into_iter();
+    settings
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// The providers to register with a session; none for the CPU provider.
+///
+/// # Errors
+/// A message, if the provider cannot be loaded.
+pub(crate) fn dispatch(
+    runtime: &Runtime,
+    execution: &Execution,
+    cache: Option<&EngineCache>,
+) -> Result<Vec<ExecutionProviderDispatch>, String> {
+    // By default, ONNX Runtime enables TF32 and falls back to the CPU silently.
+    let cuda = |index: usize| -> Result<_, String> {
+        gpu_libraries(runtime)?;
+        let index = i32::try_from(index).map_err(|_| "the GPU does not exist".to_owned())?;
+        let cuda = ep::CUDA::default()
+            .with_device_id(index)
+            .with_conv_algorithm_search(execution.conv_search.into())
+            .with_prefer_nhwc(execution.channels_last)
+            .with_tf32(execution.tf32);
+        Ok((index, cuda.build().error_on_failure()))
+    };
+    match execution.provider {
+        Provider::Auto | Provider::Cpu => Ok(Vec::new()),
+        Provider::Cuda(index) => Ok(vec![cuda(index)?.1]),
+        Provider::TensorRt(index) => {
+            let (device, cuda) = cuda(index)?;
+            let tensorrt = tensorrt::provider(runtime, execution, index, device, cache)?;
+            Ok(vec![tensorrt.build().error_on_failure(), cuda])
+        }
+        Provider::OpenVino => Ok(vec![ep::OpenVINO::default().build().error_on_failure()]),
     }
 }
 
@@ -157,6 +212,28 @@ mod tests {
         let gpu = on(&[Provider::Cuda(1)]);
         let requested = Provider::Cuda(1);
         assert_eq!(open_with(requested, gpu), Ok(((), requested, None)));
+    }
+
+    #[test]
+    fn the_settings_of_a_gpu_are_recorded() {
+        let of = |provider: Provider, cached| {
+            let execution = Execution {
+                provider,
+                fp16: true,
+                conv_search: ConvSearch::Heuristic,
+                ..Execution::default()
+            };
+            let settings = settings(&execution, cached).into_iter();
+            let settings: Vec<_> = settings.map(|(name, value)| name + "=" + &value).collect();
+            settings.join(" ")
+        };
+        assert_eq!(of(Provider::Cpu, true), "");
+        let cuda = "cudnn_conv_algo_search=HEURISTIC prefer_nhwc=0";
+        assert_eq!(of(Provider::Cuda(1), false), format!("{cuda} use_tf32=0"));
+        assert_eq!(
+            of(Provider::TensorRt(0), true),
+            format!("{cuda} trt_engine_cache_enable=1 trt_fp16_enable=1 use_tf32=0")
+        );
     }
 
     #[test]

@@ -47,7 +47,8 @@ impl Trial {
         }
     }
 
-    /// Runs a model on one or a few images. On a GPU, each new batch size takes time, so there is just one.
+    /// Runs a model on one or a few images. In bound memory, all runs have the size of a batch, so that a GPU is
+    /// prepared for just one.
     ///
     /// # Errors
     /// A message, if it cannot run a batch, and not a single image either.
@@ -56,15 +57,15 @@ impl Trial {
         kind: InputKind,
         size: [usize; 2],
     ) -> Result<Self, String> {
-        let (fixed, gpu) = (worker.batch(), worker.is_on_gpu());
-        let count = fixed.unwrap_or(2);
-        let mut run = |count: usize| -> Result<Vec<f32>, String> {
+        let fixed = worker.batch();
+        let count = fixed.unwrap_or_else(|| worker.images_per_run(2));
+        let run = |worker: &mut SessionWorker, count: usize| -> Result<Vec<f32>, String> {
             let images =
                 InputTensor::noise(kind, count, size).map_err(|error| error.to_string())?;
-            worker.run(images.view())
+            worker.scores(images.view())
         };
-        let (scores, classes, one_by_one, random) = match run(count) {
-            Ok(scores) if fixed.is_some() || gpu => {
+        let (scores, classes, one_by_one, random) = match run(worker, count) {
+            Ok(scores) if fixed.is_some() => {
                 let classes = scores.len() / count;
                 (scores, classes, None, false)
             }
@@ -73,18 +74,19 @@ impl Trial {
                 let reason = "their scores depend on the other images of a batch";
                 let (mut one_by_one, mut random) = (None, false);
                 // A model for at least two images would be strange, but works.
-                if let Ok(alone) = run(1)
+                if let Ok(alone) = run(worker, 1)
                     && !are_close(&scores[..classes.min(scores.len())], &alone)
                 {
-                    random = !are_close(&run(1)?, &alone);
+                    random = !are_close(&run(worker, 1)?, &alone);
                     one_by_one = (!random).then(|| reason.to_owned());
                 }
                 (scores, classes, one_by_one, random)
             }
             Err(reason) if fixed.is_some() => return Err(reason),
             Err(reason) => {
+                worker.run_one_by_one();
                 // The reason for a single image is the better one: batches may not be the problem.
-                let scores = run(1)?;
+                let scores = run(worker, 1)?;
                 let reason = format!("a batch of {count} fails ({})", first_line(&reason));
                 (scores.clone(), scores.len(), Some(reason), false)
             }

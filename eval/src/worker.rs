@@ -1,28 +1,38 @@
 use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use half::{bf16, f16};
-use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
-use ort::session::{HasSelectedOutputs, IoBinding, OutputSelector, RunOptions, Session};
+use ort::memory::Allocator;
+use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session};
 use ort::value::DynValue;
 
-use crate::input::InputView;
-use crate::provider::Provider;
+use crate::binding::{Binding, host_memory, lock};
+use crate::input::{InputTensor, InputView};
 
-/// A session of a model. It runs one batch at a time; several workers run concurrently.
+/// Shape and values of an output.
+pub(crate) type Output = (Vec<i64>, Vec<f32>);
+
+/// Runs batches of images in a session, one at a time. Several workers run concurrently. Workers of the same session
+/// wait for each other's runs, but not for each other's copies to and from the device.
 pub(crate) struct SessionWorker {
-    session: Session,
+    session: Arc<Mutex<Session>>,
     input: String,
     output: String,
     /// Number of images of each run, if the model fixes it or images must be run one by one.
     batch: Option<usize>,
     /// Number of scores of an image, once known.
     classes: Option<usize>,
-    /// The largest number of images so far.
-    largest: usize,
     /// Options that compute only this output.
     options: RunOptions<HasSelectedOutputs>,
-    /// For a GPU: copies inputs from pinned memory to the GPU, and scores back.
-    binding: Option<IoBinding>,
+    /// Memory that is bound to the session, if it runs in such memory.
+    binding: Option<Binding>,
+    /// With bound memory, the number of images of each run, unless `batch` is set.
+    run_size: usize,
+    /// Memory for images of a batch that are run at once, if they are fewer.
+    part: Option<InputTensor>,
+    /// Time for which runs kept the session busy.
+    busy: Duration,
 }
 
 impl fmt::Debug for SessionWorker {
@@ -37,45 +47,38 @@ impl fmt::Debug for SessionWorker {
 }
 
 impl SessionWorker {
+    /// A worker of a session whose memory is copied to no device.
     pub(crate) fn new(
-        session: Session,
-        provider: Provider,
-        input: &str,
-        output: &str,
+        session: Arc<Mutex<Session>>,
+        [input, output]: [&str; 2],
         batch: Option<usize>,
     ) -> ort::Result<Self> {
         let outputs = OutputSelector::no_default().with(output);
         let options = RunOptions::new()?.with_outputs(outputs);
-        let mut worker = Self {
+        Ok(Self {
             session,
             input: input.to_owned(),
             output: output.to_owned(),
             batch,
             classes: None,
-            largest: 0,
             options,
             binding: None,
-        };
-        if provider.gpu().is_some() {
-            worker.binding = Some(worker.session.create_binding()?);
-        }
-        Ok(worker)
+            run_size: 0,
+            part: None,
+            busy: Duration::ZERO,
+        })
+    }
+
+    /// The same with memory that is bound to the session, which runs on the GPU with this index, or on the CPU.
+    pub(crate) fn with_binding(mut self, gpu: Option<i32>) -> ort::Result<Self> {
+        let binding = Binding::new(&lock(&self.session), gpu)?;
+        self.binding = Some(binding);
+        Ok(self)
     }
 
     /// Allocator for input tensors: for a GPU, pinned memory, from which it copies directly.
-    pub(crate) fn allocator(&self, provider: Provider) -> ort::Result<Allocator> {
-        match provider.gpu() {
-            None => Ok(Allocator::default()),
-            Some(gpu) => {
-                let pinned = MemoryInfo::new(
-                    AllocationDevice::CUDA_PINNED,
-                    gpu,
-                    AllocatorType::Device,
-                    MemoryType::CPUInput,
-                )?;
-                Allocator::new(&self.session, pinned)
-            }
-        }
+    pub(crate) fn allocator(&self, gpu: Option<i32>) -> ort::Result<Allocator> {
+        host_memory(&lock(&self.session), gpu)
     }
 
     /// Number of images of each run, if it is not that of the images.
@@ -83,28 +86,52 @@ impl SessionWorker {
         self.batch
     }
 
-    /// Whether it runs on a GPU.
-    pub(crate) fn is_on_gpu(&self) -> bool {
+    /// Whether it runs in bound memory. All of its runs then have the same number of images.
+    pub(crate) fn is_bound(&self) -> bool {
         self.binding.is_some()
+    }
+
+    /// Sets the number of images of each run in bound memory, where it is free. Each number has a price on a GPU:
+    /// CUDA searches for algorithms, and TensorRT builds an engine, which takes minutes.
+    pub(crate) fn set_run_size(&mut self, images: usize) {
+        self.run_size = images;
+    }
+
+    /// That number, if it is set.
+    #[cfg(feature = "ndarray")]
+    pub(crate) fn run_size(&self) -> Option<usize> {
+        (self.is_bound() && self.run_size > 0).then_some(self.run_size)
     }
 
     /// Runs images one by one from now on, if `one_by_one`, and expects this number of scores of each.
     pub(crate) fn set(&mut self, classes: usize, one_by_one: bool) {
         self.classes = Some(classes);
+        self.busy = Duration::ZERO;
         if one_by_one {
-            self.batch = Some(1);
+            self.run_one_by_one();
         }
     }
 
-    /// Number of images to run at once. On a GPU, each new number has a price: CUDA searches for algorithms,
-    /// and TensorRT builds an engine, which takes minutes. So the last batch is filled up there.
-    fn run_size(&mut self, images: usize) -> usize {
-        self.largest = self.largest.max(images);
+    /// Runs images one by one from now on.
+    pub(crate) fn run_one_by_one(&mut self) {
+        self.batch = Some(1);
+    }
+
+    /// Number of images to run at once, if there are `images`.
+    pub(crate) fn images_per_run(&mut self, images: usize) -> usize {
         match self.batch {
             Some(batch) => batch,
-            None if self.is_on_gpu() => self.largest,
+            None if self.is_bound() => {
+                self.run_size = self.run_size.max(images);
+                self.run_size
+            }
             None => images,
         }
+    }
+
+    /// Time for which runs have kept the session busy since the last call.
+    pub(crate) fn take_busy(&mut self) -> Duration {
+        std::mem::take(&mut self.busy)
     }
 
     /// Scores `[images, classes]`, row-major.
@@ -112,33 +139,52 @@ impl SessionWorker {
     /// # Errors
     /// A message, if the run fails or does not return one row of scores per image.
     pub(crate) fn scores(&mut self, images: InputView<'_>) -> Result<Vec<f32>, String> {
-        let batch = self.run_size(images.count());
-        if batch == images.count() {
+        let batch = self.images_per_run(images.rows());
+        if batch == images.rows() {
             return self.run(images);
         }
         let mut scores = Vec::new();
         for start in (0..images.count()).step_by(batch) {
             let count = (images.count() - start).min(batch);
-            let part = images.padded(start, count, batch);
+            let part = self.part(images, start, count, batch);
             let part = part.map_err(|error| error.to_string())?;
-            let found = self.run(part.view())?;
-            scores.extend(&found[..found.len() / batch * count]);
+            let found = self.run(part.view());
+            self.part = Some(part);
+            scores.extend(found?);
         }
         Ok(scores)
     }
 
+    /// `count` images from index `start`, filled up to `batch` images.
+    fn part(
+        &mut self,
+        images: InputView<'_>,
+        start: usize,
+        count: usize,
+        batch: usize,
+    ) -> ort::Result<InputTensor> {
+        let (kind, size) = (images.kind(), images.size());
+        let fits =
+            |part: &InputTensor| (part.rows(), part.kind(), part.size()) == (batch, kind, size);
+        let mut part = match self.part.take().filter(fits) {
+            Some(part) => part,
+            None => {
+                let default = Allocator::default();
+                let memory = self.binding.as_ref().map_or(&default, Binding::host);
+                InputTensor::zeros(memory, kind, batch, size)?
+            }
+        };
+        part.copy(images, start, count);
+        Ok(part)
+    }
+
     /// Scores of images that are run together.
-    ///
-    /// # Errors
-    /// As [`scores`](Self::scores).
-    pub(crate) fn run(&mut self, images: InputView<'_>) -> Result<Vec<f32>, String> {
-        let (shape, scores) = self.outputs(images).map_err(|error| error.to_string())?;
-        let classes = classes(&shape, images.count()).ok_or_else(|| {
-            format!(
-                "expected scores of {} images, got shape {shape:?}",
-                images.count()
-            )
-        })?;
+    fn run(&mut self, images: InputView<'_>) -> Result<Vec<f32>, String> {
+        let (shape, mut scores) = self.outputs(images).map_err(|error| error.to_string())?;
+        let rows = images.rows();
+        let classes = classes(&shape, rows)
+            .ok_or_else(|| format!("expected scores of {rows} images, got shape {shape:?}"))?;
+        scores.truncate(images.count() * classes);
         match self.classes.filter(|&expected| expected != classes) {
             None => Ok(scores),
             Some(expected) => Err(format!(
@@ -147,20 +193,20 @@ impl SessionWorker {
         }
     }
 
-    fn outputs(&mut self, images: InputView<'_>) -> ort::Result<(Vec<i64>, Vec<f32>)> {
-        let image = images.value();
+    fn outputs(&mut self, images: InputView<'_>) -> ort::Result<Output> {
         if let Some(binding) = &mut self.binding {
-            binding.bind_input(&self.input, &image)?;
-            binding.synchronize_inputs()?;
-            // Bind again: the memory of the previous run has the size of its batch.
-            binding.bind_output_to_device(&self.output, Allocator::default().memory_info())?;
-            let outputs = self.session.run_binding(binding)?;
-            binding.synchronize_outputs()?;
-            return floats(&outputs[0]);
+            let names = [self.input.as_str(), self.output.as_str()];
+            let (output, busy) = binding.run(&self.session, names, images)?;
+            self.busy += busy;
+            return Ok(output);
         }
-        let inputs = ort::inputs![self.input.as_str() => image];
-        let outputs = self.session.run_with_options(inputs, &self.options)?;
-        floats(&outputs[0])
+        let mut session = lock(&self.session);
+        let start = Instant::now();
+        let inputs = ort::inputs![self.input.as_str() => images.value()];
+        let outputs = session.run_with_options(inputs, &self.options)?;
+        let output = floats(&outputs[0]);
+        self.busy += start.elapsed();
+        output
     }
 }
 
@@ -182,7 +228,7 @@ fn classes(shape: &[i64], images: usize) -> Option<usize> {
 }
 
 /// Shape and values of an output of floating-point numbers.
-fn floats(value: &DynValue) -> ort::Result<(Vec<i64>, Vec<f32>)> {
+pub(crate) fn floats(value: &DynValue) -> ort::Result<Output> {
     if let Ok((shape, values)) = value.try_extract_tensor::<f16>() {
         let values = values.iter().map(|value| value.to_f32());
         return Ok((shape.to_vec(), values.collect()));
@@ -230,7 +276,8 @@ mod tests {
         let session = Session::builder(runtime.environment())
             .and_then(|mut builder| builder.commit_from_memory(&file))
             .unwrap();
-        SessionWorker::new(session, Provider::Cpu, "images", "colours", batch).unwrap()
+        let session = Arc::new(Mutex::new(session));
+        SessionWorker::new(session, ["images", "colours"], batch).unwrap()
     }
 
     /// Single-coloured images, and their colours.
@@ -274,14 +321,56 @@ mod tests {
         }
     }
 
-    /// The code path for GPUs, on the CPU. The last batches are filled up.
+    /// The code path for GPUs, on the CPU. Runs are filled up, to the size that is set or to the largest so far.
     #[test]
     fn bound_memory_gives_the_same_scores() {
-        let mut bound = worker(None);
-        bound.binding = Some(bound.session.create_binding().unwrap());
-        for count in [3, 3, 2, 5, 1] {
-            let (images, colours) = images(count);
-            assert_eq!(bound.scores(images.view()), Ok(colours));
+        for (size, runs) in [(0, [3, 3, 3, 5, 5]), (4, [4, 4, 4, 5, 5]), (5, [5; 5])] {
+            let mut bound = worker(None).with_binding(None).unwrap();
+            bound.set_run_size(size);
+            for (count, run) in [3, 3, 2, 5, 1].into_iter().zip(runs) {
+                let (images, colours) = images(count);
+                assert_eq!(bound.scores(images.view()), Ok(colours));
+                assert_eq!(bound.images_per_run(1), run);
+            }
+        }
+        let mut fixed = worker(Some(2)).with_binding(None).unwrap();
+        let (images, colours) = images(5);
+        assert_eq!(fixed.scores(images.view()), Ok(colours));
+    }
+
+    #[test]
+    fn workers_of_a_session_run_concurrently() {
+        let first = worker(None);
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                let session = Arc::clone(&first.session);
+                let worker = SessionWorker::new(session, ["images", "colours"], None);
+                worker.unwrap().with_binding(None).unwrap()
+            })
+            .collect();
+        std::thread::scope(|scope| {
+            for (number, mut worker) in workers.into_iter().enumerate() {
+                scope.spawn(move || {
+                    for run in 0..50 {
+                        let (images, colours) = images(1 + (number + run) % 5);
+                        assert_eq!(worker.scores(images.view()), Ok(colours));
+                    }
+                    assert!(worker.take_busy() > Duration::ZERO);
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn images_to_be_ignored_have_no_scores() {
+        for bound in [false, true] {
+            let mut worker = worker(None);
+            if bound {
+                worker = worker.with_binding(None).unwrap();
+            }
+            let (mut images, colours) = images(5);
+            images.set_count(2);
+            assert_eq!(worker.scores(images.view()), Ok(colours[..6].to_vec()));
         }
     }
 }

@@ -1,5 +1,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::iter::Enumerate;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -36,10 +38,25 @@ fn take<B>(batches: &Mutex<Receiver<(usize, B)>>) -> Option<(usize, B)> {
     batches.recv().ok()
 }
 
-/// Prepares a batch for each of `inputs` while earlier ones are consumed. Each batch goes to one of the
-/// `consumers`, which run concurrently; their results go to `collect`, in the order of the inputs. Batches
-/// are reused: `prepare` gets a default batch or one that was consumed. At most two batches are in memory
-/// besides those of the consumers.
+/// What the threads that prepare batches share: the numbered inputs, and the batches to reuse.
+struct Work<I: Iterator, B> {
+    inputs: Enumerate<I>,
+    spare: Receiver<B>,
+}
+
+impl<I: Iterator, B: Default> Work<I, B> {
+    /// The next input with its number, and memory for its batch.
+    fn next(&mut self) -> Option<(usize, I::Item, B)> {
+        let (number, input) = self.inputs.next()?;
+        Some((number, input, self.spare.try_recv().unwrap_or_default()))
+    }
+}
+
+/// Prepares a batch for each of `inputs` while earlier ones are consumed. `ahead` batches are prepared at the same
+/// time: threads that find no image left in one of them continue with the next, rather than wait for its slowest
+/// image. Each batch goes to one of the `consumers`, which run concurrently; their results go to `collect`, in the
+/// order of the inputs. Batches are reused: `prepare` gets a default batch or one that was consumed. At most
+/// `ahead` + 1 batches are in memory besides those of the consumers.
 ///
 /// Ends early, after whole batches, once `stop` is set.
 ///
@@ -50,7 +67,8 @@ fn take<B>(batches: &Mutex<Receiver<(usize, B)>>) -> Option<(usize, B)> {
 /// If `prepare`, a consumer or `collect` panics; the other threads end first.
 pub fn process<I: Send, B: Default + Send, T: Send, E: Send>(
     inputs: impl Iterator<Item = I> + Send,
-    prepare: impl FnMut(I, &mut B) -> Result<(), E> + Send,
+    prepare: impl Fn(I, &mut B) -> Result<(), E> + Sync,
+    ahead: NonZeroUsize,
     stop: &AtomicBool,
     consumers: Vec<impl FnMut(&B) -> Result<T, E> + Send>,
     mut collect: impl FnMut(T),
@@ -60,23 +78,29 @@ pub fn process<I: Send, B: Default + Send, T: Send, E: Send>(
     let (done, results) = mpsc::channel();
     let batches = &Mutex::new(batches);
     let ended = &AtomicBool::new(false);
+    let inputs = inputs.enumerate();
+    let work = &Mutex::new(Work { inputs, spare });
+    let prepare = &prepare;
     let panic = thread::scope(|scope| {
         let _end = EndOnDrop { ended, batches };
-        let failed = done.clone();
-        scope.spawn(move || {
-            let runs = || !stop.load(Ordering::Relaxed) && !ended.load(Ordering::Relaxed);
-            let inputs = inputs.take_while(|_| runs());
-            let prepared = catch_unwind(AssertUnwindSafe(|| {
-                prepare_all(inputs, prepare, &ready, &spare)
-            }));
-            let message = match prepared {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => Message::Failed(error),
-                Err(panic) => Message::Panicked(panic),
-            };
-            // If the receiver is gone, an earlier error has ended the run.
-            let _ = failed.send(message);
-        });
+        for _ in 0..ahead.get() {
+            let (ready, failed) = (ready.clone(), done.clone());
+            scope.spawn(move || {
+                let runs = || !stop.load(Ordering::Relaxed) && !ended.load(Ordering::Relaxed);
+                // After a panic of the iterator, the others end too.
+                let next = || work.lock().ok()?.next();
+                let prepared = catch_unwind(AssertUnwindSafe(|| {
+                    prepare_all(runs, next, prepare, &ready)
+                }));
+                let message = match prepared {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => Message::Failed(error),
+                    Err(panic) => Message::Panicked(panic),
+                };
+                // If the receiver is gone, an earlier error has ended the run.
+                let _ = failed.send(message);
+            });
+        }
         for mut consume in consumers {
             let (used, done) = (used.clone(), done.clone());
             scope.spawn(move || {
@@ -94,7 +118,7 @@ pub fn process<I: Send, B: Default + Send, T: Send, E: Send>(
                 }
             });
         }
-        drop((used, done));
+        drop((ready, used, done));
         let mut early = BTreeMap::new();
         let mut next = 0;
         for message in results {
@@ -113,14 +137,17 @@ pub fn process<I: Send, B: Default + Send, T: Send, E: Send>(
     panic.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-fn prepare_all<I, B: Default, E>(
-    inputs: impl Iterator<Item = I>,
-    mut prepare: impl FnMut(I, &mut B) -> Result<(), E>,
+/// Prepares the batches of one thread.
+fn prepare_all<I, B, E>(
+    runs: impl Fn() -> bool,
+    next: impl Fn() -> Option<(usize, I, B)>,
+    prepare: impl Fn(I, &mut B) -> Result<(), E>,
     ready: &SyncSender<(usize, B)>,
-    spare: &Receiver<B>,
 ) -> Result<(), E> {
-    for (number, input) in inputs.enumerate() {
-        let mut batch = spare.try_recv().unwrap_or_default();
+    while runs() {
+        let Some((number, input, mut batch)) = next() else {
+            break;
+        };
         prepare(input, &mut batch)?;
         if ready.send((number, batch)).is_err() {
             break;
@@ -134,15 +161,17 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    const AHEAD: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+
     fn run(
         inputs: usize,
-        prepare: impl FnMut(usize, &mut usize) -> Result<(), String> + Send,
+        prepare: impl Fn(usize, &mut usize) -> Result<(), String> + Sync,
         consume: impl Fn(&usize) -> Result<usize, String> + Copy + Send,
         stop: &AtomicBool,
     ) -> (Result<(), String>, Vec<usize>) {
         let mut collected = Vec::new();
         let consumers = vec![consume; 3];
-        let result = process(0..inputs, prepare, stop, consumers, |item| {
+        let result = process(0..inputs, prepare, AHEAD, stop, consumers, |item| {
             collected.push(item);
         });
         (result, collected)
@@ -198,6 +227,7 @@ mod tests {
             process(
                 0..1000,
                 prepare,
+                AHEAD,
                 &stop,
                 vec![|&batch: &usize| Ok(batch)],
                 collect,
@@ -205,7 +235,7 @@ mod tests {
             .unwrap();
         };
         assert_eq!(
-            panics(&|| process(0..1000, prepare, &stop, vec![consumed], drop).unwrap()),
+            panics(&|| process(0..1000, prepare, AHEAD, &stop, vec![consumed], drop).unwrap()),
             "consumer"
         );
         assert_eq!(
@@ -228,6 +258,44 @@ mod tests {
         };
         let (result, collected) = run(1000, stop_at_5, |&batch| Ok(batch), &stop);
         assert_eq!(result, Ok(()));
-        assert_eq!(collected, [0, 1, 2, 3, 4, 5]);
+        // Another batch may have been begun before the stop.
+        assert!((6..=7).contains(&collected.len()), "{collected:?}");
+        assert_eq!(collected, (0..collected.len()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_slow_batch_does_not_keep_the_next_from_being_prepared() {
+        let (begun, second) = mpsc::channel();
+        let second = Mutex::new(second);
+        let wait_for_second = |input: usize, batch: &mut usize| {
+            match input {
+                0 => second.lock().unwrap().recv().unwrap(),
+                1 => begun.send(()).unwrap(),
+                _ => {}
+            }
+            prepare(input, batch)
+        };
+        let stop = AtomicBool::new(false);
+        let (result, collected) = run(5, wait_for_second, |&batch| Ok(batch), &stop);
+        assert_eq!(result, Ok(()));
+        assert_eq!(collected, [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn batches_are_reused() {
+        let made = Mutex::new(0);
+        let count = |_: usize, batch: &mut Vec<u8>| {
+            if batch.is_empty() {
+                batch.push(0);
+                *made.lock().unwrap() += 1;
+            }
+            Ok::<(), String>(())
+        };
+        let stop = AtomicBool::new(false);
+        let consumers = vec![|_: &Vec<u8>| Ok(()); 2];
+        process(0..1000, count, AHEAD, &stop, consumers, |()| ()).unwrap();
+        // Two in preparation, one waiting, two with the consumers.
+        let made = *made.lock().unwrap();
+        assert!((1..=5).contains(&made), "{made}");
     }
 }

@@ -50,6 +50,32 @@ pub enum CompareError {
     NoImages,
 }
 
+/// Two models do not rank the true classes equally.
+#[derive(Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum RankError {
+    /// They were evaluated on different images.
+    #[error("{0} images count for only one of the models, so that their ranks cannot be compared")]
+    Images(usize),
+    /// Ranks differ.
+    #[error(
+        "the true class has another rank in {changed} of {images} images, the first of which is {image}: {before} in \
+         the first model, {after} in the second (0 is the best)"
+    )]
+    Ranks {
+        /// Number of images with another rank.
+        changed: usize,
+        /// Number of images.
+        images: usize,
+        /// The first of them.
+        image: String,
+        /// Its rank in the first, or `none`.
+        before: String,
+        /// Its rank in the second, or `none`.
+        after: String,
+    },
+}
+
 /// Two models on the images that count for both.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
@@ -67,6 +93,20 @@ pub struct Comparison {
     pub topk: Vec<PairedAccuracy>,
     /// Images whose prediction changed, or that are correct at different k, by change of confidence.
     pub changed: Vec<ChangedImage>,
+    /// Images whose true class has another rank, in the order of the data; not in the JSON file.
+    #[serde(skip)]
+    pub rank_changes: Vec<RankChange>,
+}
+
+/// An image whose true class has another rank.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RankChange {
+    /// Name in the data set.
+    pub name: String,
+    /// Number of classes that the first ranks above the true class; none if the image could not be evaluated.
+    pub before: Option<u32>,
+    /// The same of the second.
+    pub after: Option<u32>,
 }
 
 /// One of the two models of a comparison.
@@ -159,7 +199,7 @@ impl Comparison {
             topk.insert(0, 1);
         }
         let mut counts = vec![Pairs::default(); topk.len()];
-        let mut changed = Vec::new();
+        let (mut changed, mut rank_changes) = (Vec::new(), Vec::new());
         let (mut only_in_before, mut only_in_after) = (0, 0);
         let mut a = before.0.counted(before.1).peekable();
         let mut b = after.0.counted(after.1).peekable();
@@ -178,6 +218,15 @@ impl Comparison {
                 continue;
             };
             check_image(first, second)?;
+            let [before_rank, after_rank] =
+                [first, second].map(|image| image.outcome.map(|outcome| outcome.rank));
+            if before_rank != after_rank {
+                rank_changes.push(RankChange {
+                    name: first.image.name.clone(),
+                    before: before_rank,
+                    after: after_rank,
+                });
+            }
             let mut is_changed = prediction(first) != prediction(second);
             for (pairs, &k) in counts.iter_mut().zip(&topk) {
                 let correct = (first.is_correct(k), second.is_correct(k));
@@ -223,6 +272,29 @@ impl Comparison {
                 .map(|(&k, pairs)| PairedAccuracy::new(k, pairs))
                 .collect(),
             changed,
+            rank_changes,
+        })
+    }
+
+    /// Checks that both evaluated the same images, and rank the true class of each equally.
+    ///
+    /// # Errors
+    /// With the first difference.
+    pub fn check_ranks(&self) -> Result<(), RankError> {
+        let alone = self.only_in_before + self.only_in_after;
+        if alone > 0 {
+            return Err(RankError::Images(alone));
+        }
+        let Some(first) = self.rank_changes.first() else {
+            return Ok(());
+        };
+        let rank = |rank: Option<u32>| rank.map_or("none".to_owned(), |rank| rank.to_string());
+        Err(RankError::Ranks {
+            changed: self.rank_changes.len(),
+            images: self.images,
+            image: first.name.clone(),
+            before: rank(first.before),
+            after: rank(first.after),
         })
     }
 

@@ -69,6 +69,7 @@ mod table;
 pub use check::InvalidResults;
 pub use compare::{
     ChangedImage, CompareError, ComparedModel, Comparison, ImagePrediction, PairedAccuracy,
+    RankChange, RankError,
 };
 pub use file::FileError;
 pub use html::ReportError;

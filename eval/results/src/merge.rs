@@ -221,12 +221,13 @@ impl Timing {
 const DATA: [&str; 4] = ["images", "classes", "sha256", "labels_sha256"];
 
 /// The fields of a model that must be the same.
-const MODEL: [&str; 8] = [
+const MODEL: [&str; 9] = [
     "sha256",
     "preprocessing_settings",
     "normalization",
     "crops",
     "tf32",
+    "fp16",
     "output",
     "output_kind",
     "label_offset",

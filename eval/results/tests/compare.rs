@@ -4,7 +4,7 @@ mod synthetic;
 
 use serde_json::Value;
 use synthetic::{SKILLS, Size, run, run_indices};
-use topk_results::{Comparison, Results};
+use topk_results::{Comparison, RankError, Results};
 
 const SIZE: Size = Size {
     images: 400,
@@ -108,6 +108,20 @@ fn a_rank_that_crosses_k_is_a_change() {
     assert_eq!(changed, [indices[0]]);
     let paired = &comparison.topk[1];
     assert_eq!((paired.k, paired.only_before, paired.only_after), (5, 1, 0));
+    // Both ranks changed.
+    let first = indices.into_iter().min().unwrap();
+    let rank = before.models[0].outcomes[first].as_ref().unwrap().rank;
+    let error = comparison.check_ranks().unwrap_err();
+    let expected = RankError::Ranks {
+        changed: 2,
+        images: 400,
+        image: before.images[first].name.clone(),
+        before: rank.to_string(),
+        after: "6".to_owned(),
+    };
+    assert_eq!(error, expected);
+    let same = Comparison::new((&before, 0), (&before, 0)).unwrap();
+    assert_eq!(same.check_ranks(), Ok(()));
 }
 
 #[test]
@@ -120,6 +134,7 @@ fn only_images_of_both_results_are_compared() {
         (comparison.only_in_before, comparison.only_in_after),
         (250, 100)
     );
+    assert_eq!(comparison.check_ranks(), Err(RankError::Images(350)));
     let none = run_indices(SIZE, &SKILLS[..1], None, &[399]);
     let error = Comparison::new((&before, 0), (&none, 0)).unwrap_err();
     assert_eq!(error.to_string(), "the results have no images in common");

@@ -125,7 +125,7 @@ fn errors_name_differences_between_runs() {
         "results 2 are not of the same run as the first: `data.sha256` is \"0\", expected \
          \"5f1d0c6f2b6a43a6d1c7c2a2ba5b4c38f5b8e3f5a6d7f0e9c8b7a6958473625f\""
     );
-    let changes: [(&str, Change); 7] = [
+    let changes: [(&str, Change); 8] = [
         ("`models[1].sha256`", |part| {
             part.models[1].model.sha256.push('1')
         }),
@@ -133,6 +133,7 @@ fn errors_name_differences_between_runs() {
             part.models[0].model.preprocessing_settings["resize"] = 224.into();
         }),
         ("`models[0].tf32`", |part| part.models[0].model.tf32 = true),
+        ("`models[0].fp16`", |part| part.models[0].model.fp16 = true),
         ("`models` is a list of 1", |part| drop(part.models.pop())),
         ("`settings.loss.tau`", |part| {
             part.settings.loss.as_mut().unwrap().tau = 1.0

@@ -25,6 +25,10 @@ pub(super) struct CompareArgs {
     #[arg(long, value_name = "N", default_value_t = 20)]
     list: usize,
 
+    /// Fail unless both rank the true class of every image equally, as the same model on a GPU and on the CPU
+    #[arg(long)]
+    same_ranks: bool,
+
     /// Write the comparison with all changed images as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -84,6 +88,9 @@ impl CompareArgs {
         }
         if let Some(path) = &self.html {
             write(path, &comparison.to_html())?;
+        }
+        if self.same_ranks {
+            comparison.check_ranks()?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod compare;
 mod data;
+mod execution;
 mod merge;
 mod models;
 mod outputs;
@@ -9,10 +10,13 @@ mod preprocessing;
 mod progress;
 mod run;
 
+use std::env;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use crate::tensorrt::TF32_VARIABLE;
 
 /// Evaluate the top-1 and top-k accuracy of ONNX classifiers.
 ///
@@ -46,6 +50,14 @@ enum Command {
 }
 
 impl Args {
+    /// The environment variable with its value that has to be set before a library of NVIDIA is loaded, if any and if
+    /// the user has not set it.
+    pub fn environment(&self) -> Option<(&'static str, &'static str)> {
+        let disable = self.command.is_none() && self.run.disables_tf32();
+        let unset = disable && env::var_os(TF32_VARIABLE).is_none();
+        unset.then_some((TF32_VARIABLE, "0"))
+    }
+
     /// Runs the command.
     ///
     /// # Errors

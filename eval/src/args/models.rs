@@ -7,7 +7,7 @@ use glob::Pattern;
 use topk_labels::Classes;
 use topk_results::OutputKind;
 
-use crate::model::{Execution, ModelOptions};
+use crate::model::ModelOptions;
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Model outputs")]
@@ -39,9 +39,8 @@ enum KindArg {
 
 impl ScoreArgs {
     /// How to open models for data with these classes.
-    pub(super) fn options(&self, execution: Execution, classes: &Classes) -> ModelOptions {
+    pub(super) fn options(&self, classes: &Classes) -> ModelOptions {
         ModelOptions {
-            execution,
             output: self.output.clone(),
             output_kind: match self.output_kind {
                 KindArg::Auto => None,
@@ -50,6 +49,7 @@ impl ScoreArgs {
             },
             label_offset: self.label_offset,
             classes: Some(classes.clone()),
+            ..ModelOptions::default()
         }
     }
 }

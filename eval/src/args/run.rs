@@ -12,17 +12,17 @@ use topk_data::ImageSet;
 use topk_files::OutputFile;
 use topk_image::Limits;
 use topk_native::Runtime;
-use topk_results::{CropAveraging, DataInfo, LossSettings, Results, Shard};
+use topk_results::{CropAveraging, DataInfo, LossSettings, Results};
 
 use super::data::DataArgs;
+use super::execution::ExecutionArgs;
 use super::models::{ScoreArgs, model_files};
 use super::outputs::OutputArgs;
 use super::preprocessing::PreprocessingArgs;
 use super::progress::{progress_bar, stop_on_interrupt};
 use crate::evaluation::Evaluation;
-use crate::model::{Execution, Model};
+use crate::model::{Model, ModelOptions};
 use crate::options::EvalOptions;
-use crate::provider::Provider;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct RunArgs {
@@ -79,64 +79,14 @@ struct ScoringArgs {
     alpha: Option<f64>,
 }
 
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Execution")]
-struct ExecutionArgs {
-    /// Execution provider: auto (CUDA if available, else CPU), cpu, cuda, cuda:N, tensorrt, tensorrt:N or
-    /// openvino
-    #[arg(long, visible_alias = "device", default_value_t)]
-    provider: Provider,
-
-    /// Allow TF32 on NVIDIA GPUs: faster, but less precise
-    #[arg(long)]
-    tf32: bool,
-
-    /// Batch size [default: 8 on the CPU, 64 on a GPU]
-    #[arg(long, value_name = "N")]
-    batch_size: Option<NonZeroUsize>,
-
-    /// Number of threads for decoding and CPU inference [default: number of CPUs]
-    #[arg(long, value_name = "N")]
-    workers: Option<NonZeroUsize>,
-
-    /// Concurrent inference sessions per model; they share the threads [default: 1 on a GPU; on the CPU one
-    /// per thread, within 1 GiB of weights]
-    #[arg(long, value_name = "N")]
-    sessions: Option<NonZeroUsize>,
-
-    /// Evaluate only part I of N, e.g. 2/8; merge the results with `topk-eval merge`
-    #[arg(long, value_name = "I/N", value_parser = shard)]
-    shard: Option<Shard>,
-
-    /// Resume from the partial results in the --json file, if it exists
-    #[arg(long, requires = "json")]
-    resume: bool,
-
-    /// Seconds between saves of the partial results in the --json file
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
-    save_interval: Duration,
-}
-
-/// Parses a shard `I/N`.
-fn shard(text: &str) -> Result<Shard, String> {
-    let numbers = text.split_once('/').and_then(|(index, count)| {
-        let (index, count) = (index.parse().ok()?, count.parse().ok()?);
-        (index >= 1 && index <= count).then_some(Shard { index, count })
-    });
-    numbers.ok_or_else(|| "expected a shard and the number of shards, such as 2/8".to_owned())
-}
-
-/// Parses a time in seconds.
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|&seconds: &f64| seconds > 0.0);
-    seconds
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| "expected a number of seconds above 0".to_owned())
-}
-
 impl RunArgs {
+    pub(super) fn disables_tf32(&self) -> bool {
+        self.execution.disables_tf32()
+    }
+
     pub(super) fn run(&self) -> Result<ExitCode> {
         self.outputs.check()?;
+        self.execution.check()?;
         let threads = self.execution.workers.map(NonZeroUsize::get);
         if let Some(threads) = threads {
             rayon::ThreadPoolBuilder::new()
@@ -148,13 +98,12 @@ impl RunArgs {
         let set = self.data_set.open(data)?;
         let labels = self.data_set.labels(&set)?;
         let runtime = Runtime::load()?;
-        let execution = Execution {
-            provider: self.execution.provider,
-            threads,
-            sessions: self.execution.sessions.map(NonZeroUsize::get),
-            tf32: self.execution.tf32,
+        let opening = ModelOptions {
+            execution: self.execution.execution(),
+            tensorrt_cache: self.execution.tensorrt_cache.clone(),
+            batch_size: Some(self.execution.batch_size(self.execution.provider)),
+            ..self.scores.options(set.classes())
         };
-        let opening = self.scores.options(execution, set.classes());
         let models = Model::open_all(&runtime, &model_files(&self.model)?, opening)?;
         let options = self.options(&set, &models)?;
         let mut evaluation = Evaluation::new(&runtime, &set, &labels, models, &options)?;
@@ -257,10 +206,11 @@ impl RunArgs {
                 max_pixels: self.data_set.max_pixels,
                 ..Limits::default()
             },
-            batch_size: self
-                .execution
-                .batch_size
-                .map_or_else(|| batch_size(models), NonZeroUsize::get),
+            batch_size: models
+                .iter()
+                .map(|model| self.execution.batch_size(model.execution().provider))
+                .max()
+                .unwrap_or(1),
             shard: self.execution.shard,
         })
     }
@@ -361,29 +311,4 @@ fn default_topk(classes: usize, valid: Option<&[u32]>) -> Vec<usize> {
     let mut topk = vec![1, classes.clamp(1, 5)];
     topk.dedup();
     topk
-}
-
-/// The default batch size: large for a GPU; small for the CPU, as decoding then waits less for inference.
-fn batch_size(models: &[Model]) -> usize {
-    let on_gpu = |model: &Model| {
-        let provider = model.execution().provider;
-        matches!(provider, Provider::Cuda(_) | Provider::TensorRt(_))
-    };
-    match models.iter().any(on_gpu) {
-        true => 64,
-        false => 8,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shards_are_parsed() {
-        assert_eq!(shard("2/8"), Ok(Shard { index: 2, count: 8 }));
-        for text in ["", "0/8", "9/8", "2", "a/b", "1/0"] {
-            assert!(shard(text).is_err(), "{text}");
-        }
-    }
 }

@@ -93,6 +93,9 @@ impl<'a, T: InputElement> Batches<'a, T> {
             }
             .into());
         }
+        let fixed = [(transform.crops(), model.batch())];
+        let images_per_batch = images_per_batch(options.batch_size, &fixed);
+        model.set_run_size(images_per_batch * transform.crops());
         model.prepare(transform.size, set, &labels_of(set))?;
         let assignment = assign_classes(model, set, options)?;
         // The class in results, and its output.
@@ -110,7 +113,6 @@ impl<'a, T: InputElement> Batches<'a, T> {
         let outputs =
             (0..set.classes().len() as u32).map(|class| output(class).unwrap_or(UNLABELLED));
         let decisions = options.data.decisions.iter().chain(&assignment.decision);
-        let fixed = [(transform.crops(), model.run_size())];
         Ok(Self {
             set,
             pipeline: Pipeline::new(set, &[transform], options.limits)?,
@@ -120,7 +122,7 @@ impl<'a, T: InputElement> Batches<'a, T> {
                 Some(shard) => shard.indices(set.len()),
                 None => 0..set.len(),
             },
-            images_per_batch: images_per_batch(options.batch_size, &fixed),
+            images_per_batch,
             on_bad_image: options.on_bad_image,
             decisions: decisions.chain(model.notes()).cloned().collect(),
             element: PhantomData,

@@ -38,10 +38,10 @@ impl Model {
         }
         let dense = images.as_standard_layout();
         let values = dense.as_slice().expect("the standard layout is dense");
-        // A part for each session, of as many images as a run takes, or a multiple.
-        let run_size = self.run_size().unwrap_or(1);
-        let sessions = self.execution().sessions.unwrap_or(1);
-        let part = count.div_ceil(sessions).next_multiple_of(run_size);
+        // A part for each worker, of as many images as a run takes, or a multiple.
+        let run_size = self.images_per_run().unwrap_or(1);
+        let workers = self.workers_mut().len();
+        let part = count.div_ceil(workers).next_multiple_of(run_size);
         let image = CHANNELS * size[0] * size[1];
         let parts = self.workers_mut().par_iter_mut();
         let scores = parts

@@ -6,6 +6,7 @@ mod prepare;
 mod session;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use ort::memory::Allocator;
@@ -22,8 +23,9 @@ use self::file::ModelFile;
 use self::session::{find_input, find_output, load_error, open_session, read_card};
 use crate::assignment::{Assignment, assignment};
 use crate::input::{InputKind, InputTensor};
-use crate::provider::{Provider, open_with};
+use crate::provider::{ConvSearch, Provider, open_with};
 use crate::signature::{ImageInput, ScoreOutput};
+use crate::tensorrt::EngineCache;
 use crate::worker::SessionWorker;
 
 /// Limit in bytes for all copies of the weights, unless the number of sessions is set.
@@ -40,14 +42,30 @@ pub struct Execution {
     /// `None` is one on a GPU; on the CPU it is one per thread, as long as the copies of all models opened
     /// together fit into 1 GiB.
     pub sessions: Option<usize>,
+    /// Batches in flight per session: while the session runs one, another is copied to its device, and the scores of a
+    /// third are read. `None` is two on a GPU, and one on the CPU. With more than one, and on a GPU, all runs have the
+    /// same number of images, and the last one is filled up.
+    pub in_flight: Option<usize>,
     /// Whether TF32 is allowed on NVIDIA GPUs.
     pub tf32: bool,
+    /// How CUDA finds the algorithms of convolutions.
+    pub conv_search: ConvSearch,
+    /// Whether CUDA computes convolutions with the channels last.
+    pub channels_last: bool,
+    /// Whether TensorRT may compute in float16.
+    pub fp16: bool,
 }
 
 impl Execution {
     /// Number of threads of all sessions together.
     pub(crate) fn all_threads(&self) -> usize {
         self.threads.unwrap_or_else(processors)
+    }
+
+    /// Batches in flight per session, with a provider that is resolved.
+    fn batches_in_flight(&self) -> usize {
+        let usual = if self.provider.gpu().is_some() { 2 } else { 1 };
+        self.in_flight.unwrap_or(usual).max(1)
     }
 }
 
@@ -70,6 +88,10 @@ pub struct ModelOptions {
     pub label_offset: Option<usize>,
     /// Classes of the data, if known.
     pub classes: Option<Classes>,
+    /// Folder in which TensorRT keeps its engines for the next time; none by default.
+    pub tensorrt_cache: Option<PathBuf>,
+    /// Batch size of the evaluation, if known: engines for another are kept apart.
+    pub batch_size: Option<usize>,
 }
 
 impl From<Execution> for ModelOptions {
@@ -159,6 +181,11 @@ impl Model {
         copies: usize,
     ) -> Result<Self, ModelError> {
         let execution = options.execution;
+        let cache = options.tensorrt_cache.as_ref().map(|folder| EngineCache {
+            folder: folder.clone(),
+            model: file.sha256.clone(),
+            batch_size: options.batch_size,
+        });
         let open = |provider| {
             let sessions = execution.sessions.unwrap_or(match provider {
                 Provider::Cpu => execution.all_threads().min(copies),
@@ -171,7 +198,7 @@ impl Model {
             };
             let sessions = (0..sessions.max(1)).into_par_iter();
             sessions
-                .map(|_| open_session(runtime, path, execution, file.is_ort))
+                .map(|_| open_session(runtime, path, execution, &cache, file.is_ort))
                 .collect::<Result<Vec<Session>, _>>()
         };
         let (sessions, provider, no_gpu) = open_with(execution.provider, open)?;
@@ -192,9 +219,21 @@ impl Model {
             _ => ScorePrecision::Single,
         };
         let card = read_card(session, path)?;
-        let create =
-            |session| SessionWorker::new(session, provider, &input_name, &output.name, input.batch);
-        let workers = sessions.into_iter().map(create);
+        let names = [input_name.as_str(), output.name.as_str()];
+        let execution = options.execution;
+        let bound = provider.gpu().is_some() || execution.batches_in_flight() > 1;
+        let sessions: Vec<_> = sessions
+            .into_iter()
+            .map(|session| Arc::new(Mutex::new(session)))
+            .collect();
+        let lanes = (0..execution.batches_in_flight()).flat_map(|_| &sessions);
+        let workers = lanes.map(|session| {
+            let worker = SessionWorker::new(Arc::clone(session), names, input.batch)?;
+            match bound {
+                true => worker.with_binding(provider.gpu()),
+                false => Ok(worker),
+            }
+        });
         let workers = workers.collect::<ort::Result<_>>();
         let graph = file.graph.as_ref();
         let model = Self {
@@ -291,6 +330,14 @@ impl Model {
         self.workers[0].batch()
     }
 
+    /// Number of images of each run, if it is not that of the images, because the model requires it or because all
+    /// runs have the same.
+    #[cfg(feature = "ndarray")]
+    pub(crate) fn images_per_run(&self) -> Option<usize> {
+        let worker = &self.workers[0];
+        worker.batch().or(worker.run_size())
+    }
+
     /// Number of classes, if known: the scores of an image without those before class 0.
     pub fn classes(&self) -> Option<usize> {
         self.output
@@ -358,14 +405,31 @@ impl Model {
             })
     }
 
-    /// Its sessions.
+    /// Sets the number of images of each run, where it is free and all runs have the same.
+    pub(crate) fn set_run_size(&mut self, images: usize) {
+        for worker in &mut self.workers {
+            worker.set_run_size(images);
+        }
+    }
+
+    /// Whether TensorRT keeps its engines.
+    pub(crate) fn caches_engines(&self) -> bool {
+        self.options.tensorrt_cache.is_some()
+    }
+
+    /// Whether all runs have the same number of images, and the last one is filled up.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.workers[0].is_bound()
+    }
+
+    /// The workers of its sessions, each for a batch at a time.
     pub(crate) fn workers_mut(&mut self) -> &mut [SessionWorker] {
         &mut self.workers
     }
 
     /// Allocator for its input tensors.
     pub(crate) fn allocator(&self) -> Result<Allocator, ModelError> {
-        let allocator = self.workers[0].allocator(self.options.execution.provider);
+        let allocator = self.workers[0].allocator(self.options.execution.provider.gpu());
         allocator.map_err(|error| ModelError::Run {
             path: self.path.clone(),
             reason: error.to_string(),

@@ -10,10 +10,12 @@ use topk_onnx::{Ending, ModelCard, ancestors, ending};
 
 use super::{Execution, ModelError, ModelOptions};
 use crate::assignment::RECORD;
+use crate::provider::dispatch;
 use crate::signature::{
     EXPECTED_INPUT, ExpectedClasses, ImageInput, Output, OutputError, ScoreOutput, image_input,
     score_output,
 };
+use crate::tensorrt::EngineCache;
 
 /// The input for images, and its name.
 pub(super) fn find_input(
@@ -79,15 +81,16 @@ pub(super) fn open_session(
     runtime: &Runtime,
     path: &Path,
     execution: Execution,
+    cache: &Option<EngineCache>,
     is_ort: bool,
 ) -> Result<Session, ModelError> {
-    let Execution { provider, tf32, .. } = execution;
+    let provider = execution.provider;
     let missing = |reason: String| ModelError::Provider {
         provider,
         // ONNX Runtime's messages end with a full stop, but this sentence continues.
         reason: reason.trim_end_matches(['.', ' ']).to_owned(),
     };
-    let providers = provider.dispatch(runtime, tf32).map_err(missing)?;
+    let providers = dispatch(runtime, &execution, cache.as_ref()).map_err(missing)?;
     let load = |error: ort::Error| load_error(path, error);
     let mut builder = Session::builder(runtime.environment())
         // Spinning threads would slow down decoding.

@@ -111,8 +111,18 @@ fn has_begun(seen: &str) -> bool {
 
 #[test]
 fn an_interrupted_run_keeps_its_results_and_resumes() {
+    interrupt_and_resume(&[]);
+}
+
+#[test]
+fn a_run_with_batches_in_flight_keeps_its_results_and_resumes() {
+    interrupt_and_resume(&["--in-flight", "2", "--sessions", "1"]);
+}
+
+fn interrupt_and_resume(flags: &[&str]) {
     let case = slow_case();
-    let flags = ["--batch-size", "4", "--device", "cpu", "--topk", "2"];
+    let usual = ["--batch-size", "4", "--device", "cpu", "--topk", "2"];
+    let flags = [&usual, flags].concat();
     let whole = case.results(&flags);
     let json = case.path("out.json");
     fs::remove_file(&json).unwrap();

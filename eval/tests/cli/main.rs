@@ -2,6 +2,7 @@
 
 mod case;
 mod class_names;
+mod in_flight;
 #[cfg(target_os = "linux")]
 mod interrupt;
 
@@ -545,6 +546,16 @@ fn two_results_are_compared() {
         ["2", "3"],
         "{table}"
     );
+    // They rank the images of other classes than the middle ones differently.
+    let output = compare(&["--same-ranks"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("the true class has another rank in 10 of 10 images"),
+        "{error}"
+    );
+    let output = compare(&["--models", "1,1", "--same-ranks"]);
+    assert!(output.status.success(), "{output:?}");
     let error = compare(&["--models", "1,3"]).stderr;
     let error = String::from_utf8(error).unwrap();
     assert!(error.contains("out.json"), "{error}");

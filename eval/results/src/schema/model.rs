@@ -44,6 +44,12 @@ pub struct ModelInfo {
     pub device: String,
     /// Whether TF32 was allowed.
     pub tf32: bool,
+    /// Whether the provider was allowed to compute in float16, whatever the types of the model.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fp16: bool,
+    /// Settings of the provider by ONNX Runtime's names, for a GPU.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub provider_options: BTreeMap<String, String>,
     /// Batch size.
     pub batch_size: usize,
     /// Number of images (crops) of each run, where the model requires it: its fixed batch size, or 1 if images
@@ -52,7 +58,7 @@ pub struct ModelInfo {
     pub run_size: Option<usize>,
     /// Type of the weights, such as `float32`, or the shares of several types, such as
     /// `int8 98.7 %, float32 1.3 %`; `none` without weights, `unknown` if the file cannot be parsed. Computation
-    /// may be more precise, or with `tf32` less precise.
+    /// may be more precise, or with `tf32` or `fp16` less precise.
     pub precision: String,
     /// Type of the input, such as `float32` or `uint8`, and its layout if that is not the usual one:
     /// `float32 NHWC`.
@@ -77,6 +83,14 @@ pub struct ModelInfo {
     /// What was decided for this model, and warnings, as printed.
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Time that a model took.

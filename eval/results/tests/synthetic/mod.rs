@@ -276,6 +276,8 @@ fn model_info(skill: &Skill, number: usize) -> ModelInfo {
         ]),
         device: "Imaginary Accelerator (cuda:0)".to_owned(),
         tf32: false,
+        fp16: false,
+        provider_options: BTreeMap::new(),
         batch_size: 256,
         precision: "float32".to_owned(),
         input: "float32".to_owned(),
