@@ -310,48 +310,43 @@ impl<'a> ValuesMut<'a> {
 
     /// Writes crops in the type and layout of the model's input. Integers are raw pixels.
     pub(crate) fn fill(self, crops: &CropPixels<'_>, table: &NormalizationTable) {
-        let normalized = |len: usize| {
-            let mut planes = vec![0.0; len];
-            crops.normalize(table, &mut planes);
-            planes
-        };
         let image = CHANNELS * crops.height() as usize * crops.width() as usize;
-        match (self.values, self.layout) {
+        let (pixels, layout) = (crops.pixels(), self.layout);
+        match (self.values, layout) {
             (SliceMut::F32(values), Layout::Nchw) => crops.normalize(table, values),
-            (SliceMut::U8(values), Layout::Nhwc) => values.copy_from_slice(crops.pixels()),
+            (SliceMut::U8(values), Layout::Nhwc) => values.copy_from_slice(pixels),
             (SliceMut::U8(values), Layout::Nchw) => {
-                for (planes, pixels) in values
-                    .chunks_exact_mut(image)
-                    .zip(crops.pixels().chunks_exact(image))
-                {
-                    write_planes(pixels, planes);
-                }
+                write(pixels, layout, image, values, [0, 1, 2].map(|_| raw()));
             }
-            (SliceMut::F32(values), layout) => {
-                write(&normalized(values.len()), layout, image, values, |value| {
-                    value
-                });
-            }
-            (SliceMut::F16(values), layout) => {
+            (SliceMut::F32(values), Layout::Nhwc) => {
                 write(
-                    &normalized(values.len()),
+                    pixels,
                     layout,
                     image,
                     values,
-                    f16::from_f32,
+                    values_of(table, |value| value),
                 );
             }
-            (SliceMut::Bf16(values), layout) => {
+            (SliceMut::F16(values), _) => {
                 write(
-                    &normalized(values.len()),
+                    pixels,
                     layout,
                     image,
                     values,
-                    bf16::from_f32,
+                    values_of(table, f16::from_f32),
                 );
             }
-            (SliceMut::F64(values), layout) => {
-                write(&normalized(values.len()), layout, image, values, f64::from);
+            (SliceMut::Bf16(values), _) => {
+                write(
+                    pixels,
+                    layout,
+                    image,
+                    values,
+                    values_of(table, bf16::from_f32),
+                );
+            }
+            (SliceMut::F64(values), _) => {
+                write(pixels, layout, image, values, values_of(table, f64::from));
             }
         }
     }
@@ -380,41 +375,55 @@ impl<'a> ValuesMut<'a> {
     }
 }
 
-/// Converts normalised planes of images with `image` values each to a layout and a type.
-fn write<T>(
-    planes: &[f32],
+/// The values of the pixels of one channel.
+type ChannelValues<T> = [T; 256];
+
+/// The pixels themselves.
+fn raw() -> ChannelValues<u8> {
+    std::array::from_fn(|pixel| pixel as u8)
+}
+
+/// Normalised values, converted to the type of an input.
+fn values_of<T>(
+    table: &NormalizationTable,
+    convert: impl Fn(f32) -> T,
+) -> [ChannelValues<T>; CHANNELS] {
+    [0, 1, 2].map(|channel| table.channel(channel).map(&convert))
+}
+
+/// Writes the values of interleaved pixels in a layout; an image has `image` values.
+fn write<T: Copy>(
+    pixels: &[u8],
     layout: Layout,
     image: usize,
     values: &mut [T],
-    convert: impl Fn(f32) -> T,
+    of_pixels: [ChannelValues<T>; CHANNELS],
 ) {
-    match layout {
-        Layout::Nchw => {
-            for (value, &plane) in values.iter_mut().zip(planes) {
-                *value = convert(plane);
-            }
-        }
-        Layout::Nhwc => {
-            let plane = image / CHANNELS;
-            let images = values.chunks_exact_mut(image);
-            for (values, planes) in images.zip(planes.chunks_exact(image)) {
-                for (at, values) in values.chunks_exact_mut(CHANNELS).enumerate() {
-                    for (channel, value) in values.iter_mut().enumerate() {
-                        *value = convert(planes[channel * plane + at]);
+    assert_eq!(pixels.len(), values.len());
+    for (pixels, values) in pixels
+        .chunks_exact(image)
+        .zip(values.chunks_exact_mut(image))
+    {
+        match layout {
+            Layout::Nchw => {
+                let planes = values.chunks_exact_mut(image / CHANNELS);
+                for (channel, (plane, of_pixels)) in planes.zip(&of_pixels).enumerate() {
+                    let pixels = pixels.iter().skip(channel).step_by(CHANNELS);
+                    for (value, &pixel) in plane.iter_mut().zip(pixels) {
+                        *value = of_pixels[usize::from(pixel)];
                     }
                 }
             }
-        }
-    }
-}
-
-/// Separates the channels of an image of interleaved pixels.
-fn write_planes(pixels: &[u8], planes: &mut [u8]) {
-    let plane = pixels.len() / CHANNELS;
-    for (channel, values) in planes.chunks_exact_mut(plane).enumerate() {
-        let pixels = pixels.iter().skip(channel).step_by(CHANNELS);
-        for (value, &pixel) in values.iter_mut().zip(pixels) {
-            *value = pixel;
+            Layout::Nhwc => {
+                let values = values.chunks_exact_mut(CHANNELS);
+                for (values, pixels) in values.zip(pixels.chunks_exact(CHANNELS)) {
+                    for ((value, &pixel), of_pixels) in
+                        values.iter_mut().zip(pixels).zip(&of_pixels)
+                    {
+                        *value = of_pixels[usize::from(pixel)];
+                    }
+                }
+            }
         }
     }
 }
@@ -474,17 +483,52 @@ fn copy<T: PrimitiveTensorElementType + Debug + Copy + Default>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use topk_preprocessing::Normalization;
 
+    /// Two images of one row of two pixels.
     #[test]
-    fn planes_become_pixels_and_pixels_planes() {
-        // Two images of one row of two pixels.
-        let planes: Vec<f32> = (0..12).map(|value| value as f32).collect();
+    fn pixels_are_written_in_both_layouts() {
+        let pixels: Vec<u8> = (0..12).collect();
+        let mut values = [0; 12];
+        write(
+            &pixels,
+            Layout::Nchw,
+            6,
+            &mut values,
+            [0, 1, 2].map(|_| raw()),
+        );
+        assert_eq!(values, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
+        // Each channel has its own values.
+        let table = NormalizationTable::new(&Normalization {
+            mean: [0.0, 0.5, 1.0],
+            std: [1.0, 0.5, 0.25],
+        });
+        let expected =
+            |pixel: u8| f64::from(table.channel(usize::from(pixel % 3))[usize::from(pixel)]);
         let mut values = [0.0; 12];
-        write(&planes, Layout::Nhwc, 6, &mut values, f64::from);
-        let expected = [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11].map(f64::from);
-        assert_eq!(values, expected);
-        let mut planes = [0; 6];
-        write_planes(&[0, 2, 4, 1, 3, 5], &mut planes);
-        assert_eq!(planes, [0, 1, 2, 3, 4, 5]);
+        write(
+            &pixels,
+            Layout::Nhwc,
+            6,
+            &mut values,
+            values_of(&table, f64::from),
+        );
+        assert_eq!(
+            values.to_vec(),
+            pixels
+                .iter()
+                .map(|&pixel| expected(pixel))
+                .collect::<Vec<_>>()
+        );
+        let mut values = [f16::ZERO; 12];
+        write(
+            &pixels,
+            Layout::Nchw,
+            6,
+            &mut values,
+            values_of(&table, f16::from_f32),
+        );
+        let planes = [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11];
+        assert_eq!(values, planes.map(|pixel| f16::from_f64(expected(pixel))));
     }
 }
