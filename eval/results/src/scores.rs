@@ -36,11 +36,11 @@ impl OutputKind {
     pub fn logit(self, score: f32, precision: ScorePrecision) -> Option<f64> {
         // Sums of rounded probabilities may be a little above 1.
         const MAX: f64 = 1.01;
-        let [smallest, below_one] = precision.limits();
         let score = f64::from(score);
         if self == Self::Logits {
             return Some(score);
         }
+        let [smallest, below_one] = precision.limits();
         if !(0.0..=MAX).contains(&score) {
             return None;
         }
