@@ -14,12 +14,14 @@ use crate::worker::{Output, floats};
 
 /// The memory of one batch of a session. With two for the same session, a batch is copied to the device, and the
 /// scores of another are read, while the session runs a third.
+///
+/// In the order in which it is released: the session, which `binding` keeps, is last.
 pub(crate) struct Binding {
-    binding: IoBinding,
-    /// Allocates memory that the device reads images from and writes scores to.
-    host: Allocator,
     /// Number of images of the last run, and memory for as many scores, which is bound.
     scores: Option<(usize, DynValue)>,
+    /// Allocates memory that the device reads images from and writes scores to.
+    host: Allocator,
+    binding: IoBinding,
 }
 
 impl fmt::Debug for Binding {
@@ -59,9 +61,9 @@ impl Binding {
     /// Those of ONNX Runtime.
     pub(crate) fn new(session: &Session, gpu: Option<i32>) -> ort::Result<Self> {
         Ok(Self {
-            binding: session.create_binding()?,
-            host: host_memory(session, gpu)?,
             scores: None,
+            host: host_memory(session, gpu)?,
+            binding: session.create_binding()?,
         })
     }
 

@@ -15,7 +15,13 @@ pub(crate) type Output = (Vec<i64>, Vec<f32>);
 
 /// Runs batches of images in a session, one at a time. Several workers run concurrently. Workers of the same session
 /// wait for each other's runs, but not for each other's copies to and from the device.
+///
+/// In the order in which it is released: memory of a session goes before the session.
 pub(crate) struct SessionWorker {
+    /// Memory for images of a batch that are run at once, if they are fewer.
+    part: Option<InputTensor>,
+    /// Memory that is bound to the session, if it runs in such memory.
+    binding: Option<Binding>,
     session: Arc<Mutex<Session>>,
     input: String,
     output: String,
@@ -25,12 +31,8 @@ pub(crate) struct SessionWorker {
     classes: Option<usize>,
     /// Options that compute only this output.
     options: RunOptions<HasSelectedOutputs>,
-    /// Memory that is bound to the session, if it runs in such memory.
-    binding: Option<Binding>,
     /// With bound memory, the number of images of each run, unless `batch` is set.
     run_size: usize,
-    /// Memory for images of a batch that are run at once, if they are fewer.
-    part: Option<InputTensor>,
     /// Time for which runs kept the session busy.
     busy: Duration,
 }
@@ -56,15 +58,15 @@ impl SessionWorker {
         let outputs = OutputSelector::no_default().with(output);
         let options = RunOptions::new()?.with_outputs(outputs);
         Ok(Self {
+            part: None,
+            binding: None,
             session,
             input: input.to_owned(),
             output: output.to_owned(),
             batch,
             classes: None,
             options,
-            binding: None,
             run_size: 0,
-            part: None,
             busy: Duration::ZERO,
         })
     }
