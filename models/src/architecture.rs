@@ -209,6 +209,13 @@ impl Architecture {
         single.map(|node| node.name.as_str())
     }
 
+    /// Name of the first layer that draws random numbers in training, if there is one.
+    pub fn random_layer(&self) -> Option<&str> {
+        let draws =
+            |node: &&Node| matches!(node.op, Op::Dropout { .. } | Op::StochasticDepth { .. });
+        self.nodes.iter().find(draws).map(|node| node.name.as_str())
+    }
+
     /// The network as a list of stages: the finest division by prefixes of module names with at most `most`
     /// stages, or the coarsest if that has more.
     pub fn stages(&self, most: usize) -> Vec<Stage> {

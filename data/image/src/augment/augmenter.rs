@@ -138,6 +138,22 @@ impl Augmenter {
         })
     }
 
+    /// Draws the crop and the flip of an image of this width and height, for who applies them elsewhere; the random
+    /// numbers are those of [`apply_to`](Self::apply_to). `None` if there are other operations.
+    ///
+    /// # Errors
+    ///
+    /// If the image is smaller than a random crop.
+    pub fn draw_shown(
+        &mut self,
+        image: [u32; 2],
+        generator: &mut (impl Rng + ?Sized),
+    ) -> Result<Option<Shown>, ImageError> {
+        self.augmentation
+            .draw(image, generator, &mut self.operations)?;
+        Ok(Shown::after(&self.operations, image))
+    }
+
     /// Augments and normalises an image stored as planes (channels, height, width), such as those of CIFAR.
     /// The result is that of [`apply_to`](Self::apply_to) and [`Augmented::normalize`]; if there are only a
     /// crop and a flip, the planes need not be interleaved.

@@ -134,6 +134,11 @@ impl Mix {
         &self.partners
     }
 
+    /// The rectangle that is taken from the partner; `None` if the whole images are blended.
+    pub fn rect(&self) -> Option<Rect> {
+        self.rect
+    }
+
     /// The weight of each image's own label.
     pub fn lambda(&self) -> f64 {
         self.lambda

@@ -49,6 +49,7 @@ pub use error::AugmentationError;
 pub use jitter::ColorJitter;
 pub use mix::{Mix, Mixing};
 pub use operation::{Operation, Rect};
+pub use planes::Shown;
 pub use policy::{RandAugment, TrivialAugmentWide};
 pub use resized_crop::RandomResizedCrop;
 pub use spec::{Augmentation, Step};

@@ -6,12 +6,13 @@ use crate::NormalizationTable;
 
 /// The part of an image that is visible after a crop and a flip.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Shown {
-    /// The first column and row, which may be outside the image.
-    at: [i64; 2],
+pub struct Shown {
+    /// The first column and row, which may be outside the image; what is outside is black.
+    pub at: [i64; 2],
     /// Width and height.
-    pub(super) size: [u32; 2],
-    mirrored: bool,
+    pub size: [u32; 2],
+    /// Whether left and right are exchanged.
+    pub mirrored: bool,
 }
 
 impl Shown {

@@ -88,6 +88,14 @@ impl Augmentation {
         })
     }
 
+    /// Whether there is nothing but a crop or none, followed by flips.
+    pub fn is_crop_and_flip(&self) -> bool {
+        let flips = match &self.steps[..] {
+            [Step::Crop(_), flips @ ..] | flips => flips,
+        };
+        self.erasing.is_none() && flips.iter().all(|step| matches!(step, Step::Flip(_)))
+    }
+
     /// Draws the operations for an image of this width and height.
     pub(super) fn draw(
         &self,
