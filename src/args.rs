@@ -318,6 +318,31 @@ mod tests {
                 "--decay-milestones 3,5 has no effect with --sched cosine: remove it, or use --sched step",
             ),
             (
+                "--amp-dtype float16",
+                "--amp-dtype float16 has no effect without --amp: remove it, or give --amp too",
+            ),
+            (
+                "--deterministic --cudnn-benchmark",
+                "--cudnn-benchmark has no effect with --deterministic, which must not choose algorithms by their \
+                 time: remove it, or omit --deterministic",
+            ),
+            (
+                "--log-interval 0",
+                "--log-interval must be at least 1, got 0",
+            ),
+            (
+                "--cuda-graphs --mix mixup:0.2",
+                "--cuda-graphs must be used without --mix, got --mix mixup:0.2",
+            ),
+            (
+                "--cuda-graphs --grad-accum-steps 2",
+                "--cuda-graphs must be used with --grad-accum-steps 1, got --grad-accum-steps 2",
+            ),
+            (
+                "--cuda-graphs --loss balanced-noised-topk",
+                "--cuda-graphs must be used with a loss without random numbers, got --loss balanced-noised-topk",
+            ),
+            (
                 "--classifier new",
                 "--classifier new has no effect without --checkpoint: remove it, or give the file of weights \
                  with --checkpoint",
@@ -371,7 +396,7 @@ mod tests {
             .config;
         assert_eq!(config.loss.name, LossName::CrossEntropy);
         assert_eq!(config.decay_milestones, Some(Milestones(vec![3, 5])));
-        assert_eq!((config.lr, config.channels_last), (0.25, false));
+        assert_eq!((config.lr, config.machine.channels_last), (0.25, false));
         // The settings that a dry run prints are a recipe.
         for config in [
             config.resolved(),
@@ -467,6 +492,18 @@ mod tests {
         let (config, decisions) = read("warmup-epochs = 2", "--epochs 2");
         assert_eq!((config.epochs, config.warmup_epochs), (2, 0));
         assert_eq!(decisions, ["--epochs 2 replaces warmup-epochs of FILE"]);
+
+        let text = "amp = true\namp-dtype = \"float16\"";
+        let (config, decisions) = read(text, "--amp=false");
+        assert_eq!(config.machine.amp_kind(), None);
+        assert_eq!(decisions, ["--amp false replaces amp-dtype of FILE"]);
+
+        let (config, decisions) = read("cudnn-benchmark = true", "--deterministic");
+        assert_eq!(config.resolved().machine.cudnn_benchmark, Some(false));
+        assert_eq!(
+            decisions,
+            ["--deterministic true replaces cudnn-benchmark of FILE"]
+        );
 
         // What a flag needs may come from the recipe.
         let (config, decisions) = read("checkpoint = \"W\"", "--classifier new");

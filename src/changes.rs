@@ -29,7 +29,7 @@ pub(crate) enum Effect {
 
 /// The settings that do not decide the weights, and may change when a run is resumed, except for those that are
 /// [recorded](Effect::Recorded). All others decide the weights, or which of them are the best.
-const EFFECTS: [(&str, Effect); 13] = [
+const EFFECTS: [(&str, Effect); 18] = [
     // The epochs so far are the same ones of a longer run, as far as the learning rate and the loss do not depend
     // on the number of epochs; if they do, that is printed.
     ("epochs", Effect::Length),
@@ -43,6 +43,12 @@ const EFFECTS: [(&str, Effect); 13] = [
     ("device", Effect::Machine),
     ("workers", Effect::Machine),
     ("validation-batch-size", Effect::Machine),
+    ("deterministic", Effect::Machine),
+    ("cudnn-benchmark", Effect::Machine),
+    // The same pixels, and the same steps.
+    ("augment-on-device", Effect::Machine),
+    ("cuda-graphs", Effect::Machine),
+    ("log-interval", Effect::Machine),
     // Without a bad step or image both policies are the same, and the epochs so far have followed theirs.
     ("on-nan", Effect::Errors),
     ("on-bad-image", Effect::Errors),
@@ -129,7 +135,9 @@ impl Changes {
     /// The differences between the settings of a saved run and others. A setting that the program which saved the
     /// run did not have was at its default.
     pub(crate) fn between(saved: &Map<String, Value>, now: &Map<String, Value>) -> Self {
-        let defaults = parsed(&Map::new()).map(|config| config.to_map());
+        // Some defaults follow from other settings.
+        let defaults = parsed(saved).or_else(|| parsed(&Map::new()));
+        let defaults = defaults.map(|config| config.resolved().to_map());
         let defaults = defaults.unwrap_or_default();
         let mut keys: Vec<&String> = saved.keys().chain(now.keys()).collect();
         keys.sort_unstable();
@@ -299,6 +307,10 @@ mod tests {
         saved.remove("on-nan");
         saved.remove("test-crops");
         assert!(Changes::between(&saved, &map("")).is_empty());
+        // Some defaults follow from others.
+        let mut deterministic = map("--deterministic");
+        deterministic.remove("cudnn-benchmark");
+        assert!(Changes::between(&deterministic, &map("--deterministic")).is_empty());
         let changes = Changes::between(&saved, &map("--on-nan=skip --clip-grad=1"));
         assert_eq!(
             changes.to_string(),
@@ -307,6 +319,21 @@ mod tests {
         assert_eq!(
             changes.refused(1).to_string(),
             "--clip-grad was not set, now 1.0"
+        );
+    }
+
+    #[test]
+    fn settings_of_numerics_may_change_unless_they_decide_the_weights() {
+        let was = map("");
+        let changes = |words| Changes::between(&was, &map(words)).refused(1).to_string();
+        assert_eq!(
+            changes("--deterministic --augment-on-device --log-interval=7"),
+            ""
+        );
+        assert_eq!(changes("--tf32=none"), "--tf32 was convolutions, now none");
+        assert_eq!(
+            changes("--amp --amp-dtype=float16"),
+            "--amp was false, now true; --amp-dtype was bfloat16, now float16"
         );
     }
 

@@ -1,18 +1,21 @@
+mod check;
+
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
-use thiserror::Error;
 use topk_data::Format;
 use topk_image::augment::{Augmentation, Mixing};
 use topk_models::Classifier;
 use topk_native::Device;
-use topk_ops::LossName;
 use topk_preprocessing::Crops;
 
-use crate::images::{Batching, LastBatch};
+use crate::batching::{Batching, LastBatch};
 use crate::loss::LossSettings;
+use crate::machine::Machine;
 use crate::schedule::{Milestones, Scheduler};
+
+pub(crate) use check::ConfigError;
 
 /// The k of the paper.
 pub(crate) const TOPK: usize = 5;
@@ -253,13 +256,10 @@ pub(crate) struct Config {
     )]
     pub(crate) on_nan: ErrorPolicy,
 
-    /// Run convolutions and matrix multiplications of training and validation in bfloat16 (mixed precision)
-    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Machine")]
-    pub(crate) amp: bool,
-
-    /// Use the channels-last (NHWC) memory format
-    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Machine")]
-    pub(crate) channels_last: bool,
+    /// How the run is computed.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) machine: Machine,
 
     /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t, help_heading = "Machine")]
@@ -291,149 +291,7 @@ pub(crate) enum ErrorPolicy {
     Skip,
 }
 
-/// A setting cannot be used.
-#[derive(Clone, Debug, Error, PartialEq)]
-pub(crate) enum ConfigError {
-    /// It is out of range.
-    #[error("--{flag} must be {expected}, got {found}")]
-    Range {
-        /// The flag.
-        flag: &'static str,
-        /// The range.
-        expected: &'static str,
-        /// The value.
-        found: String,
-    },
-    /// It contradicts another setting.
-    #[error("--{flag} has no effect {beside}: remove it, or {advice}")]
-    NoEffect {
-        /// The flag and its value.
-        flag: String,
-        /// The other setting.
-        beside: &'static str,
-        /// The alternative.
-        advice: &'static str,
-    },
-}
-
-impl ConfigError {
-    pub(crate) fn no_data() -> Self {
-        Self::Range {
-            flag: "data",
-            expected: "given",
-            found: "nothing".to_owned(),
-        }
-    }
-}
-
 impl Config {
-    /// Checks everything that does not depend on the data.
-    ///
-    /// # Errors
-    /// If a value is out of range; the message names the flag.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let fail = |flag, expected, found: String| {
-            Err(ConfigError::Range {
-                flag,
-                expected,
-                found,
-            })
-        };
-        for (flag, value) in [
-            ("topk", self.topk),
-            ("epochs", Some(self.epochs)),
-            ("batch-size", Some(self.batch_size)),
-            ("grad-accum-steps", Some(self.grad_accum_steps)),
-            ("validation-batch-size", Some(self.validation_batch_size)),
-            ("draws", Some(self.loss.draws)),
-            ("workers", self.workers),
-            ("train-size", self.train_size),
-            ("val-size", self.val_size),
-            ("input-size", self.input_size),
-            ("train-resize", self.train_resize.map(|side| side as usize)),
-            ("val-resize", self.val_resize.map(|side| side as usize)),
-            ("test-resize", self.test_resize.map(|side| side as usize)),
-        ] {
-            if value == Some(0) {
-                return fail(flag, "at least 1", "0".to_owned());
-            }
-        }
-        for (flag, value) in [
-            ("lr", self.lr),
-            ("weight-decay", self.weight_decay),
-            ("epsilon", self.loss.epsilon),
-        ] {
-            if !(value.is_finite() && value >= 0.0) {
-                return fail(flag, "a finite number of at least 0", value.to_string());
-            }
-        }
-        for (flag, value) in [
-            ("momentum", self.momentum),
-            ("label-smoothing", self.loss.label_smoothing),
-            ("model-ema-decay", self.model_ema_decay.unwrap_or_default()),
-        ] {
-            if !(0.0..1.0).contains(&value) {
-                return fail(flag, "at least 0 and below 1", value.to_string());
-            }
-        }
-        if let (Some(warmup), None) = (self.model_ema_warmup, self.model_ema_decay) {
-            let expected = "used with --model-ema-decay";
-            return fail("model-ema-warmup", expected, format!("{warmup} without it"));
-        }
-        if let Some(norm) = self.clip_grad
-            && !(norm.is_finite() && norm > 0.0)
-        {
-            return fail("clip-grad", "a finite number above 0", norm.to_string());
-        }
-        if !(0.0..=1.0).contains(&self.noise) {
-            return fail("noise", "from 0 to 1", self.noise.to_string());
-        }
-        if self.loss.label_smoothing > 0.0 && self.loss.name != LossName::CrossEntropy {
-            return fail(
-                "label-smoothing",
-                "0 unless --loss is ce",
-                self.loss.label_smoothing.to_string(),
-            );
-        }
-        if let Some(milestones) = &self.decay_milestones {
-            self.check_milestones(milestones)?;
-        }
-        if self.classifier == Classifier::New && self.checkpoint.is_none() {
-            return Err(ConfigError::NoEffect {
-                flag: "classifier new".to_owned(),
-                beside: "without --checkpoint",
-                advice: "give the file of weights with --checkpoint",
-            });
-        }
-        if self.warmup_epochs >= self.epochs {
-            let found = self.warmup_epochs.to_string();
-            return fail("warmup-epochs", "below --epochs", found);
-        }
-        if self.data.is_none() {
-            return Err(ConfigError::no_data());
-        }
-        Ok(())
-    }
-
-    fn check_milestones(&self, milestones: &Milestones) -> Result<(), ConfigError> {
-        if self.sched == Scheduler::Cosine {
-            return Err(ConfigError::NoEffect {
-                flag: format!("decay-milestones {milestones}"),
-                beside: "with --sched cosine",
-                advice: "use --sched step",
-            });
-        }
-        let first = milestones.0.first().copied();
-        if first == Some(0) || !milestones.0.is_sorted() {
-            return Err(ConfigError::Range {
-                flag: "decay-milestones",
-                expected: "epochs, counted from 1, in ascending order",
-                found: milestones.to_string(),
-            });
-        }
-        Ok(())
-    }
-
     /// A line about milestones after the last epoch.
     pub(crate) fn unreached_milestones(&self) -> Option<String> {
         let milestones = self
@@ -461,6 +319,7 @@ impl Config {
             self.model_ema_warmup.get_or_insert(true);
         }
         self.nesterov = self.uses_nesterov();
+        self.machine = self.machine.resolved();
         self
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::time::{Duration, Instant};
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use topk_libtorch::select_device;
 use topk_models::Architecture;
 use topk_report::text::{TERMINAL_WIDTH, grouped, wrap};
@@ -50,9 +50,9 @@ pub(crate) struct DryRun {
 /// Makes a dry run; see [`dry_run`].
 pub(crate) fn measure(config: &Config) -> Result<DryRun, TrainError> {
     config.check()?;
-    set_up_process(config);
+    set_up_process(config)?;
     let device = select_device(config.device)?;
-    let data = load_data(config)?;
+    let data = load_data(config, device)?;
     let config = &resolve(config, &data)?;
     let (learner, _) = learner(config, &data, device, config.checkpoint.as_deref())?;
     let mut text = toml::to_string(config).expect("settings are serialisable");
@@ -65,6 +65,16 @@ pub(crate) fn measure(config: &Config) -> Result<DryRun, TrainError> {
     let _ = network(&mut text, learner.network().architecture());
     text.push('\n');
     fact(&mut text, "device", &device_name(device));
+    if device.is_cuda() {
+        fact(&mut text, "", &config.machine.on_gpu());
+        if config.machine.cuda_graphs {
+            fact(
+                &mut text,
+                "",
+                "the times below are those without --cuda-graphs",
+            );
+        }
+    }
     images(&mut text, &data);
     let times = Times::measure(config, &data, learner)?;
     times.write(&mut text, config, &data);
@@ -269,17 +279,22 @@ fn time_steps(
             }
             if warm_up > 0 {
                 warm_up -= 1;
+                learner.wait();
                 (start, steps) = (Instant::now(), Steps::default());
                 continue;
             }
             let skipped: usize = group.iter().map(|batch| batch.skipped).sum();
             steps.images += images + skipped;
             steps.count += usize::from(images > 0);
-            steps.seconds = start.elapsed().as_secs_f64();
-            if !whole_epochs && tried >= WARM_UP + MIN_STEPS && start.elapsed() >= at_least {
+            let is_enough = start.elapsed() >= at_least;
+            if !whole_epochs && tried >= WARM_UP + MIN_STEPS && is_enough {
+                learner.wait();
+                steps.seconds = start.elapsed().as_secs_f64();
                 return Ok(steps);
             }
         }
+        learner.wait();
+        steps.seconds = start.elapsed().as_secs_f64();
         let enough = steps.count >= MIN_STEPS && start.elapsed() >= at_least;
         // Without a readable image there is nothing to measure.
         if enough || updated == 0 {
@@ -306,7 +321,9 @@ fn step(
             .accumulate_gradients(batch, criterion, weight)
             .map_err(|error| error.at(1, 1, 0.0))?;
     }
-    learner.step(0.0, 1, true)?;
+    // As in a run, a GPU is not waited for.
+    let wait = learner.device() == Device::Cpu;
+    learner.step(0.0, 1, wait)?;
     Ok(())
 }
 
@@ -379,8 +396,8 @@ mod tests {
             folder.display()
         );
         let config = Args::config_of(flags.split_whitespace().map(Into::into)).unwrap();
-        let data = load_data(&config).unwrap();
-        let (mut learner, _) = learner(&config, &data, tch::Device::Cpu, None).unwrap();
+        let data = load_data(&config, Device::Cpu).unwrap();
+        let (mut learner, _) = learner(&config, &data, Device::Cpu, None).unwrap();
         let before = learner.network().weights();
         let steps = time_steps(&config, &data, &mut learner, Duration::ZERO).unwrap();
         let after = learner.network().weights();

@@ -1,7 +1,7 @@
 //! Exponential moving average (EMA) of a network's weights.
 
 use tch::{TchError, Tensor};
-use topk_libtorch::lerp_all;
+use topk_libtorch::{lerp_all, lerp_all_by};
 use topk_models_tch::Network;
 
 /// A copy of a network whose tensors are the moving averages of the original's.
@@ -41,7 +41,19 @@ impl Ema {
     /// Moves each average towards the current value: `average = decay · average + (1 − decay) · value`, after the
     /// optimizer step of this number, from 1.
     pub(crate) fn update(&self, step: usize) -> Result<(), TchError> {
-        lerp_all(&self.averages, &self.values, 1.0 - self.decay_at(step))
+        lerp_all(&self.averages, &self.values, self.weight(step))
+    }
+
+    /// As [`update`](Self::update) with this [`weight`](Self::weight), a scalar on the device, unless `skip`, another one,
+    /// is 1.
+    pub(crate) fn update_unless(&self, skip: &Tensor, weight: &Tensor) -> Result<(), TchError> {
+        let weight = weight.f_sub(&weight.f_mul(skip)?)?;
+        lerp_all_by(&self.averages, &self.values, &weight)
+    }
+
+    /// The weight of the values in the update at an optimizer step, from 1.
+    pub(crate) fn weight(&self, step: usize) -> f64 {
+        1.0 - self.decay_at(step)
     }
 
     /// The decay at an optimizer step, from 1. With warm-up, that of timm's `ModelEmaV3` with `use_warmup`: the first

@@ -1,154 +1,32 @@
+mod memory;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use tch::TchError;
 use thiserror::Error;
 use topk_data::{Image, ImageSet};
-use topk_image::augment::{Augmentation, Augmenter, Mixing};
+use topk_image::augment::{Augmentation, Augmented, Augmenter, Mix, Mixing};
 use topk_image::{Limits, NormalizationTable, Preprocessor, RgbImage};
 use topk_loader::{Prefetch, Workers, prefetch};
 use topk_preprocessing::Preprocessing;
 
+use crate::batching::{Batching, LastBatch};
 use crate::config::ErrorPolicy;
+use crate::delivery::{Delivery, HostBatch, HostImages, UploadedImages};
 use crate::random::{Purpose, generator};
+use memory::{Memory, Out};
 
 /// Number of batches prepared ahead of the network.
 const AHEAD: usize = 4;
 
-/// How images are divided into batches.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Batching {
-    /// Images per batch, at least 1.
-    pub(crate) size: usize,
-    pub(crate) last: LastBatch,
-}
-
-/// What to do with the images that do not fill the last batch.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum LastBatch {
-    /// They are a smaller batch.
-    Smaller,
-    /// They are a smaller batch, but a single image joins the batch before it: batch normalisation needs more than one
-    /// value per channel.
-    NeverSingle,
-    /// They are left out.
-    Dropped,
-}
-
-impl Batching {
-    /// Number of batches of this many images.
-    pub(crate) fn batches(self, images: usize) -> usize {
-        let (full, rest) = (images / self.size, images % self.size);
-        let joins = self.last == LastBatch::NeverSingle && rest == 1 && full > 0;
-        let left_out = rest == 0 || joins || self.last == LastBatch::Dropped;
-        if left_out { full } else { full + 1 }
-    }
-
-    /// Positions of the images of a batch, counted from 0, in the order of the epoch.
-    pub(crate) fn positions(self, images: usize, batch: usize) -> Range<usize> {
-        let start = batch * self.size;
-        let last = batch + 1 == self.batches(images);
-        let end = match self.last {
-            LastBatch::Smaller | LastBatch::NeverSingle if last => images,
-            _ => start + self.size,
-        };
-        start..end
-    }
-
-    /// What the user should know about the last batch of this many images, as a clause.
-    pub(crate) fn decision(self, images: usize) -> Option<String> {
-        let (size, rest) = (self.size, images % self.size);
-        match self.last {
-            LastBatch::NeverSingle if rest == 1 && images > size => Some(format!(
-                "the last batch of each epoch has {} images, because a single one would be left",
-                size + 1
-            )),
-            LastBatch::Dropped if rest > 0 => Some(format!(
-                "{rest} of {images} training images are left out of each epoch (--drop-last)"
-            )),
-            _ => None,
-        }
-    }
-
-    /// Checks at the start of a run that there are batches, and that `layer` can normalise them: the layer of the
-    /// network, if there is one, that computes the statistics of a channel from a single value per image.
-    ///
-    /// # Errors
-    /// If no batch remains, or if every batch has a single image.
-    pub(crate) fn check(
-        self,
-        images: usize,
-        model: &str,
-        layer: Option<&str>,
-    ) -> Result<(), BatchingError> {
-        if self.batches(images) == 0 {
-            let size = self.size;
-            return Err(BatchingError::NoBatch { images, size });
-        }
-        if let Some(layer) = layer
-            && self.size.min(images) == 1
-        {
-            let (cause, remedy) = match (self.size, images) {
-                (1, 1) => (
-                    "the only training image is one",
-                    "Train on at least 2 images (see --train-size and --val-size) with --batch-size 2 or more",
-                ),
-                (1, _) => ("--batch-size is 1", "Use --batch-size 2 or more"),
-                _ => (
-                    "there is one training image",
-                    "Train on at least 2 images: give more, a larger --train-size, or a smaller --val-size",
-                ),
-            };
-            return Err(BatchingError::Single {
-                cause,
-                remedy,
-                model: model.to_owned(),
-                layer: layer.to_owned(),
-            });
-        }
-        Ok(())
-    }
-}
-
-/// The training images cannot be divided into usable batches.
-#[derive(Clone, Debug, Eq, Error, PartialEq)]
-pub enum BatchingError {
-    /// The only batch is left out.
-    #[error(
-        "--drop-last leaves out the only batch: {images} training images do not fill a batch of --batch-size {size}. \
-         Use a smaller --batch-size, or omit --drop-last"
-    )]
-    NoBatch {
-        /// Number of training images.
-        images: usize,
-        /// Batch size.
-        size: usize,
-    },
-    /// Batch normalisation does not work with batches of one image.
-    #[error(
-        "each training batch would have a single image ({cause}), for which batch normalisation is undefined at the \
-         layer {layer} of {model}: it would compute a variance from one value per channel. {remedy}, or choose another \
-         --model"
-    )]
-    Single {
-        /// Why.
-        cause: &'static str,
-        /// What to do.
-        remedy: &'static str,
-        /// The network.
-        model: String,
-        /// Its layer.
-        layer: String,
-    },
-}
-
-/// Normalized images and their labels, in host memory.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Images and their labels.
+#[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// `[labels.len(), channels, height, width]`.
-    pub(crate) images: Vec<f32>,
+    pub(crate) images: Pixels,
     pub(crate) labels: Vec<i64>,
     /// If images are mixed: the label of each image's partner, and the weight of its own label.
     pub(crate) mixed: Option<(Vec<i64>, f64)>,
@@ -157,6 +35,44 @@ pub(crate) struct Batch {
     /// The first of them.
     pub(crate) first_bad: Option<BadImage>,
 }
+
+/// The images of a batch.
+#[derive(Debug)]
+pub(crate) enum Pixels {
+    /// Normalised, in host memory: `[images, channels, height, width]`.
+    Normalized(Vec<f32>),
+    /// On their way to the device, which prepares the rest.
+    Uploaded(UploadedImages),
+}
+
+impl Default for Pixels {
+    fn default() -> Self {
+        Self::Normalized(Vec::new())
+    }
+}
+
+/// A batch cannot be loaded.
+#[derive(Debug)]
+pub(crate) enum BatchError {
+    BadImage(BadImage),
+    /// It cannot be copied to the device.
+    Tch(TchError),
+}
+
+impl From<BadImage> for BatchError {
+    fn from(error: BadImage) -> Self {
+        Self::BadImage(error)
+    }
+}
+
+impl From<TchError> for BatchError {
+    fn from(error: TchError) -> Self {
+        Self::Tch(error)
+    }
+}
+
+/// The next batches.
+pub(crate) type Batches = Prefetch<Result<Batch, BatchError>>;
 
 /// An image cannot be used.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -198,6 +114,8 @@ pub(crate) struct Images {
     shape: [usize; 3],
     table: NormalizationTable,
     preparation: Preparation,
+    /// How batches get to the device; `None` if that is the CPU.
+    delivery: Option<Arc<Delivery>>,
     on_bad: ErrorPolicy,
     seed: u32,
     workers: Workers<Worker>,
@@ -226,6 +144,7 @@ pub(crate) struct ImageOptions {
     pub(crate) shape: [usize; 3],
     pub(crate) table: NormalizationTable,
     pub(crate) preparation: Preparation,
+    pub(crate) delivery: Option<Arc<Delivery>>,
     pub(crate) on_bad: ErrorPolicy,
     pub(crate) seed: u32,
 }
@@ -241,6 +160,7 @@ impl Images {
             shape,
             table,
             preparation,
+            delivery,
             on_bad,
             seed,
         } = options;
@@ -273,6 +193,7 @@ impl Images {
             shape,
             table,
             preparation,
+            delivery,
             on_bad,
             seed,
         })
@@ -291,14 +212,14 @@ impl Images {
         epoch: usize,
         batching: Batching,
         first: usize,
-    ) -> Prefetch<Result<Batch, BadImage>> {
+    ) -> Batches {
         let mut order: Vec<usize> = (0..self.indices.len()).collect();
         order.shuffle(&mut generator(self.seed, Purpose::Order { epoch }));
         self.ahead(order, epoch, batching, first)
     }
 
     /// All images in their order.
-    pub(crate) fn in_order(self: &Arc<Self>, size: usize) -> Prefetch<Result<Batch, BadImage>> {
+    pub(crate) fn in_order(self: &Arc<Self>, size: usize) -> Batches {
         let last = LastBatch::Smaller;
         let order = (0..self.indices.len()).collect();
         self.ahead(order, 0, Batching { size, last }, 0)
@@ -310,7 +231,7 @@ impl Images {
         epoch: usize,
         batching: Batching,
         first: usize,
-    ) -> Prefetch<Result<Batch, BadImage>> {
+    ) -> Batches {
         let images = Arc::clone(self);
         let mut failed = false;
         let batches = (first..batching.batches(order.len())).map_while(move |number| {
@@ -332,85 +253,114 @@ impl Images {
         number: usize,
         order: &[usize],
         positions: Range<usize>,
-    ) -> Result<Batch, BadImage> {
+    ) -> Result<Batch, BatchError> {
         let len = self.shape.iter().product();
-        let mut images = vec![0.0; positions.len() * len];
-        let prepared: Vec<Result<(), BadImage>> = images
-            .par_chunks_exact_mut(len)
-            .zip(positions.clone())
-            .map(|(out, position)| {
-                let index = self.indices[order[position]];
-                topk_loader::contained(|| self.prepare(index, epoch, position, out)).map_err(
-                    |reason| BadImage {
-                        set: self.set.description().path,
-                        name: self.set.samples()[index].name.clone(),
-                        reason,
-                    },
-                )
+        let prepare = |position: usize, out: Out<'_>| {
+            let index = self.indices[order[position]];
+            topk_loader::contained(|| self.prepare(index, epoch, position, out)).map_err(|reason| {
+                BadImage {
+                    set: self.set.description().path,
+                    name: self.set.samples()[index].name.clone(),
+                    reason,
+                }
             })
-            .collect();
-        let mut labels = Vec::with_capacity(positions.len());
+        };
+        let count = positions.len();
+        let normalizes = |delivery: &Arc<Delivery>| delivery.normalizes();
+        let mut memory = match self.delivery.as_ref().is_some_and(normalizes) {
+            false => Memory::Normalized(vec![0.0; count * len]),
+            true => Memory::Raw(vec![0; count * len], vec![None; count]),
+        };
+        let prepared: Vec<Result<(), BadImage>> = match &mut memory {
+            Memory::Normalized(values) => values
+                .par_chunks_exact_mut(len)
+                .zip(positions.clone())
+                .map(|(out, position)| prepare(position, Out::Normalized(out)))
+                .collect(),
+            Memory::Raw(pixels, shown) => pixels
+                .par_chunks_exact_mut(len)
+                .zip(shown)
+                .zip(positions.clone())
+                .map(|((out, shown), position)| prepare(position, Out::Raw(out, shown)))
+                .collect(),
+        };
+        let mut labels = Vec::with_capacity(count);
         let mut first_bad = None;
-        for ((row, position), prepared) in positions.clone().enumerate().zip(prepared) {
+        for ((row, position), prepared) in positions.enumerate().zip(prepared) {
             match prepared {
                 Ok(()) => {
-                    if labels.len() < row {
-                        images.copy_within(row * len..(row + 1) * len, labels.len() * len);
-                    }
+                    memory.move_row(row, labels.len(), len);
                     labels.push(self.labels[order[position]]);
                 }
-                Err(error) if self.on_bad == ErrorPolicy::Fail => return Err(error),
+                Err(error) if self.on_bad == ErrorPolicy::Fail => return Err(error.into()),
                 Err(error) => {
                     first_bad.get_or_insert(error);
                 }
             }
         }
-        images.truncate(labels.len() * len);
-        let mut batch = Batch {
-            skipped: positions.len() - labels.len(),
+        memory.truncate(labels.len(), len);
+        let mix = match &self.preparation {
+            Preparation::Augment {
+                mixing: Some(mixing),
+                ..
+            } if !labels.is_empty() => {
+                let [_, height, width] = self.shape;
+                let batch = number;
+                let mut generator = generator(self.seed, Purpose::Mix { epoch, batch });
+                let size = [width as u32, height as u32];
+                Some(mixing.draw(labels.len(), size, &mut generator))
+            }
+            _ => None,
+        };
+        let mixed = mix.as_ref().map(|mix| {
+            let partners = mix.partners().iter().map(|&i| labels[i]);
+            (partners.collect(), mix.lambda())
+        });
+        if let (Memory::Normalized(values), Some(mix)) = (&mut memory, &mix) {
+            *values = self.mixed(mix, values);
+        }
+        let images = match (&self.delivery, memory) {
+            (Some(delivery), memory) if !labels.is_empty() => {
+                let images = match &memory {
+                    Memory::Normalized(values) => HostImages::Normalized(values),
+                    Memory::Raw(pixels, shown) => HostImages::Pixels(pixels, shown),
+                };
+                Pixels::Uploaded(delivery.upload(HostBatch {
+                    images,
+                    labels: &labels,
+                    mix,
+                })?)
+            }
+            (None, Memory::Normalized(values)) => Pixels::Normalized(values),
+            _ => Pixels::default(),
+        };
+        Ok(Batch {
+            skipped: count - labels.len(),
             images,
             labels,
-            mixed: None,
+            mixed,
             first_bad,
-        };
-        if let Preparation::Augment {
-            mixing: Some(mixing),
-            ..
-        } = &self.preparation
-            && !batch.labels.is_empty()
-        {
-            let purpose = Purpose::Mix {
-                epoch,
-                batch: number,
-            };
-            self.mix(mixing, &mut batch, purpose);
-        }
-        Ok(batch)
+        })
     }
 
-    fn mix(&self, mixing: &Mixing, batch: &mut Batch, purpose: Purpose) {
-        let [_, height, width] = self.shape;
+    fn mixed(&self, mix: &Mix, images: &[f32]) -> Vec<f32> {
+        let [_, _, width] = self.shape;
         let len: usize = self.shape.iter().product();
-        let mut generator = generator(self.seed, purpose);
-        let size = [width as u32, height as u32];
-        let mix = mixing.draw(batch.labels.len(), size, &mut generator);
-        let mut mixed = vec![0.0; batch.images.len()];
+        let mut mixed = vec![0.0; images.len()];
         mixed
             .par_chunks_exact_mut(len)
             .enumerate()
-            .for_each(|(i, out)| mix.write(i, &batch.images, width, out));
-        batch.images = mixed;
-        let partners = mix.partners().iter().map(|&i| batch.labels[i]);
-        batch.mixed = Some((partners.collect(), mix.lambda()));
+            .for_each(|(i, out)| mix.write(i, images, width, out));
+        mixed
     }
 
-    /// Writes the values of an image. The error is a message.
+    /// Prepares an image. The error is a message.
     fn prepare(
         &self,
         index: usize,
         epoch: usize,
         position: usize,
-        out: &mut [f32],
+        out: Out<'_>,
     ) -> Result<(), String> {
         fn message(error: impl ToString) -> String {
             error.to_string()
@@ -430,7 +380,7 @@ impl Images {
         worker: &mut Worker,
         image: Image,
         generator: &mut ChaCha8Rng,
-        out: &mut [f32],
+        out: Out<'_>,
     ) -> Result<(), String> {
         fn message(error: impl ToString) -> String {
             error.to_string()
@@ -440,45 +390,75 @@ impl Images {
             preprocessor,
         } = worker;
         let augment = matches!(self.preparation, Preparation::Augment { .. });
-        // Stored pixels need no copy if nothing is resized.
-        if let (Image::Pixels { shape, pixels }, None) = (&image, &preprocessor) {
-            let [_, height, width] = *shape;
-            let size = augmenter.augmentation().size([width as u32, height as u32]);
-            self.check_size(size)?;
-            if augment {
-                let table = &self.table;
-                return augmenter
-                    .normalize_planes(*shape, pixels, table, generator, out)
-                    .map_err(message);
-            }
-            self.table.normalize(pixels, out);
-            return Ok(());
-        }
-        let resized = match (&image, preprocessor) {
-            (Image::Encoded(bytes), None) => {
-                let image = augmenter.apply(bytes, generator).map_err(message)?;
-                self.check_size([image.width(), image.height()])?;
-                image.normalize(&self.table, generator, out);
+        let delivery = self.delivery.as_ref();
+        let on_device = augment && delivery.is_some_and(|delivery| delivery.augments());
+        let (image, out) = match (image, out) {
+            // Stored pixels need no copy if nothing is resized.
+            (Image::Pixels { shape, pixels }, Out::Normalized(out)) if preprocessor.is_none() => {
+                let [_, height, width] = shape;
+                let size = augmenter.augmentation().size([width as u32, height as u32]);
+                self.check_size(size)?;
+                if augment {
+                    let table = &self.table;
+                    return augmenter
+                        .normalize_planes(shape, &pixels, table, generator, out)
+                        .map_err(message);
+                }
+                self.table.normalize(&pixels, out);
                 return Ok(());
             }
-            (image, Some(preprocessor)) => {
-                topk_loader::crops(preprocessor, image).map_err(message)?
+            (Image::Encoded(bytes), out) if preprocessor.is_none() && !on_device => {
+                let image = augmenter.apply(&bytes, generator).map_err(message)?;
+                return self.write(image, generator, out);
             }
-            (Image::Pixels { .. }, None) => unreachable!("handled above"),
+            others => others,
         };
-        if !augment {
-            self.check_size([resized.width(), resized.height()])?;
-            resized.normalize(&self.table, out);
-            return Ok(());
+        let resized = match preprocessor {
+            None => topk_loader::decoded(&image, &Limits::default()).map_err(message)?,
+            Some(preprocessor) => {
+                let crops = topk_loader::crops(preprocessor, &image).map_err(message)?;
+                if !augment {
+                    self.check_size([crops.width(), crops.height()])?;
+                    match out {
+                        Out::Normalized(out) => crops.normalize(&self.table, out),
+                        Out::Raw(out, _) => out.copy_from_slice(crops.pixels()),
+                    }
+                    return Ok(());
+                }
+                RgbImage {
+                    width: crops.width(),
+                    height: crops.height(),
+                    pixels: crops.pixels().to_vec(),
+                }
+            }
+        };
+        match out {
+            Out::Raw(out, shown) if on_device => {
+                let size = [resized.width, resized.height];
+                self.check_size(size)?;
+                *shown = augmenter.draw_shown(size, generator).map_err(message)?;
+                out.copy_from_slice(&resized.pixels);
+                Ok(())
+            }
+            out => {
+                let image = augmenter.apply_to(&resized, generator).map_err(message)?;
+                self.write(image, generator, out)
+            }
         }
-        let resized = RgbImage {
-            width: resized.width(),
-            height: resized.height(),
-            pixels: resized.pixels().to_vec(),
-        };
-        let image = augmenter.apply_to(&resized, generator).map_err(message)?;
+    }
+
+    /// Writes an augmented image.
+    fn write(
+        &self,
+        image: Augmented<'_>,
+        generator: &mut ChaCha8Rng,
+        out: Out<'_>,
+    ) -> Result<(), String> {
         self.check_size([image.width(), image.height()])?;
-        image.normalize(&self.table, generator, out);
+        match out {
+            Out::Normalized(out) => image.normalize(&self.table, generator, out),
+            Out::Raw(out, _) => out.copy_from_slice(image.pixels()),
+        }
         Ok(())
     }
 
@@ -491,40 +471,5 @@ impl Images {
             "it has {height}x{width} pixels (height x width) after preprocessing, but the network takes \
              {rows}x{columns}; set --augment and --train-resize for training, or --val-resize"
         ))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_single_last_image_joins_the_batch_before_it() {
-        let sizes = |images: usize, size: usize, last: LastBatch| -> Vec<usize> {
-            let batching = Batching { size, last };
-            let all: Vec<_> = (0..batching.batches(images))
-                .map(|batch| batching.positions(images, batch))
-                .collect();
-            let starts = all.iter().map(|positions| positions.start);
-            let ends = [0]
-                .into_iter()
-                .chain(all.iter().map(|positions| positions.end));
-            assert!(starts.zip(ends).all(|(start, end)| start == end));
-            all.into_iter().map(|positions| positions.len()).collect()
-        };
-        use LastBatch::{Dropped, NeverSingle, Smaller};
-        for (images, size, smaller, never_single, dropped) in [
-            (9, 4, vec![4, 4, 1], vec![4, 5], vec![4, 4]),
-            (10, 4, vec![4, 4, 2], vec![4, 4, 2], vec![4, 4]),
-            (8, 4, vec![4, 4], vec![4, 4], vec![4, 4]),
-            (3, 4, vec![3], vec![3], vec![]),
-            (1, 4, vec![1], vec![1], vec![]),
-            (3, 2, vec![2, 1], vec![3], vec![2]),
-            (3, 1, vec![1; 3], vec![1; 3], vec![1; 3]),
-        ] {
-            assert_eq!(sizes(images, size, Smaller), smaller);
-            assert_eq!(sizes(images, size, NeverSingle), never_single);
-            assert_eq!(sizes(images, size, Dropped), dropped);
-        }
     }
 }

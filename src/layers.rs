@@ -242,6 +242,11 @@ pub(crate) fn displaces(above: &Setting, below: &Setting, command: &clap::Comman
             let number = |setting: &Setting| text(setting).parse::<usize>().ok();
             number(above).is_some_and(|epochs| number(below).is_some_and(|warmup| warmup >= epochs))
         }
+        ("amp", "amp-dtype") => text(above) == "false" && text(below) == "float16",
+        ("amp-dtype", "amp") => text(above) == "float16" && text(below) == "false",
+        ("deterministic", "cudnn-benchmark") | ("cudnn-benchmark", "deterministic") => {
+            text(above) == "true" && text(below) == "true"
+        }
         ("momentum", "nesterov") => text(above).parse() == Ok(0.0) && text(below) == "true",
         _ => excludes(above, below) || excludes(below, above),
     }

@@ -9,11 +9,14 @@
 
 mod annealed;
 mod args;
+mod batching;
+mod captured;
 mod changes;
 mod config;
 mod data_record;
 mod dataset;
 mod defaults;
+mod delivery;
 mod dry_run;
 mod ema;
 mod final_test;
@@ -21,6 +24,7 @@ mod images;
 mod layers;
 mod list_models;
 mod loss;
+mod machine;
 mod plan;
 mod progress;
 mod random;
@@ -32,6 +36,7 @@ mod run_folder;
 mod sample;
 mod schedule;
 mod state;
+mod statistics;
 mod step;
 mod sweep;
 mod train;
@@ -52,13 +57,23 @@ use topk_weights::WeightsError;
 
 pub use args::Args;
 
+use batching::BatchingError;
 use config::ConfigError;
 use dataset::DatasetError;
 use final_test::FinalTestError;
-use images::{BadImage, BatchingError};
+use images::{BadImage, BatchError};
 use resume::ResumeError;
 use run_folder::FolderError;
 use state::StateError;
+
+impl From<BatchError> for TrainError {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::BadImage(error) => Self::BadImage(error),
+            BatchError::Tch(error) => Self::Tch(error),
+        }
+    }
+}
 
 impl From<ArchitectureError> for TrainError {
     fn from(error: ArchitectureError) -> Self {
@@ -254,6 +269,20 @@ pub(crate) enum TrainError {
     /// The best checkpoints cannot be exported or evaluated.
     #[error(transparent)]
     FinalTest(#[from] FinalTestError),
+    /// A step cannot be captured as a CUDA graph.
+    #[error("--cuda-graphs: {0}. Omit --cuda-graphs")]
+    Graphs(TchError),
+    /// The network draws random numbers.
+    #[error(
+        "--cuda-graphs: the layer {layer} of {model} draws random numbers, which would not follow from --seed in a \
+         graph. Omit --cuda-graphs, or choose another --model"
+    )]
+    RandomLayer {
+        /// The network.
+        model: String,
+        /// Its first layer that draws.
+        layer: String,
+    },
     /// libtorch failed.
     #[error("libtorch: {0}")]
     Tch(#[from] TchError),

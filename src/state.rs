@@ -27,6 +27,8 @@ const FORMAT: u32 = 1;
 /// Prefixes of the tensors' names in the file, beside those of [`topk_weights`].
 const MOMENTUM_BUFFERS: &str = "velocities/";
 const RUNNING_METRICS: &str = "sums";
+/// The scale of the loss in float16 by its bits, and the number of steps since it changed.
+const LOSS_SCALE: &str = "loss-scale";
 
 /// Progress of a run.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -187,6 +189,12 @@ impl State {
         let metrics =
             Tensor::from_i64(&[metrics.len()], &metrics).expect("the shape has its length");
         tensors.insert(RUNNING_METRICS.to_owned(), metrics);
+        if let Some(scaler) = learner.scaler() {
+            let (scale, steps) = scaler.state();
+            let state = [i64::from(scale.to_bits()), i64::from(steps)];
+            let state = Tensor::from_i64(&[2], &state).expect("the shape has its length");
+            tensors.insert(LOSS_SCALE.to_owned(), state);
+        }
         let file = StateDict {
             tensors,
             metadata: BTreeMap::from([(KEY.to_owned(), position.to_value())]),
@@ -248,7 +256,7 @@ impl State {
         self.tensors.extend(copies);
     }
 
-    /// Restores weights, momentum buffers, EMA and running metrics; returns the position.
+    /// Restores weights, momentum buffers, EMA, running metrics and loss scale; returns the position.
     pub(crate) fn restore(self, learner: &mut Learner) -> Result<Position, StateError> {
         let Self {
             path,
@@ -263,6 +271,7 @@ impl State {
         let mut momentum_buffers = BTreeMap::new();
         let mut ema = BTreeMap::new();
         let mut metrics = None;
+        let mut loss_scale = None;
         for (name, tensor) in tensors {
             if let Some(name) = name.strip_prefix(WEIGHTS) {
                 weights.insert(name.to_owned(), tensor);
@@ -275,6 +284,15 @@ impl State {
                     Ok(tensor.to_i64()?.try_into().unwrap_or_default())
                 };
                 metrics = Some(read(&tensor).map_err(|error| fail(error.to_string()))?);
+            } else if name == LOSS_SCALE {
+                let state = tensor.to_i64().map_err(|error| fail(error.to_string()))?;
+                let [bits, steps] = state[..] else {
+                    let found = state.len();
+                    return Err(fail(format!(
+                        "the loss scale has {found} numbers, expected 2"
+                    )));
+                };
+                loss_scale = Some((f32::from_bits(bits as u32), steps as i32));
             }
         }
         let expected = learner.network().tensors().len();
@@ -301,6 +319,10 @@ impl State {
         }
         let metrics = metrics.ok_or_else(|| fail("the running metrics are missing".to_owned()))?;
         learner.set_running_metrics(metrics.map(|bits| f64::from_bits(bits as u64)));
+        // A continuation of a run in another precision starts at the initial scale.
+        if let (Some(scaler), Some(state)) = (learner.scaler_mut(), loss_scale) {
+            scaler.set_state(state);
+        }
         Ok(position)
     }
 }

@@ -1,19 +1,23 @@
 //! One step of training: forward and backward pass, optimizer, EMA, and skipping of steps that are not finite.
 
+mod outcome;
+
 use std::collections::BTreeMap;
 
 use tch::{Device, Kind, TchError, Tensor, no_grad};
-use topk_libtorch::{Sgd, SgdOptions, autocast, channels_last, copy_all};
+use topk_libtorch::{LossScaler, Sgd, SgdOptions, autocast, channels_last};
 use topk_models_tch::{LoadError, Mode, Network};
-use topk_ops_tch::{TensorLossError, loss};
+use topk_ops_tch::loss;
 use topk_weights::Tensor as Weight;
 
-use crate::TrainError;
 use crate::config::{Config, ErrorPolicy};
+use crate::delivery::Inputs;
 use crate::ema::Ema;
 use crate::images::Batch;
 use crate::loss::TrainingLoss;
-use crate::validate::image_tensor;
+use crate::statistics::Statistics;
+
+pub(crate) use outcome::{Skipped, StepError};
 
 /// A network in training with its optimizer, EMA and running metrics.
 #[derive(Debug)]
@@ -23,15 +27,17 @@ pub(crate) struct Learner {
     sgd: Sgd,
     /// Names of the optimizer's parameters, in its order.
     names: Vec<String>,
-    /// State other than parameters that a step changes: batch norm statistics and running metrics.
-    buffers: Vec<Tensor>,
-    /// Values of `buffers` before the step, if steps may be skipped.
-    snapshot: Option<Vec<Tensor>>,
+    /// The scale of the loss in float16.
+    scaler: Option<LossScaler>,
+    /// What a step changes besides parameters, if steps may be skipped.
+    statistics: Option<Statistics>,
     /// Sums over the images of the epoch: loss, correct at 1, correct at k. They stay on the device because
     /// reading them at every step would wait for it.
     running_metrics: Tensor,
-    /// Number of skipped steps of the epoch, on the device.
+    /// Number of skipped steps since it was last read, and of the images that they were made with, on the device.
     skipped: Tensor,
+    /// Number of images whose gradients have been accumulated for the next step.
+    images: usize,
     settings: Settings,
 }
 
@@ -41,48 +47,9 @@ struct Settings {
     k: usize,
     label_smoothing: f64,
     clip_grad: Option<f64>,
-    amp: bool,
+    /// Type of mixed precision.
+    amp: Option<Kind>,
     channels_last: bool,
-}
-
-/// A step failed.
-#[derive(Debug)]
-pub(crate) enum StepError {
-    /// The scores or gradients are not finite; the reason as a clause.
-    NotFinite(String),
-    /// libtorch failed.
-    Tch(TchError),
-}
-
-impl StepError {
-    /// The error that ends a run; epochs and batches count from 1.
-    pub(crate) fn at(self, epoch: usize, batch: usize, lr: f64) -> TrainError {
-        match self {
-            Self::Tch(error) => TrainError::Tch(error),
-            Self::NotFinite(reason) => TrainError::Diverged {
-                epoch,
-                batch,
-                lr,
-                reason,
-            },
-        }
-    }
-}
-
-impl From<TchError> for StepError {
-    fn from(error: TchError) -> Self {
-        Self::Tch(error)
-    }
-}
-
-impl From<TensorLossError> for StepError {
-    fn from(error: TensorLossError) -> Self {
-        match error {
-            TensorLossError::Tch(error) => Self::Tch(error),
-            // Labels, shapes and types have been checked, so the scores are the only possible cause.
-            error => Self::NotFinite(error.to_string()),
-        }
-    }
 }
 
 impl Learner {
@@ -91,7 +58,7 @@ impl Learner {
         network: Network,
         shape: [usize; 3],
     ) -> Result<Self, TchError> {
-        if config.channels_last {
+        if config.machine.channels_last {
             lay_out_channels_last(&network)?;
         }
         let device = network.variables().device();
@@ -100,7 +67,7 @@ impl Learner {
             Ema::new(&network, decay, warmup)
         });
         if let Some(ema) = &ema
-            && config.channels_last
+            && config.machine.channels_last
         {
             lay_out_channels_last(ema.network())?;
         }
@@ -114,25 +81,31 @@ impl Learner {
             nesterov: config.uses_nesterov(),
         };
         let running_metrics = Tensor::zeros([3], (Kind::Double, device));
-        let mut buffers: Vec<Tensor> = fixed.iter().map(clones).collect();
-        buffers.push(running_metrics.shallow_clone());
-        let copies = || buffers.iter().map(Tensor::copy).collect();
+        let amp = config.machine.amp_kind();
+        // The scale of the loss is found by trying, so that some steps are skipped.
+        let scaler = (amp == Some(Kind::Half)).then(|| LossScaler::new(device));
+        let may_skip = config.on_nan == ErrorPolicy::Skip || scaler.is_some();
+        let statistics = may_skip.then(|| {
+            let buffers: Vec<Tensor> = fixed.iter().map(clones).collect();
+            Statistics::new(&buffers, running_metrics.shallow_clone())
+        });
         Ok(Self {
             ema,
             sgd: Sgd::new(trainable.iter().map(clones).collect(), options),
             names: trainable.iter().map(|(name, _)| (*name).clone()).collect(),
-            snapshot: (config.on_nan == ErrorPolicy::Skip).then(copies),
-            buffers,
+            scaler,
+            statistics: statistics.transpose()?,
             running_metrics,
-            skipped: Tensor::zeros([], (Kind::Float, device)),
+            skipped: Tensor::zeros([2], (Kind::Double, device)),
+            images: 0,
             network,
             settings: Settings {
                 shape,
                 k: config.topk(),
                 label_smoothing: config.loss.label_smoothing,
                 clip_grad: config.clip_grad,
-                amp: config.amp,
-                channels_last: config.channels_last,
+                amp,
+                channels_last: config.machine.channels_last,
             },
         })
     }
@@ -184,11 +157,28 @@ impl Learner {
         self.running_metrics.copy_(&Tensor::from_slice(&sums));
     }
 
-    /// Returns the number of skipped steps and resets it. Waits for the device.
-    pub(crate) fn take_skipped_steps(&mut self) -> usize {
-        let skipped = self.skipped.double_value(&[]);
+    /// The scale of the loss in float16.
+    pub(crate) fn scaler(&self) -> Option<&LossScaler> {
+        self.scaler.as_ref()
+    }
+
+    pub(crate) fn scaler_mut(&mut self) -> Option<&mut LossScaler> {
+        self.scaler.as_mut()
+    }
+
+    /// Waits until the device has made all steps.
+    pub(crate) fn wait(&self) {
+        let _ = self.skipped.double_value(&[0]);
+    }
+
+    /// Returns what was skipped since the last call. Waits for the device.
+    pub(crate) fn take_skipped(&mut self) -> Skipped {
+        let counts: Vec<f64> = Vec::try_from(&self.skipped).expect("a tensor of two f64");
         let _ = self.skipped.zero_();
-        skipped as usize
+        Skipped {
+            steps: counts[0] as usize,
+            images: counts[1] as usize,
+        }
     }
 
     /// The layer that makes a batch of one image unusable; see [`Architecture::single_value_norm`].
@@ -209,19 +199,14 @@ impl Learner {
 
     /// Starts a step: clears the gradients and saves what [`skip_step`](Self::skip_step) restores.
     pub(crate) fn zero_grad(&mut self) -> Result<(), TchError> {
+        self.images = 0;
         self.sgd.zero_grad()?;
-        match &self.snapshot {
-            Some(snapshot) => copy_all(snapshot, &self.buffers),
-            None => Ok(()),
-        }
+        self.statistics.as_mut().map_or(Ok(()), Statistics::save)
     }
 
-    /// Restores the buffers to their values before the step, if these were saved.
+    /// Restores the statistics to their values before the step, if these were saved.
     fn rollback(&mut self) -> Result<(), TchError> {
-        match &self.snapshot {
-            Some(snapshot) => copy_all(&self.buffers, snapshot),
-            None => Ok(()),
-        }
+        self.statistics.as_mut().map_or(Ok(()), Statistics::restore)
     }
 
     /// Forward and backward pass: adds the gradient of the mean loss of a batch, times `weight`.
@@ -231,31 +216,63 @@ impl Learner {
         criterion: &TrainingLoss,
         weight: f64,
     ) -> Result<(), StepError> {
-        let device = self.device();
-        let images = self.images(batch)?;
-        let labels = Tensor::from_slice(&batch.labels).to_device(device);
-        let forward = || self.network.forward(&images, Mode::Train);
-        let scores = match self.settings.amp {
-            true => autocast(device, forward),
-            false => forward(),
+        let inputs = batch.inputs(self.settings.shape, self.device())?;
+        self.accumulate(inputs, criterion, weight)
+    }
+
+    /// As [`accumulate_gradients`](Self::accumulate_gradients), of a batch on the device.
+    pub(crate) fn accumulate(
+        &mut self,
+        inputs: Inputs,
+        criterion: &TrainingLoss,
+        weight: f64,
+    ) -> Result<(), StepError> {
+        let Inputs {
+            images,
+            labels,
+            mixed,
+        } = inputs;
+        self.images += labels.size()[0] as usize;
+        let labels = &labels;
+        let scores = self.forward(&self.network, &images, Mode::Train)?;
+        // The gradient of scores in float16 is rounded only after it is scaled.
+        let scores = match self.scaler {
+            Some(_) => scores.to_kind(Kind::Float),
+            None => scores,
         };
-        let mean = match &batch.mixed {
-            None => self.loss(criterion, &scores, &labels)?,
+        let mean = match mixed {
+            None => self.loss(criterion, &scores, labels)?,
             Some((partners, lambda)) => {
-                let partners = Tensor::from_slice(partners).to_device(device);
-                let with_own = self.loss(criterion, &scores, &labels)?;
+                let with_own = self.loss(criterion, &scores, labels)?;
                 let with_partners = self.loss(criterion, &scores, &partners)?;
-                with_own * *lambda + with_partners * (1.0 - lambda)
+                with_own * lambda + with_partners * (1.0 - lambda)
             }
         };
-        (&mean * weight).f_backward()?;
+        let weighted = &mean * weight;
+        match &self.scaler {
+            Some(scaler) => (weighted * scaler.scale()).f_backward()?,
+            None => weighted.f_backward()?,
+        }
         no_grad(|| {
-            let ranks = label_ranks(&scores, &labels);
+            let ranks = label_ranks(&scores, labels);
             let count = |k: usize| ranks.lt(k as i64).sum(Kind::Double);
-            let total = mean.to_kind(Kind::Double) * batch.labels.len() as f64;
+            let total = mean.to_kind(Kind::Double) * labels.size()[0] as f64;
             self.running_metrics += Tensor::stack(&[total, count(1), count(self.settings.k)], 0);
         });
         Ok(())
+    }
+
+    /// The scores of images, which are laid out for the network.
+    fn forward(&self, network: &Network, images: &Tensor, mode: Mode) -> Result<Tensor, TchError> {
+        let images = match self.settings.channels_last {
+            true => channels_last(images)?,
+            false => images.f_contiguous()?,
+        };
+        let forward = || network.forward(&images, mode);
+        Ok(match self.settings.amp {
+            Some(kind) => autocast(self.device(), kind, forward),
+            None => forward(),
+        })
     }
 
     /// The mean loss of a batch.
@@ -285,6 +302,60 @@ impl Learner {
         number: usize,
         wait: bool,
     ) -> Result<Option<bool>, TchError> {
+        let skip = self.finish_gradients()?;
+        self.sgd.step(lr, &skip)?;
+        self.count_skipped(&skip);
+        if !wait {
+            self.undo_if(&skip)?;
+            if let Some(ema) = &self.ema {
+                match self.statistics {
+                    Some(_) => {
+                        let weight = skip.f_full_like(ema.weight(number))?;
+                        ema.update_unless(&skip, &weight)?;
+                    }
+                    // A step that is not finite ends the run.
+                    None => ema.update(number)?,
+                }
+            }
+            return Ok(None);
+        }
+        let updated = skip.double_value(&[]) == 0.0;
+        if !updated {
+            self.rollback()?;
+        } else if let Some(ema) = &self.ema {
+            ema.update(number)?;
+        }
+        Ok(Some(updated))
+    }
+
+    /// As [`step`](Self::step) without waiting, with a learning rate and the [weight](Self::ema_weight) of the EMA on the
+    /// device.
+    pub(crate) fn step_on_device(
+        &mut self,
+        lr: &Tensor,
+        ema_weight: &Tensor,
+    ) -> Result<(), TchError> {
+        let skip = self.finish_gradients()?;
+        self.sgd.step_by(lr, &skip)?;
+        self.count_skipped(&skip);
+        self.undo_if(&skip)?;
+        match &self.ema {
+            Some(ema) => ema.update_unless(&skip, ema_weight),
+            None => Ok(()),
+        }
+    }
+
+    /// The weight of the values in the EMA's update after a step, from 1; 0 without an EMA.
+    pub(crate) fn ema_weight(&self, number: usize) -> f64 {
+        self.ema.as_ref().map_or(0.0, |ema| ema.weight(number))
+    }
+
+    /// Unscales and clips the gradients, and adapts the scale of the loss. Returns 1 if they are not finite, and 0
+    /// otherwise, on the device.
+    fn finish_gradients(&mut self) -> Result<Tensor, TchError> {
+        if let Some(scaler) = &self.scaler {
+            self.sgd.scale_gradients(&scaler.scale().f_reciprocal()?)?;
+        }
         let norm = self.sgd.gradient_norm()?;
         let skip = norm.isfinite().logical_not().to_kind(Kind::Float);
         if let Some(max_norm) = self.settings.clip_grad {
@@ -292,21 +363,34 @@ impl Learner {
             let factor = (max_norm / (norm + 1e-6)).clamp_max(1.0);
             self.sgd.scale_gradients(&factor)?;
         }
-        self.sgd.step(lr, &skip)?;
-        self.skipped += &skip;
-        let updated = wait.then(|| skip.double_value(&[]) == 0.0);
-        if updated == Some(false) {
-            self.rollback()?;
-        } else if let Some(ema) = &self.ema {
-            ema.update(number)?;
+        if let Some(scaler) = &mut self.scaler {
+            scaler.update(&skip)?;
         }
-        Ok(updated)
+        Ok(skip)
     }
 
-    /// Abandons the current step: discards its gradients and restores the buffers.
+    fn count_skipped(&mut self, skip: &Tensor) {
+        let skip = skip.to_kind(Kind::Double);
+        let images = &skip * self.images as f64;
+        self.skipped += Tensor::stack(&[skip, images], 0);
+    }
+
+    /// Restores the statistics on the device if `skip` is 1.
+    fn undo_if(&mut self, skip: &Tensor) -> Result<(), TchError> {
+        match &mut self.statistics {
+            Some(statistics) => statistics.restore_if(skip),
+            None => Ok(()),
+        }
+    }
+
+    /// Abandons the current step, whose scores are not finite: discards its gradients and restores the statistics.
     pub(crate) fn skip_step(&mut self) -> Result<(), TchError> {
         self.sgd.zero_grad()?;
-        self.skipped += 1.0;
+        let skip = Tensor::from(1f32).f_to_device(self.device())?;
+        if let Some(scaler) = &mut self.scaler {
+            scaler.update(&skip)?;
+        }
+        self.count_skipped(&skip);
         self.rollback()
     }
 
@@ -340,25 +424,14 @@ impl Learner {
     /// The scores that the validated network gives a batch, in host memory: `[images, classes]`, row by row. Precision
     /// and memory format are those of training.
     pub(crate) fn scores(&self, batch: &Batch) -> Result<Vec<f32>, TchError> {
-        let images = self.images(batch)?;
-        let forward = || self.validated_network().forward(&images, Mode::Eval);
-        let scores = no_grad(|| match self.settings.amp {
-            true => autocast(self.device(), forward),
-            false => forward(),
-        });
+        let inputs = batch.inputs(self.settings.shape, self.device())?;
+        let network = self.validated_network();
+        let scores = no_grad(|| self.forward(network, &inputs.images, Mode::Eval))?;
         let scores = scores
             .to_device(Device::Cpu)
             .to_kind(Kind::Float)
             .contiguous();
         Ok(Vec::try_from(scores.view(-1)).expect("a flat f32 tensor converts to a vector of f32"))
-    }
-
-    fn images(&self, batch: &Batch) -> Result<Tensor, TchError> {
-        let images = image_tensor(batch, self.settings.shape, self.device());
-        match self.settings.channels_last {
-            true => channels_last(&images),
-            false => Ok(images),
-        }
     }
 }
 
@@ -397,6 +470,7 @@ mod tests {
 
     use super::*;
     use crate::args::Args;
+    use crate::images::Pixels;
     use crate::train::criterion;
 
     const SHAPE: [usize; 3] = [3, 32, 32];
@@ -410,7 +484,7 @@ mod tests {
     fn batch(seed: usize, scale: f32) -> Batch {
         let value = |i: usize| scale * ((i * 7919 + seed * 104_729) % 1009) as f32 / 1009.0;
         Batch {
-            images: (0..8 * 3 * 32 * 32).map(value).collect(),
+            images: Pixels::Normalized((0..8 * 3 * 32 * 32).map(value).collect()),
             labels: (0..8).map(|i| ((i + seed) % 10) as i64).collect(),
             ..Batch::default()
         }
@@ -497,15 +571,17 @@ mod tests {
         assert!(!step(&mut skips, &config, &batch(3, 1.0)));
         scale(&skips, 1.0 / large);
         assert!(everything(&skips) == before);
-        assert_eq!(skips.take_skipped_steps(), 2);
+        let skipped = Skipped {
+            steps: 2,
+            images: 16,
+        };
+        assert_eq!(skips.take_skipped(), skipped);
         for each in [&mut skips, &mut never] {
             assert!(step(each, &config, &batch(4, 1.0)));
         }
         assert!(everything(&skips) == everything(&never));
         assert!(everything(&skips) != before);
-        assert_eq!(
-            (skips.take_skipped_steps(), never.take_skipped_steps()),
-            (0, 0)
-        );
+        let none = Skipped::default();
+        assert_eq!([skips.take_skipped(), never.take_skipped()], [none; 2]);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tch::Device;
 use topk_history::{End, EventWriter, Run, Start, run_page};
-use topk_libtorch::{adapt_spinning_to_load, select_device, use_caching_allocator};
+use topk_libtorch::{Graph, adapt_spinning_to_load, select_device, use_caching_allocator};
 use topk_models::{Classifier, architecture};
 use topk_models_tch::Network;
 use topk_native::Runtime;
@@ -99,11 +99,16 @@ pub(crate) fn train(
     if origin.is_finished(config) && changes.with(Effect::Paths).is_empty() {
         return already_finished(out);
     }
-    set_up_process(config);
+    set_up_process(config)?;
     let device = select_device(config.device)?;
+    if config.machine.cuda_graphs && device.is_cuda() {
+        Graph::check_support()
+            .and_then(|()| Graph::prepare_thread(device))
+            .map_err(TrainError::Graphs)?;
+    }
     // Used only at the end, but a missing library must be reported at the start.
     let runtime = Runtime::load()?;
-    let data = load_data(config)?;
+    let data = load_data(config, device)?;
     origin.check_data(out, config, &data)?;
     if origin.is_finished(config) {
         return already_finished(out);
@@ -129,12 +134,16 @@ pub(crate) fn train(
             .into_iter()
             .flatten()
             .cloned()
+            .chain(device.is_cuda().then(|| config.machine.on_gpu()))
             .collect(),
     };
     let batches = config.batching().batches(data.training.len());
     let progress = Progress::new(config.epochs, batches, config.topk());
     for line in summary(config, &data, &start) {
         progress.line(&line);
+    }
+    if device.is_cuda() {
+        progress.line(&config.machine.on_gpu());
     }
     if let Some(note) = note {
         progress.line(note);
@@ -198,18 +207,19 @@ fn summary(config: &Config, data: &Dataset, start: &Start) -> Vec<String> {
     lines
 }
 
-/// Loads the data set that the settings name.
-pub(crate) fn load_data(config: &Config) -> Result<Dataset, TrainError> {
+/// Loads the data set that the settings name, for a device.
+pub(crate) fn load_data(config: &Config, device: Device) -> Result<Dataset, TrainError> {
     let path = config.data.as_ref().ok_or_else(ConfigError::no_data)?;
-    let mut data = Dataset::load(config, path)?;
+    let mut data = Dataset::load(config, path, device)?;
     let last_batch = config.batching().decision(data.training.len());
     data.decisions.extend(last_batch);
     Ok(data)
 }
 
-/// Process-wide settings: the CPU allocator, the number of threads, and how they wait for each other. Called by the
-/// thread that trains.
-pub(crate) fn set_up_process(config: &Config) {
+/// Process-wide settings: the CPU allocator, the number of threads, how they wait for each other, and numerics on a GPU.
+/// Called by the thread that trains, before anything is computed.
+pub(crate) fn set_up_process(config: &Config) -> Result<(), TrainError> {
+    config.machine.apply()?;
     use_caching_allocator();
     adapt_spinning_to_load();
     if let Some(threads) = config.workers {
@@ -219,6 +229,7 @@ pub(crate) fn set_up_process(config: &Config) {
             .num_threads(threads)
             .build_global();
     }
+    Ok(())
 }
 
 /// The network at the start of training, with the weights in `checkpoint`, and its optimizer, and what was decided
@@ -246,6 +257,12 @@ pub(crate) fn learner(
     }
     tch::manual_seed(config.seed.into());
     let architecture = architecture(config.model(), data.shape, classes)?;
+    if let (true, Some(layer)) = (config.machine.cuda_graphs, architecture.random_layer()) {
+        return Err(TrainError::RandomLayer {
+            model: architecture.name().to_owned(),
+            layer: layer.to_owned(),
+        });
+    }
     config.batching().check(
         data.training.len(),
         architecture.name(),

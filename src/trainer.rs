@@ -13,15 +13,16 @@ use topk_history::{
     Accuracy, Change, ChangedSetting, End, Epoch, EpochTime, Event, EventWriter, Start,
 };
 use topk_libtorch::empty_cache;
-use topk_loader::Prefetch;
 use topk_native::Runtime;
 
 use crate::TrainError;
 use crate::annealed::Annealed;
+use crate::captured::{CapturedSteps, StepSettings};
 use crate::config::{Config, ErrorPolicy};
 use crate::dataset::Dataset;
 use crate::final_test::final_test;
-use crate::images::{BadImage, Batch};
+use crate::images::{BadImage, Batch, Batches};
+use crate::loss::TrainingLoss;
 use crate::progress::Progress;
 use crate::random::{Purpose, generator};
 use crate::run_folder::RunFolder;
@@ -31,8 +32,9 @@ use crate::step::{Learner, StepError};
 use crate::train::{CheckpointPolicy, criterion, lr_schedule, write_page};
 use crate::validate::{Validation, ValidationError, validate};
 
-/// Number of steps on a GPU after which skipped steps are looked for: reading their number waits for the device.
-const CHECK_INTERVAL: usize = 50;
+/// Scale of the loss in float16 below which training has diverged: it starts at 65536, and halves with each step whose
+/// gradients are not finite.
+const MIN_LOSS_SCALE: f32 = 1.0 / 16384.0;
 
 /// A run in progress.
 pub(crate) struct Trainer<'a> {
@@ -46,10 +48,14 @@ pub(crate) struct Trainer<'a> {
     position: Position,
     policy: CheckpointPolicy,
     /// Whether each step waits for the device to know whether it was skipped; otherwise this is found out every
-    /// [`CHECK_INTERVAL`] steps and before the state is saved.
+    /// --log-interval steps and before the state is saved.
     wait: bool,
+    /// Steps as CUDA graphs, if they are requested and there is a GPU.
+    captured: Option<CapturedSteps>,
+    /// Mean loss and accuracies of the epoch when they were last read.
+    means: Option<[f64; 3]>,
     /// The batches of the next epoch, which are prepared during validation.
-    upcoming: Option<Prefetch<Result<Batch, BadImage>>>,
+    upcoming: Option<Batches>,
     /// The first image of the epoch that this process could not read.
     first_bad: Option<BadImage>,
     /// When the state was last saved, and after which batch of the epoch.
@@ -75,7 +81,10 @@ impl<'a> Trainer<'a> {
         let batches = config.batching().batches(data.training.len());
         Self {
             schedule: lr_schedule(config, batches),
-            wait: learner.device() == Device::Cpu || config.on_nan == ErrorPolicy::Skip,
+            wait: learner.device() == Device::Cpu,
+            captured: (config.machine.cuda_graphs && learner.device().is_cuda())
+                .then(|| CapturedSteps::new(config.batch_size)),
+            means: None,
             upcoming: None,
             first_bad: None,
             saved: Instant::now(),
@@ -136,6 +145,7 @@ impl<'a> Trainer<'a> {
         let epoch = self.position.epoch;
         let total = config.batching().batches(self.data.training.len());
         let mut clock = Instant::now();
+        self.means = None;
         let batch = self.position.batch;
         let mut batches = match self.upcoming.take() {
             Some(batches) if batch == 0 => batches,
@@ -163,7 +173,7 @@ impl<'a> Trainer<'a> {
             clock = Instant::now();
             let steps = self.position.batch.div_ceil(config.grad_accum_steps);
             let ends = self.position.batch == total;
-            let check = steps.is_multiple_of(CHECK_INTERVAL) || ends;
+            let check = steps.is_multiple_of(config.machine.log_interval) || ends;
             if check {
                 self.check_skipped_steps()?;
             }
@@ -210,25 +220,24 @@ impl<'a> Trainer<'a> {
         if images == 0 {
             return Ok(false);
         }
+        if let [batch] = group
+            && self.captured_step(batch, lr)?
+        {
+            return Ok(true);
+        }
         self.learner.zero_grad()?;
         for (batch, number) in group.iter().zip(self.position.batch..) {
             if batch.labels.is_empty() {
                 continue;
             }
-            let purpose = Purpose::Batch {
-                epoch,
-                batch: number,
-            };
-            let seed: u64 = generator(self.config.seed, purpose).random();
-            // Seeds the random numbers of the network, such as those of dropout.
-            tch::manual_seed(seed as i64);
-            let criterion = criterion(self.config, epoch, seed)?;
+            let criterion = self.criterion(number)?;
             let weight = batch.labels.len() as f64 / images as f64;
             match self.learner.accumulate_gradients(batch, &criterion, weight) {
                 Ok(()) => {}
-                Err(StepError::NotFinite(_)) if self.config.on_nan == ErrorPolicy::Skip => {
+                Err(StepError::NotFinite(_)) if self.may_skip() => {
                     self.learner.skip_step()?;
-                    self.position.skipped_steps += self.learner.take_skipped_steps();
+                    self.position.skipped_steps += self.learner.take_skipped().steps;
+                    self.check_loss_scale(lr)?;
                     return Ok(false);
                 }
                 Err(error) => return Err(error.at(epoch, number + 1, lr)),
@@ -236,16 +245,55 @@ impl<'a> Trainer<'a> {
         }
         let updated = self.learner.step(lr, self.step_number(), self.wait)?;
         if updated == Some(false) {
-            if self.config.on_nan == ErrorPolicy::Fail {
+            if !self.may_skip() {
                 let reason = match self.learner.non_finite_gradient() {
                     Some(name) => format!("the gradient of {name} is not finite"),
                     None => "the gradient is not finite".to_owned(),
                 };
                 return Err(StepError::NotFinite(reason).at(epoch, self.position.batch + 1, lr));
             }
-            self.position.skipped_steps += self.learner.take_skipped_steps();
+            self.position.skipped_steps += self.learner.take_skipped().steps;
+            self.check_loss_scale(lr)?;
         }
         Ok(updated != Some(false))
+    }
+
+    /// The loss of a batch of this epoch. Seeds the random numbers of the network, such as those of dropout.
+    fn criterion(&self, batch: usize) -> Result<TrainingLoss, TrainError> {
+        let epoch = self.position.epoch;
+        let seed: u64 = generator(self.config.seed, Purpose::Batch { epoch, batch }).random();
+        tch::manual_seed(seed as i64);
+        Ok(criterion(self.config, epoch, seed)?)
+    }
+
+    /// Makes the step of a batch as a CUDA graph; returns whether it was made.
+    fn captured_step(&mut self, batch: &Batch, lr: f64) -> Result<bool, TrainError> {
+        let Some(mut steps) = self.captured.take() else {
+            return Ok(false);
+        };
+        let Position {
+            epoch,
+            batch: number,
+            ..
+        } = self.position;
+        let criterion = self.criterion(number)?;
+        let loss = &self.config.loss;
+        let value = |value: Option<Annealed>| {
+            value.map_or(0.0, |value| value.at(epoch, self.config.epochs))
+        };
+        let settings = StepSettings {
+            lr,
+            number: self.step_number(),
+            loss: [loss.used_tau(), loss.used_alpha()].map(value),
+        };
+        let made = self
+            .learner
+            .captured_step(&mut steps, batch, &criterion, settings);
+        self.captured = Some(steps);
+        made.map_err(|error| match error {
+            StepError::Tch(error) => TrainError::Graphs(error),
+            error @ StepError::NotFinite(_) => error.at(epoch, number + 1, lr),
+        })
     }
 
     /// Number of the next step in the run, from 1. Skipped steps count.
@@ -254,22 +302,47 @@ impl<'a> Trainer<'a> {
         (epoch - 1) * self.schedule.steps_per_epoch + batch / self.config.grad_accum_steps + 1
     }
 
-    /// Fails if a step was skipped whose result was not waited for.
+    /// Whether steps that are not finite are skipped.
+    fn may_skip(&self) -> bool {
+        self.config.on_nan == ErrorPolicy::Skip || self.learner.scaler().is_some()
+    }
+
+    /// Counts skipped steps whose result was not waited for, or fails if steps must not be skipped.
     fn check_skipped_steps(&mut self) -> Result<(), TrainError> {
         if self.wait {
             return Ok(());
         }
-        match self.learner.take_skipped_steps() {
-            0 => Ok(()),
-            count => {
-                let reason =
-                    format!("{count} of the last {CHECK_INTERVAL} gradients were not finite");
-                let Position { epoch, batch, .. } = self.position;
-                let last_step = batch.saturating_sub(1) / self.config.grad_accum_steps;
-                let lr = self.schedule.learning_rate(epoch, last_step);
-                Err(StepError::NotFinite(reason).at(epoch, batch, lr))
-            }
+        let skipped = self.learner.take_skipped();
+        if skipped.steps == 0 {
+            return Ok(());
         }
+        let Position { epoch, batch, .. } = self.position;
+        let last_step = batch.saturating_sub(1) / self.config.grad_accum_steps;
+        let lr = self.schedule.learning_rate(epoch, last_step);
+        if self.may_skip() {
+            self.position.skipped_steps += skipped.steps;
+            self.position.images = self.position.images.saturating_sub(skipped.images);
+            return self.check_loss_scale(lr);
+        }
+        let (count, interval) = (skipped.steps, self.config.machine.log_interval);
+        let reason = format!("{count} of the last {interval} gradients were not finite");
+        Err(StepError::NotFinite(reason).at(epoch, batch, lr))
+    }
+
+    /// Fails if skipped steps have made the scale of the loss in float16 so small that its overflow is not the cause.
+    fn check_loss_scale(&self, lr: f64) -> Result<(), TrainError> {
+        let scaler = self.learner.scaler();
+        let Some(scaler) = scaler.filter(|_| self.config.on_nan == ErrorPolicy::Fail) else {
+            return Ok(());
+        };
+        let (scale, _) = scaler.state();
+        if scale >= MIN_LOSS_SCALE {
+            return Ok(());
+        }
+        let Position { epoch, batch, .. } = self.position;
+        let reason =
+            format!("gradients in float16 are not finite even with a loss scale of {scale}");
+        Err(StepError::NotFinite(reason).at(epoch, batch + 1, lr))
     }
 
     /// Fails at the end of an epoch that trained on nothing.
@@ -292,8 +365,9 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Updates the progress bar, with loss and accuracy if `metrics`: reading them waits for the device.
-    fn show(&self, metrics: bool) {
+    /// Updates the progress bar, with loss and accuracy of now if `metrics`, which waits for the device, and otherwise as
+    /// last read.
+    fn show(&mut self, metrics: bool) {
         let Position {
             epoch,
             batch,
@@ -301,12 +375,12 @@ impl<'a> Trainer<'a> {
             seconds,
             ..
         } = self.position;
-        let means = metrics.then(|| {
+        if metrics {
             let sums = self.learner.running_metrics();
-            sums.map(|sum| sum / images.max(1) as f64)
-        });
+            self.means = Some(sums.map(|sum| sum / images.max(1) as f64));
+        }
         self.progress
-            .step(epoch, batch, images as f64 / seconds, means);
+            .step(epoch, batch, images as f64 / seconds, self.means);
     }
 
     /// Validates, logs the epoch, and saves the state, and the network if it is the best so far; returns false if
@@ -448,10 +522,12 @@ impl<'a> Trainer<'a> {
             mut events,
             mut position,
             progress,
+            upcoming,
+            captured,
             ..
         } = self;
         // ONNX Runtime needs the memory of the device.
-        drop(learner);
+        drop((captured, learner, upcoming));
         empty_cache();
         let path = folder.path().to_owned();
         let mut checkpoints = Vec::new();

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tch::{Device, TchError, Tensor};
+use tch::TchError;
 use topk_ops::{AccuracyError, accuracy};
 
-use crate::images::{BadImage, Batch, Images};
+use crate::images::{BadImage, BatchError, Images};
 use crate::step::Learner;
 
 /// The results of a validation.
@@ -62,13 +62,6 @@ pub(crate) fn validate(
     Ok(found)
 }
 
-/// The images of a batch on the device: `[images, channels, height, width]`.
-pub(crate) fn image_tensor(batch: &Batch, shape: [usize; 3], device: Device) -> Tensor {
-    let [c, h, w] = shape.map(|dim| dim as i64);
-    let images = Tensor::from_slice(&batch.images);
-    images.view([-1, c, h, w]).to_device(device)
-}
-
 /// Validation failed.
 #[derive(Debug)]
 pub(crate) enum ValidationError {
@@ -84,9 +77,12 @@ pub(crate) enum ValidationError {
     Tch(TchError),
 }
 
-impl From<BadImage> for ValidationError {
-    fn from(error: BadImage) -> Self {
-        Self::BadImage(error)
+impl From<BatchError> for ValidationError {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::BadImage(error) => Self::BadImage(error),
+            BatchError::Tch(error) => Self::Tch(error),
+        }
     }
 }
 

@@ -211,7 +211,12 @@ fn a_run_killed_at_any_moment_resumes_bit_for_bit() {
 #[test]
 fn an_interrupted_run_saves_its_state_and_resumes() {
     let other: &[&str] = &["--amp", "--channels-last", "--on-nan=skip"];
-    for (signal, flags) in [(libc::SIGINT, &[][..]), (libc::SIGTERM, other)] {
+    let float16: &[&str] = &["--amp", "--amp-dtype=float16", "--deterministic"];
+    for (signal, flags) in [
+        (libc::SIGINT, &[][..]),
+        (libc::SIGTERM, other),
+        (libc::SIGINT, float16),
+    ] {
         let case = Case::with(flags);
         case.finish("whole");
         let out = "interrupted";

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use topk_weights::StateDict;
 
 /// The output of a run of a few images.
 fn train(folder: &TempDir, flags: &[&str]) -> Output {
@@ -72,4 +73,49 @@ fn the_loss_of_every_epoch_is_checked_at_the_start() {
     let expected = "error: the loss of epoch 3 of 3: tau (temperature) must be";
     assert!(printed.contains(expected), "{printed}");
     assert!(!folder.path().join("run").exists());
+}
+
+#[test]
+fn cropping_on_the_device_changes_no_weight() {
+    let folder = data();
+    let out = folder.path().join("run");
+    let run = |flags: &[&str]| {
+        let output = train(&folder, &[&["--epochs=1"], flags].concat());
+        assert!(output.status.success(), "{output:?}");
+        let state = StateDict::read(&out.join("state.safetensors")).unwrap();
+        fs::remove_dir_all(&out).unwrap();
+        state.tensors
+    };
+    let mixed = ["--mix=mixup:0.2", "--channels-last"];
+    let expected = run(&mixed);
+    assert!(run(&[&mixed[..], &["--augment-on-device"]].concat()) == expected);
+    let output = train(
+        &folder,
+        &["--augment-on-device", "--augment=resized-crop:32"],
+    );
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("--augment-on-device crops and flips to 32x32 pixels only"),
+        "{error}"
+    );
+}
+
+#[test]
+fn float16_trains_and_tests() {
+    let folder = data();
+    let flags = ["--amp", "--amp-dtype=float16", "--epochs=1"];
+    let output = train(&folder, &flags);
+    assert!(output.status.success(), "{output:?}");
+    let log = fs::read_to_string(folder.path().join("run/log.jsonl")).unwrap();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines[0]["config"]["amp-dtype"], "float16");
+    let end = lines.last().unwrap();
+    assert_eq!(
+        end["checkpoints"].as_array().map(Vec::len),
+        Some(2),
+        "{end}"
+    );
 }

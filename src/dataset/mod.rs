@@ -1,10 +1,12 @@
 //! The training, validation and test images of a run: splits, label noise and preprocessing.
 
 mod split;
+mod transforms;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tch::{Device, TchError};
 use thiserror::Error;
 use topk_data::{
     DataError, Format, ImageSet, LabelNoise, LabelNoiseError, Options, Split, SplitError,
@@ -12,12 +14,15 @@ use topk_data::{
 use topk_image::NormalizationTable;
 use topk_image::augment::{Augmentation, AugmentationError};
 use topk_labels::Classes;
-use topk_preprocessing::{Crop, Interpolation, Normalization, Preprocessing, Resize};
+use topk_preprocessing::Normalization;
 
 use crate::config::Config;
 use crate::data_record::{DataRecord, Listed};
 use crate::images::{ImageOptions, Images, Preparation, PreparationError, Source};
 use split::{check_split, split, split_decisions};
+use transforms::Transforms;
+
+pub(crate) use transforms::default_augmentation;
 
 /// Number of classes in a group within which label noise redraws labels, as in the paper.
 const NOISE_GROUP: u32 = 5;
@@ -41,6 +46,22 @@ pub(crate) enum DatasetError {
     /// The default augmentation is invalid.
     #[error(transparent)]
     Augmentation(#[from] AugmentationError),
+    /// The device cannot augment like that.
+    #[error(
+        "--augment-on-device crops and flips to {height}x{width} pixels only, but --augment is {augmentation}: omit \
+         --augment-on-device, or use an --augment such as crop:4,flip"
+    )]
+    AugmentOnDevice {
+        /// The augmentation.
+        augmentation: String,
+        /// Height of the network's input.
+        height: u32,
+        /// Its width.
+        width: u32,
+    },
+    /// The tensors of the data loader cannot be made.
+    #[error("libtorch: {0}")]
+    Tch(#[from] TchError),
     /// An image has no label.
     #[error("the image {image} of {set} has no label; training needs a label for each image")]
     Unlabelled {
@@ -148,7 +169,7 @@ pub(crate) struct Dataset {
 
 impl Dataset {
     /// Opens the data sets, draws splits and label noise, and prepares the loaders.
-    pub(crate) fn load(config: &Config, path: &Path) -> Result<Self, DatasetError> {
+    pub(crate) fn load(config: &Config, path: &Path, device: Device) -> Result<Self, DatasetError> {
         let mut set = open(path, config.format, Split::Train)?;
         if *set.classes() == Classes::Imagenet {
             // Some classes of ImageNet are a data set of their own.
@@ -211,16 +232,27 @@ impl Dataset {
             indices: split.train,
             labels: train_labels,
         };
-        let loader = |preparation| ImageOptions {
-            shape: transforms.shape,
-            table: NormalizationTable::new(&transforms.normalization),
-            preparation,
-            on_bad: config.on_bad_image,
-            seed: config.seed,
+        let loader = |preparation| -> Result<ImageOptions, DatasetError> {
+            let table = NormalizationTable::new(&transforms.normalization);
+            Ok(ImageOptions {
+                shape: transforms.shape,
+                delivery: transforms.delivery(config, device, &preparation, &table)?,
+                table,
+                preparation,
+                on_bad: config.on_bad_image,
+                seed: config.seed,
+            })
         };
-        let training = Images::new(training, loader(transforms.training(config)))?;
+        let training = Images::new(training, loader(transforms.training(config))?)?;
         let evaluation = Preparation::Evaluate(transforms.evaluation);
-        let validation = Images::new(validation, loader(evaluation))?;
+        let validation = Images::new(validation, loader(evaluation)?)?;
+        if device.is_cuda() && transforms.augmentation.erasing.is_some() {
+            decisions.push(
+                "training images are normalised on the CPU and travel to the GPU as f32, because random-erasing changes \
+                 normalised values"
+                    .to_owned(),
+            );
+        }
         Ok(Self {
             training: Arc::new(training),
             validation: Arc::new(validation),
@@ -244,74 +276,6 @@ impl Dataset {
     pub(crate) fn name(path: &Path) -> String {
         let name = path.file_name().unwrap_or(path.as_os_str());
         name.to_string_lossy().into_owned()
-    }
-}
-
-/// The augmentation of CIFAR's images in their own size, or of others, as text.
-pub(crate) fn default_augmentation(is_cifar_sized: bool, [_, side, _]: [usize; 3]) -> String {
-    match is_cifar_sized {
-        true => "crop:4,flip".to_owned(),
-        false => format!("resized-crop:{side},flip"),
-    }
-}
-
-/// Input size, normalisation, resizing and augmentation.
-struct Transforms {
-    shape: [usize; 3],
-    normalization: Normalization,
-    /// Shorter side to which validation images are resized, if they are resized.
-    val_resize: Option<u32>,
-    /// Preprocessing of validation images; `None` if they have the input size already.
-    evaluation: Option<Preprocessing>,
-    augmentation: Augmentation,
-}
-
-impl Transforms {
-    fn new(config: &Config, is_cifar: bool) -> Result<Self, DatasetError> {
-        let cifar = is_cifar.then_some([3, 32, 32]);
-        let shape = match (config.input_size, cifar) {
-            (Some(side), _) => [3, side, side],
-            (None, Some(shape)) => shape,
-            (None, None) => [3, 224, 224],
-        };
-        let side = shape[1] as u32;
-        let is_input_size = cifar == Some(shape) && config.val_resize.is_none();
-        let val_resize =
-            (!is_input_size).then(|| config.val_resize.unwrap_or_else(|| (side * 8).div_ceil(7)));
-        Ok(Self {
-            shape,
-            normalization: match is_cifar {
-                true => Normalization::CIFAR100,
-                false => Normalization::IMAGENET,
-            },
-            val_resize,
-            evaluation: val_resize
-                .map(|shorter_side| Preprocessing::torchvision(shorter_side, side)),
-            augmentation: match &config.augment {
-                Some(augmentation) => augmentation.clone(),
-                None => default_augmentation(cifar == Some(shape), shape).parse()?,
-            },
-        })
-    }
-
-    /// Preparation of training images.
-    fn training(&self, config: &Config) -> Preparation {
-        let resize = config.train_resize.map(|shorter_side| Preprocessing {
-            resize: Resize::ShorterSide(shorter_side),
-            interpolation: Interpolation::Bilinear,
-            crop: Crop::None,
-            pillow: self.augmentation.pillow,
-            fast: false,
-        });
-        Preparation::Augment {
-            // Without augmentation, training images are prepared as for evaluation.
-            resize: match self.augmentation.steps.is_empty() {
-                true => self.evaluation.or(resize),
-                false => resize,
-            },
-            augmentation: self.augmentation.clone(),
-            mixing: config.mix,
-        }
     }
 }
 

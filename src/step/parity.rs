@@ -11,6 +11,7 @@ use topk_models::architecture;
 
 use super::*;
 use crate::args::Args;
+use crate::images::Pixels;
 use crate::train::criterion;
 
 #[path = "../../models/tests/from_names/mod.rs"]
@@ -113,21 +114,22 @@ fn batch(recorded: &Recorded, step: usize, part: usize) -> Batch {
     let images = values(&format!("images {step} {part}"), count * len, -2.0, 2.0);
     let label = |i: usize| ((7 * i + 3 * step + 5 * part) % CLASSES) as i64;
     let mut batch = Batch {
-        images,
         labels: (0..count).map(label).collect(),
         ..Batch::default()
     };
-    if recorded.options.mixup {
+    batch.images = Pixels::Normalized(if recorded.options.mixup {
         let lambda = (5 + step % 11) as f64 / 20.0;
         let mix = Mix::mixup((0..count).rev().collect(), lambda);
-        let mut mixed = vec![0.0; batch.images.len()];
+        let mut mixed = vec![0.0; images.len()];
         for (i, out) in mixed.chunks_mut(len).enumerate() {
-            mix.write(i, &batch.images, SHAPE[2], out);
+            mix.write(i, &images, SHAPE[2], out);
         }
         let partners = mix.partners().iter().map(|&i| batch.labels[i]);
         batch.mixed = Some((partners.collect(), mix.lambda()));
-        batch.images = mixed;
-    }
+        mixed
+    } else {
+        images
+    });
     batch
 }
 

@@ -54,7 +54,7 @@ impl Case {
         run: impl FnOnce(&mut Trainer<'_>),
     ) {
         let config = &self.config(flags);
-        let data = load_data(config).unwrap();
+        let data = load_data(config, Device::Cpu).unwrap();
         let (mut learner, _) = learner(config, &data, Device::Cpu, None).unwrap();
         let (mut folder, found) = RunFolder::open(&self.out()).unwrap();
         let position = match found {
@@ -253,4 +253,171 @@ fn best_checkpoints_follow_the_log_and_the_state() {
         assert_eq!((trainer.position.epoch, trainer.position.batch), (2, 0));
         assert!(fs::read(&best).unwrap() == written);
     });
+}
+
+/// Weights, EMA and momentum buffers after three steps, of which the second is not finite, and the images and steps that
+/// count.
+fn after_a_skipped_step(flags: &[&str], wait: bool) -> (Vec<Vec<f32>>, [f64; 3], Position) {
+    let case = Case::new();
+    let flags = [flags, &["--loss=ce", "--on-nan=skip"]].concat();
+    let mut found = None;
+    case.with_trainer(&flags, None, |trainer| {
+        trainer.wait = wait;
+        let batches = batches(trainer);
+        for (number, group) in batches.chunks(1).take(3).enumerate() {
+            let factor = 2f64.powi(90);
+            if number == 1 {
+                scale_classifier(trainer, factor);
+            }
+            if trainer.train_step(group, 0.1).unwrap() {
+                trainer.position.images += group[0].labels.len();
+            }
+            if number == 1 {
+                scale_classifier(trainer, 1.0 / factor);
+            }
+            trainer.position.batch += 1;
+        }
+        trainer.check_skipped_steps().unwrap();
+        let learner = &trainer.learner;
+        let ema = learner.ema().into_iter();
+        let networks = std::iter::once(learner.network()).chain(ema);
+        let tensors = networks.flat_map(|network| network.tensors().values());
+        let buffers = learner.momentum_buffers().map(|(_, buffer)| buffer);
+        let values = |tensor: &tch::Tensor| Vec::try_from(tensor.detach().reshape(-1)).unwrap();
+        let tensors = tensors.chain(buffers).map(values).collect();
+        let metrics = learner.running_metrics();
+        found = Some((tensors, metrics, trainer.position.clone()));
+    });
+    found.unwrap()
+}
+
+/// As on a GPU.
+#[test]
+fn steps_that_do_not_wait_skip_the_same() {
+    let waits = after_a_skipped_step(&[], true);
+    let never_waits = after_a_skipped_step(&[], false);
+    assert!(waits.0 == never_waits.0);
+    assert_eq!(waits.1, never_waits.1);
+    for (_, _, position) in [waits, never_waits] {
+        assert_eq!((position.images, position.skipped_steps), (16, 1));
+    }
+    // The averages are rounded in another way.
+    let [waits, never_waits] =
+        [true, false].map(|wait| after_a_skipped_step(&["--model-ema-decay=0.9"], wait).0);
+    for (one, other) in waits.iter().flatten().zip(never_waits.iter().flatten()) {
+        assert!(
+            (one - other).abs() <= 1e-6 * one.abs().max(1.0),
+            "{one} {other}"
+        );
+    }
+}
+
+#[test]
+fn float16_trains_and_adapts_its_scale() {
+    let case = Case::new();
+    let flags = ["--amp", "--amp-dtype=float16"];
+    for wait in [true, false] {
+        case.with_trainer(&flags, None, |trainer| {
+            trainer.wait = wait;
+            let batches = batches(trainer);
+            let before = trainer.learner.network().weights();
+            assert_eq!(trainer.learner.scaler().unwrap().state(), (65536.0, 0));
+            // Too large by far: gradients overflow until it is small enough.
+            let scaler = trainer.learner.scaler_mut().unwrap();
+            scaler.set_state((2f32.powi(45), 0));
+            trainer.train_step(&batches[..1], 0.1).unwrap();
+            trainer.check_skipped_steps().unwrap();
+            assert_eq!(trainer.position.skipped_steps, 1);
+            let scaler = trainer.learner.scaler_mut().unwrap();
+            assert_eq!(scaler.state(), (2f32.powi(44), 0));
+            assert!(trainer.learner.network().weights() == before);
+            let scaler = trainer.learner.scaler_mut().unwrap();
+            scaler.set_state((1024.0, 1998));
+            for group in batches.chunks(1).take(3) {
+                trainer.train_step(group, 0.1).unwrap();
+            }
+            trainer.check_skipped_steps().unwrap();
+            assert_eq!(trainer.position.skipped_steps, 1);
+            let state = trainer.learner.scaler().unwrap().state();
+            assert_eq!(state, (2048.0, 1));
+            assert!(trainer.learner.network().weights() != before);
+            // The scale is a part of the saved state.
+            trainer.save().unwrap();
+            trainer.learner.scaler_mut().unwrap().set_state((1.0, 0));
+            let saved = State::read(&case.out()).unwrap().unwrap();
+            saved.restore(&mut trainer.learner).unwrap();
+            assert_eq!(trainer.learner.scaler().unwrap().state(), state);
+        });
+        fs::remove_dir_all(case.out()).unwrap();
+    }
+}
+
+/// A smaller scale does not help.
+#[test]
+fn float16_that_never_is_finite_ends_the_run() {
+    let case = Case::new();
+    for wait in [true, false] {
+        case.with_trainer(&["--amp", "--amp-dtype=float16"], None, |trainer| {
+            trainer.wait = wait;
+            let scaler = trainer.learner.scaler_mut().unwrap();
+            scaler.set_state((1.0 / 8192.0, 0));
+            scale_classifier(trainer, f64::INFINITY);
+            let error = trainer.train_epoch(&never()).unwrap_err().to_string();
+            assert!(
+                error.contains("gradients in float16 are not finite even with a loss scale of"),
+                "{error}"
+            );
+        });
+        fs::remove_dir_all(case.out()).unwrap();
+    }
+}
+
+/// On the CPU, where the operations of a graph run one by one. The learning rates are exact in `f32`.
+#[test]
+fn captured_steps_are_those_of_other_steps() {
+    let run = |captured: bool| {
+        let case = Case::new();
+        // Three steps are computed as usual at first, and the last, of four images, always is.
+        let flags = [
+            "--loss=ce",
+            "--on-nan=skip",
+            "--model-ema-decay=0.9",
+            "--augment-on-device",
+            "--clip-grad=0.5",
+            "--train-size=76",
+        ];
+        let mut found = None;
+        case.with_trainer(&flags, None, |trainer| {
+            trainer.wait = false;
+            trainer.captured = captured.then(|| CapturedSteps::new(8));
+            let batches = batches(trainer);
+            assert_eq!(batches.len(), 10);
+            for (group, lr) in batches
+                .chunks(1)
+                .zip([0.5, 0.25, 0.125].into_iter().cycle())
+            {
+                assert!(trainer.train_step(group, lr).unwrap());
+                trainer.position.images += group[0].labels.len();
+                trainer.position.batch += 1;
+                if trainer.position.batch == 7 {
+                    scale_classifier(trainer, 2f64.powi(90));
+                }
+                if trainer.position.batch == 8 {
+                    scale_classifier(trainer, 2f64.powi(-90));
+                }
+            }
+            trainer.check_skipped_steps().unwrap();
+            let learner = &trainer.learner;
+            let networks = [learner.network(), learner.ema().unwrap()];
+            let weights = networks.map(|network| network.weights());
+            let metrics = learner.running_metrics();
+            found = Some((weights, metrics, trainer.position.clone()));
+        });
+        found.unwrap()
+    };
+    let (expected, found) = (run(false), run(true));
+    assert_eq!((found.2.skipped_steps, found.2.images), (1, 68));
+    assert_eq!((expected.2.skipped_steps, expected.2.images), (1, 68));
+    assert_eq!(found.1, expected.1);
+    assert!(found.0 == expected.0);
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_void};
 
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
 unsafe extern "C" {
@@ -49,4 +49,19 @@ pub(crate) fn tensor_pointers<'a>(
     tensors: impl IntoIterator<Item = &'a Tensor>,
 ) -> Vec<*const C_tensor> {
     tensors.into_iter().map(|tensor| tensor.as_ptr()).collect()
+}
+
+/// The number of libtorch's `ScalarType`; of the types that the interfaces of this crate take.
+///
+/// # Panics
+/// For another type.
+pub(crate) fn scalar_type(kind: Kind) -> i8 {
+    match kind {
+        Kind::Uint8 => 0,
+        Kind::Int64 => 4,
+        Kind::Half => 5,
+        Kind::Float => 6,
+        Kind::BFloat16 => 15,
+        kind => panic!("no interface takes {kind:?}"),
+    }
 }

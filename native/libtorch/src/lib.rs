@@ -3,9 +3,13 @@
 //! | item | what it does |
 //! | --- | --- |
 //! | [`Sgd`] | fused SGD whose momentum buffers can be saved and restored |
-//! | [`autocast`] | mixed precision in bfloat16, on the CPU and on CUDA |
+//! | [`autocast`] | mixed precision in bfloat16 or float16, on the CPU and on CUDA |
+//! | [`LossScaler`] | the scale of the loss that float16 needs |
+//! | [`CopyStream`] | copies to a GPU while it computes |
+//! | [`Graph`] | CUDA graphs |
+//! | [`Numerics`] | TF32, determinism and cuDNN's search for algorithms |
 //! | [`channels_last`] | the channels-last memory format |
-//! | [`lerp_all`], [`copy_all`] | interpolation and copies of many tensors at once |
+//! | [`lerp_all`], [`lerp_all_by`], [`copy_all`] | interpolation and copies of many tensors at once |
 //! | [`use_caching_allocator`], [`empty_cache`] | a caching allocator for tensors on the CPU |
 //! | [`adapt_spinning_to_load`] | speed while other processes need the CPUs |
 //! | [`select_device`] | the device for a choice of the user; loads CUDA |
@@ -17,17 +21,25 @@ mod allocator;
 mod cache;
 pub mod call;
 mod device;
+mod graph;
 mod memory;
 mod memory_format;
+mod numerics;
 mod precision;
+mod scaler;
 mod sgd;
 mod spinning;
+mod stream;
 mod tensors;
 
 pub use device::{DeviceError, select_device};
+pub use graph::Graph;
 pub use memory::{empty_cache, use_caching_allocator};
 pub use memory_format::channels_last;
+pub use numerics::Numerics;
 pub use precision::autocast;
+pub use scaler::LossScaler;
 pub use sgd::{Sgd, SgdOptions};
 pub use spinning::adapt_spinning_to_load;
-pub use tensors::{copy_all, lerp_all};
+pub use stream::{CopyStream, Upload};
+pub use tensors::{copy_all, lerp_all, lerp_all_by};

@@ -5,9 +5,9 @@
 
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
+#include <ATen/core/CachingHostAllocator.h>
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/CachingDeviceAllocator.h>
-#include <c10/core/InferenceMode.h>
 
 #include "catch_exceptions.h"
 
@@ -78,23 +78,26 @@ void topk_set_allocator(void *(*allocate)(size_t), bool (*free)(void *)) noexcep
   c10::SetCPUAllocator(&allocator);
 }
 
-// Does nothing if libtorch has no CUDA, or has not used it. The interface is that of libtorch_cpu, so that this needs
-// neither CUDA's headers nor its libraries.
+// Does nothing if libtorch has no CUDA, or has not used it. The interface is that of libtorch_cpu, so that this needs neither CUDA's headers nor its libraries.
 char *topk_empty_cuda_cache() {
   return catch_exceptions([] {
     if (at::hasCUDA()) {
       c10::DeviceAllocator *allocator = c10::getDeviceAllocator(c10::kCUDA);
       if (allocator->initialized()) {
+        // Waits for the memory that was copied on other streams.
         allocator->emptyCache();
+        // The page-locked memory of copies.
+        at::getHostAllocator(c10::kCUDA)->empty_cache();
       }
     }
   });
 }
 
-// Parameters without a gradient do not change. If `skip` is 1, none does.
+// Parameters without a gradient do not change. If `skip` is 1, none does. If `lr_tensor` is not null, the learning rate
+// is its value at the time when the device makes the step.
 char *topk_sgd_step(at::Tensor *const *parameters, at::Tensor *const *momentum_buffers, size_t count,
-                    double lr, double momentum, double weight_decay, bool nesterov,
-                    const at::Tensor *skip) {
+                    double lr, const at::Tensor *lr_tensor, double momentum, double weight_decay,
+                    bool nesterov, const at::Tensor *skip) {
   return catch_exceptions([=] {
     at::NoGradGuard no_grad;
     std::vector<at::Tensor> values, grads, buffers;
@@ -112,9 +115,15 @@ char *topk_sgd_step(at::Tensor *const *parameters, at::Tensor *const *momentum_b
         }
       }
     }
-    if (!values.empty()) {
-      at::_fused_sgd_(values, grads, buffers, weight_decay, momentum, lr, 0.0, nesterov,
-                      false, false, {}, *skip);
+    if (values.empty()) {
+      return;
+    }
+    if (lr_tensor == nullptr) {
+      at::_fused_sgd_(values, grads, buffers, weight_decay, momentum, lr, 0.0, nesterov, false, false,
+                      {}, *skip);
+    } else {
+      at::_fused_sgd_(values, grads, buffers, weight_decay, momentum, *lr_tensor, 0.0, nesterov, false,
+                      false, {}, *skip);
     }
   });
 }
@@ -160,6 +169,18 @@ char *topk_lerp_all(at::Tensor *const *averages, at::Tensor *const *values, size
   });
 }
 
+// averages += weight * (values - averages), where the weight is a scalar tensor
+char *topk_lerp_all_by(at::Tensor *const *averages, at::Tensor *const *values, size_t count,
+                       const at::Tensor *weight) {
+  return catch_exceptions([=] {
+    at::NoGradGuard no_grad;
+    const std::vector<at::Tensor> targets = tensor_vector(averages, count);
+    const std::vector<at::Tensor> changes = at::_foreach_sub(tensor_vector(values, count), targets);
+    at::_foreach_mul_(changes, *weight);
+    at::_foreach_add_(targets, changes);
+  });
+}
+
 char *topk_copy_all(at::Tensor *const *to, at::Tensor *const *from, size_t count) {
   return catch_exceptions([=] {
     at::NoGradGuard no_grad;
@@ -173,6 +194,16 @@ char *topk_channels_last(const at::Tensor *tensor, at::Tensor **result) {
   });
 }
 
+// Moves the scale of a loss after a step: down if `skip` is 1, and up after `interval` steps without that.
+char *topk_update_scale(const at::Tensor *scale, const at::Tensor *growth_tracker, const at::Tensor *skip,
+                        double growth, double backoff, int64_t interval) {
+  return catch_exceptions([=] {
+    at::NoGradGuard no_grad;
+    at::Tensor scale_now = *scale, tracker_now = *growth_tracker;
+    at::_amp_update_scale_(scale_now, tracker_now, *skip, growth, backoff, interval);
+  });
+}
+
 // A thread's autocast on one kind of device.
 struct TopkAutocast {
   bool enabled;
@@ -180,12 +211,12 @@ struct TopkAutocast {
 };
 static_assert(sizeof(at::ScalarType) == 1);
 
-// Starts bfloat16 autocast on this kind of device for this thread; sets `before` to what to restore.
-char *topk_start_autocast(bool cuda, TopkAutocast *before) {
+// Starts autocast to a type on this kind of device for this thread; sets `before` to what to restore.
+char *topk_start_autocast(bool cuda, int8_t dtype, TopkAutocast *before) {
   return catch_exceptions([=] {
     const at::DeviceType device = cuda ? at::kCUDA : at::kCPU;
     *before = {at::autocast::is_autocast_enabled(device), at::autocast::get_autocast_dtype(device)};
-    at::autocast::set_autocast_dtype(device, at::kBFloat16);
+    at::autocast::set_autocast_dtype(device, static_cast<at::ScalarType>(dtype));
     at::autocast::set_autocast_enabled(device, true);
     at::autocast::increment_nesting();
   });

@@ -18,8 +18,8 @@ unsafe extern "C" {
 }
 
 /// Returns unused tensor memory to the system: the free blocks of the cache of [`use_caching_allocator`], those of
-/// the C library and, if CUDA is in use, those of libtorch's cache on the GPUs, so that other libraries can allocate
-/// them.
+/// the C library and, if CUDA is in use, those of libtorch's caches on the GPUs and of page-locked memory, so that other
+/// libraries can allocate them.
 pub fn empty_cache() {
     // Nothing depends on it, and without CUDA there is nothing to release.
     // SAFETY: a string from `strdup`, or null.

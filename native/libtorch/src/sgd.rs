@@ -12,6 +12,7 @@ unsafe extern "C" {
         momentum_buffers: *const *const C_tensor,
         count: usize,
         lr: f64,
+        lr_tensor: *const C_tensor,
         momentum: f64,
         weight_decay: f64,
         nesterov: bool,
@@ -127,6 +128,28 @@ impl Sgd {
     /// # Panics
     /// If `skip` is not an `f32`.
     pub fn step(&mut self, lr: f64, skip: &Tensor) -> Result<(), TchError> {
+        self.step_at(lr, ptr::null(), skip)
+    }
+
+    /// As [`step`](Self::step), with a learning rate on the parameters' device, an `f32` scalar that is read when the
+    /// device makes the step. So a captured step can be repeated with another learning rate.
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    ///
+    /// # Panics
+    /// If `lr` or `skip` is not an `f32`.
+    pub fn step_by(&mut self, lr: &Tensor, skip: &Tensor) -> Result<(), TchError> {
+        assert_eq!(lr.kind(), Kind::Float);
+        self.step_at(0.0, lr.as_ptr(), skip)
+    }
+
+    fn step_at(
+        &mut self,
+        lr: f64,
+        lr_tensor: *const C_tensor,
+        skip: &Tensor,
+    ) -> Result<(), TchError> {
         assert_eq!(skip.kind(), Kind::Float);
         let (parameters, momentum_buffers) = (
             tensor_pointers(&self.parameters),
@@ -137,13 +160,15 @@ impl Sgd {
             weight_decay,
             nesterov,
         } = self.options;
-        // SAFETY: both arrays have this many live tensors; the C++ side catches exceptions.
+        // SAFETY: both arrays have this many live tensors, and `lr_tensor` is null or a live tensor; the C++ side catches
+        // exceptions.
         unsafe {
             check(topk_sgd_step(
                 parameters.as_ptr(),
                 momentum_buffers.as_ptr(),
                 parameters.len(),
                 lr,
+                lr_tensor,
                 momentum,
                 weight_decay,
                 nesterov,

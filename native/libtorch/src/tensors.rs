@@ -13,6 +13,13 @@ unsafe extern "C" {
         weight: f64,
     ) -> *mut c_char;
 
+    fn topk_lerp_all_by(
+        averages: *const *const C_tensor,
+        values: *const *const C_tensor,
+        count: usize,
+        weight: *const C_tensor,
+    ) -> *mut c_char;
+
     fn topk_copy_all(
         to: *const *const C_tensor,
         from: *const *const C_tensor,
@@ -37,6 +44,31 @@ pub fn lerp_all(averages: &[Tensor], values: &[Tensor], weight: f64) -> Result<(
             values.as_ptr(),
             averages.len(),
             weight,
+        ))
+    }
+}
+
+/// As [`lerp_all`], with a weight on the device: a scalar of the tensors' type, read when the device computes.
+///
+/// # Errors
+/// If types or shapes differ.
+///
+/// # Panics
+/// If the slices have different lengths.
+pub fn lerp_all_by(
+    averages: &[Tensor],
+    values: &[Tensor],
+    weight: &Tensor,
+) -> Result<(), TchError> {
+    assert_eq!(averages.len(), values.len());
+    let (averages, values) = (tensor_pointers(averages), tensor_pointers(values));
+    // SAFETY: both arrays have this many live tensors; the C++ side catches exceptions.
+    unsafe {
+        check(topk_lerp_all_by(
+            averages.as_ptr(),
+            values.as_ptr(),
+            averages.len(),
+            weight.as_ptr(),
         ))
     }
 }

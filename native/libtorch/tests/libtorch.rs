@@ -2,7 +2,10 @@
 
 use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor, no_grad};
-use topk_libtorch::{Sgd, SgdOptions, autocast, channels_last, copy_all, lerp_all};
+use topk_libtorch::{
+    CopyStream, LossScaler, Sgd, SgdOptions, autocast, channels_last, copy_all, lerp_all,
+    lerp_all_by,
+};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 const OPTIONS: SgdOptions = SgdOptions {
@@ -139,6 +142,8 @@ fn lerp_all_moves_averages_towards_values() {
     lerp_all(&averages, &values, 0.25).unwrap();
     assert_eq!(averages[0], Tensor::from_slice(&[0.25f32; 3]));
     assert_eq!(averages[1], Tensor::full([2, 2], 0.75, CPU));
+    lerp_all_by(&averages, &values, &Tensor::from(1.0f32)).unwrap();
+    assert_eq!(averages, values);
     let other = [Tensor::ones([4], CPU), Tensor::ones([2, 2], CPU)];
     assert!(copy_all(&averages, &other).is_err());
 }
@@ -150,9 +155,12 @@ fn autocast_rounds_to_bfloat16_and_ends() {
         Tensor::randn([4, 3, 3, 3], CPU),
     );
     let convolve = || images.conv2d::<Tensor>(&weight, None, [1, 1], [0, 0], [1, 1], 1);
-    assert_eq!(autocast(Device::Cpu, convolve).kind(), Kind::BFloat16);
+    assert_eq!(
+        autocast(Device::Cpu, Kind::BFloat16, convolve).kind(),
+        Kind::BFloat16
+    );
     assert_eq!(convolve().kind(), Kind::Float);
-    let panics = || autocast(Device::Cpu, || panic!("on purpose"));
+    let panics = || autocast(Device::Cpu, Kind::BFloat16, || panic!("on purpose"));
     assert!(std::panic::catch_unwind(panics).is_err());
     assert_eq!(convolve().kind(), Kind::Float);
 }
@@ -170,4 +178,67 @@ fn channels_last_changes_the_strides_only() {
     (&last * images).sum(Kind::Float).backward();
     sgd.step(0.1, &skip(false)).unwrap();
     assert_eq!(last.stride(), [60, 1, 15, 3]);
+}
+
+#[test]
+fn a_learning_rate_may_be_a_tensor() {
+    let after = |by_tensor: bool| {
+        let variables = nn::VarStore::new(Device::Cpu);
+        let mut sgd = Sgd::new(parameters(&variables.root()), OPTIONS);
+        for lr in [0.5f32, 0.25] {
+            sgd.zero_grad().unwrap();
+            objective(sgd.parameters(), 1).backward();
+            match by_tensor {
+                true => sgd.step_by(&Tensor::from(lr), &skip(false)).unwrap(),
+                false => sgd.step(lr.into(), &skip(false)).unwrap(),
+            }
+        }
+        sgd.parameters()
+            .iter()
+            .map(Tensor::copy)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(after(true), after(false));
+}
+
+/// The numbers of PyTorch's documentation of `GradScaler`.
+#[test]
+fn the_scale_of_a_loss_follows_overflows() {
+    let mut scaler = LossScaler::new(Device::Cpu);
+    assert_eq!(scaler.state(), (65536.0, 0));
+    scaler.update(&skip(true)).unwrap();
+    scaler.update(&skip(false)).unwrap();
+    assert_eq!(scaler.state(), (32768.0, 1));
+    scaler.update(&skip(true)).unwrap();
+    assert_eq!(scaler.state(), (16384.0, 0));
+    for _ in 0..1999 {
+        scaler.update(&skip(false)).unwrap();
+    }
+    assert_eq!(scaler.state(), (16384.0, 1999));
+    scaler.update(&skip(false)).unwrap();
+    assert_eq!(scaler.state(), (32768.0, 0));
+    scaler.set_state((8.0, 1999));
+    assert_eq!(number(scaler.scale()), 8.0);
+    scaler.update(&skip(false)).unwrap();
+    assert_eq!(scaler.state(), (16.0, 0));
+}
+
+/// On the CPU, where nothing is copied.
+#[test]
+fn staged_tensors_arrive() {
+    let stream = CopyStream::new(Device::Cpu).unwrap();
+    let bytes: Vec<u8> = (0..24).collect();
+    let pixels = stream.stage(&bytes, &[2, 3, 4]).unwrap();
+    let labels = stream.stage(&[7i64, -1], &[2]).unwrap();
+    let upload = stream.upload(vec![pixels, labels]).unwrap();
+    let found = std::thread::spawn(move || upload.tensors().unwrap());
+    let [pixels, labels] = &found.join().unwrap()[..] else {
+        panic!("two tensors");
+    };
+    assert_eq!(pixels.size(), [2, 3, 4]);
+    assert_eq!(Vec::<u8>::try_from(pixels.view(-1)).unwrap(), bytes);
+    assert_eq!(Vec::<i64>::try_from(labels).unwrap(), [7, -1]);
+    let error = stream.stage(&bytes, &[2, 3]).unwrap_err().to_string();
+    assert!(error.contains("a tensor of 6 bytes"), "{error}");
+    assert_eq!(stream.stage::<f32>(&[], &[0]).unwrap().size(), [0]);
 }

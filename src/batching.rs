@@ -1,0 +1,167 @@
+//! How the images of an epoch are divided into batches.
+
+use std::ops::Range;
+
+use thiserror::Error;
+
+/// How images are divided into batches.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Batching {
+    /// Images per batch, at least 1.
+    pub(crate) size: usize,
+    pub(crate) last: LastBatch,
+}
+
+/// What to do with the images that do not fill the last batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum LastBatch {
+    /// They are a smaller batch.
+    Smaller,
+    /// They are a smaller batch, but a single image joins the batch before it: batch normalisation needs more than one
+    /// value per channel.
+    NeverSingle,
+    /// They are left out.
+    Dropped,
+}
+
+impl Batching {
+    /// Number of batches of this many images.
+    pub(crate) fn batches(self, images: usize) -> usize {
+        let (full, rest) = (images / self.size, images % self.size);
+        let joins = self.last == LastBatch::NeverSingle && rest == 1 && full > 0;
+        let left_out = rest == 0 || joins || self.last == LastBatch::Dropped;
+        if left_out { full } else { full + 1 }
+    }
+
+    /// Positions of the images of a batch, counted from 0, in the order of the epoch.
+    pub(crate) fn positions(self, images: usize, batch: usize) -> Range<usize> {
+        let start = batch * self.size;
+        let last = batch + 1 == self.batches(images);
+        let end = match self.last {
+            LastBatch::Smaller | LastBatch::NeverSingle if last => images,
+            _ => start + self.size,
+        };
+        start..end
+    }
+
+    /// What the user should know about the last batch of this many images, as a clause.
+    pub(crate) fn decision(self, images: usize) -> Option<String> {
+        let (size, rest) = (self.size, images % self.size);
+        match self.last {
+            LastBatch::NeverSingle if rest == 1 && images > size => Some(format!(
+                "the last batch of each epoch has {} images, because a single one would be left",
+                size + 1
+            )),
+            LastBatch::Dropped if rest > 0 => Some(format!(
+                "{rest} of {images} training images are left out of each epoch (--drop-last)"
+            )),
+            _ => None,
+        }
+    }
+
+    /// Checks at the start of a run that there are batches, and that `layer` can normalise them: the layer of the
+    /// network, if there is one, that computes the statistics of a channel from a single value per image.
+    ///
+    /// # Errors
+    /// If no batch remains, or if every batch has a single image.
+    pub(crate) fn check(
+        self,
+        images: usize,
+        model: &str,
+        layer: Option<&str>,
+    ) -> Result<(), BatchingError> {
+        if self.batches(images) == 0 {
+            let size = self.size;
+            return Err(BatchingError::NoBatch { images, size });
+        }
+        if let Some(layer) = layer
+            && self.size.min(images) == 1
+        {
+            let (cause, remedy) = match (self.size, images) {
+                (1, 1) => (
+                    "the only training image is one",
+                    "Train on at least 2 images (see --train-size and --val-size) with --batch-size 2 or more",
+                ),
+                (1, _) => ("--batch-size is 1", "Use --batch-size 2 or more"),
+                _ => (
+                    "there is one training image",
+                    "Train on at least 2 images: give more, a larger --train-size, or a smaller --val-size",
+                ),
+            };
+            return Err(BatchingError::Single {
+                cause,
+                remedy,
+                model: model.to_owned(),
+                layer: layer.to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The training images cannot be divided into usable batches.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum BatchingError {
+    /// The only batch is left out.
+    #[error(
+        "--drop-last leaves out the only batch: {images} training images do not fill a batch of --batch-size {size}. \
+         Use a smaller --batch-size, or omit --drop-last"
+    )]
+    NoBatch {
+        /// Number of training images.
+        images: usize,
+        /// Batch size.
+        size: usize,
+    },
+    /// Batch normalisation does not work with batches of one image.
+    #[error(
+        "each training batch would have a single image ({cause}), for which batch normalisation is undefined at the \
+         layer {layer} of {model}: it would compute a variance from one value per channel. {remedy}, or choose another \
+         --model"
+    )]
+    Single {
+        /// Why.
+        cause: &'static str,
+        /// What to do.
+        remedy: &'static str,
+        /// The network.
+        model: String,
+        /// Its layer.
+        layer: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_last_image_joins_the_batch_before_it() {
+        let sizes = |images: usize, size: usize, last: LastBatch| -> Vec<usize> {
+            let batching = Batching { size, last };
+            let all: Vec<_> = (0..batching.batches(images))
+                .map(|batch| batching.positions(images, batch))
+                .collect();
+            let starts = all.iter().map(|positions| positions.start);
+            let ends = [0]
+                .into_iter()
+                .chain(all.iter().map(|positions| positions.end));
+            assert!(starts.zip(ends).all(|(start, end)| start == end));
+            all.into_iter().map(|positions| positions.len()).collect()
+        };
+        use LastBatch::{Dropped, NeverSingle, Smaller};
+        for (images, size, smaller, never_single, dropped) in [
+            (9, 4, vec![4, 4, 1], vec![4, 5], vec![4, 4]),
+            (10, 4, vec![4, 4, 2], vec![4, 4, 2], vec![4, 4]),
+            (8, 4, vec![4, 4], vec![4, 4], vec![4, 4]),
+            (3, 4, vec![3], vec![3], vec![]),
+            (1, 4, vec![1], vec![1], vec![]),
+            (3, 2, vec![2, 1], vec![3], vec![2]),
+            (3, 1, vec![1; 3], vec![1; 3], vec![1; 3]),
+        ] {
+            assert_eq!(sizes(images, size, Smaller), smaller);
+            assert_eq!(sizes(images, size, NeverSingle), never_single);
+            assert_eq!(sizes(images, size, Dropped), dropped);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What settings must be, as far as that does not depend on the data.
+
+use thiserror::Error;
+use topk_models::Classifier;
+use topk_ops::LossName;
+
+use super::Config;
+use crate::machine::{AmpDtype, Machine};
+use crate::schedule::{Milestones, Scheduler};
+
+/// A setting cannot be used.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub(crate) enum ConfigError {
+    /// It is out of range.
+    #[error("--{flag} must be {expected}, got {found}")]
+    Range {
+        /// The flag.
+        flag: &'static str,
+        /// The range.
+        expected: &'static str,
+        /// The value.
+        found: String,
+    },
+    /// It contradicts another setting.
+    #[error("--{flag} has no effect {beside}: remove it, or {advice}")]
+    NoEffect {
+        /// The flag and its value.
+        flag: String,
+        /// The other setting.
+        beside: &'static str,
+        /// The alternative.
+        advice: &'static str,
+    },
+}
+
+impl ConfigError {
+    pub(crate) fn no_data() -> Self {
+        Self::Range {
+            flag: "data",
+            expected: "given",
+            found: "nothing".to_owned(),
+        }
+    }
+}
+
+impl Config {
+    /// Checks everything that does not depend on the data.
+    ///
+    /// # Errors
+    /// If a value is out of range; the message names the flag.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let fail = |flag, expected, found: String| {
+            Err(ConfigError::Range {
+                flag,
+                expected,
+                found,
+            })
+        };
+        for (flag, value) in [
+            ("topk", self.topk),
+            ("epochs", Some(self.epochs)),
+            ("batch-size", Some(self.batch_size)),
+            ("grad-accum-steps", Some(self.grad_accum_steps)),
+            ("validation-batch-size", Some(self.validation_batch_size)),
+            ("draws", Some(self.loss.draws)),
+            ("workers", self.workers),
+            ("log-interval", Some(self.machine.log_interval)),
+            ("train-size", self.train_size),
+            ("val-size", self.val_size),
+            ("input-size", self.input_size),
+            ("train-resize", self.train_resize.map(|side| side as usize)),
+            ("val-resize", self.val_resize.map(|side| side as usize)),
+            ("test-resize", self.test_resize.map(|side| side as usize)),
+        ] {
+            if value == Some(0) {
+                return fail(flag, "at least 1", "0".to_owned());
+            }
+        }
+        for (flag, value) in [
+            ("lr", self.lr),
+            ("weight-decay", self.weight_decay),
+            ("epsilon", self.loss.epsilon),
+        ] {
+            if !(value.is_finite() && value >= 0.0) {
+                return fail(flag, "a finite number of at least 0", value.to_string());
+            }
+        }
+        for (flag, value) in [
+            ("momentum", self.momentum),
+            ("label-smoothing", self.loss.label_smoothing),
+            ("model-ema-decay", self.model_ema_decay.unwrap_or_default()),
+        ] {
+            if !(0.0..1.0).contains(&value) {
+                return fail(flag, "at least 0 and below 1", value.to_string());
+            }
+        }
+        if let (Some(warmup), None) = (self.model_ema_warmup, self.model_ema_decay) {
+            let expected = "used with --model-ema-decay";
+            return fail("model-ema-warmup", expected, format!("{warmup} without it"));
+        }
+        if let Some(norm) = self.clip_grad
+            && !(norm.is_finite() && norm > 0.0)
+        {
+            return fail("clip-grad", "a finite number above 0", norm.to_string());
+        }
+        if !(0.0..=1.0).contains(&self.noise) {
+            return fail("noise", "from 0 to 1", self.noise.to_string());
+        }
+        if self.loss.label_smoothing > 0.0 && self.loss.name != LossName::CrossEntropy {
+            return fail(
+                "label-smoothing",
+                "0 unless --loss is ce",
+                self.loss.label_smoothing.to_string(),
+            );
+        }
+        if let Some(milestones) = &self.decay_milestones {
+            self.check_milestones(milestones)?;
+        }
+        if self.classifier == Classifier::New && self.checkpoint.is_none() {
+            return Err(ConfigError::NoEffect {
+                flag: "classifier new".to_owned(),
+                beside: "without --checkpoint",
+                advice: "give the file of weights with --checkpoint",
+            });
+        }
+        self.check_machine()?;
+        if self.warmup_epochs >= self.epochs {
+            let found = self.warmup_epochs.to_string();
+            return fail("warmup-epochs", "below --epochs", found);
+        }
+        if self.data.is_none() {
+            return Err(ConfigError::no_data());
+        }
+        Ok(())
+    }
+
+    fn check_machine(&self) -> Result<(), ConfigError> {
+        let Machine {
+            amp,
+            amp_dtype,
+            deterministic,
+            cudnn_benchmark,
+            ..
+        } = self.machine;
+        if amp_dtype == AmpDtype::Float16 && !amp {
+            return Err(ConfigError::NoEffect {
+                flag: "amp-dtype float16".to_owned(),
+                beside: "without --amp",
+                advice: "give --amp too",
+            });
+        }
+        if self.machine.cuda_graphs {
+            let fail = |expected, found| {
+                Err(ConfigError::Range {
+                    flag: "cuda-graphs",
+                    expected,
+                    found,
+                })
+            };
+            if let Some(mix) = &self.mix {
+                return fail("used without --mix", format!("--mix {mix}"));
+            }
+            if self.grad_accum_steps > 1 {
+                let steps = self.grad_accum_steps;
+                let found = format!("--grad-accum-steps {steps}");
+                return fail("used with --grad-accum-steps 1", found);
+            }
+            if self.loss.name == LossName::BalancedNoisedTopk {
+                let found = format!("--loss {}", self.loss.name.as_str());
+                return fail("used with a loss without random numbers", found);
+            }
+        }
+        if deterministic && cudnn_benchmark == Some(true) {
+            return Err(ConfigError::NoEffect {
+                flag: "cudnn-benchmark".to_owned(),
+                beside: "with --deterministic, which must not choose algorithms by their time",
+                advice: "omit --deterministic",
+            });
+        }
+        Ok(())
+    }
+
+    fn check_milestones(&self, milestones: &Milestones) -> Result<(), ConfigError> {
+        if self.sched == Scheduler::Cosine {
+            return Err(ConfigError::NoEffect {
+                flag: format!("decay-milestones {milestones}"),
+                beside: "with --sched cosine",
+                advice: "use --sched step",
+            });
+        }
+        let first = milestones.0.first().copied();
+        if first == Some(0) || !milestones.0.is_sorted() {
+            return Err(ConfigError::Range {
+                flag: "decay-milestones",
+                expected: "epochs, counted from 1, in ascending order",
+                found: milestones.to_string(),
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! Input size, normalisation, resizing and augmentation of a run's images, and their way to the device.
+
+use std::sync::Arc;
+
+use tch::Device;
+use topk_image::NormalizationTable;
+use topk_image::augment::{Augmentation, Step};
+use topk_preprocessing::{Crop, Interpolation, Normalization, Preprocessing, Resize};
+
+use super::DatasetError;
+use crate::config::Config;
+use crate::delivery::{Delivery, Form};
+use crate::images::Preparation;
+
+/// The augmentation of CIFAR's images in their own size, or of others, as text.
+pub(crate) fn default_augmentation(is_cifar_sized: bool, [_, side, _]: [usize; 3]) -> String {
+    match is_cifar_sized {
+        true => "crop:4,flip".to_owned(),
+        false => format!("resized-crop:{side},flip"),
+    }
+}
+
+/// Input size, normalisation, resizing and augmentation.
+pub(super) struct Transforms {
+    pub(super) shape: [usize; 3],
+    pub(super) normalization: Normalization,
+    /// Shorter side to which validation images are resized, if they are resized.
+    pub(super) val_resize: Option<u32>,
+    /// Preprocessing of validation images; `None` if they have the input size already.
+    pub(super) evaluation: Option<Preprocessing>,
+    pub(super) augmentation: Augmentation,
+}
+
+impl Transforms {
+    pub(super) fn new(config: &Config, is_cifar: bool) -> Result<Self, DatasetError> {
+        let cifar = is_cifar.then_some([3, 32, 32]);
+        let shape = match (config.input_size, cifar) {
+            (Some(side), _) => [3, side, side],
+            (None, Some(shape)) => shape,
+            (None, None) => [3, 224, 224],
+        };
+        let side = shape[1] as u32;
+        let is_input_size = cifar == Some(shape) && config.val_resize.is_none();
+        let val_resize =
+            (!is_input_size).then(|| config.val_resize.unwrap_or_else(|| (side * 8).div_ceil(7)));
+        Ok(Self {
+            shape,
+            normalization: match is_cifar {
+                true => Normalization::CIFAR100,
+                false => Normalization::IMAGENET,
+            },
+            val_resize,
+            evaluation: val_resize
+                .map(|shorter_side| Preprocessing::torchvision(shorter_side, side)),
+            augmentation: match &config.augment {
+                Some(augmentation) => augmentation.clone(),
+                None => default_augmentation(cifar == Some(shape), shape).parse()?,
+            },
+        })
+    }
+
+    /// Preparation of training images.
+    pub(super) fn training(&self, config: &Config) -> Preparation {
+        let resize = config.train_resize.map(|shorter_side| Preprocessing {
+            resize: Resize::ShorterSide(shorter_side),
+            interpolation: Interpolation::Bilinear,
+            crop: Crop::None,
+            pillow: self.augmentation.pillow,
+            fast: false,
+        });
+        Preparation::Augment {
+            // Without augmentation, training images are prepared as for evaluation.
+            resize: match self.augmentation.steps.is_empty() {
+                true => self.evaluation.or(resize),
+                false => resize,
+            },
+            augmentation: self.augmentation.clone(),
+            mixing: config.mix,
+        }
+    }
+
+    /// How prepared images get to the device; `None` if they are there, because the loader normalises them for the CPU.
+    pub(super) fn delivery(
+        &self,
+        config: &Config,
+        device: Device,
+        preparation: &Preparation,
+        table: &NormalizationTable,
+    ) -> Result<Option<Arc<Delivery>>, DatasetError> {
+        let [_, height, width] = self.shape;
+        let form = match preparation {
+            Preparation::Augment { augmentation, .. } if config.machine.augment_on_device => {
+                Form::Cropped {
+                    padding: self.padding(augmentation)?,
+                }
+            }
+            _ if device == Device::Cpu => return Ok(None),
+            Preparation::Augment { augmentation, .. } if augmentation.erasing.is_some() => {
+                Form::Normalized
+            }
+            _ => Form::Pixels,
+        };
+        let delivery = Delivery::new(device, [height, width], table, form);
+        Ok(Some(Arc::new(delivery?)))
+    }
+
+    /// The padding of a crop that the device can do.
+    fn padding(&self, augmentation: &Augmentation) -> Result<u32, DatasetError> {
+        let [_, height, width] = self.shape.map(|side| side as u32);
+        let input = [width, height];
+        let crop = augmentation.steps.iter().find_map(|step| match step {
+            Step::Crop(crop) => Some(*crop),
+            _ => None,
+        });
+        let crop = crop.unwrap_or_default();
+        if !augmentation.is_crop_and_flip() || crop.size.is_some_and(|size| size != input) {
+            return Err(DatasetError::AugmentOnDevice {
+                augmentation: augmentation.to_string(),
+                height,
+                width,
+            });
+        }
+        Ok(crop.padding)
+    }
+}
