@@ -65,15 +65,12 @@ pub(crate) fn measure(config: &Config) -> Result<DryRun, TrainError> {
     let _ = network(&mut text, learner.network().architecture());
     text.push('\n');
     fact(&mut text, "device", &device_name(device));
-    if device.is_cuda() {
-        fact(&mut text, "", &config.machine.on_gpu());
-        if config.machine.cuda_graphs {
-            fact(
-                &mut text,
-                "",
-                "the times below are those without --cuda-graphs",
-            );
-        }
+    if let Some(line) = config.machine.decision(device) {
+        fact(&mut text, "", &line);
+    }
+    if device.is_cuda() && config.machine.cuda_graphs {
+        let line = "the times below are those without --cuda-graphs";
+        fact(&mut text, "", line);
     }
     images(&mut text, &data);
     let times = Times::measure(config, &data, learner)?;

@@ -1,7 +1,7 @@
 //! Settings of how a run is computed.
 
 use serde::Serialize;
-use tch::{Kind, TchError};
+use tch::{Device, Kind, TchError};
 use topk_libtorch::Numerics;
 
 /// How a run is computed on the device.
@@ -112,8 +112,16 @@ impl Machine {
         self.numerics().apply()
     }
 
-    /// What was decided about computing on a GPU, as a line.
-    pub(crate) fn on_gpu(&self) -> String {
+    /// What was decided about computing on a device, as a line.
+    pub(crate) fn decision(&self, device: Device) -> Option<String> {
+        match (device.is_cuda(), self.cuda_graphs) {
+            (true, _) => Some(self.on_gpu()),
+            (false, true) => Some("--cuda-graphs has no effect on the CPU".to_owned()),
+            (false, false) => None,
+        }
+    }
+
+    fn on_gpu(&self) -> String {
         let Numerics {
             tf32_convolutions,
             tf32_products,
@@ -190,8 +198,11 @@ mod tests {
         assert_eq!(found, expected);
         let none = machine("--tf32=none --cudnn-benchmark=false");
         assert_eq!(
-            none.on_gpu(),
+            none.decision(Device::Cuda(0)).unwrap(),
             "GPU: no TF32; algorithms that may not be deterministic, chosen by cuDNN's heuristics"
         );
+        assert_eq!(none.decision(Device::Cpu), None);
+        let graphs = machine("--cuda-graphs").decision(Device::Cpu).unwrap();
+        assert_eq!(graphs, "--cuda-graphs has no effect on the CPU");
     }
 }

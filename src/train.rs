@@ -134,7 +134,7 @@ pub(crate) fn train(
             .into_iter()
             .flatten()
             .cloned()
-            .chain(device.is_cuda().then(|| config.machine.on_gpu()))
+            .chain(config.machine.decision(device))
             .collect(),
     };
     let batches = config.batching().batches(data.training.len());
@@ -142,8 +142,8 @@ pub(crate) fn train(
     for line in summary(config, &data, &start) {
         progress.line(&line);
     }
-    if device.is_cuda() {
-        progress.line(&config.machine.on_gpu());
+    if let Some(line) = config.machine.decision(device) {
+        progress.line(&line);
     }
     if let Some(note) = note {
         progress.line(note);
