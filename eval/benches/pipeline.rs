@@ -25,9 +25,9 @@ use topk_onnx::proto::DataType;
 use topk_onnx::{Dim, GraphBuilder, attribute, model};
 use topk_preprocessing::{Normalization, Preprocessing, Preset};
 
-/// Images in each round, at least: memory for batches is allocated at the start, and nothing is decoded during the
-/// last run.
-const IMAGES: usize = 4800;
+/// Images in each round for each thread, at least: memory for batches is allocated at the start, and nothing is decoded
+/// during the last run.
+const IMAGES: usize = 2400;
 /// Rounds of each, alternating.
 const ROUNDS: usize = 3;
 const BATCH: usize = 64;
@@ -126,7 +126,8 @@ fn copies(data: Option<PathBuf>, to: &Path) -> Result<String, Box<dyn Error>> {
     if files.is_empty() {
         return Err("no class folders with images".into());
     }
-    for copy in 0..IMAGES.div_ceil(files.len()) {
+    let images = IMAGES * rayon::current_num_threads();
+    for copy in 0..images.div_ceil(files.len()) {
         for (number, (class, file)) in files.iter().enumerate() {
             let extension = file.extension().unwrap_or_default().to_string_lossy();
             let name = format!("{copy}-{number}.{extension}");
