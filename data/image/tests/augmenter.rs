@@ -75,6 +75,53 @@ fn planes_and_interleaved_pixels_give_the_same_values() {
     }
 }
 
+/// For a device that crops and flips by itself.
+#[test]
+fn drawn_crops_and_flips_are_those_that_are_applied() {
+    let image = RgbImage::of_planes([3, 12, 15], &planes(12, 15, 5));
+    for (text, is_crop_and_flip) in [
+        ("none", true),
+        ("crop:4,flip", true),
+        ("flip:0.3,flip", true),
+        ("crop:3:size=9x5", true),
+        ("flip,crop:2", false),
+        ("crop:2,random-erasing:0.5", false),
+        ("crop:2,color-jitter:0.4", false),
+        ("resized-crop:9", false),
+    ] {
+        let [mut draws, mut applies] = [augmenter(text), augmenter(text)];
+        let augmentation = draws.augmentation();
+        assert_eq!(augmentation.is_crop_and_flip(), is_crop_and_flip, "{text}");
+        for seed in 0..40 {
+            let [mut a, mut b] = [seed; 2].map(ChaCha8Rng::seed_from_u64);
+            let shown = draws.draw_shown([15, 12], &mut a).unwrap();
+            let applied = applies.apply_to(&image, &mut b).unwrap();
+            assert_eq!(a, b, "{text}: other random numbers are drawn");
+            let Some(shown) = shown else {
+                assert!(!is_crop_and_flip, "{text}");
+                continue;
+            };
+            assert_eq!(shown.size, [applied.width(), applied.height()]);
+            for (i, found) in applied.pixels().chunks(3).enumerate() {
+                let [width, _] = shown.size.map(i64::from);
+                let [column, row] = [i as i64 % width, i as i64 / width];
+                let column = if shown.mirrored {
+                    width - 1 - column
+                } else {
+                    column
+                };
+                let [x, y] = [shown.at[0] + column, shown.at[1] + row];
+                let inside = (0..15).contains(&x) && (0..12).contains(&y);
+                let expected = match inside {
+                    true => &image.pixels[3 * (y * 15 + x) as usize..][..3],
+                    false => &[0; 3],
+                };
+                assert_eq!(found, expected, "{text}, {seed}");
+            }
+        }
+    }
+}
+
 #[test]
 fn encoded_images_get_the_drawn_operations() {
     let encoded = photograph();
