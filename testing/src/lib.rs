@@ -1,10 +1,12 @@
 //! Shared by the tests of several crates: Python environments with other runtimes, a headless
-//! browser, the golden values of the losses, and the memory use of a process.
+//! browser, NVIDIA's run-time compiler, the golden values of the losses, and the memory use of a process.
 //!
 //! `cargo xtask test` installs what the tests need. A test whose [`Requirement`] is not met calls
 //! [`skip()`] and returns.
 
 mod browser;
+#[cfg(target_os = "linux")]
+mod nvrtc;
 mod python;
 mod server;
 mod skip;
@@ -13,6 +15,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use browser::{ONNXRUNTIME_WEB, WebPackage, browse, browse_alone, chromium};
+#[cfg(target_os = "linux")]
+pub use nvrtc::{Compiled, Nvrtc};
 pub use python::{Environment, Packages, python, run};
 pub use server::Site;
 pub use skip::{Requirement, SKIP_LOG, Skip, skip};

@@ -113,6 +113,12 @@ const PYTEST: Packages = Packages {
     ],
 };
 
+/// The compiler of the version that libtorch uses, and the linker, which compiles PTX as drivers do.
+pub(crate) const NVRTC: Packages = Packages {
+    name: "nvrtc-13.0.88",
+    requirements: &["nvidia-cuda-nvrtc==13.0.88", "nvidia-nvjitlink==13.0.88"],
+};
+
 const TENSORBOARD: Packages = Packages {
     name: "tensorboard-2.21.0",
     requirements: &["tensorboard==2.21.0", "absl-py==2.5.1"],
@@ -120,7 +126,7 @@ const TENSORBOARD: Packages = Packages {
 
 impl Packages {
     /// The packages of all environments.
-    pub const ALL: [&Packages; 8] = [
+    pub const ALL: [&Packages; 9] = [
         &ONNX,
         &ONNXRUNTIME,
         &ONNXRUNTIME_NEWEST,
@@ -128,6 +134,7 @@ impl Packages {
         &OPENCV,
         &PYTORCH,
         &PYTEST,
+        &NVRTC,
         &TENSORBOARD,
     ];
 
