@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 pub use browser::{ONNXRUNTIME_WEB, WebPackage, browse, browse_alone, chromium};
 #[cfg(target_os = "linux")]
-pub use nvrtc::{Compiled, Nvrtc};
-pub use python::{Environment, Packages, python, run};
+pub use nvrtc::{Compiled, Nvrtc, PtxAssembler};
+pub use python::{Environment, NVRTC, Packages, python, run};
 pub use server::Site;
 pub use skip::{Requirement, SKIP_LOG, Skip, skip};
 

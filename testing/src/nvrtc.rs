@@ -1,8 +1,8 @@
-//! NVIDIA's run-time compiler, which compiles CUDA C++ on machines without a GPU.
+//! NVIDIA's compilers of CUDA C++ and of PTX, which need no GPU.
 
-use std::ffi::{CString, OsStr, c_char, c_int, c_void};
+use std::ffi::{CString, OsStr, c_char, c_int, c_uint, c_void};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr;
 
 use libloading::os::unix::{Library, RTLD_NOW, Symbol};
@@ -34,15 +34,7 @@ type Program = *mut c_void;
 impl Nvrtc {
     /// Loads the compiler that `cargo xtask test` installs; `None`, after a call of [`skip()`], if it is not installed.
     pub fn open() -> Option<Self> {
-        let installed = NVRTC.are_installed().then(|| NVRTC.folder()).flatten();
-        let Some(folder) = installed else {
-            skip(
-                Requirement::Python,
-                "NVIDIA's run-time compiler is not installed: run `cargo xtask test`",
-            );
-            return None;
-        };
-        let folder = folder.join("nvidia/cu13/lib");
+        let folder = folder()?;
         Some(Self {
             _builtins: load(&folder.join("libnvrtc-builtins.so.13.0"))?,
             compiler: load(&folder.join("libnvrtc.so.13"))?,
@@ -100,7 +92,8 @@ impl Nvrtc {
             let status = create(&raw mut program, source, name, 0, ptr::null(), ptr::null());
             assert_eq!(status, 0, "nvrtcCreateProgram failed");
             let status = compile(program, options.len() as c_int, options.as_ptr());
-            let log = self.result(
+            let log = result(
+                &self.compiler,
                 program,
                 b"nvrtcGetProgramLogSize\0",
                 b"nvrtcGetProgramLog\0",
@@ -108,8 +101,18 @@ impl Nvrtc {
             let log = String::from_utf8_lossy(&log).into_owned();
             let compiled = if status == 0 {
                 Ok(Compiled {
-                    ptx: self.result(program, b"nvrtcGetPTXSize\0", b"nvrtcGetPTX\0"),
-                    cubin: self.result(program, b"nvrtcGetCUBINSize\0", b"nvrtcGetCUBIN\0"),
+                    ptx: result(
+                        &self.compiler,
+                        program,
+                        b"nvrtcGetPTXSize\0",
+                        b"nvrtcGetPTX\0",
+                    ),
+                    cubin: result(
+                        &self.compiler,
+                        program,
+                        b"nvrtcGetCUBINSize\0",
+                        b"nvrtcGetCUBIN\0",
+                    ),
                     log,
                 })
             } else {
@@ -119,31 +122,125 @@ impl Nvrtc {
             compiled
         }
     }
+}
 
-    /// Calls a pair of functions, one for the size of a result and one for the result. Removes the NUL at the end of a
-    /// text.
+/// Calls a pair of functions, one for the size of a result and one for the result. Removes the NUL at the end of a
+/// text.
+///
+/// # Safety
+/// `program` is valid, and the functions have the signatures of such a pair.
+unsafe fn result(library: &Library, program: Program, size: &[u8], get: &[u8]) -> Vec<u8> {
+    let mut length = 0usize;
+    // SAFETY: the caller's promise; the buffer has the size that the compiler states.
+    unsafe {
+        let size: Symbol<unsafe extern "C" fn(Program, *mut usize) -> c_int> =
+            library.get(size).expect("has the function");
+        let get: Symbol<unsafe extern "C" fn(Program, *mut c_char) -> c_int> =
+            library.get(get).expect("has the function");
+        if size(program, &raw mut length) != 0 || length == 0 {
+            return Vec::new();
+        }
+        let mut result = vec![0u8; length];
+        assert_eq!(get(program, result.as_mut_ptr().cast()), 0);
+        if result.last() == Some(&0) && !result.starts_with(b"\x7fELF") {
+            result.pop();
+        }
+        result
+    }
+}
+
+/// The compiler of PTX that drivers contain, as a library.
+#[derive(Debug)]
+pub struct PtxAssembler(Library);
+
+impl PtxAssembler {
+    /// As [`Nvrtc::open`].
+    pub fn open() -> Option<Self> {
+        load(&folder()?.join("libnvJitLink.so.13")).map(Self)
+    }
+
+    /// Compiles PTX for an architecture such as `sm_90`, and returns machine code.
     ///
-    /// # Safety
-    /// `program` is valid, and the functions have the signatures of such a pair.
-    unsafe fn result(&self, program: Program, size: &[u8], get: &[u8]) -> Vec<u8> {
-        let mut length = 0usize;
-        // SAFETY: the caller's promise; the buffer has the size that the compiler states.
+    /// # Errors
+    /// The compiler's messages.
+    ///
+    /// # Panics
+    /// If the compiler itself fails.
+    pub fn assemble(&self, ptx: &str, architecture: &str) -> Result<Vec<u8>, String> {
+        const PTX: c_int = 2;
+        let option = CString::new(format!("-arch={architecture}")).expect("no NUL");
+        let ptx = CString::new(ptx).expect("PTX has no NUL");
+        let mut linker = ptr::null_mut();
+        // SAFETY: the signatures are those of the library's header. Texts are NUL-terminated and live during the calls;
+        // `linker` is valid between creation and destruction.
         unsafe {
-            let size: Symbol<unsafe extern "C" fn(Program, *mut usize) -> c_int> =
-                self.compiler.get(size).expect("has the function");
-            let get: Symbol<unsafe extern "C" fn(Program, *mut c_char) -> c_int> =
-                self.compiler.get(get).expect("has the function");
-            if size(program, &raw mut length) != 0 || length == 0 {
-                return Vec::new();
-            }
-            let mut result = vec![0u8; length];
-            assert_eq!(get(program, result.as_mut_ptr().cast()), 0);
-            if result.last() == Some(&0) && !result.starts_with(b"\x7fELF") {
-                result.pop();
-            }
+            let create: Symbol<
+                unsafe extern "C" fn(*mut Program, c_uint, *const *const c_char) -> c_int,
+            > = self
+                .0
+                .get(b"__nvJitLinkCreate_13_0\0")
+                .expect("has the function");
+            let add: Symbol<
+                unsafe extern "C" fn(Program, c_int, *const c_void, usize, *const c_char) -> c_int,
+            > = self
+                .0
+                .get(b"__nvJitLinkAddData_13_0\0")
+                .expect("has the function");
+            let complete: Symbol<unsafe extern "C" fn(Program) -> c_int> = self
+                .0
+                .get(b"__nvJitLinkComplete_13_0\0")
+                .expect("has the function");
+            let destroy: Symbol<unsafe extern "C" fn(*mut Program) -> c_int> = self
+                .0
+                .get(b"__nvJitLinkDestroy_13_0\0")
+                .expect("has the function");
+            let options = [option.as_ptr()];
+            assert_eq!(
+                create(&raw mut linker, 1, options.as_ptr()),
+                0,
+                "{option:?}"
+            );
+            let bytes = ptx.as_bytes_with_nul();
+            let added = add(
+                linker,
+                PTX,
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                c"ptx".as_ptr(),
+            );
+            let result = if added == 0 && complete(linker) == 0 {
+                Ok(result(
+                    &self.0,
+                    linker,
+                    b"__nvJitLinkGetLinkedCubinSize_13_0\0",
+                    b"__nvJitLinkGetLinkedCubin_13_0\0",
+                ))
+            } else {
+                let log = result(
+                    &self.0,
+                    linker,
+                    b"__nvJitLinkGetErrorLogSize_13_0\0",
+                    b"__nvJitLinkGetErrorLog_13_0\0",
+                );
+                Err(String::from_utf8_lossy(&log).into_owned())
+            };
+            destroy(&raw mut linker);
             result
         }
     }
+}
+
+/// The folder with the libraries that `cargo xtask test` installs; `None`, after a call of [`skip()`], if they are not
+/// installed.
+fn folder() -> Option<PathBuf> {
+    let folder = NVRTC.are_installed().then(|| NVRTC.folder()).flatten();
+    if folder.is_none() {
+        skip(
+            Requirement::Python,
+            "NVIDIA's run-time compiler is not installed: run `cargo xtask test`",
+        );
+    }
+    folder.map(|folder| folder.join("nvidia/cu13/lib"))
 }
 
 /// Loads a library.
@@ -181,6 +278,15 @@ mod tests {
         assert!(compiled.cubin.is_empty());
         let compiled = nvrtc.compile(&file, &["--gpu-architecture=sm_90"]).unwrap();
         assert!(compiled.cubin.starts_with(b"\x7fELF"));
+        let Some(assembler) = PtxAssembler::open() else {
+            return;
+        };
+        let cubin = assembler.assemble(&ptx, "sm_120").unwrap();
+        assert!(cubin.starts_with(b"\x7fELF"));
+        let error = assembler
+            .assemble(&ptx.replace("ret;", "return;"), "sm_90")
+            .unwrap_err();
+        assert!(error.contains("return"), "{error}");
         fs::write(&file, "__global__ void f() { nothing(); }").unwrap();
         let error = nvrtc.compile(&file, &[]).unwrap_err();
         assert!(error.contains("nothing"), "{error}");

@@ -114,7 +114,7 @@ const PYTEST: Packages = Packages {
 };
 
 /// The compiler of the version that libtorch uses, and the linker, which compiles PTX as drivers do.
-pub(crate) const NVRTC: Packages = Packages {
+pub const NVRTC: Packages = Packages {
     name: "nvrtc-13.0.88",
     requirements: &["nvidia-cuda-nvrtc==13.0.88", "nvidia-nvjitlink==13.0.88"],
 };

@@ -7,6 +7,7 @@ mod doctor;
 mod gpu_check;
 mod licenses;
 mod native;
+mod ptx;
 mod test;
 mod testing;
 mod wheel;
@@ -65,6 +66,11 @@ enum Task {
         #[arg(long)]
         strict: bool,
     },
+    /// Compile the CUDA kernels to PTX, after a change of `ops/cuda/kernels`
+    ///
+    /// Writes `ops/cuda/ptx`, which is part of the repository, so that nobody else needs a compiler of
+    /// CUDA. Installs NVIDIA's run-time compiler into `.native` (90 MB); a GPU is not needed.
+    Ptx,
     /// Report which native libraries are found, and what to do about missing ones
     Doctor,
     /// Build the programs and pack them into a release archive
@@ -131,6 +137,7 @@ fn main() -> ExitCode {
         .map(|()| ExitCode::SUCCESS),
         Task::Demo => demo::run().map(|()| ExitCode::SUCCESS),
         Task::Test { strict } => test::run(strict),
+        Task::Ptx => ptx::run().map(|()| ExitCode::SUCCESS),
         Task::Doctor => doctor::run().map(|()| ExitCode::SUCCESS),
         Task::Dist { profile } => dist::run(&profile).map(|()| ExitCode::SUCCESS),
         Task::Wheels {

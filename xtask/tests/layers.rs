@@ -67,9 +67,15 @@ const BANS: &[Ban] = &[
         reason: "architectures, checkpoints and ONNX models need no native library",
     },
     Ban {
+        tree: &["--package=topk-ops-cuda"],
+        build: true,
+        packages: &["tch", "torch-sys", "ort", "ort-sys", "ndarray", "cc"],
+        reason: "the kernels serve libtorch, ONNX Runtime and C programs alike",
+    },
+    Ban {
         tree: &["--package=topk-python"],
         build: true,
-        packages: &["tch", "torch-sys", "ort", "ort-sys", "libloading"],
+        packages: &["tch", "torch-sys", "ort", "ort-sys"],
         reason: "one library serves every version of PyTorch and ONNX Runtime",
     },
     Ban {
