@@ -1,10 +1,13 @@
 //! Shared by the tests of several crates: Python environments with other runtimes, a headless
-//! browser, NVIDIA's run-time compiler, the golden values of the losses, and the memory use of a process.
+//! browser, a C++ compiler, NVIDIA's run-time compiler, the golden values of the losses, and the memory use of a
+//! process.
 //!
 //! `cargo xtask test` installs what the tests need. A test whose [`Requirement`] is not met calls
 //! [`skip()`] and returns.
 
 mod browser;
+mod cpp;
+mod emulation;
 #[cfg(target_os = "linux")]
 mod nvrtc;
 mod python;
@@ -15,6 +18,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use browser::{ONNXRUNTIME_WEB, WebPackage, browse, browse_alone, chromium};
+pub use cpp::Cpp;
+pub use emulation::Emulation;
 #[cfg(target_os = "linux")]
 pub use nvrtc::{Compiled, Nvrtc, PtxAssembler};
 pub use python::{Environment, NVRTC, Packages, python, run};

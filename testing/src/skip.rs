@@ -18,17 +18,20 @@ pub enum Requirement {
     Python,
     /// Chromium, and packages that `cargo xtask test` installs with npm.
     Browser,
+    /// A C++ compiler with the address and undefined-behaviour sanitizers.
+    Cpp,
     /// User namespaces, in which a user without privileges can mount file systems.
     UserNamespaces,
 }
 
 impl Requirement {
     /// All requirements.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Shared,
         Self::Gpu,
         Self::Python,
         Self::Browser,
+        Self::Cpp,
         Self::UserNamespaces,
     ];
 
@@ -39,6 +42,7 @@ impl Requirement {
             Self::Gpu => "gpu",
             Self::Python => "python",
             Self::Browser => "browser",
+            Self::Cpp => "cpp",
             Self::UserNamespaces => "user-namespaces",
         }
     }

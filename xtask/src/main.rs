@@ -60,7 +60,8 @@ enum Task {
     /// Sets up the libraries, installs Python and npm packages for tests into `.native`, and runs
     /// `cargo test`. The last line has the form `N passed, N failed, N skipped`. A test counts as
     /// skipped if it skipped itself in whole or in part, because this machine lacks something that it
-    /// requires: the folder `../shared` with test data, a GPU, Python, a browser, or user namespaces.
+    /// requires: the folder `../shared` with test data, a GPU, Python, a browser, a C++ compiler with
+    /// sanitizers, or user namespaces.
     Test {
         /// Fail if a test is skipped although this machine has what it requires
         #[arg(long)]

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 use topk_native::driver_version;
-use topk_testing::{Requirement, SKIP_LOG, Skip, chromium, shared_folder};
+use topk_testing::{Cpp, Requirement, SKIP_LOG, Skip, chromium, shared_folder};
 
 use crate::native::{self, Libraries};
 use crate::{CUDA_MAJOR, cargo, testing};
@@ -71,6 +71,7 @@ fn is_met(requirement: Requirement) -> bool {
         Requirement::Shared => shared_folder().is_dir(),
         Requirement::Gpu => driver_version().is_ok_and(|(major, _)| major >= CUDA_MAJOR),
         Requirement::Python => starts("python3"),
+        Requirement::Cpp => Cpp::is_available(),
         Requirement::Browser => starts("npm") && chromium().is_some(),
         // The tests themselves try whether the system allows them.
         Requirement::UserNamespaces => false,
