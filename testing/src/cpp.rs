@@ -88,9 +88,10 @@ impl Cpp {
     ///
     /// # Panics
     ///
-    /// If a file does not compile without warnings, or linking fails, with the compiler's messages.
+    /// If a file does not compile, or linking fails, with the compiler's messages.
     pub fn build(&self, sources: &[PathBuf], to: &Path) {
-        let folder = tempfile::tempdir().expect("the system's folder for temporary files is writable");
+        let folder =
+            tempfile::tempdir().expect("the system's folder for temporary files is writable");
         let object = |source: &Path| {
             let name = source.file_stem().expect("sources are files");
             folder.path().join(name).with_extension("o")
@@ -100,12 +101,15 @@ impl Cpp {
             .map(|source| {
                 let mut command = self.command();
                 command
-                    .args(["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-c"])
+                    // Which warnings there are changes from compiler to compiler.
+                    .args(["-w", "-c"])
                     .arg(source)
                     .arg("-o")
                     .arg(object(source))
                     .stderr(Stdio::piped());
-                command.spawn().expect("the compiler has been started before")
+                command
+                    .spawn()
+                    .expect("the compiler has been started before")
             })
             .collect();
         for (child, source) in started.into_iter().zip(sources) {

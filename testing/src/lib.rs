@@ -21,7 +21,7 @@ pub use browser::{ONNXRUNTIME_WEB, WebPackage, browse, browse_alone, chromium};
 pub use cpp::Cpp;
 pub use emulation::Emulation;
 #[cfg(target_os = "linux")]
-pub use nvrtc::{Compiled, Nvrtc, PtxAssembler};
+pub use nvrtc::{Compiled, KernelResources, Nvrtc, PtxAssembler};
 pub use python::{Environment, NVRTC, Packages, python, run};
 pub use server::Site;
 pub use skip::{Requirement, SKIP_LOG, Skip, skip};

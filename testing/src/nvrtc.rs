@@ -167,8 +167,36 @@ impl PtxAssembler {
     /// # Panics
     /// If the compiler itself fails.
     pub fn assemble(&self, ptx: &str, architecture: &str) -> Result<Vec<u8>, String> {
+        self.run(ptx, &[&format!("-arch={architecture}")])
+            .map(|(cubin, _)| cubin)
+    }
+
+    /// What each kernel of some PTX takes on an architecture such as `sm_90`.
+    ///
+    /// # Errors
+    /// The compiler's messages.
+    ///
+    /// # Panics
+    /// If the compiler itself fails, or its report changes.
+    pub fn resources(&self, ptx: &str, architecture: &str) -> Result<Vec<KernelResources>, String> {
+        let options = [&*format!("-arch={architecture}"), "-Xptxas=-v"];
+        let (_, log) = self.run(ptx, &options)?;
+        let kernels = KernelResources::of_log(&log);
+        assert_eq!(
+            kernels.len(),
+            ptx.matches(".visible .entry ").count(),
+            "the report is not as expected:\n{log}"
+        );
+        Ok(kernels)
+    }
+
+    /// Returns machine code and the compiler's remarks.
+    fn run(&self, ptx: &str, options: &[&str]) -> Result<(Vec<u8>, String), String> {
         const PTX: c_int = 2;
-        let option = CString::new(format!("-arch={architecture}")).expect("no NUL");
+        let options: Vec<CString> = options
+            .iter()
+            .map(|&option| CString::new(option).expect("no NUL"))
+            .collect();
         let ptx = CString::new(ptx).expect("PTX has no NUL");
         let mut linker = ptr::null_mut();
         // SAFETY: the signatures are those of the library's header. Texts are NUL-terminated and live during the calls;
@@ -194,12 +222,10 @@ impl PtxAssembler {
                 .0
                 .get(b"__nvJitLinkDestroy_13_0\0")
                 .expect("has the function");
-            let options = [option.as_ptr()];
-            assert_eq!(
-                create(&raw mut linker, 1, options.as_ptr()),
-                0,
-                "{option:?}"
-            );
+            let pointers: Vec<*const c_char> = options.iter().map(|text| text.as_ptr()).collect();
+            let count = pointers.len() as c_uint;
+            let created = create(&raw mut linker, count, pointers.as_ptr());
+            assert_eq!(created, 0, "{options:?}");
             let bytes = ptx.as_bytes_with_nul();
             let added = add(
                 linker,
@@ -209,12 +235,19 @@ impl PtxAssembler {
                 c"ptx".as_ptr(),
             );
             let result = if added == 0 && complete(linker) == 0 {
-                Ok(result(
+                let cubin = result(
                     &self.0,
                     linker,
                     b"__nvJitLinkGetLinkedCubinSize_13_0\0",
                     b"__nvJitLinkGetLinkedCubin_13_0\0",
-                ))
+                );
+                let log = result(
+                    &self.0,
+                    linker,
+                    b"__nvJitLinkGetInfoLogSize_13_0\0",
+                    b"__nvJitLinkGetInfoLog_13_0\0",
+                );
+                Ok((cubin, String::from_utf8_lossy(&log).into_owned()))
             } else {
                 let log = result(
                     &self.0,
@@ -227,6 +260,61 @@ impl PtxAssembler {
             destroy(&raw mut linker);
             result
         }
+    }
+}
+
+/// What a kernel takes of a multiprocessor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelResources {
+    /// The kernel's name.
+    pub kernel: String,
+    /// Registers per thread.
+    pub registers: u32,
+    /// Bytes per thread that are written to memory because there are too few registers.
+    pub spilled: u32,
+    /// Bytes per thread of local memory: spilled registers, and arrays that are indexed at run time.
+    pub stack: u32,
+    /// Bytes of static shared memory per block.
+    pub shared: u32,
+}
+
+impl KernelResources {
+    /// Reads the report of the option `-v` of ptxas.
+    fn of_log(log: &str) -> Vec<Self> {
+        let mut found: Vec<Self> = Vec::new();
+        for line in log.lines() {
+            // The number before a word.
+            let before = |word: &str| -> Option<u32> {
+                let (text, _) = line.split_once(word)?;
+                text.rsplit(|c: char| !c.is_ascii_digit())
+                    .next()?
+                    .parse()
+                    .ok()
+            };
+            if let Some((_, name)) = line.split_once("Compiling entry function '") {
+                found.push(Self {
+                    kernel: name.split('\'').next().unwrap_or_default().to_owned(),
+                    registers: 0,
+                    spilled: 0,
+                    stack: 0,
+                    shared: 0,
+                });
+            }
+            let Some(kernel) = found.last_mut() else {
+                continue;
+            };
+            if let (Some(stack), Some(spilled)) =
+                (before(" bytes stack frame"), before(" bytes spill stores"))
+            {
+                (kernel.stack, kernel.spilled) = (stack, spilled);
+            }
+            if let Some(registers) = before(" registers") {
+                kernel.registers = registers;
+                kernel.shared = before(" bytes smem").unwrap_or(0);
+            }
+        }
+        found.retain(|kernel| kernel.registers > 0);
+        found
     }
 }
 
@@ -258,6 +346,31 @@ fn load(file: &Path) -> Option<Library> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reports_of_kernels_are_read() {
+        let log = "ptxas info    : 28 bytes gmem
+ptxas info    : Compiling entry function 'first' for 'sm_75'
+ptxas info    : Function properties for first
+ptxas         .     16 bytes stack frame, 12 bytes spill stores, 8 bytes spill loads
+ptxas info    : Used 30 registers, used 1 barriers, 128 bytes smem, 512 bytes cmem[0]
+ptxas info    : Compiling entry function 'second' for 'sm_75'
+ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 255 registers, used 0 barriers, 512 bytes cmem[0]
+";
+        let kernel = |kernel: &str, registers, spilled, stack, shared| KernelResources {
+            kernel: kernel.to_owned(),
+            registers,
+            spilled,
+            stack,
+            shared,
+        };
+        let expected = [
+            kernel("first", 30, 12, 16, 128),
+            kernel("second", 255, 0, 0, 0),
+        ];
+        assert_eq!(KernelResources::of_log(log), expected);
+    }
 
     #[test]
     fn compiles_and_reports_errors() {

@@ -115,7 +115,8 @@ mod tests {
     /// The PTX in the repository.
     fn shipped_for(source: &Path) -> Result<String> {
         let path = output(source);
-        let compressed = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let compressed =
+            fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut ptx = String::new();
         XzReader::new(&*compressed, false).read_to_string(&mut ptx)?;
         Ok(ptx)

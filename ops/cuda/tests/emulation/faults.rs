@@ -7,7 +7,10 @@ use topk_testing::Emulation;
 /// The text that the program prints, from either output.
 fn run(kernel: &str, order: &str) -> Option<String> {
     let program = Emulation::Faults.build()?;
-    let output = Command::new(program).args([kernel, order]).output().unwrap();
+    let output = Command::new(program)
+        .args([kernel, order])
+        .output()
+        .unwrap();
     let text = [output.stdout, output.stderr].concat();
     Some(String::from_utf8(text).unwrap())
 }
@@ -41,8 +44,14 @@ fn right(kernel: &str, expected: impl Fn(u32) -> f64) {
 fn races_are_found() {
     // In some orders, the read comes before the first write.
     faulty("missing_barrier", "of the shared memory `numbers`, which ");
-    faulty("barrier_of_one_warp", "of the shared memory `numbers`, which ");
-    faulty("shuffles_order_nothing", "of the shared memory `numbers`, which ");
+    faulty(
+        "barrier_of_one_warp",
+        "of the shared memory `numbers`, which ",
+    );
+    faulty(
+        "shuffles_order_nothing",
+        "of the shared memory `numbers`, which ",
+    );
     faulty("write_after_read", "without a barrier in between");
     faulty("two_writers", "without a barrier in between");
     faulty("count", "without a barrier in between");

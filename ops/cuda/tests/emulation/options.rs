@@ -40,7 +40,9 @@ fn batch(function: Function, kind: Kind) -> Problem {
 }
 
 fn class_weights(classes: usize) -> Vec<f32> {
-    (0..classes).map(|class| (class % 5) as f32 * 0.75).collect()
+    (0..classes)
+        .map(|class| (class % 5) as f32 * 0.75)
+        .collect()
 }
 
 #[test]

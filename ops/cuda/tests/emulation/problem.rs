@@ -65,10 +65,18 @@ impl Kind {
 /// The loss of a problem.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Function {
-    SmoothTopkSvm { k: usize, tau: f64, alpha: f64 },
+    SmoothTopkSvm {
+        k: usize,
+        tau: f64,
+        alpha: f64,
+    },
     CrossEntropy,
     /// A loss of the label and the highest scores, with k ≤ 10.
-    Ranked { loss: Ranked, k: usize, alpha: f64 },
+    Ranked {
+        loss: Ranked,
+        k: usize,
+        alpha: f64,
+    },
 }
 
 /// The losses of `ranked.cu`, in the order of `RankedLoss`.
@@ -253,7 +261,12 @@ impl Problem {
         }
         if self.samples() > 0 {
             let blocks = self.samples().div_ceil(choice.rows);
-            launches.push(launch(&choice.kernel, blocks, choice.threads, choice.shared));
+            launches.push(launch(
+                &choice.kernel,
+                blocks,
+                choice.threads,
+                choice.shared,
+            ));
         }
         if self.has_result() {
             launches.push(launch("topk_reduce", 1, 512, 0));
@@ -274,16 +287,18 @@ impl Problem {
     /// Runs a kernel.
     #[track_caller]
     pub fn run(&self, program: &mut Program, choice: &Choice) -> Found {
-        self.outputs(program, choice)
-            .map_or_else(|error| panic!("{}: {error}", self.describe(choice)), |found| found)
+        self.outputs(program, choice).map_or_else(
+            |error| panic!("{}: {error}", self.describe(choice)),
+            |found| found,
+        )
     }
 
     fn outputs(&self, program: &mut Program, choice: &Choice) -> Result<Found, String> {
         let (samples, classes) = (self.samples(), self.classes);
         let (k, tau, alpha) = self.function.parameters();
         let strides = self.gaps.map(|gap| classes + gap);
-        let [scores_bytes, gradient_bytes] =
-            strides.map(|stride| samples.saturating_sub(1) * stride + classes.min(samples * classes));
+        let [scores_bytes, gradient_bytes] = strides
+            .map(|stride| samples.saturating_sub(1) * stride + classes.min(samples * classes));
         let numbers = Numbers {
             samples: samples as i64,
             scores_stride: strides[0] as i64,
@@ -354,7 +369,10 @@ impl Problem {
                 gap.iter().all(|&byte| byte == UNTOUCHED[0]),
                 "{self:?}: a kernel wrote between rows"
             );
-            gradient.extend(row.chunks_exact(size).map(|bytes| self.kind.of_bytes(bytes)));
+            gradient.extend(
+                row.chunks_exact(size)
+                    .map(|bytes| self.kind.of_bytes(bytes)),
+            );
         }
         gradient
     }
@@ -435,7 +453,10 @@ impl Problem {
             ..
         } = self;
         let samples = self.samples();
-        format!("{} for {function:?} {kind:?} [{samples}, {classes}] {reduction:?}", choice.kernel)
+        format!(
+            "{} for {function:?} {kind:?} [{samples}, {classes}] {reduction:?}",
+            choice.kernel
+        )
     }
 
     /// Runs a kernel and compares its results with the CPU's.

@@ -42,9 +42,7 @@ impl Random {
 
 /// Numbers of classes, with those at the limits of the kernels.
 fn classes(random: &mut Random, case: usize, least: usize) -> usize {
-    const LIMITS: [usize; 13] = [
-        2, 3, 31, 32, 33, 127, 128, 129, 511, 513, 1023, 1024, 1025,
-    ];
+    const LIMITS: [usize; 13] = [2, 3, 31, 32, 33, 127, 128, 129, 511, 513, 1023, 1024, 1025];
     let classes = match case % 4 {
         0 => LIMITS[random.below(LIMITS.len())],
         1 => 2 + random.below(40),
@@ -70,7 +68,11 @@ fn check(seed: u64, cases: usize, function: impl Fn(&mut Random, usize) -> Funct
             0 => k + 1,
             _ => classes(&mut random, case, k + 1),
         };
-        let samples = if classes > 300 { 1 } else { 1 + random.below(5) };
+        let samples = if classes > 300 {
+            1
+        } else {
+            1 + random.below(5)
+        };
         let spread = random.scale(1e3);
         let scores = random.scores(samples * classes, spread);
         let labels: Vec<i64> = (0..samples).map(|_| random.below(classes) as i64).collect();
