@@ -264,6 +264,32 @@ DRIVER cuPointerGetAttribute(void* data, int attribute, std::uint64_t address) {
     return SUCCESS;
 }
 
+DRIVER cuMemAlloc_v2(std::uint64_t* address, std::size_t bytes) {
+    // As much as cudaMalloc aligns.
+    void* memory = bytes == 0 ? nullptr : std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+    *address = reinterpret_cast<std::uintptr_t>(memory);
+    return memory == nullptr ? INVALID_VALUE : SUCCESS;
+}
+
+DRIVER cuMemFree_v2(std::uint64_t address) {
+    std::free(reinterpret_cast<void*>(address));
+    return SUCCESS;
+}
+
+DRIVER cuMemcpyHtoD_v2(std::uint64_t to, const void* from, std::size_t bytes) {
+    if (bytes > 0) {
+        std::memcpy(reinterpret_cast<void*>(to), from, bytes);
+    }
+    return SUCCESS;
+}
+
+DRIVER cuMemcpyDtoH_v2(void* to, std::uint64_t from, std::size_t bytes) {
+    if (bytes > 0) {
+        std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
+    }
+    return SUCCESS;
+}
+
 DRIVER cuModuleLoadData(void** module, const void* image) {
     if (contexts.empty()) {
         return INVALID_CONTEXT;
