@@ -4,6 +4,7 @@
 //   u32 number of launches; each: u32 length and bytes of the kernel's name, i32 blocks, i32 threads, u64 bytes of
 //     dynamic shared memory
 //   u32 number of orders of the threads, of which the third and later ones are random
+//   u64 bytes before the first score, and u64 before the first derivative
 //   the bytes of `Arguments`, whose pointers are ignored
 //   eight arrays, in the order of the pointers in `Arguments`: i64 bytes, -1 for null, and the bytes
 // Its result:
@@ -113,6 +114,8 @@ struct Launch {
 struct Job {
     std::vector<Launch> launches;
     std::uint32_t orders = 0;
+    std::uint64_t before_scores = 0;
+    std::uint64_t before_gradient = 0;
     Arguments arguments{};
     std::vector<Array> arrays;
 };
@@ -131,6 +134,8 @@ bool read_job(Job& job) {
         job.launches.push_back(launch);
     }
     job.orders = read_number<std::uint32_t>();
+    job.before_scores = read_number<std::uint64_t>();
+    job.before_gradient = read_number<std::uint64_t>();
     job.arguments = read_number<Arguments>();
     for (std::size_t i = 0; i < ARRAYS; ++i) {
         job.arrays.push_back(Array::read_next());
@@ -139,8 +144,8 @@ bool read_job(Job& job) {
 }
 
 template <class T>
-T* pointer(const Array& array) {
-    return array.null ? nullptr : reinterpret_cast<T*>(array.memory.get());
+T* pointer(const Array& array, std::size_t before = 0) {
+    return array.null ? nullptr : reinterpret_cast<T*>(array.memory.get() + before);
 }
 
 std::vector<Array> run(const Job& job, const emulation::Order& order) {
@@ -149,11 +154,11 @@ std::vector<Array> run(const Job& job, const emulation::Order& order) {
         arrays.push_back(array.copy());
     }
     Arguments arguments = job.arguments;
-    arguments.scores = pointer<void>(arrays[0]);
+    arguments.scores = pointer<void>(arrays[0], job.before_scores);
     arguments.labels = pointer<long long>(arrays[1]);
     arguments.class_weights = pointer<float>(arrays[2]);
     arguments.upstream = pointer<float>(arrays[3]);
-    arguments.gradient = pointer<void>(arrays[4]);
+    arguments.gradient = pointer<void>(arrays[4], job.before_gradient);
     arguments.values = pointer<float>(arrays[5]);
     arguments.weights = pointer<double>(arrays[6]);
     arguments.result = pointer<float>(arrays[7]);

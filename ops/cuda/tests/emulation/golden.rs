@@ -3,7 +3,9 @@
 use topk_ops::Reduction;
 use topk_reference::{Tolerance, read_cases};
 
-use crate::problem::{Function, Kind, Problem};
+use crate::function::Function;
+use crate::kind::Kind;
+use crate::problem::Problem;
 use crate::program::Program;
 
 #[test]
@@ -23,11 +25,15 @@ fn golden_values_are_within_the_cpus_tolerance() {
             let problem = Problem {
                 reduction: Reduction::None,
                 // Types differ only where scores are read and written.
-                orders: if kind == Kind::F32 { 3 } else { 1 },
+                orders: if kind == Kind::F32 { 2 } else { 1 },
                 ..Problem::new(function, kind, &case.scores, &[case.y])
             };
             let expected = problem.expected();
-            for choice in problem.choices() {
+            let mut choices = problem.choices();
+            if kind != Kind::F32 {
+                choices.truncate(1);
+            }
+            for choice in choices {
                 let found = problem.check_with(&mut program, &choice, &expected);
                 if kind != Kind::F32 {
                     continue;

@@ -2,7 +2,9 @@
 
 use topk_ops::Reduction;
 
-use crate::problem::{Function, Kind, Problem, Ranked, Upstream};
+use crate::function::{Function, Ranked};
+use crate::kind::Kind;
+use crate::problem::{Problem, Upstream};
 use crate::program::Program;
 use crate::random::Random;
 
@@ -75,7 +77,7 @@ fn options_alone_and_in_pairs() {
                 turn += 1;
                 let mut problem = batch(function, Kind::ALL[turn % 3]);
                 problem.reduction = REDUCTIONS[turn / 3 % 3];
-                problem.orders = 2;
+                problem.orders = 1 + u32::from(turn % 5 == 0);
                 first(&mut problem);
                 second(&mut problem);
                 let choices = problem.choices();
@@ -147,26 +149,34 @@ fn invalid_samples_give_nan_and_nothing_else_changes() {
     let Some(mut program) = Program::start() else {
         return;
     };
-    for (turn, function) in FUNCTIONS.into_iter().enumerate() {
+    let mut turn = 0;
+    // Each kernel in turn.
+    let mut check = |problem: &Problem| {
+        turn += 1;
+        let choices = problem.choices();
+        let choice = &choices[turn % choices.len()];
+        problem.check_with(&mut program, choice, &problem.expected());
+    };
+    for (index, function) in FUNCTIONS.into_iter().enumerate() {
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            let mut problem = batch(function, Kind::ALL[turn % 3]);
+            let mut problem = batch(function, Kind::ALL[index % 3]);
             problem.reduction = Reduction::None;
             // The label's score, another one, and the last one.
             problem.scores[3] = bad;
             problem.scores[2 * 40 + 7] = bad;
             problem.scores[5 * 40 + 39] = bad;
-            problem.check(&mut program);
+            check(&problem);
         }
         for label in [-1, 40, i64::MAX, i64::MIN, 1 << 32] {
-            let mut problem = batch(function, Kind::ALL[turn % 3]);
+            let mut problem = batch(function, Kind::ALL[index % 3]);
             problem.reduction = Reduction::None;
             problem.labels[4] = label;
-            problem.check(&mut program);
+            check(&problem);
             // Ignored, even with invalid scores.
             problem.ignore_index = Some(label);
             problem.scores[4 * 40 + 1] = f64::NAN;
             problem.reduction = Reduction::Mean;
-            problem.check(&mut program);
+            check(&problem);
         }
     }
 }

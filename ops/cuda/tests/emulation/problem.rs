@@ -1,138 +1,10 @@
 //! Batches with all options of the kernels, and what the CPU computes for them in double precision.
 
-use topk_ops::{
-    CrossEntropy, Loss, MaxTopkSvm, Psi5, Reduction, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta,
-    TruncatedTopkEntropy, bf16, f16,
-};
+use topk_ops::Reduction;
 
+use crate::function::Function;
+use crate::kind::Kind;
 use crate::program::{Arrays, Launch, Numbers, Outputs, Program};
-
-/// Types of scores.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
-    F32,
-    F16,
-    Bf16,
-}
-
-impl Kind {
-    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Bf16];
-
-    pub fn size(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-        }
-    }
-
-    /// The nearest number of this type.
-    pub fn round(self, number: f64) -> f64 {
-        match self {
-            Self::F32 => (number as f32).into(),
-            Self::F16 => f16::from_f64(number).into(),
-            Self::Bf16 => bf16::from_f64(number).into(),
-        }
-    }
-
-    fn to_bytes(self, number: f64) -> Vec<u8> {
-        match self {
-            Self::F32 => (number as f32).to_ne_bytes().to_vec(),
-            Self::F16 => f16::from_f64(number).to_ne_bytes().to_vec(),
-            Self::Bf16 => bf16::from_f64(number).to_ne_bytes().to_vec(),
-        }
-    }
-
-    fn of_bytes(self, bytes: &[u8]) -> f64 {
-        match self {
-            Self::F32 => f32::from_ne_bytes(bytes.try_into().unwrap()).into(),
-            Self::F16 => f16::from_ne_bytes(bytes.try_into().unwrap()).into(),
-            Self::Bf16 => bf16::from_ne_bytes(bytes.try_into().unwrap()).into(),
-        }
-    }
-
-    /// How far rounding to this type moves a number at most.
-    fn rounding(self, number: f64) -> f64 {
-        let (epsilon, smallest) = match self {
-            Self::F32 => (f32::EPSILON.into(), f32::MIN_POSITIVE.into()),
-            Self::F16 => (f16::EPSILON.into(), f16::MIN_POSITIVE.into()),
-            Self::Bf16 => (bf16::EPSILON.into(), bf16::MIN_POSITIVE.into()),
-        };
-        let epsilon: f64 = epsilon;
-        0.5 * epsilon * f64::max(number.abs(), smallest)
-    }
-}
-
-/// The loss of a problem.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Function {
-    SmoothTopkSvm {
-        k: usize,
-        tau: f64,
-        alpha: f64,
-    },
-    CrossEntropy,
-    /// A loss of the label and the highest scores, with k ≤ 10.
-    Ranked {
-        loss: Ranked,
-        k: usize,
-        alpha: f64,
-    },
-}
-
-/// The losses of `ranked.cu`, in the order of `RankedLoss`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Ranked {
-    MaxTopkSvm,
-    TopkHingeAlpha,
-    TopkHingeBeta,
-    Psi5,
-    TruncatedTopkEntropy,
-}
-
-impl Ranked {
-    pub const ALL: [Self; 5] = [
-        Self::MaxTopkSvm,
-        Self::TopkHingeAlpha,
-        Self::TopkHingeBeta,
-        Self::Psi5,
-        Self::TruncatedTopkEntropy,
-    ];
-
-    fn loss(self, k: usize, alpha: f64) -> Box<dyn Loss> {
-        match self {
-            Self::MaxTopkSvm => Box::new(MaxTopkSvm::new(k, alpha).unwrap()),
-            Self::TopkHingeAlpha => Box::new(TopkHingeAlpha::new(k, alpha).unwrap()),
-            Self::TopkHingeBeta => Box::new(TopkHingeBeta::new(k, alpha).unwrap()),
-            Self::Psi5 => Box::new(Psi5::new(k, alpha).unwrap()),
-            Self::TruncatedTopkEntropy => Box::new(TruncatedTopkEntropy::new(k).unwrap()),
-        }
-    }
-}
-
-impl Function {
-    /// The kernels' k, τ and α: cross-entropy is the SVM with k = 1, τ = 1 and α = 0.
-    fn parameters(self) -> (usize, f64, f64) {
-        match self {
-            Self::SmoothTopkSvm { k, tau, alpha } => (k, tau, alpha),
-            Self::CrossEntropy => (1, 1.0, 0.0),
-            Self::Ranked { k, alpha, .. } => (k, f64::NAN, alpha),
-        }
-    }
-
-    fn evaluate(self, scores: &[f64], label: i64) -> (f64, Vec<f64>) {
-        let loss: Box<dyn Loss> = match self {
-            Self::SmoothTopkSvm { k, tau, alpha } => {
-                Box::new(SmoothTopkSvm::new(k, tau, alpha).unwrap())
-            }
-            Self::CrossEntropy => Box::new(CrossEntropy),
-            Self::Ranked { loss, k, alpha } => loss.loss(k, alpha),
-        };
-        let (mut value, mut gradient) = ([0.0], vec![0.0; scores.len()]);
-        loss.forward_backward(scores, &[label], &mut value, &mut gradient)
-            .unwrap();
-        (value[0], gradient)
-    }
-}
 
 /// The gradient of the loss that a backward pass starts with.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,6 +35,8 @@ pub struct Problem {
     pub with_values: bool,
     /// Elements between the end of a row and the start of the next one, of scores and gradient.
     pub gaps: [usize; 2],
+    /// Elements before the first one, of scores and gradient, so that addresses are multiples of less.
+    pub before: [usize; 2],
     /// With how many orders of the threads the kernels run.
     pub orders: u32,
 }
@@ -205,6 +79,7 @@ impl Problem {
             with_gradient: true,
             with_values: true,
             gaps: [0, 0],
+            before: [0, 0],
             orders: 3,
         }
     }
@@ -287,17 +162,15 @@ impl Problem {
     /// Runs a kernel.
     #[track_caller]
     pub fn run(&self, program: &mut Program, choice: &Choice) -> Found {
-        self.outputs(program, choice).map_or_else(
-            |error| panic!("{}: {error}", self.describe(choice)),
-            |found| found,
-        )
+        self.outputs(program, choice)
+            .unwrap_or_else(|error| panic!("{}: {error}", self.describe(choice)))
     }
 
     fn outputs(&self, program: &mut Program, choice: &Choice) -> Result<Found, String> {
         let (samples, classes) = (self.samples(), self.classes);
         let (k, tau, alpha) = self.function.parameters();
         let strides = self.gaps.map(|gap| classes + gap);
-        let [scores_bytes, gradient_bytes] = strides
+        let [scores_elements, gradient_elements] = strides
             .map(|stride| samples.saturating_sub(1) * stride + classes.min(samples * classes));
         let numbers = Numbers {
             samples: samples as i64,
@@ -317,16 +190,18 @@ impl Problem {
                 Function::SmoothTopkSvm { .. } | Function::CrossEntropy => 0,
             },
         };
-        let mut scores = UNTOUCHED.repeat(scores_bytes * self.kind.size());
+        let before = self.before.map(|elements| elements * self.kind.size());
+        let mut scores = UNTOUCHED.repeat(before[0] + scores_elements * self.kind.size());
         for (row, values) in self.scores.chunks_exact(classes).enumerate() {
             for (i, &score) in values.iter().enumerate() {
-                let at = (row * strides[0] + i) * self.kind.size();
+                let at = before[0] + (row * strides[0] + i) * self.kind.size();
                 scores[at..][..self.kind.size()].copy_from_slice(&self.kind.to_bytes(score));
             }
         }
         let floats = |numbers: &[f32]| numbers.iter().flat_map(|x| x.to_ne_bytes()).collect();
         let arrays = Arrays {
             scores: Some(scores),
+            before: before.map(|bytes| bytes as u64),
             labels: Some(self.labels.iter().flat_map(|x| x.to_ne_bytes()).collect()),
             class_weights: self.class_weights.as_deref().map(floats),
             upstream: match &self.upstream {
@@ -337,7 +212,7 @@ impl Problem {
             outputs: Outputs {
                 gradient: self
                     .with_gradient
-                    .then(|| UNTOUCHED.repeat(gradient_bytes * self.kind.size())),
+                    .then(|| UNTOUCHED.repeat(before[1] + gradient_elements * self.kind.size())),
                 values: self.with_values.then(|| UNTOUCHED.repeat(4 * samples)),
                 weights: self.needs_weight_sums().then(|| UNTOUCHED.repeat(8 * 64)),
                 result: self.has_result().then(|| UNTOUCHED.repeat(4)),
@@ -355,13 +230,15 @@ impl Problem {
             result: outputs.result.map(|bytes| floats(&bytes)[0]),
             gradient: outputs
                 .gradient
-                .map(|bytes| self.gradient_of(&bytes, strides[1])),
+                .map(|bytes| self.gradient_of(&bytes, before[1], strides[1])),
         })
     }
 
     /// Reads the rows of a gradient, and asserts that nothing was written between them.
-    fn gradient_of(&self, bytes: &[u8], stride: usize) -> Vec<f64> {
+    fn gradient_of(&self, bytes: &[u8], before: usize, stride: usize) -> Vec<f64> {
         let size = self.kind.size();
+        let (before, bytes) = bytes.split_at(before);
+        assert!(before.iter().all(|&byte| byte == UNTOUCHED[0]), "{self:?}");
         let mut gradient = Vec::new();
         for row in bytes.chunks(stride * size) {
             let (row, gap) = row.split_at(self.classes * size);

@@ -74,6 +74,8 @@ impl Numbers {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Arrays {
     pub scores: Option<Vec<u8>>,
+    /// Bytes before the first score, and before the first derivative.
+    pub before: [u64; 2],
     pub labels: Option<Vec<u8>>,
     pub class_weights: Option<Vec<u8>>,
     pub upstream: Option<Vec<u8>>,
@@ -160,6 +162,9 @@ impl Program {
             to.write_all(&launch.shared.to_ne_bytes())?;
         }
         to.write_all(&orders.to_ne_bytes())?;
+        for before in arrays.before {
+            to.write_all(&before.to_ne_bytes())?;
+        }
         to.write_all(&numbers.bytes())?;
         let outputs = &arrays.outputs;
         for array in [

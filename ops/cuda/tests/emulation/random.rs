@@ -2,7 +2,9 @@
 
 use topk_ops::Reduction;
 
-use crate::problem::{Function, Kind, Problem, Ranked};
+use crate::function::{Function, Ranked};
+use crate::kind::Kind;
+use crate::problem::Problem;
 use crate::program::Program;
 
 /// Uniform random numbers.
@@ -102,7 +104,7 @@ fn svm(random: &mut Random, k: usize) -> Function {
 
 #[test]
 fn svm_with_k_up_to_10() {
-    check(1, 160, |random, _| {
+    check(1, 100, |random, _| {
         let k = 1 + random.below(10);
         svm(random, k)
     });
@@ -110,7 +112,7 @@ fn svm_with_k_up_to_10() {
 
 #[test]
 fn svm_with_k_from_11_to_128() {
-    check(2, 36, |random, case| {
+    check(2, 24, |random, case| {
         let k = match case % 6 {
             0 => [11, 31, 32, 33, 63, 64, 65, 127, 128][random.below(9)],
             _ => 11 + random.below(118),
@@ -126,7 +128,7 @@ fn cross_entropy() {
 
 #[test]
 fn ranked_losses() {
-    check(4, 75, |random, case| Function::Ranked {
+    check(4, 60, |random, case| Function::Ranked {
         loss: Ranked::ALL[case % 5],
         k: 1 + random.below(10),
         alpha: [0.0, 1.0, 2.0 * random.unit()][random.below(3)],
