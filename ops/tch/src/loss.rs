@@ -56,10 +56,6 @@ pub enum TensorLossError {
 /// there: as with libtorch's own losses, a label that is not a class aborts the program with an assertion
 /// on the device. Where a score of a sample is NaN or infinite, its loss and all of its gradient are NaN.
 ///
-/// There, [`SmoothTopkSvm`](topk_ops::SmoothTopkSvm) takes some 40 k operations of libtorch for a batch while
-/// k is at most 32. For larger k it takes some 17 operations per class, 17,000 for 1,000 classes, and holds
-/// k + 1 numbers of 8 bytes per score; copying the scores to the CPU may be faster then.
-///
 /// # Errors
 /// If shapes or types are invalid; on the CPU, also if labels or scores are.
 ///

@@ -2,6 +2,7 @@ mod balanced_noised_topk;
 mod differentiable_topk_cross_entropy;
 mod lml;
 mod smooth_topk_svm;
+mod subset_sizes;
 
 use tch::{Kind, TchError, Tensor};
 use topk_ops::{
@@ -11,8 +12,10 @@ use topk_ops::{
 /// A loss in libtorch's operations, which run on all its devices.
 ///
 /// Losses of tensors on a GPU are computed this way. The scores stay on the device, and the host does not
-/// wait. Where a loss depends on the order of equal scores, the device determines that order. The cost of
-/// `SmoothTopkSvm` for k above 32 is described at [`loss`](crate::loss()).
+/// wait. Where a loss depends on the order of equal scores, the device determines that order.
+///
+/// `SmoothTopkSvm` takes some 170 operations of libtorch for 1,000 classes and any k, and holds some k numbers of 8 bytes
+/// per score.
 pub trait TensorLoss: Loss {
     /// Computes the losses `[N]` of `scores` `[N, C]` (`Float` or `Double`) and `labels` `[N]` on the same
     /// device, with the type of the scores and differentiable with respect to them. The scores are finite:
