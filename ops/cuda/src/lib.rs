@@ -63,6 +63,11 @@ pub use loss::{KernelLoss, ScoreType};
 
 use thiserror::Error;
 
+/// Whether NVIDIA's driver is installed and new enough. This does not tell whether there is a GPU.
+pub fn is_available() -> bool {
+    driver::Driver::get().is_ok()
+}
+
 /// A loss cannot be computed on the device.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]

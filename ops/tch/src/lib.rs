@@ -2,6 +2,7 @@
 
 mod autograd;
 mod elements;
+mod kernel;
 mod loss;
 mod tensor_loss;
 

@@ -6,6 +6,7 @@ use topk_ops::{BatchOutputs, Criterion, LossError, Reduction, Score};
 use crate::TensorLoss;
 use crate::autograd::{LibtorchThreads, is_grad_enabled, with_gradient};
 use crate::elements::{OwnTensor, elements, elements_mut};
+use crate::kernel::{by_kernel, kernel_for};
 use crate::tensor_loss::per_class;
 
 /// The loss of these tensors cannot be computed.
@@ -51,10 +52,17 @@ pub enum TensorLossError {
 /// it is rounded.
 ///
 /// On the CPU, value and gradient come from the kernels of `topk-ops` in one pass, on libtorch's
-/// threads. On other devices (CUDA) they come from libtorch's own operations ([`TensorLoss`]): scores are
-/// not copied to the host, and the host does not wait for the device. Values are therefore not checked
-/// there: as with libtorch's own losses, a label that is not a class aborts the program with an assertion
-/// on the device. Where a score of a sample is NaN or infinite, its loss and all of its gradient are NaN.
+/// threads. On other devices, scores are not copied to the host, and the host does not wait for the device.
+/// Values are therefore not checked there: where a score of a sample is NaN or infinite, its loss and all of its
+/// gradient are NaN.
+///
+/// On an NVIDIA GPU with driver 520 or later, the CUDA kernels of `topk-ops-cuda` compute `Float`, `Half` and
+/// `BFloat16` scores of the losses that they support ([`KernelLoss::supports`](topk_ops_cuda::KernelLoss::supports)), on
+/// libtorch's current stream; a label that is not a class makes the loss NaN. The first batch takes up to a second
+/// longer, for which the driver compiles the kernel. All others, such as `Double` scores, come from libtorch's own
+/// operations ([`TensorLoss`]): as with libtorch's own losses, a label that is not a class then aborts the program with
+/// an assertion on the device. Both are within the errors that `topk-ops` states for the type, but need not
+/// agree in the last bit.
 ///
 /// # Errors
 /// If shapes or types are invalid; on the CPU, also if labels or scores are.
@@ -92,7 +100,10 @@ pub fn loss<L: TensorLoss>(
         on_cpu(criterion, scores, labels)
     } else {
         criterion.check_classes(shapes.0[1] as usize)?;
-        Ok(on_device(criterion, scores, labels)?)
+        Ok(match kernel_for(criterion, scores) {
+            Some(kernel) => by_kernel(criterion, kernel, scores, labels)?,
+            None => on_device(criterion, scores, labels)?,
+        })
     }
 }
 
@@ -156,7 +167,7 @@ fn on_device<L: TensorLoss>(
     }
     let mut weights = match criterion.weight() {
         None => labels.f_ones_like()?.f_to_kind(kind)?,
-        Some(weight) => per_class(weight, &wide)?.f_index_select(0, &labels)?,
+        Some(weight) => per_class(weight, (kind, wide.device()))?.f_index_select(0, &labels)?,
     };
     if let Some(ignored) = &ignored {
         weights = weights.f_masked_fill(ignored, 0.0)?;

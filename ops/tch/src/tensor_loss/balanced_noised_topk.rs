@@ -19,7 +19,7 @@ impl TensorLoss for BalancedNoisedTopk {
         let hinge = match self.margins() {
             None => margin.f_add_scalar(self.alpha())?,
             Some(margins) => {
-                let margins = per_class(margins, scores)?;
+                let margins = per_class(margins, (scores.kind(), scores.device()))?;
                 margin.f_add(&margins.f_index_select(0, labels)?)?
             }
         };

@@ -4,15 +4,16 @@ mod lml;
 mod smooth_topk_svm;
 mod subset_sizes;
 
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 use topk_ops::{
     CrossEntropy, Loss, MaxTopkSvm, Psi5, TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy,
 };
+use topk_ops_cuda::KernelLoss;
 
 /// A loss in libtorch's operations, which run on all its devices.
 ///
-/// Losses of tensors on a GPU are computed this way. The scores stay on the device, and the host does not
-/// wait. Where a loss depends on the order of equal scores, the device determines that order.
+/// Losses of tensors on a GPU are computed this way where no kernel of `topk-ops-cuda` does it. The scores stay on the
+/// device, and the host does not wait. Where a loss depends on the order of equal scores, the device determines that order.
 ///
 /// `SmoothTopkSvm` takes some 170 operations of libtorch for 1,000 classes and any k, and holds some k numbers of 8 bytes
 /// per score.
@@ -24,11 +25,20 @@ pub trait TensorLoss: Loss {
     /// # Errors
     /// If libtorch fails.
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError>;
+
+    /// The loss as CUDA kernels compute it, if they do.
+    fn kernel(&self) -> Option<KernelLoss> {
+        None
+    }
 }
 
 impl<L: TensorLoss + ?Sized> TensorLoss for Box<L> {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
         (**self).values(scores, labels)
+    }
+
+    fn kernel(&self) -> Option<KernelLoss> {
+        (**self).kernel()
     }
 }
 
@@ -36,6 +46,10 @@ impl TensorLoss for CrossEntropy {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
         let log_probabilities = scores.f_log_softmax(1, None)?;
         label_scores(&log_probabilities, labels)?.f_neg()
+    }
+
+    fn kernel(&self) -> Option<KernelLoss> {
+        Some((*self).into())
     }
 }
 
@@ -49,6 +63,10 @@ impl TensorLoss for MaxTopkSvm {
             .f_relu()?
             .f_to_kind(scores.kind())
     }
+
+    fn kernel(&self) -> Option<KernelLoss> {
+        Some((*self).into())
+    }
 }
 
 impl TensorLoss for TopkHingeAlpha {
@@ -57,6 +75,10 @@ impl TensorLoss for TopkHingeAlpha {
         let hinge = highest.f_mean_dim(1, false, None)?.f_relu()?;
         hinge.f_to_kind(scores.kind())
     }
+
+    fn kernel(&self) -> Option<KernelLoss> {
+        Some((*self).into())
+    }
 }
 
 impl TensorLoss for TopkHingeBeta {
@@ -64,6 +86,10 @@ impl TensorLoss for TopkHingeBeta {
         let highest = highest_violations(scores, labels, self.k(), self.alpha())?;
         let hinges = highest.f_relu()?.f_mean_dim(1, false, None)?;
         hinges.f_to_kind(scores.kind())
+    }
+
+    fn kernel(&self) -> Option<KernelLoss> {
+        Some((*self).into())
     }
 }
 
@@ -74,6 +100,10 @@ impl TensorLoss for TruncatedTopkEntropy {
         let others = scores.f_scatter_value(1, &left_out, f64::NEG_INFINITY)?;
         CrossEntropy.values(&others, labels)
     }
+
+    fn kernel(&self) -> Option<KernelLoss> {
+        Some((*self).into())
+    }
 }
 
 impl TensorLoss for Psi5 {
@@ -82,6 +112,10 @@ impl TensorLoss for Psi5 {
         let margin = above_label(&next, scores, labels)?;
         let hinge = margin.f_add_scalar(self.alpha())?.f_relu()?;
         hinge.f_to_kind(scores.kind())
+    }
+
+    fn kernel(&self) -> Option<KernelLoss> {
+        Some((*self).into())
     }
 }
 
@@ -121,9 +155,12 @@ fn label_scores(rows: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
         .f_squeeze_dim(1)
 }
 
-/// One number per class, with the scores' type and on their device; does not wait for the copy.
-pub(crate) fn per_class(numbers: &[f64], scores: &Tensor) -> Result<Tensor, TchError> {
-    Tensor::from_slice(numbers).f_to_device_(scores.device(), scores.kind(), true, false)
+/// One number per class, on a device; does not wait for the copy.
+pub(crate) fn per_class(
+    numbers: &[f64],
+    (kind, device): (Kind, Device),
+) -> Result<Tensor, TchError> {
+    Tensor::from_slice(numbers).f_to_device_(device, kind, true, false)
 }
 
 /// The scores with −∞ for that of the label.

@@ -1,5 +1,6 @@
 use tch::{Kind, TchError, Tensor, no_grad};
 use topk_ops::SmoothTopkSvm;
+use topk_ops_cuda::KernelLoss;
 
 use super::subset_sizes::SubsetSizes;
 use super::{TensorLoss, label_scores, without_label};
@@ -9,6 +10,10 @@ impl TensorLoss for SmoothTopkSvm {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
         let (values, grad) = no_grad(|| smooth_topk_svm(self, scores, labels))?;
         with_gradient(scores, &values, &grad)
+    }
+
+    fn kernel(&self) -> Option<KernelLoss> {
+        Some((*self).into())
     }
 }
 
