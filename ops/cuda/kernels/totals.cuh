@@ -32,3 +32,12 @@ TOPK_DEVICE void write_reduced_loss(const Arguments &arguments) {
         arguments.result[0] = float(sum / total);
     }
 }
+
+// p = 1/(1 + exp −u) of each sample, from its loss τ ln(1 + exp u) without a class weight. `result` has one number per
+// sample here, and may be `values`.
+TOPK_DEVICE void write_probabilities(const Arguments &arguments) {
+    long long row = block() * threads() + thread();
+    if (row < arguments.samples) {
+        arguments.result[row] = float(-expm1(-double(arguments.values[row]) / arguments.tau));
+    }
+}

@@ -9,7 +9,8 @@ use crate::arguments::Arguments;
 use crate::driver::{Context, Driver, Stream};
 use crate::kernels::Kernels;
 use crate::plan::{
-    DeviceLimits, FEW_SAMPLES, Launch, MAX_WEIGHT_SUMS, plan, plan_reduce, plan_weights,
+    DeviceLimits, FEW_SAMPLES, Launch, MAX_WEIGHT_SUMS, plan, plan_probability, plan_reduce,
+    plan_weights,
 };
 use crate::{CudaError, KernelLoss, ScoreType};
 
@@ -165,6 +166,24 @@ impl Batch {
         }
     }
 
+    /// Computes the smooth top-k SVM's p = 1/(1 + exp −u) of each sample, `[N]`: unweighted, and 0 where the label is
+    /// ignored. For other losses it has no meaning.
+    ///
+    /// # Errors
+    /// As for [`loss`](Self::loss).
+    ///
+    /// # Safety
+    /// As for [`loss`](Self::loss).
+    pub unsafe fn probabilities(&self, result: *mut f32, stream: Stream) -> Result<(), CudaError> {
+        let launcher = Launcher {
+            driver: Driver::get()?,
+            kernels: Kernels::get(),
+            stream,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { self.probabilities_with(launcher, result) }
+    }
+
     /// Loads the kernels that this batch needs, which otherwise happens in the first call: the driver compiles them for
     /// its GPU, which takes up to a second, and keeps the result in a cache on the disk.
     ///
@@ -200,6 +219,11 @@ impl Batch {
 
     fn plan(&self, limits: DeviceLimits) -> Result<Launch, CudaError> {
         Ok(plan(&self.loss, self.samples, self.classes, limits)?)
+    }
+
+    /// Checks a batch without samples, of which no address need be valid.
+    fn check_empty(&self) -> Result<(), CudaError> {
+        self.plan(DeviceLimits { shared_memory: 0 }).map(|_| ())
     }
 
     fn arguments(&self) -> Arguments {
@@ -247,6 +271,9 @@ impl Batch {
         gradient: Option<Gradient>,
         workspace: *mut c_void,
     ) -> Result<(), CudaError> {
+        if self.samples == 0 && self.reduction == Reduction::None {
+            return self.check_empty();
+        }
         let mut arguments = self.arguments();
         if self.needs_weights() {
             arguments.weights = workspace.cast();
@@ -278,6 +305,35 @@ impl Batch {
     }
 
     /// # Safety
+    /// As for [`probabilities`](Self::probabilities).
+    pub(crate) unsafe fn probabilities_with(
+        &self,
+        launcher: Launcher<'_>,
+        result: *mut f32,
+    ) -> Result<(), CudaError> {
+        if self.samples == 0 {
+            return self.check_empty();
+        }
+        let unweighted = Self {
+            class_weights: ptr::null(),
+            reduction: Reduction::None,
+            ..*self
+        };
+        let arguments = Arguments {
+            values: result,
+            result,
+            ..unweighted.arguments()
+        };
+        // SAFETY: the caller's promise. The losses are replaced by the probabilities.
+        unsafe {
+            launcher.run(self.address(result.cast()), |within| {
+                unweighted.launch_rows(&within, &arguments)?;
+                within.launch(&plan_probability(self.samples), &arguments)
+            })
+        }
+    }
+
+    /// # Safety
     /// As for [`gradient`](Self::gradient).
     pub(crate) unsafe fn gradient_with(
         &self,
@@ -287,6 +343,9 @@ impl Batch {
         gradient: Gradient,
         workspace: *mut c_void,
     ) -> Result<(), CudaError> {
+        if self.samples == 0 {
+            return self.check_empty();
+        }
         let mut arguments = self.arguments();
         if self.needs_weights() {
             arguments.weights = workspace.cast();
@@ -302,9 +361,9 @@ impl Batch {
         unsafe { launcher.run(address, |within| self.launch_rows(&within, &arguments)) }
     }
 
-    /// An address of the batch's device; that of the scores is null for an empty batch.
+    /// An address of the batch's device; that of the scores of an empty batch need not be valid.
     fn address(&self, other: *const c_void) -> *const c_void {
-        if self.scores.is_null() {
+        if self.samples == 0 {
             other
         } else {
             self.scores

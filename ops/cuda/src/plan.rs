@@ -172,6 +172,17 @@ pub fn plan_reduce() -> Launch {
     }
 }
 
+/// The launch that computes probabilities from losses of at least one sample.
+pub fn plan_probability(samples: usize) -> Launch {
+    Launch {
+        kernel: "topk_probability",
+        module: Module::Totals,
+        grid: samples.div_ceil(WARPS_BLOCK as usize) as u32,
+        block: WARPS_BLOCK,
+        shared: 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use topk_ops::{CrossEntropy, MaxTopkSvm, SmoothTopkSvm};
@@ -196,7 +207,7 @@ mod tests {
 
     /// All launches that are planned for some samples.
     fn launches() -> Vec<Launch> {
-        let mut launches = vec![plan_weights(5000), plan_reduce()];
+        let mut launches = vec![plan_weights(5000), plan_reduce(), plan_probability(100)];
         let losses = [1, 2, 5, 6, 10, 11, 128].map(svm);
         for loss in losses.into_iter().chain([ranked(3)]) {
             for classes in [129, 1024, 1025, 20_000, KernelLoss::MAX_CLASSES] {

@@ -165,6 +165,24 @@ fn upstream_gradients_are_for_each_sample_or_all() {
 }
 
 #[test]
+fn probabilities_are_those_of_unweighted_losses() {
+    let mut batch = batch(200, 100, Reduction::Mean);
+    batch.class_weights = address(0x700);
+    batch.ignore_index = Some(3);
+    // SAFETY: the recorder does not use the addresses.
+    let log = recorded(|launcher| unsafe { batch.probabilities_with(launcher, address(RESULT)) });
+    let log = log.unwrap();
+    assert_eq!(names(&log), ["topk_svm_5_small", "topk_probability"]);
+    assert_eq!(log.launches[1].1, [2, 128, 0]);
+    for (_, _, arguments) in &log.launches {
+        assert!(arguments.class_weights.is_null() && arguments.gradient.is_null());
+        assert_eq!(arguments.values, address(RESULT));
+        assert_eq!((arguments.reduction, arguments.has_ignore_index), (0, 1));
+    }
+    assert_eq!(log.launches[1].2.result, address(RESULT));
+}
+
+#[test]
 fn an_empty_batch_is_only_reduced() {
     assert!(
         loss(&batch(0, 100, Reduction::None), true)
@@ -174,6 +192,14 @@ fn an_empty_batch_is_only_reduced() {
     );
     let log = loss(&batch(0, 100, Reduction::Mean), true).unwrap();
     assert_eq!(names(&log), ["topk_reduce"]);
+    // None of its addresses need be valid.
+    let log = loss(&batch(0, 100, Reduction::None), true).unwrap();
+    assert!(log.calls.is_empty());
+    assert!(
+        gradient(&batch(0, 100, Reduction::Mean), false)
+            .calls
+            .is_empty()
+    );
 }
 
 #[test]
