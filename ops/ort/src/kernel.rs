@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 use std::ffi::CString;
+use std::ptr;
 
 use thiserror::Error;
 use topk_ops::operator::{LossOperator, OperatorLoss};
 use topk_ops::{BatchOutputs, Criterion, LossError, Reduction, Score};
+use topk_ops_cuda::plan::{DeviceLimits, PlanError, plan};
+use topk_ops_cuda::{Batch, CudaError, Gradient, KernelLoss, ScoreType, Stream};
 
 use crate::ffi::{
     Attribute, Dim, Element, IntraOpThreads, KernelInfo, KernelInputs, KernelOutputs, RuntimeError,
@@ -43,6 +46,10 @@ pub(crate) enum KernelError {
         scores: Vec<i64>,
         expected: i64,
     },
+    #[error("{0}. Use the CPU provider for this model")]
+    NoCudaKernel(PlanError),
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
     #[error(transparent)]
     Loss(#[from] LossError),
     #[error(transparent)]
@@ -188,6 +195,87 @@ impl Kernel {
         }
         Ok(())
     }
+
+    /// Checks that the loss can be computed on a GPU.
+    ///
+    /// # Errors
+    /// If k is too large for the CUDA kernels.
+    pub(crate) fn check_cuda(&self) -> Result<(), KernelError> {
+        let limits = DeviceLimits { shared_memory: 0 };
+        // As many classes as any k needs.
+        match plan(&on_cuda(&self.loss), 1, KernelLoss::MAX_CLASSES, limits) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(KernelError::NoCudaKernel(error)),
+        }
+    }
+
+    /// As [`compute`](Self::compute) for inputs and outputs in device memory: puts the work on ONNX Runtime's stream.
+    /// Values are not checked: a sample that is invalid has a loss and a gradient of NaN.
+    ///
+    /// # Errors
+    /// If a shape of the inputs is invalid, or the driver fails.
+    pub(crate) fn compute_on_cuda(
+        &self,
+        inputs: &KernelInputs<'_>,
+        outputs: &mut KernelOutputs<'_>,
+        _: &IntraOpThreads<'_>,
+    ) -> Result<(), KernelError> {
+        let [scores_name, labels_name, weights_name] = INPUTS;
+        let missing = |name| move || KernelError::Missing(name);
+        let scores = inputs.device_tensor::<f32>(0)?;
+        let scores = scores.ok_or_else(missing(scores_name))?;
+        let &[samples, classes] = &*scores.shape else {
+            return Err(KernelError::Scores(scores.shape));
+        };
+        let labels = inputs.device_tensor::<i64>(1)?;
+        let labels = labels.ok_or_else(missing(labels_name))?;
+        check_vector(labels_name, &labels.shape, samples, &scores.shape)?;
+        let weights = inputs.device_tensor::<f32>(2)?;
+        if let Some(weights) = &weights {
+            check_vector(weights_name, &weights.shape, classes, &scores.shape)?;
+        }
+        let loss = on_cuda(&self.loss);
+        loss.check_classes(classes as usize)?;
+        let batch = Batch {
+            loss,
+            reduction: self.reduction,
+            ignore_index: self.ignore_index,
+            score_type: ScoreType::F32,
+            samples: samples as usize,
+            classes: classes as usize,
+            scores: scores.data.cast(),
+            scores_stride: classes as usize,
+            labels: labels.data,
+            class_weights: weights.map_or(ptr::null(), |weights| weights.data),
+        };
+
+        let length = match self.reduction {
+            Reduction::None => samples,
+            Reduction::Sum | Reduction::Mean => 1,
+        };
+        let values = outputs.device_tensor::<f32>(0, &[length])?;
+        let values = values.ok_or_else(missing("loss"))?;
+        let gradient = outputs.device_tensor::<f32>(1, &scores.shape)?;
+        let gradient = gradient.map(|memory| Gradient {
+            memory: memory.cast(),
+            stride: classes as usize,
+        });
+        let prob = match self.loss.tau() {
+            Some(_) => outputs.device_tensor::<f32>(2, &[samples])?,
+            None => None,
+        };
+        let scratch = inputs.scratch(0, batch.workspace_bytes())?;
+        let stream = Stream::from_raw(inputs.stream()?);
+        // SAFETY: ONNX Runtime gives a kernel of the CUDA provider addresses in device memory, which are for work on this
+        // stream, as is the scratch memory. The shapes were checked, and outputs are other memory than inputs.
+        unsafe {
+            batch.loss(values, gradient, scratch.address(), stream)?;
+            if let Some(prob) = prob {
+                batch.probabilities(prob, stream)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The elements of an input, which must have shape `[expected]`.
@@ -197,15 +285,37 @@ fn vector<'a, T>(
     expected: i64,
     scores: &[i64],
 ) -> Result<&'a [T], KernelError> {
-    if tensor.shape == [expected] {
-        Ok(tensor.elements)
+    check_vector(input, &tensor.shape, expected, scores)?;
+    Ok(tensor.elements)
+}
+
+fn check_vector(
+    input: &'static str,
+    shape: &[i64],
+    expected: i64,
+    scores: &[i64],
+) -> Result<(), KernelError> {
+    if shape == [expected] {
+        Ok(())
     } else {
         Err(KernelError::Shape {
             input,
-            shape: tensor.shape,
+            shape: shape.to_vec(),
             scores: scores.to_vec(),
             expected,
         })
+    }
+}
+
+/// The loss as CUDA kernels compute it.
+fn on_cuda(loss: &OperatorLoss) -> KernelLoss {
+    match *loss {
+        OperatorLoss::SmoothTopkSvm(loss) => loss.into(),
+        OperatorLoss::MaxTopkSvm(loss) => loss.into(),
+        OperatorLoss::TopkHingeAlpha(loss) => loss.into(),
+        OperatorLoss::TopkHingeBeta(loss) => loss.into(),
+        OperatorLoss::TruncatedTopkEntropy(loss) => loss.into(),
+        OperatorLoss::Psi5(loss) => loss.into(),
     }
 }
 
@@ -263,6 +373,9 @@ fn wrong_type(name: &'static str, expected: &'static str, found: &Attribute) -> 
         },
     }
 }
+
+#[cfg(test)]
+mod cuda;
 
 #[cfg(test)]
 mod tests {

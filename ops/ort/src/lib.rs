@@ -1,9 +1,9 @@
-//! The losses of `topk-ops` as operators for ONNX Runtime, on its CPU.
+//! The losses of `topk-ops` as operators for ONNX Runtime, on the CPU and on NVIDIA GPUs.
 //!
 //! [`LossOperator`](topk_ops::operator::LossOperator) defines the operators: their names in the domain
 //! `topk`, inputs, outputs and attributes. Scores are `float`, `double`, `float16` or `bfloat16`, labels
-//! `int64` or `int32`. Results are bit-identical to those of
-//! [`Criterion`](topk_ops::Criterion).
+//! `int64` or `int32`. On the CPU, results are
+//! bit-identical to those of [`Criterion`](topk_ops::Criterion).
 //!
 //! # As a library
 //!
@@ -53,6 +53,14 @@
 //!
 //! A batch is split across the session's own intra-op threads; no other threads are started, and results
 //! do not depend on the number of threads. A session may run on several threads at once.
+//!
+//! # On a GPU
+//!
+//! In a session with the CUDA provider of ONNX Runtime 1.18 or later, nodes whose scores are `float` and whose labels are
+//! `int64` run on the GPU, by the kernels of [`topk_ops_cuda`] on ONNX Runtime's stream. Values are not checked there: a
+//! sample with a score that is not finite, or a label that is not a class, has a loss and a gradient of NaN. A k that the
+//! kernels do not support is an error when the session is created. For other types, ONNX Runtime copies the tensors to the
+//! CPU and back. The library opens NVIDIA's driver when a node first runs on a GPU, and loads without one.
 //!
 //! ONNX Runtime registers a custom-op domain, without locking, when the first session that uses it is
 //! created. Programs that create sessions concurrently must create one such session first.

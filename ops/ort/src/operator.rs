@@ -14,7 +14,7 @@ use topk_ops::operator::{DOMAIN, DOMAIN_VERSION, LossOperator};
 use topk_ops::{Score, bf16, f16};
 
 use crate::ffi::{
-    API_VERSION, Api, Element, IntraOpThreads, KernelInfo, KernelInputs, KernelOutputs,
+    API_VERSION, Api, CUDA, Element, IntraOpThreads, KernelInfo, KernelInputs, KernelOutputs,
     RuntimeError, SHAPE_INFERENCE, ShapeInference, call, context,
 };
 use crate::kernel::{self, INPUTS, Kernel, KernelError, Label};
@@ -29,6 +29,8 @@ struct Operator {
     name: CString,
     scores: ONNXTensorElementDataType,
     labels: ONNXTensorElementDataType,
+    /// Whether the operator is for the CUDA provider, and its inputs and outputs are in device memory.
+    on_cuda: bool,
     compute: Compute,
 }
 
@@ -85,7 +87,17 @@ impl Operator {
             name: CString::new(loss.name()).expect("names have no NUL"),
             scores: T::TYPE,
             labels: L::TYPE,
+            on_cuda: false,
             compute: Kernel::compute::<T, L>,
+        }
+    }
+
+    /// The operator on a GPU. Other types are left to the CPU: ONNX Runtime copies the tensors.
+    fn on_cuda(runtime: Runtime, loss: LossOperator) -> Self {
+        Self {
+            on_cuda: true,
+            compute: Kernel::compute_on_cuda,
+            ..Self::new::<f32, i64>(runtime, loss)
         }
     }
 
@@ -125,9 +137,14 @@ unsafe extern "system" fn name(table: *const OrtCustomOp) -> *const c_char {
     unsafe { Operator::of(table) }.name.as_ptr()
 }
 
-unsafe extern "system" fn execution_provider(_: *const OrtCustomOp) -> *const c_char {
-    // Null means the CPU.
-    ptr::null()
+unsafe extern "system" fn execution_provider(table: *const OrtCustomOp) -> *const c_char {
+    // SAFETY: the table is one of `domain`.
+    if unsafe { Operator::of(table) }.on_cuda {
+        c"CUDAExecutionProvider".as_ptr()
+    } else {
+        // The CPU.
+        ptr::null()
+    }
 }
 
 unsafe extern "system" fn input_type(
@@ -218,7 +235,14 @@ unsafe extern "system" fn create(
     operator.api.guard(|| {
         // SAFETY: ONNX Runtime's description of the node is valid during this call.
         let info = unsafe { KernelInfo::new(operator.api, info) };
-        let kernel = Kernel::new(operator.loss, &info).map_err(|error| operator.describe(error))?;
+        let kernel = Kernel::new(operator.loss, &info)
+            .and_then(|kernel| {
+                if operator.on_cuda {
+                    kernel.check_cuda()?;
+                }
+                Ok(kernel)
+            })
+            .map_err(|error| operator.describe(error))?;
         let boxed = Box::new(Instance { operator, kernel });
         // SAFETY: `instance` is a place for one pointer.
         unsafe { instance.write(Box::into_raw(boxed).cast()) };
@@ -278,8 +302,14 @@ fn domain(runtime: Runtime) -> Result<Domain, RuntimeError> {
             CreateCustomOpDomain(name.as_ptr(), &raw mut domain)
         ))?
     };
-    let operators = LossOperator::ALL.map(|loss| Operator::all_types(runtime, loss));
-    for operator in Box::leak(Box::new(operators)).as_flattened() {
+    let mut operators: Vec<Operator> = LossOperator::ALL
+        .into_iter()
+        .flat_map(|loss| Operator::all_types(runtime, loss))
+        .collect();
+    if runtime.minor >= CUDA {
+        operators.extend(LossOperator::ALL.map(|loss| Operator::on_cuda(runtime, loss)));
+    }
+    for operator in operators.leak() {
         let table = (&raw const *operator).cast();
         // SAFETY: the domain is new, and the table stays for the rest of the process.
         unsafe { api.check(call!(api, CustomOpDomain_Add(domain, table)))? };
@@ -324,7 +354,8 @@ pub unsafe extern "system" fn RegisterCustomOps(
     // them begin with the entry that creates a status.
     let table = |version| unsafe { Api::new(((*base).GetApi)(version)) };
     // An ONNX Runtime that lacks the requested table would print its own error message.
-    let api = (minor >= API_VERSION).then(|| table(API_VERSION)).flatten();
+    let wanted = if minor >= CUDA { CUDA } else { API_VERSION };
+    let api = (minor >= API_VERSION).then(|| table(wanted)).flatten();
     let Some(api) = api else {
         let message =
             format!("topk-ops-ort needs ONNX Runtime 1.{API_VERSION} or later, found {version}");

@@ -22,6 +22,9 @@ use topk_ops::{bf16, f16};
 /// The API version in use, that of ONNX Runtime 1.17; all later releases support it.
 pub(crate) const API_VERSION: u32 = 17;
 
+/// The first ONNX Runtime 1.x in which the operators run on a GPU: kernels can allocate memory for work on its stream.
+pub(crate) const CUDA: u32 = 18;
+
 /// The first ONNX Runtime 1.x whose shape inference for custom operators is used. In 1.20, a node without
 /// an optional output, or with an empty name for an optional input, crashes the process.
 pub(crate) const SHAPE_INFERENCE: u32 = 31;
@@ -51,7 +54,7 @@ pub(crate) struct RuntimeError(String);
 
 impl Api {
     /// # Safety
-    /// The table must be of version [`API_VERSION`] or later, and stay valid for the rest of the process.
+    /// The table must be of version [`API_VERSION`] or later, of [`CUDA`] or later for the operators on a GPU, and stay valid for the rest of the process.
     pub(crate) unsafe fn new(table: *const OrtApi) -> Option<Self> {
         NonNull::new(table.cast_mut()).map(Self)
     }

@@ -1,8 +1,9 @@
+use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use ort_sys::{OrtKernelContext, OrtValue};
+use ort_sys::{OrtAllocator, OrtKernelContext, OrtValue};
 
 use super::shapes::shape;
 use super::{Api, Element, RuntimeError, call};
@@ -31,14 +32,8 @@ impl<'a> KernelInputs<'a> {
         Self { api, context, call }
     }
 
-    /// Reads an input, if the node has it.
-    ///
-    /// # Errors
-    /// If it is not a tensor of this type, or its elements are misaligned.
-    pub(crate) fn tensor<T: Element>(
-        &self,
-        index: usize,
-    ) -> Result<Option<Tensor<'a, T>>, RuntimeError> {
+    /// An input, if the node has it.
+    fn value(&self, index: usize) -> Result<Option<*const OrtValue>, RuntimeError> {
         let api = self.api;
         let (mut count, mut value) = (0, ptr::null());
         // SAFETY: the context is valid by the promise of `new`; an index below the count of
@@ -58,16 +53,139 @@ impl<'a> KernelInputs<'a> {
             );
             api.check(status)?;
         }
-        if value.is_null() {
+        Ok((!value.is_null()).then_some(value))
+    }
+
+    /// Reads an input, if the node has it.
+    ///
+    /// # Errors
+    /// If it is not a tensor of this type, or its elements are misaligned.
+    pub(crate) fn tensor<T: Element>(
+        &self,
+        index: usize,
+    ) -> Result<Option<Tensor<'a, T>>, RuntimeError> {
+        let Some(value) = self.value(index)? else {
             return Ok(None);
-        }
+        };
         // SAFETY: the value is valid for `'a`, and nothing writes to the inputs of a node while its
         // kernel runs: outputs are other memory, since the operators allow no computation in place.
         unsafe {
-            let shape = shape_of::<T>(api, value)?;
-            let (data, length) = data::<T>(api, value.cast_mut(), &shape)?;
+            let shape = shape_of::<T>(self.api, value)?;
+            let (data, length) = data::<T>(self.api, value.cast_mut(), &shape)?;
             let elements = slice::from_raw_parts(data.as_ptr(), length);
             Ok(Some(Tensor { shape, elements }))
+        }
+    }
+
+    /// The shape and the address of an input in device memory, if the node has it.
+    ///
+    /// # Errors
+    /// As for [`tensor`](Self::tensor).
+    pub(crate) fn device_tensor<T: Element>(
+        &self,
+        index: usize,
+    ) -> Result<Option<DeviceTensor<T>>, RuntimeError> {
+        let Some(value) = self.value(index)? else {
+            return Ok(None);
+        };
+        // SAFETY: the value is valid for `'a`.
+        unsafe {
+            let shape = shape_of::<T>(self.api, value)?;
+            let (data, _) = data::<T>(self.api, value.cast_mut(), &shape)?;
+            let data = data.as_ptr().cast_const();
+            Ok(Some(DeviceTensor { shape, data }))
+        }
+    }
+
+    /// ONNX Runtime's stream on the GPU, on which its own kernels work.
+    pub(crate) fn stream(&self) -> Result<*mut c_void, RuntimeError> {
+        let mut stream = ptr::null_mut();
+        // SAFETY: the context is valid by the promise of `new`.
+        unsafe {
+            let status = call!(
+                self.api,
+                KernelContext_GetGPUComputeStream(self.context, &raw mut stream)
+            );
+            self.api.check(status)?;
+        }
+        Ok(stream)
+    }
+
+    /// Allocates memory beside that of an input, for work on the stream. The allocator gives it to others when it is
+    /// dropped, which work on this stream later, or wait for it.
+    pub(crate) fn scratch(&self, beside: usize, bytes: usize) -> Result<Scratch<'a>, RuntimeError> {
+        let api = self.api;
+        let value = self.value(beside)?;
+        let value = value.ok_or_else(|| RuntimeError("an input is missing".to_owned()))?;
+        let mut scratch = Scratch {
+            api,
+            memory: ptr::null_mut(),
+            allocator: ptr::null_mut(),
+            call: PhantomData,
+        };
+        if bytes == 0 {
+            return Ok(scratch);
+        }
+        let mut location = ptr::null();
+        // SAFETY: the context and the value are valid by the promise of `new`, and the location is a part of the value.
+        // This is called only where the table has these functions.
+        unsafe {
+            let status = call!(api, GetTensorMemoryInfo(value, &raw mut location));
+            api.check(status)?;
+            let allocator = &raw mut scratch.allocator;
+            let status = call!(
+                api,
+                KernelContext_GetAllocator(self.context, location, allocator)
+            );
+            api.check(status)?;
+            let memory = &raw mut scratch.memory;
+            let status = call!(
+                api,
+                KernelContext_GetScratchBuffer(self.context, location, bytes, memory)
+            );
+            api.check(status)?;
+        }
+        Ok(scratch)
+    }
+}
+
+/// A tensor in device memory.
+#[derive(Clone, Debug)]
+pub(crate) struct DeviceTensor<T> {
+    pub(crate) shape: Vec<i64>,
+    /// Row-major; dangling if there are no elements.
+    pub(crate) data: *const T,
+}
+
+/// Memory for the time of a call.
+#[derive(Debug)]
+pub(crate) struct Scratch<'a> {
+    api: Api,
+    memory: *mut c_void,
+    allocator: *mut OrtAllocator,
+    call: PhantomData<&'a OrtKernelContext>,
+}
+
+impl Scratch<'_> {
+    /// Its address; null if it has no bytes.
+    pub(crate) fn address(&self) -> *mut c_void {
+        self.memory
+    }
+}
+
+impl Drop for Scratch<'_> {
+    fn drop(&mut self) {
+        if self.allocator.is_null() {
+            return;
+        }
+        // SAFETY: the allocator is ours to release, and allocated the memory.
+        unsafe {
+            if let Some(free) = (*self.allocator).Free
+                && !self.memory.is_null()
+            {
+                free(self.allocator, self.memory);
+            }
+            call!(self.api, ReleaseAllocator(self.allocator));
         }
     }
 }
@@ -144,16 +262,15 @@ impl<'a> KernelOutputs<'a> {
         }
     }
 
-    /// Takes the memory of an output of this shape, if the output is requested. Its contents are
-    /// unspecified.
+    /// Takes an output of this shape, if it is requested.
     ///
     /// # Panics
     /// If it was taken before.
-    pub(crate) fn tensor<T: Element>(
+    fn value(
         &mut self,
         index: usize,
         shape: &[i64],
-    ) -> Result<Option<&'a mut [T]>, RuntimeError> {
+    ) -> Result<Option<*mut OrtValue>, RuntimeError> {
         assert!(!self.taken.contains(&index), "an output is taken once");
         self.taken.push(index);
         let api = self.api;
@@ -176,24 +293,55 @@ impl<'a> KernelOutputs<'a> {
             );
             api.check(status)?;
         }
-        if value.is_null() {
+        Ok((!value.is_null()).then_some(value))
+    }
+
+    /// Takes the memory of an output of this shape, if the output is requested. Its contents are
+    /// unspecified.
+    ///
+    /// # Panics
+    /// If it was taken before.
+    pub(crate) fn tensor<T: Element>(
+        &mut self,
+        index: usize,
+        shape: &[i64],
+    ) -> Result<Option<&'a mut [T]>, RuntimeError> {
+        let Some(value) = self.value(index, shape)? else {
             return Ok(None);
-        }
+        };
         // SAFETY: the tensor is valid for `'a`, `shape_of` checks its type, and by `taken` and
         // the promise of `new` this is the only reference to its memory, which has any bits in
         // it: any bits are values of `T`.
         unsafe {
-            let shape = shape_of::<T>(api, value)?;
-            let (data, length) = data::<T>(api, value, &shape)?;
+            let shape = shape_of::<T>(self.api, value)?;
+            let (data, length) = data::<T>(self.api, value, &shape)?;
             Ok(Some(slice::from_raw_parts_mut(data.as_ptr(), length)))
+        }
+    }
+
+    /// Takes the address of an output in device memory, if the output is requested; dangling if it has no elements.
+    ///
+    /// # Panics
+    /// As for [`tensor`](Self::tensor).
+    pub(crate) fn device_tensor<T: Element>(
+        &mut self,
+        index: usize,
+        shape: &[i64],
+    ) -> Result<Option<*mut T>, RuntimeError> {
+        let Some(value) = self.value(index, shape)? else {
+            return Ok(None);
+        };
+        // SAFETY: the tensor is valid for `'a`, and `shape_of` checks its type.
+        unsafe {
+            let shape = shape_of::<T>(self.api, value)?;
+            let (data, _) = data::<T>(self.api, value, &shape)?;
+            Ok(Some(data.as_ptr()))
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::c_void;
-
     use ort_sys::OrtStatusPtr;
     use topk_ops::f16;
 
