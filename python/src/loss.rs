@@ -7,6 +7,7 @@ use topk_ops::{
     MaxTopkSvm, Psi5, Reduction, SampleLoss, Score, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta,
     TruncatedTopkEntropy, bf16, f16,
 };
+use topk_ops_cuda::KernelLoss;
 
 use crate::memory::{entries, entries_mut};
 use crate::threads::Threads;
@@ -20,12 +21,34 @@ pub(crate) fn instructions() -> &'static str {
 
 /// A loss with its parameters.
 #[pyclass(frozen)]
-pub(crate) struct Loss(Box<dyn SampleLoss>);
+pub(crate) struct Loss {
+    loss: Box<dyn SampleLoss>,
+    /// The loss as CUDA kernels compute it, if they do.
+    kernel: Option<KernelLoss>,
+}
 
 impl Loss {
     fn new<L: SampleLoss + 'static>(loss: Result<L, LossError>) -> PyResult<Self> {
         let loss = loss.map_err(invalid)?;
-        Ok(Self(Box::new(loss)))
+        Ok(Self {
+            loss: Box::new(loss),
+            kernel: None,
+        })
+    }
+
+    fn with_kernel<L>(loss: Result<L, LossError>) -> PyResult<Self>
+    where
+        L: SampleLoss + Copy + Into<KernelLoss> + 'static,
+    {
+        Ok(Self {
+            kernel: loss.as_ref().ok().map(|&loss| loss.into()),
+            ..Self::new(loss)?
+        })
+    }
+
+    /// The loss as CUDA kernels compute it, if they do.
+    pub(crate) fn kernel(&self) -> Option<KernelLoss> {
+        self.kernel
     }
 }
 
@@ -33,32 +56,32 @@ impl Loss {
 impl Loss {
     #[staticmethod]
     fn smooth_topk_svm(k: usize, tau: f64, alpha: f64) -> PyResult<Self> {
-        Self::new(SmoothTopkSvm::new(k, tau, alpha))
+        Self::with_kernel(SmoothTopkSvm::new(k, tau, alpha))
     }
 
     #[staticmethod]
     fn max_topk_svm(k: usize, alpha: f64) -> PyResult<Self> {
-        Self::new(MaxTopkSvm::new(k, alpha))
+        Self::with_kernel(MaxTopkSvm::new(k, alpha))
     }
 
     #[staticmethod]
     fn topk_hinge_alpha(k: usize, alpha: f64) -> PyResult<Self> {
-        Self::new(TopkHingeAlpha::new(k, alpha))
+        Self::with_kernel(TopkHingeAlpha::new(k, alpha))
     }
 
     #[staticmethod]
     fn topk_hinge_beta(k: usize, alpha: f64) -> PyResult<Self> {
-        Self::new(TopkHingeBeta::new(k, alpha))
+        Self::with_kernel(TopkHingeBeta::new(k, alpha))
     }
 
     #[staticmethod]
     fn truncated_topk_entropy(k: usize) -> PyResult<Self> {
-        Self::new(TruncatedTopkEntropy::new(k))
+        Self::with_kernel(TruncatedTopkEntropy::new(k))
     }
 
     #[staticmethod]
     fn psi5(k: usize, alpha: f64) -> PyResult<Self> {
-        Self::new(Psi5::new(k, alpha))
+        Self::with_kernel(Psi5::new(k, alpha))
     }
 
     #[staticmethod]
@@ -89,7 +112,7 @@ impl Loss {
 
     /// Checks that the loss can be computed with this number of classes.
     fn check_classes(&self, classes: usize) -> PyResult<()> {
-        self.0.check_classes(classes).map_err(invalid)
+        self.loss.check_classes(classes).map_err(invalid)
     }
 
     /// Computes the loss of a batch, and its gradient unless `grad` is 0. All numbers of memory are addresses of dense
@@ -132,10 +155,10 @@ impl Loss {
         // SAFETY: the caller's promise, which is about memory that stays while the caller's frame does.
         py.detach(|| unsafe {
             match dtype {
-                "float32" => batch.compute::<f32>(&self.0),
-                "float64" => batch.compute::<f64>(&self.0),
-                "float16" => batch.compute::<f16>(&self.0),
-                "bfloat16" => batch.compute::<bf16>(&self.0),
+                "float32" => batch.compute::<f32>(&self.loss),
+                "float64" => batch.compute::<f64>(&self.loss),
+                "float16" => batch.compute::<f16>(&self.loss),
+                "bfloat16" => batch.compute::<bf16>(&self.loss),
                 _ => unreachable!("the package checks the types"),
             }
         })

@@ -9,7 +9,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use topk_ops::noise::standard_normal;
 use topk_ops::{Loss, Score, SmoothTopkSvm};
-use topk_testing::{Environment, python, root, run};
+use topk_testing::{Emulation, Environment, Requirement, python, root, run, skip};
 
 /// A folder with the package, as it is installed.
 fn install() -> TempDir {
@@ -44,9 +44,15 @@ fn copy(from: &Path, to: &Path) {
 
 /// Runs pytest with these arguments, in the folder `python`, on the package in `installed`.
 fn pytest(installed: &Path, arguments: &[&str]) {
+    pytest_with(installed, arguments, &[]);
+}
+
+/// The same with environment variables.
+fn pytest_with(installed: &Path, arguments: &[&str], variables: &[(&str, &OsStr)]) {
     let Some(mut command) = python(Environment::PyTorch) else {
         return;
     };
+    command.envs(variables.iter().copied());
     let path = command.get_envs().find(|(name, _)| *name == "PYTHONPATH");
     let path = path
         .and_then(|(_, value)| value)
@@ -86,6 +92,25 @@ files! {
     test_without_torch
 }
 
+/// On a GPU, or through a driver whose device is the CPU.
+#[test]
+fn test_cuda() {
+    let Some(mut command) = python(Environment::PyTorch) else {
+        return;
+    };
+    let found = run(command.args(["-c", "import torch; print(torch.cuda.is_available())"]));
+    let installed = install();
+    let file = &["tests/test_cuda.py"];
+    if found.trim() == "True" {
+        return pytest(installed.path(), file);
+    }
+    skip(Requirement::Gpu, "PyTorch finds no GPU");
+    if let Some(driver) = Emulation::Driver.build() {
+        let driver = [("TOPK_CUDA_DRIVER", driver.as_os_str())];
+        pytest_with(installed.path(), file, &driver);
+    }
+}
+
 #[test]
 fn every_file_of_tests_is_run() {
     let this = fs::read_to_string(root().join("python/tests/suite.rs")).unwrap();
@@ -93,7 +118,8 @@ fn every_file_of_tests_is_run() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();
         if name.starts_with("test_") {
-            assert!(this.contains(&format!("\n    {name}\n")), "{name}");
+            let run = [format!("\n    {name}\n"), format!("\nfn {name}() {{")];
+            assert!(run.iter().any(|run| this.contains(run)), "{name}");
         }
     }
 }

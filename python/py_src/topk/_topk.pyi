@@ -3,6 +3,7 @@ from collections.abc import Sequence
 __version__: str
 
 def instructions() -> str: ...
+def cuda_is_available() -> bool: ...
 def onnx_function(
     operator: str,
     k: int,
@@ -50,4 +51,37 @@ class Loss:
         values: int,
         grad: int,
         threads: int,
+    ) -> None: ...
+
+class CudaLoss:
+    @staticmethod
+    def of(loss: Loss, dtype: str, classes: int, reduction: str, ignore_index: int) -> CudaLoss | None: ...
+    def workspace_bytes(self, samples: int, classes: int) -> tuple[int, int]: ...
+    def loss(
+        self,
+        samples: int,
+        classes: int,
+        scores: int,
+        stride: int,
+        labels: int,
+        weight: int,
+        values: int,
+        gradient: int,
+        workspace: int,
+        stream: int,
+    ) -> None: ...
+    def gradient(
+        self,
+        samples: int,
+        classes: int,
+        scores: int,
+        stride: int,
+        labels: int,
+        weight: int,
+        upstream: int,
+        per_sample: bool,
+        skip_if_one: bool,
+        gradient: int,
+        workspace: int,
+        stream: int,
     ) -> None: ...

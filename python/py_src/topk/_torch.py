@@ -8,7 +8,7 @@ shorter way to the same functions, which saves about half of the cost of a call.
 import torch
 from torch import Tensor
 
-from . import _composite, _losses
+from . import _composite, _cuda, _losses
 
 _TYPES = {
     torch.float32: "float32",
@@ -63,7 +63,11 @@ def loss(name, parameters, input, target, weight, ignore_index, reduction):
     elif torch._C._are_functorch_transforms_active():
         values = _TransformableLoss.apply(input, target, weight, name, parameters, ignore_index, reduction)[0]
     elif input.requires_grad and torch.is_grad_enabled():
-        values = _Loss.apply(input, target, weight, name, parameters, ignore_index, reduction)
+        kernel = _cuda.kernel(name, parameters, input, reduction, ignore_index)
+        if kernel is None:
+            values = _Loss.apply(input, target, weight, name, parameters, ignore_index, reduction)
+        else:
+            values = _LossByKernel.apply(input, target, weight, kernel, reduction)
     else:
         values, _ = _compute(name, parameters, input, target, weight, ignore_index, reduction, False)
     if dimensions == 2 or reduction != "none":
@@ -115,6 +119,38 @@ class _Loss(torch.autograd.Function):
             # graph is freed. PyTorch would copy a tensor with other references, but not an alias.
             return gradient.detach(), None, None, None, None, None, None
         return _scaled(gradient, input, of_values, ctx.reduction), None, None, None, None, None, None
+
+
+class _LossByKernel(torch.autograd.Function):
+    """The same on an NVIDIA GPU.
+
+    The kernel computes the gradient with the loss, and is launched again in the backward pass with the gradient of
+    the loss, which is known on the device only; where that is 1, the second launch does nothing. Losses of float16
+    are usually scaled, so that their gradient is computed in the backward pass alone.
+    """
+
+    @staticmethod
+    def forward(ctx, input, target, weight, kernel, reduction):
+        scores, labels, weight = _cuda.as_read(input, target, weight)
+        values, gradient = _cuda.loss(kernel, scores, labels, weight, reduction, input.dtype is not torch.float16)
+        ctx.kernel = kernel
+        ctx.reduction = reduction
+        ctx.save_for_backward(scores, labels, weight, gradient)
+        return values
+
+    @staticmethod
+    def backward(ctx, of_values):
+        scores, labels, weight, gradient = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            # The product must be differentiable with respect to the gradient of the loss.
+            if gradient is None:
+                gradient = _cuda.gradient(ctx.kernel, scores, labels, weight, torch.ones_like(of_values))
+            return _scaled(gradient, scores, of_values, ctx.reduction), None, None, None, None
+        if gradient is not None and _graph_is_retained():
+            # It is needed again, or somebody has it.
+            gradient = None
+        gradient = _cuda.gradient(ctx.kernel, scores, labels, weight, of_values, gradient)
+        return gradient.detach(), None, None, None, None
 
 
 class _Once(torch.autograd.Function):
@@ -199,9 +235,11 @@ def _scaled(gradient, input, of_values, reduction):
 
 def _compute(name, parameters, input, target, weight, ignore_index, reduction, with_gradient):
     """The loss, and the gradient or `None`."""
-    # A fused kernel for CUDA is to be one more branch here.
     if input.is_cpu:
         return _compute_on_cpu(name, parameters, input, target, weight, ignore_index, reduction, with_gradient)
+    kernel = _cuda.kernel(name, parameters, input, reduction, ignore_index)
+    if kernel is not None:
+        return _cuda.loss(kernel, *_cuda.as_read(input, target, weight), reduction, with_gradient)
     return _composite.loss(name, parameters, input, target, weight, ignore_index, reduction, with_gradient)
 
 

@@ -1,4 +1,4 @@
-"""The losses composed of PyTorch's operations, for devices without a kernel (CUDA, MPS, XPU and others).
+"""The losses composed of PyTorch's operations, for what no kernel computes: MPS, XPU and others, and some on CUDA.
 
 The semantics are those of the native kernels, with one difference: the host never waits for the device, so
 nothing can be raised for a value. A row with a score that is NaN or infinite, or with a label that is not a
