@@ -44,10 +44,10 @@ pub enum PlanError {
         max: usize,
     },
     /// There are too many classes.
-    #[error("the CUDA kernels support up to {} classes, got {}", KernelLoss::MAX_CLASSES, .0)]
+    #[error("the CUDA kernels support up to {max} classes, got {0}", max = KernelLoss::MAX_CLASSES)]
     Classes(usize),
     /// There are too many samples.
-    #[error("the CUDA kernels support up to {} samples, got {}", i32::MAX, .0)]
+    #[error("the CUDA kernels support up to {max} samples, got {0}", max = i32::MAX)]
     Samples(usize),
 }
 
