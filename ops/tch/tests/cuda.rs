@@ -80,12 +80,12 @@ fn losses_on_a_gpu_are_those_on_the_cpu() {
         (150, 8, 1000),
     ] {
         // Operations of libtorch for some others take memory that grows with the square of the classes.
-        let has_kernel = |loss: &Box<dyn TensorLoss>| {
+        let has_kernel = |loss: &dyn TensorLoss| {
             let kernel = loss.kernel();
             kernel.is_some_and(|kernel| kernel.supports(classes as usize))
         };
         let family = family(k, classes as usize).unwrap().into_iter();
-        for loss in family.filter(|loss| classes <= 1000 || has_kernel(loss)) {
+        for loss in family.filter(|loss| classes <= 1000 || has_kernel(&**loss)) {
             let name = format!("{loss:?}").chars().take(60).collect::<String>();
             let weight = (0..classes).map(|class| 1.0 + 0.001 * class as f64);
             let mut criterion = Criterion::new(loss)

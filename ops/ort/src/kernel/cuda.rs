@@ -20,15 +20,14 @@ use crate::ffi::{Api, context};
 
 /// Loads the emulated driver; `false` if the test should be skipped.
 fn has_driver() -> bool {
-    static LOADED: OnceLock<bool> = OnceLock::new();
-    *LOADED.get_or_init(|| {
-        let Some(file) = Emulation::Driver.build() else {
-            return false;
-        };
-        // SAFETY: its initialisers only set up its own state. It stays loaded, so that the driver is found by its name.
-        std::mem::forget(unsafe { Library::open(Some(file), RTLD_NOW) }.unwrap());
-        true
-    })
+    // It stays loaded, so that the driver is found by its name.
+    static LOADED: OnceLock<Option<Library>> = OnceLock::new();
+    let loaded = LOADED.get_or_init(|| {
+        let file = Emulation::Driver.build()?;
+        // SAFETY: its initialisers only set up its own state.
+        Some(unsafe { Library::open(Some(file), RTLD_NOW) }.unwrap())
+    });
+    loaded.is_some()
 }
 
 /// The tensors of a call, and the scratch memory that is allocated.
