@@ -2,6 +2,7 @@
 //! CPU.
 #![cfg(target_os = "linux")]
 
+mod c;
 mod memory;
 
 use std::env;
@@ -36,7 +37,7 @@ fn everything_runs_on_the_cpu_without_a_gpu() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
-        output.status.success() && text.contains("4 passed"),
+        output.status.success() && text.contains("5 passed"),
         "{text}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
