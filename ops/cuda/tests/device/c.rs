@@ -101,7 +101,7 @@ fn the_c_interface_gives_the_same_bits_on_device() {
 
     // SAFETY: as above; the second call fails before it uses them.
     let (done, failed) = unsafe {
-        let mut gradient = |batch: &CBatch| {
+        let gradient = |batch: &CBatch| {
             topk_cuda_gradient(
                 &raw const *batch,
                 upstream.pointer(),
