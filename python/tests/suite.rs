@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -49,10 +50,20 @@ fn pytest(installed: &Path, arguments: &[&str]) {
 
 /// The same with environment variables.
 fn pytest_with(installed: &Path, arguments: &[&str], variables: &[(&str, &OsStr)]) {
-    let Some(mut command) = python(Environment::PyTorch) else {
+    let Some(mut command) = python_with(installed) else {
         return;
     };
-    command.envs(variables.iter().copied());
+    command
+        .envs(variables.iter().copied())
+        .args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider"])
+        .args(arguments)
+        .current_dir(root().join("python"));
+    println!("{}", run(&mut command));
+}
+
+/// A Python that has the package in `installed`.
+fn python_with(installed: &Path) -> Option<Command> {
+    let mut command = python(Environment::PyTorch)?;
     let path = command.get_envs().find(|(name, _)| *name == "PYTHONPATH");
     let path = path
         .and_then(|(_, value)| value)
@@ -60,12 +71,9 @@ fn pytest_with(installed: &Path, arguments: &[&str], variables: &[(&str, &OsStr)
     let folders = env::split_paths(path);
     let path = env::join_paths([installed.to_owned()].into_iter().chain(folders)).unwrap();
     command
-        .args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider"])
-        .args(arguments)
-        .current_dir(root().join("python"))
         .env("PYTHONPATH", path)
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    println!("{}", run(&mut command));
+    Some(command)
 }
 
 /// One test for each file, so that they run side by side.
@@ -109,6 +117,51 @@ fn test_cuda() {
         let driver = [("TOPK_CUDA_DRIVER", driver.as_os_str())];
         pytest_with(installed.path(), file, &driver);
     }
+}
+
+/// The script for machines with a GPU, as far as it runs on the CPU.
+#[test]
+fn gpu_check_is_rehearsed() {
+    let installed = install();
+    let script = root().join("xtask/gpu-check/gpu_check.py");
+    let report = installed.path().join("report.json");
+    let check = |arguments: &[&str]| {
+        let mut command = python_with(installed.path())?;
+        command
+            .arg(&script)
+            .args(["--programs", "/nonexistent", "--package"])
+            .arg(installed.path())
+            .arg("--cases")
+            .arg(root().join("ops/tests/data/loss.jsonl"))
+            .arg("--out")
+            .arg(&report)
+            .args(arguments);
+        Some(command)
+    };
+    let Some(mut rehearsal) = check(&["--rehearse", "--parts", "cases,loss,bandwidth"]) else {
+        return;
+    };
+    let table = run(&mut rehearsal);
+    assert!(
+        table.contains("\nloss        256 x 1000, smooth_topk_svm "),
+        "{table}"
+    );
+    assert!(
+        table.contains(" passed, 0 failed; figures are in "),
+        "{table}"
+    );
+    let report: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&report).unwrap()).unwrap();
+    assert_eq!(report["rehearsal"], true);
+
+    // Parts without what they need say so, and the others go on.
+    let output = check(&["--rehearse", "--parts", "densenet,bandwidth"])
+        .unwrap()
+        .output()
+        .unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(!output.status.success() && table.contains("not run: --cifar is missing"));
+    assert!(table.contains("\nbandwidth "), "{table}");
 }
 
 #[test]
