@@ -22,7 +22,7 @@ pub enum Emulation {
 
 impl Emulation {
     /// The compiled file. It is compiled once for each state of the sources. `None`, after a call of
-    /// [`skip()`](crate::skip), if there is no suitable compiler.
+    /// [`skip()`](crate::skip()), if there is no suitable compiler.
     ///
     /// # Panics
     ///
