@@ -138,7 +138,8 @@ mod tests {
     fn overrun(cpp: &Cpp) -> String {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("overrun.cpp");
-        let text = "int main(int count, char **) { int *a = new int[2]; return a[count + 1] == 7; }\n";
+        let text =
+            "int main(int count, char **) { int *a = new int[2]; return a[count + 1] == 7; }\n";
         std::fs::write(&source, text).unwrap();
         let program = folder.path().join("overrun");
         cpp.clone().flag("-O0").build(&[source], &program);
