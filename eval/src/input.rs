@@ -177,7 +177,7 @@ impl InputTensor {
     /// Sets the number of images: those after it are to be ignored.
     ///
     /// # Panics
-    /// If there is no memory for so many.
+    /// If `count` exceeds [`rows`](Self::rows).
     pub(crate) fn set_count(&mut self, count: usize) {
         assert!(count <= self.rows);
         self.count = count;

@@ -21,8 +21,8 @@ pub enum Emulation {
 }
 
 impl Emulation {
-    /// The compiled file. It is compiled once for each state of the sources. `None`, after a call of
-    /// [`skip()`](crate::skip()), if there is no suitable compiler.
+    /// The compiled file. It is compiled once for each state of the sources. Without a suitable compiler, this calls
+    /// [`skip()`](crate::skip()) and returns `None`.
     ///
     /// # Panics
     ///

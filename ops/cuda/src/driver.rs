@@ -29,7 +29,7 @@ pub enum DriverError {
         /// The driver's description of it.
         description: String,
     },
-    /// The stream is the default one, and there is no context of the scores' device that it could belong to.
+    /// The scores are on a device without a context, which a default stream needs.
     #[error(
         "device {device} has no CUDA context: use the device before (allocate memory on it), or make a context \
          of it current"

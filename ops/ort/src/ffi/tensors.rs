@@ -153,7 +153,7 @@ impl<'a> KernelInputs<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceTensor<T> {
     pub(crate) shape: Vec<i64>,
-    /// Row-major; dangling if there are no elements.
+    /// Row-major. An empty tensor may have any address here.
     pub(crate) data: *const T,
 }
 
