@@ -30,7 +30,10 @@ PARTS = {
     "resnet": 120,
 }
 
-# The repository, or the folder with what `cargo xtask gpu-check` built.
+# Parts that need data, and the option that names it.
+NEEDS = {"resume": "cifar", "densenet": "cifar", "evaluation": "images", "resnet": "images"}
+
+# Beside this folder is what `cargo xtask gpu-check` built.
 HERE = pathlib.Path(__file__).resolve().parent
 
 
@@ -96,6 +99,10 @@ def run_part(part, options, limit):
     return rows
 
 
+def not_run(part, reason):
+    return {"part": part, "check": "ran", "value": f"not run: {reason}", "passed": False}
+
+
 def text(value):
     """At most a line."""
     if isinstance(value, float):
@@ -119,8 +126,11 @@ def main():
     end = time.monotonic() + options.seconds
     for part in options.parts.split(","):
         left = end - time.monotonic()
-        if left < 5:
-            new = [{"part": part, "check": "not run", "value": "no time left", "passed": False}]
+        needed = NEEDS.get(part)
+        if needed and getattr(options, needed) is None:
+            new = [not_run(part, f"--{needed} is missing")]
+        elif left < 5:
+            new = [not_run(part, "no time left")]
         else:
             new = run_part(part, options, min(PARTS[part], left))
         for row in new:

@@ -38,9 +38,6 @@ def epoch(loader, step, device):
 
 
 def run(options):
-    if options.images is None:
-        row("images/s", "not run: --images is missing", passed=False)
-        return
     device, cores = options.device, os.cpu_count()
     with tempfile.TemporaryDirectory() as folder:
         data = copies(options.images, pathlib.Path(folder) / "images", 2 if options.rehearse else 20)

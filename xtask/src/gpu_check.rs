@@ -16,27 +16,21 @@ use crate::{cargo, dist};
 const PROGRAMS: [&str; 3] = ["topk-train", "topk-eval", "topk-export"];
 
 /// The package of each library, the file that cargo builds, and where the script expects it.
-const LIBRARIES: [(&str, &str, &str); 3] = [
+const LIBRARIES: [(&str, &str, &str); 2] = [
     (
         "topk-ops-cuda",
         "libtopk_ops_cuda.so",
         "libtopk_ops_cuda.so",
     ),
-    ("topk-ops-ort", "libtopk_ops_ort.so", "libtopk_ops_ort.so"),
     ("topk-python", "lib_topk.so", "package/topk/_topk.abi3.so"),
 ];
 
 /// Tests and benchmarks: what cargo builds, the name of the target, and that of the program.
-const TESTS: [(&[&str], &str, &str); 3] = [
+const TESTS: [(&[&str], &str, &str); 2] = [
     (
         &["test", "--package=topk-ops-tch", "--test=cuda"],
         "cuda",
         "ops-tch-cuda-test",
-    ),
-    (
-        &["test", "--package=topk-ops-cuda", "--test=device"],
-        "device",
-        "ops-cuda-cuda-test",
     ),
     (
         &["bench", "--package=topk-eval", "--bench=pipeline"],
@@ -98,24 +92,22 @@ fn build(out: &Path) -> Result<()> {
     }
     cargo::run(&mut command)?;
 
-    let package = out.join("package/topk");
-    for folder in [&package, &out.join("gpu-check")] {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
-    }
     let built = cargo::target_dir()?.join(dist::profile_folder("release"));
     for program in PROGRAMS {
-        copy(&built.join(program), &out.join(program))?;
+        dist::copy(&built.join(program), &out.join(program))?;
     }
     for (_, file, name) in LIBRARIES {
-        copy(&built.join(file), &out.join(name))?;
+        dist::copy(&built.join(file), &out.join(name))?;
     }
     for (arguments, target, name) in TESTS {
-        copy(&test_program(arguments, target)?, &out.join(name))?;
+        dist::copy(&test_program(arguments, target)?, &out.join(name))?;
     }
-    copy_python(&root().join("python/py_src/topk"), &package)?;
+    copy_python(
+        &root().join("python/py_src/topk"),
+        &out.join("package/topk"),
+    )?;
     copy_python(&root().join("xtask/gpu-check"), &out.join("gpu-check"))?;
-    copy(
+    dist::copy(
         &root().join("ops/tests/data/loss.jsonl"),
         &out.join("loss.jsonl"),
     )
@@ -144,18 +136,10 @@ fn copy_python(from: &Path, to: &Path) -> Result<()> {
             .path();
         let target = to.join(path.file_name().unwrap_or_default());
         if path.is_dir() && !path.ends_with("__pycache__") {
-            fs::create_dir_all(&target)
-                .with_context(|| format!("cannot create {}", target.display()))?;
             copy_python(&path, &target)?;
         } else if path.extension() == Some(OsStr::new("py")) {
-            copy(&path, &target)?;
+            dist::copy(&path, &target)?;
         }
     }
     Ok(())
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to)
-        .map(drop)
-        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
 }
