@@ -117,18 +117,7 @@ impl Batch {
         stream: Stream,
     ) -> Result<(), CudaError> {
         // SAFETY: the caller's promise.
-        unsafe {
-            self.loss_with(
-                Launcher {
-                    driver: Driver::get()?,
-                    kernels: Kernels::get(),
-                    stream,
-                },
-                result,
-                gradient,
-                workspace,
-            )
-        }
+        unsafe { self.loss_with(Launcher::new(stream)?, result, gradient, workspace) }
     }
 
     /// Computes the derivatives of an objective with respect to the scores.
@@ -153,11 +142,7 @@ impl Batch {
         // SAFETY: the caller's promise.
         unsafe {
             self.gradient_with(
-                Launcher {
-                    driver: Driver::get()?,
-                    kernels: Kernels::get(),
-                    stream,
-                },
+                Launcher::new(stream)?,
                 upstream,
                 skip_if_one,
                 gradient,
@@ -175,11 +160,7 @@ impl Batch {
     /// # Safety
     /// As for [`loss`](Self::loss).
     pub unsafe fn probabilities(&self, result: *mut f32, stream: Stream) -> Result<(), CudaError> {
-        let launcher = Launcher {
-            driver: Driver::get()?,
-            kernels: Kernels::get(),
-            stream,
-        };
+        let launcher = Launcher::new(stream)?;
         // SAFETY: the caller's promise.
         unsafe { self.probabilities_with(launcher, result) }
     }
@@ -193,11 +174,7 @@ impl Batch {
     /// # Safety
     /// The stream is valid, and `scores` is an address in memory of its device.
     pub unsafe fn prepare(&self, stream: Stream) -> Result<(), CudaError> {
-        let launcher = Launcher {
-            driver: Driver::get()?,
-            kernels: Kernels::get(),
-            stream,
-        };
+        let launcher = Launcher::new(stream)?;
         // SAFETY: the caller's promise.
         unsafe {
             launcher.run(self.scores, |within| {
@@ -399,6 +376,17 @@ pub(crate) struct Launcher<'a> {
     pub(crate) driver: &'a Driver,
     pub(crate) kernels: &'a Kernels,
     pub(crate) stream: Stream,
+}
+
+impl Launcher<'static> {
+    /// That of this process.
+    fn new(stream: Stream) -> Result<Self, CudaError> {
+        Ok(Self {
+            driver: Driver::get()?,
+            kernels: Kernels::get(),
+            stream,
+        })
+    }
 }
 
 impl<'a> Launcher<'a> {

@@ -150,6 +150,18 @@ fn stride(name: &str, stride: i64, classes: i64) -> Result<usize, Failure> {
         })
 }
 
+/// The gradient of a batch, in this memory.
+fn gradient_of(
+    batch: &Batch,
+    memory: *mut c_void,
+    gradient_stride: i64,
+) -> Result<Gradient, Failure> {
+    Ok(Gradient {
+        memory,
+        stride: stride("gradient_stride", gradient_stride, batch.classes as i64)?,
+    })
+}
+
 /// The reason for the last failure on this thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn topk_cuda_error() -> *const c_char {
@@ -214,10 +226,7 @@ pub unsafe extern "C" fn topk_cuda_loss_and_gradient(
         // SAFETY: the caller's promise.
         unsafe {
             let batch = CBatch::read(batch)?;
-            let gradient = Gradient {
-                memory: gradient,
-                stride: stride("gradient_stride", gradient_stride, batch.classes as i64)?,
-            };
+            let gradient = gradient_of(&batch, gradient, gradient_stride)?;
             Ok(batch.loss(loss, Some(gradient), workspace, Stream::from_raw(stream))?)
         }
     })
@@ -240,10 +249,7 @@ pub unsafe extern "C" fn topk_cuda_gradient(
         // SAFETY: the caller's promise.
         unsafe {
             let batch = CBatch::read(batch)?;
-            let gradient = Gradient {
-                memory: gradient,
-                stride: stride("gradient_stride", gradient_stride, batch.classes as i64)?,
-            };
+            let gradient = gradient_of(&batch, gradient, gradient_stride)?;
             let upstream = Upstream {
                 memory: upstream,
                 per_sample: upstream_per_sample != 0,
