@@ -123,8 +123,10 @@ TOPK_DEVICE HeadResult head_result(const Arguments &arguments, const Head<K> &he
     return {head.scores[arguments.k - 1], head.scores[size - 1], head.classes[size - 1], head.is_tied[0] != 0};
 }
 
-TOPK_DEVICE bool is_in_head(const HeadResult &head, float score, int index) {
-    return score > head.last || (score == head.last && index <= head.last_class);
+// The weight of a class in the tail; 0 in the head.
+TOPK_DEVICE float tail_weight(const HeadResult &head, float score, int index, float exponent) {
+    bool is_in_head = score > head.last || (score == head.last && index <= head.last_class);
+    return weight_of((is_in_head ? -infinity() : score) - head.kth, exponent);
 }
 
 // Given e_1, …, e_K of the tail's weights in `tail`, computes the loss, and if there is a gradient, the coefficients
@@ -197,19 +199,16 @@ TOPK_DEVICE void finish_head(
 
     double scale = sample.factor * result.probability / k;
     label_gradient = float(-scale);
-    // Of degree l + 1 in the weight: see `tail_coefficients` in topk-ops.
     if (lane() < K) {
         int l = lane();
         double coefficient = 0;
         if (l < k) {
-            double below = l + 2 > k ? 0.0 : head.sizes[k - 2 - l];
-            coefficient = scale * (over_k * head.sizes[k - 1 - l] - over_km1 * below);
+            coefficient = tail_coefficient(head.sizes, k, l, scale, over_k, over_km1);
             for (int power = 0; power <= l; ++power) {
-                coefficient *= power ? -factor : factor;
+                coefficient *= factor;
             }
-            coefficient = fmin(fmax(coefficient, -double(LARGEST)), double(LARGEST));
         }
-        head.coefficients[l] = float(coefficient);
+        head.coefficients[l] = clamped(coefficient);
     }
     double without_km1 = 0;
     double without_km2 = 0;

@@ -165,9 +165,7 @@ TOPK_DEVICE void ranked_of_block(const Arguments &arguments) {
         find_head_of_block(scores, head, size, search);
         HeadResult found = head_result(arguments, head, size);
         float exponent = binary_exponent(1);
-        auto weight = [&](int i, float score) {
-            return weight_of((is_in_head(found, score, i) ? -infinity() : score) - found.kth, exponent);
-        };
+        auto weight = [&](int i, float score) { return tail_weight(found, score, i, exponent); };
         double tail = 0;
         if (has_tail(arguments)) {
             float thread_sum = 0;

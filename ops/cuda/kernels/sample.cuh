@@ -126,3 +126,13 @@ TOPK_DEVICE LossAndProbability smooth_hinge(double hinge, double ratio, double t
     }
     return result;
 }
+
+// `scale` times the derivative of a class of the tail is a polynomial in its weight: the coefficient of degree l + 1, given
+// e_0, …, e_k of all wrong classes and the reciprocals of e_k and e_{k−1}. See `tail_coefficients` in topk-ops.
+TOPK_DEVICE double tail_coefficient(Shared<double> sizes, int k, int l, double scale, double over_k, double over_km1) {
+    double below = l + 2 > k ? 0.0 : double(sizes[k - 2 - l]);
+    double coefficient = scale * (over_k * sizes[k - 1 - l] - over_km1 * below);
+    return l % 2 ? -coefficient : coefficient;
+}
+
+TOPK_DEVICE float clamped(double value) { return float(fmin(fmax(value, -double(LARGEST)), double(LARGEST))); }

@@ -298,11 +298,7 @@ TOPK_DEVICE void any_k_of_block(const Arguments &arguments) {
         }
         double factor = sample.factor * result.probability / k;
         if (thread() < k) {
-            int l = thread();
-            double below = l + 2 > k ? 0.0 : sizes[k - 2 - l];
-            double coefficient = factor * (over_k * sizes[k - 1 - l] - over_km1 * below);
-            coefficient = fmin(fmax(coefficient, -double(LARGEST)), double(LARGEST));
-            coefficients[l] = float(l % 2 ? -coefficient : coefficient);
+            coefficients[thread()] = clamped(tail_coefficient(sizes, k, thread(), factor, over_k, over_km1));
         }
         sync_block();
         scores.write_gradient([&](int, float score) {

@@ -123,9 +123,7 @@ TOPK_DEVICE void topk_of_block(const Arguments &arguments) {
         find_head_of_block(scores, head, size, search);
         HeadResult found = head_result(arguments, head, size);
         float exponent = binary_exponent(arguments.per_score);
-        auto weight = [&](int i, float score) {
-            return weight_of((is_in_head(found, score, i) ? -infinity() : score) - found.kth, exponent);
-        };
+        auto weight = [&](int i, float score) { return tail_weight(found, score, i, exponent); };
 
         float polynomial[K] = {};
         scores.for_each([&](int i, float score) {
