@@ -1,11 +1,11 @@
 //! Evaluations on an NVIDIA GPU are those on the CPU: without TF32, the true class of every image has the same rank.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod photographs;
 
-use lzma_rust2::XzReader;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use photographs::evaluate;
 use topk_native::{driver_version, onnxruntime};
 use topk_results::{Comparison, Results};
 use topk_testing::{Requirement, shared, skip};
@@ -26,26 +26,7 @@ fn on_gpu() -> Option<PathBuf> {
 
 /// The results of two models on 300 photographs.
 fn run(shared: &Path, folder: &Path, flags: &[&str]) -> Results {
-    let resnet = folder.join("resnet18_pqf.onnx");
-    if !resnet.exists() {
-        let packed = File::open(shared.join("models/resnet18_pqf.onnx.xz")).unwrap();
-        let mut reader = XzReader::new(BufReader::new(packed), false);
-        io::copy(&mut reader, &mut File::create(&resnet).unwrap()).unwrap();
-    }
-    let json = folder.join("results.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_topk-eval"))
-        .args(["--preset", "torchvision", "--model"])
-        .arg(shared.join("models/squeezenet1_1.onnx"))
-        .arg("--model")
-        .arg(resnet)
-        .arg("--data")
-        .arg(shared.join("data/imagenet-sample"))
-        .arg("--json")
-        .arg(&json)
-        .args(flags)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{flags:?}: {output:?}");
+    let json = evaluate(shared, folder, &["squeezenet1_1", "resnet18_pqf"], flags);
     let results = Results::read(&json).unwrap();
     fs::remove_file(&json).unwrap();
     results

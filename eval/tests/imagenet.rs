@@ -1,46 +1,19 @@
 //! Predictions of real models match Python: Pillow 13, torchvision's transforms and onnxruntime.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader};
-use std::path::Path;
-use std::process::Command;
+mod photographs;
 
-use lzma_rust2::XzReader;
+use std::fs;
+use std::path::Path;
+
+use photographs::evaluate;
 use serde_json::{Value, json};
 use topk_testing::shared;
 
 /// The results of all three models.
 fn run(shared: &Path, folder: &Path, flags: &[&str]) -> Value {
-    let resnet = folder.join("resnet18_pqf.onnx");
-    if !resnet.exists() {
-        let packed = File::open(shared.join("models/resnet18_pqf.onnx.xz")).unwrap();
-        let mut reader = XzReader::new(BufReader::new(packed), false);
-        io::copy(&mut reader, &mut File::create(&resnet).unwrap()).unwrap();
-    }
-    let json = folder.join("results.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_topk-eval"))
-        .args([
-            "--preset",
-            "torchvision",
-            "--topk",
-            "5",
-            "--device",
-            "cpu",
-            "--model",
-        ])
-        .arg(shared.join("models/squeezenet1_1.onnx"))
-        .arg("--model")
-        .arg(resnet)
-        .arg("--model")
-        .arg(shared.join("models/efficientnet_lite0.onnx"))
-        .arg("--data")
-        .arg(shared.join("data/imagenet-sample"))
-        .arg("--json")
-        .arg(&json)
-        .args(flags)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
+    let models = ["squeezenet1_1", "resnet18_pqf", "efficientnet_lite0"];
+    let flags = [&["--topk", "5", "--device", "cpu"], flags].concat();
+    let json = evaluate(shared, folder, &models, &flags);
     serde_json::from_slice(&fs::read(json).unwrap()).unwrap()
 }
 
