@@ -1,8 +1,42 @@
 //! How the images of an epoch are divided into batches.
 
+use std::iter::StepBy;
 use std::ops::Range;
 
 use thiserror::Error;
+
+/// The part of each batch that one of several processes trains on or validates.
+///
+/// The image at position `p` of a batch belongs to rank `p % world_size`. So the batches themselves, and their order, do
+/// not depend on the number of processes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Part {
+    pub(crate) rank: usize,
+    pub(crate) world_size: usize,
+    /// Smallest number of images that a process gets, unless it gets none: 2 where batch normalisation would compute a
+    /// variance from a single value.
+    pub(crate) least: usize,
+}
+
+impl Part {
+    /// All images, of the only process.
+    pub(crate) const WHOLE: Self = Self {
+        rank: 0,
+        world_size: 1,
+        least: 1,
+    };
+
+    /// The positions of the part, among those of a batch.
+    pub(crate) fn of(self, batch: Range<usize>) -> StepBy<Range<usize>> {
+        // A small batch is shared by fewer processes.
+        let ranks = (batch.len() / self.least).clamp(1, self.world_size);
+        let first = match self.rank < ranks {
+            true => batch.start + self.rank,
+            false => batch.end,
+        };
+        (first.min(batch.end)..batch.end).step_by(ranks)
+    }
+}
 
 /// How images are divided into batches.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -134,6 +168,38 @@ pub enum BatchingError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_image_of_a_batch_belongs_to_one_rank() {
+        for world_size in 1..6 {
+            for least in [1, 2] {
+                for batch in [0..0, 0..1, 8..10, 8..11, 8..16, 3..20] {
+                    let part = |rank| Part {
+                        rank,
+                        world_size,
+                        least,
+                    };
+                    let parts: Vec<Vec<usize>> = (0..world_size)
+                        .map(|rank| part(rank).of(batch.clone()).collect())
+                        .collect();
+                    let mut all = parts.concat();
+                    all.sort_unstable();
+                    assert_eq!(all, batch.clone().collect::<Vec<_>>());
+                    let some = parts.iter().map(Vec::len).filter(|&len| len > 0);
+                    let (min, max) = (some.clone().min(), some.max());
+                    assert!(max.unwrap_or(0) - min.unwrap_or(0) <= 1);
+                    assert!(batch.len() < least || min >= Some(least), "{parts:?}");
+                }
+            }
+        }
+        let part = Part {
+            rank: 1,
+            world_size: 3,
+            least: 1,
+        };
+        assert_eq!(part.of(10..18).collect::<Vec<_>>(), [11, 14, 17]);
+        assert_eq!(Part::WHOLE.of(10..13).collect::<Vec<_>>(), [10, 11, 12]);
+    }
 
     #[test]
     fn a_single_last_image_joins_the_batch_before_it() {

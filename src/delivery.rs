@@ -48,13 +48,14 @@ pub(crate) enum Form {
 pub(crate) struct HostBatch<'a> {
     pub(crate) images: HostImages<'a>,
     pub(crate) labels: &'a [i64],
+    /// How the first images are mixed; those behind them are only partners.
     pub(crate) mix: Option<Mix>,
 }
 
 /// The images of a batch in host memory.
 #[derive(Debug)]
 pub(crate) enum HostImages<'a> {
-    /// `[images, channels, height, width]`, mixed.
+    /// `[images, channels, height, width]`, mixed; without those that are only partners.
     Normalized(&'a [f32]),
     /// `[images, height, width, channels]`, and the part of each image to be shown, if the device augments.
     Pixels(&'a [u8], &'a [Option<Shown>]),
@@ -116,10 +117,12 @@ impl Delivery {
     ) -> Result<UploadedImages, TchError> {
         let [height, width] = self.sides;
         let count = batch.labels.len() as i64;
+        let own = batch.mix.as_ref().map(|mix| mix.partners().len() as i64);
+        let own = own.unwrap_or(count);
         let stream = &self.stream;
         let mut tensors = vec![
             match batch.images {
-                HostImages::Normalized(values) => stream.stage(values, &[count, 3, height, width]),
+                HostImages::Normalized(values) => stream.stage(values, &[own, 3, height, width]),
                 HostImages::Pixels(pixels, _) => stream.stage(pixels, &[count, height, width, 3]),
             }?,
             stream.stage(batch.labels, &[count])?,
@@ -136,7 +139,7 @@ impl Delivery {
         }
         if let Some(mix) = &batch.mix {
             let partners: Vec<i64> = mix.partners().iter().map(|&index| index as i64).collect();
-            tensors.push(stream.stage(&partners, &[count])?);
+            tensors.push(stream.stage(&partners, &[own])?);
         }
         Ok(UploadedImages {
             delivery: Arc::clone(self),
@@ -148,6 +151,7 @@ impl Delivery {
     /// Crops, flips, normalises and mixes the uploaded tensors of a batch, as far as the loader has not.
     pub(crate) fn inputs(&self, tensors: &[Tensor], mix: Option<&Mix>) -> Result<Inputs, TchError> {
         let (images, labels) = (&tensors[0], &tensors[1]);
+        let mut own_labels = labels.shallow_clone();
         let mut images = match self.form {
             Form::Normalized => images.shallow_clone(),
             Form::Pixels => self.normalized(images)?,
@@ -162,10 +166,11 @@ impl Delivery {
                 images = mixed(&images, partners, mix)?;
             }
             with_partners = Some((labels.f_index_select(0, partners)?, mix.lambda()));
+            own_labels = labels.f_narrow(0, 0, partners.size()[0])?;
         }
         Ok(Inputs {
             images,
-            labels: labels.shallow_clone(),
+            labels: own_labels,
             mixed: with_partners,
         })
     }
@@ -203,9 +208,10 @@ impl Delivery {
     }
 }
 
-/// Mixes images with their partners, as [`Mix::write`] does.
+/// Mixes the first images, which have partners, with these, as [`Mix::write`] does.
 fn mixed(images: &Tensor, partners: &Tensor, mix: &Mix) -> Result<Tensor, TchError> {
     let others = images.f_index_select(0, partners)?;
+    let images = &images.f_narrow(0, 0, partners.size()[0])?;
     let (part, rest) = (mix.lambda(), 1.0 - mix.lambda());
     let Some(rect) = mix.rect() else {
         return others
@@ -269,15 +275,18 @@ mod tests {
     use topk_preprocessing::Normalization as MeanAndStd;
 
     use super::*;
-    use crate::batching::{Batching, LastBatch};
+    use crate::batching::{Batching, LastBatch, Part};
     use crate::config::ErrorPolicy;
     use crate::images::{ImageOptions, Images, Preparation, Source};
     use crate::sample;
 
     const SHAPE: [usize; 3] = [3, 32, 32];
 
-    /// Images, labels, and partners' labels of the batches of an epoch, by their bits.
-    fn epoch(augment: &str, mix: Option<&str>, form: Option<Form>) -> Vec<(Vec<u32>, Vec<i64>)> {
+    /// Images, and labels and partners' labels, of a batch, by their bits: one row per image.
+    type Rows = Vec<(Vec<u32>, [i64; 3])>;
+
+    /// The batches of an epoch, of which this is a part.
+    fn epoch(augment: &str, mix: Option<&str>, form: Option<Form>, part: Part) -> Vec<Rows> {
         let folder = tempfile::tempdir().unwrap();
         sample::write(folder.path(), 20, 10);
         let options = Options {
@@ -316,14 +325,19 @@ mod tests {
         let read = |batch: Batch| {
             let inputs = batch.inputs(SHAPE, Device::Cpu).unwrap();
             let values: Vec<f32> = Vec::try_from(inputs.images.contiguous().view(-1)).unwrap();
-            let mut labels: Vec<i64> = Vec::try_from(inputs.labels).unwrap();
-            if let Some((partners, lambda)) = inputs.mixed {
-                labels.extend(Vec::<i64>::try_from(partners).unwrap());
-                labels.push(lambda.to_bits() as i64);
-            }
-            (values.into_iter().map(f32::to_bits).collect(), labels)
+            let labels: Vec<i64> = Vec::try_from(inputs.labels).unwrap();
+            assert_eq!(labels, batch.labels);
+            let (partners, lambda) = match inputs.mixed {
+                Some((partners, lambda)) => (Vec::<i64>::try_from(partners).unwrap(), lambda),
+                None => (vec![-1; labels.len()], 1.0),
+            };
+            let images = values.chunks_exact(SHAPE.iter().product());
+            let images = images.map(|image| image.iter().map(|value| value.to_bits()).collect());
+            let labels = labels.into_iter().zip(partners);
+            let labels = labels.map(|(own, partner)| [own, partner, lambda.to_bits() as i64]);
+            images.zip(labels).collect()
         };
-        let batches = Arc::new(images.unwrap()).epoch(2, batching, 0);
+        let batches = Arc::new(images.unwrap()).epoch(2, batching, 0, part);
         batches.map(|batch| read(batch.unwrap())).collect()
     }
 
@@ -338,7 +352,7 @@ mod tests {
                 "color-jitter:0.4,flip",
                 "crop:4,flip,random-erasing:1:value=random",
             ] {
-                let expected = epoch(augment, mix, None);
+                let expected = epoch(augment, mix, None, Part::WHOLE);
                 let forms: &[Form] = match augment {
                     "crop:4,flip" => &[Form::Pixels, Form::Cropped { padding: 4 }],
                     "crop:40" => &[Form::Cropped { padding: 40 }],
@@ -347,11 +361,47 @@ mod tests {
                     _ => &[Form::Normalized],
                 };
                 for &form in forms {
-                    let found = epoch(augment, mix, Some(form));
+                    let found = epoch(augment, mix, Some(form), Part::WHOLE);
                     assert!(found == expected, "{augment}, {mix:?}, {form:?}");
                 }
             }
         }
-        assert!(epoch("none", None, None) != epoch("crop:4,flip", None, None));
+        let of = |augment| epoch(augment, None, None, Part::WHOLE);
+        assert!(of("none") != of("crop:4,flip"));
+    }
+
+    #[test]
+    fn the_parts_of_all_ranks_are_the_batch() {
+        for mix in [None, Some("mixup:0.4"), Some("cutmix:1")] {
+            for (augment, form) in [
+                ("crop:4,flip", None),
+                ("crop:4,flip", Some(Form::Pixels)),
+                ("crop:4,flip", Some(Form::Cropped { padding: 4 })),
+                (
+                    "crop:4,flip,random-erasing:1:value=random",
+                    Some(Form::Normalized),
+                ),
+            ] {
+                let whole = epoch(augment, mix, form, Part::WHOLE);
+                for world_size in [2, 3, 7] {
+                    let part = |rank| Part {
+                        rank,
+                        world_size,
+                        least: 1,
+                    };
+                    let parts: Vec<Vec<Rows>> = (0..world_size)
+                        .map(|rank| epoch(augment, mix, form, part(rank)))
+                        .collect();
+                    for (number, batch) in whole.iter().enumerate() {
+                        for (position, image) in batch.iter().enumerate() {
+                            let of_rank = &parts[position % world_size][number];
+                            assert!(of_rank[position / world_size] == *image);
+                        }
+                        let images: usize = parts.iter().map(|part| part[number].len()).sum();
+                        assert_eq!(images, batch.len(), "{augment}, {mix:?}, {form:?}");
+                    }
+                }
+            }
+        }
     }
 }

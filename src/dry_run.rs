@@ -9,6 +9,7 @@ use topk_models::Architecture;
 use topk_report::text::{TERMINAL_WIDTH, grouped, wrap};
 
 use crate::TrainError;
+use crate::batching::Part;
 use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::defaults::resolve;
@@ -166,7 +167,7 @@ impl Times {
     fn measure(config: &Config, data: &Dataset, mut learner: Learner) -> Result<Self, TrainError> {
         let mut loaded = 0;
         let start = Instant::now();
-        for batch in data.training.epoch(1, config.batching(), 0) {
+        for batch in data.training.epoch(1, config.batching(), 0, Part::WHOLE) {
             loaded += batch?.labels.len();
             if start.elapsed() > TIMED {
                 break;
@@ -258,7 +259,9 @@ fn time_steps(
     };
     let criterion = criterion(config, 1, 0)?;
     for epoch in 1.. {
-        let mut batches = data.training.epoch(epoch, config.batching(), 0);
+        let mut batches = data
+            .training
+            .epoch(epoch, config.batching(), 0, Part::WHOLE);
         let mut tried = 0;
         let mut updated = 0;
         loop {
@@ -330,7 +333,10 @@ fn time_of_validation(
     data: &Dataset,
     learner: &Learner,
 ) -> Result<f64, TrainError> {
-    let batches = || data.validation.in_order(config.validation_batch_size);
+    let batches = || {
+        data.validation
+            .in_order(config.validation_batch_size, Part::WHOLE)
+    };
     let score = |batch: &Batch| match batch.labels.is_empty() {
         true => Ok(()),
         false => learner.scores(batch).map(drop),

@@ -14,7 +14,7 @@ use topk_image::{Limits, NormalizationTable, Preprocessor, RgbImage};
 use topk_loader::{Prefetch, Workers, prefetch};
 use topk_preprocessing::Preprocessing;
 
-use crate::batching::{Batching, LastBatch};
+use crate::batching::{Batching, LastBatch, Part};
 use crate::config::ErrorPolicy;
 use crate::delivery::{Delivery, HostBatch, HostImages, UploadedImages};
 use crate::random::{Purpose, generator};
@@ -23,7 +23,7 @@ use memory::{Memory, Out};
 /// Number of batches prepared ahead of the network.
 const AHEAD: usize = 4;
 
-/// Images and their labels.
+/// The images of a batch that this process trains on or validates, and their labels.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) images: Pixels,
@@ -204,7 +204,7 @@ impl Images {
         self.indices.len()
     }
 
-    /// The batches of an epoch, from 1, starting with the batch of index `first`: the images in an
+    /// A part of the batches of an epoch, from 1, starting with the batch of index `first`: the images in an
     /// order and with augmentations that depend only on seed and epoch. Rayon's threads prepare them while
     /// the caller works on earlier batches.
     pub(crate) fn epoch(
@@ -212,17 +212,21 @@ impl Images {
         epoch: usize,
         batching: Batching,
         first: usize,
+        part: Part,
     ) -> Batches {
         let mut order: Vec<usize> = (0..self.indices.len()).collect();
         order.shuffle(&mut generator(self.seed, Purpose::Order { epoch }));
-        self.ahead(order, epoch, batching, first)
+        self.ahead(order, epoch, batching, first, part)
     }
 
-    /// All images in their order.
-    pub(crate) fn in_order(self: &Arc<Self>, size: usize) -> Batches {
-        let last = LastBatch::Smaller;
+    /// All images of a part, in their order, in batches of up to `size`.
+    pub(crate) fn in_order(self: &Arc<Self>, size: usize, part: Part) -> Batches {
+        let batching = Batching {
+            size: size * part.world_size,
+            last: LastBatch::Smaller,
+        };
         let order = (0..self.indices.len()).collect();
-        self.ahead(order, 0, Batching { size, last }, 0)
+        self.ahead(order, 0, batching, 0, part)
     }
 
     fn ahead(
@@ -231,6 +235,7 @@ impl Images {
         epoch: usize,
         batching: Batching,
         first: usize,
+        part: Part,
     ) -> Batches {
         let images = Arc::clone(self);
         let mut failed = false;
@@ -240,7 +245,7 @@ impl Images {
                 return None;
             }
             let positions = batching.positions(order.len(), number);
-            let batch = images.batch(epoch, number, &order, positions);
+            let batch = images.batch(epoch, number, &order, positions, part);
             failed = batch.is_err();
             Some(batch)
         });
@@ -253,6 +258,7 @@ impl Images {
         number: usize,
         order: &[usize],
         positions: Range<usize>,
+        part: Part,
     ) -> Result<Batch, BatchError> {
         let len = self.shape.iter().product();
         let prepare = |position: usize, out: Out<'_>| {
@@ -265,6 +271,19 @@ impl Images {
                 }
             })
         };
+        let (start, total) = (positions.start, positions.len());
+        let mut positions: Vec<usize> = part.of(positions).collect();
+        let own = positions.len();
+        // Images are mixed with those of other processes, too.
+        let mut mix = None;
+        if part.world_size > 1
+            && let Some(drawn) = self.draw_mix(epoch, number, total)
+        {
+            let rows: Vec<usize> = positions.iter().map(|position| position - start).collect();
+            let (of_part, others) = drawn.part(&rows);
+            positions.extend(others.iter().map(|row| start + row));
+            mix = Some(of_part);
+        }
         let count = positions.len();
         let normalizes = |delivery: &Arc<Delivery>| delivery.normalizes();
         let mut memory = match self.delivery.as_ref().is_some_and(normalizes) {
@@ -274,19 +293,19 @@ impl Images {
         let prepared: Vec<Result<(), BadImage>> = match &mut memory {
             Memory::Normalized(values) => values
                 .par_chunks_exact_mut(len)
-                .zip(positions.clone())
-                .map(|(out, position)| prepare(position, Out::Normalized(out)))
+                .zip(&positions)
+                .map(|(out, &position)| prepare(position, Out::Normalized(out)))
                 .collect(),
             Memory::Raw(pixels, shown) => pixels
                 .par_chunks_exact_mut(len)
                 .zip(shown)
-                .zip(positions.clone())
-                .map(|((out, shown), position)| prepare(position, Out::Raw(out, shown)))
+                .zip(&positions)
+                .map(|((out, shown), &position)| prepare(position, Out::Raw(out, shown)))
                 .collect(),
         };
         let mut labels = Vec::with_capacity(count);
         let mut first_bad = None;
-        for ((row, position), prepared) in positions.enumerate().zip(prepared) {
+        for ((row, position), prepared) in positions.into_iter().enumerate().zip(prepared) {
             match prepared {
                 Ok(()) => {
                     memory.move_row(row, labels.len(), len);
@@ -299,19 +318,9 @@ impl Images {
             }
         }
         memory.truncate(labels.len(), len);
-        let mix = match &self.preparation {
-            Preparation::Augment {
-                mixing: Some(mixing),
-                ..
-            } if !labels.is_empty() => {
-                let [_, height, width] = self.shape;
-                let batch = number;
-                let mut generator = generator(self.seed, Purpose::Mix { epoch, batch });
-                let size = [width as u32, height as u32];
-                Some(mixing.draw(labels.len(), size, &mut generator))
-            }
-            _ => None,
-        };
+        if part.world_size == 1 {
+            mix = self.draw_mix(epoch, number, labels.len());
+        }
         let mixed = mix.as_ref().map(|mix| {
             let partners = mix.partners().iter().map(|&i| labels[i]);
             (partners.collect(), mix.lambda())
@@ -334,8 +343,10 @@ impl Images {
             (None, Memory::Normalized(values)) => Pixels::Normalized(values),
             _ => Pixels::default(),
         };
+        let skipped = count - labels.len();
+        labels.truncate(own);
         Ok(Batch {
-            skipped: count - labels.len(),
+            skipped,
             images,
             labels,
             mixed,
@@ -343,10 +354,27 @@ impl Images {
         })
     }
 
+    /// How a batch of this many images is mixed, if images are mixed.
+    fn draw_mix(&self, epoch: usize, batch: usize, images: usize) -> Option<Mix> {
+        let Preparation::Augment {
+            mixing: Some(mixing),
+            ..
+        } = &self.preparation
+        else {
+            return None;
+        };
+        if images == 0 {
+            return None;
+        }
+        let [_, height, width] = self.shape;
+        let mut generator = generator(self.seed, Purpose::Mix { epoch, batch });
+        Some(mixing.draw(images, [width as u32, height as u32], &mut generator))
+    }
+
     fn mixed(&self, mix: &Mix, images: &[f32]) -> Vec<f32> {
         let [_, _, width] = self.shape;
         let len: usize = self.shape.iter().product();
-        let mut mixed = vec![0.0; images.len()];
+        let mut mixed = vec![0.0; mix.partners().len() * len];
         mixed
             .par_chunks_exact_mut(len)
             .enumerate()

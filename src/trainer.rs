@@ -17,6 +17,7 @@ use topk_native::Runtime;
 
 use crate::TrainError;
 use crate::annealed::Annealed;
+use crate::batching::Part;
 use crate::captured::{CapturedSteps, StepSettings};
 use crate::config::{Config, ErrorPolicy};
 use crate::dataset::Dataset;
@@ -149,7 +150,10 @@ impl<'a> Trainer<'a> {
         let batch = self.position.batch;
         let mut batches = match self.upcoming.take() {
             Some(batches) if batch == 0 => batches,
-            _ => self.data.training.epoch(epoch, config.batching(), batch),
+            _ => self
+                .data
+                .training
+                .epoch(epoch, config.batching(), batch, Part::WHOLE),
         };
         let on_cpu = self.learner.device() == Device::Cpu;
         while self.position.batch < total {
@@ -390,7 +394,7 @@ impl<'a> Trainer<'a> {
         let next = self.position.epoch + 1;
         if next <= self.config.epochs {
             let batching = self.config.batching();
-            self.upcoming = Some(self.data.training.epoch(next, batching, 0));
+            self.upcoming = Some(self.data.training.epoch(next, batching, 0, Part::WHOLE));
         }
         let Some(validation) = self.validate(stop)? else {
             return Ok(false);

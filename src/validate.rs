@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tch::TchError;
 use topk_ops::{AccuracyError, accuracy};
 
+use crate::batching::Part;
 use crate::images::{BadImage, BatchError, Images};
 use crate::step::Learner;
 
@@ -33,7 +34,7 @@ pub(crate) fn validate(
     stop: &AtomicBool,
 ) -> Result<Validation, ValidationError> {
     let mut found = Validation::default();
-    for batch in images.in_order(batch_size) {
+    for batch in images.in_order(batch_size, Part::WHOLE) {
         if stop.load(Ordering::Relaxed) {
             return Err(ValidationError::Interrupted);
         }

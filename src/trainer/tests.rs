@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::args::Args;
+use crate::batching::Part;
 use crate::run_folder::Found;
 use crate::sample;
 use crate::state::STATE;
@@ -110,7 +111,10 @@ fn scale_classifier(trainer: &Trainer<'_>, factor: f64) {
 
 /// The batches of the first epoch.
 fn batches(trainer: &Trainer<'_>) -> Vec<Batch> {
-    let batches = trainer.data.training.epoch(1, trainer.config.batching(), 0);
+    let batches = trainer
+        .data
+        .training
+        .epoch(1, trainer.config.batching(), 0, Part::WHOLE);
     batches.collect::<Result<_, _>>().unwrap()
 }
 

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -129,6 +130,29 @@ impl Mix {
         }
     }
 
+    /// How the images with these indices are mixed, if they come first in a batch of their own: they and, behind them, their
+    /// partners that are not among them. Returns the indices of these partners as well.
+    ///
+    /// # Panics
+    ///
+    /// If an index is out of range.
+    pub fn part(&self, indices: &[usize]) -> (Self, Vec<usize>) {
+        let mut rows: HashMap<usize, usize> = indices.iter().copied().zip(0..).collect();
+        let mut others = Vec::new();
+        let partners = indices.iter().map(|&index| {
+            let partner = self.partners[index];
+            *rows.entry(partner).or_insert_with(|| {
+                others.push(partner);
+                indices.len() + others.len() - 1
+            })
+        });
+        let part = Self {
+            partners: partners.collect(),
+            ..self.clone()
+        };
+        (part, others)
+    }
+
     /// For each image, the index of its partner.
     pub fn partners(&self) -> &[usize] {
         &self.partners
@@ -150,11 +174,9 @@ impl Mix {
     ///
     /// # Panics
     ///
-    /// If the length of the batch is not the number of partners times the length of `out`, or `out` does not
-    /// have rows of this width.
+    /// If the batch lacks the image or its partner, or `out` does not have rows of this width.
     pub fn write(&self, index: usize, batch: &[f32], width: usize, out: &mut [f32]) {
         let len = out.len();
-        assert_eq!(batch.len(), len * self.partners.len());
         let image = |index: usize| &batch[index * len..][..len];
         let [own, partner] = [index, self.partners[index]].map(image);
         match self.rect {
