@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use tch::Tensor;
-use topk_models::op::{Activation, Node, Op, Pool};
+use topk_models::op::{Activation, BatchNorm, Node, Op, Pool};
 
 use crate::network::Mode;
+use crate::sync_batch_norm::{BatchNormTensors, SyncBatchNorm};
 
 /// One operation in a forward pass.
 pub(crate) struct Operation<'a> {
@@ -15,6 +16,7 @@ pub(crate) struct Operation<'a> {
     pub(crate) mode: Mode,
     /// Whether it may overwrite its input.
     pub(crate) in_place: bool,
+    pub(crate) sync_batch_norm: Option<&'a dyn SyncBatchNorm>,
 }
 
 impl Operation<'_> {
@@ -23,16 +25,7 @@ impl Operation<'_> {
         let x = inputs[0];
         match &self.node.op {
             Op::Conv2d { .. } => self.conv2d(x),
-            Op::BatchNorm2d { settings, .. } => x.batch_norm(
-                Some(self.parameter("weight")),
-                Some(self.parameter("bias")),
-                Some(self.parameter("running_mean")),
-                Some(self.parameter("running_var")),
-                self.mode == Mode::Train,
-                settings.momentum,
-                settings.eps,
-                true,
-            ),
+            Op::BatchNorm2d { settings, .. } => self.batch_norm(x, *settings),
             &Op::LayerNorm { features, eps } => {
                 let [weight, bias] = ["weight", "bias"].map(|name| Some(self.parameter(name)));
                 x.layer_norm([features as i64], weight, bias, eps, true)
@@ -75,6 +68,28 @@ impl Operation<'_> {
     /// A parameter or statistic of the node's module.
     fn parameter(&self, name: &str) -> &Tensor {
         &self.tensors[&self.node.parameter(name)]
+    }
+
+    fn batch_norm(&self, x: &Tensor, settings: BatchNorm) -> Tensor {
+        let tensors = BatchNormTensors {
+            weight: self.parameter("weight"),
+            bias: self.parameter("bias"),
+            running_mean: self.parameter("running_mean"),
+            running_var: self.parameter("running_var"),
+        };
+        match self.sync_batch_norm {
+            Some(sync) if self.mode == Mode::Train => sync.batch_norm(x, tensors, settings),
+            _ => x.batch_norm(
+                Some(tensors.weight),
+                Some(tensors.bias),
+                Some(tensors.running_mean),
+                Some(tensors.running_var),
+                self.mode == Mode::Train,
+                settings.momentum,
+                settings.eps,
+                true,
+            ),
+        }
     }
 
     fn conv2d(&self, x: &Tensor) -> Tensor {

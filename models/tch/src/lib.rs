@@ -6,7 +6,9 @@
 mod compute;
 mod network;
 mod plan;
+mod sync_batch_norm;
 mod tensor;
 
 pub use network::{LoadError, Mode, Network};
+pub use sync_batch_norm::{BatchNormTensors, SyncBatchNorm};
 pub use tensor::{tensor_of, weight_of};

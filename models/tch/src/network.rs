@@ -10,6 +10,7 @@ use topk_weights::{Dtype, Tensor as Weight};
 
 use crate::compute::Operation;
 use crate::plan::{in_place, last_uses};
+use crate::sync_batch_norm::SyncBatchNorm;
 use crate::tensor::{tensor_of, weight_of};
 
 /// What a network is used for.
@@ -32,6 +33,7 @@ pub struct Network {
     last_uses: Vec<Vec<Value>>,
     /// For each node, whether it may overwrite its input.
     in_place: Vec<bool>,
+    sync_batch_norm: Option<Box<dyn SyncBatchNorm>>,
 }
 
 /// A tensor is not a parameter of the network.
@@ -99,7 +101,13 @@ impl Network {
             architecture,
             variables,
             tensors,
+            sync_batch_norm: None,
         }
+    }
+
+    /// From now on, batch normalisation in [`Mode::Train`] is computed by `sync`.
+    pub fn synchronize_batch_norm(&mut self, sync: Box<dyn SyncBatchNorm>) {
+        self.sync_batch_norm = Some(sync);
     }
 
     /// The architecture that the network was built from.
@@ -132,6 +140,7 @@ impl Network {
                     tensors: &self.tensors,
                     mode,
                     in_place,
+                    sync_batch_norm: self.sync_batch_norm.as_deref(),
                 };
                 operation.compute(&inputs)
             };

@@ -3,10 +3,14 @@
 //! `models/tests/data/make_architectures.py` recorded what the originals compute, and defines how weights and
 //! images are generated.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tch::{Device, Kind, Tensor, no_grad};
 use topk_eval::{Execution, InputTensor, Model};
+use topk_models::op::{BatchNorm, Node, Op};
 use topk_models::{Architecture, Checkpoint, OnnxOptions, architecture, onnx_model};
-use topk_models_tch::{Mode, Network};
+use topk_models_tch::{BatchNormTensors, Mode, Network, SyncBatchNorm};
 use topk_native::Runtime;
 
 #[path = "../../tests/card/mod.rs"]
@@ -177,4 +181,54 @@ fn a_training_step_reaches_every_parameter() {
             }
         }
     }
+}
+
+/// Batch normalisation by libtorch, counted.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl SyncBatchNorm for Counted {
+    fn batch_norm(&self, x: &Tensor, tensors: BatchNormTensors<'_>, settings: BatchNorm) -> Tensor {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let BatchNormTensors {
+            weight,
+            bias,
+            running_mean,
+            running_var,
+        } = tensors;
+        let BatchNorm { momentum, eps } = settings;
+        let [mean, var] = [running_mean, running_var].map(Some);
+        x.batch_norm(
+            Some(weight),
+            Some(bias),
+            mean,
+            var,
+            true,
+            momentum,
+            eps,
+            true,
+        )
+    }
+}
+
+#[test]
+fn training_normalises_with_what_it_is_told_to_use() {
+    let architecture = architecture("resnet18", [3, 32, 32], CLASSES).unwrap();
+    let is_norm = |node: &&Node| matches!(node.op, Op::BatchNorm2d { .. });
+    let norms = architecture.nodes().iter().filter(is_norm).count();
+    let images = Tensor::randn([4, 3, 32, 32], (Kind::Float, Device::Cpu));
+    let mut networks = [0, 1].map(|_| {
+        tch::manual_seed(1);
+        Network::new(architecture.clone(), Device::Cpu)
+    });
+    let calls = Arc::new(AtomicUsize::new(0));
+    networks[1].synchronize_batch_norm(Box::new(Counted(Arc::clone(&calls))));
+    let scores = networks
+        .each_ref()
+        .map(|network| network.forward(&images, Mode::Train));
+    assert_eq!(scores[0], scores[1]);
+    assert_eq!(networks[0].weights(), networks[1].weights());
+    assert_eq!(calls.load(Ordering::Relaxed), norms);
+    let _ = no_grad(|| networks[1].forward(&images, Mode::Eval));
+    assert_eq!(calls.load(Ordering::Relaxed), norms);
 }
