@@ -21,36 +21,86 @@ const HEADER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include/catch_excepti
 /// path. The file can include `catch_exceptions.h`.
 ///
 /// # Panics
-/// If the package does not depend on torch-sys, or the file does not compile.
+/// As [`Shim::compile`].
 pub fn compile_with_libtorch(file: &str, name: &str) {
-    set_run_path();
-    println!("cargo:rerun-if-changed={file}");
-    println!("cargo:rerun-if-changed={HEADER}");
-    println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
-    println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
-    let lib = env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys sets DEP_TCH_LIBTORCH_LIB");
-    // The same lookup as in torch-sys.
-    let root = match env::var("LIBTORCH_INCLUDE") {
-        Ok(root) => PathBuf::from(root),
-        Err(_) => PathBuf::from(lib).join(".."),
-    };
-    let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
-    let mut build = cc::Build::new();
-    build
-        .cpp(true)
-        .std("c++17")
-        .include(Path::new(HEADER).with_file_name(""))
-        .include(root.join("include"))
-        .include(root.join("include/torch/csrc/api/include"))
-        .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
-        // Warnings in libtorch's own headers cannot be fixed here.
-        .warnings(false)
-        .file(file);
-    // libtorch uses the threads of GNU's OpenMP, which torch-sys links. Without this flag, its headers run
-    // single-threaded.
-    let linux = env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux");
-    if linux && build.get_compiler().is_like_gnu() {
-        build.flag("-fopenmp");
+    Shim::new(file).compile(name);
+}
+
+/// A C++ file that includes libtorch's headers and `catch_exceptions.h`.
+#[derive(Debug)]
+pub struct Shim {
+    file: PathBuf,
+    build: cc::Build,
+}
+
+impl Shim {
+    /// Compiles this file with the flags that libtorch's headers need, and sets the run path.
+    ///
+    /// # Panics
+    /// If the package does not depend on torch-sys.
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        let file = file.into();
+        set_run_path();
+        println!("cargo:rerun-if-changed={}", file.display());
+        println!("cargo:rerun-if-changed={HEADER}");
+        println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
+        println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
+        let root = libtorch_root();
+        let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
+        let mut build = cc::Build::new();
+        build
+            .cpp(true)
+            .std("c++17")
+            .include(Path::new(HEADER).with_file_name(""))
+            .include(root.join("include"))
+            .include(root.join("include/torch/csrc/api/include"))
+            .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+            // Warnings in libtorch's own headers cannot be fixed here.
+            .warnings(false);
+        // libtorch uses the threads of GNU's OpenMP, which torch-sys links. Without this flag, its headers run
+        // single-threaded.
+        let linux = env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux");
+        if linux && build.get_compiler().is_like_gnu() {
+            build.flag("-fopenmp");
+        }
+        Self { file, build }
     }
-    build.compile(name);
+
+    /// Adds a folder with headers.
+    pub fn include(mut self, folder: impl AsRef<Path>) -> Self {
+        self.build.include(folder);
+        self
+    }
+
+    /// Defines a macro without a value.
+    pub fn define(mut self, name: &str) -> Self {
+        self.build.define(name, None);
+        self
+    }
+
+    /// Leaves out debug information.
+    pub fn without_debug_information(mut self) -> Self {
+        self.build.debug(false);
+        self
+    }
+
+    /// Compiles into a static library with this name, which the package links.
+    ///
+    /// # Panics
+    /// If the file does not compile.
+    pub fn compile(mut self, name: &str) {
+        self.build.file(&self.file).compile(name);
+    }
+}
+
+/// The folder with libtorch's headers; the same lookup as in torch-sys.
+fn libtorch_root() -> PathBuf {
+    match env::var("LIBTORCH_INCLUDE") {
+        Ok(root) => PathBuf::from(root),
+        Err(_) => {
+            let lib =
+                env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys sets DEP_TCH_LIBTORCH_LIB");
+            PathBuf::from(lib).join("..")
+        }
+    }
 }
