@@ -9,7 +9,7 @@ use topk_build_support::Shim;
 fn main() {
     println!("cargo:rerun-if-changed=src/c10d.h");
     println!("cargo:rerun-if-changed=gloo-declarations");
-    for name in ["store", "group", "reducer"] {
+    for name in ["store", "group", "reducer", "batch_norm"] {
         let library = format!("topk_distributed_{name}");
         Shim::new(format!("src/{name}.cpp"))
             .include("src")

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, TchError, Tensor};
-use topk_libtorch::call::{check, tensor_result};
+use topk_libtorch::call::check;
 use torch_sys::C_tensor;
 
 use crate::error::{DistributedError, message};
@@ -61,11 +61,6 @@ unsafe extern "C" {
         count: usize,
     ) -> *mut c_char;
     fn topk_barrier(group: *mut RawGroup) -> *mut c_char;
-    fn topk_all_sum(
-        group: *mut RawGroup,
-        tensor: *const C_tensor,
-        result: *mut *mut C_tensor,
-    ) -> *mut c_char;
 }
 
 /// How values of ranks are combined.
@@ -315,26 +310,6 @@ impl Group {
             // SAFETY: the group is live; the C++ side catches exceptions.
             unsafe { check(topk_barrier(group)) }
         })
-    }
-
-    /// The sum over all ranks, as a new tensor of the same shape. It is differentiable: the backward pass sums the
-    /// gradient over all ranks, so all ranks must run it.
-    ///
-    /// # Errors
-    /// If another rank does not take part.
-    pub fn all_sum(&self, tensor: &Tensor) -> Result<Tensor, DistributedError> {
-        let mut sum = ptr::null_mut();
-        let mut result = Err(TchError::Torch(String::new()));
-        self.run("all-reduce", |group| {
-            // SAFETY: the group and the tensor are live; the C++ side catches exceptions, and otherwise makes a new
-            // tensor.
-            result = unsafe { tensor_result(topk_all_sum(group, tensor.as_ptr(), &mut sum), sum) };
-            match &mut result {
-                Ok(_) => Ok(()),
-                Err(error) => Err(std::mem::replace(error, TchError::Torch(String::new()))),
-            }
-        })?;
-        Ok(result?)
     }
 
     /// After a failed operation: finds out which rank is at fault, and tells all others. Takes up to a fifth of the

@@ -27,6 +27,7 @@
 //! All ranks must call the same operations in the same order. When a rank is killed or hangs, operations of the others
 //! fail within the group's time-out, and [`Group::diagnose`] names it.
 
+mod batch_norm;
 mod error;
 mod group;
 mod join;
@@ -34,6 +35,7 @@ mod reducer;
 mod store;
 mod watch;
 
+pub use batch_norm::{BatchNorm, sync_batch_norm};
 pub use error::DistributedError;
 pub use group::{Group, Op, Work};
 pub use join::Rendezvous;

@@ -1,39 +1,11 @@
-// C shims around the reducer of PyTorch's DDP, and a sum over ranks with a gradient.
+// C shims around the reducer of PyTorch's DDP.
 
-#include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/distributed/c10d/logger.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
 #include "c10d.h"
 
 using topk::catch_c10d;
-using topk::finish;
-
-namespace {
-
-at::Tensor sum_over_ranks(const c10::intrusive_ptr<c10d::ProcessGroup> &group, const at::Tensor &tensor) {
-  std::vector<at::Tensor> tensors{tensor.detach().clone(at::MemoryFormat::Contiguous)};
-  finish(group->allreduce(tensors));
-  return tensors[0];
-}
-
-// y = the sum of x over all ranks. A loss that is summed over ranks depends on x of this rank through y of all ranks, so
-// the gradient is summed too.
-struct AllSum : torch::autograd::Function<AllSum> {
-  static at::Tensor forward(torch::autograd::AutogradContext *context, const at::Tensor &tensor,
-                            const c10::intrusive_ptr<c10d::ProcessGroup> &group) {
-    context->saved_data["group"] = group;
-    return sum_over_ranks(group, tensor);
-  }
-
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context,
-                                                 torch::autograd::variable_list gradients) {
-    const auto group = context->saved_data["group"].toCustomClass<c10d::ProcessGroup>();
-    return {sum_over_ranks(group, gradients[0]), at::Tensor()};
-  }
-};
-
-} // namespace
 
 struct TopkReducer {
   std::vector<at::Tensor> parameters;
@@ -166,11 +138,6 @@ char *topk_reducer_stats(TopkReducer *reducer, TopkReducerStats *result) {
                number("avg_backward_comm_time"),
                number("avg_backward_compute_comm_overlap_time")};
   });
-}
-
-// The sum over ranks as a new tensor; the gradient is summed over ranks too.
-char *topk_all_sum(TopkGroup *group, const at::Tensor *tensor, at::Tensor **result) {
-  return catch_c10d([=] { *result = new at::Tensor(AllSum::apply(*tensor, group->group)); });
 }
 
 }

@@ -64,26 +64,3 @@ fn bytes_reach_all_ranks() {
         group.barrier().unwrap();
     });
 }
-
-#[test]
-fn a_sum_over_ranks_has_the_gradient_of_the_sum() {
-    with_ranks(
-        "collectives::a_sum_over_ranks_has_the_gradient_of_the_sum",
-        2,
-        |group| {
-            // The loss of all ranks together is sum over r of w_r (x_0 + x_1)², with w_0 = 1 and w_1 = 3; its derivative is
-            // 2 (1 + 3) (x_0 + x_1) for both.
-            let rank = group.rank() as f64;
-            let x = Tensor::from_slice(&[1.0 + rank, 5.0]).set_requires_grad(true);
-            let sum = group.all_sum(&x).unwrap();
-            assert_eq!(Vec::<f64>::try_from(&sum.detach()).unwrap(), [3.0, 10.0]);
-            assert_eq!(
-                Vec::<f64>::try_from(&x.detach()).unwrap(),
-                [1.0 + rank, 5.0]
-            );
-            let weight = 1.0 + 2.0 * rank;
-            (sum.square() * weight).sum(Kind::Double).backward();
-            assert_eq!(Vec::<f64>::try_from(&x.grad()).unwrap(), [24.0, 80.0]);
-        },
-    );
-}

@@ -1,4 +1,5 @@
 //! Several ranks as processes on this machine: the test binary starts itself again.
 
+mod batch_norm;
 mod collectives;
 mod processes;
