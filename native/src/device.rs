@@ -15,6 +15,69 @@ pub enum Device {
     Cuda(usize),
 }
 
+/// The devices of several processes or sessions: `all`, or a list such as `0,1`, `cuda:0,cuda:1` or `cpu,cpu`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Devices {
+    /// All GPUs.
+    All,
+    /// These, at least one. A GPU occurs once.
+    List(Vec<Device>),
+}
+
+/// The text is not a list of devices.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum ParseDevicesError {
+    /// An item of the list is not a device.
+    #[error("`{0}` is not a device: expected all, or a list such as 0,1 (GPUs) or cpu,cpu")]
+    Device(String),
+    /// A GPU occurs twice.
+    #[error("the GPU {0} occurs more than once: list each GPU once")]
+    Twice(usize),
+}
+
+impl FromStr for Devices {
+    type Err = ParseDevicesError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        let mut devices = Vec::new();
+        for name in text.split(',').map(str::trim) {
+            let device = match name.parse() {
+                Ok(index) => Device::Cuda(index),
+                Err(_) => match name.parse() {
+                    // Which one it is would depend on the machine.
+                    Ok(Device::Auto) | Err(_) => {
+                        return Err(ParseDevicesError::Device(name.to_owned()));
+                    }
+                    Ok(device) => device,
+                },
+            };
+            if let Device::Cuda(index) = device
+                && devices.contains(&device)
+            {
+                return Err(ParseDevicesError::Twice(index));
+            }
+            devices.push(device);
+        }
+        Ok(Self::List(devices))
+    }
+}
+
+impl fmt::Display for Devices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::List(devices) => {
+                let names: Vec<String> = devices.iter().map(Device::to_string).collect();
+                f.write_str(&names.join(","))
+            }
+        }
+    }
+}
+
 /// The text is not a device.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[error("`{0}` is not a device: expected auto, cpu, cuda or cuda:N")]
@@ -50,6 +113,26 @@ impl fmt::Display for Device {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_of_devices_round_trip() {
+        let list = |text: &str| text.parse::<Devices>().unwrap().to_string();
+        for (text, expected) in [
+            ("all", "all"),
+            ("0,1", "cuda:0,cuda:1"),
+            ("cuda:2, 0", "cuda:2,cuda:0"),
+            ("cpu,cpu", "cpu,cpu"),
+            ("3", "cuda:3"),
+        ] {
+            assert_eq!(list(text), expected);
+            assert_eq!(list(expected), expected);
+        }
+        let error = |text: &str| text.parse::<Devices>().unwrap_err();
+        assert_eq!(error("0,1,cuda:0"), ParseDevicesError::Twice(0));
+        for (text, item) in [("", ""), ("0,", ""), ("0,auto", "auto"), ("-1", "-1")] {
+            assert_eq!(error(text), ParseDevicesError::Device(item.to_owned()));
+        }
+    }
 
     #[test]
     fn names_round_trip() {

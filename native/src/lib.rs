@@ -16,7 +16,7 @@ mod runtime;
 pub mod torch;
 
 pub use cuda::{driver_version, runtime_version};
-pub use device::{Device, ParseDeviceError};
+pub use device::{Device, Devices, ParseDeviceError, ParseDevicesError};
 pub use gpu::Gpu;
 pub use library::LoadError;
 pub use machine::{platform, processor};
