@@ -441,7 +441,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// The data, the models and how they are run, without images.
-    fn measurements(&self) -> Measurements {
+    pub(crate) fn measurements(&self) -> Measurements {
         let classes = self
             .models
             .first()

@@ -36,6 +36,7 @@ mod options;
 mod pipeline;
 mod progress;
 mod provider;
+mod ranks;
 mod score_kind;
 mod signature;
 mod tensorrt;
@@ -55,6 +56,7 @@ pub use options::{EvalOptions, Labels, OnBadImage, labels_of};
 pub use pipeline::{MemoryError, SizeError};
 pub use progress::Progress;
 pub use provider::{ConvSearch, ParseProviderError, Provider};
+pub use ranks::RanksError;
 pub use transform::{InputTransform, PreprocessOverrides, TransformError};
 
 // What the interface of this crate takes and returns.

@@ -4,9 +4,8 @@ use std::env;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use topk_eval::args::Args;
+use topk_eval::args::{Args, report};
 use topk_native::onnxruntime::disable_telemetry;
-use topk_report::text::error_message;
 
 fn main() -> ExitCode {
     // SAFETY: there is no other thread yet.
@@ -22,7 +21,7 @@ fn main() -> ExitCode {
     match args.run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{}", error_message(error.as_ref()));
+            report(&error);
             ExitCode::FAILURE
         }
     }

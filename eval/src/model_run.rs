@@ -133,11 +133,11 @@ impl ModelRun {
             sha256: model.sha256().to_owned(),
             external_data: model.external_data().to_vec(),
             architecture: model.card().map(|card| card.architecture.clone()),
-            provider: provider.to_string(),
+            provider: model.devices(),
             nodes: nodes(model),
             device: match gpu {
-                Some(name) => format!("{name} ({provider})"),
-                None => provider.to_string(),
+                Some(name) => format!("{name} ({})", model.devices()),
+                None => model.devices(),
             },
             tf32,
             // Other providers compute in the types of the model.

@@ -13,7 +13,7 @@ use crate::tensorrt::{self, EngineCache};
 /// An execution provider of ONNX Runtime.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Provider {
-    /// CUDA on the first GPU if a session can be created there, else the CPU.
+    /// CUDA on a GPU, by default the first, if a session can be created there; else the CPU.
     #[default]
     Auto,
     /// ONNX Runtime's CPU provider.
@@ -152,19 +152,20 @@ pub(crate) fn dispatch(
     }
 }
 
-/// Opens something with a provider. With [`Provider::Auto`], tries CUDA on the first GPU and then the CPU. Returns
-/// the provider, and why it is not CUDA in that case.
+/// Opens something with a provider. With [`Provider::Auto`], tries CUDA on `gpu` and then the CPU. Returns the
+/// provider, and why it is not CUDA in that case.
 ///
 /// # Errors
 /// If it cannot be opened with the requested provider, or on the CPU.
 pub(crate) fn open_with<T, E>(
     requested: Provider,
+    gpu: usize,
     mut open: impl FnMut(Provider) -> Result<T, E>,
 ) -> Result<(T, Provider, Option<E>), E> {
     if requested != Provider::Auto {
         return Ok((open(requested)?, requested, None));
     }
-    let cuda = Provider::Cuda(0);
+    let cuda = Provider::Cuda(gpu);
     match open(cuda) {
         Ok(opened) => Ok((opened, cuda, None)),
         Err(reason) => Ok((open(Provider::Cpu)?, Provider::Cpu, Some(reason))),
@@ -197,21 +198,24 @@ mod tests {
         };
         let cuda = Provider::Cuda(0);
         let both = on(&[Provider::Cuda(0), Provider::Cpu]);
-        assert_eq!(open_with(Provider::Auto, both), Ok(((), cuda, None)));
+        assert_eq!(open_with(Provider::Auto, 0, both), Ok(((), cuda, None)));
+        let second = on(&[Provider::Cuda(1)]);
+        let found = open_with(Provider::Auto, 1, second);
+        assert_eq!(found, Ok(((), Provider::Cuda(1), None)));
         let reason = Some("no cuda:0".to_owned());
         let cpu = on(&[Provider::Cpu]);
         assert_eq!(
-            open_with(Provider::Auto, cpu),
+            open_with(Provider::Auto, 0, cpu),
             Ok(((), Provider::Cpu, reason))
         );
         // A broken model fails on the CPU too.
-        let neither = open_with(Provider::Auto, on(&[]));
+        let neither = open_with(Provider::Auto, 0, on(&[]));
         assert_eq!(neither, Err("no cpu".to_owned()));
         // What is requested is not replaced.
-        assert_eq!(open_with(cuda, cpu), Err("no cuda:0".to_owned()));
+        assert_eq!(open_with(cuda, 0, cpu), Err("no cuda:0".to_owned()));
         let gpu = on(&[Provider::Cuda(1)]);
         let requested = Provider::Cuda(1);
-        assert_eq!(open_with(requested, gpu), Ok(((), requested, None)));
+        assert_eq!(open_with(requested, 0, gpu), Ok(((), requested, None)));
     }
 
     #[test]

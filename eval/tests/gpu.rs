@@ -55,6 +55,7 @@ fn ranks_on_a_gpu_are_those_on_the_cpu() {
         &["--device", "cuda", "--sessions", "2"],
         &["--device", "cuda", "--cudnn-search", "heuristic"],
         &["--device", "cuda", "--channels-last"],
+        &["--devices", "all"],
     ] {
         let gpu = run(&shared, folder.path(), flags);
         for model in 0..2 {

@@ -134,7 +134,16 @@ impl Results {
     /// What all parts of a run must have in common, and what else describes it.
     fn identity(&self) -> (Value, Value) {
         let (data, data_described) = split(file::to_value(&self.data), &DATA);
-        let models = self.models.iter().map(|model| file::to_value(&model.model));
+        let models = self.models.iter().map(|model| {
+            let mut value = file::to_value(&model.model);
+            // The index of a GPU says nothing about another machine or rank.
+            for member in ["provider", "device"] {
+                if let Some(Value::String(text)) = value.get_mut(member) {
+                    *text = without_indices(text);
+                }
+            }
+            value
+        });
         let (models, models_described): (Vec<Value>, Vec<Value>) =
             models.map(|model| split(model, &MODEL)).unzip();
         let versions = self.environments.iter().map(|machine| &machine.onnxruntime);
@@ -233,6 +242,20 @@ const MODEL: [&str; 9] = [
     "label_offset",
 ];
 
+/// The text of providers, such as `cuda:1`, without the indices of GPUs.
+fn without_indices(text: &str) -> String {
+    let mut parts = text.split(':');
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|char: char| char.is_ascii_digit());
+        if rest.len() == part.len() {
+            kept.push(':');
+        }
+        kept += rest;
+    }
+    kept
+}
+
 /// The members of an object with these names, and the others.
 fn split(object: Value, names: &[&str]) -> (Value, Value) {
     let Value::Object(members) = object else {
@@ -289,5 +312,26 @@ fn add_differences(path: &str, a: &Value, b: &Value, found: &mut Vec<Difference>
         }
         _ if a == b => {}
         _ => add(a.to_string(), b.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_of_gpus_do_not_count() {
+        for (text, expected) in [
+            ("cpu", "cpu"),
+            ("cuda:0", "cuda"),
+            ("cuda:10,cuda:1", "cuda,cuda"),
+            (
+                "NVIDIA H100 PCIe (tensorrt:3)",
+                "NVIDIA H100 PCIe (tensorrt)",
+            ),
+            ("a: b", "a: b"),
+        ] {
+            assert_eq!(without_indices(text), expected);
+        }
     }
 }

@@ -1,22 +1,38 @@
 //! How models are executed.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+use topk_cli::launch::Launch;
+use topk_native::{Device, Devices, Gpu};
 use topk_results::Shard;
 
-use crate::model::Execution;
-use crate::provider::{ConvSearch, Provider};
+use crate::model::{Execution, processors};
+use crate::provider::{ConvSearch, ParseProviderError, Provider};
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Execution")]
 pub(super) struct ExecutionArgs {
     /// Execution provider: auto (CUDA if available, else CPU), cpu, cuda, cuda:N, tensorrt, tensorrt:N or
-    /// openvino
+    /// openvino. Without N, the first GPU, or of several ranks the one with the index LOCAL_RANK
     #[arg(long, visible_alias = "device", default_value_t)]
-    pub(super) provider: Provider,
+    provider: RequestedProvider,
+
+    /// Run sessions on several GPUs at the same time: all, or their indices such as 0,1
+    #[arg(long, value_name = "LIST", conflicts_with = "provider")]
+    devices: Option<Devices>,
+
+    /// Index of the GPU of a provider without one.
+    #[arg(skip)]
+    gpu: usize,
+
+    /// Of ranks that share this machine, their number.
+    #[arg(skip)]
+    local_ranks: Option<usize>,
 
     /// Allow TF32 on NVIDIA GPUs: faster, but less precise
     #[arg(long)]
@@ -70,6 +86,29 @@ pub(super) struct ExecutionArgs {
     pub(super) save_interval: Duration,
 }
 
+/// A provider, and whether the user has chosen its GPU.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct RequestedProvider {
+    provider: Provider,
+    numbered: bool,
+}
+
+impl FromStr for RequestedProvider {
+    type Err = ParseProviderError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let provider = text.parse()?;
+        let numbered = text.contains(':');
+        Ok(Self { provider, numbered })
+    }
+}
+
+impl fmt::Display for RequestedProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.provider.fmt(f)
+    }
+}
+
 /// Parses a shard `I/N`.
 fn shard(text: &str) -> Result<Shard, String> {
     let numbers = text.split_once('/').and_then(|(index, count)| {
@@ -80,7 +119,7 @@ fn shard(text: &str) -> Result<Shard, String> {
 }
 
 /// Parses a time in seconds.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|&seconds: &f64| seconds > 0.0);
     seconds
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
@@ -88,9 +127,98 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl ExecutionArgs {
+    /// The same for a rank of several: on the GPU with the index of the rank on its machine, and with its share of the
+    /// machine's CPUs.
+    ///
+    /// # Errors
+    /// If the devices of one process are requested.
+    pub(super) fn of_rank(&self, launch: &Launch) -> Result<Self> {
+        if let Some(devices) = &self.devices {
+            bail!(
+                "--devices {devices} is for a single process, but this is rank {} of {}: omit --devices, and each rank \
+                 uses the GPU of its LOCAL_RANK; or unset RANK and WORLD_SIZE",
+                launch.rank,
+                launch.world_size
+            );
+        }
+        let local_ranks = launch.local_world_size.filter(|&ranks| ranks > 1);
+        let share = local_ranks.map(|ranks| processors() / ranks);
+        let share = share.map(|share| NonZeroUsize::new(share).unwrap_or(NonZeroUsize::MIN));
+        Ok(Self {
+            gpu: launch.local_rank,
+            local_ranks: local_ranks.filter(|_| self.workers.is_none()),
+            workers: self.workers.or(share),
+            ..self.clone()
+        })
+    }
+
+    /// What was decided for a rank of several, one line each.
+    pub(super) fn decisions(&self, on_gpu: bool) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let (Some(ranks), Some(workers)) = (self.local_ranks, self.workers) {
+            lines.push(format!(
+                "--workers {workers}: {ranks} ranks share the CPUs of this machine"
+            ));
+        }
+        if on_gpu && !self.provider.numbered {
+            lines.push("each rank uses the GPU of its LOCAL_RANK (--provider)".to_owned());
+        }
+        lines
+    }
+
+    /// The provider, or that of the first of several devices.
+    pub(super) fn provider(&self) -> Provider {
+        if let Some(devices) = &self.devices {
+            return match devices {
+                Devices::List(list) => list.first().map_or(Provider::Cpu, |device| of(*device)),
+                Devices::All => Provider::Cuda(0),
+            };
+        }
+        match self.provider {
+            RequestedProvider {
+                provider,
+                numbered: true,
+            } => provider,
+            RequestedProvider { provider, .. } => match provider {
+                Provider::Cuda(_) => Provider::Cuda(self.gpu),
+                Provider::TensorRt(_) => Provider::TensorRt(self.gpu),
+                other => other,
+            },
+        }
+    }
+
+    /// The providers of `--devices`; none without it.
+    ///
+    /// # Errors
+    /// If they are of different kinds, or there is no GPU.
+    pub(super) fn devices(&self) -> Result<Vec<Provider>> {
+        let providers: Vec<Provider> = match &self.devices {
+            None => Vec::new(),
+            Some(Devices::List(list)) => list.iter().map(|device| of(*device)).collect(),
+            Some(Devices::All) => {
+                let exists = |index: &usize| Gpu::of(*index).name.is_some();
+                let gpus: Vec<Provider> = (0..).take_while(exists).map(Provider::Cuda).collect();
+                ensure!(
+                    !gpus.is_empty(),
+                    "--devices all: no NVIDIA GPU was found. Omit --devices to run on the CPU"
+                );
+                gpus
+            }
+        };
+        let on_gpu = providers
+            .iter()
+            .filter(|device| device.gpu().is_some())
+            .count();
+        ensure!(
+            on_gpu == 0 || on_gpu == providers.len(),
+            "--devices lists GPUs and the CPU, whose sessions would not give the same scores: list either"
+        );
+        Ok(providers)
+    }
+
     /// Checks that the provider has the settings that are requested.
     pub(super) fn check(&self) -> Result<()> {
-        let provider = self.provider;
+        let provider = self.provider();
         let tensorrt = [
             ("--tensorrt-fp16", self.tensorrt_fp16),
             ("--tensorrt-cache", self.tensorrt_cache.is_some()),
@@ -118,7 +246,8 @@ impl ExecutionArgs {
 
     pub(super) fn execution(&self) -> Execution {
         Execution {
-            provider: self.provider,
+            provider: self.provider(),
+            auto_gpu: self.gpu,
             threads: self.workers.map(NonZeroUsize::get),
             sessions: self.sessions.map(NonZeroUsize::get),
             in_flight: self.in_flight.map(NonZeroUsize::get),
@@ -140,7 +269,16 @@ impl ExecutionArgs {
 
     /// Whether TF32 is to be disabled for TensorRT, in all libraries of NVIDIA.
     pub(super) fn disables_tf32(&self) -> bool {
-        matches!(self.provider, Provider::TensorRt(_)) && !self.tf32
+        matches!(self.provider(), Provider::TensorRt(_)) && !self.tf32
+    }
+}
+
+/// The provider of a device.
+fn of(device: Device) -> Provider {
+    match device {
+        Device::Auto => Provider::Auto,
+        Device::Cpu => Provider::Cpu,
+        Device::Cuda(index) => Provider::Cuda(index),
     }
 }
 

@@ -8,13 +8,16 @@ mod models;
 mod outputs;
 mod preprocessing;
 mod progress;
+mod ranks;
 mod run;
 
 use std::env;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use clap::{Parser, Subcommand};
+use topk_cli::launch::{Launch, write_error_file};
+use topk_report::text::error_message;
 
 use crate::tensorrt::TF32_VARIABLE;
 
@@ -68,6 +71,24 @@ impl Args {
             Some(Command::Compare(args)) => args.run().map(|()| ExitCode::SUCCESS),
             Some(Command::Merge(args)) => args.run().map(|()| ExitCode::SUCCESS),
         }
+    }
+}
+
+/// Prints the error of a command. A rank of several also says which one it is, and leaves the error for `torchrun`.
+pub fn report(error: &Error) {
+    let message = error_message(error.as_ref());
+    let Ok(Some(launch)) = Launch::from_env() else {
+        eprintln!("{message}");
+        return;
+    };
+    match launch.rank {
+        0 => eprintln!("{message}"),
+        rank => eprintln!("[rank {rank}] {message}"),
+    }
+    if let Some(path) = &launch.error_file
+        && let Err(error) = write_error_file(path, &message)
+    {
+        eprintln!("[rank {}] warning: {error}", launch.rank);
     }
 }
 

@@ -95,6 +95,12 @@ impl OutputArgs {
         }
     }
 
+    /// The first file that is replaced when it is written.
+    pub(super) fn first_replaced(&self) -> Option<&Path> {
+        let mut files = self.files().map(|(_, path)| path);
+        files.find(|path| OutputFile::is_replaced(path))
+    }
+
     /// The flags that are set, and their files.
     fn files(&self) -> impl Iterator<Item = Output<'_>> {
         requested([

@@ -20,9 +20,13 @@ pub(super) fn progress_bar(images: usize) -> ProgressBar {
     bar
 }
 
-pub(super) fn stop_on_interrupt(bar: &ProgressBar) -> Result<Arc<AtomicBool>> {
+/// A flag that Ctrl-C sets; `quiet` in a process that does not print.
+pub(super) fn stop_on_interrupt(bar: &ProgressBar, quiet: bool) -> Result<Arc<AtomicBool>> {
     let bar = bar.clone();
     topk_cli::stop_on_interrupt(move || {
+        if quiet {
+            return;
+        }
         bar.suspend(|| {
             eprintln!("stopping after this batch; press Ctrl-C again to quit now without results");
         });

@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
+use indicatif::ProgressBar;
 use topk_cli::INTERRUPTED;
 use topk_data::ImageSet;
 use topk_files::OutputFile;
 use topk_image::Limits;
 use topk_native::Runtime;
+use topk_report::text::{TERMINAL_WIDTH, wrap};
 use topk_results::{CropAveraging, DataInfo, LossSettings, Results};
 
 use super::data::DataArgs;
@@ -20,9 +22,11 @@ use super::models::{ScoreArgs, model_files};
 use super::outputs::OutputArgs;
 use super::preprocessing::PreprocessingArgs;
 use super::progress::{progress_bar, stop_on_interrupt};
+use super::ranks::RankArgs;
 use crate::evaluation::Evaluation;
 use crate::model::{Model, ModelOptions};
 use crate::options::EvalOptions;
+use crate::ranks::{Ranks, names};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct RunArgs {
@@ -55,6 +59,9 @@ pub(super) struct RunArgs {
     execution: ExecutionArgs,
 
     #[command(flatten)]
+    ranks: RankArgs,
+
+    #[command(flatten)]
     outputs: OutputArgs,
 }
 
@@ -85,10 +92,28 @@ impl RunArgs {
     }
 
     pub(super) fn run(&self) -> Result<ExitCode> {
-        self.outputs.check()?;
-        self.execution.check()?;
-        let threads = self.execution.workers.map(NonZeroUsize::get);
-        if let Some(threads) = threads {
+        let Some(launch) = self.ranks.launch(self.execution.shard)? else {
+            self.outputs.check()?;
+            return self.evaluate(&self.execution, None);
+        };
+        // Only rank 0 writes, perhaps to a disk of its own.
+        if launch.rank == 0 {
+            self.outputs.check()?;
+        }
+        let execution = self.execution.of_rank(&launch)?;
+        let ranks = self.ranks.join(&launch, &self.outputs)?;
+        let outcome = self.evaluate(&execution, Some(&ranks));
+        let error = outcome.as_ref().err().map(|error| format!("{error:#}"));
+        if ranks.close(error.as_deref()) {
+            eprintln!("files of an earlier run, which had not ended, were ignored and removed");
+        }
+        outcome
+    }
+
+    /// Evaluates the data, or the part of this rank.
+    fn evaluate(&self, execution: &ExecutionArgs, ranks: Option<&Ranks>) -> Result<ExitCode> {
+        execution.check()?;
+        if let Some(threads) = execution.workers.map(NonZeroUsize::get) {
             rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
                 .build_global()
@@ -99,66 +124,132 @@ impl RunArgs {
         let labels = self.data_set.labels(&set)?;
         let runtime = Runtime::load()?;
         let opening = ModelOptions {
-            execution: self.execution.execution(),
-            tensorrt_cache: self.execution.tensorrt_cache.clone(),
-            batch_size: Some(self.execution.batch_size(self.execution.provider)),
+            execution: execution.execution(),
+            tensorrt_cache: execution.tensorrt_cache.clone(),
+            batch_size: Some(execution.batch_size(execution.provider())),
+            devices: execution.devices()?,
             ..self.scores.options(set.classes())
         };
         let models = Model::open_all(&runtime, &model_files(&self.model)?, opening)?;
-        let options = self.options(&set, &models)?;
+        let options = self.options(execution, &set, &models)?;
         let mut evaluation = Evaluation::new(&runtime, &set, &labels, models, &options)?;
-        for line in evaluation.description() {
-            eprintln!("{line}");
-        }
-
-        let before = self.earlier_results(&evaluation)?;
-        let indices: Vec<usize> = match &before {
+        let before = self.earlier_results(&evaluation, ranks)?;
+        let all: Vec<usize> = match &before {
             Some(before) => before.remaining().collect(),
             None => evaluation.indices().collect(),
         };
-        if let Some(before) = before.as_ref().filter(|_| indices.is_empty()) {
-            eprintln!("all images are already evaluated; nothing to do");
-            let outputs = self.outputs.without_paper_table();
-            outputs.write(before, Some((&set, &options.limits)))?;
+        let indices = ranks.map_or(&all[..], |ranks| ranks.part(&all));
+        // Of several ranks, only the first prints.
+        let prints = ranks.is_none_or(Ranks::is_leader);
+        if prints {
+            for line in evaluation.description() {
+                eprintln!("{line}");
+            }
+            if let Some(ranks) = ranks {
+                let on_gpu = evaluation
+                    .models()
+                    .iter()
+                    .any(|run| run.model.gpu().is_some());
+                let decisions = execution.decisions(on_gpu);
+                for line in [ranks.description(&all)].into_iter().chain(decisions) {
+                    eprintln!("{}", wrap(&line, TERMINAL_WIDTH, 2));
+                }
+            }
+        }
+        if let Some(ranks) = ranks {
+            ranks.announce(evaluation.measurements().finish()?, &all)?;
+        }
+        if let Some(before) = before.as_ref().filter(|_| all.is_empty()) {
+            if let Some(ranks) = ranks {
+                match prints {
+                    true => ranks.gather(|| false, |_, _| ()).map(drop),
+                    false => ranks.deliver(&evaluation.measurements().finish()?),
+                }?;
+            }
+            if prints {
+                eprintln!("all images are already evaluated; nothing to do");
+                let outputs = self.outputs.without_paper_table();
+                outputs.write(before, Some((&set, &options.limits)))?;
+            }
             return Ok(ExitCode::SUCCESS);
         }
-        let with_before = |results| match &before {
-            Some(before) => Results::merge(vec![before.clone(), results], true),
-            None => Ok(results),
-        };
-        let mut partial = PartialResults::new(self.outputs.json());
+
+        let mut partial = PartialResults::new(self.outputs.json(), before.as_ref(), ranks);
         // Otherwise results would be computed in vain.
         let interval = match partial.path {
             Some(_) => self.execution.save_interval,
             None => Duration::MAX,
         };
-        let bar = progress_bar(indices.len());
-        let stop = stop_on_interrupt(&bar)?;
+        let bar = match prints {
+            true => progress_bar(all.len()),
+            false => ProgressBar::hidden(),
+        };
+        let stop = stop_on_interrupt(&bar, !prints)?;
+        if let Some(ranks) = ranks {
+            ranks.stop_with(&stop);
+        }
         bar.tick();
         let outcome = evaluation.run_saving(
-            &indices,
+            indices,
             &stop,
             |progress| {
-                bar.set_position(progress.images as u64);
+                let images = progress.images;
+                let images = ranks.map_or(images, |ranks| ranks.progress(images));
+                bar.set_position(images as u64);
                 bar.set_message(progress.to_string());
             },
             interval,
             |results| {
-                let saved = partial.save(|| Ok(with_before(results)?));
-                if let Err(error) = saved {
+                if let Err(error) = partial.save(results) {
                     bar.suspend(|| eprintln!("warning: {error:#}"));
                 }
             },
         );
+        let outcome = match (outcome, ranks) {
+            (Err(error), _) => Err(error.into()),
+            (Ok(results), None) => partial.merged(vec![results]),
+            (Ok(results), Some(ranks)) if !prints => {
+                ranks.deliver(&results)?;
+                let stopped = stop.load(Ordering::Relaxed);
+                return Ok(if stopped {
+                    INTERRUPTED.into()
+                } else {
+                    ExitCode::SUCCESS
+                });
+            }
+            (Ok(results), Some(ranks)) => {
+                let waiting = |left: &[usize], images: usize| {
+                    bar.set_position(images as u64);
+                    bar.set_message(format!("waiting for {}", names(left)));
+                };
+                match ranks.gather(|| stop.load(Ordering::Relaxed), waiting) {
+                    Ok(mut parts) => {
+                        parts.push(results);
+                        partial.merged(parts)
+                    }
+                    Err(error) => {
+                        if let Err(error) = partial.save(results) {
+                            bar.suspend(|| eprintln!("warning: {error:#}"));
+                        }
+                        Err(error.into())
+                    }
+                }
+            }
+        };
         bar.finish_and_clear();
-        let outcome = outcome.map_err(|error| match partial.hint() {
-            Some(hint) => Error::msg(format!("{error}\n{hint}")),
-            None => error.into(),
-        });
-        let results = with_before(outcome?)?;
+        let results = outcome.map_err(|error| match partial.hint() {
+            Some(hint) if prints => Error::msg(format!("{error:#}\n{hint}")),
+            _ => error,
+        })?;
+        if ranks.is_some() {
+            for warning in &results.warnings {
+                eprintln!("warning: {warning}");
+            }
+        }
         self.outputs
             .write(&results, Some((&set, &options.limits)))?;
-        if stop.load(Ordering::Relaxed) && !results.complete {
+        // Another rank may have been interrupted alone.
+        if !results.complete && (ranks.is_some() || stop.load(Ordering::Relaxed)) {
             let saved = match self.outputs.json() {
                 Some(path) => resume_hint(path),
                 None => "use --json and --resume to continue an interrupted run".to_owned(),
@@ -169,7 +260,12 @@ impl RunArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn options(&self, set: &ImageSet, models: &[Model]) -> Result<EvalOptions> {
+    fn options(
+        &self,
+        execution: &ExecutionArgs,
+        set: &ImageSet,
+        models: &[Model],
+    ) -> Result<EvalOptions> {
         let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
         let options = EvalOptions::new(set)?;
         let classes = models.first().and_then(Model::classes);
@@ -208,10 +304,10 @@ impl RunArgs {
             },
             batch_size: models
                 .iter()
-                .map(|model| self.execution.batch_size(model.execution().provider))
+                .map(|model| execution.batch_size(model.execution().provider))
                 .max()
                 .unwrap_or(1),
-            shard: self.execution.shard,
+            shard: execution.shard,
         })
     }
 
@@ -247,7 +343,11 @@ impl RunArgs {
     }
 
     /// The results to resume from, if any.
-    fn earlier_results(&self, evaluation: &Evaluation) -> Result<Option<Results>> {
+    fn earlier_results(
+        &self,
+        evaluation: &Evaluation,
+        ranks: Option<&Ranks>,
+    ) -> Result<Option<Results>> {
         let path = self
             .outputs
             .json()
@@ -262,8 +362,10 @@ impl RunArgs {
         let differences = evaluation
             .check_same_run(&before)
             .with_context(|| format!("cannot resume {}", path.display()))?;
-        for difference in differences {
-            eprintln!("warning: {difference}");
+        if ranks.is_none_or(Ranks::is_leader) {
+            for difference in differences {
+                eprintln!("warning: {difference}");
+            }
         }
         Ok(Some(before))
     }
@@ -273,22 +375,48 @@ impl RunArgs {
 struct PartialResults<'a> {
     /// None without --json, or if the file is a device or a pipe.
     path: Option<&'a Path>,
+    /// Those of the run that is resumed.
+    before: Option<&'a Results>,
+    ranks: Option<&'a Ranks>,
     saved: bool,
 }
 
 impl<'a> PartialResults<'a> {
-    fn new(path: Option<&'a Path>) -> Self {
+    fn new(path: Option<&'a Path>, before: Option<&'a Results>, ranks: Option<&'a Ranks>) -> Self {
         Self {
             path: path.filter(|path| OutputFile::is_replaced(path)),
+            before,
+            ranks,
             saved: false,
         }
     }
 
-    fn save(&mut self, results: impl FnOnce() -> Result<Results>) -> Result<()> {
-        if let Some(path) = self.path {
-            results()?.save(path)?;
-            self.saved = true;
+    /// The results of this run and those before.
+    fn merged(&self, mut parts: Vec<Results>) -> Result<Results> {
+        parts.extend(self.before.cloned());
+        match <[Results; 1]>::try_from(parts) {
+            Ok([results]) => Ok(results),
+            Err(parts) => Ok(Results::merge(parts, true)?),
         }
+    }
+
+    /// Saves the results so far; those of another rank than the first where rank 0 finds them.
+    fn save(&mut self, results: Results) -> Result<()> {
+        let Some(path) = self.path else {
+            return Ok(());
+        };
+        let mut parts = match self.ranks {
+            None => Vec::new(),
+            Some(ranks) if !ranks.is_leader() => return Ok(ranks.save(&results)?),
+            // Before all ranks have joined, a new file would change what they resume from.
+            Some(ranks) => match ranks.partial() {
+                Some(parts) => parts,
+                None => return Ok(()),
+            },
+        };
+        parts.push(results);
+        self.merged(parts)?.save(path)?;
+        self.saved = true;
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Models: their files, their sessions, and what is decided about them.
 
+mod devices;
 mod error;
 mod file;
 mod prepare;
@@ -14,10 +15,11 @@ use ort::session::Session;
 use ort::value::TensorElementType;
 use rayon::prelude::*;
 use topk_labels::Classes;
-use topk_native::{Gpu, Runtime};
+use topk_native::Runtime;
 use topk_onnx::{Behavior, Ending, ModelCard, WeightTypes, ending};
 use topk_results::{GpuInfo, OutputKind, ScorePrecision};
 
+use self::devices::{gpu_info, providers};
 pub use self::error::ModelError;
 use self::file::ModelFile;
 use self::session::{find_input, find_output, load_error, open_session, read_card};
@@ -36,6 +38,8 @@ const MAX_COPIES: u64 = 1 << 30;
 pub struct Execution {
     /// The execution provider.
     pub provider: Provider,
+    /// Index of the GPU that [`Provider::Auto`] tries.
+    pub auto_gpu: usize,
     /// Number of CPU threads of all sessions together; `None` is the number of CPUs.
     pub threads: Option<usize>,
     /// Concurrent sessions per model, each with its own copy of the weights and its share of the threads.
@@ -88,6 +92,9 @@ pub struct ModelOptions {
     pub label_offset: Option<usize>,
     /// Classes of the data, if known.
     pub classes: Option<Classes>,
+    /// Providers that sessions run with at the same time, in place of [`Execution::provider`]: with each, as many as
+    /// [`Execution::sessions`], by default one.
+    pub devices: Vec<Provider>,
     /// Folder in which TensorRT keeps its engines for the next time; none by default.
     pub tensorrt_cache: Option<PathBuf>,
     /// Batch size of the evaluation, if known: engines for another are kept apart.
@@ -186,25 +193,37 @@ impl Model {
             model: file.sha256.clone(),
             batch_size: options.batch_size,
         });
+        let devices = &options.devices;
         let open = |provider| {
-            let sessions = execution.sessions.unwrap_or(match provider {
-                Provider::Cpu => execution.all_threads().min(copies),
+            let each = execution.sessions.unwrap_or(match provider {
+                Provider::Cpu if devices.is_empty() => execution.all_threads().min(copies),
                 _ => 1,
             });
-            let execution = Execution {
-                provider,
-                sessions: Some(sessions.max(1)),
-                ..execution
+            let one = [provider];
+            let devices = if devices.is_empty() {
+                &one[..]
+            } else {
+                devices
             };
-            let sessions = (0..sessions.max(1)).into_par_iter();
-            sessions
-                .map(|_| open_session(runtime, path, execution, &cache, file.is_ort))
-                .collect::<Result<Vec<Session>, _>>()
+            let count = each.max(1) * devices.len();
+            let sessions = (0..count).into_par_iter().map(|at| {
+                // Sessions of all models with the same index run one after the other, on the same device.
+                let provider = devices[at % devices.len()];
+                let execution = Execution {
+                    provider,
+                    sessions: Some(count),
+                    ..execution
+                };
+                let session = open_session(runtime, path, execution, &cache, file.is_ort)?;
+                Ok((session, provider))
+            });
+            sessions.collect::<Result<Vec<(Session, Provider)>, _>>()
         };
-        let (sessions, provider, no_gpu) = open_with(execution.provider, open)?;
+        let requested = devices.first().copied().unwrap_or(execution.provider);
+        let (sessions, provider, no_gpu) = open_with(requested, execution.auto_gpu, open)?;
         options.execution.provider = provider;
         options.execution.sessions = Some(sessions.len());
-        let session = &sessions[0];
+        let session = &sessions[0].0;
         let assignment = assignment(session).map_err(|reason| load_error(path, reason))?;
 
         let (input_name, input) = find_input(path, session)?;
@@ -224,10 +243,10 @@ impl Model {
         let bound = provider.gpu().is_some() || execution.batches_in_flight() > 1;
         let sessions: Vec<_> = sessions
             .into_iter()
-            .map(|session| Arc::new(Mutex::new(session)))
+            .map(|(session, provider)| (Arc::new(Mutex::new(session)), provider))
             .collect();
         let lanes = (0..execution.batches_in_flight()).flat_map(|_| &sessions);
-        let workers = lanes.map(|session| {
+        let workers = lanes.map(|(session, provider)| {
             let worker = SessionWorker::new(Arc::clone(session), names, input.batch)?;
             match bound {
                 true => worker.with_binding(provider.gpu()),
@@ -236,6 +255,7 @@ impl Model {
         });
         let workers = workers.collect::<ort::Result<_>>();
         let graph = file.graph.as_ref();
+        let gpu = gpu_info(&providers(&options, provider));
         let model = Self {
             path: path.to_owned(),
             sha256: file.sha256.clone(),
@@ -258,7 +278,7 @@ impl Model {
                 ModelError::Provider { reason, .. } => reason,
                 error => error.to_string(),
             }),
-            gpu: provider.gpu().map(|index| gpu_info(index as usize)),
+            gpu,
             kind: OutputKind::Logits,
             examined: false,
             label_offset: 0,
@@ -385,6 +405,13 @@ impl Model {
         self.options.execution
     }
 
+    /// The providers of its sessions, such as `cpu`, `cuda:0` or `cuda:0,cuda:1`.
+    pub(crate) fn devices(&self) -> String {
+        let devices = providers(&self.options, self.options.execution.provider);
+        let names: Vec<String> = devices.iter().map(Provider::to_string).collect();
+        names.join(",")
+    }
+
     /// Operators by execution provider.
     pub fn assignment(&self) -> &Assignment {
         &self.assignment
@@ -453,21 +480,6 @@ fn notes(file: &ModelFile, output: &ScoreOutput, input: &ImageInput) -> Vec<Stri
         ));
     }
     notes
-}
-
-fn gpu_info(index: usize) -> GpuInfo {
-    let Gpu {
-        name,
-        driver,
-        cuda,
-        cudnn,
-    } = Gpu::of(index);
-    GpuInfo {
-        name,
-        driver,
-        cuda,
-        cudnn,
-    }
 }
 
 #[cfg(test)]

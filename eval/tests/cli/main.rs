@@ -5,6 +5,8 @@ mod class_names;
 mod in_flight;
 #[cfg(target_os = "linux")]
 mod interrupt;
+#[cfg(target_os = "linux")]
+mod ranks;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -142,6 +144,38 @@ fn runs_resume_and_shards_merge_to_the_whole() {
         fs::read(case.path("out.json")).unwrap(),
         fs::read(&merged).unwrap()
     );
+}
+
+#[test]
+fn several_devices_give_the_results_of_one() {
+    let case = Case::new();
+    let one = case.results(&["--device", "cpu", "--batch-size", "3"]);
+    for (devices, count) in [("cpu", 1), ("cpu,cpu", 2), ("cpu,cpu,cpu", 3)] {
+        for flags in [&[][..], &["--in-flight", "2"], &["--sessions", "2"]] {
+            let several = [&["--devices", devices, "--batch-size", "3"], flags].concat();
+            let several = case.results(&several);
+            let [one, several] = [&one, &several].map(|results| &results["models"][0]);
+            for member in ["model", "metrics", "outcomes"] {
+                assert_eq!(several[member], one[member], "{devices} {flags:?}");
+            }
+            let each = if flags.contains(&"--sessions") { 2 } else { 1 };
+            assert_eq!(several["timing"]["sessions"], each * count);
+        }
+    }
+    fs::remove_file(case.path("out.json")).unwrap();
+    let output = case.run(&["--device", "cpu", "--devices", "cpu,cpu"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("cannot be used with '--devices <LIST>'"),
+        "{error}"
+    );
+    let error = case.error(&["--devices", "0,cpu"]);
+    assert!(
+        error.starts_with("--devices lists GPUs and the CPU"),
+        "{error}"
+    );
+    let error = case.error(&["--devices", "98,99"]);
+    assert!(error.starts_with("cannot use provider cuda:98"), "{error}");
 }
 
 #[test]
