@@ -11,7 +11,7 @@ use topk_libtorch::call::check;
 use torch_sys::C_tensor;
 
 use crate::error::{DistributedError, message};
-use crate::join::{Joined, Rendezvous, join};
+use crate::join::{Joined, Rendezvous, grace, join};
 use crate::store::{RawStore, Store, milliseconds};
 use crate::watch::{Report, Setting, Watcher};
 
@@ -109,11 +109,6 @@ impl Drop for Inner {
         // SAFETY: made by `topk_group_connect`, and owned by this.
         unsafe { topk_group_free(self.group) }
     }
-}
-
-/// The part of a time-out that is kept for finding out which rank is at fault.
-fn grace(timeout: Duration) -> Duration {
-    (timeout / 5).min(Duration::from_secs(5))
 }
 
 impl Group {

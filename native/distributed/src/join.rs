@@ -1,6 +1,8 @@
 //! How ranks find each other, and refuse those that do not fit.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tch::TchError;
@@ -44,19 +46,23 @@ impl Rendezvous {
     /// Another connection to the store, as a client.
     pub(crate) fn connect_again(&self) -> Result<Store, DistributedError> {
         Store::connect(&self.host, self.port, false, &self.prefix, self.timeout)
-            .map_err(|error| self.unreachable(&error))
+            .map_err(|error| self.cannot_connect(&error))
     }
 
-    fn unreachable(&self, error: &TchError) -> DistributedError {
+    fn cannot_connect(&self, error: &TchError) -> DistributedError {
         let reason = message(error);
         if self.is_server && reason.contains("EADDRINUSE") {
             return DistributedError::PortTaken { port: self.port };
         }
+        self.unreachable(&reason)
+    }
+
+    fn unreachable(&self, reason: &str) -> DistributedError {
         DistributedError::Unreachable {
             rank: self.rank,
             address: self.address(),
             timeout: self.timeout,
-            reason,
+            reason: reason.to_owned(),
         }
     }
 }
@@ -151,11 +157,19 @@ pub(crate) struct Joined {
     pub(crate) launcher: bool,
 }
 
-/// Signs in at the store, and waits until all ranks have.
+/// Joins on a thread of its own: libtorch waits without a limit for a server that accepts connections and does not answer.
 pub(crate) fn join(rendezvous: &Rendezvous) -> Result<Joined, DistributedError> {
-    let Rendezvous {
-        rank, world_size, ..
-    } = *rendezvous;
+    let (sender, receiver) = mpsc::channel();
+    let own = rendezvous.clone();
+    thread::spawn(move || sender.send(sign_in(&own)));
+    let limit = rendezvous.timeout + grace(rendezvous.timeout);
+    receiver.recv_timeout(limit).unwrap_or_else(|_| {
+        Err(rendezvous.unreachable("it accepts connections, but does not answer"))
+    })
+}
+
+/// Signs in at the store, and waits until all ranks have.
+fn sign_in(rendezvous: &Rendezvous) -> Result<Joined, DistributedError> {
     let deadline = Instant::now() + rendezvous.timeout;
     let store = Store::connect(
         &rendezvous.host,
@@ -164,66 +178,100 @@ pub(crate) fn join(rendezvous: &Rendezvous) -> Result<Joined, DistributedError> 
         &rendezvous.prefix,
         rendezvous.timeout,
     )
-    .map_err(|error| rendezvous.unreachable(&error))?;
-    let lost = |error: TchError| rendezvous.unreachable(&error);
+    .map_err(|error| rendezvous.cannot_connect(&error))?;
+    let lost = |error: TchError| rendezvous.cannot_connect(&error);
+    store.add(ARRIVED, 1).map_err(lost)?;
+    if let Err(error) = agree(&store, rendezvous, deadline) {
+        depart(&store, rendezvous);
+        return Err(error);
+    }
+    let address = own_address(rendezvous);
+    // Kubeflow and others tell rank 0 that its own address is `localhost`, where other machines do not reach it.
+    let remote = store.has(REMOTE).map_err(lost)?;
+    let launcher = !store.has(HOSTED).map_err(lost)?;
+    Ok(Joined {
+        store,
+        address: address.filter(|address| !(remote && address.is_loopback())),
+        launcher,
+    })
+}
 
+/// Presents this rank, and waits for the verdict.
+fn agree(
+    store: &Store,
+    rendezvous: &Rendezvous,
+    deadline: Instant,
+) -> Result<(), DistributedError> {
+    let Rendezvous {
+        rank, world_size, ..
+    } = *rendezvous;
+    let lost = |error: TchError| rendezvous.cannot_connect(&error);
+    let refuse = |refusal: String| {
+        store.set_first(VERDICT, refusal.as_bytes()).map_err(lost)?;
+        Err(DistributedError::Refused(refusal))
+    };
     let record = Record::own(rendezvous);
     if rendezvous.is_server {
         store.set(HOSTED, b"").map_err(lost)?;
     }
-    let first = store.add(&starts_key(rank), 1).map_err(lost)? == 1;
-    if !first {
+    if own_address(rendezvous).is_some_and(|address| !address.is_loopback()) {
+        store.set(REMOTE, b"").map_err(lost)?;
+    }
+    if store.add(&format!("starts/{rank}"), 1).map_err(lost)? > 1 {
         let other = match store.text(&rank_key(rank)).map_err(lost)? {
             Some(text) => Record::parse(text.as_bytes()).process,
             None => "another process".to_owned(),
         };
-        let refusal = format!(
+        return refuse(format!(
             "rank {rank} was started twice, as {other} and as {}: give each process its own RANK",
             record.process
-        );
-        store.set_first(VERDICT, refusal.as_bytes()).map_err(lost)?;
-        return Err(DistributedError::Refused(refusal));
+        ));
     }
     store
         .set(&rank_key(rank), &record.to_bytes())
         .map_err(lost)?;
-    let address = own_address(rendezvous);
-    if address.is_some_and(|address| !address.is_loopback()) {
-        store.set(REMOTE, b"").map_err(lost)?;
-    }
-
-    let refusal = if rank == 0 {
-        None
-    } else {
-        wait_for(&store, &rank_key(0), deadline, rendezvous)?;
+    if rank > 0 {
+        wait_for(store, &rank_key(0), deadline, rendezvous)?;
         let zero = Record::parse(&store.get(&rank_key(0)).map_err(lost)?);
-        record.refusal(rank, &zero)
-    };
-    if let Some(refusal) = refusal {
-        store.set_first(VERDICT, refusal.as_bytes()).map_err(lost)?;
-        return Err(DistributedError::Refused(refusal));
+        if let Some(refusal) = record.refusal(rank, &zero) {
+            return refuse(refusal);
+        }
     }
     if store.add("joined", 1).map_err(lost)? == world_size as i64 {
         store
             .set_first(VERDICT, ACCEPTED.as_bytes())
             .map_err(lost)?;
     }
-    wait_for(&store, VERDICT, deadline, rendezvous)?;
+    wait_for(store, VERDICT, deadline, rendezvous)?;
     let verdict = store.get(VERDICT).map_err(lost)?;
-    if verdict != ACCEPTED.as_bytes() {
-        let refusal = String::from_utf8_lossy(&verdict).into_owned();
-        return Err(DistributedError::Refused(refusal));
+    if verdict == ACCEPTED.as_bytes() {
+        return Ok(());
     }
+    let refusal = String::from_utf8_lossy(&verdict).into_owned();
+    Err(DistributedError::Refused(refusal))
+}
 
-    // Kubeflow and others tell rank 0 that its own address is `localhost`, where other machines do not reach it.
-    let remote = store.has(REMOTE).map_err(lost)?;
-    let address = address.filter(|address| !(remote && address.is_loopback()));
-    let launcher = !store.has(HOSTED).map_err(lost)?;
-    Ok(Joined {
-        store,
-        address,
-        launcher,
-    })
+/// The store must outlive the verdict, which other ranks still have to read.
+fn depart(store: &Store, rendezvous: &Rendezvous) {
+    let deadline = Instant::now() + grace(rendezvous.timeout);
+    let _ = store.add(DEPARTED, 1);
+    while rendezvous.is_server && Instant::now() < deadline {
+        match (store.add(ARRIVED, 0), store.add(DEPARTED, 0)) {
+            (Ok(arrived), Ok(departed)) if departed < arrived => thread::sleep(POLL),
+            _ => return,
+        }
+    }
+}
+
+/// How many processes came, and how many have left because they cannot join.
+const ARRIVED: &str = "arrived";
+const DEPARTED: &str = "departed";
+/// How often the host of the store looks whether the others have left.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The part of a time-out that is kept for finding out which rank is at fault.
+pub(crate) fn grace(timeout: Duration) -> Duration {
+    (timeout / 5).min(Duration::from_secs(5))
 }
 
 /// Set by ranks that reach the store through a network.
@@ -236,11 +284,7 @@ fn rank_key(rank: usize) -> String {
     format!("rank/{rank}")
 }
 
-fn starts_key(rank: usize) -> String {
-    format!("starts/{rank}")
-}
-
-/// Waits for a key; at the deadline, names the ranks that are missing.
+/// Waits for a key; at the deadline, names the ranks that are missing, to all ranks.
 fn wait_for(
     store: &Store,
     key: &str,
@@ -251,25 +295,27 @@ fn wait_for(
     let Err(error) = store.wait(key, remaining) else {
         return Ok(());
     };
+    let lost = |_| rendezvous.cannot_connect(&error);
     let mut missing = vec![];
     for rank in 0..rendezvous.world_size {
-        match store.has(&rank_key(rank)) {
-            Ok(true) => {}
-            Ok(false) => missing.push(rank),
-            // The store is gone.
-            Err(_) => return Err(rendezvous.unreachable(&error)),
+        if !store.has(&rank_key(rank)).map_err(lost)? {
+            missing.push(rank);
         }
     }
     if missing.is_empty() {
-        return Err(rendezvous.unreachable(&error));
+        return Err(rendezvous.cannot_connect(&error));
     }
-    Err(DistributedError::Missing {
+    let error = DistributedError::Missing {
         joined: rendezvous.world_size - missing.len(),
         missing,
         world_size: rendezvous.world_size,
         address: rendezvous.address(),
         timeout: rendezvous.timeout,
-    })
+    };
+    store
+        .set_first(VERDICT, error.to_string().as_bytes())
+        .map_err(lost)?;
+    Err(error)
 }
 
 /// The address from which this machine reaches the store.

@@ -83,6 +83,17 @@ char *topk_reducer_prepare(TopkReducer *reducer) {
   });
 }
 
+// After the first backward pass: removes the gradients, and puts parameters into buckets in the order in which their
+// gradients arrived.
+char *topk_reducer_rebuild(TopkReducer *reducer) {
+  return catch_c10d([=] {
+    for (const at::Tensor &parameter : reducer->parameters) {
+      parameter.mutable_grad() = at::Tensor();
+    }
+    reducer->reducer->rebuild_buckets();
+  });
+}
+
 // The backward pass; the gradients are averaged over ranks if `reduce`, which needs `topk_reducer_prepare` before.
 char *topk_reducer_backward(TopkReducer *reducer, const at::Tensor *loss, bool reduce) {
   return catch_c10d([=] {

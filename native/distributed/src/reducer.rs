@@ -43,6 +43,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn topk_reducer_free(reducer: *mut RawReducer);
     fn topk_reducer_prepare(reducer: *mut RawReducer) -> *mut c_char;
+    fn topk_reducer_rebuild(reducer: *mut RawReducer) -> *mut c_char;
     fn topk_reducer_backward(
         reducer: *mut RawReducer,
         loss: *const C_tensor,
@@ -119,7 +120,9 @@ pub struct ReducerStats {
 /// Averages gradients over the ranks during the backward pass: libtorch's `Reducer`, the engine of PyTorch's DDP.
 ///
 /// Gradients are sent in buckets as soon as all of a bucket are there. The first backward pass fixes the order of the
-/// buckets for the next ones, which can change the rounding of sums.
+/// buckets for the next ones, which can change the rounding of sums; [`warm_up`](Self::warm_up) fixes it before the first
+/// step. Between steps, remove gradients rather than zeroing them: libtorch rounds the average of a gradient that is a view
+/// of a bucket already in another way.
 #[derive(Debug)]
 pub struct Reducer {
     reducer: *mut RawReducer,
@@ -231,6 +234,23 @@ impl Reducer {
         let loss =
             unsafe { tensor_result(topk_weighted_sum(self.reducer, gradient, &mut sum), sum) }?;
         self.backward(&loss)
+    }
+
+    /// Fixes the order of the buckets before the first step, with a backward pass without a network. Parameters do not
+    /// change, and there are no gradients afterwards.
+    ///
+    /// Without it, the first backward pass uses other buckets than the next ones, so that a run that is resumed would add
+    /// in another order than one that was not interrupted.
+    ///
+    /// # Errors
+    /// If another rank does not take part.
+    pub fn warm_up(&mut self) -> Result<(), DistributedError> {
+        self.prepare()?;
+        self.backward_constant(0.0)?;
+        self.group.run("ordering the reduction", |_| {
+            // SAFETY: the reducer is live; the C++ side catches exceptions.
+            unsafe { check(topk_reducer_rebuild(self.reducer)) }
+        })
     }
 
     /// What was reduced so far, and how long it took.

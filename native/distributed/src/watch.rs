@@ -69,7 +69,7 @@ pub(crate) struct Setting {
     pub(crate) address: String,
     /// Who hosts it.
     pub(crate) store_host: &'static str,
-    /// How long other ranks have to answer.
+    /// How long a diagnosis may take; other ranks have half of it to answer.
     pub(crate) grace: Duration,
 }
 
@@ -122,18 +122,14 @@ impl Watcher {
         self.shared.update(|state| {
             state.report.get_or_insert_with(|| report.clone());
         });
-        // The thread needs one grace for the answers, and a second one if another rank collects them.
-        let limit = 3 * self.setting.grace + 2 * INTERVAL;
         let state = self.shared.lock();
-        let (state, _) = self
+        let (mut state, _) = self
             .shared
             .changed
-            .wait_timeout_while(state, limit, |state| state.diagnosis.is_none())
+            .wait_timeout_while(state, self.setting.grace, |state| state.diagnosis.is_none())
             .unwrap_or_else(PoisonError::into_inner);
-        let diagnosis = match &state.diagnosis {
-            Some(diagnosis) => diagnosis.clone(),
-            None => self.setting.store_lost(report, "no answer"),
-        };
+        let lost = || self.setting.store_lost(report, "no answer");
+        let diagnosis = state.diagnosis.get_or_insert_with(lost).clone();
         // The store must outlive the diagnosis.
         if self.setting.is_server {
             let waited =
@@ -246,7 +242,8 @@ impl Duty {
                 }
             }
             let complete = answers.iter().all(Option::is_some);
-            if complete || failure.starts_with("own\n") || begin.elapsed() > self.setting.grace {
+            if complete || failure.starts_with("own\n") || begin.elapsed() > self.setting.grace / 2
+            {
                 let finding = self.find(&answers);
                 self.store.set_first(DIAGNOSIS, finding.as_bytes())?;
             } else {
@@ -297,7 +294,7 @@ impl Duty {
                 self.shared.update(|state| state.heard = true);
                 return Ok(());
             }
-            if begin.elapsed() > 2 * self.setting.grace {
+            if begin.elapsed() > self.setting.grace {
                 return Ok(());
             }
             thread::sleep(ANSWER_INTERVAL);

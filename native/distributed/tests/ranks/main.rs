@@ -2,4 +2,7 @@
 
 mod batch_norm;
 mod collectives;
+mod faults;
 mod processes;
+mod reducer;
+mod torchrun;

@@ -10,7 +10,7 @@ use tch::Device;
 use topk_distributed::{DistributedError, Group, Rendezvous};
 
 /// What a rank does; `None` in the test that starts it.
-const ROLE: &str = "TOPK_TEST_ROLE";
+pub(crate) const ROLE: &str = "TOPK_TEST_ROLE";
 
 /// Long enough for ranks to start on a busy machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Rank {
     child: Child,
-    pub(crate) input: Option<ChildStdin>,
+    input: Option<ChildStdin>,
     output: Option<BufReader<ChildStdout>>,
 }
 
@@ -60,6 +60,7 @@ pub(crate) fn start(test: &str, role: &str, place: &Place) -> Rank {
         .env(ROLE, role)
         .env("RANK", place.rank.to_string())
         .env("WORLD_SIZE", place.world_size.to_string())
+        .env("MASTER_ADDR", "127.0.0.1")
         .env("MASTER_PORT", place.port.to_string())
         .env("TOPK_TEST_TIMEOUT", place.timeout.as_secs().to_string())
         .env("OMP_NUM_THREADS", "1")
@@ -76,13 +77,12 @@ pub(crate) fn start(test: &str, role: &str, place: &Place) -> Rank {
 }
 
 impl Rank {
-    pub(crate) fn id(&self) -> libc::pid_t {
-        self.child.id() as libc::pid_t
-    }
-
     pub(crate) fn signal(&self, signal: libc::c_int) {
         // SAFETY: the child has not been waited for, so its number is not another process's.
-        assert_eq!(unsafe { libc::kill(self.id(), signal) }, 0);
+        assert_eq!(
+            unsafe { libc::kill(self.child.id() as libc::pid_t, signal) },
+            0
+        );
     }
 
     /// Waits until the rank prints this line.
@@ -190,21 +190,24 @@ pub(crate) fn role() -> Option<String> {
     env::var(ROLE).ok()
 }
 
-fn number(name: &str) -> usize {
-    env::var(name).unwrap().parse().unwrap()
+fn number(name: &str) -> Option<usize> {
+    Some(env::var(name).ok()?.parse().unwrap())
 }
 
-/// Where this rank joins.
+/// Where this rank joins: what [`start`] or torchrun says.
 pub(crate) fn rendezvous() -> Rendezvous {
-    let rank = number("RANK");
+    let rank = number("RANK").unwrap();
+    let launcher = env::var("TORCHELASTIC_USE_AGENT_STORE").is_ok_and(|value| value == "True");
+    let attempt = number("TORCHELASTIC_RESTART_COUNT").unwrap_or(0);
     Rendezvous {
-        host: "127.0.0.1".to_owned(),
-        port: number("MASTER_PORT") as u16,
+        host: env::var("MASTER_ADDR").unwrap(),
+        port: number("MASTER_PORT").unwrap() as u16,
         rank,
-        world_size: number("WORLD_SIZE"),
-        is_server: rank == 0,
-        prefix: "/worker/attempt_0".to_owned(),
-        timeout: Duration::from_secs(number("TOPK_TEST_TIMEOUT") as u64),
+        world_size: number("WORLD_SIZE").unwrap(),
+        is_server: !launcher && rank == 0,
+        prefix: format!("/worker/attempt_{attempt}"),
+        timeout: number("TOPK_TEST_TIMEOUT")
+            .map_or(TIMEOUT, |seconds| Duration::from_secs(seconds as u64)),
     }
 }
 
