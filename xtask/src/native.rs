@@ -42,6 +42,27 @@ const ONNXRUNTIME: [Wheel; 1] = [Wheel {
     part: "",
 }];
 
+/// Headers that compiling against libtorch's NCCL part needs, beside those in the wheels of `LIBTORCH_CUDA`.
+const CUDA_HEADERS: [Wheel; 3] = [
+    Wheel {
+        wanted: header,
+        part: "headers",
+        ..LIBTORCH[1]
+    },
+    Wheel {
+        file: "nvidia_cuda_crt-13.0.88-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+        sha256: "2c8043c7c9e02492716426e9919fc78d2c5b3b2a7a768a88e952676b08aa55a4",
+        wanted: header,
+        part: "",
+    },
+    Wheel {
+        file: "nvidia_cuda_cccl-13.0.85-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+        sha256: "e0da7ad981f3a8aff08241b5bfc1af868742a63e2762f53a5171c492ef242649",
+        wanted: header,
+        part: "",
+    },
+];
+
 /// libtorch's CUDA part, and the CUDA libraries that its wheel requires.
 const LIBTORCH_CUDA: [Wheel; 14] = [
     Wheel {
@@ -52,8 +73,8 @@ const LIBTORCH_CUDA: [Wheel; 14] = [
     Wheel {
         file: "nvidia_cublas-13.1.0.3-py3-none-manylinux_2_27_x86_64.whl",
         sha256: "ee8722c1f0145ab246bccb9e452153b5e0515fd094c3678df50b2a0888b8b171",
-        wanted: library,
-        part: "",
+        wanted: library_or_header,
+        part: "with-headers",
     },
     Wheel {
         file: "nvidia_cuda_nvrtc-13.0.88-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl",
@@ -88,14 +109,14 @@ const LIBTORCH_CUDA: [Wheel; 14] = [
     Wheel {
         file: "nvidia_cusolver-12.0.4.66-py3-none-manylinux_2_27_x86_64.whl",
         sha256: "0a759da5dea5c0ea10fd307de75cdeb59e7ea4fcb8add0924859b944babf1112",
-        wanted: library,
-        part: "",
+        wanted: library_or_header,
+        part: "with-headers",
     },
     Wheel {
         file: "nvidia_cusparse-12.6.3.3-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
         sha256: "2b3c89c88d01ee0e477cb7f82ef60a11a4bcd57b6b87c33f789350b59759360b",
-        wanted: library,
-        part: "",
+        wanted: library_or_header,
+        part: "with-headers",
     },
     Wheel {
         file: "nvidia_cusparselt_cu13-0.8.0-py3-none-manylinux2014_x86_64.whl",
@@ -106,8 +127,8 @@ const LIBTORCH_CUDA: [Wheel; 14] = [
     Wheel {
         file: "nvidia_nccl_cu13-2.28.9-py3-none-manylinux_2_18_x86_64.whl",
         sha256: "e4553a30f34195f3fa1da02a6da3d6337d28f2003943aa0a3d247bbc25fefc42",
-        wanted: library,
-        part: "",
+        wanted: library_or_header,
+        part: "with-headers",
     },
     Wheel {
         file: "nvidia_nvjitlink-13.0.88-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl",
@@ -138,6 +159,14 @@ const ONNXRUNTIME_GPU: [Wheel; 1] = [Wheel {
 
 fn library(path: &str) -> bool {
     path.contains("/lib/") && path.contains(".so")
+}
+
+fn header(path: &str) -> bool {
+    path.contains("/include/")
+}
+
+fn library_or_header(path: &str) -> bool {
+    library(path) || header(path)
 }
 
 fn libtorch(path: &str) -> bool {
@@ -200,7 +229,7 @@ pub(crate) fn set_up(Libraries { libtorch, cuda }: Libraries) -> Result<()> {
         println!("libtorch: using {name}");
     } else {
         wheels.extend(&LIBTORCH);
-        wheels.extend(LIBTORCH_CUDA.iter().filter(|_| cuda));
+        wheels.extend(LIBTORCH_CUDA.iter().chain(&CUDA_HEADERS).filter(|_| cuda));
     }
     if let Some(name) = chosen_by_user("ORT_DYLIB_PATH", &dir) {
         println!("ONNX Runtime: using {name}");

@@ -78,6 +78,30 @@ impl Shim {
         self
     }
 
+    /// Compiles into a shared object `lib{name}.so`, linked to these libraries of libtorch, instead of into the package.
+    /// Returns its path.
+    ///
+    /// # Panics
+    /// If the file does not compile, or uses a symbol that the libraries lack.
+    pub fn compile_shared_object(self, name: &str, libraries: &[&str]) -> PathBuf {
+        let out = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
+        let object = Path::new(&out).join(format!("lib{name}.so"));
+        let mut command = self.build.get_compiler().to_command();
+        command
+            .args(["-shared", "-Wl,-z,defs", "-Wl,--as-needed", "-o"])
+            .arg(&object)
+            .arg(&self.file)
+            .arg("-L")
+            .arg(libtorch_libraries());
+        command.args(libraries.iter().map(|library| format!("-l{library}")));
+        let status = command.status();
+        assert!(
+            status.as_ref().is_ok_and(|status| status.success()),
+            "{command:?} failed: {status:?}"
+        );
+        object
+    }
+
     /// Leaves out debug information.
     pub fn without_debug_information(mut self) -> Self {
         self.build.debug(false);
@@ -93,14 +117,20 @@ impl Shim {
     }
 }
 
+/// The folder with libtorch's libraries.
+///
+/// # Panics
+/// If the package does not depend on torch-sys.
+pub fn libtorch_libraries() -> PathBuf {
+    env::var_os("DEP_TCH_LIBTORCH_LIB")
+        .expect("torch-sys sets DEP_TCH_LIBTORCH_LIB")
+        .into()
+}
+
 /// The folder with libtorch's headers; the same lookup as in torch-sys.
 fn libtorch_root() -> PathBuf {
-    match env::var("LIBTORCH_INCLUDE") {
-        Ok(root) => PathBuf::from(root),
-        Err(_) => {
-            let lib =
-                env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys sets DEP_TCH_LIBTORCH_LIB");
-            PathBuf::from(lib).join("..")
-        }
+    match env::var_os("LIBTORCH_INCLUDE") {
+        Some(root) => root.into(),
+        None => libtorch_libraries().join(".."),
     }
 }

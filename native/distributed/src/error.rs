@@ -159,9 +159,39 @@ pub enum DistributedError {
         /// The number on rank 0.
         reference: usize,
     },
-    /// NCCL, which GPUs need, cannot be used.
-    #[error("{0}")]
-    Nccl(String),
+    /// The program was built where libtorch's CUDA part or CUDA's headers were missing.
+    #[error(
+        "cuda:{index} cannot be used with several ranks: this program was built without NCCL. Run `cargo xtask setup \
+         --cuda` in the source folder, and build it again"
+    )]
+    NoNccl {
+        /// The GPU's index.
+        index: usize,
+    },
+    /// NCCL's part of the program cannot be loaded.
+    #[error(
+        "cuda:{index} cannot be used with several ranks: NCCL cannot be loaded: {reason}. Install libtorch's CUDA \
+         part with `cargo xtask setup --cuda` in the source folder"
+    )]
+    LoadNccl {
+        /// The GPU's index.
+        index: usize,
+        /// The dynamic linker's message.
+        reason: String,
+    },
+    /// NCCL does not start.
+    #[error(
+        "NCCL does not start for cuda:{index} on rank {rank}: {reason}. `cargo xtask doctor` checks the driver; the \
+         device `cpu` needs no NCCL"
+    )]
+    StartNccl {
+        /// The GPU's index.
+        index: usize,
+        /// This rank.
+        rank: usize,
+        /// libtorch's message.
+        reason: String,
+    },
     /// libtorch failed.
     #[error("{0}")]
     Torch(String),

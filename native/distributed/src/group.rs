@@ -12,6 +12,7 @@ use torch_sys::C_tensor;
 
 use crate::error::{DistributedError, message};
 use crate::join::{Joined, Rendezvous, grace, join};
+use crate::nccl::Nccl;
 use crate::store::{RawStore, Store, milliseconds};
 use crate::watch::{Report, Setting, Watcher};
 
@@ -128,9 +129,11 @@ impl Group {
                 "rank {rank} is not one of {world_size} ranks, which are counted from 0"
             )));
         }
-        if let Device::Cuda(_) = device {
-            return Err(DistributedError::Nccl("this build has no NCCL".to_owned()));
-        }
+        // Before joining, since the others need not wait for a rank that cannot take part.
+        let nccl = match device {
+            Device::Cuda(index) => Some((index, Nccl::load(index)?)),
+            _ => None,
+        };
         let Joined {
             store,
             address,
@@ -163,9 +166,17 @@ impl Group {
             let store = rendezvous.connect_again()?;
             inner.watcher = Some(Watcher::start(store, setting, operations));
         }
-        Ok(Self {
+        let group = Self {
             inner: Arc::new(inner),
-        })
+        };
+        if let Some((index, nccl)) = nccl {
+            let Inner {
+                group: raw, store, ..
+            } = &*group.inner;
+            let added = nccl.add(*raw, store.as_ptr(), rank, world_size, index, 2 * timeout);
+            added.inspect_err(|error| group.report_failure(&error.to_string()))?;
+        }
+        Ok(group)
     }
 
     /// This rank, from 0.

@@ -3,6 +3,7 @@
 mod batch_norm;
 mod collectives;
 mod faults;
+mod namespaces;
 mod processes;
 mod reducer;
 mod torchrun;

@@ -150,7 +150,7 @@ impl Rank {
     }
 }
 
-/// Runs a test's ranks to their end, all with the same role, and returns what they printed. In a rank, runs `rank` instead.
+/// Runs a test's ranks to their end, and returns what they printed. In a rank, runs `rank` instead.
 pub(crate) fn with_ranks(test: &str, world_size: usize, rank: impl FnOnce(Group)) -> Vec<String> {
     if role().is_some() {
         let group = join().unwrap();
@@ -158,6 +158,11 @@ pub(crate) fn with_ranks(test: &str, world_size: usize, rank: impl FnOnce(Group)
         group.finish().unwrap();
         return vec![];
     }
+    run_ranks(test, world_size)
+}
+
+/// Runs a test's ranks, whose role is `rank`, to their end, and returns what they printed.
+pub(crate) fn run_ranks(test: &str, world_size: usize) -> Vec<String> {
     let port = free_port();
     let ranks: Vec<Rank> = (0..world_size)
         .map(|rank| {

@@ -1,0 +1,91 @@
+//! A step with the reducer at one rank beside a plain step, in one process and turn by turn.
+
+use std::time::{Duration, Instant};
+
+use crate::training::{Training, free_port, join};
+
+/// Time on the clock, and of the CPUs.
+#[derive(Clone, Copy)]
+struct Times {
+    wall: f64,
+    cpu: f64,
+}
+
+pub(crate) fn measure() {
+    println!(
+        "overhead at one rank, {} threads; medians of a step, ms; the CPUs' time in brackets",
+        tch::get_num_threads()
+    );
+    println!(
+        "network      batch  pairs       plain              with reducer       overhead    CPU time"
+    );
+    let group = join(free_port(), 0, 1);
+    for (name, size, classes, batch, pairs) in [
+        ("basic-16", 32, 100, 64, 120),
+        ("basic-16", 32, 100, 256, 40),
+        ("resnet18", 224, 1000, 8, 24),
+        ("resnet18", 224, 1000, 32, 8),
+    ] {
+        let mut plain = Training::new(name, size, classes, batch);
+        let mut reduced = Training::new(name, size, classes, batch).reduce_over(&group);
+        for _ in 0..3 {
+            plain.step();
+            reduced.step();
+        }
+        let (mut without, mut with) = (vec![], vec![]);
+        for pair in 0..pairs {
+            // The order alternates, as the second step of a pair may find warmer caches.
+            if pair % 2 == 0 {
+                without.push(timed(&mut plain));
+                with.push(timed(&mut reduced));
+            } else {
+                with.push(timed(&mut reduced));
+                without.push(timed(&mut plain));
+            }
+        }
+        let median_of =
+            |times: &[Times], value: fn(&Times) -> f64| median(times.iter().map(value).collect());
+        // Of pairs, since the machine's load changes over the run.
+        let overhead = |value: fn(&Times) -> f64| {
+            let ratios = with
+                .iter()
+                .zip(&without)
+                .map(|(with, without)| value(with) / value(without));
+            100.0 * (median(ratios.collect()) - 1.0)
+        };
+        println!(
+            "{name:10} {batch:7} {pairs:6} {:10.2} ({:8.2}) {:10.2} ({:8.2}) {:8.2} % {:8.2} %",
+            median_of(&without, |times| times.wall),
+            median_of(&without, |times| times.cpu),
+            median_of(&with, |times| times.wall),
+            median_of(&with, |times| times.cpu),
+            overhead(|times| times.wall),
+            overhead(|times| times.cpu),
+        );
+    }
+}
+
+fn timed(training: &mut Training) -> Times {
+    let (begin, cpu) = (Instant::now(), cpu_time());
+    training.step();
+    Times {
+        wall: begin.elapsed().as_secs_f64() * 1e3,
+        cpu: (cpu_time() - cpu).as_secs_f64() * 1e3,
+    }
+}
+
+/// The CPU time of all threads of this process.
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the result outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
