@@ -23,8 +23,7 @@ pub(crate) fn measure() {
     for (name, size, classes, batch, pairs) in [
         ("basic-16", 32, 100, 64, 120),
         ("basic-16", 32, 100, 256, 40),
-        ("resnet18", 224, 1000, 8, 24),
-        ("resnet18", 224, 1000, 32, 8),
+        ("resnet18", 224, 1000, 8, 40),
     ] {
         let mut plain = Training::new(name, size, classes, batch);
         let mut reduced = Training::new(name, size, classes, batch).reduce_over(&group);
