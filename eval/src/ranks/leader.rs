@@ -1,5 +1,6 @@
 //! Rank 0 while it evaluates: it watches the others.
 
+use std::io;
 use std::path::Path;
 use std::time::Instant;
 
@@ -14,6 +15,8 @@ pub(super) struct Leader<'a> {
     watch: &'a Watch,
     run: String,
     start: Instant,
+    /// When the folder could be used last.
+    reached: Instant,
     /// Signs of a rank 0 that were there before this process.
     earlier: FirstSigns,
 }
@@ -24,11 +27,12 @@ impl<'a> Leader<'a> {
             watch,
             run: watch.process.clone(),
             start: Instant::now(),
+            reached: Instant::now(),
             earlier: leaders(&watch.folder).unwrap_or_default(),
         }
     }
 
-    pub(super) fn run(&self) {
+    pub(super) fn run(mut self) {
         let mut beat = 0;
         loop {
             beat += 1;
@@ -50,18 +54,27 @@ impl<'a> Leader<'a> {
         }
     }
 
-    fn step(&self, beat: u64) -> Result<(), RanksError> {
+    /// Gives a sign of life.
+    fn sign(&self, beat: u64) -> io::Result<()> {
         let Watch { folder, .. } = self.watch;
         let sign = self.watch.sign(beat);
-        if let Err(error) = folder.sign(&self.run, 0, &sign) {
+        folder.sign(&self.run, 0, &sign).or_else(|_| {
             // The rank 0 of an earlier run may have removed the folder.
-            let again = folder.create();
-            again
-                .and_then(|()| folder.sign(&self.run, 0, &sign))
-                .map_err(|_| folder.error(&error))?;
-        }
-        let signs = folder.signs().map_err(|error| folder.error(&error))?;
+            folder.create()?;
+            folder.sign(&self.run, 0, &sign)
+        })
+    }
+
+    fn step(&mut self, beat: u64) -> Result<(), RanksError> {
+        let Watch { folder, .. } = self.watch;
         let now = Instant::now();
+        let signs = match self.sign(beat).and_then(|()| folder.signs()) {
+            Ok(signs) => signs,
+            // A file system of the network may be away for a moment.
+            Err(_) if now - self.reached <= self.watch.timeout => return Ok(()),
+            Err(error) => return Err(folder.error(&error)),
+        };
+        self.reached = now;
         for (rank, run, sign) in signs {
             if run == self.run && rank > 0 {
                 self.see(rank, sign, now)?;

@@ -62,7 +62,9 @@ impl<'a> Member<'a> {
         let Watch { folder, rank, .. } = self.watch;
         let leaders = match leaders(folder) {
             Ok(leaders) => leaders,
+            // Rank 0 creates it, and a file system of the network may be away for a moment.
             Err(error) if error.kind() == io::ErrorKind::NotFound => FirstSigns::new(),
+            Err(_) if self.changed.elapsed() <= self.watch.timeout => return Ok(()),
             Err(error) => return Err(folder.error(&error)),
         };
         let mut living = HashSet::new();
@@ -105,15 +107,18 @@ impl<'a> Member<'a> {
                 Some(message) => Err(RanksError::Ended { message }),
             }));
         }
-        folder
-            .sign(run, *rank, &self.watch.sign(beat))
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => RanksError::Removed {
+        match folder.sign(run, *rank, &self.watch.sign(beat)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(RanksError::Removed {
                     folder: folder.path.clone(),
                     rank: *rank,
-                },
-                _ => folder.error(&error),
-            })?;
+                });
+            }
+            // A file system of the network may be away for a moment.
+            Err(_) if self.changed.elapsed() <= self.watch.timeout => return Ok(None),
+            Err(error) => return Err(folder.error(&error)),
+        }
         let found = leaders(folder)
             .ok()
             .and_then(|mut leaders| leaders.remove(run));

@@ -12,7 +12,7 @@ mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -107,8 +107,13 @@ impl Ranks {
 
     /// Sets this flag when the run ends, to stop the evaluation.
     pub(crate) fn stop_with(&self, stop: &Arc<AtomicBool>) {
-        self.watch
-            .update(|state| state.stop = Some(Arc::clone(stop)));
+        self.watch.update(|state| {
+            // It may just have ended.
+            if let Some(Err(_)) = &state.ended {
+                stop.store(true, Ordering::Relaxed);
+            }
+            state.stop = Some(Arc::clone(stop));
+        });
     }
 
     /// Fails if the run has ended.
@@ -153,14 +158,15 @@ impl Ranks {
         }
     }
 
-    /// Writes a file of this rank, once the run is known.
+    /// Writes a file of this rank, once the run is known; nothing if rank 0, which was interrupted, has merged what
+    /// there was.
     fn write(&self, kind: Kind, bytes: &[u8]) -> Result<(), RanksError> {
         let mut state = self.watch.lock();
         let run = loop {
             match (&state.ended, &state.run) {
-                (Some(Err(error)), _) => return Err(error.clone()),
-                (_, Some(run)) => break run.clone(),
-                (_, None) => state = self.watch.wait(state),
+                (Some(how), _) => return how.clone(),
+                (None, Some(run)) => break run.clone(),
+                (None, None) => state = self.watch.wait(state),
             }
         };
         drop(state);
@@ -258,6 +264,8 @@ impl Ranks {
         if ended.is_none() {
             let error = error.map(str::to_owned);
             let _ = folder.write_end(&run, &End { error });
+            // What happens to the others from now on does not matter.
+            self.watch.end(Ok(()));
         }
         // Signs of life continue, so that the others do not give up before.
         let start = Instant::now();

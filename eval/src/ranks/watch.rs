@@ -14,8 +14,9 @@ use super::folder::{Folder, Sign};
 use super::leader::Leader;
 use super::member::Member;
 
-/// The longest time between two signs of life.
+/// The longest and the shortest time between two signs of life.
 const INTERVAL: Duration = Duration::from_millis(250);
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a rank knows about the run, shared by the evaluation and the thread that watches.
 #[derive(Default)]
@@ -102,7 +103,7 @@ impl Watch {
     }
 
     pub(super) fn interval(&self) -> Duration {
-        INTERVAL.min(self.timeout / 8)
+        (self.timeout / 8).clamp(MIN_INTERVAL, INTERVAL)
     }
 
     /// Changes the state, and wakes those who wait for it.
