@@ -284,7 +284,103 @@ fn of(device: Device) -> Provider {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
+    use super::super::outputs::OutputArgs;
     use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        execution: ExecutionArgs,
+        #[command(flatten)]
+        _outputs: OutputArgs,
+    }
+
+    fn parse(flags: &[&str]) -> ExecutionArgs {
+        Flags::parse_from([&["topk-eval"], flags].concat()).execution
+    }
+
+    /// Rank 7 of 8, the last of 4 on the second machine.
+    fn launch() -> Launch {
+        Launch {
+            rank: 7,
+            world_size: 8,
+            local_rank: 3,
+            local_world_size: Some(4),
+            master_addr: "node-0".to_owned(),
+            master_port: 29500,
+            restart_count: 0,
+            agent_store: false,
+            run_id: None,
+            error_file: None,
+            spawned: false,
+        }
+    }
+
+    #[test]
+    fn a_rank_uses_the_gpu_with_its_local_rank() {
+        for (flags, alone, of_rank) in [
+            (
+                &["--provider", "cuda"][..],
+                Provider::Cuda(0),
+                Provider::Cuda(3),
+            ),
+            (
+                &["--provider", "cuda:1"],
+                Provider::Cuda(1),
+                Provider::Cuda(1),
+            ),
+            (
+                &["--device", "tensorrt"],
+                Provider::TensorRt(0),
+                Provider::TensorRt(3),
+            ),
+            (
+                &["--device", "tensorrt:0"],
+                Provider::TensorRt(0),
+                Provider::TensorRt(0),
+            ),
+            (&["--device", "cpu"], Provider::Cpu, Provider::Cpu),
+            (&[], Provider::Auto, Provider::Auto),
+        ] {
+            let args = parse(flags);
+            assert_eq!(args.provider(), alone, "{flags:?}");
+            let args = args.of_rank(&launch()).unwrap();
+            assert_eq!(args.provider(), of_rank, "{flags:?}");
+            assert_eq!(args.execution().auto_gpu, 3);
+        }
+        let error = parse(&["--devices", "0,1"]).of_rank(&launch()).unwrap_err();
+        assert!(error.to_string().contains("rank 7 of 8"), "{error}");
+    }
+
+    #[test]
+    fn ranks_of_a_machine_share_its_threads() {
+        let of_rank = |flags: &[&str], launch: &Launch| parse(flags).of_rank(launch).unwrap();
+        let share = of_rank(&[], &launch());
+        let expected = (processors() / 4).max(1);
+        assert_eq!(share.execution().threads, Some(expected));
+        assert_eq!(share.decisions(false).len(), 1);
+        assert_eq!(share.decisions(true).len(), 2);
+        let requested = of_rank(&["--workers", "5"], &launch());
+        assert_eq!(requested.execution().threads, Some(5));
+        assert!(requested.decisions(false).is_empty());
+        let alone = Launch {
+            local_world_size: Some(1),
+            ..launch()
+        };
+        assert_eq!(of_rank(&[], &alone).execution().threads, None);
+    }
+
+    #[test]
+    fn devices_are_providers() {
+        let devices = |flags: &[&str]| parse(flags).devices().unwrap();
+        assert_eq!(devices(&[]), []);
+        assert_eq!(devices(&["--devices", "1,0"]), [1, 0].map(Provider::Cuda));
+        assert_eq!(devices(&["--devices", "cpu,cpu"]), [Provider::Cpu; 2]);
+        assert_eq!(parse(&["--devices", "1,0"]).provider(), Provider::Cuda(1));
+        assert!(parse(&["--devices", "0,cpu"]).devices().is_err());
+    }
 
     #[test]
     fn shards_are_parsed() {

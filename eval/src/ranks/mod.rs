@@ -318,3 +318,66 @@ impl Drop for Ranks {
         self.end_thread();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn join(rank: usize, folder: &Path, timeout: Duration) -> Ranks {
+        let launch = Launch {
+            rank,
+            world_size: 2,
+            local_rank: rank,
+            local_world_size: Some(2),
+            master_addr: "127.0.0.1".to_owned(),
+            master_port: 29500,
+            restart_count: 0,
+            agent_store: false,
+            run_id: None,
+            error_file: None,
+            spawned: false,
+        };
+        Ranks::join(&launch, Some(folder), None, timeout).unwrap()
+    }
+
+    #[test]
+    fn a_rank_that_is_busy_for_long_is_alive() {
+        let folder = tempfile::tempdir().unwrap();
+        let timeout = Duration::from_secs(2);
+        let [leader, member] = [0, 1].map(|rank| join(rank, folder.path(), timeout));
+        // Both do something else than to look at the folder.
+        thread::sleep(2 * timeout + timeout / 4);
+        assert_eq!(leader.check(), Ok(()));
+        assert_eq!(member.check(), Ok(()));
+        assert!(!leader.close(None));
+        let state = member.watch.lock();
+        assert_eq!(state.ended, Some(Ok(())));
+        drop(state);
+        member.close(None);
+        assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_rank_that_has_left_is_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let timeout = Duration::from_secs(1);
+        let [leader, member] = [0, 1].map(|rank| join(rank, folder.path(), timeout));
+        // Its thread ends without a word once it has signed in.
+        let mut state = member.watch.lock();
+        while state.run.is_none() {
+            state = member.watch.wait(state);
+        }
+        drop(state);
+        drop(member);
+        let error = leader
+            .gather(|| false, |left, _| assert_eq!(left, [1]))
+            .unwrap_err();
+        let gone = matches!(
+            error,
+            RanksError::Silent { rank: 1, .. } | RanksError::Missing { .. }
+        );
+        assert!(gone, "{error}");
+    }
+}

@@ -259,6 +259,8 @@ fn without_an_output_the_folder_is_temporary() {
 fn torchrun_starts_the_ranks() {
     let case = Case::new();
     let ranks = case.path("ranks.json");
+    // torchrun ends a rank before it has cleared up.
+    let temporary = tempfile::tempdir().unwrap();
     let torchrun = |case: &Case, flags: &[&str]| {
         let mut torchrun = python(Environment::PyTorch)?;
         let command = case.command(flags);
@@ -267,6 +269,7 @@ fn torchrun_starts_the_ranks() {
             .args(["--nproc-per-node", "2"])
             .arg(command.get_program())
             .args(command.get_args())
+            .env("TMPDIR", temporary.path())
             .current_dir(case.folder.path());
         Some(torchrun.output().unwrap())
     };
