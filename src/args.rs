@@ -5,17 +5,22 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use topk_cli::INTERRUPTED;
+use topk_cli::launch::Launch;
 use topk_history::End;
+use topk_libtorch::select_device;
+use topk_native::Devices;
 use topk_report::text::{TERMINAL_WIDTH, wrap};
 
 use crate::dry_run::dry_run;
 use crate::layers::{Given, Settings, recipe};
 use crate::list_models::list_models;
 use crate::plan::Plan;
+use crate::ranks::{Placement, Ranks, start_on_devices};
 use crate::sweep::{list, sweep};
 use crate::train::{Outcome, train};
 
@@ -138,15 +143,33 @@ impl Args {
         let settings = Settings::combine(vec![recipe, self.given.0])?;
         let out = once("out", self.out)?;
         if self.dry_run {
+            one_process("--dry-run", settings.devices.as_ref())?;
             let text = dry_run(&settings.config)?;
             topk_cli::stdout().write_all(text.as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
         let out = out.context("--out is missing: give the folder to write to")?;
-        let stop = stop_on_interrupt()?;
         let from = once("resume-from", self.resume_from)?;
         let policy = settings.checkpoint_policy();
-        let outcome = train(&settings.config, &out, from.as_deref(), policy, &stop)?;
+        let timeout = Duration::from_secs(settings.dist_timeout.into());
+        let mut config = settings.config;
+        config.check()?;
+        let launch = Launch::from_env()?;
+        if let (Some(devices), None) = (&settings.devices, &launch)
+            && let Some(code) = start_on_devices(devices)?
+        {
+            return Ok(code);
+        }
+        let Placement { device, threads } =
+            Placement::new(config.device, settings.devices.as_ref(), launch.as_ref())?;
+        config.device = device;
+        let is_first = launch.as_ref().is_none_or(|launch| launch.rank == 0);
+        let stop = stop_on_interrupt(is_first)?;
+        let mut ranks = match &launch {
+            Some(launch) => Ranks::join(launch, select_device(device)?, threads, timeout)?,
+            None => Ranks::alone(),
+        };
+        let outcome = train(&config, &out, from.as_deref(), policy, &mut ranks, &stop)?;
         Ok(match outcome {
             Outcome::Finished(end) => {
                 print(&end)?;
@@ -159,11 +182,29 @@ impl Args {
                 ExitCode::SUCCESS
             }
             Outcome::Interrupted => {
-                eprintln!("{RESUME_HINT}");
+                if is_first {
+                    eprintln!("{RESUME_HINT}");
+                }
                 ExitCode::from(INTERRUPTED)
             }
+            Outcome::OtherRank => ExitCode::SUCCESS,
         })
     }
+}
+
+/// Fails if this process is one of several ranks, or is to start them.
+fn one_process(what: &str, devices: Option<&Devices>) -> Result<()> {
+    let launch = Launch::from_env()?;
+    if let Some(launch) = launch.filter(|launch| launch.world_size > 1) {
+        bail!(
+            "{what} runs in one process, but the launcher started {} (WORLD_SIZE): start it without a launcher",
+            launch.world_size
+        );
+    }
+    if let Some(devices) = devices {
+        bail!("{what} runs in one process: leave out --devices {devices}, and give --device");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -182,6 +223,13 @@ impl Args {
 
 impl SweepArgs {
     fn run(self) -> Result<ExitCode> {
+        let devices = self.given.0.iter().find(|setting| setting.key == "devices");
+        if let Some(devices) = devices {
+            bail!(
+                "{devices} trains one run on several devices: give a sweep --device, and start one for each device"
+            );
+        }
+        one_process("topk-train sweep", None)?;
         let recipe = recipe(once("recipe", self.recipe)?.as_deref())?;
         let plan = Plan::read(&self.plan, recipe, self.given.0)?;
         let out = once("out", self.out)?.unwrap_or_default();
@@ -190,7 +238,7 @@ impl SweepArgs {
                 topk_cli::stdout().write_all(list(&plan, &out)?.as_bytes())?;
                 Ok(ExitCode::SUCCESS)
             }
-            false => sweep(&plan, &out, &*stop_on_interrupt()?),
+            false => sweep(&plan, &out, &*stop_on_interrupt(true)?),
         }
     }
 }
@@ -218,9 +266,14 @@ fn print(end: &End) -> io::Result<()> {
     Ok(())
 }
 
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
-    topk_cli::stop_on_interrupt(|| {
-        eprintln!("Finishing this step, then stopping. Press Ctrl-C again to quit immediately.");
+/// Stops at Ctrl-C; `tells` so, once for all ranks.
+fn stop_on_interrupt(tells: bool) -> Result<Arc<AtomicBool>> {
+    topk_cli::stop_on_interrupt(move || {
+        if tells {
+            eprintln!(
+                "Finishing this step, then stopping. Press Ctrl-C again to quit immediately."
+            );
+        }
     })
     .context("cannot handle Ctrl-C")
 }

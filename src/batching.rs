@@ -26,6 +26,11 @@ impl Part {
         least: 1,
     };
 
+    /// The position of this part's image of this index, counted over full batches.
+    pub(crate) fn index_of(self, index: usize) -> usize {
+        index * self.world_size + self.rank
+    }
+
     /// The positions of the part, among those of a batch.
     pub(crate) fn of(self, batch: Range<usize>) -> StepBy<Range<usize>> {
         // A small batch is shared by fewer processes.

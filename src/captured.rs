@@ -151,7 +151,7 @@ impl Learner {
     ) -> Result<(), StepError> {
         self.zero_grad()?;
         let inputs = images.inputs_of(&memory.batch)?;
-        self.accumulate(inputs, criterion, 1.0)?;
+        self.accumulate(inputs, criterion, 1.0, true)?;
         self.step_on_device(&memory.lr, &memory.ema_weight)?;
         Ok(())
     }

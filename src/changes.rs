@@ -246,6 +246,23 @@ impl Changes {
     }
 }
 
+/// What follows from another number of ranks, as a line.
+pub(crate) fn other_ranks(was: usize, now: usize, config: &Config) -> Option<String> {
+    if was == now {
+        return None;
+    }
+    let plural = if now == 1 { "" } else { "s" };
+    let statistics = match config.sync_bn {
+        true => "",
+        false => {
+            "; batch normalisation computes with the images of each rank, of which there are now others"
+        }
+    };
+    Some(format!(
+        "{now} rank{plural} instead of {was}: sums over a batch are rounded differently{statistics}"
+    ))
+}
+
 impl std::fmt::Display for Changes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let changes: Vec<_> = self.0.iter().map(ChangedSetting::to_string).collect();

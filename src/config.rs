@@ -158,7 +158,8 @@ pub(crate) struct Config {
     )]
     pub(crate) epochs: usize,
 
-    /// Training batch size
+    /// Training batch size; with several ranks, that of each
+    // That of all ranks together once a run begins; see `Config::for_ranks`.
     #[arg(
         long,
         value_name = "N",
@@ -166,6 +167,20 @@ pub(crate) struct Config {
         help_heading = "Optimisation"
     )]
     pub(crate) batch_size: usize,
+
+    /// Training batch size of all ranks together, in place of --batch-size
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "batch_size",
+        help_heading = "Optimisation"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) global_batch_size: Option<usize>,
+
+    /// Several ranks: compute the statistics of batch normalisation over the images of all ranks, not of each
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Optimisation")]
+    pub(crate) sync_bn: bool,
 
     /// Leave out the last batch of each epoch if it is smaller [default: it counts, and a single image joins
     /// the batch before]
@@ -320,6 +335,13 @@ impl Config {
         }
         self.nesterov = self.uses_nesterov();
         self.machine = self.machine.resolved();
+        self
+    }
+
+    /// The settings of a run with so many ranks: the batch size is that of all ranks together, which decides the weights.
+    pub(crate) fn for_ranks(mut self, ranks: usize) -> Self {
+        let given = self.batch_size.saturating_mul(ranks);
+        self.batch_size = self.global_batch_size.take().unwrap_or(given);
         self
     }
 

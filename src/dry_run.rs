@@ -16,7 +16,7 @@ use crate::defaults::resolve;
 use crate::images::Batch;
 use crate::loss::TrainingLoss;
 use crate::step::Learner;
-use crate::train::{criterion, device_name, learner, load_data, set_up_process};
+use crate::train::{criterion, device_name, learner, load_data, print_notes, set_up_process};
 
 /// Maximum number of rows in the table of the network.
 const MAX_STAGES: usize = 32;
@@ -50,12 +50,14 @@ pub(crate) struct DryRun {
 
 /// Makes a dry run; see [`dry_run`].
 pub(crate) fn measure(config: &Config) -> Result<DryRun, TrainError> {
+    let config = &config.clone().for_ranks(1);
     config.check()?;
-    set_up_process(config)?;
+    set_up_process(config, None)?;
     let device = select_device(config.device)?;
     let data = load_data(config, device)?;
     let config = &resolve(config, &data)?;
-    let (learner, _) = learner(config, &data, device, config.checkpoint.as_deref())?;
+    let (learner, notes) = learner(config, &data, device, config.checkpoint.as_deref())?;
+    print_notes(&notes);
     let mut text = toml::to_string(config).expect("settings are serialisable");
     text.push('\n');
     for line in &config.decisions {
@@ -318,7 +320,7 @@ fn step(
         }
         let weight = batch.labels.len() as f64 / images as f64;
         learner
-            .accumulate_gradients(batch, criterion, weight)
+            .accumulate_gradients(batch, criterion, weight, false)
             .map_err(|error| error.at(1, 1, 0.0))?;
     }
     // As in a run, a GPU is not waited for.

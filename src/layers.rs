@@ -7,6 +7,7 @@ use std::path::Path;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, FromArgMatches, ValueEnum};
+use topk_native::Devices;
 use topk_ops::LossName;
 
 use crate::config::{Config, ConfigError};
@@ -21,6 +22,21 @@ pub(crate) struct Settings {
     /// Also save the state every N batches [default: after each epoch and every ten minutes]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) recovery_interval: Option<usize>,
+
+    /// Train on several devices of this machine, with one rank on each: all (GPUs), or a list such as 0,1 (GPUs) or
+    /// cpu,cpu
+    #[arg(long, conflicts_with = "device", help_heading = "Machine")]
+    pub(crate) devices: Option<Devices>,
+
+    /// Several ranks: time after which a rank that does not answer ends the run
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 120,
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Machine"
+    )]
+    pub(crate) dist_timeout: u32,
 
     #[command(flatten)]
     pub(crate) config: Config,

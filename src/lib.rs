@@ -2,7 +2,7 @@
 //!
 //! This library is private to the program: it exports only what `main.rs` needs, and other crates must not depend
 //! on it. [`Args`] parses the command line; the module `train` sets up a run, `trainer` has the training loop,
-//! `step` one optimizer step.
+//! `step` one optimizer step, `ranks` what the processes of a run do together.
 //!
 //! All random numbers follow from the seed in the settings, whatever the number of threads that load images. A run
 //! that was interrupted at any moment resumes as if it had not been.
@@ -28,6 +28,7 @@ mod machine;
 mod plan;
 mod progress;
 mod random;
+mod ranks;
 mod recipe;
 mod resume;
 mod run_folder;
@@ -47,6 +48,7 @@ use std::path::PathBuf;
 
 use tch::TchError;
 use thiserror::Error;
+use topk_distributed::DistributedError;
 use topk_history::{EventsError, RunError};
 use topk_libtorch::DeviceError;
 use topk_models::{ArchitectureError, CheckpointError, MatchError};
@@ -56,12 +58,14 @@ use topk_ops::{AccuracyError, LossError};
 use topk_weights::WeightsError;
 
 pub use args::Args;
+pub use ranks::report;
 
 use batching::BatchingError;
 use config::ConfigError;
 use dataset::DatasetError;
 use final_test::FinalTestError;
 use images::{BadImage, BatchError};
+use ranks::AgreementError;
 use resume::ResumeError;
 use run_folder::FolderError;
 use state::StateError;
@@ -282,6 +286,20 @@ pub(crate) enum TrainError {
         model: String,
         /// Its first layer that draws.
         layer: String,
+    },
+    /// The ranks cannot join, or one of them does not answer any more.
+    #[error(transparent)]
+    Ranks(#[from] DistributedError),
+    /// The ranks do not fit together.
+    #[error(transparent)]
+    Agreement(#[from] AgreementError),
+    /// Another rank failed.
+    #[error("rank {rank} failed: {message}")]
+    OtherRank {
+        /// The rank.
+        rank: usize,
+        /// Its error.
+        message: String,
     },
     /// libtorch failed.
     #[error("libtorch: {0}")]

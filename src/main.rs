@@ -4,8 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use topk_native::onnxruntime::disable_telemetry;
-use topk_report::text::error_message;
-use topk_train::Args;
+use topk_train::{Args, report};
 
 fn main() -> ExitCode {
     // SAFETY: no other thread is running yet.
@@ -16,7 +15,7 @@ fn main() -> ExitCode {
     match Args::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{}", error_message(error.as_ref()));
+            report(&error);
             ExitCode::FAILURE
         }
     }

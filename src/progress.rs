@@ -11,6 +11,8 @@ pub(crate) struct Progress {
     epochs: usize,
     batches: usize,
     k: usize,
+    /// Whether anything is printed.
+    shown: bool,
 }
 
 impl Progress {
@@ -27,11 +29,24 @@ impl Progress {
             epochs,
             batches,
             k,
+            shown: true,
+        }
+    }
+
+    /// The same progress, of which nothing is printed.
+    pub(crate) fn silent(self) -> Self {
+        Self {
+            bar: ProgressBar::hidden(),
+            shown: false,
+            ..self
         }
     }
 
     /// Prints a line above the bar, wrapped to the terminal's width.
     pub(crate) fn line(&self, line: &str) {
+        if !self.shown {
+            return;
+        }
         let line = wrap(line, TERMINAL_WIDTH, 2);
         // Standard output on a full disk must not end the run: the log has everything.
         self.bar.suspend(|| {

@@ -56,12 +56,23 @@ pub(crate) struct Position {
     pub(crate) best: Vec<BestSoFar>,
     /// Whether the run is finished.
     pub(crate) finished: bool,
+    /// Number of ranks that train it.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub(crate) ranks: usize,
     /// The images; unknown in the states of earlier versions.
     #[serde(default)]
     pub(crate) data: Option<DataRecord>,
     /// The run that this one continues, as given by --resume-from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) resume_from: Option<String>,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(number: &usize) -> bool {
+    *number == 1
 }
 
 /// The epoch with the best validation accuracy of one kind.
@@ -119,6 +130,7 @@ impl Position {
             times_bytes: 0,
             best: Vec::new(),
             finished: false,
+            ranks: 1,
             data: None,
             resume_from: None,
         }
@@ -147,6 +159,7 @@ impl Position {
             log_bytes: self.log_bytes,
             times_bytes: self.times_bytes,
             best: std::mem::take(&mut self.best),
+            ranks: self.ranks,
             data: self.data.take(),
             resume_from: self.resume_from.take(),
             ..Self::start(std::mem::take(&mut self.config))

@@ -1,6 +1,8 @@
 //! One step of training: forward and backward pass, optimizer, EMA, and skipping of steps that are not finite.
 
 mod outcome;
+mod reduction;
+mod sync_bn;
 
 use std::collections::BTreeMap;
 
@@ -15,7 +17,9 @@ use crate::delivery::Inputs;
 use crate::ema::Ema;
 use crate::images::Batch;
 use crate::loss::TrainingLoss;
+use crate::ranks::exact;
 use crate::statistics::Statistics;
+use reduction::Reduction;
 
 pub(crate) use outcome::{Skipped, StepError};
 
@@ -38,6 +42,8 @@ pub(crate) struct Learner {
     skipped: Tensor,
     /// Number of images whose gradients have been accumulated for the next step.
     images: usize,
+    /// What takes part in the steps of other ranks, if there are any.
+    reduction: Option<Reduction>,
     settings: Settings,
 }
 
@@ -98,6 +104,7 @@ impl Learner {
             running_metrics,
             skipped: Tensor::zeros([2], (Kind::Double, device)),
             images: 0,
+            reduction: None,
             network,
             settings: Settings {
                 shape,
@@ -190,11 +197,7 @@ impl Learner {
 
     /// Whether a batch has as many images as the network needs in training, after those that cannot be read.
     pub(crate) fn can_train_on(&self, batch: &Batch) -> bool {
-        match batch.labels.len() {
-            0 => false,
-            1 => self.single_value_norm().is_none(),
-            _ => true,
-        }
+        batch.labels.len() >= self.least_images()
     }
 
     /// Starts a step: clears the gradients and saves what [`skip_step`](Self::skip_step) restores.
@@ -209,15 +212,17 @@ impl Learner {
         self.statistics.as_mut().map_or(Ok(()), Statistics::restore)
     }
 
-    /// Forward and backward pass: adds the gradient of the mean loss of a batch, times `weight`.
+    /// Forward and backward pass: adds the gradient of the mean loss of a batch, times `weight`. The gradients of all
+    /// ranks are averaged with the last batch of a step, `last`.
     pub(crate) fn accumulate_gradients(
         &mut self,
         batch: &Batch,
         criterion: &TrainingLoss,
         weight: f64,
+        last: bool,
     ) -> Result<(), StepError> {
         let inputs = batch.inputs(self.settings.shape, self.device())?;
-        self.accumulate(inputs, criterion, weight)
+        self.accumulate(inputs, criterion, weight, last)
     }
 
     /// As [`accumulate_gradients`](Self::accumulate_gradients), of a batch on the device.
@@ -226,6 +231,7 @@ impl Learner {
         inputs: Inputs,
         criterion: &TrainingLoss,
         weight: f64,
+        last: bool,
     ) -> Result<(), StepError> {
         let Inputs {
             images,
@@ -234,29 +240,35 @@ impl Learner {
         } = inputs;
         self.images += labels.size()[0] as usize;
         let labels = &labels;
-        let scores = self.forward(&self.network, &images, Mode::Train)?;
+        self.prepare_reduction(last)?;
+        let scores = self.forward_in_training(&images)?;
         // The gradient of scores in float16 is rounded only after it is scaled.
         let scores = match self.scaler {
             Some(_) => scores.to_kind(Kind::Float),
             None => scores,
         };
         let mean = match mixed {
-            None => self.loss(criterion, &scores, labels)?,
-            Some((partners, lambda)) => {
+            None => self.loss(criterion, &scores, labels),
+            Some((partners, lambda)) => (|| {
                 let with_own = self.loss(criterion, &scores, labels)?;
                 let with_partners = self.loss(criterion, &scores, &partners)?;
-                with_own * lambda + with_partners * (1.0 - lambda)
-            }
+                Ok(with_own * lambda + with_partners * (1.0 - lambda))
+            })(),
         };
+        let mean = mean.or_else(|error| self.not_finite_loss(error, &scores))?;
         let weighted = &mean * weight;
         match &self.scaler {
-            Some(scaler) => (weighted * scaler.scale()).f_backward()?,
-            None => weighted.f_backward()?,
+            Some(scaler) => self.backward(&(weighted * scaler.scale()))?,
+            None => self.backward(&weighted)?,
         }
         no_grad(|| {
             let ranks = label_ranks(&scores, labels);
             let count = |k: usize| ranks.lt(k as i64).sum(Kind::Double);
             let total = mean.to_kind(Kind::Double) * labels.size()[0] as f64;
+            let total = match self.reduction {
+                Some(_) => exact(&total),
+                None => total,
+            };
             self.running_metrics += Tensor::stack(&[total, count(1), count(self.settings.k)], 0);
         });
         Ok(())
@@ -493,13 +505,13 @@ mod tests {
     /// Makes or skips a step, as a run does.
     fn step(learner: &mut Learner, config: &Config, batch: &Batch) -> bool {
         learner.zero_grad().unwrap();
-        match learner.accumulate_gradients(batch, &criterion(config, 1, 0).unwrap(), 1.0) {
+        match learner.accumulate_gradients(batch, &criterion(config, 1, 0).unwrap(), 1.0, true) {
             Ok(()) => learner.step(0.1, 1, true).unwrap() == Some(true),
             Err(StepError::NotFinite(_)) => {
                 learner.skip_step().unwrap();
                 false
             }
-            Err(StepError::Tch(error)) => panic!("{error}"),
+            Err(error) => panic!("{error:?}"),
         }
     }
 

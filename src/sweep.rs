@@ -14,6 +14,7 @@ use topk_report::text::{TERMINAL_WIDTH, wrap};
 use crate::args::RESUME_HINT;
 use crate::dry_run::{duration, measure};
 use crate::plan::{Plan, PlannedRun};
+use crate::ranks::Ranks;
 use crate::run_folder::write_atomically;
 use crate::train::{Outcome, train};
 use crate::{FolderError, TrainError};
@@ -67,7 +68,7 @@ pub(crate) fn list(plan: &Plan, out: &Path) -> Result<String> {
 fn planned(plan: &Plan) -> Vec<(String, serde_json::Map<String, serde_json::Value>)> {
     let runs = plan.runs.iter();
     let run = |run: &PlannedRun| {
-        let config = run.settings.config.clone().resolved();
+        let config = run.settings.config.clone().for_ranks(1).resolved();
         (run.name.clone(), config.to_map())
     };
     runs.map(run).collect()
@@ -84,13 +85,15 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
         let (name, settings) = (&run.name, &run.settings);
         let mut line = format!("\n{name} ({} of {})", number + 1, plan.runs.len());
         let policy = settings.checkpoint_policy();
-        match train(&settings.config, &out.join(name), None, policy, stop) {
+        let ranks = &mut Ranks::alone();
+        match train(&settings.config, &out.join(name), None, policy, ranks, stop) {
             Ok(Outcome::Finished(_)) => line.clear(),
             Ok(Outcome::AlreadyFinished(_)) => {
                 writeln!(topk_cli::stdout(), "{name}: already finished")?;
                 continue;
             }
-            Ok(Outcome::Interrupted) => {
+            // This process is on its own, so that it is rank 0.
+            Ok(Outcome::Interrupted | Outcome::OtherRank) => {
                 summarize(plan, out)?;
                 eprintln!("{RESUME_HINT}");
                 return Ok(ExitCode::from(INTERRUPTED));

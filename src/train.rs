@@ -7,23 +7,27 @@ use std::time::Duration;
 
 use tch::Device;
 use topk_history::{End, EventWriter, Run, Start, run_page};
-use topk_libtorch::{Graph, adapt_spinning_to_load, select_device, use_caching_allocator};
+use topk_libtorch::{
+    Graph, LossScaler, adapt_spinning_to_load, select_device, use_caching_allocator,
+};
+use topk_models::op::{Node, Op};
 use topk_models::{Classifier, architecture};
 use topk_models_tch::Network;
 use topk_native::Runtime;
 use topk_weights::{Loaded, Note, ReadOptions, Tensor};
 
-use crate::changes::Effect;
+use crate::changes::{Changes, Effect, as_saved};
 use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::defaults::resolve;
 use crate::loss::TrainingLoss;
 use crate::progress::Progress;
-use crate::resume::{Begin, Origin};
+use crate::ranks::{Card, Ranks, Threads};
+use crate::resume::Origin;
 use crate::run_folder::{FolderError, RunFolder, write_atomically};
 use crate::schedule::LrSchedule;
 use crate::step::Learner;
-use crate::trainer::Trainer;
+use crate::trainer::{Output, Trainer};
 use crate::{ConfigError, TrainError};
 
 /// File name of the page with a run's curves.
@@ -57,6 +61,8 @@ pub(crate) enum Outcome {
     AlreadyFinished(End),
     /// The run was interrupted after saving its state.
     Interrupted,
+    /// This is not the rank that finishes the run; it has done its part.
+    OtherRank,
 }
 
 /// Trains a network and writes to the folder `out`:
@@ -78,59 +84,110 @@ pub(crate) enum Outcome {
 /// Once `stop` is set, finishes the current step, or the current batch of a validation or test, saves the state and
 /// returns.
 ///
+/// All ranks of a run call this with the same settings. Rank 0 reads and writes the folder, and the others get what they
+/// need from it.
+///
 /// # Errors
 /// If the data, network or device is not available, the settings do not fit them or differ from those of a run
-/// in the folder, the training diverges, or a file cannot be written. Files already written stay intact, and the
-/// same call resumes from them.
+/// in the folder, the training diverges, a file cannot be written, or another rank fails. Files already written stay
+/// intact, and the same call resumes from them.
 pub(crate) fn train(
     config: &Config,
     out: &Path,
     resume_from: Option<&Path>,
     policy: CheckpointPolicy,
+    ranks: &mut Ranks,
     stop: &AtomicBool,
 ) -> Result<Outcome, TrainError> {
+    let trained = train_with(config, out, resume_from, policy, ranks, stop);
+    trained.map_err(|error| ranks.explained(error))
+}
+
+fn train_with(
+    config: &Config,
+    out: &Path,
+    resume_from: Option<&Path>,
+    policy: CheckpointPolicy,
+    ranks: &mut Ranks,
+    stop: &AtomicBool,
+) -> Result<Outcome, TrainError> {
+    let config = &config.clone().for_ranks(ranks.world_size());
     config.check()?;
-    // Locked before the data are loaded: several processes may share the runs of a sweep.
-    let (mut folder, found) = RunFolder::open(out)?;
-    let origin = Origin::find(&folder, found, resume_from)?;
-    let config = &origin.complete(config).resolved();
-    config.check()?;
-    let changes = origin.changes(out, config)?;
-    if origin.is_finished(config) && changes.with(Effect::Paths).is_empty() {
-        return already_finished(out);
-    }
-    set_up_process(config)?;
+    config.check_ranks(ranks.world_size())?;
     let device = select_device(config.device)?;
+    ranks.agree_on(Card::new(config, policy, device))?;
+    // Locked before the data are loaded: several processes may share the runs of a sweep.
+    let opened = ranks.on_first(|| {
+        let (folder, found) = RunFolder::open(out)?;
+        let origin = Origin::find(&folder, found, resume_from)?;
+        Ok((folder, origin))
+    })?;
+    let origin = opened.as_ref().map(|(_, origin)| origin);
+    let saved = ranks.from_first(origin.map(Origin::saved_settings))?;
+    let config = match &saved {
+        Some(saved) => &as_saved(config, saved).resolved(),
+        // A run that starts again finds its defaults, and says what it found, as the first time.
+        None => &config.clone().resolved(),
+    };
+    config.check()?;
+    let world_size = ranks.world_size();
+    let changes = origin.map(|origin| origin.changes(out, config, world_size));
+    let changes = ranks.together(changes.transpose().map_err(TrainError::from))?;
+    let is_finished = origin.is_some_and(|origin| origin.is_finished(config));
+    let has_paths = |changes: &Changes| !changes.with(Effect::Paths).is_empty();
+    if ranks.any(is_finished && !changes.as_ref().is_some_and(has_paths))? {
+        return already_finished(out, ranks);
+    }
+    set_up_process(config, ranks.threads())?;
     if config.machine.cuda_graphs && device.is_cuda() {
         Graph::check_support()
             .and_then(|()| Graph::prepare_thread(device))
             .map_err(TrainError::Graphs)?;
     }
     // Used only at the end, but a missing library must be reported at the start.
-    let runtime = Runtime::load()?;
-    let data = load_data(config, device)?;
-    origin.check_data(out, config, &data)?;
-    if origin.is_finished(config) {
-        return already_finished(out);
+    let runtime = ranks.on_first(|| Ok(Runtime::load()?))?;
+    let data = ranks.together(load_data(config, device))?;
+    ranks.agree_on_data(&data.record)?;
+    let checked = origin.map(|origin| origin.check_data(out, config, &data));
+    ranks.together(checked.unwrap_or(Ok(())).map_err(TrainError::from))?;
+    if ranks.any(is_finished)? {
+        return already_finished(out, ranks);
     }
-    let config = &resolve(config, &data)?;
-    let checkpoint = config.checkpoint.as_deref();
-    let checkpoint = checkpoint.filter(|_| !origin.has_weights());
-    let (mut learner, notes) = learner(config, &data, device, checkpoint)?;
-    let continues = origin.is_other();
-    let Begin {
-        position,
-        change,
-        note,
-    } = origin.begin(&mut folder, &mut learner, config, &data, &changes)?;
+    let config = &ranks.together(resolve(config, &data))?;
+    let has_weights = ranks.any(origin.is_some_and(Origin::has_weights))?;
+    let checkpoint = config.checkpoint.as_deref().filter(|_| !has_weights);
+    let (mut learner, notes) = ranks.together(learner(config, &data, device, checkpoint))?;
+    if ranks.is_first() {
+        print_notes(&notes);
+    }
+    let continues = origin.is_some_and(Origin::is_other);
+    let begun = match (opened, changes) {
+        (Some((mut folder, origin)), Some(changes)) => origin
+            .begin(
+                &mut folder,
+                &mut learner,
+                config,
+                &data,
+                &changes,
+                world_size,
+            )
+            .map(|begin| Some((folder, begin))),
+        _ => Ok(None),
+    };
+    let (folder, begin) = ranks.together(begun)?.unzip();
+    let position = ranks.from_first(begin.as_ref().map(|begin| begin.position.clone()))?;
+    share(ranks, &mut learner, config)?;
+    let architecture = learner.network().architecture();
+    let is_norm = |node: &Node| matches!(node.op, Op::BatchNorm2d { .. });
+    let of_ranks = ranks.decisions(config, architecture.nodes().iter().any(is_norm));
     let start = Start {
         config: position.config.clone(),
         device: device_name(device),
         classes: data.class_names.len(),
         train_images: data.training.len(),
         val_images: data.validation.len(),
-        parameters: learner.network().architecture().trainable_len(),
-        decisions: [&config.decisions, &data.decisions, &notes]
+        parameters: architecture.trainable_len(),
+        decisions: [&config.decisions, &data.decisions, &notes, &of_ranks]
             .into_iter()
             .flatten()
             .cloned()
@@ -138,35 +195,64 @@ pub(crate) fn train(
             .collect(),
     };
     let batches = config.batching().batches(data.training.len());
-    let progress = Progress::new(config.epochs, batches, config.topk());
-    for line in summary(config, &data, &start) {
+    let mut progress = Progress::new(config.epochs, batches, config.topk());
+    if !ranks.is_first() {
+        progress = progress.silent();
+    }
+    let mut lines = summary(config, &data, &start);
+    lines.extend(of_ranks);
+    lines.extend(config.machine.decision(device));
+    let note = begin.as_ref().and_then(|begin| begin.note);
+    lines.extend(note.map(str::to_owned));
+    for line in lines {
         progress.line(&line);
     }
-    if let Some(line) = config.machine.decision(device) {
-        progress.line(&line);
-    }
-    if let Some(note) = note {
-        progress.line(note);
-    }
-    let events = match continues {
-        false => EventWriter::create(out, &start, position.epoch)?,
-        true => events_of(out, &start)?,
-    };
+    let output = folder.map(|folder| -> Result<Output, TrainError> {
+        let events = match continues {
+            false => EventWriter::create(out, &start, position.epoch)?,
+            true => events_of(out, &start)?,
+        };
+        Ok(Output { folder, events })
+    });
+    let output = ranks.together(output.transpose())?;
+    let change = begin.and_then(|begin| begin.change);
     let mut trainer = Trainer::new(
-        config, &data, learner, folder, events, progress, position, policy,
+        config, &data, learner, ranks, output, progress, position, policy,
     );
     trainer.begin(start, change)?;
-    if !trainer.epochs(stop)? {
-        trainer.finish_progress();
-        return Ok(Outcome::Interrupted);
-    }
+    let is_trained = trainer.epochs(stop)?;
     trainer.finish_progress();
-    let end = trainer.finish(&runtime, stop)?;
-    Ok(end.map_or(Outcome::Interrupted, Outcome::Finished))
+    trainer.finish_steps()?;
+    match (is_trained, runtime) {
+        (false, _) => Ok(Outcome::Interrupted),
+        (true, None) => Ok(Outcome::OtherRank),
+        (true, Some(runtime)) => {
+            let end = trainer.finish(&runtime, stop)?;
+            Ok(end.map_or(Outcome::Interrupted, Outcome::Finished))
+        }
+    }
+}
+
+/// Gives all ranks the state of rank 0, and prepares their learners for common steps.
+fn share(ranks: &Ranks, learner: &mut Learner, config: &Config) -> Result<(), TrainError> {
+    let Some(group) = ranks.group() else {
+        return Ok(());
+    };
+    ranks.broadcast(&learner.tensors())?;
+    let loss_scale = ranks.from_first(Some(learner.scaler().map(LossScaler::state)))?;
+    if let (Some(scaler), Some(state)) = (learner.scaler_mut(), loss_scale) {
+        scaler.set_state(state);
+    }
+    let joined = learner.join(group, config.sync_bn);
+    joined.map_err(|error| error.at(1, 1, config.lr))
 }
 
 /// The results of a run that is finished.
-fn already_finished(out: &Path) -> Result<Outcome, TrainError> {
+fn already_finished(out: &Path, ranks: &mut Ranks) -> Result<Outcome, TrainError> {
+    ranks.finish()?;
+    if !ranks.is_first() {
+        return Ok(Outcome::OtherRank);
+    }
     let end = Run::read(out)?.end;
     let end = end.ok_or_else(|| FolderError::Foreign(out.to_owned()))?;
     Ok(Outcome::AlreadyFinished(end))
@@ -218,18 +304,36 @@ pub(crate) fn load_data(config: &Config, device: Device) -> Result<Dataset, Trai
 
 /// Process-wide settings: the CPU allocator, the number of threads, how they wait for each other, and numerics on a GPU.
 /// Called by the thread that trains, before anything is computed.
-pub(crate) fn set_up_process(config: &Config) -> Result<(), TrainError> {
+///
+/// `shared` are the threads of a rank that shares its machine, unless --workers is given.
+pub(crate) fn set_up_process(config: &Config, shared: Option<Threads>) -> Result<(), TrainError> {
     config.machine.apply()?;
     use_caching_allocator();
     adapt_spinning_to_load();
-    if let Some(threads) = config.workers {
+    let threads = match config.workers {
+        Some(threads) => Some(Threads {
+            computing: Some(threads),
+            loading: threads,
+        }),
+        None => shared,
+    };
+    if let Some(threads) = threads.and_then(|threads| threads.computing) {
         tch::set_num_threads(threads as i32);
+    }
+    if let Some(Threads { loading, .. }) = threads {
         // Fails only if the pool exists already; then its number of threads cannot be changed.
         let _ = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
+            .num_threads(loading)
             .build_global();
     }
     Ok(())
+}
+
+/// Prints what was decided about the weights in --checkpoint.
+pub(crate) fn print_notes(notes: &[String]) {
+    for note in notes {
+        eprintln!("note: {note}");
+    }
 }
 
 /// The network at the start of training, with the weights in `checkpoint`, and its optimizer, and what was decided
@@ -274,9 +378,7 @@ pub(crate) fn learner(
         let (weights, decided) = initial_weights(&network, path, config.classifier)?;
         network.load(&weights)?;
         for note in decided {
-            let note = format!("{}: {note}", path.display());
-            eprintln!("note: {note}");
-            notes.push(note);
+            notes.push(format!("{}: {note}", path.display()));
         }
     }
     Ok((Learner::new(config, network, data.shape)?, notes))

@@ -1,13 +1,13 @@
 //! The training loop: epochs, batches, checkpoints and logs.
 
 mod best;
+mod steps;
 #[cfg(test)]
 mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use rand::RngExt;
 use tch::Device;
 use topk_history::{
     Accuracy, Change, ChangedSetting, End, Epoch, EpochTime, Event, EventWriter, Start,
@@ -17,25 +17,29 @@ use topk_native::Runtime;
 
 use crate::TrainError;
 use crate::annealed::Annealed;
-use crate::batching::Part;
-use crate::captured::{CapturedSteps, StepSettings};
-use crate::config::{Config, ErrorPolicy};
+use crate::captured::CapturedSteps;
+use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::final_test::final_test;
-use crate::images::{BadImage, Batch, Batches};
-use crate::loss::TrainingLoss;
+use crate::images::{BadImage, Batch, BatchError, Batches};
 use crate::progress::Progress;
-use crate::random::{Purpose, generator};
+use crate::ranks::{Ranks, Signals};
 use crate::run_folder::RunFolder;
 use crate::schedule::LrSchedule;
 use crate::state::{Position, State};
-use crate::step::{Learner, StepError};
-use crate::train::{CheckpointPolicy, criterion, lr_schedule, write_page};
+use crate::step::Learner;
+use crate::train::{CheckpointPolicy, lr_schedule, write_page};
 use crate::validate::{Validation, ValidationError, validate};
 
 /// Scale of the loss in float16 below which training has diverged: it starts at 65536, and halves with each step whose
 /// gradients are not finite.
 const MIN_LOSS_SCALE: f32 = 1.0 / 16384.0;
+
+/// What a run writes to.
+pub(crate) struct Output {
+    pub(crate) folder: RunFolder,
+    pub(crate) events: EventWriter,
+}
 
 /// A run in progress.
 pub(crate) struct Trainer<'a> {
@@ -43,8 +47,9 @@ pub(crate) struct Trainer<'a> {
     data: &'a Dataset,
     schedule: LrSchedule,
     learner: Learner,
-    folder: RunFolder,
-    events: EventWriter,
+    ranks: &'a mut Ranks,
+    /// `None` on ranks that write nothing.
+    output: Option<Output>,
     progress: Progress,
     position: Position,
     policy: CheckpointPolicy,
@@ -62,6 +67,10 @@ pub(crate) struct Trainer<'a> {
     /// When the state was last saved, and after which batch of the epoch.
     saved: Instant,
     saved_batch: usize,
+    /// Whether the ranks have been told that it is time to save the state again.
+    save_requested: bool,
+    /// Why this rank cannot continue; it takes part in steps until the other ranks know.
+    failure: Option<TrainError>,
 }
 
 impl<'a> Trainer<'a> {
@@ -73,8 +82,8 @@ impl<'a> Trainer<'a> {
         config: &'a Config,
         data: &'a Dataset,
         learner: Learner,
-        folder: RunFolder,
-        events: EventWriter,
+        ranks: &'a mut Ranks,
+        output: Option<Output>,
         progress: Progress,
         position: Position,
         policy: CheckpointPolicy,
@@ -90,11 +99,13 @@ impl<'a> Trainer<'a> {
             first_bad: None,
             saved: Instant::now(),
             saved_batch: position.batch,
+            save_requested: false,
+            failure: None,
             config,
             data,
             learner,
-            folder,
-            events,
+            ranks,
+            output,
             progress,
             position,
             policy,
@@ -103,8 +114,16 @@ impl<'a> Trainer<'a> {
 
     /// Logs the start of a new run, or prints where a run is resumed, and prints and logs which settings changed.
     pub(crate) fn begin(&mut self, start: Start, change: Option<Change>) -> Result<(), TrainError> {
+        let begun = match self.output {
+            Some(_) => self.begin_output(start, change),
+            None => Ok(()),
+        };
+        self.ranks.together(begun)
+    }
+
+    fn begin_output(&mut self, start: Start, change: Option<Change>) -> Result<(), TrainError> {
         if self.position.log_bytes == 0 {
-            self.folder.log(&Event::Start(start), &mut self.position)?;
+            self.log(&Event::Start(start))?;
         } else {
             let Position { epoch, batch, .. } = self.position;
             self.progress
@@ -118,9 +137,16 @@ impl<'a> Trainer<'a> {
             for line in changed.chain(change.decisions.iter().cloned()) {
                 self.progress.line(&format!("  {line}"));
             }
-            self.folder
-                .log(&Event::Change(change), &mut self.position)?;
-            self.save()?;
+            self.log(&Event::Change(change))?;
+            self.write_state()?;
+        }
+        Ok(())
+    }
+
+    /// Appends an event to the log.
+    fn log(&mut self, event: &Event) -> Result<(), TrainError> {
+        if let Some(output) = &mut self.output {
+            output.folder.log(event, &mut self.position)?;
         }
         Ok(())
     }
@@ -131,7 +157,7 @@ impl<'a> Trainer<'a> {
             self.progress.header();
         }
         while self.position.epoch <= self.config.epochs {
-            let stopped = stop.load(Ordering::Relaxed);
+            let stopped = self.ranks.any(stop.load(Ordering::Relaxed))?;
             if stopped || !self.train_epoch(stop)? || !self.end_epoch(stop)? {
                 self.save()?;
                 return Ok(false);
@@ -147,32 +173,24 @@ impl<'a> Trainer<'a> {
         let total = config.batching().batches(self.data.training.len());
         let mut clock = Instant::now();
         self.means = None;
-        let batch = self.position.batch;
         let mut batches = match self.upcoming.take() {
-            Some(batches) if batch == 0 => batches,
-            _ => self
-                .data
-                .training
-                .epoch(epoch, config.batching(), batch, Part::WHOLE),
+            Some(batches) if self.position.batch == 0 => batches,
+            _ => self.batches_of(epoch, self.position.batch),
         };
-        let on_cpu = self.learner.device() == Device::Cpu;
+        // Other ranks would have to be waited for.
+        let always = self.learner.device() == Device::Cpu && !self.ranks.are_several();
         while self.position.batch < total {
             let first = self.position.batch;
             let count = config.grad_accum_steps.min(total - first);
-            let mut group = Vec::with_capacity(count);
             let waiting = Instant::now();
-            for (batch, number) in batches.by_ref().take(count).zip(first..) {
-                group.push(self.received(batch?, number));
-            }
+            let group = (first..first + count).map(|number| self.next_batch(&mut batches, number));
+            let group: Vec<Batch> = group.collect::<Result<_, _>>()?;
             self.position.waiting_seconds += waiting.elapsed().as_secs_f64();
             let lr = self
                 .schedule
                 .learning_rate(epoch, first / config.grad_accum_steps);
-            if self.train_step(&group, lr)? {
-                self.position.images += group.iter().map(|batch| batch.labels.len()).sum::<usize>();
-            }
+            self.train_step(&group, lr)?;
             self.position.batch += count;
-            self.position.skipped_images += group.iter().map(|batch| batch.skipped).sum::<usize>();
             self.position.seconds += clock.elapsed().as_secs_f64();
             clock = Instant::now();
             let steps = self.position.batch.div_ceil(config.grad_accum_steps);
@@ -181,16 +199,60 @@ impl<'a> Trainer<'a> {
             if check {
                 self.check_skipped_steps()?;
             }
-            self.show(on_cpu || check);
+            self.show(always || check)?;
             if ends {
                 self.check_epoch()?;
             }
-            if stop.load(Ordering::Relaxed) {
+            let signals = self.signals(stop);
+            let signals = self.ranks.exchange(signals)?;
+            if signals.failed {
+                self.fail_together()?;
+            }
+            if signals.stop {
                 return Ok(false);
             }
-            self.save_if_due()?;
+            self.save_if_due(signals.save)?;
         }
         Ok(true)
+    }
+
+    /// This rank's part of the batches of an epoch, from the batch of index `first` on.
+    fn batches_of(&self, epoch: usize, first: usize) -> Batches {
+        let part = self.ranks.part(self.learner.least_images());
+        let training = &self.data.training;
+        training.epoch(epoch, self.config.batching(), first, part)
+    }
+
+    /// The next batch. If it cannot be loaded, the other ranks must know before this one ends.
+    fn next_batch(&mut self, batches: &mut Batches, number: usize) -> Result<Batch, TrainError> {
+        match batches.next() {
+            Some(Ok(batch)) => Ok(self.received(batch, number)),
+            Some(Err(error)) if self.ranks.are_several() => {
+                self.failure = Some(BatchError::into(error));
+                Ok(Batch::default())
+            }
+            Some(Err(error)) => Err(error.into()),
+            // After an error.
+            None => Ok(Batch::default()),
+        }
+    }
+
+    /// What the other ranks must know after a step.
+    fn signals(&mut self, stop: &AtomicBool) -> Signals {
+        let is_time = self.saved.elapsed() >= self.policy.interval;
+        let save = self.ranks.is_first() && is_time && !self.save_requested;
+        self.save_requested |= save;
+        Signals {
+            stop: stop.load(Ordering::Relaxed),
+            save,
+            failed: self.failure.is_some(),
+        }
+    }
+
+    /// Fails if any rank cannot continue.
+    fn fail_together(&mut self) -> Result<(), TrainError> {
+        let failure = self.failure.take();
+        self.ranks.together(failure.map_or(Ok(()), Err))
     }
 
     /// A batch of training images, without the image that is left of it if the network cannot be trained on one.
@@ -216,139 +278,6 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Makes one optimizer step from a group of batches; returns whether it was made, which is assumed if steps do not
-    /// wait for the device.
-    fn train_step(&mut self, group: &[Batch], lr: f64) -> Result<bool, TrainError> {
-        let epoch = self.position.epoch;
-        let images: usize = group.iter().map(|batch| batch.labels.len()).sum();
-        if images == 0 {
-            return Ok(false);
-        }
-        if let [batch] = group
-            && self.captured_step(batch, lr)?
-        {
-            return Ok(true);
-        }
-        self.learner.zero_grad()?;
-        for (batch, number) in group.iter().zip(self.position.batch..) {
-            if batch.labels.is_empty() {
-                continue;
-            }
-            let criterion = self.criterion(number)?;
-            let weight = batch.labels.len() as f64 / images as f64;
-            match self.learner.accumulate_gradients(batch, &criterion, weight) {
-                Ok(()) => {}
-                Err(StepError::NotFinite(_)) if self.may_skip() => {
-                    self.learner.skip_step()?;
-                    self.position.skipped_steps += self.learner.take_skipped().steps;
-                    self.check_loss_scale(lr)?;
-                    return Ok(false);
-                }
-                Err(error) => return Err(error.at(epoch, number + 1, lr)),
-            }
-        }
-        let updated = self.learner.step(lr, self.step_number(), self.wait)?;
-        if updated == Some(false) {
-            if !self.may_skip() {
-                let reason = match self.learner.non_finite_gradient() {
-                    Some(name) => format!("the gradient of {name} is not finite"),
-                    None => "the gradient is not finite".to_owned(),
-                };
-                return Err(StepError::NotFinite(reason).at(epoch, self.position.batch + 1, lr));
-            }
-            self.position.skipped_steps += self.learner.take_skipped().steps;
-            self.check_loss_scale(lr)?;
-        }
-        Ok(updated != Some(false))
-    }
-
-    /// The loss of a batch of this epoch. Seeds the random numbers of the network, such as those of dropout.
-    fn criterion(&self, batch: usize) -> Result<TrainingLoss, TrainError> {
-        let epoch = self.position.epoch;
-        let seed: u64 = generator(self.config.seed, Purpose::Batch { epoch, batch }).random();
-        tch::manual_seed(seed as i64);
-        Ok(criterion(self.config, epoch, seed)?)
-    }
-
-    /// Makes the step of a batch as a CUDA graph; returns whether it was made.
-    fn captured_step(&mut self, batch: &Batch, lr: f64) -> Result<bool, TrainError> {
-        let Some(mut steps) = self.captured.take() else {
-            return Ok(false);
-        };
-        let Position {
-            epoch,
-            batch: number,
-            ..
-        } = self.position;
-        let criterion = self.criterion(number)?;
-        let loss = &self.config.loss;
-        let value = |value: Option<Annealed>| {
-            value.map_or(0.0, |value| value.at(epoch, self.config.epochs))
-        };
-        let settings = StepSettings {
-            lr,
-            number: self.step_number(),
-            loss: [loss.used_tau(), loss.used_alpha()].map(value),
-        };
-        let made = self
-            .learner
-            .captured_step(&mut steps, batch, &criterion, settings);
-        self.captured = Some(steps);
-        made.map_err(|error| match error {
-            StepError::Tch(error) => TrainError::Graphs(error),
-            error @ StepError::NotFinite(_) => error.at(epoch, number + 1, lr),
-        })
-    }
-
-    /// Number of the next step in the run, from 1. Skipped steps count.
-    fn step_number(&self) -> usize {
-        let Position { epoch, batch, .. } = self.position;
-        (epoch - 1) * self.schedule.steps_per_epoch + batch / self.config.grad_accum_steps + 1
-    }
-
-    /// Whether steps that are not finite are skipped.
-    fn may_skip(&self) -> bool {
-        self.config.on_nan == ErrorPolicy::Skip || self.learner.scaler().is_some()
-    }
-
-    /// Counts skipped steps whose result was not waited for, or fails if steps must not be skipped.
-    fn check_skipped_steps(&mut self) -> Result<(), TrainError> {
-        if self.wait {
-            return Ok(());
-        }
-        let skipped = self.learner.take_skipped();
-        if skipped.steps == 0 {
-            return Ok(());
-        }
-        let Position { epoch, batch, .. } = self.position;
-        let last_step = batch.saturating_sub(1) / self.config.grad_accum_steps;
-        let lr = self.schedule.learning_rate(epoch, last_step);
-        if self.may_skip() {
-            self.position.skipped_steps += skipped.steps;
-            self.position.images = self.position.images.saturating_sub(skipped.images);
-            return self.check_loss_scale(lr);
-        }
-        let (count, interval) = (skipped.steps, self.config.machine.log_interval);
-        let reason = format!("{count} of the last {interval} gradients were not finite");
-        Err(StepError::NotFinite(reason).at(epoch, batch, lr))
-    }
-
-    /// Fails if skipped steps have made the scale of the loss in float16 so small that its overflow is not the cause.
-    fn check_loss_scale(&self, lr: f64) -> Result<(), TrainError> {
-        let scaler = self.learner.scaler();
-        let Some(scaler) = scaler.filter(|_| self.config.on_nan == ErrorPolicy::Fail) else {
-            return Ok(());
-        };
-        let (scale, _) = scaler.state();
-        if scale >= MIN_LOSS_SCALE {
-            return Ok(());
-        }
-        let Position { epoch, batch, .. } = self.position;
-        let reason =
-            format!("gradients in float16 are not finite even with a loss scale of {scale}");
-        Err(StepError::NotFinite(reason).at(epoch, batch + 1, lr))
-    }
-
     /// Fails at the end of an epoch that trained on nothing.
     fn check_epoch(&mut self) -> Result<(), TrainError> {
         let Position {
@@ -371,7 +300,7 @@ impl<'a> Trainer<'a> {
 
     /// Updates the progress bar, with loss and accuracy of now if `metrics`, which waits for the device, and otherwise as
     /// last read.
-    fn show(&mut self, metrics: bool) {
+    fn show(&mut self, metrics: bool) -> Result<(), TrainError> {
         let Position {
             epoch,
             batch,
@@ -380,21 +309,33 @@ impl<'a> Trainer<'a> {
             ..
         } = self.position;
         if metrics {
+            self.collect_metrics()?;
             let sums = self.learner.running_metrics();
             self.means = Some(sums.map(|sum| sum / images.max(1) as f64));
         }
         self.progress
             .step(epoch, batch, images as f64 / seconds, self.means);
+        Ok(())
+    }
+
+    /// Moves the running metrics of all ranks to rank 0.
+    fn collect_metrics(&mut self) -> Result<(), TrainError> {
+        if self.ranks.are_several() {
+            let sums = self.learner.running_metrics();
+            let sums = self.ranks.move_sums_to_first(sums)?;
+            self.learner.set_running_metrics(sums);
+        }
+        Ok(())
     }
 
     /// Validates, logs the epoch, and saves the state, and the network if it is the best so far; returns false if
     /// validation was stopped.
     fn end_epoch(&mut self, stop: &AtomicBool) -> Result<bool, TrainError> {
         let start = Instant::now();
+        self.fail_together()?;
         let next = self.position.epoch + 1;
         if next <= self.config.epochs {
-            let batching = self.config.batching();
-            self.upcoming = Some(self.data.training.epoch(next, batching, 0, Part::WHOLE));
+            self.upcoming = Some(self.batches_of(next, 0));
         }
         let Some(validation) = self.validate(stop)? else {
             return Ok(false);
@@ -407,15 +348,13 @@ impl<'a> Trainer<'a> {
             waiting_seconds: self.position.waiting_seconds,
         };
         let best = self.note_best(epoch.val);
-        self.folder
-            .log(&Event::Epoch(epoch.clone()), &mut self.position)?;
-        self.folder.time(&time, &mut self.position)?;
-        self.events.epoch(&epoch, Some(&time))?;
+        let logged = self.log_epoch(&epoch, &time);
+        self.ranks.together(logged)?;
         self.position.next_epoch();
         self.learner.set_running_metrics([0.0; 3]);
         self.save()?;
-        self.write_best()?;
-        write_page(self.folder.path())?;
+        let written = self.write_results();
+        self.ranks.together(written)?;
         self.progress.epoch(&epoch, &time, &best);
         let first_bad = self.first_bad.take().or(validation.first_bad);
         let steps = self.schedule.steps_per_epoch;
@@ -424,30 +363,63 @@ impl<'a> Trainer<'a> {
         Ok(true)
     }
 
-    /// Ranks of the labels of the validation images; `None` if it was stopped.
+    fn log_epoch(&mut self, epoch: &Epoch, time: &EpochTime) -> Result<(), TrainError> {
+        self.log(&Event::Epoch(epoch.clone()))?;
+        if let Some(Output { folder, events }) = &mut self.output {
+            folder.time(time, &mut self.position)?;
+            events.epoch(epoch, Some(time))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the best checkpoints and the page with the curves.
+    fn write_results(&self) -> Result<(), TrainError> {
+        self.write_best()?;
+        match &self.output {
+            Some(output) => write_page(output.folder.path()),
+            None => Ok(()),
+        }
+    }
+
+    /// Validates the network on the images of all ranks; `None` if it was stopped.
     fn validate(&mut self, stop: &AtomicBool) -> Result<Option<Validation>, TrainError> {
         let epoch = self.position.epoch;
-        let batch_size = self.config.validation_batch_size;
-        let error = match validate(&self.learner, &self.data.validation, batch_size, stop) {
-            Ok(validation) => return Ok(Some(validation)),
-            Err(ValidationError::Interrupted) => return Ok(None),
-            Err(ValidationError::Tch(error)) => return Err(error.into()),
-            Err(ValidationError::NanScores(image)) => {
-                return Err(TrainError::NanScores { epoch, image });
-            }
-            Err(ValidationError::Accuracy(error)) => {
-                return Err(TrainError::Accuracy { epoch, error });
-            }
-            Err(ValidationError::BadImage(error)) => TrainError::BadImage(error),
-            Err(ValidationError::AllBad(count, first)) => TrainError::NoValidationImages {
-                epoch,
-                count,
-                first,
-            },
+        // Those of other ranks are statistics of other images.
+        self.ranks.broadcast(&self.learner.buffers())?;
+        let found = validate(
+            &self.learner,
+            &self.data.validation,
+            self.config,
+            self.ranks,
+            stop,
+        );
+        let found = match found {
+            Ok(found) => Ok(Some(found)),
+            Err(ValidationError::Interrupted) => Ok(None),
+            Err(ValidationError::Ranks(error)) => return Err(error),
+            Err(ValidationError::Tch(error)) => Err(error.into()),
+            Err(ValidationError::NanScores(image)) => Err(TrainError::NanScores { epoch, image }),
+            Err(ValidationError::Accuracy(error)) => Err(TrainError::Accuracy { epoch, error }),
+            Err(ValidationError::BadImage(error)) => Err(TrainError::BadImage(error)),
         };
-        // Once the images are repaired, the run resumes with this validation.
-        self.save()?;
-        Err(error)
+        let is_repairable = matches!(found, Err(TrainError::BadImage(_)));
+        if self.ranks.any(is_repairable)? {
+            // Once the images are repaired, the run resumes with this validation.
+            self.save()?;
+        }
+        let Some(own) = self.ranks.together(found)? else {
+            return Ok(None);
+        };
+        let all = own.of_all(self.ranks)?;
+        if all.val.images == 0 {
+            self.save()?;
+            return Err(TrainError::NoValidationImages {
+                epoch,
+                count: all.skipped,
+                first: all.first_bad,
+            });
+        }
+        Ok(Some(all))
     }
 
     /// The log's record of the current epoch.
@@ -471,40 +443,59 @@ impl<'a> Trainer<'a> {
                 top1_correct: top1 as usize,
                 topk_correct: topk as usize,
             },
-            val: Accuracy::of(&validation.ranks, config.topk()),
+            val: validation.val,
             skipped_steps: self.position.skipped_steps,
             skipped_images: self.position.skipped_images,
             skipped_val_images: validation.skipped,
         }
     }
 
-    /// Saves the state if it is due according to the checkpoint policy.
-    fn save_if_due(&mut self) -> Result<(), TrainError> {
-        let CheckpointPolicy { batches, interval } = self.policy;
-        let by_count =
-            batches.is_some_and(|every| self.position.batch - self.saved_batch >= every.max(1));
+    /// Saves the state if it is due according to the checkpoint policy: by the number of batches, or `by_time`.
+    fn save_if_due(&mut self, by_time: bool) -> Result<(), TrainError> {
+        let done = self.position.batch - self.saved_batch;
+        let by_count = self
+            .policy
+            .batches
+            .is_some_and(|every| done >= every.max(1));
+        if by_time {
+            self.save_requested = false;
+        }
         // An epoch that has not trained on anything yet is repeated.
-        if (by_count || self.saved.elapsed() >= interval) && self.position.images > 0 {
+        if (by_count || by_time) && self.position.images > 0 {
             self.save()?;
         }
         Ok(())
     }
 
-    /// Saves the state, unless it is not finite.
+    /// Saves the state, unless it is not finite or a rank has failed.
     fn save(&mut self) -> Result<(), TrainError> {
+        self.fail_together()?;
         self.check_skipped_steps()?;
-        if let Some(tensor) = self.learner.non_finite_tensor() {
-            let Position { epoch, batch, .. } = self.position;
-            return Err(TrainError::NotFiniteState {
-                epoch,
-                batch: batch + 1,
-                tensor,
-            });
+        self.collect_metrics()?;
+        let written = self.write_state();
+        self.ranks.together(written)
+    }
+
+    fn write_state(&mut self) -> Result<(), TrainError> {
+        if let Some(output) = &self.output {
+            if let Some(tensor) = self.learner.non_finite_tensor() {
+                let Position { epoch, batch, .. } = self.position;
+                return Err(TrainError::NotFiniteState {
+                    epoch,
+                    batch: batch + 1,
+                    tensor,
+                });
+            }
+            State::save(output.folder.path(), &self.position, &self.learner)?;
         }
-        State::save(self.folder.path(), &self.position, &self.learner)?;
         self.saved = Instant::now();
         self.saved_batch = self.position.batch;
         Ok(())
+    }
+
+    /// Ends what the ranks do together.
+    pub(crate) fn finish_steps(&mut self) -> Result<(), TrainError> {
+        self.ranks.finish()
     }
 
     /// Removes the progress bar.
@@ -512,7 +503,8 @@ impl<'a> Trainer<'a> {
         self.progress.finish();
     }
 
-    /// Exports and tests the best checkpoints, and ends the run; `None` if it was stopped.
+    /// Exports and tests the best checkpoints, and ends the run; `None` if it was stopped, and on ranks that write
+    /// nothing.
     pub(crate) fn finish(
         self,
         runtime: &Runtime,
@@ -522,14 +514,20 @@ impl<'a> Trainer<'a> {
             config,
             data,
             learner,
-            mut folder,
-            mut events,
+            output,
             mut position,
             progress,
             upcoming,
             captured,
             ..
         } = self;
+        let Some(Output {
+            mut folder,
+            mut events,
+        }) = output
+        else {
+            return Ok(None);
+        };
         // ONNX Runtime needs the memory of the device.
         drop((captured, learner, upcoming));
         empty_cache();

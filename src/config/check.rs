@@ -4,7 +4,7 @@ use thiserror::Error;
 use topk_models::Classifier;
 use topk_ops::LossName;
 
-use super::Config;
+use super::{Config, ErrorPolicy};
 use crate::machine::{AmpDtype, Machine};
 use crate::schedule::{Milestones, Scheduler};
 
@@ -60,6 +60,7 @@ impl Config {
             ("topk", self.topk),
             ("epochs", Some(self.epochs)),
             ("batch-size", Some(self.batch_size)),
+            ("global-batch-size", self.global_batch_size),
             ("grad-accum-steps", Some(self.grad_accum_steps)),
             ("validation-batch-size", Some(self.validation_batch_size)),
             ("draws", Some(self.loss.draws)),
@@ -130,6 +131,37 @@ impl Config {
         }
         if self.data.is_none() {
             return Err(ConfigError::no_data());
+        }
+        Ok(())
+    }
+
+    /// Checks that so many ranks can train with these settings, those [of a run](Self::for_ranks).
+    ///
+    /// # Errors
+    /// If they cannot; the message names the flag.
+    pub(crate) fn check_ranks(&self, ranks: usize) -> Result<(), ConfigError> {
+        let fail = |flag, expected, found| {
+            Err(ConfigError::Range {
+                flag,
+                expected,
+                found,
+            })
+        };
+        if ranks == 1 {
+            return Ok(());
+        }
+        if self.machine.cuda_graphs {
+            let found = format!("--cuda-graphs with {ranks} ranks");
+            return fail("cuda-graphs", "used with one rank", found);
+        }
+        if let (Some(mix), ErrorPolicy::Skip) = (&self.mix, self.on_bad_image) {
+            let expected = "used with --on-bad-image fail if there are several ranks, which mix each other's images";
+            let found = format!("--mix {mix} --on-bad-image skip with {ranks} ranks");
+            return fail("mix", expected, found);
+        }
+        if self.batch_size < ranks {
+            let found = format!("{} for {ranks} ranks", self.batch_size);
+            return fail("global-batch-size", "at least the number of ranks", found);
         }
         Ok(())
     }

@@ -32,6 +32,22 @@ pub(crate) enum ResumeError {
         /// The settings that differ.
         differences: String,
     },
+    /// Another number of ranks makes other batches.
+    #[error(
+        "{} belongs to a run with batches of {saved} images in total, and these settings make {found} (ranks: {ranks}): \
+         give --global-batch-size {saved} in place of --batch-size, or choose another --out",
+        path.display()
+    )]
+    BatchSize {
+        /// The folder.
+        path: PathBuf,
+        /// The batch size of the run, of all ranks.
+        saved: String,
+        /// The batch size now.
+        found: usize,
+        /// The number of ranks now.
+        ranks: usize,
+    },
     /// There are fewer epochs than the run has trained.
     #[error(
         "--epochs {epochs} is less than the {begun} epochs that the run in {} has begun: give at least {begun}",

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use topk_history::{BESTK, Change, Event, LOG};
 
 use crate::TrainError;
-use crate::changes::{Changes, Effect, as_saved};
+use crate::changes::{Changes, Effect, as_saved, other_ranks};
 use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::run_folder::{FolderError, Found, RunFolder};
@@ -105,21 +105,17 @@ impl Origin {
         matches!(self, Self::Other(..))
     }
 
+    /// The settings of the run whose state is restored, which fill in those that are not given; see [`as_saved`].
+    pub(crate) fn saved_settings(&self) -> Option<Map<String, Value>> {
+        Some(self.state()?.position.config.clone())
+    }
+
     /// The settings of the run so far.
     fn settings(&self) -> Option<&Map<String, Value>> {
         match self {
             Self::New => None,
             Self::Again(settings) => Some(settings),
             Self::State(state) | Self::Other(_, state) => Some(&state.position.config),
-        }
-    }
-
-    /// The given settings, with those of the run so far where their default follows from others.
-    pub(crate) fn complete(&self, given: &Config) -> Config {
-        match self.state() {
-            Some(state) => as_saved(given, &state.position.config),
-            // A run that starts again finds them, and says what it found, as the first time.
-            None => given.clone(),
         }
     }
 
@@ -133,11 +129,16 @@ impl Origin {
         }
     }
 
-    /// The settings that changed.
+    /// The settings that changed, in a run with this number of ranks.
     ///
     /// # Errors
     /// If they must not.
-    pub(crate) fn changes(&self, out: &Path, config: &Config) -> Result<Changes, ResumeError> {
+    pub(crate) fn changes(
+        &self,
+        out: &Path,
+        config: &Config,
+        ranks: usize,
+    ) -> Result<Changes, ResumeError> {
         let Some(saved) = self.settings() else {
             return Ok(Changes::default());
         };
@@ -153,6 +154,18 @@ impl Origin {
             };
         };
         let begun = state.position.begun();
+        if let Self::State(_) = self
+            && changes.has("batch-size")
+            && (ranks > 1 || state.position.ranks > 1)
+        {
+            let saved = saved.get("batch-size").cloned().unwrap_or_default();
+            return Err(ResumeError::BatchSize {
+                path: out.to_owned(),
+                saved: saved.to_string(),
+                found: config.batch_size,
+                ranks,
+            });
+        }
         let (path, refused) = match self {
             Self::Other(run, _) => (run.folder().to_owned(), changes.of_network()),
             _ => (out.to_owned(), changes.refused(begun)),
@@ -248,6 +261,7 @@ impl Origin {
         config: &Config,
         data: &Dataset,
         changes: &Changes,
+        ranks: usize,
     ) -> Result<Begin, TrainError> {
         let settings = config.to_map();
         let (state, run) = match self {
@@ -255,6 +269,7 @@ impl Origin {
                 folder.rewind(0, 0)?;
                 let mut position = Position::start(settings);
                 position.data = Some(data.record.clone());
+                position.ranks = ranks;
                 return Ok(Begin {
                     position,
                     change: None,
@@ -265,14 +280,17 @@ impl Origin {
             Self::Other(run, state) => (state, Some(run)),
         };
         let known = state.position.data.is_some();
+        let other_ranks = other_ranks(state.position.ranks, ranks, config);
         let note = (!known).then_some(
             "the saved state is from an earlier version, so it is not checked whether the images are the same",
         );
         let mut position = match run {
             None => resumed(folder, learner, *state)?,
             Some(run) => {
-                let (position, change) =
+                let (mut position, mut change) =
                     run.begin(folder, learner, config, data, changes, *state)?;
+                position.ranks = ranks;
+                change.decisions.extend(other_ranks);
                 return Ok(Begin {
                     position,
                     change: Some(change),
@@ -282,12 +300,16 @@ impl Origin {
         };
         position.config = settings;
         position.data = Some(data.record.clone());
-        let change = (!changes.is_empty()).then(|| Change {
+        position.ranks = ranks;
+        let mut decisions = changes.decisions(config, position.epoch);
+        decisions.extend(other_ranks);
+        let is_changed = !changes.is_empty() || !decisions.is_empty();
+        let change = is_changed.then(|| Change {
             epoch: position.epoch,
             batch: position.batch,
             resume_from: None,
             settings: changes.settings().to_vec(),
-            decisions: changes.decisions(config, position.epoch),
+            decisions,
         });
         Ok(Begin {
             position,

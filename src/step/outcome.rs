@@ -1,6 +1,7 @@
 //! How steps fail.
 
 use tch::TchError;
+use topk_distributed::DistributedError;
 use topk_ops_tch::TensorLossError;
 
 use crate::TrainError;
@@ -20,6 +21,8 @@ pub(crate) enum StepError {
     NotFinite(String),
     /// libtorch failed.
     Tch(TchError),
+    /// Another rank does not take part.
+    Ranks(DistributedError),
 }
 
 impl StepError {
@@ -27,6 +30,7 @@ impl StepError {
     pub(crate) fn at(self, epoch: usize, batch: usize, lr: f64) -> TrainError {
         match self {
             Self::Tch(error) => TrainError::Tch(error),
+            Self::Ranks(error) => TrainError::Ranks(error),
             Self::NotFinite(reason) => TrainError::Diverged {
                 epoch,
                 batch,
@@ -50,5 +54,11 @@ impl From<TensorLossError> for StepError {
             // Labels, shapes and types have been checked, so the scores are the only possible cause.
             error => Self::NotFinite(error.to_string()),
         }
+    }
+}
+
+impl From<DistributedError> for StepError {
+    fn from(error: DistributedError) -> Self {
+        Self::Ranks(error)
     }
 }

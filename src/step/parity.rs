@@ -145,7 +145,7 @@ fn train(recorded: &Recorded) -> Summaries {
             let criterion = criterion(&config, 1, 0).unwrap();
             let weight = 1.0 / parts as f64;
             learner
-                .accumulate_gradients(&batch, &criterion, weight)
+                .accumulate_gradients(&batch, &criterion, weight, true)
                 .unwrap();
         }
         let lr = 0.0002 - 0.000_005 * step as f64;

@@ -59,10 +59,13 @@ impl Trainer<'_> {
     }
 
     fn write_best_if(&self, due: impl Fn(&Path, usize) -> bool) -> Result<(), TrainError> {
+        let Some(output) = &self.output else {
+            return Ok(());
+        };
         let epoch = self.position.epoch;
         let best = self.position.best.iter();
         for best in best.filter(|best| best.epoch + 1 == epoch && !best.copied) {
-            let path = self.folder.path().join(&best.name);
+            let path = output.folder.path().join(&best.name);
             let path = path.with_extension("safetensors");
             if due(&path, best.epoch) {
                 let network = self.learner.validated_network();

@@ -84,8 +84,10 @@ impl Case {
             ..CheckpointPolicy::default()
         };
         let progress = Progress::new(config.epochs, 1, config.topk());
+        let mut ranks = Ranks::alone();
+        let output = Some(Output { folder, events });
         let mut trainer = Trainer::new(
-            config, &data, learner, folder, events, progress, position, policy,
+            config, &data, learner, &mut ranks, output, progress, position, policy,
         );
         trainer.begin(start, None).unwrap();
         run(&mut trainer);
@@ -210,7 +212,15 @@ fn a_run_stopped_before_its_first_step_can_be_resumed() {
     let case = Case::new();
     let stop = AtomicBool::new(true);
     let policy = CheckpointPolicy::default();
-    let outcome = train(&case.config(&[]), &case.out(), None, policy, &stop).unwrap();
+    let outcome = train(
+        &case.config(&[]),
+        &case.out(),
+        None,
+        policy,
+        &mut Ranks::alone(),
+        &stop,
+    )
+    .unwrap();
     assert_eq!(outcome, Outcome::Interrupted);
     case.with_trainer(&[], None, |trainer| {
         assert_eq!((trainer.position.epoch, trainer.position.batch), (1, 0));
