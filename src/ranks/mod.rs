@@ -9,6 +9,8 @@
 mod agreement;
 mod placement;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
