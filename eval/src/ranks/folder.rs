@@ -129,9 +129,8 @@ impl Folder {
     /// The signs of life of all ranks and runs.
     pub(super) fn signs(&self) -> io::Result<Vec<(usize, String, Sign)>> {
         let mut signs = Vec::new();
-        for (run, name) in self.files()? {
+        for Found { path, run, name } in self.files()? {
             if let Name::OfRank(rank, Kind::Alive) = name {
-                let path = self.file(&run, rank, Kind::Alive);
                 // It is written in place, so that it may be incomplete.
                 let sign = read(&path).and_then(|bytes| serde_json::from_slice(&bytes).ok());
                 signs.extend(sign.map(|sign| (rank, run, sign)));
@@ -140,12 +139,17 @@ impl Folder {
         Ok(signs)
     }
 
-    /// The runs and names of all files of this module.
-    fn files(&self) -> io::Result<Vec<(String, Name)>> {
+    /// The files of this module.
+    fn files(&self) -> io::Result<Vec<Found>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            files.extend(name.to_str().and_then(parse));
+            let entry = entry?;
+            let named = entry.file_name().to_str().and_then(parse);
+            files.extend(named.map(|(run, name)| Found {
+                path: entry.path(),
+                run,
+                name,
+            }));
         }
         Ok(files)
     }
@@ -192,16 +196,11 @@ impl Folder {
     /// is in it. Returns whether there were other runs.
     pub(super) fn clear(&self, run: &str, others: bool) -> bool {
         let mut found = false;
-        for (of, name) in self.files().unwrap_or_default() {
-            if of != run && !others {
-                continue;
+        for file in self.files().unwrap_or_default() {
+            if file.run == run || others {
+                found |= file.run != run;
+                let _ = fs::remove_file(file.path);
             }
-            found |= of != run;
-            let path = match name {
-                Name::OfRank(rank, kind) => self.file(&of, rank, kind),
-                Name::End => self.end(&of),
-            };
-            let _ = fs::remove_file(path);
         }
         let _ = fs::remove_dir(&self.path);
         found
@@ -209,13 +208,25 @@ impl Folder {
 }
 
 /// A file of a run.
+struct Found {
+    path: PathBuf,
+    run: String,
+    name: Name,
+}
+
 enum Name {
     OfRank(usize, Kind),
     End,
+    /// One of the others before it was renamed, by a process that was killed.
+    Temporary,
 }
 
-/// Parses the name of a file.
+/// Parses the name of a file into the run and what it is.
 fn parse(name: &str) -> Option<(String, Name)> {
+    if let Some(temporary) = name.strip_prefix('.') {
+        let (name, _) = temporary.rsplit_once('.')?;
+        return parse(name).map(|(run, _)| (run, Name::Temporary));
+    }
     let mut parts = name.split('.');
     let (first, run, extension) = (parts.next()?, parts.next()?, parts.next()?);
     if parts.next().is_some() || run.is_empty() {
@@ -331,6 +342,7 @@ mod tests {
         folder.sign("a1", 1, &Sign::default()).unwrap();
         folder.write("b2", 0, Kind::Results, b"{}").unwrap();
         folder.write_end("b2", &End { error: None }).unwrap();
+        fs::write(folder.path.join(".rank-1.b2.partial.x7Qw2k"), "").unwrap();
         for other in [
             "rank-1.alive",
             "rank-x.a1.alive",
@@ -342,7 +354,7 @@ mod tests {
         let signs = folder.signs().unwrap();
         assert_eq!(signs, [(1, "a1".to_owned(), Sign::default())]);
         assert!(!folder.clear("a1", false));
-        assert_eq!(fs::read_dir(&folder.path).unwrap().count(), 6);
+        assert_eq!(fs::read_dir(&folder.path).unwrap().count(), 7);
         assert!(folder.clear("a1", true));
         assert_eq!(fs::read_dir(&folder.path).unwrap().count(), 4);
     }

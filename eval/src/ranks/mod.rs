@@ -29,6 +29,9 @@ pub(crate) use self::watch::names;
 /// How long rank 0 waits for the others to have read how the run ended, and an interrupted rank 0 for their results.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The age of a sign of life from which on it does not wait that long for a rank.
+const SILENCE: Duration = Duration::from_secs(4);
+
 /// This process as one of several ranks.
 pub(crate) struct Ranks {
     watch: Arc<Watch>,
@@ -196,8 +199,13 @@ impl Ranks {
             if left.is_empty() {
                 break;
             }
-            if interrupted() && since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
-                break;
+            if interrupted() {
+                let alive =
+                    |rank: &usize| state.peers[*rank].age().is_some_and(|age| age < SILENCE);
+                let waited = since.get_or_insert_with(Instant::now).elapsed();
+                if waited > PATIENCE || !left.iter().any(alive) {
+                    break;
+                }
             }
             let own = state.images;
             drop(state);
@@ -285,7 +293,7 @@ impl Ranks {
         (1..self.watch.world_size).any(|rank| {
             let peer = &state.peers[rank];
             !peer.lost
-                && peer.age().is_none_or(|age| age < PATIENCE / 2)
+                && peer.age().is_none_or(|age| age < SILENCE)
                 && self.watch.folder.file(run, rank, Kind::Alive).exists()
         })
     }

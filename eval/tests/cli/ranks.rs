@@ -172,7 +172,9 @@ fn assert_as_one(case: &Case, flags: &[&str]) {
     // The files are too long to print.
     assert_eq!(pairs.find(|(found, expected)| found != expected), None);
     assert_eq!(found.len(), expected.len());
-    assert!(!folder(case).exists(), "files are left");
+    let left = fs::read_dir(folder(case)).into_iter().flatten();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!folder(case).exists(), "files are left: {left:?}");
 }
 
 #[test]
@@ -255,43 +257,99 @@ fn without_an_output_the_folder_is_temporary() {
     }
 }
 
+/// `torchrun` with two ranks; none, after a call of `skip`, if PyTorch is not installed.
+fn torchrun(case: &Case, temporary: &Path, options: &[&str], flags: &[&str]) -> Option<Command> {
+    let mut torchrun = python(Environment::PyTorch)?;
+    let command = case.command(flags);
+    torchrun
+        .args(["-m", "torch.distributed.run", "--no-python"])
+        .args(["--standalone", "--nproc-per-node", "2"])
+        .args(options)
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env("TMPDIR", temporary)
+        .current_dir(temporary)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Some(torchrun)
+}
+
 #[test]
 fn torchrun_starts_the_ranks() {
     let case = Case::new();
     let ranks = case.path("ranks.json");
-    // torchrun ends a rank before it has cleared up.
     let temporary = tempfile::tempdir().unwrap();
-    let torchrun = |case: &Case, flags: &[&str]| {
-        let mut torchrun = python(Environment::PyTorch)?;
-        let command = case.command(flags);
-        torchrun
-            .args(["-m", "torch.distributed.run", "--no-python", "--standalone"])
-            .args(["--nproc-per-node", "2"])
-            .arg(command.get_program())
-            .args(command.get_args())
-            .env("TMPDIR", temporary.path())
-            .current_dir(case.folder.path());
-        Some(torchrun.output().unwrap())
+    let start = |flags: &[&str]| {
+        let torchrun = torchrun(&case, temporary.path(), &[], flags)?;
+        Run::new([torchrun]).end_all().pop()
     };
-    let Some(output) = torchrun(&case, &to(&ranks)) else {
+    let Some(Ended {
+        status,
+        stdout,
+        stderr,
+    }) = start(&to(&ranks))
+    else {
         return;
     };
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stderr}");
-    let table = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(table.matches("top-2 %").count(), 1, "{table}");
+    assert!(status.success(), "{stderr}");
+    assert_eq!(stdout.matches("top-2 %").count(), 1, "{stdout}");
     assert_as_one(&case, &[]);
 
     // The second half of the images is rank 1's.
     let root = folders(&case, &["5-1.jpg"]);
-    let flags = ["--data", root.to_str().unwrap(), "--resize", "32"];
-    let output = torchrun(&case, &flags).unwrap();
-    assert!(!output.status.success());
-    let stderr = String::from_utf8_lossy(&output.stderr);
+    let ended = start(&["--data", root.to_str().unwrap(), "--resize", "32"]).unwrap();
+    assert!(!ended.status.success());
+    let stderr = ended.stderr;
     // torchrun's summary shows what the ranks have left in their error files.
     let (_, summary) = stderr.split_once("Root Cause").expect(&stderr);
     assert!(summary.contains("1 image cannot be evaluated"), "{stderr}");
     assert!(stderr.contains("[rank 1] error: "), "{stderr}");
+}
+
+/// The process whose arguments contain a text, and whose environment has a variable.
+fn process(argument: &str, variable: &str) -> Option<Pid> {
+    let has = |id: &str, file: &str, what: &dyn Fn(&[u8]) -> bool| {
+        let list = fs::read(Path::new("/proc").join(id).join(file)).unwrap_or_default();
+        list.split(|&byte| byte == 0).any(what)
+    };
+    fs::read_dir("/proc").unwrap().find_map(|entry| {
+        let id = entry.unwrap().file_name().into_string().ok()?;
+        let raw: i32 = id.parse().ok()?;
+        let found = has(&id, "cmdline", &|part| part == argument.as_bytes())
+            && has(&id, "environ", &|part| part == variable.as_bytes());
+        found.then(|| Pid::from_raw(raw)).flatten()
+    })
+}
+
+#[test]
+fn torchrun_restarts_ranks_of_which_one_was_killed() {
+    let case = slow_case();
+    let ranks = case.path("ranks.json");
+    let temporary = tempfile::tempdir().unwrap();
+    let flags = ["--device", "cpu", "--batch-size", "4"];
+    let more = ["--resume", "--save-interval", "0.05"];
+    let all = [&flags[..], &more, &to(&ranks)].concat();
+    let options = ["--max-restarts", "2"];
+    let Some(torchrun) = torchrun(&case, temporary.path(), &options, &all) else {
+        return;
+    };
+    let mut run = Run::new([torchrun]);
+    // Results of both have been saved.
+    wait_for(case.folder.path(), "ranks.json", ".json");
+    let killed = process(ranks.to_str().unwrap(), "RANK=1").expect("rank 1 runs");
+    kill_process(killed, Signal::KILL).unwrap();
+    let ended = run.end(0);
+    assert!(ended.status.success(), "{}", ended.stderr);
+    // The second time, there is less to evaluate.
+    let starts: Vec<&str> = ended.stderr.matches("2 ranks, each with 1/2 of").collect();
+    assert!(starts.len() >= 2, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("1/2 of 401 images"),
+        "{}",
+        ended.stderr
+    );
+    assert_as_one(&case, &flags);
 }
 
 #[test]
