@@ -44,6 +44,8 @@ fn compile_nccl() {
     println!("cargo:rerun-if-env-changed=CUDA_HOME");
     println!("cargo:rerun-if-changed=src/nccl.cpp");
     let libraries = libtorch_libraries();
+    // Where CUDA's part would be added.
+    println!("cargo:rerun-if-changed={}", libraries.display());
     let folders = include_folders(&libraries);
     for folder in &folders {
         println!("cargo:rerun-if-changed={}", folder.display());

@@ -203,14 +203,15 @@ impl From<TchError> for DistributedError {
     }
 }
 
-/// libtorch's message in one line, without what tch adds.
+/// libtorch's message in one line, for the middle of a sentence.
 pub(crate) fn message(error: &TchError) -> String {
     let text = match error {
         TchError::Torch(text) => text.clone(),
         error => error.to_string(),
     };
     // Later lines are a backtrace, or advice for Python programs.
-    text.lines().next().unwrap_or_default().trim().to_owned()
+    let line = text.lines().next().unwrap_or_default().trim();
+    line.trim_end_matches(['.', '!']).to_owned()
 }
 
 fn seconds(duration: Duration) -> String {
@@ -257,7 +258,7 @@ mod tests {
 
     #[test]
     fn messages_are_one_line() {
-        let error = TchError::Torch("first\nException raised from".to_owned());
+        let error = TchError::Torch("first!\nException raised from".to_owned());
         assert_eq!(message(&error), "first");
     }
 }

@@ -1,6 +1,6 @@
 //! Operations on tensors and bytes of all ranks.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 use topk_distributed::Op;
 
 use crate::processes::with_ranks;

@@ -47,10 +47,14 @@ fn be_a_rank() -> bool {
     true
 }
 
+/// Several operations under way together, as in a training step.
 fn step(group: &Group) -> Option<DistributedError> {
-    group
-        .all_reduce(&[&Tensor::from_slice(&[1.0])], Op::Sum)
-        .err()
+    let tensors = [(); 6].map(|()| Tensor::from_slice(&[1.0]));
+    let start = |tensor| group.all_reduce_async(tensor, Op::Sum);
+    match tensors.iter().map(start).collect::<Result<Vec<_>, _>>() {
+        Ok(works) => works.into_iter().find_map(|work| work.wait().err()),
+        Err(error) => Some(error),
+    }
 }
 
 fn start_ranks(test: &str, role: &str, ranks: &[(usize, usize)]) -> Vec<Rank> {
