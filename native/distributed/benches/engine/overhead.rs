@@ -17,13 +17,13 @@ pub(crate) fn measure() {
         tch::get_num_threads()
     );
     println!(
-        "network      batch  pairs       plain              with reducer       overhead    CPU time"
+        "network      batch  pairs       plain              with reducer           overhead         CPU time"
     );
     let group = join(free_port(), 0, 1);
     for (name, size, classes, batch, pairs) in [
-        ("basic-16", 32, 100, 64, 120),
-        ("basic-16", 32, 100, 256, 40),
-        ("resnet18", 224, 1000, 8, 40),
+        ("basic-16", 32, 100, 64, 200),
+        ("basic-16", 32, 100, 256, 60),
+        ("resnet18", 224, 1000, 8, 60),
     ] {
         let mut plain = Training::new(name, size, classes, batch);
         let mut reduced = Training::new(name, size, classes, batch).reduce_over(&group);
@@ -46,14 +46,18 @@ pub(crate) fn measure() {
             |times: &[Times], value: fn(&Times) -> f64| median(times.iter().map(value).collect());
         // Of pairs, since the machine's load changes over the run.
         let overhead = |value: fn(&Times) -> f64| {
-            let ratios = with
-                .iter()
-                .zip(&without)
-                .map(|(with, without)| value(with) / value(without));
-            100.0 * (median(ratios.collect()) - 1.0)
+            let pairs = with.iter().zip(&without);
+            let ratios: Vec<f64> = pairs
+                .map(|(with, without)| 100.0 * (value(with) / value(without) - 1.0))
+                .collect();
+            let middle = median(ratios.clone());
+            // The standard error of a median, from the median distance to it, for a normal distribution.
+            let distances = ratios.iter().map(|ratio| (ratio - middle).abs()).collect();
+            let error = 1.25 * 1.48 * median(distances) / (ratios.len() as f64).sqrt();
+            format!("{middle:5.2} ± {error:.2} %")
         };
         println!(
-            "{name:10} {batch:7} {pairs:6} {:10.2} ({:8.2}) {:10.2} ({:8.2}) {:8.2} % {:8.2} %",
+            "{name:10} {batch:7} {pairs:6} {:10.2} ({:8.2}) {:10.2} ({:8.2})   {:>16} {:>16}",
             median_of(&without, |times| times.wall),
             median_of(&without, |times| times.cpu),
             median_of(&with, |times| times.wall),

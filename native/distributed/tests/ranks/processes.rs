@@ -78,11 +78,10 @@ pub(crate) fn start(test: &str, role: &str, place: &Place) -> Rank {
 
 impl Rank {
     pub(crate) fn signal(&self, signal: libc::c_int) {
+        let process = self.child.id() as libc::pid_t;
         // SAFETY: the child has not been waited for, so its number is not another process's.
-        assert_eq!(
-            unsafe { libc::kill(self.child.id() as libc::pid_t, signal) },
-            0
-        );
+        let result = unsafe { libc::kill(process, signal) };
+        assert_eq!(result, 0);
     }
 
     /// Waits until the rank prints this line.
