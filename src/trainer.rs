@@ -189,7 +189,7 @@ impl<'a> Trainer<'a> {
             let lr = self
                 .schedule
                 .learning_rate(epoch, first / config.grad_accum_steps);
-            self.train_step(&group, lr)?;
+            self.position.images += self.train_step(&group, lr)?;
             self.position.batch += count;
             self.position.seconds += clock.elapsed().as_secs_f64();
             clock = Instant::now();

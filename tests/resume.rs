@@ -5,6 +5,8 @@
 
 #[path = "sample/interruption.rs"]
 mod interruption;
+#[path = "sample/results.rs"]
+mod results;
 mod sample;
 
 use std::fmt::Debug;
@@ -15,9 +17,10 @@ use std::str::FromStr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use interruption::{interrupt, results};
+use interruption::interrupt;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use results::results;
 use serde_json::Value;
 use tempfile::TempDir;
 use topk_models::Checkpoint;

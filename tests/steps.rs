@@ -4,6 +4,8 @@
 mod coloured_image;
 #[path = "sample/interruption.rs"]
 mod interruption;
+#[path = "sample/results.rs"]
+mod results;
 mod sample;
 
 use std::fs;
@@ -12,7 +14,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use interruption::{interrupt, results};
+use interruption::interrupt;
+use results::results;
 use serde_json::Value;
 use tempfile::TempDir;
 use topk_models::Checkpoint;

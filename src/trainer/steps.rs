@@ -15,9 +15,9 @@ use crate::step::StepError;
 use crate::train::criterion;
 
 impl Trainer<'_> {
-    /// Makes one optimizer step from a group of batches, and counts its images; returns whether it was made, which is
-    /// assumed if steps do not wait for the device.
-    pub(super) fn train_step(&mut self, group: &[Batch], lr: f64) -> Result<bool, TrainError> {
+    /// Makes one optimizer step from a group of batches; returns the number of images on all ranks that it was made with,
+    /// 0 if it was not made. That it was is assumed if steps do not wait for the device.
+    pub(super) fn train_step(&mut self, group: &[Batch], lr: f64) -> Result<usize, TrainError> {
         let epoch = self.position.epoch;
         let count = |number: fn(&Batch) -> usize| group.iter().map(number).sum::<usize>();
         let (own, skipped) = (
@@ -35,13 +35,12 @@ impl Trainer<'_> {
         };
         if planned == 0 {
             self.position.skipped_images += skipped;
-            return Ok(false);
+            return Ok(0);
         }
         if let [batch] = group
             && self.captured_step(batch, lr)?
         {
-            self.position.images += own;
-            return Ok(true);
+            return Ok(own);
         }
         self.learner.zero_grad()?;
         let ranks = self.ranks.world_size() as f64;
@@ -64,7 +63,7 @@ impl Trainer<'_> {
                     self.position.skipped_steps += self.learner.take_skipped().steps;
                     self.position.skipped_images += skipped;
                     self.check_loss_scale(lr)?;
-                    return Ok(false);
+                    return Ok(0);
                 }
                 Err(error) => return Err(error.at(epoch, number + 1, lr)),
             }
@@ -75,16 +74,15 @@ impl Trainer<'_> {
         };
         self.position.skipped_images += skipped;
         if images == 0 {
-            return Ok(false);
+            return Ok(0);
         }
         self.learner.set_images(planned, images)?;
         let updated = self.learner.step(lr, self.step_number(), self.wait)?;
         if updated == Some(false) {
             self.skipped_step(lr)?;
-        } else {
-            self.position.images += images;
+            return Ok(0);
         }
-        Ok(updated != Some(false))
+        Ok(images)
     }
 
     /// Number of images of the next batches, on all ranks.

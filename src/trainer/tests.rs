@@ -185,10 +185,10 @@ fn skipped_steps_count_no_images() {
     let case = Case::new();
     case.with_trainer(&["--loss=ce", "--on-nan=skip"], None, |trainer| {
         let batches = batches(trainer);
-        assert!(trainer.train_step(&batches[..1], 0.1).unwrap());
+        assert!(trainer.train_step(&batches[..1], 0.1).unwrap() > 0);
         let metrics = trainer.learner.running_metrics();
         scale_classifier(trainer, 2f64.powi(90));
-        assert!(!trainer.train_step(&batches[1..2], 0.1).unwrap());
+        assert_eq!(trainer.train_step(&batches[1..2], 0.1).unwrap(), 0);
         assert_eq!(trainer.position.skipped_steps, 1);
         assert_eq!(trainer.learner.running_metrics(), metrics);
         // The rest of the epoch.
@@ -283,9 +283,7 @@ fn after_a_skipped_step(flags: &[&str], wait: bool) -> (Vec<Vec<f32>>, [f64; 3],
             if number == 1 {
                 scale_classifier(trainer, factor);
             }
-            if trainer.train_step(group, 0.1).unwrap() {
-                trainer.position.images += group[0].labels.len();
-            }
+            trainer.position.images += trainer.train_step(group, 0.1).unwrap();
             if number == 1 {
                 scale_classifier(trainer, 1.0 / factor);
             }
@@ -410,8 +408,9 @@ fn captured_steps_are_those_of_other_steps() {
                 .chunks(1)
                 .zip([0.5, 0.25, 0.125].into_iter().cycle())
             {
-                assert!(trainer.train_step(group, lr).unwrap());
-                trainer.position.images += group[0].labels.len();
+                let images = trainer.train_step(group, lr).unwrap();
+                assert_eq!(images, group[0].labels.len());
+                trainer.position.images += images;
                 trainer.position.batch += 1;
                 if trainer.position.batch == 7 {
                     scale_classifier(trainer, 2f64.powi(90));

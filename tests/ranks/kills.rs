@@ -10,8 +10,8 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::interruption::results;
 use crate::processes::{Case, LIMIT, Processes, send, torchrun};
+use crate::results::results;
 
 const KILLS: usize = 10;
 
@@ -47,8 +47,8 @@ fn a_run_whose_ranks_are_killed_ends_as_if_they_were_not() {
         let out = format!("killed{runs}");
         let ids = case.path(&format!("ids{runs}"));
         fs::create_dir(&ids).unwrap();
-        // Tells the number of the process of each rank and attempt.
-        let script = r#"echo $$ > "$0/new.$RANK" &&
+        // Tells the number of the process of each rank and attempt; `$$` would be a macro of torchrun.
+        let script = r#"read -r id rest < /proc/self/stat && echo $id > "$0/new.$RANK" &&
             mv "$0/new.$RANK" "$0/$TORCHELASTIC_RESTART_COUNT.$RANK" && exec "$@""#;
         let program = case.command(&out, &[]);
         let mut wrapped = Command::new("sh");
@@ -72,7 +72,11 @@ fn a_run_whose_ranks_are_killed_ends_as_if_they_were_not() {
             if !id.exists() || has_ended(&case, &out) || !run.are_running() {
                 break;
             }
-            let id: i32 = fs::read_to_string(id).unwrap().trim().parse().unwrap();
+            let text = fs::read_to_string(&id).unwrap();
+            let id: i32 = match text.trim().parse() {
+                Ok(id) => id,
+                Err(error) => panic!("{}: {text:?}: {error}", id.display()),
+            };
             // SAFETY: `kill` has no preconditions. The process may have ended meanwhile.
             if unsafe { libc::kill(id, 0) } != 0 {
                 break;

@@ -1,7 +1,7 @@
 //! Runs of several processes on this machine: that they compute what one process does, and how they fail.
 
-#[path = "../sample/interruption.rs"]
-mod interruption;
+#[path = "../sample/results.rs"]
+mod results;
 #[path = "../sample/mod.rs"]
 mod sample;
 

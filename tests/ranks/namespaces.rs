@@ -5,8 +5,8 @@ use std::process::Command;
 
 use topk_testing::{Requirement, skip};
 
-use crate::interruption::results;
 use crate::processes::{Case, LIMIT, Processes, free_port};
+use crate::results::results;
 
 /// Joins two namespaces by a cable, and runs `$1` with rank 0 here and rank 1 there. Ends with 99 if it cannot.
 const SCRIPT: &str = r#"

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::interruption::results;
 use crate::processes::{Case, LIMIT, Processes, free_port};
+use crate::results::results;
 
 const FLAGS: [&str; 9] = [
     "--model=basic-4",

@@ -1,8 +1,5 @@
 //! Runs that are interrupted by a signal.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::process::{Child, Output};
 
 /// Sends a signal to a run, and waits for it. Fails unless the run saves its state and ends as interrupted.
@@ -16,17 +13,4 @@ pub fn interrupt(child: Child, signal: i32) {
         printed.contains("Run the same command to resume"),
         "{printed}"
     );
-}
-
-/// The files in the folder of a run that are the same with and without interruptions.
-pub fn results(folder: &Path) -> BTreeMap<&'static str, Vec<u8>> {
-    let names = [
-        "log.jsonl",
-        "best1.safetensors",
-        "bestk.safetensors",
-        "best1.onnx",
-        "bestk.onnx",
-    ];
-    let read = |name| (name, fs::read(folder.join(name)).unwrap());
-    names.into_iter().map(read).collect()
 }
