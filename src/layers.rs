@@ -23,6 +23,9 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) recovery_interval: Option<usize>,
 
+    #[command(flatten)]
+    pub(crate) config: Config,
+
     /// Train on several devices of this machine, with one rank on each: all (GPUs), or a list such as 0,1 (GPUs) or
     /// cpu,cpu
     #[arg(long, conflicts_with = "device", help_heading = "Machine")]
@@ -37,9 +40,6 @@ pub(crate) struct Settings {
         help_heading = "Machine"
     )]
     pub(crate) dist_timeout: u32,
-
-    #[command(flatten)]
-    pub(crate) config: Config,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -123,7 +123,7 @@ fn train_with(
         Ok((folder, origin))
     })?;
     let origin = opened.as_ref().map(|(_, origin)| origin);
-    let saved = ranks.from_first(origin.map(Origin::saved_settings))?;
+    let saved = ranks.of_first(origin.map(Origin::saved_settings))?;
     let config = match &saved {
         Some(saved) => &as_saved(config, saved).resolved(),
         // A run that starts again finds its defaults, and says what it found, as the first time.
@@ -175,7 +175,7 @@ fn train_with(
         _ => Ok(None),
     };
     let (folder, begin) = ranks.together(begun)?.unzip();
-    let position = ranks.from_first(begin.as_ref().map(|begin| begin.position.clone()))?;
+    let position = ranks.of_first(begin.as_ref().map(|begin| begin.position.clone()))?;
     share(ranks, &mut learner, config)?;
     let architecture = learner.network().architecture();
     let is_norm = |node: &Node| matches!(node.op, Op::BatchNorm2d { .. });
@@ -239,7 +239,7 @@ fn share(ranks: &Ranks, learner: &mut Learner, config: &Config) -> Result<(), Tr
         return Ok(());
     };
     ranks.broadcast(&learner.tensors())?;
-    let loss_scale = ranks.from_first(Some(learner.scaler().map(LossScaler::state)))?;
+    let loss_scale = ranks.of_first(Some(learner.scaler().map(LossScaler::state)))?;
     if let (Some(scaler), Some(state)) = (learner.scaler_mut(), loss_scale) {
         scaler.set_state(state);
     }

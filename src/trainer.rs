@@ -396,7 +396,7 @@ impl<'a> Trainer<'a> {
         let found = match found {
             Ok(found) => Ok(Some(found)),
             Err(ValidationError::Interrupted) => Ok(None),
-            Err(ValidationError::Ranks(error)) => return Err(error),
+            Err(ValidationError::Ranks(error)) => return Err(*error),
             Err(ValidationError::Tch(error)) => Err(error.into()),
             Err(ValidationError::NanScores(image)) => Err(TrainError::NanScores { epoch, image }),
             Err(ValidationError::Accuracy(error)) => Err(TrainError::Accuracy { epoch, error }),

@@ -70,7 +70,7 @@ pub(crate) fn validate(
             save: false,
             failed: failure.is_some(),
         });
-        let signals = signals.map_err(ValidationError::Ranks)?;
+        let signals = signals.map_err(|error| ValidationError::Ranks(Box::new(error)))?;
         if signals.stop {
             return Err(ValidationError::Interrupted);
         }
@@ -124,7 +124,7 @@ pub(crate) enum ValidationError {
     /// It was stopped.
     Interrupted,
     /// Another rank does not take part.
-    Ranks(TrainError),
+    Ranks(Box<TrainError>),
     Tch(TchError),
 }
 

@@ -188,7 +188,7 @@ impl Ranks {
     }
 
     /// The value of rank 0; the other ranks give none.
-    pub(crate) fn from_first<T: Clone + Serialize + DeserializeOwned>(
+    pub(crate) fn of_first<T: Clone + Serialize + DeserializeOwned>(
         &self,
         value: Option<T>,
     ) -> Result<T, TrainError> {
