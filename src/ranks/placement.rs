@@ -3,15 +3,21 @@
 use std::env;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
+#[cfg(unix)]
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+#[cfg(unix)]
+use anyhow::Context;
+use anyhow::{Result, bail};
 use thiserror::Error;
-use topk_cli::launch::{Launch, LocalRanks, this_program};
+use topk_cli::launch::Launch;
+#[cfg(unix)]
+use topk_cli::launch::{LocalRanks, this_program};
 use topk_libtorch::{DeviceError, select_device};
 use topk_native::{Device, Devices};
 
 /// How long ranks may take to end after another one failed.
+#[cfg(unix)]
 const GRACE: Duration = Duration::from_secs(30);
 
 /// The device of a rank cannot be chosen.
@@ -175,6 +181,11 @@ pub(crate) fn start_on_devices(devices: &Devices) -> Result<Option<ExitCode>> {
     if count == 1 {
         return Ok(None);
     }
+    start_local(count).map(Some)
+}
+
+#[cfg(unix)]
+fn start_local(count: usize) -> Result<ExitCode> {
     let program = this_program().context("cannot find this program's file")?;
     let command = |_| {
         let mut command = std::process::Command::new(program.get_program());
@@ -183,13 +194,18 @@ pub(crate) fn start_on_devices(devices: &Devices) -> Result<Option<ExitCode>> {
     };
     let failure = LocalRanks::start(count, GRACE, command)?.wait()?;
     match failure {
-        None => Ok(Some(ExitCode::SUCCESS)),
+        None => Ok(ExitCode::SUCCESS),
         // It has told why.
         Some(failure) if failure.interrupted || failure.status.code().is_some() => {
-            Ok(Some(ExitCode::from(failure.exit_code())))
+            Ok(ExitCode::from(failure.exit_code()))
         }
         Some(failure) => bail!("{failure}"),
     }
+}
+
+#[cfg(not(unix))]
+fn start_local(count: usize) -> Result<ExitCode> {
+    bail!("--devices starts {count} processes on Unix systems only: start them with torchrun")
 }
 
 #[cfg(test)]
