@@ -1,5 +1,5 @@
 //! Shared by the tests of several crates: Python environments with other runtimes, a headless
-//! browser, a C++ compiler, NVIDIA's run-time compiler, the golden values of the losses, and the memory use of a
+//! browser, an object store, a C++ compiler, NVIDIA's run-time compiler, the golden values of the losses, and the memory use of a
 //! process.
 //!
 //! `cargo xtask test` installs what the tests need. A test whose [`Requirement`] is not met calls
@@ -10,8 +10,10 @@ mod cpp;
 mod emulation;
 #[cfg(target_os = "linux")]
 mod nvrtc;
+mod object_server;
 mod python;
 mod server;
+mod signature;
 mod skip;
 
 use std::fs;
@@ -22,6 +24,7 @@ pub use cpp::Cpp;
 pub use emulation::Emulation;
 #[cfg(target_os = "linux")]
 pub use nvrtc::{Compiled, KernelResources, Nvrtc, PtxAssembler};
+pub use object_server::{Fault, ObjectRequest, ObjectServer};
 pub use python::{Environment, NVRTC, Packages, python, run};
 pub use server::Site;
 pub use skip::{Requirement, SKIP_LOG, Skip, skip};

@@ -37,6 +37,12 @@ struct Ban {
 
 const BANS: &[Ban] = &[
     Ban {
+        tree: &["--package=topk-data"],
+        build: false,
+        packages: &["object_store", "tokio", "reqwest"],
+        reason: "libraries read local files only, unless a program turns on the feature `remote`",
+    },
+    Ban {
         tree: &["--package=topk-ops"],
         build: true,
         packages: &["tch", "torch-sys", "ort", "ort-sys", "libloading"],
@@ -51,7 +57,7 @@ const BANS: &[Ban] = &[
     Ban {
         tree: &["--package=topk-ops-ort"],
         build: false,
-        packages: &["prost", "serde", "serde_json", "ndarray"],
+        packages: &["object_store", "prost", "serde", "serde_json", "ndarray"],
         reason: "the operator library links neither file formats nor arrays",
     },
     Ban {
@@ -75,7 +81,7 @@ const BANS: &[Ban] = &[
     Ban {
         tree: &["--package=topk-python"],
         build: true,
-        packages: &["tch", "torch-sys", "ort", "ort-sys"],
+        packages: &["object_store", "tch", "torch-sys", "ort", "ort-sys"],
         reason: "one library serves every version of PyTorch and ONNX Runtime",
     },
     Ban {

@@ -1,0 +1,68 @@
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::RemoteError;
+use crate::client::Client;
+use crate::location::is_remote;
+
+impl Client {
+    /// A local file with the contents of an object, under its own name: a model, a checkpoint or a list. It is
+    /// downloaded into the cache unless this version of it is there already.
+    ///
+    /// # Errors
+    /// If that fails, or there is no folder to download to.
+    pub fn download(self: &Arc<Self>, path: &Path) -> Result<PathBuf, RemoteError> {
+        let object = self.open(path)?;
+        let folder = self.folder().ok_or_else(|| RemoteError::Cache {
+            path: PathBuf::from("~/.cache"),
+            reason: "HOME and XDG_CACHE_HOME are not set; choose a folder with --cache".to_owned(),
+        })?;
+        let folder = folder.join("files").join(&object.id);
+        let failed = |error: io::Error| RemoteError::Cache {
+            path: folder.clone(),
+            reason: error.to_string(),
+        };
+        let name = Path::new(&object.location.key)
+            .file_name()
+            .unwrap_or_default();
+        let target = folder.join(name);
+        // The folder's name has the version, and files appear complete.
+        if fs::metadata(&target).is_ok_and(|file| file.len() == object.size()) {
+            return Ok(target);
+        }
+        fs::create_dir_all(&folder).map_err(failed)?;
+        let unfinished = folder.join(format!("unfinished-{}", std::process::id()));
+        let write = || -> Result<(), RemoteError> {
+            let mut file = File::create(&unfinished).map_err(failed)?;
+            let step = self.options.block as u64;
+            let mut buffer = Vec::new();
+            for start in (0..object.size()).step_by(self.options.block) {
+                let end = object.size().min(start + step);
+                object.read_range_ahead(end..end.saturating_add(8 * step));
+                buffer.resize((end - start) as usize, 0);
+                object.read_exact_at(&mut buffer, start)?;
+                file.write_all(&buffer).map_err(failed)?;
+            }
+            file.sync_all().map_err(failed)?;
+            fs::rename(&unfinished, &target).map_err(failed)
+        };
+        let written = write();
+        if written.is_err() {
+            let _ = fs::remove_file(&unfinished);
+        }
+        written.map(|()| target)
+    }
+}
+
+/// The path itself if it is local, otherwise that of a download (see [`Client::download`]).
+///
+/// # Errors
+/// Those of the download.
+pub fn local(path: &Path) -> Result<PathBuf, RemoteError> {
+    match is_remote(path) {
+        true => Client::shared()?.download(path),
+        false => Ok(path.to_owned()),
+    }
+}
