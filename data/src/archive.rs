@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::listing::{Listing, label};
-use crate::regions::{Container, Region, Regions};
+use crate::regions::{Container, Region, Regions, Runs};
 use crate::sample::Sample;
 use crate::split_folder::retain_split;
+use crate::storage::Purpose;
 use crate::store::check_size;
 use crate::tar::{Member, Members, Seekable};
 use crate::walk::{self, image_folder_order, is_image, join};
@@ -16,6 +17,9 @@ use topk_labels::imagenet;
 
 /// Extension of archives.
 const ARCHIVE: &str = ".tar";
+
+/// Bytes of an archive that count as a shard where shards are shuffled.
+const RUN: u64 = 64 << 20;
 
 /// Images of archives.
 #[derive(Default)]
@@ -34,8 +38,8 @@ pub(crate) fn list(
 ) -> Result<Listing, DataError> {
     let mut images = Images::default();
     let mut archives = Vec::new();
-    let container = images.container(path);
-    let mut members = Members::open(path)?;
+    let container = images.container(path)?;
+    let mut members = Members::open(path, Purpose::Members)?;
     while let Some(member) = members.next()? {
         if !is_hidden(&member.name) && member.name.ends_with(ARCHIVE) {
             archives.push(member);
@@ -65,9 +69,14 @@ pub(crate) fn list_classes(
 ) -> Result<Listing, DataError> {
     let mut images = Images::default();
     for archive in archives {
-        let container = images.container(archive);
+        let container = images.container(archive)?;
         let folder = archive.file_stem().unwrap_or_default().to_string_lossy();
-        images.add_all(container, &folder, Members::open(archive)?, warnings)?;
+        images.add_all(
+            container,
+            &folder,
+            Members::open(archive, Purpose::Members)?,
+            warnings,
+        )?;
     }
     images.sort();
     images.listing(path, options, warnings)
@@ -75,9 +84,10 @@ pub(crate) fn list_classes(
 
 impl Images {
     /// Adds an archive and returns its index.
-    fn container(&mut self, path: &Path) -> u32 {
-        self.containers.push(Container::File(path.to_owned()));
-        self.containers.len() as u32 - 1
+    fn container(&mut self, path: &Path) -> Result<u32, DataError> {
+        self.containers
+            .push(Container::of_archive(path.to_owned())?);
+        Ok(self.containers.len() as u32 - 1)
     }
 
     /// Adds the images of an archive, with `folder` before their names.
@@ -186,6 +196,7 @@ impl Images {
                 containers,
                 regions,
                 shape: None,
+                runs: Runs::Parts(RUN),
             }),
         })
     }

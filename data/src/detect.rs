@@ -9,7 +9,7 @@ use crate::split::Part;
 use crate::walk::{self, Entries};
 use crate::{
     DataError, Format, Options, Split, Warnings, archive, cifar, folder, shards, split_folder,
-    tables, webdataset,
+    storage, tables, webdataset,
 };
 use topk_labels::{LabelList, imagenet};
 
@@ -49,13 +49,13 @@ pub(crate) fn detect(
             _ => Err(unrecognised()),
         };
     }
-    if cifar::CIFAR100.is_at(path) {
+    if cifar::CIFAR100.is_at(path)? {
         return Ok(Format::Cifar100);
     }
-    if cifar::CIFAR10.is_at(path) {
+    if cifar::CIFAR10.is_at(path)? {
         return Ok(Format::Cifar10);
     }
-    if path.is_file() {
+    if storage::is_file(path)? {
         DataError::check_placeholder(path)?;
         return match extension.to_str() {
             Some("tar") if options.labels.is_none() && webdataset::is_shard(path)? => {
@@ -117,7 +117,7 @@ impl Candidates {
             _ => None,
         };
         let data = folder.join("data");
-        let data = data.is_dir() && {
+        let data = storage::is_dir(&data)? && {
             let files = Entries::of(&data)?.files;
             files.iter().any(|file| file.ends_with(".parquet"))
         };
@@ -214,12 +214,12 @@ pub(crate) fn list(
 /// Lists the images of a tar file: the path itself, ImageNet's in a folder, or the only one in a folder; or
 /// of the tar files of the classes in a folder, to which ImageNet's unpacks.
 fn list_tar(path: &Path, options: &Options, warnings: &mut Warnings) -> Result<Listing, DataError> {
-    if path.is_file() {
+    if storage::is_file(path)? {
         return archive::list(path, options, warnings);
     }
     let folder = split_folder::of_split(path, options, warnings)?;
     let official = folder.join(official(options.split));
-    if official.is_file() && options.split != Split::Test {
+    if storage::is_file(&official)? && options.split != Split::Test {
         return archive::list(&official, options, warnings);
     }
     let files = shards::files(&folder, Format::Tar, "tar", options, warnings)?;

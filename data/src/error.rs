@@ -5,7 +5,7 @@ use thiserror::Error;
 use topk_files::{Placeholder, excerpt};
 use topk_labels::LabelError;
 
-use crate::{Format, Split};
+use crate::{Format, Split, storage};
 
 /// Why a data set cannot be read. Every message names the file.
 #[derive(Debug, Error)]
@@ -133,6 +133,16 @@ pub enum DataError {
         /// The error of the system.
         error: io::Error,
     },
+    /// An object cannot be read.
+    #[cfg(feature = "remote")]
+    #[error(transparent)]
+    Remote(#[from] topk_remote::RemoteError),
+    /// An address, in a build that reads files only.
+    #[error(
+        "{0} is not on this machine, and this build reads files only: use topk-train or topk-eval, or build with the \
+         feature `remote` of topk-data"
+    )]
+    NoRemote(String),
     /// A file is not a whole number of records.
     #[error(
         "{} is truncated: {length} bytes are not a whole number of records of {record} bytes. Unpack or \
@@ -290,7 +300,7 @@ pub enum TarError {
 impl DataError {
     /// Checks that a file is not a placeholder for data.
     pub(crate) fn check_placeholder(path: &Path) -> Result<(), Self> {
-        let first = Placeholder::first_bytes(path).map_err(Self::io(path))?;
+        let first = storage::first_bytes(path)?;
         match Placeholder::of(&first) {
             // Archives without files and black images begin with zeros, too.
             None | Some(Placeholder::Zeros) => Ok(()),
@@ -304,7 +314,15 @@ impl DataError {
     /// An error of the system while reading `path`.
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        |error| Self::Io { path, error }
+        |error| {
+            #[cfg(feature = "remote")]
+            let error = match error.downcast::<topk_remote::RemoteError>() {
+                // It names the object.
+                Ok(error) => return Self::Remote(error),
+                Err(error) => error,
+            };
+            Self::Io { path, error }
+        }
     }
 
     pub(crate) fn no_images(path: &Path, format: Format, expected: &'static str) -> Self {

@@ -11,6 +11,7 @@ use topk_labels::{Classes, LabelError};
 use crate::listing::{Listing, label};
 use crate::sample::{Image, Sample};
 use crate::split_folder::{check_requested, of_split};
+use crate::storage::{self, Source};
 use crate::store::{MAX_IMAGE_BYTES, Store, check_size};
 use crate::walk::{self, Entries, is_image};
 use crate::{DataError, Format, Options, Warnings};
@@ -145,6 +146,12 @@ impl Store for Files {
     fn read(&self, Sample { name, .. }: &Sample) -> Result<Image, DataError> {
         let Self(root) = self;
         let path = root.join(name);
+        if storage::is_remote(&path) {
+            let object = Source::open(&path)?;
+            let size = object.size(&path)?;
+            check_size(root, name, size)?;
+            return Ok(Image::Encoded(object.read_at(&path, 0, size as usize)?));
+        }
         let file = File::open(&path).map_err(DataError::io(&path))?;
         let size = file.metadata().map_err(DataError::io(&path))?.len();
         check_size(root, name, size)?;
@@ -158,11 +165,30 @@ impl Store for Files {
 
     fn size(&self, sample: &Sample) -> Result<u64, DataError> {
         let path = self.0.join(&sample.name);
+        if storage::is_remote(&path) {
+            return Source::open(&path)?.size(&path);
+        }
         match fs::metadata(&path) {
             Ok(metadata) => Ok(metadata.len()),
             // A link without a target, which is found when the image is read.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
             Err(error) => Err(DataError::io(path)(error)),
+        }
+    }
+
+    fn read_ahead(&self, samples: &mut dyn Iterator<Item = &Sample>) {
+        let Self(root) = self;
+        if !storage::is_remote(root) {
+            return;
+        }
+        for sample in samples {
+            let path = root.join(&sample.name);
+            // Whoever reads the image reports the error.
+            let Ok(object) = Source::open(&path) else {
+                return;
+            };
+            let Ok(size) = object.size(&path) else { return };
+            object.read_ahead(0..size);
         }
     }
 }

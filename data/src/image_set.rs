@@ -6,7 +6,7 @@ use topk_files::{Hasher, excerpt};
 use topk_labels::{ClassMap, ClassMatcher, Classes};
 
 use crate::listing::{self, Listing};
-use crate::{DataError, Format, Image, Options, Sample, Warnings, detect, folder};
+use crate::{DataError, Format, Image, Options, Sample, Warnings, detect, folder, shards, storage};
 
 /// A list of images with their labels. Images are read one at a time, by any number of threads; no more
 /// of them are kept in memory than the format requires (see [`Format`]).
@@ -49,6 +49,15 @@ impl ImageSet {
     /// If the format is not recognised, a file is damaged, or labels are invalid or contradict each other.
     pub fn open(path: &Path, options: &Options) -> Result<Self, DataError> {
         let mut warnings = Warnings::default();
+        let path = &*storage::admit(path)?;
+        if !shards::is_pattern(path) {
+            storage::check_exists(path)?;
+        }
+        let options = &Options {
+            labels: admitted(&options.labels)?,
+            class_map: admitted(&options.class_map)?,
+            ..options.clone()
+        };
         let format = match options.format {
             Some(format) => format,
             None => detect::detect(path, options, &mut warnings)?,
@@ -75,7 +84,7 @@ impl ImageSet {
         }
         set.check_names()?;
         if let Some(map) = &options.class_map {
-            set.map_classes(&ClassMap::read(map)?, map)?;
+            set.map_classes(&ClassMap::read(&storage::local(map)?)?, map)?;
         }
         Ok(set)
     }
@@ -235,6 +244,37 @@ impl ImageSet {
         self.listing.store.read(&self.samples()[index])
     }
 
+    /// Begins to read images that will be needed soon, as far as memory allows, so that [`read`](Self::read) does not
+    /// wait for a server. Does nothing for files.
+    ///
+    /// # Panics
+    /// If an index is out of range.
+    pub fn read_ahead(&self, indices: impl IntoIterator<Item = usize>) {
+        if self.is_remote() {
+            let mut samples = indices.into_iter().map(|index| &self.samples()[index]);
+            self.listing.store.read_ahead(&mut samples);
+        }
+    }
+
+    /// Whether the images are read from a server.
+    pub fn is_remote(&self) -> bool {
+        storage::is_remote(&self.listing.path)
+    }
+
+    /// The run that each image is in: those of a run are read fastest one after another, such as those of a shard, of a
+    /// row group of a Parquet file, or of 64 MiB of a tar file. `None` if any order is as fast. Runs are numbered in
+    /// their order.
+    pub fn runs(&self) -> Option<Vec<u32>> {
+        let store = &self.listing.store;
+        let runs = self.samples().iter().map(|sample| store.run(sample));
+        let runs: Vec<u64> = runs.collect::<Option<_>>()?;
+        let mut known = runs.clone();
+        known.sort_unstable();
+        known.dedup();
+        let number = |run: u64| known.partition_point(|&other| other < run) as u32;
+        Some(runs.into_iter().map(number).collect())
+    }
+
     /// SHA-256 that identifies the data set: of the names, labels and sizes of all images, in order.
     ///
     /// The hashed bytes are, for each image, the length of its name in bytes, the name, the label (−1 if
@@ -332,6 +372,12 @@ impl ImageSet {
         *classes = map.classes();
         Ok(())
     }
+}
+
+fn admitted(path: &Option<PathBuf>) -> Result<Option<PathBuf>, DataError> {
+    let path = path.as_ref();
+    path.map(|path| Ok(storage::admit(path)?.into_owned()))
+        .transpose()
 }
 
 fn hash_sample(hash: &mut Hasher, sample: &Sample, size: u64) {

@@ -2,7 +2,8 @@
 //!
 //! [`ImageSet`] lists the images of a data set in the layouts in which they are published (see
 //! [`Format`]), and reads them one at a time, encoded or as pixels. Training and evaluation share it, so
-//! that both read the same images. Pixels are `u8` in channel, row, column order (CHW), red first.
+//! that both read the same images. With the feature `remote`, paths may be addresses such as
+//! `s3://bucket/train-{000..127}.tar`. Pixels are `u8` in channel, row, column order (CHW), red first.
 
 mod archive;
 mod cifar;
@@ -18,11 +19,13 @@ mod numpy_cases;
 mod options;
 mod random_state;
 mod regions;
+pub mod remote;
 mod sample;
 mod shards;
 mod split;
 mod split_folder;
 mod splits;
+mod storage;
 mod store;
 mod tables;
 mod tar;

@@ -6,7 +6,7 @@ use topk_labels::{Classes, LabelError, LabelList, Matched};
 
 use crate::sample::Sample;
 use crate::store::Store;
-use crate::{DataError, Options, Split, Warnings};
+use crate::{DataError, Options, Split, Warnings, storage};
 
 /// The images of a data set, in order.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(crate) fn label(
         list.classes().clone()
     };
     if let Some(path_of_list) = &options.labels {
-        let list = LabelList::read(path_of_list, &names)?;
+        let list = LabelList::read(&storage::local(path_of_list)?, &names)?;
         let matched = list.labels(path, &names)?;
         return Ok((apply(&list, matched, warnings), Some(path_of_list.clone())));
     }

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Cursor, Read};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::DataError;
 use crate::sample::{Image, Sample};
+use crate::storage::{self, Source};
 use crate::store::Store;
 
 /// A file with images.
@@ -17,7 +17,7 @@ pub(crate) enum Container {
     /// open files.
     File(PathBuf),
     /// On disk, and kept open: for small images, where opening takes longer than reading.
-    Open(PathBuf, File),
+    Open(PathBuf, Source),
     /// Unpacked, with the path in its archive.
     Memory(PathBuf, Vec<u8>),
 }
@@ -37,9 +37,33 @@ pub(crate) struct Regions {
     pub regions: Vec<Region>,
     /// Channels, height and width, if the images are not encoded.
     pub shape: Option<[usize; 3]>,
+    pub runs: Runs,
+}
+
+/// Which images are read one after another from one place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Runs {
+    /// All those of a container.
+    Containers,
+    /// Those of this many bytes of a container.
+    Parts(u64),
+    /// Each by itself, because everything is in memory or small.
+    None,
 }
 
 impl Container {
+    /// A shard or archive.
+    pub fn of_archive(path: PathBuf) -> Result<Self, DataError> {
+        // An object stays open, so that all of it is of one version.
+        Ok(match storage::is_remote(&path) {
+            true => {
+                let object = Source::open(&path)?;
+                Self::Open(path, object)
+            }
+            false => Self::File(path),
+        })
+    }
+
     /// Its file, for errors.
     pub fn path(&self) -> &PathBuf {
         match self {
@@ -52,9 +76,9 @@ impl Container {
         match self {
             // Opened again, because a reader moves the position of its file.
             Self::File(path) | Self::Open(path, _) => {
-                let file = File::open(path).map_err(DataError::io(path))?;
-                let length = file.metadata().map_err(DataError::io(path))?.len();
-                Ok((Box::new(file), length))
+                let file = Source::open(path)?;
+                let length = file.size(path)?;
+                Ok((Box::new(file.input()), length))
             }
             Self::Memory(_, bytes) => Ok((Box::new(Cursor::new(bytes)), bytes.len() as u64)),
         }
@@ -98,9 +122,9 @@ impl Store for Regions {
         let bytes = match &self.containers[container as usize] {
             Container::File(path) => {
                 let file = File::open(path).map_err(DataError::io(path))?;
-                read_at(path, &file, offset, length)?
+                Source::File(file).read_at(path, offset, length)?
             }
-            Container::Open(path, file) => read_at(path, file, offset, length)?,
+            Container::Open(path, file) => file.read_at(path, offset, length)?,
             Container::Memory(_, bytes) => bytes[offset as usize..][..length].to_vec(),
         };
         Ok(match self.shape {
@@ -115,11 +139,29 @@ impl Store for Regions {
     fn size(&self, sample: &Sample) -> Result<u64, DataError> {
         Ok(self.regions[sample.slot].size)
     }
-}
 
-fn read_at(path: &Path, file: &File, offset: u64, length: usize) -> Result<Vec<u8>, DataError> {
-    let mut bytes = vec![0; length];
-    let read = file.read_exact_at(&mut bytes, offset);
-    read.map_err(DataError::io(path))?;
-    Ok(bytes)
+    fn read_ahead(&self, samples: &mut dyn Iterator<Item = &Sample>) {
+        for sample in samples {
+            let Region {
+                container,
+                offset,
+                size,
+            } = self.regions[sample.slot];
+            match &self.containers[container as usize] {
+                Container::Open(_, file) => file.read_ahead(offset..offset + size),
+                Container::File(_) | Container::Memory(..) => {}
+            }
+        }
+    }
+
+    fn run(&self, sample: &Sample) -> Option<u64> {
+        let Region {
+            container, offset, ..
+        } = self.regions[sample.slot];
+        match self.runs {
+            Runs::Containers => Some(container.into()),
+            Runs::Parts(bytes) => Some(u64::from(container) << 40 | offset / bytes),
+            Runs::None => None,
+        }
+    }
 }

@@ -5,7 +5,7 @@ use topk_files::excerpt;
 
 use crate::split::Part;
 use crate::walk::Entries;
-use crate::{DataError, Format, Options, Warnings, split_folder};
+use crate::{DataError, Format, Options, Warnings, split_folder, storage};
 
 /// Largest number of files in a pattern.
 const MAX_SHARDS: usize = 1 << 20;
@@ -15,7 +15,7 @@ pub(crate) fn is_pattern(path: &Path) -> bool {
     let pattern = path
         .to_str()
         .is_some_and(|path| path.contains(['{', '*', '?', '[']));
-    pattern && !path.exists()
+    pattern && (storage::is_remote(path) || !path.exists())
 }
 
 /// The files of a path, by name: itself; those of a pattern with `{a,b}`, `{000..127}`, `*`, `?` or `[…]`;
@@ -38,13 +38,13 @@ pub(crate) fn files(
         }
         return Ok(files);
     }
-    if path.is_file() {
+    if storage::is_file(path)? {
         split_folder::check_requested(path, options)?;
         return Ok(vec![path.to_owned()]);
     }
     let path = &split_folder::of_split(path, options, warnings)?;
     for folder in [path.to_owned(), path.join("data")] {
-        if !folder.is_dir() && folder != *path {
+        if folder != *path && !storage::is_dir(&folder)? {
             continue;
         }
         let mut names = Entries::of(&folder)?.files;
@@ -116,7 +116,13 @@ fn matching(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     for name in names {
         if !name.contains(['*', '?', '[']) {
-            files.push(PathBuf::from(name));
+            let file = PathBuf::from(name);
+            storage::inherit(path, &file);
+            files.push(file);
+            continue;
+        }
+        if let Some(matches) = storage::matching(&name)? {
+            files.extend(matches);
             continue;
         }
         let matches = glob::glob(&name).map_err(|error| invalid(error.msg, "a valid pattern"))?;

@@ -8,7 +8,7 @@ use topk_files::excerpt;
 use crate::sample::Sample;
 use crate::split::Part;
 use crate::walk::{self, Entries};
-use crate::{DataError, Options, Split, Warnings};
+use crate::{DataError, Options, Split, Warnings, storage};
 use topk_labels::imagenet;
 
 /// Path of the splits in Kaggle's archive of ImageNet.
@@ -21,7 +21,11 @@ pub(crate) fn of_split(
     warnings: &mut Warnings,
 ) -> Result<PathBuf, DataError> {
     let kaggle = path.join(KAGGLE);
-    let path = if kaggle.is_dir() { &kaggle } else { path };
+    let path = if storage::is_dir(&kaggle)? {
+        &kaggle
+    } else {
+        path
+    };
     let Entries { files, folders } = Entries::of(path)?;
     let has_images = |folder: &str| walk::has_images(&path.join(folder));
     let names: Vec<&str> = folders.iter().map(String::as_str).collect();

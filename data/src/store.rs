@@ -16,6 +16,14 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
 
     /// Size of the encoded image in bytes; 0 where that would take reading it.
     fn size(&self, sample: &Sample) -> Result<u64, DataError>;
+
+    /// Begins to read images that will be needed soon. Files on disk are left to the system.
+    fn read_ahead(&self, _samples: &mut dyn Iterator<Item = &Sample>) {}
+
+    /// The run of images that is read fastest from one to the next, such as a shard. `None` if any order is as fast.
+    fn run(&self, _sample: &Sample) -> Option<u64> {
+        None
+    }
 }
 
 /// Checks that an image is not larger than [`MAX_IMAGE_BYTES`].

@@ -2,11 +2,11 @@
 //! and GNU. Nothing is unpacked. The `tar` crate is not used, because it does not give the positions of
 //! members inside nested archives.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use topk_files::excerpt;
 
+use crate::storage::{Input, Purpose};
 use crate::{DataError, TarError, Warnings, walk};
 
 const BLOCK: usize = 512;
@@ -32,11 +32,14 @@ pub(crate) struct Member {
 pub(crate) trait Source: Read {
     /// Skips this many bytes. Returns false if the archive ends before.
     fn skip(&mut self, bytes: u64) -> io::Result<bool>;
+
+    /// Called when everything that is needed has been read.
+    fn listed(&self) {}
 }
 
 /// An uncompressed archive, of which only the headers are read.
 pub(crate) struct Seekable {
-    reader: BufReader<File>,
+    reader: BufReader<Input>,
     offset: u64,
     end: u64,
 }
@@ -59,9 +62,8 @@ pub(crate) struct Members<S> {
 
 impl Members<Seekable> {
     /// Opens an uncompressed archive.
-    pub fn open(path: &Path) -> Result<Self, DataError> {
-        let file = File::open(path).map_err(DataError::io(path))?;
-        let length = file.metadata().map_err(DataError::io(path))?.len();
+    pub fn open(path: &Path, purpose: Purpose) -> Result<Self, DataError> {
+        let (file, length) = Input::listing(path, purpose)?;
         Ok(Self::from(path, 0, Seekable::new(file, 0, length)))
     }
 
@@ -73,7 +75,7 @@ impl Members<Seekable> {
             offset,
             size,
         } = archive;
-        let mut file = File::open(path).map_err(DataError::io(path))?;
+        let (mut file, _) = Input::listing(path, Purpose::Inner(offset))?;
         let start = file.seek(SeekFrom::Start(offset));
         start.map_err(DataError::io(path))?;
         let source = Seekable::new(file, offset, offset + size);
@@ -174,8 +176,14 @@ impl<S: Source> Members<S> {
         }
     }
 
+    /// Ends listing the archive, which may be before its last file.
+    pub fn finish(&self) {
+        self.source.listed();
+    }
+
     /// After the last file, warns of a missing end mark.
     pub fn check_end(&self, warnings: &mut Warnings) {
+        self.finish();
         if !self.has_end {
             let name = self.path.file_name().unwrap_or_default().to_string_lossy();
             let name = excerpt(&name);
@@ -287,8 +295,10 @@ impl<S: Source> Members<S> {
 
 impl Seekable {
     /// The bytes of `file` from its current position, `offset`, to `end`.
-    fn new(file: File, offset: u64, end: u64) -> Self {
-        let reader = BufReader::with_capacity(2 * BLOCK, file);
+    fn new(file: Input, offset: u64, end: u64) -> Self {
+        // What is read of objects is recorded, so it should be headers only.
+        let chunk = file.chunk(2 * BLOCK, BLOCK);
+        let reader = BufReader::with_capacity(chunk, file);
         Self {
             reader,
             offset,
@@ -309,6 +319,10 @@ impl Source for Seekable {
         self.reader.seek_relative(step)?;
         self.offset = end;
         Ok(true)
+    }
+
+    fn listed(&self) {
+        self.reader.get_ref().listed();
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use topk_files::excerpt;
 
-use crate::{DataError, Warnings};
+use crate::{DataError, Warnings, storage};
 
 /// torchvision's `IMG_EXTENSIONS`.
 const EXTENSIONS: [&str; 9] = [
@@ -59,6 +59,11 @@ pub(crate) struct Entries {
 impl Entries {
     /// Lists a folder. Symbolic links count as their targets.
     pub fn of(path: &Path) -> Result<Self, DataError> {
+        if let Some((mut files, mut folders)) = storage::names(path)? {
+            files.retain(|name| !name.starts_with('.'));
+            folders.retain(|name| !is_hidden(name));
+            return Ok(Self { files, folders });
+        }
         let mut entries = Self::default();
         for entry in fs::read_dir(path).map_err(DataError::io(path))? {
             let entry = entry.map_err(DataError::io(path))?;
@@ -157,8 +162,14 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn folder(&mut self, folder: &str) -> Result<(), DataError> {
         let path = self.root.join(folder);
-        let id = fs::metadata(&path).map(|metadata| identity(&metadata));
-        let id = id.map_err(DataError::io(&path))?;
+        let id = match storage::is_remote(&path) {
+            // Prefixes have no links, so depth is their only bound.
+            true => (0, self.above.len() as u64),
+            false => {
+                let id = fs::metadata(&path).map(|metadata| identity(&metadata));
+                id.map_err(DataError::io(&path))?
+            }
+        };
         if self.above.contains(&id) || self.above.len() > MAX_DEPTH {
             self.warnings.loops.push(folder.to_owned());
             return Ok(());

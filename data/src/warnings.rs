@@ -75,6 +75,21 @@ impl Warnings {
         }
     }
 
+    /// Adds those of images that come after.
+    pub(crate) fn extend(&mut self, others: Self) {
+        for decision in others.decisions {
+            self.decide(decision);
+        }
+        self.ignored.extend(others.ignored);
+        self.beside_classes.extend(others.beside_classes);
+        self.without_image.extend(others.without_image);
+        self.loops.extend(others.loops);
+        self.empty_classes.extend(others.empty_classes);
+        self.labels_without_image
+            .extend(others.labels_without_image);
+        self.unmapped.extend(others.unmapped);
+    }
+
     /// Whether there are no warnings.
     pub fn is_empty(&self) -> bool {
         self.lines().is_empty()

@@ -2,19 +2,23 @@
 //! sample. The key of a member ends before the first dot of its file name.
 
 use std::collections::HashSet;
+use std::panic;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use topk_files::excerpt;
 
 use serde_json::Value;
 
 use crate::listing::Listing;
-use crate::regions::{Container, Region, Regions};
+use crate::regions::{Container, Region, Regions, Runs};
 use crate::sample::Sample;
 use crate::split_folder::retain_split;
+use crate::storage::Purpose;
 use crate::store::check_size;
 use crate::tar::{Members, Seekable};
 use crate::walk::{file_name, is_image};
-use crate::{DataError, Format, Options, Warnings, shards};
+use crate::{DataError, Format, Options, Warnings, shards, storage};
 use topk_labels::{Classes, MAX_CLASSES};
 
 /// Largest members that are read for a label.
@@ -37,7 +41,13 @@ struct Group {
 /// Whether a tar file contains labels beside images: an image and a member `cls` with the same key, or a
 /// member `json` with a label. Other JSON files, such as lists of classes, say nothing.
 pub(crate) fn is_shard(path: &Path) -> Result<bool, DataError> {
-    let mut members = Members::open(path)?;
+    let mut members = Members::open(path, Purpose::Detection)?;
+    let found = has_labels(&mut members)?;
+    members.finish();
+    Ok(found)
+}
+
+fn has_labels(members: &mut Members<Seekable>) -> Result<bool, DataError> {
     let (mut images, mut labels) = (HashSet::new(), HashSet::new());
     for _ in 0..INSPECTED {
         let Some(member) = members.next()? else { break };
@@ -78,7 +88,7 @@ pub(crate) fn list(
     warnings: &mut Warnings,
 ) -> Result<Listing, DataError> {
     // A single shard may have the splits in it.
-    let (of_files, of_samples) = match path.is_file() {
+    let (of_files, of_samples) = match !shards::is_pattern(path) && storage::is_file(path)? {
         true => (false, options.require_split),
         false => (options.require_split, false),
     };
@@ -87,13 +97,18 @@ pub(crate) fn list(
         ..options.clone()
     };
     let shards = shards::files(path, Format::Webdataset, "tar", &with(of_files), warnings)?;
-    let mut listing = Shards {
-        samples: Vec::new(),
-        regions: Vec::new(),
-    };
+    let mut listing = Shards::default();
     let prefixes = prefixes(&shards);
-    for (container, (shard, prefix)) in (0..).zip(shards.iter().zip(&prefixes)) {
-        listing.read(container, shard, prefix, warnings)?;
+    let all: Vec<(u32, &PathBuf, &String)> = (0..)
+        .zip(shards.iter().zip(&prefixes))
+        .map(|(container, (shard, prefix))| (container, shard, prefix))
+        .collect();
+    if shards.iter().any(|shard| storage::is_remote(shard)) {
+        listing.read_all(&all, warnings)?;
+    } else {
+        for (container, shard, prefix) in all {
+            listing.read(container, shard, prefix, warnings)?;
+        }
     }
     let Shards {
         mut samples,
@@ -112,7 +127,8 @@ pub(crate) fn list(
     )?;
     let largest = samples.iter().filter_map(|sample| sample.label).max();
     let classes = Classes::Numbered(largest.map_or(0, |label| label as usize + 1));
-    let containers = shards.into_iter().map(Container::File).collect();
+    let containers = shards.into_iter().map(Container::of_archive);
+    let containers = containers.collect::<Result<_, _>>()?;
     Ok(Listing {
         path: path.to_owned(),
         labels: None,
@@ -122,6 +138,7 @@ pub(crate) fn list(
             containers,
             regions,
             shape: None,
+            runs: Runs::Containers,
         }),
     })
 }
@@ -150,12 +167,62 @@ fn prefixes(shards: &[PathBuf]) -> Vec<String> {
         .collect()
 }
 
+#[derive(Default)]
 struct Shards {
     samples: Vec<Sample>,
     regions: Vec<Region>,
 }
 
+/// Number of shards that are listed at the same time, where waiting takes most of the time.
+const LISTED: usize = 16;
+
 impl Shards {
+    /// Lists shards in parallel; the result is in their order.
+    fn read_all(
+        &mut self,
+        shards: &[(u32, &PathBuf, &String)],
+        warnings: &mut Warnings,
+    ) -> Result<(), DataError> {
+        let next = AtomicUsize::new(0);
+        let failed = AtomicBool::new(false);
+        let list = || {
+            let mut found = Vec::new();
+            while !failed.load(Ordering::Relaxed) {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(&(container, shard, prefix)) = shards.get(number) else {
+                    break;
+                };
+                let (mut listing, mut warnings) = (Self::default(), Warnings::default());
+                let read = listing.read(container, shard, prefix, &mut warnings);
+                failed.fetch_or(read.is_err(), Ordering::Relaxed);
+                found.push((number, read.map(|()| (listing, warnings))));
+            }
+            found
+        };
+        let threads = LISTED.min(shards.len());
+        let mut found: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(list)).collect();
+            let joined = threads.into_iter().map(|thread| {
+                let joined = thread.join();
+                joined.unwrap_or_else(|panic| panic::resume_unwind(panic))
+            });
+            joined.flatten().collect()
+        });
+        found.sort_unstable_by_key(|(number, _)| *number);
+        for (_, read) in found {
+            let (listing, more) = read?;
+            let before = self.regions.len();
+            self.regions.extend(listing.regions);
+            self.samples
+                .extend(listing.samples.into_iter().map(|sample| Sample {
+                    slot: sample.slot + before,
+                    ..sample
+                }));
+            warnings.extend(more);
+        }
+        Ok(())
+    }
+
     fn read(
         &mut self,
         container: u32,
@@ -163,7 +230,7 @@ impl Shards {
         prefix: &str,
         warnings: &mut Warnings,
     ) -> Result<(), DataError> {
-        let mut members = Members::open(shard)?;
+        let mut members = Members::open(shard, Purpose::Members)?;
         let mut group: Option<Group> = None;
         while let Some(member) = members.next()? {
             // Members such as `__meta__/…` are metadata of the shard.

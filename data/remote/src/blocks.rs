@@ -203,7 +203,9 @@ struct Filling<'a> {
 impl Filling<'_> {
     fn finish(mut self, loaded: Result<Bytes, RemoteError>) -> Result<Bytes, RemoteError> {
         let blocks = &self.client.blocks;
-        if let (Ok(bytes), Some(key)) = (&loaded, self.key.take()) {
+        if let Ok(bytes) = &loaded
+            && let Some(key) = self.key.take()
+        {
             let gone = blocks.state().insert(key, bytes.clone(), blocks.capacity);
             self.client.statistics.release(gone);
             blocks.ready.notify_all();

@@ -77,13 +77,7 @@ impl Object {
         offset: u64,
     ) -> Result<(), RemoteError> {
         let client = self.client()?;
-        let end = offset.checked_add(buffer.len() as u64);
-        if end.is_none_or(|end| end > self.version.size) {
-            return Err(RemoteError::Permanent {
-                location: self.location.to_string(),
-                reason: format!("it ends at byte {}", self.version.size),
-            });
-        }
+        self.end_of(buffer.len(), offset)?;
         let block = client.options.block as u64;
         let mut filled = 0;
         while filled < buffer.len() {
@@ -95,6 +89,32 @@ impl Object {
             filled += length;
         }
         Ok(())
+    }
+
+    /// Reads the whole buffer from a position with one request, past the blocks in memory and on disk: for small parts
+    /// of large objects.
+    ///
+    /// # Errors
+    /// If that fails, the object has changed, or it ends before.
+    pub fn read_directly(&self, buffer: &mut [u8], offset: u64) -> Result<(), RemoteError> {
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let client = self.client()?;
+        let end = self.end_of(buffer.len(), offset)?;
+        let bytes = client.block_on(client.receive(self, offset..end))?;
+        buffer.copy_from_slice(&bytes);
+        Ok(())
+    }
+
+    /// The end of a range, which must be inside.
+    fn end_of(&self, length: usize, offset: u64) -> Result<u64, RemoteError> {
+        let end = offset.checked_add(length as u64);
+        end.filter(|&end| end <= self.version.size)
+            .ok_or_else(|| RemoteError::Permanent {
+                location: self.location.to_string(),
+                reason: format!("it ends at byte {}", self.version.size),
+            })
     }
 
     /// Begins to read ranges that will be needed soon, as far as memory allows.

@@ -13,6 +13,7 @@ const AHEAD: u64 = 3;
 pub struct Reader {
     object: Arc<Object>,
     record: Option<Arc<Record>>,
+    direct: bool,
     position: u64,
     /// The last block that was read.
     block: Option<u64>,
@@ -24,6 +25,7 @@ impl Reader {
         Self {
             object,
             record: None,
+            direct: false,
             position: 0,
             block: None,
         }
@@ -37,11 +39,27 @@ impl Reader {
         }
     }
 
+    /// Reads exactly what is asked for, with a request each, instead of blocks: for small parts of large objects.
+    #[must_use]
+    pub fn direct(self) -> Self {
+        Self {
+            direct: true,
+            ..self
+        }
+    }
+
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), RemoteError> {
         let (object, position) = (&self.object, self.position);
         if let Some(record) = &self.record
             && record.replay(position, buffer)
         {
+            return Ok(());
+        }
+        if self.direct {
+            object.read_directly(buffer, position)?;
+            if let Some(record) = &self.record {
+                record.add(position, buffer);
+            }
             return Ok(());
         }
         let size = object.client()?.options.block as u64;

@@ -145,6 +145,12 @@ fn a_server_that_keeps_failing_is_an_error_with_the_number_of_tries() {
         "{error}"
     );
     assert_eq!(client.counts().retried(), 5);
+    // Neither a failed read nor a failed read ahead leaves others waiting.
+    let object = client.open(Path::new("s3://bucket/x")).unwrap();
+    object.read_ahead(std::iter::once(0..10));
+    object.read_exact_at(&mut [0; 10], 0).unwrap_err();
+    server.fail(|_| None);
+    object.read_exact_at(&mut [0; 10], 0).unwrap();
 }
 
 #[test]

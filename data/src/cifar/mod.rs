@@ -7,15 +7,15 @@ mod tests;
 mod versions;
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
 use crate::listing::Listing;
-use crate::regions::{Container, Region, Regions};
+use crate::regions::{Container, Region, Regions, Runs};
 use crate::sample::Sample;
+use crate::storage::{self, Source};
 use crate::tar::{Members, Stream};
 use crate::walk::file_name;
 use crate::{DataError, Split};
@@ -36,12 +36,23 @@ struct Batch {
 
 impl Cifar {
     /// Whether `path` is an archive, the folder that it unpacks to, or the parent of that folder.
-    pub fn is_at(&self, path: &Path) -> bool {
-        let name = path.file_name();
-        self.versions.iter().any(|version| {
-            version.folder(path).is_some()
-                || is_gzip(path) && name.is_some_and(|name| name == version.archive)
-        })
+    pub fn is_at(&self, path: &Path) -> Result<bool, DataError> {
+        if storage::is_file(path)? {
+            let name = path.file_name();
+            let is_archive = |version: &Version| name.is_some_and(|name| name == version.archive);
+            return Ok(is_gzip(path)? && self.versions.iter().any(is_archive));
+        }
+        Ok(self.version_at(path)?.is_some())
+    }
+
+    /// The version in a folder, and the folder with its files.
+    fn version_at(&self, path: &Path) -> Result<Option<(&Version, PathBuf)>, DataError> {
+        for version in &self.versions {
+            if let Some(folder) = version.folder(path)? {
+                return Ok(Some((version, folder)));
+            }
+        }
+        Ok(None)
     }
 
     /// Lists the images of a split, named by their file and their index in it.
@@ -53,10 +64,11 @@ impl Cifar {
                 found: "train, test".to_owned(),
             });
         }
-        if is_gzip(path) {
+        let packed = is_gzip(path)?;
+        if packed {
             DataError::check_placeholder(path)?;
         }
-        let (version, names, files) = if is_gzip(path) {
+        let (version, names, files) = if packed {
             self.unpack(path, split)?
         } else {
             self.find(path, split)?
@@ -89,19 +101,19 @@ impl Cifar {
                 containers: files.into_iter().map(|(_, contents)| contents).collect(),
                 regions,
                 shape: Some(SHAPE),
+                runs: Runs::None,
             }),
         })
     }
 
     /// The version in a folder, its class names and the files of a split.
     fn find(&self, root: &Path, split: Split) -> Result<Found<'_>, DataError> {
-        let mut versions = self.versions.iter();
-        let found = versions.find_map(|version| Some((version, version.folder(root)?)));
+        let found = self.version_at(root)?;
         let (version, folder) = found.ok_or_else(|| self.not_found(root, split))?;
         let container = |&file: &&'static str| {
             let path = folder.join(file);
             DataError::check_placeholder(&path)?;
-            let opened = File::open(&path).map_err(DataError::io(&path))?;
+            let opened = Source::open(&path)?;
             Ok((file, Container::Open(path, opened)))
         };
         let files: Result<_, DataError> = version.files(split).iter().map(container).collect();
@@ -110,7 +122,7 @@ impl Cifar {
 
     /// The same for an archive, whose files are unpacked into memory.
     fn unpack(&self, path: &Path, split: Split) -> Result<Found<'_>, DataError> {
-        let archive = File::open(path).map_err(DataError::io(path))?;
+        let archive = Source::open(path)?.input();
         let unpacked = MultiGzDecoder::new(BufReader::new(archive));
         let mut members = Members::new(path, Stream(unpacked));
         let mut contents = HashMap::new();
@@ -153,15 +165,16 @@ type Found<'a> = (&'a Version, Container, Vec<(&'static str, Container)>);
 
 impl Version {
     /// The folder with the files: `root` itself, or that of the archive in it.
-    fn folder(&self, root: &Path) -> Option<PathBuf> {
-        let mut folders = [root.to_owned(), root.join(self.folder)].into_iter();
-        let files = [self.train[0], self.test[0]];
-        folders.find(|folder| {
+    fn folder(&self, root: &Path) -> Result<Option<PathBuf>, DataError> {
+        for folder in [root.to_owned(), root.join(self.folder)] {
             // The names of CIFAR-100's files are common, above all in Python.
-            let is_file = |file: &str| folder.join(file).is_file();
-            let named = matches!(self.encoding, Encoding::Records { .. }) || is_file(self.names);
-            named && files.into_iter().any(is_file)
-        })
+            let is_file = |file: &str| storage::is_file(&folder.join(file));
+            let named = matches!(self.encoding, Encoding::Records { .. }) || is_file(self.names)?;
+            if named && (is_file(self.train[0])? || is_file(self.test[0])?) {
+                return Ok(Some(folder));
+            }
+        }
+        Ok(None)
     }
 
     fn class_names(&self, file: &Container) -> Result<Vec<String>, DataError> {
@@ -255,7 +268,8 @@ fn unreadable(file: &Container, reason: String) -> DataError {
 }
 
 /// Whether a path is a file with an extension of gzip.
-fn is_gzip(path: &Path) -> bool {
+fn is_gzip(path: &Path) -> Result<bool, DataError> {
     let extension = path.extension();
-    path.is_file() && extension.is_some_and(|extension| extension == "gz" || extension == "tgz")
+    let named = extension.is_some_and(|extension| extension == "gz" || extension == "tgz");
+    Ok(named && storage::is_file(path)?)
 }

@@ -1,7 +1,7 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
-use parquet::errors;
+use parquet::errors::{self, ParquetError};
 use topk_files::excerpt;
 
 use crate::DataError;
@@ -14,9 +14,23 @@ pub(super) fn guarded<T>(
     call: impl FnOnce() -> errors::Result<T>,
 ) -> Result<T, DataError> {
     match panic::catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| damaged(path, error)),
+        Ok(result) => result.map_err(|error| failed(path, error)),
         Err(_) => Err(damaged(path, "a page is damaged")),
     }
+}
+
+/// What an error of the library means.
+fn failed(path: &Path, error: ParquetError) -> DataError {
+    #[cfg(feature = "remote")]
+    let error = match error {
+        // An object that cannot be read is not damaged.
+        ParquetError::External(error) => match error.downcast::<std::io::Error>() {
+            Ok(error) => return DataError::io(path)(*error),
+            Err(error) => ParquetError::External(error),
+        },
+        error => error,
+    };
+    damaged(path, error)
 }
 
 /// A file that is damaged for this reason.

@@ -4,23 +4,26 @@
 
 mod cursor;
 mod guard;
+mod input;
 mod schema;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::DataType;
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::SerializedFileReader;
 
 use crate::listing::Listing;
 use crate::sample::{Image, Sample};
+use crate::storage::{self, Source};
 use crate::store::{Store, check_size};
 use crate::{DataError, Format, Options, Warnings, shards};
 use cursor::Cursors;
 use guard::{damaged, guarded};
+use input::{Input, Listed};
 use schema::Columns;
 use topk_labels::{Classes, MAX_CLASSES};
 
@@ -55,6 +58,22 @@ struct Group {
     start: usize,
     /// Number of its rows.
     rows: usize,
+    /// Where the column of images is, in bytes.
+    bytes: (u64, u64),
+}
+
+/// Where a column of a group is: its first byte and its length.
+fn chunk(column: &ColumnChunkMetaData) -> (u64, u64) {
+    let starts = [
+        Some(column.data_page_offset()),
+        column.dictionary_page_offset(),
+    ];
+    let starts = starts
+        .into_iter()
+        .flatten()
+        .filter_map(|start| u64::try_from(start).ok());
+    let length = u64::try_from(column.compressed_size()).unwrap_or(0);
+    (starts.min().unwrap_or(0), length)
 }
 
 /// Label and path of each row.
@@ -133,7 +152,7 @@ impl Rows {
         groups: &mut Vec<Group>,
         warnings: &mut Warnings,
     ) -> Result<Classes, DataError> {
-        let (file, length) = open(path)?;
+        let (file, length, listed) = open(path, true)?;
         let metadata = file.metadata();
         let columns = Columns::find(metadata).map_err(|reason| damaged(path, reason))?;
         let classes = columns.classes(metadata);
@@ -155,6 +174,7 @@ impl Rows {
                 column: columns.image,
                 start,
                 rows: count,
+                bytes: chunk(group.column(columns.image)),
             });
 
             let labels = match columns.label {
@@ -180,6 +200,7 @@ impl Rows {
             };
             self.paths.extend(paths);
         }
+        listed.finish();
         Ok(classes)
     }
 
@@ -236,7 +257,7 @@ fn checked(
 /// Labels of a column.
 fn labels(
     path: &Path,
-    file: &SerializedFileReader<File>,
+    file: &SerializedFileReader<Input>,
     group: usize,
     column: usize,
     count: usize,
@@ -272,7 +293,7 @@ fn labels(
 /// Texts of a column; empty if they are not UTF-8 or too long for a path.
 fn strings(
     path: &Path,
-    file: &SerializedFileReader<File>,
+    file: &SerializedFileReader<Input>,
     group: usize,
     column: usize,
     count: usize,
@@ -332,7 +353,7 @@ fn values<T: DataType, V: Clone>(
 }
 
 /// The definition level of values that are not null.
-fn level(file: &SerializedFileReader<File>, column: usize) -> i16 {
+fn level(file: &SerializedFileReader<Input>, column: usize) -> i16 {
     let schema = file.metadata().file_metadata().schema_descr();
     schema.column(column).max_def_level()
 }
@@ -340,7 +361,7 @@ fn level(file: &SerializedFileReader<File>, column: usize) -> i16 {
 /// A reader of a column in a row group.
 fn reader(
     path: &Path,
-    file: &SerializedFileReader<File>,
+    file: &SerializedFileReader<Input>,
     group: usize,
     column: usize,
 ) -> Result<ColumnReader, DataError> {
@@ -364,22 +385,33 @@ fn reader(
 }
 
 /// Opens a file and returns its length.
-fn open(path: &Path) -> Result<(SerializedFileReader<File>, u64), DataError> {
-    let file = File::open(path).map_err(DataError::io(path))?;
-    let length = file.metadata().map_err(DataError::io(path))?.len();
-    DataError::check_placeholder(path)?;
+fn open(
+    path: &Path,
+    listing: bool,
+) -> Result<(SerializedFileReader<Input>, u64, Listed), DataError> {
+    let (file, length, listed) = Input::open(path, listing)?;
+    if listing || !storage::is_remote(path) {
+        DataError::check_placeholder(path)?;
+    }
     let reader = guarded(path, || SerializedFileReader::new(file))?;
-    Ok((reader, length))
+    Ok((reader, length, listed))
+}
+
+impl Tables {
+    /// The group that a row is in, counted over all files.
+    fn group_of(&self, row: usize) -> usize {
+        self.groups.partition_point(|group| group.start <= row) - 1
+    }
 }
 
 impl Store for Tables {
     fn read(&self, sample: &Sample) -> Result<Image, DataError> {
         let row = sample.slot;
-        let index = self.groups.partition_point(|group| group.start <= row) - 1;
+        let index = self.group_of(row);
         let group = self.groups[index];
         let (path, row) = (&self.paths[group.table], row - group.start);
         let open = || {
-            let (file, _) = open(path)?;
+            let (file, ..) = open(path, false)?;
             match reader(path, &file, group.index, group.column)? {
                 ColumnReader::ByteArrayColumnReader(reader) => Ok(reader),
                 _ => Err(damaged(path, "its columns have changed")),
@@ -397,5 +429,25 @@ impl Store for Tables {
 
     fn size(&self, _: &Sample) -> Result<u64, DataError> {
         Ok(0)
+    }
+
+    fn read_ahead(&self, samples: &mut dyn Iterator<Item = &Sample>) {
+        for sample in samples {
+            let group = self.groups[self.group_of(sample.slot)];
+            let path = &self.paths[group.table];
+            // Whoever reads the image reports the error.
+            let Ok(file) = Source::open(path) else { return };
+            // Where the row would be if all took the same space.
+            let (start, length) = group.bytes;
+            let row = (sample.slot - group.start) as u64;
+            let at = |row: u64| {
+                start + (u128::from(length) * u128::from(row) / group.rows as u128) as u64
+            };
+            file.read_ahead(at(row)..at(row + 1));
+        }
+    }
+
+    fn run(&self, sample: &Sample) -> Option<u64> {
+        Some(self.group_of(sample.slot) as u64)
     }
 }
