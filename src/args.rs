@@ -141,6 +141,7 @@ impl Args {
         }
         let recipe = recipe(once("recipe", self.recipe)?.as_deref())?;
         let settings = Settings::combine(vec![recipe, self.given.0])?;
+        topk_data::remote::configure(settings.cache.clone())?;
         let out = once("out", self.out)?;
         if self.dry_run {
             one_process("--dry-run", settings.devices.as_ref())?;

@@ -61,14 +61,24 @@ const EFFECTS: [(&str, Effect); 18] = [
 
 /// Settings whose default follows from the data or from other settings. If they are not given when a run is
 /// resumed, they are those of the run.
-const FOLLOWING: [&str; 6] = {
-    let [model, topk, input_size, val_resize, augment] = FOLLOW_THE_DATA;
+const FOLLOWING: [&str; 8] = {
+    let [
+        model,
+        topk,
+        input_size,
+        val_resize,
+        augment,
+        shuffle,
+        shuffle_buffer,
+    ] = FOLLOW_THE_DATA;
     [
         model,
         topk,
         input_size,
         val_resize,
         augment,
+        shuffle,
+        shuffle_buffer,
         "decay-milestones",
     ]
 };

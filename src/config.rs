@@ -11,8 +11,10 @@ use topk_native::Device;
 use topk_preprocessing::Crops;
 
 use crate::batching::{Batching, LastBatch};
+use crate::layers::at_least_one;
 use crate::loss::LossSettings;
 use crate::machine::Machine;
+use crate::order::Shuffle;
 use crate::schedule::{Milestones, Scheduler};
 
 pub(crate) use check::ConfigError;
@@ -118,6 +120,17 @@ pub(crate) struct Config {
         serialize_with = "optional_text"
     )]
     pub(crate) mix: Option<Mixing>,
+
+    /// How training images are shuffled: full mixes all, shards reads each shard once per epoch
+    /// [default: full; shards for data on a server]
+    #[arg(long, value_enum, help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shuffle: Option<Shuffle>,
+
+    /// Number of images that --shuffle shards mixes with each other [default: 4096]
+    #[arg(long, value_name = "N", help_heading = "Data", value_parser = at_least_one)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shuffle_buffer: Option<usize>,
 
     /// What to do with images that cannot be read
     #[arg(long, value_enum, default_value = "fail", help_heading = "Data")]

@@ -7,7 +7,8 @@ use topk_weights::{Loaded, ReadOptions};
 
 use crate::TrainError;
 use crate::config::{Config, TOPK};
-use crate::dataset::{Dataset, default_augmentation};
+use crate::dataset::{Dataset, DatasetError, default_augmentation};
+use crate::order::{self, Shuffle};
 use crate::train::criterion;
 
 /// The network for CIFAR's images, as in the paper.
@@ -16,8 +17,15 @@ const CIFAR_MODEL: &str = "densenet-40-40";
 const MODEL: &str = "resnet18";
 
 /// Settings whose defaults follow the data. A run that is resumed without them keeps its own.
-pub(crate) const FOLLOW_THE_DATA: [&str; 5] =
-    ["model", "topk", "input-size", "val-resize", "augment"];
+pub(crate) const FOLLOW_THE_DATA: [&str; 7] = [
+    "model",
+    "topk",
+    "input-size",
+    "val-resize",
+    "augment",
+    "shuffle",
+    "shuffle-buffer",
+];
 
 /// The settings with all defaults filled in, and these among the [decisions](Config::decisions).
 ///
@@ -72,6 +80,11 @@ pub(crate) fn resolve(config: &Config, data: &Dataset) -> Result<Config, TrainEr
         let line = format!("defaults for {images}: {defaults}");
         config.decisions.push(line);
     }
+    // Those of full shuffling are not recorded: older runs do not have them.
+    if data.shuffle == Shuffle::Shards {
+        config.shuffle = Some(Shuffle::Shards);
+        config.shuffle_buffer.get_or_insert(order::BUFFER);
+    }
     config.decisions.extend(unused(&config, data));
     Ok(config)
 }
@@ -96,7 +109,8 @@ fn default_model(config: &Config, data: &Dataset) -> Result<(String, bool), Trai
 /// The network that the weights in a file are of: the one that the file names, the default if they fit it, or
 /// another that they fit.
 fn model_of(path: &Path, default: &str, data: &Dataset) -> Result<String, TrainError> {
-    let Loaded { weights, .. } = Loaded::read(path, ReadOptions::default())?;
+    let file = topk_data::remote::local(path).map_err(DatasetError::from)?;
+    let Loaded { weights, .. } = Loaded::read(&file, ReadOptions::default())?;
     if let Ok(Some(card)) = Checkpoint::card_of(&weights) {
         return Ok(card.architecture);
     }
@@ -134,6 +148,12 @@ fn unused(config: &Config, data: &Dataset) -> Vec<String> {
     let mut lines = Vec::new();
     if data.test.is_none() && config.test_crops != topk_preprocessing::Crops::Center {
         lines.push("--test-crops has no effect: the data has no test images".to_owned());
+    }
+    if data.shuffle == Shuffle::Full && config.shuffle_buffer.is_some() {
+        lines.push(
+            "--shuffle-buffer has no effect: training images are not shuffled by shard (--shuffle shards)"
+                .to_owned(),
+        );
     }
     if let (Some(side), true) = (config.train_resize, data.val_resize.is_some())
         && data.augmentation.steps.is_empty()

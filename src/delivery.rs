@@ -316,6 +316,7 @@ mod tests {
                 delivery: delivery.map(|delivery| Arc::new(delivery.unwrap())),
                 on_bad: ErrorPolicy::Fail,
                 seed: 3,
+                order: crate::order::Order::Full(20),
             },
         );
         let batching = Batching {

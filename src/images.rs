@@ -3,7 +3,6 @@ mod memory;
 use std::ops::Range;
 use std::sync::Arc;
 
-use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use tch::TchError;
@@ -17,11 +16,15 @@ use topk_preprocessing::Preprocessing;
 use crate::batching::{Batching, LastBatch, Part};
 use crate::config::ErrorPolicy;
 use crate::delivery::{Delivery, HostBatch, HostImages, UploadedImages};
+use crate::order::Order;
 use crate::random::{Purpose, generator};
 use memory::{Memory, Out};
 
 /// Number of batches prepared ahead of the network.
 const AHEAD: usize = 4;
+
+/// Number of images after a batch that are read ahead from a server.
+const READ_AHEAD: usize = 1024;
 
 /// The images of a batch that this process trains on or validates, and their labels.
 #[derive(Debug, Default)]
@@ -118,6 +121,7 @@ pub(crate) struct Images {
     delivery: Option<Arc<Delivery>>,
     on_bad: ErrorPolicy,
     seed: u32,
+    order: Order,
     workers: Workers<Worker>,
 }
 
@@ -147,6 +151,7 @@ pub(crate) struct ImageOptions {
     pub(crate) delivery: Option<Arc<Delivery>>,
     pub(crate) on_bad: ErrorPolicy,
     pub(crate) seed: u32,
+    pub(crate) order: Order,
 }
 
 /// A setting of the preparation is out of range.
@@ -163,6 +168,7 @@ impl Images {
             delivery,
             on_bad,
             seed,
+            order,
         } = options;
         let (augmentation, preprocessing) = match &preparation {
             Preparation::Augment {
@@ -196,6 +202,7 @@ impl Images {
             delivery,
             on_bad,
             seed,
+            order,
         })
     }
 
@@ -214,8 +221,9 @@ impl Images {
         first: usize,
         part: Part,
     ) -> Batches {
-        let mut order: Vec<usize> = (0..self.indices.len()).collect();
-        order.shuffle(&mut generator(self.seed, Purpose::Order { epoch }));
+        let order = self
+            .order
+            .epoch(&mut generator(self.seed, Purpose::Order { epoch }));
         self.ahead(order, epoch, batching, first, part)
     }
 
@@ -244,12 +252,22 @@ impl Images {
             if failed {
                 return None;
             }
+            images.read_ahead(&order, batching, number, part);
             let positions = batching.positions(order.len(), number);
             let batch = images.batch(epoch, number, &order, positions, part);
             failed = batch.is_err();
             Some(batch)
         });
         prefetch(AHEAD, batches)
+    }
+
+    /// Begins to read the images of a batch and of the next ones that are not on this machine.
+    fn read_ahead(&self, order: &[usize], batching: Batching, batch: usize, part: Part) {
+        let batches = batch..batching.batches(order.len());
+        let positions = batches.flat_map(|batch| part.of(batching.positions(order.len(), batch)));
+        let ahead = positions.take(READ_AHEAD + batching.size);
+        let indices = ahead.map(|position| self.indices[order[position]]);
+        self.set.read_ahead(indices);
     }
 
     fn batch(

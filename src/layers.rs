@@ -7,6 +7,8 @@ use std::path::Path;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, FromArgMatches, ValueEnum};
+use topk_data::DataError;
+use topk_data::remote::{self, RemoteCache};
 use topk_native::Devices;
 use topk_ops::LossName;
 
@@ -40,9 +42,12 @@ pub(crate) struct Settings {
         help_heading = "Machine"
     )]
     pub(crate) dist_timeout: u32,
+
+    #[command(flatten)]
+    pub(crate) cache: RemoteCache,
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("expected at least 1".to_owned()),
         Ok(number) => Ok(number),
@@ -116,18 +121,35 @@ impl FromArgMatches for Given {
                 return None;
             }
             let values: Vec<_> = matches.get_raw(id)?.collect();
-            Some(Setting {
-                key: argument.get_long()?.to_owned(),
-                value: values.join(",".as_ref()),
+            let value = values.join(",".as_ref());
+            Some((argument.get_long()?.to_owned(), value))
+        });
+        let given = given.map(|(key, value)| {
+            let value = admitted(&key, value).map_err(|error| {
+                clap::Error::raw(ErrorKind::ValueValidation, format!("--{key}: {error}\n"))
+            })?;
+            Ok(Setting {
+                key,
+                value,
                 source: Source::CommandLine,
             })
         });
-        Ok(Self(given.collect()))
+        Ok(Self(given.collect::<Result<_, clap::Error>>()?))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
+    }
+}
+
+/// A value without credentials, if it is an address, so that they cannot appear in logs and saved settings.
+pub(crate) fn admitted(key: &str, value: OsString) -> Result<OsString, DataError> {
+    match key {
+        "data" | "val-data" | "test-data" | "checkpoint" => {
+            Ok(remote::admit(Path::new(&value))?.into_os_string())
+        }
+        _ => Ok(value),
     }
 }
 

@@ -25,6 +25,7 @@ mod layers;
 mod list_models;
 mod loss;
 mod machine;
+mod order;
 mod plan;
 mod progress;
 mod random;

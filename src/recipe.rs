@@ -7,7 +7,7 @@ use thiserror::Error;
 use toml::{Table, Value};
 
 use crate::config::ConfigError;
-use crate::layers::{Setting, Settings, Source};
+use crate::layers::{Setting, Settings, Source, admitted};
 
 /// A recipe or plan cannot be used.
 #[derive(Debug, Error)]
@@ -119,11 +119,17 @@ pub(crate) fn settings(place: &str, table: Table) -> Result<Vec<Setting>, Recipe
             });
         }
         match text_of(&value) {
-            Some(text) => Ok(Setting {
-                key,
-                value: text.into(),
-                source: Source::File(place),
-            }),
+            Some(text) => match admitted(&key, text.into()) {
+                Ok(value) => Ok(Setting {
+                    key,
+                    value,
+                    source: Source::File(place),
+                }),
+                Err(error) => Err(RecipeError::Setting {
+                    place,
+                    message: format!("{key}: {error}"),
+                }),
+            },
             None => Err(RecipeError::Value {
                 place,
                 key,

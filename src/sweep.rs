@@ -84,6 +84,8 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
     for (number, run) in plan.runs.iter().enumerate() {
         let (name, settings) = (&run.name, &run.settings);
         let mut line = format!("\n{name} ({} of {})", number + 1, plan.runs.len());
+        // The first run decides where data of the process is kept.
+        topk_data::remote::configure(settings.cache.clone())?;
         let policy = settings.checkpoint_policy();
         let ranks = &mut Ranks::alone();
         match train(&settings.config, &out.join(name), None, policy, ranks, stop) {

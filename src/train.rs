@@ -18,7 +18,7 @@ use topk_weights::{Loaded, Note, ReadOptions, Tensor};
 
 use crate::changes::{Changes, Effect, as_saved};
 use crate::config::Config;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, DatasetError};
 use crate::defaults::resolve;
 use crate::loss::TrainingLoss;
 use crate::progress::Progress;
@@ -216,6 +216,7 @@ fn train_with(
     });
     let output = ranks.together(output.transpose())?;
     let change = begin.and_then(|begin| begin.change);
+    let is_first = ranks.is_first();
     let mut trainer = Trainer::new(
         config, &data, learner, ranks, output, progress, position, policy,
     );
@@ -223,6 +224,9 @@ fn train_with(
     let is_trained = trainer.epochs(stop)?;
     trainer.finish_progress();
     trainer.finish_steps()?;
+    if is_first {
+        print_transferred();
+    }
     match (is_trained, runtime) {
         (false, _) => Ok(Outcome::Interrupted),
         (true, None) => Ok(Outcome::OtherRank),
@@ -245,6 +249,13 @@ fn share(ranks: &Ranks, learner: &mut Learner, config: &Config) -> Result<(), Tr
     }
     let joined = learner.join(group, config.sync_bn);
     joined.map_err(|error| error.at(1, 1, config.lr))
+}
+
+/// Prints what was read from servers, and how often that failed at first.
+fn print_transferred() {
+    if let Some(line) = topk_data::remote::transferred() {
+        eprintln!("data from servers: {line}");
+    }
 }
 
 /// The results of a run that is finished.
@@ -375,7 +386,8 @@ pub(crate) fn learner(
     let mut network = Network::new(architecture, device);
     let mut notes = Vec::new();
     if let Some(path) = checkpoint {
-        let (weights, decided) = initial_weights(&network, path, config.classifier)?;
+        let file = topk_data::remote::local(path).map_err(DatasetError::from)?;
+        let (weights, decided) = initial_weights(&network, &file, config.classifier)?;
         network.load(&weights)?;
         for note in decided {
             notes.push(format!("{}: {note}", path.display()));

@@ -160,7 +160,7 @@ impl Store for Regions {
         } = self.regions[sample.slot];
         match self.runs {
             Runs::Containers => Some(container.into()),
-            Runs::Parts(bytes) => Some(u64::from(container) << 40 | offset / bytes),
+            Runs::Parts(bytes) => Some((u64::from(container) << 40) | (offset / bytes)),
             Runs::None => None,
         }
     }

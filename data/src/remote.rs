@@ -7,11 +7,57 @@ use crate::{DataError, storage};
 
 /// Where data from elsewhere is kept on this machine.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct RemoteCache {
-    /// The folder; none if blocks of data are only kept in memory.
+    /// Keep data from servers in this folder, which processes may share [default: in memory only]
+    #[cfg_attr(
+        feature = "clap",
+        arg(
+            id = "cache",
+            long = "cache",
+            value_name = "DIR",
+            help_heading = "Data from servers"
+        )
+    )]
     pub folder: Option<PathBuf>,
-    /// Most bytes of blocks in it [default: 50 GB].
+
+    /// Size of --cache, such as 200GB or 1TB; data used longest ago is removed [default: 50GB]
+    #[cfg_attr(
+        feature = "clap",
+        arg(
+            id = "cache_size",
+            long = "cache-size",
+            value_name = "SIZE",
+            requires = "cache",
+            help_heading = "Data from servers",
+            value_parser = bytes
+        )
+    )]
     pub size: Option<u64>,
+}
+
+/// Parses a number of bytes, such as `500MB`, `50GB`, `1.5TB` or `64GiB`.
+#[cfg(any(feature = "clap", test))]
+fn bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, f64); 7] = [
+        ("MiB", 1048576.0),
+        ("GiB", 1073741824.0),
+        ("TiB", 1099511627776.0),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("TB", 1e12),
+        ("B", 1.0),
+    ];
+    let invalid = || format!("`{text}` is not a size such as 50GB, 1.5TB or 64GiB");
+    let unit = UNITS.iter().find(|(unit, _)| text.ends_with(unit));
+    let (unit, factor) = unit.ok_or_else(invalid)?;
+    let number = text[..text.len() - unit.len()].trim_end();
+    let number: f64 = number.parse().map_err(|_| invalid())?;
+    let bytes = number * factor;
+    match (1.0..1e18).contains(&bytes) {
+        true => Ok(bytes as u64),
+        false => Err(invalid()),
+    }
 }
 
 /// The path without user, password and query if it is an address; these are used for requests, and cannot appear in
@@ -64,4 +110,24 @@ pub fn transferred() -> Option<String> {
     return topk_remote::Client::transferred().map(|counts| counts.to_string());
     #[cfg(not(feature = "remote"))]
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, size) in [
+            ("50GB", 50_000_000_000),
+            ("1.5 TB", 1_500_000_000_000),
+            ("64MiB", 64 << 20),
+            ("1000B", 1000),
+        ] {
+            assert_eq!(bytes(text), Ok(size), "{text}");
+        }
+        for text in ["50", "GB", "-1GB", "0GB", "50 gb", "nanGB", "infTB", ""] {
+            bytes(text).unwrap_err();
+        }
+    }
 }

@@ -103,8 +103,11 @@ pub(crate) fn is_dir(path: &Path) -> Result<bool, DataError> {
     Ok(path.is_dir())
 }
 
-/// Names of files and folders at an address; `None` if the path is of a folder on disk.
-pub(crate) fn names(path: &Path) -> Result<Option<(Vec<String>, Vec<String>)>, DataError> {
+/// Names of files and of folders.
+pub(crate) type Names = (Vec<String>, Vec<String>);
+
+/// The names at an address; `None` if the path is of a folder on disk.
+pub(crate) fn names(path: &Path) -> Result<Option<Names>, DataError> {
     #[cfg(feature = "remote")]
     if let Some(client) = remote(path)? {
         let names = client.names(path)?;

@@ -17,6 +17,9 @@ use topk_preprocessing::{Normalization, PreprocessingError};
 use crate::input::{InputTensor, ValuesMut};
 use crate::transform::InputTransform;
 
+/// Number of images after a batch that are read ahead from a server.
+const READ_AHEAD: usize = 1024;
+
 /// Why an image cannot be prepared.
 pub(crate) enum ImageError {
     /// It cannot be read.
@@ -147,8 +150,15 @@ impl<'a> Pipeline<'a> {
             Ok(())
         };
         let ahead = rayon::current_num_threads().div_ceil(batch_size) + usize::from(full);
+        // Images of a server are on their way before their batch is prepared.
+        let batches = (0..).step_by(batch_size).zip(indices.chunks(batch_size));
+        let batches = batches.map(|(start, batch)| {
+            let soon = indices[start..].iter().take(batch.len() + READ_AHEAD);
+            self.set.read_ahead(soon.copied());
+            batch
+        });
         topk_loader::process(
-            indices.chunks(batch_size),
+            batches,
             prepare,
             NonZeroUsize::new(ahead).unwrap_or(NonZeroUsize::MIN),
             stop,

@@ -19,6 +19,7 @@ use topk_preprocessing::Normalization;
 use crate::config::Config;
 use crate::data_record::{DataRecord, Listed};
 use crate::images::{ImageOptions, Images, Preparation, PreparationError, Source};
+use crate::order::{self, Order, ShardOrder, Shuffle};
 use split::{check_split, split, split_decisions};
 use transforms::Transforms;
 
@@ -69,6 +70,14 @@ pub(crate) enum DatasetError {
         set: String,
         /// The image.
         image: String,
+    },
+    /// Images that are not in shards cannot be shuffled by shard.
+    #[error(
+        "--shuffle shards: {set} has no shards (WebDataset, Parquet and tar files have); use --shuffle full"
+    )]
+    NoShards {
+        /// The data set.
+        set: String,
     },
     /// The data set is empty.
     #[error("{set} has no images")]
@@ -165,6 +174,8 @@ pub(crate) struct Dataset {
     pub(crate) class_counts: Vec<usize>,
     /// Number of training labels that the noise has changed.
     pub(crate) changed_labels: usize,
+    /// How training images are shuffled.
+    pub(crate) shuffle: Shuffle,
 }
 
 impl Dataset {
@@ -213,6 +224,10 @@ impl Dataset {
         };
         let trained = listed(&set, split.train.iter().copied());
         let record = DataRecord::new(&class_names, trained, held_out);
+        let (shuffle, order) = shuffled(config, &set, &split.train)?;
+        if let Order::Shards(order) = &order {
+            decisions.push(shuffle_decision(config, order));
+        }
         let set = Arc::new(set);
         let validation = match val_set {
             Some(val_set) => Source {
@@ -232,9 +247,10 @@ impl Dataset {
             indices: split.train,
             labels: train_labels,
         };
-        let loader = |preparation| -> Result<ImageOptions, DatasetError> {
+        let loader = |preparation, order| -> Result<ImageOptions, DatasetError> {
             let table = NormalizationTable::new(&transforms.normalization);
             Ok(ImageOptions {
+                order,
                 shape: transforms.shape,
                 delivery: transforms.delivery(config, device, &preparation, &table)?,
                 table,
@@ -243,9 +259,10 @@ impl Dataset {
                 seed: config.seed,
             })
         };
-        let training = Images::new(training, loader(transforms.training(config))?)?;
+        let training = Images::new(training, loader(transforms.training(config), order)?)?;
         let evaluation = Preparation::Evaluate(transforms.evaluation);
-        let validation = Images::new(validation, loader(evaluation)?)?;
+        let in_order = Order::Full(validation.indices.len());
+        let validation = Images::new(validation, loader(evaluation, in_order)?)?;
         if device.is_cuda() && transforms.augmentation.erasing.is_some() {
             decisions.push(
                 "training images are normalised on the CPU and travel to the GPU as f32, because random-erasing changes \
@@ -269,6 +286,7 @@ impl Dataset {
             record,
             class_counts,
             changed_labels,
+            shuffle,
         })
     }
 
@@ -277,6 +295,43 @@ impl Dataset {
         let name = path.file_name().unwrap_or(path.as_os_str());
         name.to_string_lossy().into_owned()
     }
+}
+
+/// How the training images are shuffled: those of a server by shard, so that it sends each shard once per epoch.
+fn shuffled(
+    config: &Config,
+    set: &ImageSet,
+    training: &[usize],
+) -> Result<(Shuffle, Order), DatasetError> {
+    let full = Ok((Shuffle::Full, Order::Full(training.len())));
+    let runs = match config.shuffle {
+        Some(Shuffle::Full) => return full,
+        None if !set.is_remote() => return full,
+        _ => set.runs(),
+    };
+    match (runs, config.shuffle) {
+        (Some(runs), _) => {
+            let places = training.iter().map(|&index| (runs[index], index));
+            let order = ShardOrder::new(places, config.shuffle_buffer.unwrap_or(order::BUFFER));
+            Ok((Shuffle::Shards, Order::Shards(order)))
+        }
+        (None, Some(_)) => Err(DatasetError::NoShards { set: name(set) }),
+        (None, None) => full,
+    }
+}
+
+/// The line about training images that are shuffled by shard.
+fn shuffle_decision(config: &Config, order: &ShardOrder) -> String {
+    let why = match config.shuffle {
+        Some(_) => "",
+        None => ", because they are read from a server (--shuffle full mixes all)",
+    };
+    format!(
+        "training images: shuffled by shard{why}: {} shards in {} streams, {} images in buffers",
+        order.shards(),
+        order.streams(),
+        config.shuffle_buffer.unwrap_or(order::BUFFER)
+    )
 }
 
 /// The training labels after label noise.

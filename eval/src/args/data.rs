@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use topk_data::remote::{self, RemoteCache};
 use topk_data::{Format, ImageSet, Options, Split};
 use topk_image::Limits;
 use topk_labels::{ClassNames, ClassSubset, Classes, RealLabels};
@@ -56,6 +57,9 @@ pub(super) struct DataArgs {
     /// Maximum size of an image, in pixels
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels)]
     pub(super) max_pixels: u64,
+
+    #[command(flatten)]
+    pub(super) cache: RemoteCache,
 }
 
 fn formats() -> impl TypedValueParser<Value = Format> {
@@ -63,6 +67,18 @@ fn formats() -> impl TypedValueParser<Value = Format> {
 }
 
 impl DataArgs {
+    /// All paths.
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let paths = [
+            &mut self.labels,
+            &mut self.class_map,
+            &mut self.class_names,
+            &mut self.real_labels,
+            &mut self.valid_labels,
+        ];
+        paths.into_iter().flatten()
+    }
+
     pub(super) fn open(&self, path: &Path) -> Result<ImageSet> {
         let options = Options {
             format: self.format,
@@ -87,7 +103,7 @@ impl DataArgs {
                 *set.classes() == Classes::Imagenet,
                 "--real-labels needs the ImageNet validation set, but the data has other classes"
             );
-            let real = RealLabels::read(path)?;
+            let real = RealLabels::read(&remote::local(path)?)?;
             let of = |name: &str| real.of(name).map(<[u32]>::to_vec);
             let labels = set.samples().iter().map(|sample| of(&sample.name));
             return Ok(labels.collect::<Result<_, _>>()?);
@@ -122,7 +138,8 @@ impl DataArgs {
 
     pub(super) fn class_names(&self) -> Result<Option<ClassNames>> {
         let path = self.class_names.as_ref();
-        Ok(path.map(|path| ClassNames::read(path)).transpose()?)
+        let read = |path: &PathBuf| Ok(ClassNames::read(&remote::local(path)?)?);
+        path.map(read).transpose()
     }
 
     /// The classes that may be predicted, ascending, for models of `classes` classes; and the class of the
@@ -137,6 +154,7 @@ impl DataArgs {
         let Some(path) = &self.valid_labels else {
             return Ok(ValidClasses::default());
         };
+        let file = &remote::local(path)?;
         let data = set.classes();
         let differ = classes.is_some_and(|classes| classes != data.len());
         // Names would tell which class of the model each class of the data is.
@@ -148,13 +166,13 @@ impl DataArgs {
                     true => Classes::Imagenet,
                     false => Classes::Numbered(classes.unwrap_or(0)),
                 };
-                let valid = ClassSubset::read(path, &of_model)?.classes().to_vec();
+                let valid = ClassSubset::read(file, &of_model)?.classes().to_vec();
                 (
                     valid.clone(),
                     Some(valid).filter(|valid| valid.len() == data.len()),
                 )
             }
-            false => (ClassSubset::read(path, data)?.classes().to_vec(), None),
+            false => (ClassSubset::read(file, data)?.classes().to_vec(), None),
         };
         valid.sort_unstable();
         Ok(ValidClasses {

@@ -8,6 +8,7 @@ use topk_labels::Classes;
 use topk_results::OutputKind;
 
 use crate::model::ModelOptions;
+use topk_data::remote;
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Model outputs")]
@@ -58,7 +59,9 @@ impl ScoreArgs {
 pub(super) fn model_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
-        let found = if path.is_dir() {
+        let found = if remote::is_remote(path) {
+            vec![remote::local(path)?]
+        } else if path.is_dir() {
             // Wildcard characters in the folder's own name are literal.
             let folder = Pattern::escape(&path.to_string_lossy());
             matching(&Path::new(&folder).join("*.onnx"))?

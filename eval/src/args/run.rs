@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result};
 use indicatif::ProgressBar;
 use topk_cli::INTERRUPTED;
-use topk_data::ImageSet;
+use topk_data::{ImageSet, remote};
 use topk_files::OutputFile;
 use topk_image::Limits;
 use topk_native::Runtime;
@@ -92,6 +92,26 @@ impl RunArgs {
     }
 
     pub(super) fn run(&self) -> Result<ExitCode> {
+        remote::configure(self.data_set.cache.clone())?;
+        // Nothing that is printed or saved from here on has credentials of addresses.
+        let outcome = self.admitted()?.run_admitted();
+        if let Some(line) = remote::transferred() {
+            eprintln!("data from servers: {line}");
+        }
+        outcome
+    }
+
+    /// These arguments with addresses without credentials.
+    fn admitted(&self) -> Result<Self> {
+        let mut admitted = self.clone();
+        let others = admitted.model.iter_mut().chain(&mut admitted.data);
+        for path in others.chain(admitted.data_set.paths()) {
+            *path = remote::admit(path)?;
+        }
+        Ok(admitted)
+    }
+
+    fn run_admitted(&self) -> Result<ExitCode> {
         let Some(launch) = self.ranks.launch(self.execution.shard)? else {
             self.outputs.check()?;
             return self.evaluate(&self.execution, None);

@@ -1,0 +1,253 @@
+//! The order of the training images in an epoch. It follows from the seed, the epoch and the data set, whatever the
+//! number of processes.
+
+use std::collections::BTreeMap;
+
+use clap::ValueEnum;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+/// Images in the shuffle buffers of all streams together, unless the user chooses another number.
+pub(crate) const BUFFER: usize = 4096;
+
+/// Most streams.
+const STREAMS: usize = 64;
+
+/// How training images are shuffled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Shuffle {
+    /// All images with each other
+    Full,
+    /// Shards, then images within a buffer
+    Shards,
+}
+
+/// The order of training images.
+#[derive(Clone, Debug)]
+pub(crate) enum Order {
+    /// All of this many images are shuffled.
+    Full(usize),
+    /// Shards are shuffled.
+    Shards(ShardOrder),
+}
+
+impl Order {
+    /// The order of an epoch: indices from 0.
+    pub(crate) fn epoch(&self, generator: &mut ChaCha8Rng) -> Vec<usize> {
+        match self {
+            Self::Full(images) => {
+                let mut order: Vec<usize> = (0..*images).collect();
+                order.shuffle(generator);
+                order
+            }
+            Self::Shards(shards) => shards.epoch(generator),
+        }
+    }
+}
+
+/// An order in which each shard is read once, from its beginning to its end.
+///
+/// The shards are shuffled and laid end to end. That sequence is cut into equal parts, the streams, each of which is
+/// shuffled within a buffer as it is read. Position `p` of the epoch is the next image of stream `p % streams`, so that
+/// images of several shards are mixed. With a number of processes that divides the number of streams, each process
+/// reads its own streams only: position `p` belongs to process `p % processes`. Only the shards at the ends of a stream
+/// may be shared by two.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardOrder {
+    /// The images of each shard, in their order.
+    shards: Vec<Vec<usize>>,
+    images: usize,
+    /// Images in the buffer of each stream.
+    buffer: usize,
+}
+
+impl ShardOrder {
+    /// The order of images with these shards and places within them, with this many images in all buffers together.
+    pub(crate) fn new(places: impl IntoIterator<Item = (u32, usize)>, buffer: usize) -> Self {
+        let mut shards: BTreeMap<u32, Vec<(usize, usize)>> = BTreeMap::new();
+        let mut images = 0;
+        for (index, (shard, place)) in places.into_iter().enumerate() {
+            shards.entry(shard).or_default().push((place, index));
+            images += 1;
+        }
+        let in_order = |mut images: Vec<(usize, usize)>| {
+            images.sort_unstable();
+            images.into_iter().map(|(_, index)| index).collect()
+        };
+        let shards = shards.into_values().map(in_order).collect();
+        let mut order = Self {
+            shards,
+            images,
+            buffer: 0,
+        };
+        order.buffer = buffer.div_ceil(order.streams()).max(1);
+        order
+    }
+
+    /// Number of shards with images.
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Number of streams: the largest power of two that is at most that of the shards, and at most 64.
+    pub(crate) fn streams(&self) -> usize {
+        let shards = self.shards.len().clamp(1, STREAMS);
+        1 << shards.ilog2()
+    }
+
+    fn epoch(&self, generator: &mut ChaCha8Rng) -> Vec<usize> {
+        let mut shards: Vec<&Vec<usize>> = self.shards.iter().collect();
+        shards.shuffle(generator);
+        let mut images = shards.into_iter().flatten().copied();
+        let streams = self.streams();
+        let mut order = vec![0; self.images];
+        let mut buffer = Vec::with_capacity(self.buffer);
+        for stream in 0..streams {
+            // Those of the first streams have one more if the images cannot be divided equally.
+            let length = (self.images + streams - 1 - stream) / streams;
+            let mut source = images.by_ref().take(length);
+            buffer.extend(source.by_ref().take(self.buffer));
+            for position in (stream..self.images).step_by(streams) {
+                let drawn = generator.random_range(0..buffer.len());
+                order[position] = match source.next() {
+                    Some(next) => std::mem::replace(&mut buffer[drawn], next),
+                    None => buffer.swap_remove(drawn),
+                };
+            }
+        }
+        order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, generator};
+    use std::collections::BTreeSet;
+
+    fn epoch(order: &ShardOrder, seed: u32, epoch: usize) -> Vec<usize> {
+        order.epoch(&mut generator(seed, Purpose::Order { epoch }))
+    }
+
+    fn order_of(shards: &[u32], buffer: usize) -> ShardOrder {
+        ShardOrder::new(shards.iter().copied().zip(0..), buffer)
+    }
+
+    /// Shards of these numbers of images.
+    fn shards(lengths: &[usize]) -> Vec<u32> {
+        let shards = (0..).zip(lengths);
+        shards
+            .flat_map(|(shard, &length)| std::iter::repeat_n(shard, length))
+            .collect()
+    }
+
+    #[test]
+    fn every_image_is_used_once_per_epoch() {
+        for lengths in [
+            vec![5],
+            vec![3, 0, 9, 1],
+            vec![40; 10],
+            vec![17; 100],
+            vec![1; 7],
+        ] {
+            for buffer in [0, 1, 7, 1000] {
+                let shards = shards(&lengths);
+                let order = order_of(&shards, buffer);
+                let first = epoch(&order, 0, 1);
+                let mut sorted = first.clone();
+                sorted.sort_unstable();
+                assert_eq!(
+                    sorted,
+                    (0..shards.len()).collect::<Vec<_>>(),
+                    "{lengths:?} {buffer}"
+                );
+                assert_eq!(first, epoch(&order, 0, 1));
+                if shards.len() > 30 {
+                    assert_ne!(first, epoch(&order, 0, 2));
+                    assert_ne!(first, epoch(&order, 1, 1));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn streams_are_a_power_of_two() {
+        for (shards, streams) in [(1, 1), (2, 2), (3, 2), (9, 8), (64, 64), (2000, 64)] {
+            let order = order_of(&Vec::from_iter(0..shards), 10);
+            assert_eq!(
+                (order.shards(), order.streams()),
+                (shards as usize, streams)
+            );
+        }
+        assert_eq!(order_of(&[], 10).streams(), 1);
+    }
+
+    /// The rule for the positions of a process is that of the batches: `p % processes`.
+    #[test]
+    fn a_process_reads_its_own_shards() {
+        const SHARDS: usize = 48;
+        let of = shards(&[101; SHARDS]);
+        let order = order_of(&of, 256);
+        assert_eq!(order.streams(), 32);
+        let epoch = epoch(&order, 3, 1);
+        for processes in [2, 4, 8, 16, 32] {
+            let read: Vec<BTreeSet<u32>> = (0..processes)
+                .map(|process| {
+                    epoch
+                        .iter()
+                        .skip(process)
+                        .step_by(processes)
+                        .map(|&i| of[i])
+                        .collect()
+                })
+                .collect();
+            // Each stream begins and ends in the middle of a shard at most.
+            let most = SHARDS.div_ceil(processes) + 32 / processes;
+            assert!(
+                read.iter().all(|shards| shards.len() <= most),
+                "{processes}"
+            );
+            let total: usize = read.iter().map(BTreeSet::len).sum();
+            assert!(
+                total < SHARDS + 32,
+                "{processes} processes read {total} shards"
+            );
+        }
+    }
+
+    /// Number of classes among each 256 consecutive images, on average, if each shard has the images of one class.
+    fn classes_per_batch(buffer: usize) -> f64 {
+        const SHARDS: usize = 512;
+        let of = shards(&[100; SHARDS]);
+        let order = order_of(&of, buffer);
+        let epoch = epoch(&order, 5, 1);
+        let batches: Vec<usize> = epoch
+            .chunks_exact(256)
+            .map(|batch| {
+                batch
+                    .iter()
+                    .map(|&i| of[i])
+                    .collect::<BTreeSet<u32>>()
+                    .len()
+            })
+            .collect();
+        batches.iter().sum::<usize>() as f64 / batches.len() as f64
+    }
+
+    /// A full shuffle has 201.6 of 512 classes in 256 images on average: 512·(1 − (1 − 1/512)²⁵⁶).
+    #[test]
+    fn sorted_shards_are_mixed_the_better_the_larger_the_buffer() {
+        let classes = [1, 1024, 4096, 16_384].map(classes_per_batch);
+        let expected = [(64.0, 70.0), (80.0, 110.0), (120.0, 175.0), (165.0, 202.0)];
+        for (classes, (least, most)) in classes.iter().zip(expected) {
+            assert!(
+                (least..most).contains(classes),
+                "{classes} classes, expected {least} to {most}"
+            );
+        }
+        assert!(classes.is_sorted());
+    }
+}
