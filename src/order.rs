@@ -53,8 +53,8 @@ impl Order {
 /// The shards are shuffled and laid end to end. That sequence is cut into equal parts, the streams, each of which is
 /// shuffled within a buffer as it is read. Position `p` of the epoch is the next image of stream `p % streams`, so that
 /// images of several shards are mixed. With a number of processes that divides the number of streams, each process
-/// reads its own streams only: position `p` belongs to process `p % processes`. Only the shards at the ends of a stream
-/// may be shared by two.
+/// reads its own streams only: position `p` belongs to process `p % processes`. Its streams are next to each other in
+/// that sequence, so that two processes share at most the shard between them.
 #[derive(Clone, Debug)]
 pub(crate) struct ShardOrder {
     /// The images of each shard, in their order.
@@ -105,7 +105,12 @@ impl ShardOrder {
         let streams = self.streams();
         let mut order = vec![0; self.images];
         let mut buffer = Vec::with_capacity(self.buffer);
-        for stream in 0..streams {
+        for part in 0..streams {
+            // So that the parts of a process, if the number of processes is a power of two, are next to each other.
+            let stream = match streams.trailing_zeros() {
+                0 => 0,
+                bits => part.reverse_bits() >> (usize::BITS - bits),
+            };
             // Those of the first streams have one more if the images cannot be divided equally.
             let length = (self.images + streams - 1 - stream) / streams;
             let mut source = images.by_ref().take(length);
@@ -204,18 +209,35 @@ mod tests {
                         .collect()
                 })
                 .collect();
-            // Each stream begins and ends in the middle of a shard at most.
-            let most = SHARDS.div_ceil(processes) + 32 / processes;
+            // The first and the last may be shared.
+            let most = SHARDS.div_ceil(processes) + 1;
             assert!(
                 read.iter().all(|shards| shards.len() <= most),
                 "{processes}"
             );
             let total: usize = read.iter().map(BTreeSet::len).sum();
             assert!(
-                total < SHARDS + 32,
+                total < SHARDS + processes,
                 "{processes} processes read {total} shards"
             );
         }
+    }
+
+    /// A run that resumes does not need shards again that were finished.
+    #[test]
+    fn later_positions_need_fewer_shards() {
+        const SHARDS: usize = 7;
+        let of = shards(&[500; SHARDS]);
+        let order = order_of(&of, 16);
+        assert_eq!(order.streams(), 4);
+        let epoch = epoch(&order, 1, 1);
+        let needed = |from: usize| {
+            let shards: BTreeSet<u32> = epoch[from..].iter().map(|&image| of[image]).collect();
+            shards.len()
+        };
+        assert_eq!(needed(0), SHARDS);
+        // Of each stream, its last shard is left.
+        assert!(needed(3200) <= 4, "{}", needed(3200));
     }
 
     /// Number of classes among each 256 consecutive images, on average, if each shard has the images of one class.

@@ -5,6 +5,7 @@
 //! `cargo xtask test` installs what the tests need. A test whose [`Requirement`] is not met calls
 //! [`skip()`] and returns.
 
+mod archive;
 mod browser;
 mod cpp;
 mod emulation;
@@ -19,6 +20,7 @@ mod skip;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use archive::archive;
 pub use browser::{ONNXRUNTIME_WEB, WebPackage, browse, browse_alone, chromium};
 pub use cpp::Cpp;
 pub use emulation::Emulation;

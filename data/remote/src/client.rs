@@ -195,10 +195,11 @@ impl Client {
         if let Some(object) = objects().get(&location) {
             return Ok(Arc::clone(object));
         }
-        let version = match self.listed(&location) {
-            Some(version) => version,
-            None => self.block_on(self.version(&location))?,
-        };
+        // There may be millions of listed objects, whose versions are known for as long as the process runs.
+        if let Some(version) = self.listed(&location) {
+            return Ok(Arc::new(Object::new(self, location, version)?));
+        }
+        let version = self.block_on(self.version(&location))?;
         let object = Arc::new(Object::new(self, location.clone(), version)?);
         // Another thread may have been faster; both must then use the same version.
         let object = Arc::clone(objects().entry(location).or_insert(object));

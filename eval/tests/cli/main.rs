@@ -7,6 +7,8 @@ mod in_flight;
 mod interrupt;
 #[cfg(target_os = "linux")]
 mod ranks;
+#[cfg(feature = "remote")]
+mod remote;
 
 use std::fs;
 use std::path::{Path, PathBuf};

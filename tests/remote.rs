@@ -1,0 +1,169 @@
+//! Training on images of a server that fails now and then gives the weights of training on files.
+#![cfg(feature = "remote")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use topk_testing::{Fault, ObjectServer, archive};
+
+const KEY: &str = "AKIDTESTTESTTEST";
+const SECRET: &str = "verysecretsecretkey";
+
+struct Case {
+    folder: TempDir,
+    server: ObjectServer,
+}
+
+impl Case {
+    /// Six shards, sorted by class.
+    fn new() -> Self {
+        let case = Self {
+            folder: tempfile::tempdir().unwrap(),
+            server: ObjectServer::signed(KEY, SECRET),
+        };
+        for shard in 0..6 {
+            let files: Vec<(String, Vec<u8>)> = (0..20)
+                .flat_map(|number| {
+                    let number = shard * 20 + number;
+                    let label = (shard / 2).to_string().into_bytes();
+                    [
+                        (format!("{number:03}.bmp"), image(number, shard / 2)),
+                        (format!("{number:03}.cls"), label),
+                    ]
+                })
+                .collect();
+            let files = files
+                .iter()
+                .map(|(name, contents)| (name.as_str(), &contents[..]));
+            fs::write(case.path(&format!("train-{shard}.tar")), archive(files)).unwrap();
+        }
+        case.server.put_folder("bucket", case.folder.path());
+        case.server.fail(|request| match request.number % 8 {
+            3 => Some(Fault::Status(500)),
+            7 => Some(Fault::Break(1000)),
+            _ => None,
+        });
+        case
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self, data: &Path, out: &str, flags: &[&str]) -> Output {
+        let fixed = "--model=basic-4 --input-size=32 --augment=flip --epochs=2 --batch-size=16 --val-size=30 --topk=2 \
+                     --device=cpu --workers=1 --seed=3";
+        Command::new(env!("CARGO_BIN_EXE_topk-train"))
+            .env("AWS_ENDPOINT_URL", self.server.endpoint())
+            .env("AWS_ACCESS_KEY_ID", KEY)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET)
+            .env("XDG_CACHE_HOME", self.path("home"))
+            .args(fixed.split_whitespace())
+            .args(flags)
+            .arg("--data")
+            .arg(data)
+            .arg("--out")
+            .arg(self.path(out))
+            .output()
+            .unwrap()
+    }
+
+    fn trained(&self, data: &Path, out: &str, flags: &[&str]) -> String {
+        let output = self.run(data, out, flags);
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{printed}");
+        printed
+    }
+
+    fn log(&self, out: &str) -> Vec<Value> {
+        let log = fs::read_to_string(self.path(out).join("log.jsonl")).unwrap();
+        log.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    fn checkpoint(&self, out: &str) -> Vec<u8> {
+        fs::read(self.path(out).join("bestk.safetensors")).unwrap()
+    }
+}
+
+/// An image of a class.
+fn image(number: usize, class: usize) -> Vec<u8> {
+    let pixels = image::RgbImage::from_fn(32, 32, |x, y| {
+        let noise = ((x * 31 + y * 17 + number as u32 * 7) % 97) as u8;
+        let mut colour = [noise; 3];
+        colour[class % 3] += 100;
+        image::Rgb(colour)
+    });
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    pixels
+        .write_to(&mut bytes, image::ImageFormat::Bmp)
+        .unwrap();
+    bytes.into_inner()
+}
+
+#[test]
+fn shards_of_a_server_give_the_weights_of_files() {
+    let case = Case::new();
+    let flags = ["--shuffle=shards", "--shuffle-buffer=12"];
+    case.trained(&case.path("train-{0..5}.tar"), "files", &flags);
+    let address = Path::new("s3://bucket/train-{0..5}.tar");
+    // Shards are the default there.
+    let printed = case.trained(address, "remote", &flags[1..]);
+    assert!(
+        printed.contains("training images: shuffled by shard, because they are read from a server"),
+        "{printed}"
+    );
+    let line = printed
+        .lines()
+        .find(|line| line.starts_with("data from servers: "))
+        .expect(&printed);
+    assert!(
+        line.contains("× HTTP 500") && line.contains("× connection broken"),
+        "{line}"
+    );
+    assert!(!printed.contains(SECRET) && !printed.contains(KEY));
+    assert_eq!(case.checkpoint("remote"), case.checkpoint("files"));
+    let (files, remote) = (case.log("files"), case.log("remote"));
+    assert_eq!(files.len(), remote.len());
+    assert_eq!(files[1..], remote[1..], "the epochs");
+    let config = &remote[0]["config"];
+    assert_eq!(config["shuffle"], "shards");
+    assert_eq!(config["shuffle-buffer"], 12);
+    assert_eq!(config["data"], address.to_str().unwrap());
+    let state = fs::read(case.path("remote/state.safetensors")).unwrap();
+    let has = |text: &str| {
+        state
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
+    };
+    assert!(has("s3://bucket") && !has(SECRET) && !has(KEY));
+    // Another order gives other weights.
+    case.trained(address, "full", &["--shuffle=full"]);
+    assert_ne!(case.checkpoint("full"), case.checkpoint("remote"));
+}
+
+#[test]
+fn a_run_moves_between_servers_and_files() {
+    let case = Case::new();
+    let flags = ["--shuffle=shards", "--recovery-interval=1"];
+    let whole = case.path("train-{0..5}.tar");
+    case.trained(&whole, "whole", &flags);
+    let address = Path::new("s3://bucket/train-{0..5}.tar");
+    // The list is known, so that what is read is images.
+    case.trained(address, "first", &[&flags[..], &["--epochs=1"]].concat());
+    let shard = fs::read(case.path("train-2.tar")).unwrap();
+    case.server.fail(|_| None);
+    case.server.put("bucket/train-2.tar", shard);
+    let output = case.run(address, "first", &flags);
+    // Another version is another list, but the images are the same, which is what counts.
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(case.checkpoint("first"), case.checkpoint("whole"));
+    // A run on the server continues on files, in the same order.
+    case.trained(address, "moved", &["--epochs=1", "--recovery-interval=1"]);
+    case.trained(&whole, "moved", &["--recovery-interval=1"]);
+    assert_eq!(case.checkpoint("moved"), case.checkpoint("whole"));
+}
