@@ -73,7 +73,8 @@ impl Case {
 
     fn trained(&self, data: &Path, out: &str, flags: &[&str]) -> String {
         let output = self.run(data, out, flags);
-        let printed = String::from_utf8(output.stderr).unwrap();
+        let printed = [output.stdout, output.stderr].concat();
+        let printed = String::from_utf8(printed).unwrap();
         assert!(output.status.success(), "{printed}");
         printed
     }

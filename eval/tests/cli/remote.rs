@@ -40,9 +40,9 @@ impl Remote {
         }
         let server = ObjectServer::signed(KEY, SECRET);
         server.put_folder("bucket/set", case.folder.path());
-        server.fail(|request| match request.number % 10 {
-            4 => Some(Fault::Status(503)),
-            9 => Some(Fault::Break(50)),
+        server.fail(|request| match request.number % 4 {
+            1 => Some(Fault::Status(503)),
+            3 => Some(Fault::Break(50)),
             _ => None,
         });
         Self { case, server }
@@ -66,6 +66,7 @@ impl Remote {
                 "--device",
                 "cpu",
             ])
+            .args(["--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5"])
             .arg("--cache")
             .arg(self.case.path("cache"))
             .args(["--json", json.to_str().unwrap()]);
