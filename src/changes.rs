@@ -306,7 +306,7 @@ mod tests {
     fn settings_with_an_effect_are_settings() {
         let all = map(
             "--model=basic-4 --topk=1 --augment=none --format=folder --val-data=V --workers=2 --test-data=T --val-resize=9 --input-size=8 \
-                       --test-resize=9",
+             --test-resize=9 --shuffle=shards --shuffle-buffer=9",
         );
         for key in EFFECTS.map(|(key, _)| key).into_iter().chain(FOLLOWING) {
             assert!(all.contains_key(key), "{key}");
