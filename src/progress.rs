@@ -226,6 +226,7 @@ mod tests {
             seconds: 1.0,
             images_per_second: 123_456.7,
             waiting_seconds: 0.0,
+            retries: 0,
         };
         let row = row(&epoch, &time, &[1, 5], 300);
         assert_eq!(

@@ -68,7 +68,7 @@ pub(crate) enum Outcome {
 /// Trains a network and writes to the folder `out`:
 ///
 /// - `log.jsonl`: the settings, one line per epoch, and the test accuracy of the best checkpoints;
-///   `times.jsonl`: the duration of each epoch;
+///   `times.jsonl`: the duration of each epoch, and repeated requests to servers;
 /// - `best1.safetensors` and `bestk.safetensors`: the weights after the epochs with the best top-1 and top-k
 ///   validation accuracy, each with its ONNX model and, in `.json`, its test results as measured by `topk-eval`;
 /// - `state.safetensors`: the state from which the run is resumed;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tch::Device;
+use topk_data::remote::retries;
 use topk_history::{
     Accuracy, Change, ChangedSetting, End, Epoch, EpochTime, Event, EventWriter, Start,
 };
@@ -69,6 +70,8 @@ pub(crate) struct Trainer<'a> {
     saved_batch: usize,
     /// Whether the ranks have been told that it is time to save the state again.
     save_requested: bool,
+    /// Repeated requests to servers of this process that have been logged.
+    logged_retries: usize,
     /// Why this rank cannot continue; it takes part in steps until the other ranks know.
     failure: Option<TrainError>,
 }
@@ -100,6 +103,7 @@ impl<'a> Trainer<'a> {
             saved: Instant::now(),
             saved_batch: position.batch,
             save_requested: false,
+            logged_retries: 0,
             failure: None,
             config,
             data,
@@ -341,11 +345,16 @@ impl<'a> Trainer<'a> {
             return Ok(false);
         };
         let epoch = self.epoch_record(&validation);
+        let retries = retries();
+        let new_retries = retries - self.logged_retries;
+        self.logged_retries = retries;
+        let [new_retries] = self.ranks.sum([new_retries])?;
         let time = EpochTime {
             epoch: epoch.epoch,
             seconds: self.position.seconds + start.elapsed().as_secs_f64(),
             images_per_second: self.position.images as f64 / self.position.seconds,
             waiting_seconds: self.position.waiting_seconds,
+            retries: new_retries,
         };
         let best = self.note_best(epoch.val);
         let logged = self.log_epoch(&epoch, &time);

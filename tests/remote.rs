@@ -128,6 +128,12 @@ fn shards_of_a_server_give_the_weights_of_files() {
     );
     assert!(!printed.contains(SECRET) && !printed.contains(KEY));
     assert_eq!(case.checkpoint("remote"), case.checkpoint("files"));
+    let first_epoch = |out: &str| -> Value {
+        let times = fs::read_to_string(case.path(out).join("times.jsonl")).unwrap();
+        serde_json::from_str(times.lines().next().unwrap()).unwrap()
+    };
+    assert!(first_epoch("remote")["retries"].as_u64() > Some(0));
+    assert!(first_epoch("files")["retries"].is_null());
     let (files, remote) = (case.log("files"), case.log("remote"));
     assert_eq!(files.len(), remote.len());
     assert_eq!(files[1..], remote[1..], "the epochs");

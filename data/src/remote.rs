@@ -112,6 +112,14 @@ pub fn transferred() -> Option<String> {
     None
 }
 
+/// Number of requests to servers so far that repeated one that had failed.
+pub fn retries() -> usize {
+    #[cfg(feature = "remote")]
+    return topk_remote::Client::transferred().map_or(0, |counts| counts.retried() as usize);
+    #[cfg(not(feature = "remote"))]
+    0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

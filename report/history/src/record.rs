@@ -185,6 +185,9 @@ pub struct EpochTime {
     /// Seconds of training spent waiting for images.
     #[serde(deserialize_with = "or_nan")]
     pub waiting_seconds: f64,
+    /// How often requests to servers with images were repeated, by all processes of the run.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retries: usize,
 }
 
 impl Event {
@@ -235,8 +238,11 @@ mod tests {
             assert_eq!(event.to_line().trim_end(), line);
         }
         let time = r#"{"epoch":1,"seconds":12.3,"images_per_second":3700.0,"waiting_seconds":0.1}"#;
-        let read: EpochTime = serde_json::from_str(time).unwrap();
-        assert_eq!(read.to_line().trim_end(), time);
+        let with_retries = time.replace('}', r#","retries":3}"#);
+        for time in [time, &with_retries] {
+            let read: EpochTime = serde_json::from_str(time).unwrap();
+            assert_eq!(read.to_line().trim_end(), time);
+        }
     }
 
     #[test]

@@ -113,6 +113,7 @@ impl Plan {
             seconds: 41.0 + (epoch * 5 % 7) as f64 * 0.4,
             images_per_second: 1_150.0 - (epoch * 5 % 7) as f64 * 11.0,
             waiting_seconds: 0.2 + (epoch % 3) as f64 * 0.1,
+            retries: 0,
         }
     }
 
