@@ -30,26 +30,14 @@ impl Learner {
             self.network
                 .synchronize_batch_norm(Box::new(sync_bn.clone()));
         }
+        let mut reducer = Reducer::new(group, self.sgd.parameters(), options)?;
+        // So that the steps of a resumed run add gradients in the order of those of an uninterrupted one.
+        reducer.warm_up()?;
         self.reduction = Some(Reduction {
-            reducer: Reducer::new(group, self.sgd.parameters(), options)?,
+            reducer,
             sync_bn,
             not_finite: None,
         });
-        self.settle_buckets()
-    }
-
-    /// Makes a backward pass that changes nothing. After the first one, libtorch chooses the buckets of gradients anew,
-    /// which can change the rounding of their sums; so the steps of a resumed run use the same ones as those of a run
-    /// that was not interrupted.
-    fn settle_buckets(&mut self) -> Result<(), StepError> {
-        let [channels, height, width] = self.settings.shape.map(|dim| dim as i64);
-        let options = (Kind::Float, self.device());
-        let image = Tensor::f_zeros([1, channels, height, width], options)?;
-        self.prepare_reduction(true)?;
-        // In evaluation mode, neither running statistics nor random numbers change.
-        let scores = self.forward(&self.network, &image, Mode::Eval)?;
-        self.backward(&(scores.f_sum(Kind::Float)? * 0.0))?;
-        self.sgd.zero_grad()?;
         Ok(())
     }
 
