@@ -61,27 +61,9 @@ const EFFECTS: [(&str, Effect); 18] = [
 
 /// Settings whose default follows from the data or from other settings. If they are not given when a run is
 /// resumed, they are those of the run.
-const FOLLOWING: [&str; 8] = {
-    let [
-        model,
-        topk,
-        input_size,
-        val_resize,
-        augment,
-        shuffle,
-        shuffle_buffer,
-    ] = FOLLOW_THE_DATA;
-    [
-        model,
-        topk,
-        input_size,
-        val_resize,
-        augment,
-        shuffle,
-        shuffle_buffer,
-        "decay-milestones",
-    ]
-};
+fn following() -> impl Iterator<Item = &'static str> {
+    FOLLOW_THE_DATA.into_iter().chain(["decay-milestones"])
+}
 
 /// Settings that a continuation in another folder must share with the run: the network, and what is recorded in the
 /// best checkpoints of both.
@@ -121,9 +103,7 @@ fn parsed(settings: &Map<String, Value>) -> Option<Config> {
 /// The given settings, with those of a saved run in place of missing ones whose default follows from others.
 pub(crate) fn as_saved(given: &Config, saved: &Map<String, Value>) -> Config {
     let mut settings = given.to_map();
-    let missing = FOLLOWING
-        .into_iter()
-        .filter(|key| !settings.contains_key(*key));
+    let missing = following().filter(|key| !settings.contains_key(*key));
     let found: Vec<_> = missing
         .filter_map(|key| Some((key.to_owned(), saved.get(key)?.clone())))
         .collect();
@@ -308,7 +288,7 @@ mod tests {
             "--model=basic-4 --topk=1 --augment=none --format=folder --val-data=V --workers=2 --test-data=T --val-resize=9 --input-size=8 \
              --test-resize=9 --shuffle=shards --shuffle-buffer=9",
         );
-        for key in EFFECTS.map(|(key, _)| key).into_iter().chain(FOLLOWING) {
+        for key in EFFECTS.map(|(key, _)| key).into_iter().chain(following()) {
             assert!(all.contains_key(key), "{key}");
         }
         for key in OF_NETWORK.into_iter().chain(OF_VALIDATION) {
