@@ -190,7 +190,7 @@ impl ExecutionArgs {
     /// The providers of `--devices`; none without it.
     ///
     /// # Errors
-    /// If they are of different kinds, or there is no GPU.
+    /// If they are of different kinds, or `all` finds no GPU.
     pub(super) fn devices(&self) -> Result<Vec<Provider>> {
         let providers: Vec<Provider> = match &self.devices {
             None => Vec::new(),
@@ -288,6 +288,7 @@ mod tests {
 
     use super::super::outputs::OutputArgs;
     use super::*;
+    use crate::ranks::example_launch;
 
     #[derive(Parser)]
     struct Flags {
@@ -308,13 +309,7 @@ mod tests {
             world_size: 8,
             local_rank: 3,
             local_world_size: Some(4),
-            master_addr: "node-0".to_owned(),
-            master_port: 29500,
-            restart_count: 0,
-            agent_store: false,
-            run_id: None,
-            error_file: None,
-            spawned: false,
+            ..example_launch()
         }
     }
 

@@ -286,20 +286,13 @@ fn create_private(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ranks::example_launch;
 
     fn launch(local: usize) -> Launch {
         Launch {
-            rank: 1,
-            world_size: 2,
             local_rank: 1,
             local_world_size: Some(local),
-            master_addr: "node-0".to_owned(),
-            master_port: 29500,
-            restart_count: 0,
-            agent_store: false,
-            run_id: None,
-            error_file: None,
-            spawned: false,
+            ..example_launch()
         }
     }
 

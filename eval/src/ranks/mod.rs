@@ -43,7 +43,7 @@ impl Ranks {
     /// for `timeout` is taken for dead.
     ///
     /// # Errors
-    /// If there is no folder that all ranks see, or it cannot be created.
+    /// If the ranks do not share a folder, or it cannot be created.
     pub(crate) fn join(
         launch: &Launch,
         rendezvous: Option<&Path>,
@@ -327,6 +327,24 @@ impl Drop for Ranks {
     }
 }
 
+/// Rank 1 of 2, of which each machine has one.
+#[cfg(test)]
+pub(crate) fn example_launch() -> Launch {
+    Launch {
+        rank: 1,
+        world_size: 2,
+        local_rank: 0,
+        local_world_size: Some(1),
+        master_addr: "node-0".to_owned(),
+        master_port: 29500,
+        restart_count: 0,
+        agent_store: false,
+        run_id: None,
+        error_file: None,
+        spawned: false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -336,16 +354,9 @@ mod tests {
     fn join(rank: usize, folder: &Path, timeout: Duration) -> Ranks {
         let launch = Launch {
             rank,
-            world_size: 2,
             local_rank: rank,
             local_world_size: Some(2),
-            master_addr: "127.0.0.1".to_owned(),
-            master_port: 29500,
-            restart_count: 0,
-            agent_store: false,
-            run_id: None,
-            error_file: None,
-            spawned: false,
+            ..example_launch()
         };
         Ranks::join(&launch, Some(folder), None, timeout).unwrap()
     }
