@@ -12,6 +12,7 @@ mod emulation;
 #[cfg(target_os = "linux")]
 mod nvrtc;
 mod object_server;
+mod port;
 mod python;
 mod server;
 mod signature;
@@ -27,6 +28,7 @@ pub use emulation::Emulation;
 #[cfg(target_os = "linux")]
 pub use nvrtc::{Compiled, KernelResources, Nvrtc, PtxAssembler};
 pub use object_server::{Fault, ObjectRequest, ObjectServer};
+pub use port::free_port;
 pub use python::{Environment, NVRTC, Packages, python, run};
 pub use server::Site;
 pub use skip::{Requirement, SKIP_LOG, Skip, skip};

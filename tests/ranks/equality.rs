@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use topk_testing::free_port;
 use topk_weights::StateDict;
 
 use crate::processes::{Case, LIMIT, Processes, torchrun};
@@ -181,7 +182,7 @@ fn skipped_images_are_left_out_on_any_rank() {
     let ranks = (0..2)
         .map(|_| run("two", &["--batch-size=3", "--sync-bn"]))
         .collect();
-    for end in Processes::ranks(ranks, crate::processes::free_port()).wait(LIMIT) {
+    for end in Processes::ranks(ranks, free_port()).wait(LIMIT) {
         assert!(end.status.success(), "{end:?}");
     }
     assert_equal(&case, "one", "two", ROUNDING);

@@ -4,8 +4,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use topk_testing::free_port;
 
-use crate::processes::{Case, End, LIMIT, Processes, free_port};
+use crate::processes::{Case, End, LIMIT, Processes};
 
 /// Training that does not end by itself during a test.
 const FLAGS: [&str; 7] = [

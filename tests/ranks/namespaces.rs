@@ -3,9 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use topk_testing::{Requirement, skip};
+use topk_testing::{Requirement, free_port, skip};
 
-use crate::processes::{Case, LIMIT, Processes, free_port};
+use crate::processes::{Case, LIMIT, Processes};
 use crate::results::results;
 
 /// Joins two namespaces by a cable, and runs `$1` with rank 0 here and rank 1 there. Ends with 99 if it cannot.

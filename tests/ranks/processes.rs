@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use topk_testing::{Environment, python};
+use topk_testing::{Environment, free_port, python};
 
 use crate::sample;
 
@@ -71,12 +70,6 @@ impl Case {
             .filter(|event: &serde_json::Value| event["event"] == kind)
             .collect()
     }
-}
-
-/// A port of this machine that is free now.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// How a process ended.

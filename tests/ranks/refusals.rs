@@ -3,8 +3,9 @@
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
+use topk_testing::free_port;
 
-use crate::processes::{Case, End, LIMIT, Processes, free_port, set_variables};
+use crate::processes::{Case, End, LIMIT, Processes, set_variables};
 
 const FLAGS: [&str; 3] = ["--model=basic-4", "--val-size=50", "--epochs=2"];
 

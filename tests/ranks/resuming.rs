@@ -1,8 +1,9 @@
 //! Runs that are stopped and resumed, with the same or another number of ranks.
 
 use std::fs;
+use topk_testing::free_port;
 
-use crate::processes::{Case, LIMIT, Processes, free_port};
+use crate::processes::{Case, LIMIT, Processes};
 use crate::results::results;
 
 const FLAGS: [&str; 9] = [

@@ -1,19 +1,16 @@
 //! GPUs, on a machine without one.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use tch::Device;
 use topk_distributed::{DistributedError, Group, Rendezvous, has_nccl};
+use topk_testing::free_port;
 
 #[test]
 fn a_gpu_that_cannot_be_used_is_named_with_what_is_missing() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
     let rendezvous = Rendezvous {
         host: "127.0.0.1".to_owned(),
-        port,
+        port: free_port(),
         rank: 0,
         world_size: 1,
         is_server: true,

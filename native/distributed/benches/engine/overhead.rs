@@ -1,8 +1,9 @@
 //! A step with the reducer at one rank beside a plain step, in one process and turn by turn.
 
 use std::time::{Duration, Instant};
+use topk_testing::free_port;
 
-use crate::training::{Training, free_port, join};
+use crate::training::{Training, join};
 
 /// Time on the clock, and of the CPUs.
 #[derive(Clone, Copy)]

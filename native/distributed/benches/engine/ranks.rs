@@ -6,8 +6,9 @@ use std::fs;
 use std::process::Command;
 
 use topk_distributed::Group;
+use topk_testing::free_port;
 
-use crate::training::{Training, free_port, join};
+use crate::training::{Training, join};
 
 /// The network of a rank; `None` in the process that starts them.
 const NETWORK: &str = "TOPK_BENCH_NETWORK";

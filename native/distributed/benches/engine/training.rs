@@ -1,6 +1,5 @@
 //! Training steps of real networks.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
@@ -72,11 +71,6 @@ impl Training {
             .expect("types agree");
         self.sgd.zero_grad().expect("there are gradients");
     }
-}
-
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there is a port");
-    listener.local_addr().expect("it has an address").port()
 }
 
 pub(crate) fn join(port: u16, rank: usize, world_size: usize) -> Group {

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use tch::Tensor;
 use topk_distributed::{DistributedError, Group, Op};
+use topk_testing::free_port;
 
-use crate::processes::{Place, Rank, free_port, join, pause, role, start};
+use crate::processes::{Place, Rank, join, pause, role, start};
 
 /// Short, so that the tests are fast, and long enough for a busy machine to start processes.
 const TIMEOUT: Duration = Duration::from_secs(15);

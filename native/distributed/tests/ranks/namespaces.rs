@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 use tch::{Device, Kind, Tensor};
 use topk_distributed::{Group, Op, Reducer, ReducerOptions};
-use topk_testing::{Requirement, skip};
+use topk_testing::{Requirement, free_port, skip};
 
-use crate::processes::{ROLE, free_port, join, role, run_ranks};
+use crate::processes::{ROLE, join, role, run_ranks};
 
 /// A shell in a network namespace of its own, in which it may set up devices; `None`, after a skip, where users cannot
 /// make one.

@@ -2,24 +2,18 @@
 
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use tch::Device;
 use topk_distributed::{DistributedError, Group, Rendezvous};
+use topk_testing::free_port;
 
 /// What a rank does; `None` in the test that starts it.
 pub(crate) const ROLE: &str = "TOPK_TEST_ROLE";
 
 /// Long enough for ranks to start on a busy machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// A port that is free now.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
-}
 
 /// Where a rank joins.
 #[derive(Clone, Debug)]

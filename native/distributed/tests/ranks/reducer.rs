@@ -44,7 +44,7 @@ impl Network {
             .mse_loss(targets, tch::Reduction::Mean)
     }
 
-    /// A step of the optimizer, after which there are no gradients.
+    /// Makes a step of the optimizer, and removes the gradients.
     fn step(&mut self) {
         self.sgd.step(0.1, &Tensor::from(0f32)).unwrap();
         self.sgd.zero_grad().unwrap();
