@@ -1,5 +1,7 @@
 //! The tables in Markdown.
 
+use topk_report::text::grouped;
+
 use crate::model::{
     CHECKS, Cluster, ETHERNET, IMAGE_BYTES, IMAGES, INFINIBAND, TRAININGS, Training, all_reduce,
     measured,
@@ -24,15 +26,7 @@ fn table<const N: usize>(titles: [&str; N], rows: impl IntoIterator<Item = [Stri
 
 /// With commas between thousands.
 fn thousands(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    grouped(number.round_ties_even() as usize)
 }
 
 pub(crate) fn inputs() -> String {
