@@ -51,7 +51,7 @@ pub(crate) enum PlacementError {
         /// Number of ranks.
         ranks: usize,
     },
-    /// There is no GPU.
+    /// No GPU was found.
     #[error("--devices all: {0}")]
     All(DeviceError),
 }
@@ -76,7 +76,7 @@ impl Placement {
     /// The placement of this process, given --device and --devices.
     ///
     /// # Errors
-    /// If they do not fit the launch, or there is no GPU where one is needed.
+    /// If they do not fit the launch, or a GPU that they name is missing.
     pub(crate) fn new(
         device: Device,
         devices: Option<&Devices>,

@@ -83,7 +83,7 @@ impl ObjectServer {
     ///
     /// # Panics
     ///
-    /// If there is no free port on loopback.
+    /// If all ports of loopback are taken.
     pub fn start() -> Self {
         Self::with(None)
     }
@@ -92,7 +92,7 @@ impl ObjectServer {
     ///
     /// # Panics
     ///
-    /// If there is no free port on loopback.
+    /// If all ports of loopback are taken.
     pub fn signed(key: &str, secret: &str) -> Self {
         Self::with(Some((key.to_owned(), secret.to_owned())))
     }

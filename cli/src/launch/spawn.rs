@@ -20,7 +20,7 @@ use super::SPAWNED;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SpawnError {
-    /// There is no free port.
+    /// All ports are taken.
     #[error("cannot find a free port of this machine for the ranks: {0}")]
     Port(io::Error),
     /// A process cannot be started.

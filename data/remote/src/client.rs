@@ -28,7 +28,7 @@ pub struct Options {
     pub cache: Option<PathBuf>,
     /// Most bytes of blocks in that folder.
     pub cache_size: u64,
-    /// Folder of downloads and lists of images if there is no cache.
+    /// Folder of downloads and lists of images without `cache`.
     pub home: Option<PathBuf>,
     /// Most bytes of received blocks in memory. Those being received come on top: at most an eighth more, and one
     /// block per thread that waits for one.

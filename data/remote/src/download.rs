@@ -12,7 +12,7 @@ impl Client {
     /// downloaded into the cache unless this version of it is there already.
     ///
     /// # Errors
-    /// If that fails, or there is no folder to download to.
+    /// If the download fails, or neither the cache nor the home folder is known.
     pub fn download(self: &Arc<Self>, path: &Path) -> Result<PathBuf, RemoteError> {
         let object = self.open(path)?;
         let folder = self.folder().ok_or_else(|| RemoteError::Cache {

@@ -304,7 +304,7 @@ mod tests {
             format!("{location:?} {location}"),
             "https://door.test/x.tar https://door.test/x.tar"
         );
-        // The same again is no contradiction, another is.
+        // The same credentials may be given again, but not others.
         admit(Path::new("https://me:hidden@door.test/x.tar?sig=abc&se=1")).unwrap();
         for other in [
             "https://door.test/x.tar?sig=other",

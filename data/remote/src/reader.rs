@@ -39,7 +39,7 @@ impl Reader {
         }
     }
 
-    /// Reads exactly what is asked for, with a request each, instead of blocks: for small parts of large objects.
+    /// Makes one request for each read, of just its bytes, instead of reading blocks: for small parts of large objects.
     #[must_use]
     pub fn direct(self) -> Self {
         Self {

@@ -236,8 +236,8 @@ impl Reducer {
         self.backward(&loss)
     }
 
-    /// Fixes the order of the buckets before the first step, with a backward pass without a network. Parameters do not
-    /// change, and there are no gradients afterwards.
+    /// Fixes the order of the buckets before the first step, with a backward pass without a network. Leaves
+    /// parameters as they are, and their gradients undefined.
     ///
     /// Without it, the first backward pass uses other buckets than the next ones, so that a run that is resumed would add
     /// in another order than one that was not interrupted.
