@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::iter::Enumerate;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -15,11 +15,12 @@ const WAITING: usize = 1;
 enum Message<T, E> {
     /// The result of the batch with this number.
     Done(usize, T),
-    Failed(E),
+    /// The error of the batch with this number.
+    Failed(usize, E),
     Panicked(Box<dyn Any + Send>),
 }
 
-/// Ends the threads of a run: they would wait forever for each other once one has failed.
+/// Ends the threads of a run: they would wait forever for each other once one has panicked.
 struct EndOnDrop<'a, B> {
     ended: &'a AtomicBool,
     batches: &'a Mutex<Receiver<(usize, B)>>,
@@ -61,7 +62,8 @@ impl<I: Iterator, B: Default> Work<I, B> {
 /// Ends early, after whole batches, once `stop` is set.
 ///
 /// # Errors
-/// The first error of `prepare` or a consumer.
+/// The error of `prepare` or a consumer; of several, that of the earliest input: batches before it are still consumed,
+/// so that the error does not depend on which thread is faster.
 ///
 /// # Panics
 /// If `prepare`, a consumer or `collect` panics; the other threads end first.
@@ -78,15 +80,20 @@ pub fn process<I: Send, B: Default + Send, T: Send, E: Send>(
     let (done, results) = mpsc::channel();
     let batches = &Mutex::new(batches);
     let ended = &AtomicBool::new(false);
+    // The number of the earliest batch that failed.
+    let failed = &AtomicUsize::new(usize::MAX);
     let inputs = inputs.enumerate();
     let work = &Mutex::new(Work { inputs, spare });
     let prepare = &prepare;
     let panic = thread::scope(|scope| {
         let _end = EndOnDrop { ended, batches };
         for _ in 0..ahead.get() {
-            let (ready, failed) = (ready.clone(), done.clone());
+            let (ready, done) = (ready.clone(), done.clone());
             scope.spawn(move || {
-                let runs = || !stop.load(Ordering::Relaxed) && !ended.load(Ordering::Relaxed);
+                let runs = || {
+                    let ends = stop.load(Ordering::Relaxed) || ended.load(Ordering::Relaxed);
+                    !ends && failed.load(Ordering::Relaxed) == usize::MAX
+                };
                 // After a panic of the iterator, the others end too.
                 let next = || work.lock().ok()?.next();
                 let prepared = catch_unwind(AssertUnwindSafe(|| {
@@ -94,23 +101,32 @@ pub fn process<I: Send, B: Default + Send, T: Send, E: Send>(
                 }));
                 let message = match prepared {
                     Ok(Ok(())) => return,
-                    Ok(Err(error)) => Message::Failed(error),
+                    Ok(Err((number, error))) => {
+                        failed.fetch_min(number, Ordering::Relaxed);
+                        Message::Failed(number, error)
+                    }
                     Err(panic) => Message::Panicked(panic),
                 };
-                // If the receiver is gone, an earlier error has ended the run.
-                let _ = failed.send(message);
+                // If the receiver is gone, a panic has ended the run.
+                let _ = done.send(message);
             });
         }
         for mut consume in consumers {
             let (used, done) = (used.clone(), done.clone());
             scope.spawn(move || {
                 while let Some((number, batch)) = take(batches) {
+                    if number > failed.load(Ordering::Relaxed) {
+                        continue;
+                    }
                     let message = match catch_unwind(AssertUnwindSafe(|| consume(&batch))) {
                         Ok(Ok(result)) => Message::Done(number, result),
-                        Ok(Err(error)) => Message::Failed(error),
+                        Ok(Err(error)) => {
+                            failed.fetch_min(number, Ordering::Relaxed);
+                            Message::Failed(number, error)
+                        }
                         Err(panic) => Message::Panicked(panic),
                     };
-                    let last = !matches!(message, Message::Done(..));
+                    let last = matches!(message, Message::Panicked(_));
                     if done.send(message).is_err() || last {
                         break;
                     }
@@ -121,34 +137,39 @@ pub fn process<I: Send, B: Default + Send, T: Send, E: Send>(
         drop((ready, used, done));
         let mut early = BTreeMap::new();
         let mut next = 0;
+        let mut errors = BTreeMap::new();
         for message in results {
             match message {
-                Message::Done(number, result) => early.insert(number, result),
-                Message::Failed(error) => return Ok(Err(error)),
+                Message::Done(number, result) => {
+                    early.insert(number, result);
+                }
+                Message::Failed(number, error) => {
+                    errors.insert(number, error);
+                }
                 Message::Panicked(panic) => return Err(panic),
-            };
+            }
             while let Some(result) = early.remove(&next) {
                 next += 1;
                 collect(result);
             }
         }
-        Ok(Ok(()))
+        Ok(errors.pop_first().map_or(Ok(()), |(_, error)| Err(error)))
     });
     panic.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Prepares the batches of one thread.
+/// Prepares the batches of one thread. An error comes with the number of its batch.
 fn prepare_all<I, B, E>(
     runs: impl Fn() -> bool,
     next: impl Fn() -> Option<(usize, I, B)>,
     prepare: impl Fn(I, &mut B) -> Result<(), E>,
     ready: &SyncSender<(usize, B)>,
-) -> Result<(), E> {
+) -> Result<(), (usize, E)> {
     while runs() {
         let Some((number, input, mut batch)) = next() else {
             break;
         };
-        prepare(input, &mut batch)?;
+        prepare(input, &mut batch).map_err(|error| (number, error))?;
         if ready.send((number, batch)).is_err() {
             break;
         }
@@ -209,6 +230,27 @@ mod tests {
         };
         let (result, _) = run(1000, fail, |&batch| Ok(batch), &stop);
         assert_eq!(result, Err("memory".to_owned()));
+    }
+
+    /// The second batch fails while the first is still being prepared, with one consumer for both.
+    #[test]
+    fn the_error_is_that_of_the_earliest_batch() {
+        let (failed, first) = mpsc::channel();
+        let first = Mutex::new(first);
+        let prepare = |input: usize, batch: &mut usize| {
+            if input == 0 {
+                first.lock().unwrap().recv().unwrap();
+            }
+            prepare(input, batch)
+        };
+        let consume = |&batch: &usize| {
+            let _ = failed.send(());
+            Err::<(), _>(batch)
+        };
+        let stop = AtomicBool::new(false);
+        let prepare = |input, batch: &mut usize| prepare(input, batch).map_err(|_| usize::MAX);
+        let result = process(0..1000, prepare, AHEAD, &stop, vec![consume], drop);
+        assert_eq!(result, Err(0));
     }
 
     /// With a single consumer, nobody else would take the batches that are ready.
