@@ -257,7 +257,9 @@ impl Client {
                 return Ok(bytes);
             }
         }
-        let bytes = self.receive(object, range).await?;
+        let mut bytes = self.buffers.take(length);
+        self.receive(object, range, &mut bytes).await?;
+        let bytes = self.buffers.shared(bytes);
         if self.disk.is_some() {
             let (client, id, kept) = (Arc::clone(self), object.id.clone(), bytes.clone());
             let put = tokio::task::spawn_blocking(move || match &client.disk {

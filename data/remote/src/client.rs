@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use futures_util::TryStreamExt;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::blocks::Blocks;
+use crate::buffers::Buffers;
 use crate::disk::Disk;
 use crate::list::Tree;
 use crate::location::{Location, Provider};
@@ -102,6 +103,7 @@ pub struct Client {
     pub(crate) stores: Stores,
     pub(crate) statistics: Arc<Statistics>,
     pub(crate) blocks: Blocks,
+    pub(crate) buffers: Buffers,
     pub(crate) disk: Option<Disk>,
     pub(crate) trees: Mutex<Vec<(Location, Arc<Tree>)>>,
     objects: Mutex<HashMap<Location, Arc<Object>>>,
@@ -134,6 +136,7 @@ impl Client {
         Ok(Arc::new(Self {
             stores: Stores::new(variables, options.timeout, Arc::clone(&statistics)),
             blocks: Blocks::new(options.memory, options.block),
+            buffers: Buffers::default(),
             statistics,
             options,
             runtime,
@@ -225,19 +228,20 @@ impl Client {
         }
     }
 
-    /// Receives a range of an object.
+    /// Receives a range of an object in a buffer, whose contents it replaces.
     pub(crate) async fn receive(
         &self,
         object: &Object,
         range: std::ops::Range<u64>,
-    ) -> Result<Bytes, RemoteError> {
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), RemoteError> {
         let location = &object.location;
         let mut tries = Tries::new(self.options.retries, &self.statistics, location);
         loop {
-            match self.receive_once(object, range.clone()).await {
-                Ok(bytes) => {
-                    self.statistics.received(bytes.len());
-                    return Ok(bytes);
+            match self.receive_once(object, range.clone(), buffer).await {
+                Ok(()) => {
+                    self.statistics.received(buffer.len());
+                    return Ok(());
                 }
                 Err(failure) => tries.again(failure).await?,
             }
@@ -248,7 +252,8 @@ impl Client {
         &self,
         object: &Object,
         range: std::ops::Range<u64>,
-    ) -> Result<Bytes, Failure> {
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
         let location = &object.location;
         let failed = |error| failure(&error, location, &self.stores);
         let length = range.end - range.start;
@@ -262,15 +267,24 @@ impl Client {
             .await
             .map_err(failed)?;
         object.check(&answer.meta).map_err(Failure::Final)?;
-        let bytes = answer.bytes().await.map_err(failed)?;
-        if bytes.len() as u64 != length {
+        let mut received = 0;
+        buffer.clear();
+        let mut parts = answer.into_stream();
+        while let Some(part) = parts.try_next().await.map_err(failed)? {
+            received += part.len() as u64;
+            if received > length {
+                break;
+            }
+            buffer.extend_from_slice(&part);
+        }
+        if received != length {
             return Err(Failure::Passing {
                 cause: "connection broken".to_owned(),
-                reason: format!("{} bytes instead of {length}", bytes.len()),
+                reason: format!("{received} bytes instead of {length}"),
                 wait: None,
             });
         }
-        Ok(bytes)
+        Ok(())
     }
 
     /// Runs a future to its end, from a thread outside the runtime.

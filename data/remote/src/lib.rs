@@ -8,6 +8,7 @@
 //! Reading blocks the calling thread; the transfers run on threads of the client.
 
 mod blocks;
+mod buffers;
 mod client;
 mod disk;
 mod download;

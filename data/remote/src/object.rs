@@ -102,7 +102,8 @@ impl Object {
         }
         let client = self.client()?;
         let end = self.end_of(buffer.len(), offset)?;
-        let bytes = client.block_on(client.receive(self, offset..end))?;
+        let mut bytes = Vec::with_capacity(buffer.len());
+        client.block_on(client.receive(self, offset..end, &mut bytes))?;
         buffer.copy_from_slice(&bytes);
         Ok(())
     }
