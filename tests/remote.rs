@@ -1,6 +1,7 @@
 //! Training on images of a server that fails now and then gives the weights of training on files.
 #![cfg(feature = "remote")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -12,25 +13,39 @@ use topk_testing::{Fault, ObjectServer, archive};
 const KEY: &str = "AKIDTESTTESTTEST";
 const SECRET: &str = "verysecretsecretkey";
 
+/// The third shard in the order of the first epoch, which follows from the seed.
+const THIRD_SHARD: usize = 1;
+
 struct Case {
     folder: TempDir,
     server: ObjectServer,
+    /// Flags of all runs.
+    flags: &'static [&'static str],
 }
 
 impl Case {
-    /// Six shards, sorted by class.
     fn new() -> Self {
+        Self::with_damage(|_| false)
+    }
+
+    /// Six shards of 20 images, sorted by class; some images, by number, cannot be read.
+    fn with_damage(is_damaged: impl Fn(usize) -> bool) -> Self {
         let case = Self {
             folder: tempfile::tempdir().unwrap(),
             server: ObjectServer::signed(KEY, SECRET),
+            flags: &["--val-size=30", "--batch-size=16", "--device=cpu"],
         };
         for shard in 0..6 {
             let files: Vec<(String, Vec<u8>)> = (0..20)
                 .flat_map(|number| {
                     let number = shard * 20 + number;
                     let label = (shard / 2).to_string().into_bytes();
+                    let contents = match is_damaged(number) {
+                        true => b"BM".to_vec(),
+                        false => image(number, shard / 2),
+                    };
                     [
-                        (format!("{number:03}.bmp"), image(number, shard / 2)),
+                        (format!("{number:03}.bmp"), contents),
                         (format!("{number:03}.cls"), label),
                     ]
                 })
@@ -54,14 +69,14 @@ impl Case {
     }
 
     fn run(&self, data: &Path, out: &str, flags: &[&str]) -> Output {
-        let fixed = "--model=basic-4 --input-size=32 --augment=flip --epochs=2 --batch-size=16 --val-size=30 --topk=2 \
-                     --device=cpu --workers=1 --seed=3";
+        let fixed = "--model=basic-4 --input-size=32 --augment=flip --epochs=2 --topk=2 --workers=1 --seed=3";
         Command::new(env!("CARGO_BIN_EXE_topk-train"))
             .env("AWS_ENDPOINT_URL", self.server.endpoint())
             .env("AWS_ACCESS_KEY_ID", KEY)
             .env("AWS_SECRET_ACCESS_KEY", SECRET)
             .env("XDG_CACHE_HOME", self.path("home"))
             .args(fixed.split_whitespace())
+            .args(self.flags)
             .args(flags)
             .arg("--data")
             .arg(data)
@@ -84,6 +99,31 @@ impl Case {
         log.lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+
+    /// Validation images in files.
+    fn validation(&self) -> String {
+        for class in 0..3 {
+            let folder = self.path(&format!("val/{class}"));
+            fs::create_dir_all(&folder).unwrap();
+            for number in 0..4 {
+                let name = folder.join(format!("{number}.bmp"));
+                fs::write(name, image(200 + number, class)).unwrap();
+            }
+        }
+        format!("--val-data={}", self.path("val").display())
+    }
+
+    /// How many requests were made for the contents of each shard since this was last called, without those of one byte
+    /// that find out a version.
+    fn requested(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for request in self.server.take_requests() {
+            if request.range.is_some_and(|(start, end)| end - start > 1) {
+                *counts.entry(request.path).or_default() += 1;
+            }
+        }
+        counts
     }
 
     fn checkpoint(&self, out: &str) -> Vec<u8> {
@@ -173,4 +213,58 @@ fn a_run_moves_between_servers_and_files() {
     case.trained(address, "moved", &["--epochs=1", "--recovery-interval=1"]);
     case.trained(&whole, "moved", &["--recovery-interval=1"]);
     assert_eq!(case.checkpoint("moved"), case.checkpoint("whole"));
+}
+
+/// The shards of an epoch are divided among the ranks, whose weights are those of ranks that read files.
+#[test]
+fn ranks_read_their_own_shards_of_a_server() {
+    let mut case = Case::new();
+    case.flags = &["--devices=cpu,cpu", "--global-batch-size=16", "--sync-bn"];
+    let val = case.validation();
+    let flags = ["--shuffle=shards", "--shuffle-buffer=4", "--epochs=1", &val];
+    case.trained(&case.path("train-{0..5}.tar"), "files", &flags);
+    let address = Path::new("s3://bucket/train-{0..5}.tar");
+    case.server.fail(|_| None);
+    // The first run reads the list of images too.
+    case.trained(address, "first", &flags);
+    case.requested();
+    case.trained(address, "second", &flags);
+    let requested = case.requested();
+    for out in ["first", "second"] {
+        assert_eq!(case.checkpoint(out), case.checkpoint("files"));
+    }
+    assert_eq!(requested.len(), 6, "{requested:?}");
+    assert!(requested.values().all(|&count| count == 1), "{requested:?}");
+}
+
+/// Images are mixed within streams of the shards in their order: the third of six is only begun in the middle of a
+/// stream, and the first is then done.
+#[test]
+fn a_run_that_resumes_requests_only_what_it_still_needs() {
+    let damaged = 20 * THIRD_SHARD + 15;
+    let mut case = Case::with_damage(|number| number == damaged);
+    case.flags = &["--batch-size=16", "--device=cpu"];
+    case.server.fail(|_| None);
+    let val = case.validation();
+    let address = Path::new("s3://bucket/train-{0..5}.tar");
+    let flags = [
+        "--shuffle-buffer=1",
+        "--recovery-interval=1",
+        "--epochs=1",
+        &val,
+    ];
+    let output = case.run(address, "out", &flags);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains(&format!("{damaged:03}.bmp")), "{error}");
+    case.requested();
+    let flags = [&flags[..], &["--on-bad-image=skip"]].concat();
+    let printed = case.trained(address, "out", &flags);
+    assert!(
+        printed.contains("resuming at epoch 1, batch 6"),
+        "{printed}"
+    );
+    let requested = case.requested();
+    // Those of four streams of one and a half shards each, of which 24 of 30 images are done.
+    assert_eq!(requested.len(), 4, "{requested:?}");
+    assert!(requested.values().all(|&count| count == 1), "{requested:?}");
 }

@@ -26,13 +26,13 @@ const FLAGS: [&str; 8] = [
 
 /// How much two runs may differ.
 #[derive(Clone, Copy, Debug)]
-struct Tolerance {
+pub struct Tolerance {
     weights: f64,
     statistics: f64,
     loss: f64,
 }
 
-const ROUNDING: Tolerance = Tolerance {
+pub const ROUNDING: Tolerance = Tolerance {
     weights: 1e-6,
     statistics: 1e-5,
     loss: 1e-6,
@@ -40,13 +40,14 @@ const ROUNDING: Tolerance = Tolerance {
 
 /// Largest difference between the weights or running statistics of two runs, those of the EMA included; relative for
 /// values above 1.
-fn difference(one: &Path, other: &Path, statistics: bool) -> f64 {
+pub fn difference(one: &Path, other: &Path, statistics: bool) -> f64 {
     let read = |folder: &Path| StateDict::read(&folder.join("state.safetensors")).unwrap();
     let (one, other) = (read(one), read(other));
     assert!(one.tensors.keys().eq(other.tensors.keys()));
     let tensors = one.tensors.iter().zip(other.tensors.values());
     let compared = tensors.filter(|((name, _), _)| {
-        let is_other = name.starts_with("velocities/") || *name == "sums";
+        let is_other =
+            name.starts_with("velocities/") || ["sums", "loss-scale"].contains(&name.as_str());
         !is_other && name.contains("running_") == statistics
     });
     let differences = compared.flat_map(|((_, one), other)| {
@@ -61,7 +62,7 @@ fn difference(one: &Path, other: &Path, statistics: bool) -> f64 {
 }
 
 /// Fails unless two runs have the same weights up to rounding, and the same counts of correct images.
-fn assert_equal(case: &Case, one: &str, other: &str, tolerance: Tolerance) {
+pub fn assert_equal(case: &Case, one: &str, other: &str, tolerance: Tolerance) {
     let differences =
         [false, true].map(|statistics| difference(&case.path(one), &case.path(other), statistics));
     assert!(

@@ -12,3 +12,4 @@ mod namespaces;
 mod processes;
 mod refusals;
 mod resuming;
+mod skipped;

@@ -94,6 +94,9 @@ pub(crate) fn run(profile: &str) -> Result<()> {
     write(&checksum, &format!("{hash}  {name}.tar.gz\n"))?;
     println!("{} ({:.1} MB)", archive.display(), bytes as f64 / 1e6);
     println!("{}", checksum.display());
+    if let Some(line) = native::without_nccl() {
+        println!("{line}");
+    }
     Ok(())
 }
 

@@ -250,6 +250,15 @@ pub(crate) fn set_up(Libraries { libtorch, cuda }: Libraries) -> Result<()> {
     Ok(())
 }
 
+/// What a `topk-train` that is built here cannot do on GPUs.
+pub(crate) fn without_nccl() -> Option<&'static str> {
+    let libtorch = env::var_os("LIBTORCH").map_or_else(|| dir().join("torch"), PathBuf::from);
+    let has_cuda = libtorch.join("lib/libtorch_cuda.so").is_file();
+    (!has_cuda).then_some(
+        "topk-train without NCCL: a run uses one GPU at most. For several, run `cargo xtask setup --cuda` before this",
+    )
+}
+
 /// The variable and its value, if the user set it: `.cargo/config.toml` sets it to a path in `dir`.
 fn chosen_by_user(variable: &str, dir: &Path) -> Option<String> {
     let value = env::var_os(variable)?;

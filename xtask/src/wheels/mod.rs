@@ -18,6 +18,7 @@ use anyhow::{Context, Result, ensure};
 use self::archive::Distribution;
 use self::programs::{EVALUATION, Programs, TRAINING};
 use self::tools::Tools;
+use crate::native;
 
 /// A package for pip.
 struct Package {
@@ -249,6 +250,11 @@ fn report(package: &Package, wheel: &Path, profile: &str) -> Result<()> {
         env!("CARGO_PKG_VERSION")
     );
     println!("{} ({})", wheel.display(), megabytes(bytes));
+    if let Some(line) = native::without_nccl()
+        && package.name.starts_with("topk-train")
+    {
+        println!("  {line}");
+    }
     Ok(())
 }
 
