@@ -13,6 +13,7 @@ mod folder;
 mod format;
 mod image_set;
 mod label_noise;
+mod listed;
 mod listing;
 #[cfg(test)]
 mod numpy_cases;

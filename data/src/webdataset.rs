@@ -2,10 +2,7 @@
 //! sample. The key of a member ends before the first dot of its file name.
 
 use std::collections::HashSet;
-use std::panic;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use topk_files::excerpt;
 
 use serde_json::Value;
@@ -18,7 +15,7 @@ use crate::storage::Purpose;
 use crate::store::check_size;
 use crate::tar::{Members, Seekable};
 use crate::walk::{file_name, is_image};
-use crate::{DataError, Format, Options, Warnings, shards, storage};
+use crate::{DataError, Format, Options, Warnings, listed, shards, storage};
 use topk_labels::{Classes, MAX_CLASSES};
 
 /// Largest members that are read for a label.
@@ -99,16 +96,15 @@ pub(crate) fn list(
     let shards = shards::files(path, Format::Webdataset, "tar", &with(of_files), warnings)?;
     let mut listing = Shards::default();
     let prefixes = prefixes(&shards);
-    let all: Vec<(u32, &PathBuf, &String)> = (0..)
-        .zip(shards.iter().zip(&prefixes))
-        .map(|(container, (shard, prefix))| (container, shard, prefix))
-        .collect();
-    if shards.iter().any(|shard| storage::is_remote(shard)) {
-        listing.read_all(&all, warnings)?;
-    } else {
-        for (container, shard, prefix) in all {
-            listing.read(container, shard, prefix, warnings)?;
-        }
+    let listed = listed::of_files(&shards, |shard| {
+        let (mut listing, mut warnings) = (Shards::default(), Warnings::default());
+        let (container, prefix) = (shard as u32, &prefixes[shard]);
+        listing.read(container, &shards[shard], prefix, &mut warnings)?;
+        Ok((listing, warnings))
+    });
+    for (shard, more) in listed? {
+        listing.append(shard);
+        warnings.extend(more);
     }
     let Shards {
         mut samples,
@@ -173,54 +169,16 @@ struct Shards {
     regions: Vec<Region>,
 }
 
-/// Number of shards that are listed at the same time, where waiting takes most of the time.
-const LISTED: usize = 16;
-
 impl Shards {
-    /// Lists shards in parallel; the result is in their order.
-    fn read_all(
-        &mut self,
-        shards: &[(u32, &PathBuf, &String)],
-        warnings: &mut Warnings,
-    ) -> Result<(), DataError> {
-        let next = AtomicUsize::new(0);
-        let failed = AtomicBool::new(false);
-        let list = || {
-            let mut found = Vec::new();
-            while !failed.load(Ordering::Relaxed) {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(&(container, shard, prefix)) = shards.get(number) else {
-                    break;
-                };
-                let (mut listing, mut warnings) = (Self::default(), Warnings::default());
-                let read = listing.read(container, shard, prefix, &mut warnings);
-                failed.fetch_or(read.is_err(), Ordering::Relaxed);
-                found.push((number, read.map(|()| (listing, warnings))));
-            }
-            found
-        };
-        let threads = LISTED.min(shards.len());
-        let mut found: Vec<_> = thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(list)).collect();
-            let joined = threads.into_iter().map(|thread| {
-                let joined = thread.join();
-                joined.unwrap_or_else(|panic| panic::resume_unwind(panic))
-            });
-            joined.flatten().collect()
-        });
-        found.sort_unstable_by_key(|(number, _)| *number);
-        for (_, read) in found {
-            let (listing, more) = read?;
-            let before = self.regions.len();
-            self.regions.extend(listing.regions);
-            self.samples
-                .extend(listing.samples.into_iter().map(|sample| Sample {
-                    slot: sample.slot + before,
-                    ..sample
-                }));
-            warnings.extend(more);
-        }
-        Ok(())
+    /// Adds the images of a later shard.
+    fn append(&mut self, shard: Self) {
+        let before = self.regions.len();
+        self.regions.extend(shard.regions);
+        self.samples
+            .extend(shard.samples.into_iter().map(|sample| Sample {
+                slot: sample.slot + before,
+                ..sample
+            }));
     }
 
     fn read(

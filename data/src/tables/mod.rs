@@ -20,7 +20,7 @@ use crate::listing::Listing;
 use crate::sample::{Image, Sample};
 use crate::storage::{self, Source};
 use crate::store::{Store, check_size};
-use crate::{DataError, Format, Options, Warnings, shards};
+use crate::{DataError, Format, Options, Warnings, listed, shards};
 use cursor::Cursors;
 use guard::{damaged, guarded};
 use input::{Input, Listed};
@@ -54,7 +54,7 @@ struct Group {
     index: usize,
     /// Index of the column of images.
     column: usize,
-    /// Its first row, counted over all files.
+    /// Its first row: counted in its file while that is listed, then over all files.
     start: usize,
     /// Number of its rows.
     rows: usize,
@@ -96,17 +96,28 @@ pub(crate) fn list(
     let mut rows = Rows::default();
     let mut numbered = Vec::new();
     let mut classes = None;
-    for (table, file) in paths.iter().enumerate() {
-        let start = rows.labels.len();
-        let found = rows.add(table, file, &mut groups, warnings)?;
-        if *classes.get_or_insert_with(|| found.clone()) != found {
+    let listed = listed::of_files(&paths, |table| {
+        let (mut rows, mut groups) = (Rows::default(), Vec::new());
+        let mut warnings = Warnings::default();
+        let classes = rows.add(table, &paths[table], &mut groups, &mut warnings)?;
+        Ok((rows, groups, warnings, classes))
+    });
+    for (file, (found, of_file, more, classes_of_file)) in paths.iter().zip(listed?) {
+        warnings.extend(more);
+        if *classes.get_or_insert_with(|| classes_of_file.clone()) != classes_of_file {
             return Err(damaged(
                 file,
                 "its classes differ from those of the other files",
             ));
         }
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        numbered.extend((0..rows.labels.len() - start).map(|row| format!("{name}/{row:05}")));
+        numbered.extend((0..found.labels.len()).map(|row| format!("{name}/{row:05}")));
+        let before = rows.labels.len();
+        groups.extend(of_file.into_iter().map(|group| Group {
+            start: group.start + before,
+            ..group
+        }));
+        rows.append(found);
     }
     if rows.labels.is_empty() {
         return Err(DataError::Empty(path.to_owned()));
@@ -202,6 +213,13 @@ impl Rows {
         }
         listed.finish();
         Ok(classes)
+    }
+
+    /// Adds the rows of a later file.
+    fn append(&mut self, file: Self) {
+        self.labels.extend(file.labels);
+        self.texts.extend(file.texts);
+        self.paths.extend(file.paths);
     }
 
     /// Sets the labels of rows whose labels are text, and returns the classes.
