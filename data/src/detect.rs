@@ -208,6 +208,11 @@ pub(crate) fn list(
         Format::Cifar10 => cifar::CIFAR10.list(path, options.split),
         Format::Cifar100 => cifar::CIFAR100.list(path, options.split),
         Format::Parquet => tables::list(path, options, warnings),
+        Format::Memory => Err(DataError::NoImages {
+            path: path.to_owned(),
+            format,
+            expected: "a format of files",
+        }),
     }
 }
 

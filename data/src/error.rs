@@ -11,6 +11,16 @@ use crate::{Format, Split, storage};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DataError {
+    /// An image of a data set in memory does not fit.
+    #[error("image {index} of {name}: {reason}")]
+    Memory {
+        /// The data set.
+        name: String,
+        /// Index of the image.
+        index: usize,
+        /// What does not fit.
+        reason: String,
+    },
     /// Labels or classes cannot be read.
     #[error(transparent)]
     Labels(#[from] LabelError),

@@ -26,10 +26,12 @@ pub enum Format {
     Cifar10,
     /// CIFAR-100 in the same versions, with its fine labels.
     Cifar100,
+    /// Images that a program made in memory; see [`ImageSet::in_memory`](crate::ImageSet::in_memory).
+    Memory,
 }
 
 impl Format {
-    /// All formats.
+    /// All formats of files.
     pub const ALL: [Self; 7] = [
         Self::Folder,
         Self::Flat,
@@ -50,6 +52,7 @@ impl Format {
             Self::Parquet => "parquet",
             Self::Cifar10 => "cifar10",
             Self::Cifar100 => "cifar100",
+            Self::Memory => "memory",
         }
     }
 }

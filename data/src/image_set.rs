@@ -89,6 +89,15 @@ impl ImageSet {
         Ok(set)
     }
 
+    pub(crate) fn of_listing(format: Format, listing: Listing, warnings: Warnings) -> Self {
+        Self {
+            format,
+            listing,
+            warnings,
+            mapped: false,
+        }
+    }
+
     /// The format.
     pub fn format(&self) -> Format {
         self.format
