@@ -8,10 +8,10 @@ use crate::listing::Listing;
 use crate::split::Part;
 use crate::walk::{self, Entries};
 use crate::{
-    DataError, Format, Options, Split, Warnings, archive, cifar, folder, shards, split_folder,
-    storage, tables, webdataset,
+    DataError, Format, Options, Split, Warnings, archive, cifar, folder, manifest, shards,
+    split_folder, storage, tables, webdataset,
 };
-use topk_labels::{LabelList, imagenet};
+use topk_labels::{LabelList, Manifest, imagenet};
 
 /// The official archive of ImageNet for a split.
 fn official(split: Split) -> &'static str {
@@ -63,6 +63,7 @@ pub(crate) fn detect(
             }
             Some("tar") => Ok(Format::Tar),
             Some("parquet") => Ok(Format::Parquet),
+            _ if Manifest::is_named(path) => Ok(Format::Manifest),
             _ => Err(unrecognised()),
         };
     }
@@ -213,6 +214,7 @@ pub(crate) fn list(
             format,
             expected: "a format of files",
         }),
+        Format::Manifest => manifest::list(path, options, warnings),
     }
 }
 

@@ -55,7 +55,7 @@ pub enum DataError {
     /// No format is detected at a path.
     #[error(
         "{} is not a recognised data set. Supported: one folder of images per class; a folder of images; \
-         .tar and .parquet files; the folders and .tar.gz files of CIFAR-10 and CIFAR-100 (binary or Python \
+         .tar and .parquet files; a .csv or .json file that lists images and labels; the folders and .tar.gz files of CIFAR-10 and CIFAR-100 (binary or Python \
          version). Pass the folder or file with the images, and its format if it is not detected",
         path.display()
     )]
@@ -72,6 +72,20 @@ pub enum DataError {
         format: Format,
         /// The expected files.
         expected: &'static str,
+    },
+    /// The first image of a manifest does not exist.
+    #[error(
+        "{} lists the image {name}, but {} does not exist: paths are relative to the folder of the list, or absolute",
+        path.display(),
+        file.display()
+    )]
+    NotListed {
+        /// The manifest.
+        path: PathBuf,
+        /// The image.
+        name: String,
+        /// Where it was expected.
+        file: PathBuf,
     },
     /// A folder or archive has splits, but not the requested one.
     #[error(

@@ -18,7 +18,14 @@ use crate::{DataError, Format, Options, Warnings};
 
 /// The files in this folder with the names of the samples.
 #[derive(Debug)]
-struct Files(PathBuf);
+pub(crate) struct Files(PathBuf);
+
+impl Files {
+    /// Files whose names are paths below this folder, or absolute.
+    pub fn below(folder: &Path) -> Self {
+        Self(folder.to_owned())
+    }
+}
 
 /// Lists class folders.
 pub(crate) fn list(

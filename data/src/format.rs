@@ -21,6 +21,8 @@ pub enum Format {
     /// memory, each with a page and a dictionary; in the worst case, which pyarrow may write, these contain
     /// all images of a row group. Reading in random order decompresses that much for each image.
     Parquet,
+    /// A CSV, TSV or JSON file that lists images by path, each with its label and, optionally, its split.
+    Manifest,
     /// CIFAR-10 in its binary or Python version: a folder, or the `.tar.gz` file, whose images are kept in
     /// memory.
     Cifar10,
@@ -32,12 +34,13 @@ pub enum Format {
 
 impl Format {
     /// All formats of files.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Folder,
         Self::Flat,
         Self::Tar,
         Self::Webdataset,
         Self::Parquet,
+        Self::Manifest,
         Self::Cifar10,
         Self::Cifar100,
     ];
@@ -50,6 +53,7 @@ impl Format {
             Self::Tar => "tar",
             Self::Webdataset => "webdataset",
             Self::Parquet => "parquet",
+            Self::Manifest => "manifest",
             Self::Cifar10 => "cifar10",
             Self::Cifar100 => "cifar100",
             Self::Memory => "memory",
@@ -66,7 +70,7 @@ impl fmt::Display for Format {
 /// A name that is not the name of a format.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[error(
-    "unknown format `{0}`; expected folder, flat, tar, webdataset, parquet, cifar10 or cifar100"
+    "unknown format `{0}`; expected folder, flat, tar, webdataset, parquet, manifest, cifar10 or cifar100"
 )]
 pub struct ParseFormatError(String);
 

@@ -38,8 +38,8 @@ pub struct Description {
 
 impl ImageSet {
     /// Lists the images of a data set, in this order: class folders, and archives of classes, by class,
-    /// and then as torchvision's `ImageFolder`; other folders by name; other archives in their own order,
-    /// shards by name.
+    /// and then as torchvision's `ImageFolder`; other folders by name; manifests and other archives in their
+    /// own order, shards by name.
     ///
     /// The class map is a text file with one class per line, by its folder, wnid, name or number. The
     /// index of the class is the line number, from 0, or the number after the name. Images of other
@@ -64,7 +64,10 @@ impl ImageSet {
         };
         let own_labels = !matches!(format, Format::Flat | Format::Tar);
         if let Some(labels) = &options.labels
-            && matches!(format, Format::Folder | Format::Cifar10 | Format::Cifar100)
+            && matches!(
+                format,
+                Format::Folder | Format::Manifest | Format::Cifar10 | Format::Cifar100
+            )
         {
             return Err(DataError::OwnLabels {
                 path: path.to_owned(),

@@ -15,6 +15,7 @@ mod image_set;
 mod label_noise;
 mod listed;
 mod listing;
+mod manifest;
 mod memory;
 #[cfg(test)]
 mod numpy_cases;

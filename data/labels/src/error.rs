@@ -42,6 +42,18 @@ pub enum LabelError {
         /// What is valid there.
         expected: String,
     },
+    /// An entry of a JSON list is invalid.
+    #[error("{}, entry {entry}: found `{found}`, expected {expected}", path.display())]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// Number of the entry, from 1.
+        entry: usize,
+        /// The invalid text, truncated if it is long.
+        found: String,
+        /// What is valid there.
+        expected: String,
+    },
     /// Two lines of a text file contradict each other.
     #[error(
         "{}, line {line}: {name} has a different value than in line {first}; remove the wrong one",

@@ -116,7 +116,14 @@ impl LabelList {
                 .map(|(number, line)| kaggle(path, number, line));
             return Self::named(path, &lines.collect::<Result<Vec<_>, _>>()?, Vec::new());
         }
-        let Table { lines, decisions } = Table::read(path, &text, images)?;
+        let Table {
+            lines,
+            split,
+            mut decisions,
+        } = Table::read(path, &text, images)?;
+        if let Some(split) = split {
+            decisions.push(format!("column {} is not used", excerpt(&split)));
+        }
         Self::named(path, &lines, decisions)
     }
 
@@ -316,7 +323,7 @@ fn entries(
 }
 
 /// The classes of the labels, whose kind the first label shows, and the class of each line.
-fn classify(path: &Path, lines: &[Line]) -> Result<(Classes, Vec<u32>), LabelError> {
+pub(crate) fn classify(path: &Path, lines: &[Line]) -> Result<(Classes, Vec<u32>), LabelError> {
     let Some(first) = lines.first() else {
         return Err(LabelError::Empty(path.to_owned()));
     };
@@ -378,6 +385,7 @@ fn kaggle(path: &Path, number: usize, line: &str) -> Result<Line, LabelError> {
         number,
         name: name.to_owned(),
         label: label.to_owned(),
+        split: None,
     })
 }
 

@@ -79,26 +79,41 @@ pub(crate) struct Line {
     pub number: usize,
     pub name: String,
     pub label: String,
+    /// What the column of splits has, if there is one.
+    pub split: Option<String>,
 }
 
 /// The images and labels of a table.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub lines: Vec<Line>,
+    /// Title of the column of splits.
+    pub split: Option<String>,
     /// How columns and titles were told apart, where that is not obvious.
     pub decisions: Vec<String>,
 }
 
 /// A line as fields.
-struct Row {
-    number: usize,
-    fields: Vec<String>,
+pub(crate) struct Row {
+    /// Number of the line, from 1.
+    pub number: usize,
+    pub fields: Vec<String>,
 }
 
 impl Table {
     /// Reads a table; `images` are the names of the images for which it is read.
     pub fn read(path: &Path, text: &str, images: &[&str]) -> Result<Self, LabelError> {
         let (rows, separated) = rows(path, text)?;
+        Self::of_rows(path, &rows, separated, images)
+    }
+
+    /// Finds the columns of rows, whose first may have titles; `separated` says whether fields may contain spaces.
+    pub fn of_rows(
+        path: &Path,
+        rows: &[Row],
+        separated: bool,
+        images: &[&str],
+    ) -> Result<Self, LabelError> {
         let columns = rows.first().map_or(0, |row| row.fields.len());
         if let Some(row) = rows.iter().find(|row| row.fields.len() != columns) {
             let expected = format!("{columns} columns as in the first line");
@@ -114,7 +129,7 @@ impl Table {
         let known: HashSet<&str> = images.iter().flat_map(|image| keys(image)).collect();
         let table = Layout {
             path,
-            rows: &rows,
+            rows,
             columns,
             known: &known,
         };
@@ -123,6 +138,7 @@ impl Table {
             Some(titles) => table.by_title(titles)?,
             None => table.by_contents()?,
         };
+        let mut split = None;
         if let Some(titles) = titles.filter(|_| separated) {
             let title = |column: usize| excerpt(&titles[column]);
             decisions.insert(
@@ -133,11 +149,12 @@ impl Table {
                     title(label)
                 ),
             );
-            let split = titles.iter().find(|title| is_any(title, &SPLIT_TITLES));
-            if let Some(split) = split {
-                decisions.push(format!("column {} is not used", excerpt(split)));
-            }
+            split = titles
+                .iter()
+                .position(|title| is_any(title, &SPLIT_TITLES))
+                .filter(|column| ![name, label].contains(column));
         }
+        let split_title = split.and_then(|column| Some(titles?[column].clone()));
         let rows = rows.iter().skip(usize::from(titles.is_some()));
         let mut lines = Vec::with_capacity(rows.len());
         for row in rows {
@@ -155,9 +172,14 @@ impl Table {
                 number: row.number,
                 name,
                 label,
+                split: split.map(|column| row.fields[column].trim().to_owned()),
             });
         }
-        Ok(Self { lines, decisions })
+        Ok(Self {
+            lines,
+            split: split_title,
+            decisions,
+        })
     }
 }
 
