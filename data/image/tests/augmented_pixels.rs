@@ -98,6 +98,78 @@ fn pixels_match_torchvision_on_pillow_13() {
     pixels_agree(Pillow::V13, "augmented13.jsonl");
 }
 
+/// The first line of timm.jsonl.
+#[derive(Deserialize)]
+struct OfTimm {
+    operations: Vec<Vec<Operation>>,
+    mixtures: Vec<Mixture>,
+}
+
+/// Chains of operations, mixed by AugMix.
+#[derive(Deserialize)]
+struct Mixture {
+    chains: Vec<Vec<Operation>>,
+    weights: Vec<f32>,
+    part: f32,
+}
+
+/// timm's results for an image, or the part of it between these columns and rows.
+#[derive(Deserialize)]
+struct PixelsOfTimm {
+    file: String,
+    r#box: Option<[u32; 4]>,
+    sha256: Vec<String>,
+}
+
+#[test]
+fn pixels_match_timm() {
+    let expected = fs::read_to_string(data().join("timm.jsonl")).unwrap();
+    let (common, expected) = expected.split_once('\n').unwrap();
+    let common: OfTimm = serde_json::from_str(common).unwrap();
+    let mixtures = common.mixtures.into_iter().map(|mixture| {
+        let mut operations = vec![Operation::BeginMix];
+        for (chain, weight) in mixture.chains.into_iter().zip(mixture.weights) {
+            operations.extend(chain);
+            operations.push(Operation::AddToMix(weight));
+        }
+        operations.push(Operation::EndMix(mixture.part));
+        operations
+    });
+    let chains: Vec<_> = common.operations.into_iter().chain(mixtures).collect();
+    let mut canvas = Canvas::new(Pillow::V13, Limits::default());
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for line in expected.lines() {
+        let expected: PixelsOfTimm = serde_json::from_str(line).unwrap();
+        let encoded = fs::read(data().join("images").join(&expected.file)).unwrap();
+        let mut image = decode(&encoded, &Limits::default()).unwrap();
+        if let Some([left, top, right, bottom]) = expected.r#box {
+            let part = Operation::Crop {
+                x: left.into(),
+                y: top.into(),
+                size: [right - left, bottom - top],
+            };
+            image = canvas.apply(&[part], &image).unwrap().clone();
+        }
+        assert_eq!(chains.len(), expected.sha256.len());
+        for (chain, sha256_of_timm) in chains.iter().zip(&expected.sha256) {
+            let found = canvas.apply(chain, &image).unwrap();
+            if sha256(&found.pixels) != *sha256_of_timm {
+                let size = [image.width, image.height];
+                wrong.push(format!("{} {size:?}: {chain:?}", expected.file));
+            }
+            count += 1;
+        }
+    }
+    let number = wrong.len();
+    assert!(
+        wrong.is_empty(),
+        "{number} of {count}:\n{}",
+        wrong.join("\n")
+    );
+    assert_eq!(count, 11 * 116);
+}
+
 #[test]
 fn batches_are_mixed_as_torchvision_mixes_them() {
     const IMAGE: usize = 3 * 6 * 10;

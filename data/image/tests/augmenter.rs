@@ -269,7 +269,7 @@ fn invalid_augmentations_are_errors() {
             "random-erasing:2",
             "p of random-erasing must be from 0 to 1, got 2",
         ),
-        ("random-erasing:value=grey", "zero or random"),
+        ("random-erasing:value=grey", "zero, random or color"),
     ] {
         let error = text.parse::<Augmentation>().unwrap_err().to_string();
         assert!(error.contains(expected), "{text}: {error}");
@@ -377,6 +377,11 @@ fn step() -> impl Strategy<Value = String> {
         "flip",
         "resized-crop",
         "color-jitter",
+        "vflip",
+        "grey",
+        "aa:augmix-m9-w2",
+        "aa:rand-m9-n3-p1-mstd0.5-inc1-t3aw",
+        "aa:v0r",
         "rand-augment",
         "trivial-augment",
         "random-erasing",
@@ -403,6 +408,10 @@ fn step() -> impl Strategy<Value = String> {
         "bins=31",
         "magnitude=30",
         "value=random",
+        "value=color",
+        "count=3",
+        "interpolation=random",
+        "fill=1-2-3",
         "=",
         "..",
     ]);

@@ -1,4 +1,5 @@
 use super::Operation;
+use super::operation::blend;
 use crate::limits::release;
 use crate::resize::Resampler;
 use crate::{ImageError, Limits, RgbImage};
@@ -14,6 +15,49 @@ pub struct Canvas {
     image: RgbImage,
     /// The previous or the next image.
     other: RgbImage,
+    mixture: Mixture,
+}
+
+/// An image, and the weighted sum of what chains of operations make of it.
+#[derive(Debug, Default)]
+struct Mixture {
+    image: RgbImage,
+    sums: Vec<f32>,
+}
+
+impl Mixture {
+    /// Applies an operation of mixtures; returns whether it is one.
+    fn apply(&mut self, operation: &Operation, image: &mut RgbImage) -> bool {
+        match *operation {
+            Operation::BeginMix => {
+                self.image.clone_from(image);
+                self.sums.clear();
+                self.sums.resize(image.pixels.len(), 0.0);
+            }
+            Operation::AddToMix(weight) => {
+                assert_eq!(self.sums.len(), image.pixels.len(), "{operation:?}");
+                for (sum, &value) in self.sums.iter_mut().zip(&image.pixels) {
+                    *sum += weight * f32::from(value);
+                }
+                image.clone_from(&self.image);
+            }
+            Operation::EndMix(part) => {
+                assert_eq!(self.sums.len(), image.pixels.len(), "{operation:?}");
+                for (value, &sum) in image.pixels.iter_mut().zip(&self.sums) {
+                    // Truncated.
+                    *value = blend(*value, sum.clamp(0.0, 255.0) as u8, part);
+                }
+                self.sums.clear();
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn release(&mut self) {
+        release(&mut self.image.pixels);
+        release(&mut self.sums);
+    }
 }
 
 impl Canvas {
@@ -25,6 +69,7 @@ impl Canvas {
             resampler: Resampler::default(),
             image: RgbImage::default(),
             other: RgbImage::default(),
+            mixture: Mixture::default(),
         }
     }
 
@@ -32,6 +77,7 @@ impl Canvas {
     pub(super) fn release(&mut self) {
         release(&mut self.image.pixels);
         release(&mut self.other.pixels);
+        self.mixture.release();
         self.resampler.release();
     }
 
@@ -44,7 +90,7 @@ impl Canvas {
     /// # Panics
     ///
     /// If the number of pixels is 0 or not width × height, if a crop is empty, or if a part to resize is not
-    /// inside the image.
+    /// inside the image, or if a mixture ends that has not begun or whose chains change its size.
     pub fn apply(
         &mut self,
         operations: &[Operation],
@@ -58,6 +104,7 @@ impl Canvas {
             resampler,
             image,
             other,
+            mixture,
         } = self;
         let mut write = |operation: &Operation, from: &RgbImage, to: &mut RgbImage| {
             operation.apply(from, resampler, *pillow, limits, to)
@@ -72,7 +119,12 @@ impl Canvas {
             }
         };
         for operation in rest {
-            if !operation.apply_in_place(image) {
+            if *operation == Operation::BeginMix {
+                // The image, and a sum of four bytes per value.
+                let bytes = 5 * image.pixels.len() as u64;
+                limits.check_bytes("mixing augmentations", bytes)?;
+            }
+            if !mixture.apply(operation, image) && !operation.apply_in_place(image) {
                 std::mem::swap(image, other);
                 write(operation, other, image)?;
             }

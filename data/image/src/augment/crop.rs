@@ -75,6 +75,58 @@ impl RandomHorizontalFlip {
     }
 }
 
+/// torchvision's `RandomVerticalFlip`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RandomVerticalFlip {
+    /// Probability of mirroring an image.
+    pub p: f64,
+}
+
+/// torchvision's default: half of the images.
+impl Default for RandomVerticalFlip {
+    fn default() -> Self {
+        Self { p: 0.5 }
+    }
+}
+
+impl RandomVerticalFlip {
+    pub(super) fn check(&self) -> Result<(), AugmentationError> {
+        check_probability("p of vflip", self.p)
+    }
+
+    pub(super) fn draw(&self, generator: &mut (impl Rng + ?Sized)) -> Option<Operation> {
+        let flips = generator.random_bool(self.p);
+        flips.then_some(Operation::FlipVertical)
+    }
+}
+
+/// torchvision's `RandomGrayscale`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RandomGrey {
+    /// Probability of taking the colour from an image.
+    pub p: f64,
+}
+
+/// torchvision's default: a tenth of the images.
+impl Default for RandomGrey {
+    fn default() -> Self {
+        Self { p: 0.1 }
+    }
+}
+
+impl RandomGrey {
+    pub(super) fn check(&self) -> Result<(), AugmentationError> {
+        check_probability("p of grey", self.p)
+    }
+
+    pub(super) fn draw(&self, generator: &mut (impl Rng + ?Sized)) -> Option<Operation> {
+        let grey = generator.random_bool(self.p);
+        grey.then_some(Operation::Saturation(0.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +172,12 @@ mod tests {
             let flip = RandomHorizontalFlip { p };
             let flipped = (0..10_000).filter(|_| flip.draw(&mut generator).is_some());
             assert!(flipped.count().abs_diff(expected) < 300, "{p}");
+            let flip = RandomVerticalFlip { p };
+            let flipped = (0..10_000).filter(|_| flip.draw(&mut generator).is_some());
+            assert!(flipped.count().abs_diff(expected) < 300, "{p}");
+            let grey = RandomGrey { p };
+            let changed = (0..10_000).filter(|_| grey.draw(&mut generator).is_some());
+            assert!(changed.count().abs_diff(expected) < 300, "{p}");
         }
     }
 }

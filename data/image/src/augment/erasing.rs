@@ -2,11 +2,11 @@ use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
 
-use super::error::{check_probability, check_range};
+use super::error::{check, check_probability, check_range};
 use super::resized_crop::{TRIES, check_ratio, draw_place, draw_sides};
 use super::{AugmentationError, Rect};
 
-/// torchvision's `RandomErasing`: replaces a random rectangle of normalised values.
+/// torchvision's and timm's `RandomErasing`: replaces a random rectangle of normalised values.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RandomErasing {
@@ -18,6 +18,13 @@ pub struct RandomErasing {
     pub ratio: [f64; 2],
     /// Replacement for erased values.
     pub value: ErasingValue,
+    /// Largest number of rectangles of an image, as in timm: each is drawn from the area divided by their number.
+    #[serde(default = "one")]
+    pub count: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// Replacement for erased values.
@@ -29,6 +36,8 @@ pub enum ErasingValue {
     Zero,
     /// Independent normally distributed values with mean 0 and variance 1.
     Random,
+    /// One such value for each channel of a rectangle.
+    Color,
 }
 
 /// torchvision's defaults: half of the images, 2 to 33 % of the area, aspect ratios of 0.3 to 3.3, value 0.
@@ -39,6 +48,7 @@ impl Default for RandomErasing {
             scale: [0.02, 0.33],
             ratio: [0.3, 3.3],
             value: ErasingValue::Zero,
+            count: 1,
         }
     }
 }
@@ -53,7 +63,14 @@ impl RandomErasing {
             "a range from 0 to 1",
             part,
         )?;
-        check_ratio("the ratio of random-erasing", self.ratio)
+        check_ratio("the ratio of random-erasing", self.ratio)?;
+        let good = (1..=100).contains(&self.count);
+        check(
+            "the count of random-erasing",
+            self.count,
+            "from 1 to 100",
+            good,
+        )
     }
 
     /// Draws a rectangle and erases it in an image of three planes.
@@ -69,36 +86,46 @@ impl RandomErasing {
     ) {
         let plane = width as usize * height as usize;
         assert_eq!(values.len(), 3 * plane);
-        let Some(rect) = self.draw([width, height], generator) else {
-            return;
-        };
-        for row in values.chunks_exact_mut(plane).flat_map(|plane| {
-            let rows = plane.chunks_exact_mut(width as usize);
-            rows.skip(rect.y as usize).take(rect.height as usize)
-        }) {
-            let erased = &mut row[rect.x as usize..][..rect.width as usize];
-            match self.value {
-                ErasingValue::Zero => erased.fill(0.0),
-                ErasingValue::Random => {
-                    erased.fill_with(|| generator.sample(StandardNormal));
+        for rect in self.draw([width, height], generator) {
+            for plane in values.chunks_exact_mut(plane) {
+                let rows = plane.chunks_exact_mut(width as usize);
+                let rows = rows.skip(rect.y as usize).take(rect.height as usize);
+                let rows = rows.map(|row| &mut row[rect.x as usize..][..rect.width as usize]);
+                match self.value {
+                    ErasingValue::Zero => rows.for_each(|erased| erased.fill(0.0)),
+                    ErasingValue::Random => rows.for_each(|erased| {
+                        erased.fill_with(|| generator.sample(StandardNormal));
+                    }),
+                    ErasingValue::Color => {
+                        let value: f32 = generator.sample(StandardNormal);
+                        rows.for_each(|erased| erased.fill(value));
+                    }
                 }
             }
         }
     }
 
-    /// Draws a rectangle smaller than the image along both axes; `None` if ten attempts fail.
-    fn draw(&self, image: [u32; 2], generator: &mut (impl Rng + ?Sized)) -> Option<Rect> {
+    /// Draws rectangles smaller than the image along both axes; one for which ten attempts fail is left out.
+    fn draw(&self, image: [u32; 2], generator: &mut (impl Rng + ?Sized)) -> Vec<Rect> {
         if !generator.random_bool(self.p) {
-            return None;
+            return Vec::new();
         }
-        for _ in 0..TRIES {
-            let [height, width] = draw_sides(image, self.scale, self.ratio, generator);
-            if width < f64::from(image[0]) && height < f64::from(image[1]) {
-                let size = [width, height].map(|side| side as u32);
-                return Some(draw_place(size, image, generator));
+        let count = match self.count {
+            1 => 1,
+            most => generator.random_range(1..=most),
+        };
+        let scale = self.scale.map(|part| part / f64::from(count));
+        let mut draw = || {
+            for _ in 0..TRIES {
+                let [height, width] = draw_sides(image, scale, self.ratio, generator);
+                if width < f64::from(image[0]) && height < f64::from(image[1]) {
+                    let size = [width, height].map(|side| side as u32);
+                    return Some(draw_place(size, image, generator));
+                }
             }
-        }
-        None
+            None
+        };
+        (0..count).filter_map(|_| draw()).collect()
     }
 }
 
@@ -139,6 +166,7 @@ mod tests {
             scale: [0.3, 0.3],
             ratio: [1.0, 1.0],
             value: ErasingValue::Random,
+            count: 1,
         };
         let mut values = vec![f32::NAN; 3 * 200 * 200];
         erasing.apply([200, 200], &mut generator(), &mut values);
@@ -160,7 +188,7 @@ mod tests {
             ..RandomErasing::default()
         };
         let mut generator = generator();
-        let erased = (0..10_000).filter(|_| erasing.draw([32, 32], &mut generator).is_some());
+        let erased = (0..10_000).filter(|_| !erasing.draw([32, 32], &mut generator).is_empty());
         assert!(erased.count().abs_diff(2500) < 300);
     }
 }

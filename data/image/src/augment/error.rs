@@ -36,6 +36,19 @@ pub enum AugmentationError {
         /// An example of the step.
         example: &'static str,
     },
+    /// A section of a policy of timm is unknown or invalid.
+    #[error(
+        "{policy}: {section:?} is not a section of this policy: expected {known}, each followed by its value, as in \
+             rand-m9-mstd0.5-inc1"
+    )]
+    Section {
+        /// The policy.
+        policy: String,
+        /// The section.
+        section: String,
+        /// The known sections.
+        known: String,
+    },
     /// The value of an option cannot be parsed.
     #[error("{option} of {step} must be {expected}, got {text:?}")]
     Text {

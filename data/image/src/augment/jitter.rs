@@ -2,7 +2,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-use super::error::check_range;
+use super::error::{check_probability, check_range};
 use super::{AugmentationError, Operation};
 
 /// torchvision's `ColorJitter`: changes brightness, contrast, saturation and hue by random amounts, in random
@@ -18,6 +18,13 @@ pub struct ColorJitter {
     pub saturation: [f64; 2],
     /// Range of the rotation of hues, as a fraction of the circle from −½ to ½; `[0.0, 0.0]` for no change.
     pub hue: [f64; 2],
+    /// Probability of changing an image, as by torchvision's `RandomApply`.
+    #[serde(default = "always")]
+    pub p: f64,
+}
+
+fn always() -> f64 {
+    1.0
 }
 
 impl ColorJitter {
@@ -28,6 +35,7 @@ impl ColorJitter {
             contrast: around_1(contrast),
             saturation: around_1(saturation),
             hue: around_0(hue),
+            p: 1.0,
         }
     }
 
@@ -44,10 +52,14 @@ impl ColorJitter {
         }
         let expected = "a distance from 0 to 0.5, or a range from -0.5 to 0.5";
         let hue = "hue of color-jitter";
-        check_range(hue, self.hue, expected, |turn| (-0.5..=0.5).contains(&turn))
+        check_range(hue, self.hue, expected, |turn| (-0.5..=0.5).contains(&turn))?;
+        check_probability("p of color-jitter", self.p)
     }
 
     pub(super) fn draw(&self, generator: &mut (impl Rng + ?Sized), out: &mut Vec<Operation>) {
+        if self.p < 1.0 && !generator.random_bool(self.p) {
+            return;
+        }
         type New = fn(f64) -> Operation;
         let mut changes: [([f64; 2], f64, New); 4] = [
             (self.brightness, 1.0, Operation::Brightness),
@@ -119,6 +131,18 @@ mod tests {
         let mut drawn = Vec::new();
         ColorJitter::new(0.0, 0.0, 0.0, 0.2).draw(&mut generator(), &mut drawn);
         assert!(matches!(drawn[..], [Operation::Hue(_)]), "{drawn:?}");
+    }
+
+    #[test]
+    fn images_are_changed_with_the_probability() {
+        let jitter = ColorJitter {
+            p: 0.25,
+            ..ColorJitter::new(0.1, 0.0, 0.0, 0.0)
+        };
+        let mut generator = generator();
+        let mut drawn = Vec::new();
+        (0..10_000).for_each(|_| jitter.draw(&mut generator, &mut drawn));
+        assert!(drawn.len().abs_diff(2500) < 300, "{}", drawn.len());
     }
 
     #[test]

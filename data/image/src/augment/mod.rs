@@ -40,10 +40,11 @@ mod spec;
 #[cfg(test)]
 mod statistics;
 mod text;
+mod timm;
 
 pub use augmenter::{Augmented, Augmenter};
 pub use canvas::Canvas;
-pub use crop::{RandomCrop, RandomHorizontalFlip};
+pub use crop::{RandomCrop, RandomGrey, RandomHorizontalFlip, RandomVerticalFlip};
 pub use erasing::{ErasingValue, RandomErasing};
 pub use error::AugmentationError;
 pub use jitter::ColorJitter;
@@ -53,3 +54,4 @@ pub use planes::Shown;
 pub use policy::{RandAugment, TrivialAugmentWide};
 pub use resized_crop::RandomResizedCrop;
 pub use spec::{Augmentation, Step};
+pub use timm::{AutoPolicy, RandSet, TimmAugment, TimmPolicy};

@@ -17,6 +17,9 @@ pub struct RandomResizedCrop {
     pub ratio: [f64; 2],
     /// Resampling filter.
     pub interpolation: Interpolation,
+    /// Filter that is used for half of the images in place of the other, as in timm's random interpolation.
+    #[serde(default)]
+    pub other: Option<Interpolation>,
 }
 
 impl RandomResizedCrop {
@@ -27,12 +30,15 @@ impl RandomResizedCrop {
             scale: [0.08, 1.0],
             ratio: [3.0 / 4.0, 4.0 / 3.0],
             interpolation: Interpolation::Bilinear,
+            other: None,
         }
     }
 
     pub(super) fn check(&self) -> Result<(), AugmentationError> {
         check_size("the size of resized-crop", self.size)?;
-        check_interpolation("the interpolation of resized-crop", self.interpolation)?;
+        for interpolation in std::iter::once(self.interpolation).chain(self.other) {
+            check_interpolation("the interpolation of resized-crop", interpolation)?;
+        }
         let part = |part| (0.0..=1.0).contains(&part);
         let scale = "a range above 0 and up to 1";
         check_range("the scale of resized-crop", self.scale, scale, |scale| {
@@ -45,7 +51,10 @@ impl RandomResizedCrop {
         Operation::ResizedCrop {
             part: self.part(image, generator),
             size: self.size,
-            interpolation: self.interpolation,
+            interpolation: match self.other {
+                Some(other) if generator.random_bool(0.5) => other,
+                _ => self.interpolation,
+            },
         }
     }
 

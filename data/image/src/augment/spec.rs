@@ -2,8 +2,8 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AugmentationError, ColorJitter, Operation, RandAugment, RandomCrop, RandomErasing,
-    RandomHorizontalFlip, RandomResizedCrop, TrivialAugmentWide,
+    AugmentationError, ColorJitter, Operation, RandAugment, RandomCrop, RandomErasing, RandomGrey,
+    RandomHorizontalFlip, RandomResizedCrop, RandomVerticalFlip, TimmAugment, TrivialAugmentWide,
 };
 use crate::ImageError;
 use topk_preprocessing::Pillow;
@@ -17,11 +17,14 @@ use topk_preprocessing::Pillow;
 /// | --- | --- |
 /// | `crop` | `padding=0`, `size` of the image |
 /// | `flip` | `p=0.5` |
-/// | `resized-crop` | `size`, `scale=0.08..1`, `ratio=0.75..1.3333333333333333`, `interpolation=bilinear` |
-/// | `color-jitter` | `brightness=0`, `contrast=0`, `saturation=0`, `hue=0`: distances, or ranges such as `0.5..1` |
+/// | `vflip` | `p=0.5` |
+/// | `resized-crop` | `size`, `scale=0.08..1`, `ratio=0.75..1.3333333333333333`, `interpolation=bilinear`, or `random` for bilinear or bicubic |
+/// | `color-jitter` | `brightness=0`, `contrast=0`, `saturation=0`, `hue=0`: distances, or ranges such as `0.5..1`; `p=1` |
+/// | `grey` | `p=0.1` |
+/// | `aa` | `policy`: a [policy of timm](super::TimmPolicy); `fill=124-116-104`, `interpolation=random` |
 /// | `rand-augment` | `ops=2`, `magnitude=9`, `bins=31` |
 /// | `trivial-augment` | `bins=31` |
-/// | `random-erasing` | `p=0.5`, `scale=0.02..0.33`, `ratio=0.3..3.3`, `value=zero` or `random` |
+/// | `random-erasing` | `p=0.5`, `scale=0.02..0.33`, `ratio=0.3..3.3`, `value=zero`, `random` or `color`, `count=1` |
 ///
 /// For example `resized-crop:224:scale=0.2..1,flip,color-jitter:0.4:0.4:0.4:0.1,random-erasing:0.25`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -54,6 +57,12 @@ pub enum Step {
     RandAugment(RandAugment),
     /// One operation of random magnitude.
     TrivialAugment(TrivialAugmentWide),
+    /// Random vertical flip.
+    VerticalFlip(RandomVerticalFlip),
+    /// Random loss of colour.
+    Grey(RandomGrey),
+    /// A policy of timm.
+    Timm(TimmAugment),
 }
 
 impl Augmentation {
@@ -71,6 +80,9 @@ impl Augmentation {
                 Step::ColorJitter(step) => step.check(),
                 Step::RandAugment(step) => step.check(),
                 Step::TrivialAugment(step) => step.check(),
+                Step::VerticalFlip(step) => step.check(),
+                Step::Grey(step) => step.check(),
+                Step::Timm(step) => step.check(),
             }?;
         }
         if let Some(erasing) = &self.erasing {
@@ -113,6 +125,9 @@ impl Augmentation {
                 Step::ColorJitter(step) => step.draw(generator, out),
                 Step::RandAugment(step) => step.draw(image, generator, out),
                 Step::TrivialAugment(step) => out.extend(step.draw(generator)),
+                Step::VerticalFlip(step) => out.extend(step.draw(generator)),
+                Step::Grey(step) => out.extend(step.draw(generator)),
+                Step::Timm(step) => step.draw(image, generator, out),
             }
             for operation in &out[before..] {
                 image = operation.size(image);

@@ -2,11 +2,12 @@
 
 use crate::RgbImage;
 
-use super::geometry;
+use super::{geometry, warp};
+use topk_preprocessing::Interpolation;
 
 /// Maps column x and row y of the result to those of the source: `[a, b, c, d, e, f]` for a·x + b·y + c and
 /// d·x + e·y + f.
-type Matrix = [f64; 6];
+pub(super) type Matrix = [f64; 6];
 
 pub(super) fn shear_x(image: &RgbImage, magnitude: f64, out: &mut RgbImage) {
     transform(image, inverse_shear([magnitude, 0.0]), out);
@@ -23,6 +24,31 @@ pub(super) fn translate(image: &RgbImage, by: [i32; 2], out: &mut RgbImage) {
 
 /// Rotates an image about its centre, like `Image.rotate`.
 pub(super) fn rotate(image: &RgbImage, degrees: f64, out: &mut RgbImage) {
+    if !turn(image, degrees, out) {
+        transform(
+            image,
+            inverse_rotation(image, degrees.rem_euclid(360.0)),
+            out,
+        );
+    }
+}
+
+/// The same with interpolation and a colour for pixels from outside of the image.
+pub(super) fn rotate_filled(
+    image: &RgbImage,
+    degrees: f64,
+    interpolation: Interpolation,
+    fill: [u8; 3],
+    out: &mut RgbImage,
+) {
+    if !turn(image, degrees, out) {
+        let matrix = inverse_rotation(image, degrees.rem_euclid(360.0));
+        warp::warp(image, matrix, interpolation, fill, out);
+    }
+}
+
+/// Rotates by a multiple of a right angle if that leaves the size as it is; returns whether it does.
+fn turn(image: &RgbImage, degrees: f64, out: &mut RgbImage) -> bool {
     let degrees = degrees.rem_euclid(360.0);
     let pixels = image.pixels.as_chunks::<3>().0;
     let target = out.pixels.as_chunks_mut::<3>().0;
@@ -47,8 +73,9 @@ pub(super) fn rotate(image: &RgbImage, degrees: f64, out: &mut RgbImage) {
             }
         }
     } else {
-        transform(image, inverse_rotation(image, degrees), out);
+        return false;
     }
+    true
 }
 
 /// The inverse of torchvision's shear about the top left corner; its magnitudes are tangents.

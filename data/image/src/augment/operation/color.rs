@@ -43,7 +43,7 @@ fn interleaved(lanes: &Lanes, block: &mut [[u8; 3]; LANES]) {
 
 /// Interpolates or extrapolates like Pillow's `Image.blend`: in single precision, truncated.
 #[inline(always)]
-pub(super) fn blend(from: u8, to: u8, factor: f32) -> u8 {
+pub(in crate::augment) fn blend(from: u8, to: u8, factor: f32) -> u8 {
     let difference = f32::from(i16::from(to) - i16::from(from));
     // Pillow clips only if the factor is not from 0 to 1.
     let blended = (f32::from(from) + factor * difference).clamp(0.0, 255.0);

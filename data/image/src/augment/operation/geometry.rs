@@ -8,6 +8,15 @@ pub(super) fn flip(image: &mut RgbImage) {
     }
 }
 
+/// Mirrors an image top to bottom.
+pub(super) fn flip_vertical(image: &mut RgbImage) {
+    let pixels = image.pixels.as_chunks_mut::<3>().0;
+    let mut rows = pixels.chunks_exact_mut(image.width as usize);
+    while let (Some(first), Some(last)) = (rows.next(), rows.next_back()) {
+        first.swap_with_slice(last);
+    }
+}
+
 /// Copies a part from this column and row; it may extend beyond the image. `out` must be black.
 pub(super) fn crop(image: &RgbImage, [x, y]: [i64; 2], out: &mut RgbImage) {
     let columns = overlap(x, out.width, image.width);

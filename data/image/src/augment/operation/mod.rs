@@ -1,12 +1,15 @@
 //! Operations on pixels, with all parameters.
 
 mod affine;
+mod blur;
 mod color;
 mod geometry;
 mod hue;
 mod sharpness;
 mod tables;
+mod warp;
 
+pub(super) use color::blend;
 pub(super) use geometry::{Overlap, overlap};
 
 use serde::{Deserialize, Serialize};
@@ -67,6 +70,8 @@ pub enum Operation {
     },
     /// Mirrors left to right.
     Flip,
+    /// Mirrors top to bottom.
+    FlipVertical,
     /// Multiplies the brightness by a factor.
     Brightness(f64),
     /// Multiplies the contrast with the mean grey by a factor.
@@ -95,6 +100,36 @@ pub enum Operation {
     AutoContrast,
     /// Equalizes the histogram of each channel.
     Equalize,
+    /// Inverts all values.
+    Invert,
+    /// Adds to values below 128.
+    SolarizeAdd(u8),
+    /// Blurs with this standard deviation in pixels, like Pillow's `GaussianBlur`.
+    GaussianBlur(f64),
+    /// Takes each pixel from a·x + b·y + c and d·x + e·y + f, like `Image.transform` of Pillow.
+    Affine {
+        /// `[a, b, c, d, e, f]`.
+        matrix: [f64; 6],
+        /// Bilinear or bicubic.
+        interpolation: Interpolation,
+        /// Colour of pixels from outside of the image.
+        fill: [u8; 3],
+    },
+    /// Rotates the image counter-clockwise, like `Image.rotate` of Pillow.
+    RotateFilled {
+        /// Degrees.
+        degrees: f64,
+        /// Bilinear or bicubic.
+        interpolation: Interpolation,
+        /// Colour of pixels from outside of the image.
+        fill: [u8; 3],
+    },
+    /// Begins a mixture of this image with what chains of operations make of it.
+    BeginMix,
+    /// Ends a chain: adds its result to the mixture with this weight, and returns to the image.
+    AddToMix(f32),
+    /// Ends the mixture: interpolates from the image (0) to the mixture (1).
+    EndMix(f32),
 }
 
 impl Operation {
@@ -110,6 +145,7 @@ impl Operation {
     pub(super) fn apply_in_place(&self, image: &mut RgbImage) -> bool {
         match *self {
             Self::Flip => geometry::flip(image),
+            Self::FlipVertical => geometry::flip_vertical(image),
             Self::Brightness(factor) => tables::brightness(image, factor),
             Self::Contrast(factor) => tables::contrast(image, factor),
             Self::Saturation(factor) => color::saturate(&mut image.pixels, factor as f32),
@@ -118,6 +154,9 @@ impl Operation {
             Self::Solarize(threshold) => tables::solarize(image, threshold),
             Self::AutoContrast => tables::auto_contrast(image),
             Self::Equalize => tables::equalize(image),
+            Self::Invert => tables::invert(image),
+            Self::SolarizeAdd(add) => tables::solarize_add(image, add),
+            Self::GaussianBlur(std) => blur::gaussian_blur(image, std),
             _ => return false,
         }
         true
@@ -165,6 +204,16 @@ impl Operation {
             Self::TranslateY(pixels) => affine::translate(image, [0, pixels], out),
             Self::Rotate(degrees) => affine::rotate(image, degrees, out),
             Self::Sharpness(factor) => sharpness::sharpen(image, factor as f32, out),
+            Self::Affine {
+                matrix,
+                interpolation,
+                fill,
+            } => warp::warp(image, matrix, interpolation, fill, out),
+            Self::RotateFilled {
+                degrees,
+                interpolation,
+                fill,
+            } => affine::rotate_filled(image, degrees, interpolation, fill, out),
             _ => return Ok(false),
         }
         Ok(true)

@@ -39,6 +39,18 @@ pub(super) fn solarize(image: &mut RgbImage, threshold: f64) {
     look_up(image, &[table; 3]);
 }
 
+pub(super) fn invert(image: &mut RgbImage) {
+    look_up(image, &[table(|value| 255 - value); 3]);
+}
+
+pub(super) fn solarize_add(image: &mut RgbImage, add: u8) {
+    let table = table(|value| match value {
+        ..128 => value.saturating_add(add),
+        value => value,
+    });
+    look_up(image, &[table; 3]);
+}
+
 pub(super) fn auto_contrast(image: &mut RgbImage) {
     let tables = histograms(image).map(|histogram| stretching(&histogram));
     look_up(image, &tables);

@@ -8,7 +8,8 @@ use std::str::FromStr;
 use super::jitter::{around_0, around_1};
 use super::{
     Augmentation, AugmentationError, ColorJitter, ErasingValue, RandAugment, RandomCrop,
-    RandomErasing, RandomHorizontalFlip, RandomResizedCrop, Step, TrivialAugmentWide,
+    RandomErasing, RandomGrey, RandomHorizontalFlip, RandomResizedCrop, RandomVerticalFlip, Step,
+    TimmAugment, TrivialAugmentWide,
 };
 use options::{Range, Syntax};
 use topk_preprocessing::Interpolation;
@@ -28,10 +29,25 @@ static RESIZED_CROP: Syntax<4> = Syntax {
     options: ["size", "scale", "ratio", "interpolation"],
     example: "resized-crop:224:scale=0.08..1",
 };
-static COLOR_JITTER: Syntax<4> = Syntax {
+static COLOR_JITTER: Syntax<5> = Syntax {
     step: "color-jitter",
-    options: ["brightness", "contrast", "saturation", "hue"],
+    options: ["brightness", "contrast", "saturation", "hue", "p"],
     example: "color-jitter:0.4:0.4:0.4:0.1",
+};
+static VFLIP: Syntax<1> = Syntax {
+    step: "vflip",
+    options: ["p"],
+    example: "vflip:0.5",
+};
+static GREY: Syntax<1> = Syntax {
+    step: "grey",
+    options: ["p"],
+    example: "grey:0.1",
+};
+static AA: Syntax<3> = Syntax {
+    step: "aa",
+    options: ["policy", "fill", "interpolation"],
+    example: "aa:rand-m9-mstd0.5-inc1",
 };
 static RAND_AUGMENT: Syntax<3> = Syntax {
     step: "rand-augment",
@@ -43,9 +59,9 @@ static TRIVIAL_AUGMENT: Syntax<1> = Syntax {
     options: ["bins"],
     example: "trivial-augment",
 };
-static RANDOM_ERASING: Syntax<4> = Syntax {
+static RANDOM_ERASING: Syntax<5> = Syntax {
     step: "random-erasing",
-    options: ["p", "scale", "ratio", "value"],
+    options: ["p", "scale", "ratio", "value", "count"],
     example: "random-erasing:0.25",
 };
 
@@ -95,12 +111,15 @@ impl Step {
             "resized-crop" => {
                 let options = RESIZED_CROP.read(options)?;
                 let default = RandomResizedCrop::new(options.require(0, SIZE, options::size)?);
-                let names = "box, bilinear, hamming, bicubic or lanczos";
-                let interpolation = options.get(3, names, Interpolation::from_name)?;
+                let names = "box, bilinear, hamming, bicubic, lanczos or random";
+                let interpolation = options.get(3, names, interpolations)?;
+                let (interpolation, other) =
+                    interpolation.unwrap_or((default.interpolation, default.other));
                 Self::ResizedCrop(RandomResizedCrop {
                     scale: options.range(1)?.unwrap_or(default.scale),
                     ratio: options.range(2)?.unwrap_or(default.ratio),
-                    interpolation: interpolation.unwrap_or(default.interpolation),
+                    interpolation,
+                    other,
                     ..default
                 })
             }
@@ -118,8 +137,18 @@ impl Step {
                     contrast: read(1, around_1)?,
                     saturation: read(2, around_1)?,
                     hue: read(3, around_0)?,
+                    p: options.number(4)?.unwrap_or(1.0),
                 })
             }
+            "vflip" => {
+                let p = VFLIP.read(options)?.number(0)?;
+                Self::VerticalFlip(p.map_or_else(Default::default, |p| RandomVerticalFlip { p }))
+            }
+            "grey" => {
+                let p = GREY.read(options)?.number(0)?;
+                Self::Grey(p.map_or_else(Default::default, |p| RandomGrey { p }))
+            }
+            "aa" => Self::Timm(timm(options)?),
             "rand-augment" => {
                 let options = RAND_AUGMENT.read(options)?;
                 let default = RandAugment::default();
@@ -141,8 +170,11 @@ impl Step {
                 let known = [
                     CROP.step,
                     FLIP.step,
+                    VFLIP.step,
                     RESIZED_CROP.step,
                     COLOR_JITTER.step,
+                    GREY.step,
+                    AA.step,
                     RAND_AUGMENT.step,
                     TRIVIAL_AUGMENT.step,
                     RANDOM_ERASING.step,
@@ -159,12 +191,45 @@ impl Step {
 
 const SIZE: &str = "a size, such as 224 or 320x240";
 
+/// The interpolation with this name, or two at random.
+fn interpolations(name: &str) -> Option<(Interpolation, Option<Interpolation>)> {
+    match name {
+        RANDOM => Some((Interpolation::Bilinear, Some(Interpolation::Bicubic))),
+        name => Some((Interpolation::from_name(name)?, None)),
+    }
+}
+
+/// The name of an interpolation that is bilinear or bicubic at random.
+const RANDOM: &str = "random";
+
+fn timm(options: Option<&str>) -> Result<TimmAugment, AugmentationError> {
+    let options = AA.read(options)?;
+    let policy = options.require(0, "a policy such as rand-m9-mstd0.5-inc1", |text| {
+        Some(text.parse())
+    })??;
+    let default = TimmAugment::new(policy);
+    let fill = options.get(1, "red, green and blue such as 124-116-104", |text| {
+        let values: Option<Vec<u8>> = text.split('-').map(|value| value.parse().ok()).collect();
+        values?.try_into().ok()
+    })?;
+    let interpolation = options.get(2, "bilinear, bicubic or random", |text| match text {
+        RANDOM => Some(None),
+        text => Interpolation::from_name(text).map(Some),
+    })?;
+    Ok(TimmAugment {
+        fill: fill.unwrap_or(default.fill),
+        interpolation: interpolation.unwrap_or(default.interpolation),
+        ..default
+    })
+}
+
 fn erasing(options: Option<&str>) -> Result<RandomErasing, AugmentationError> {
     let options = RANDOM_ERASING.read(options)?;
     let default = RandomErasing::default();
-    let value = options.get(3, "zero or random", |text| match text {
+    let value = options.get(3, "zero, random or color", |text| match text {
         "zero" => Some(ErasingValue::Zero),
         "random" => Some(ErasingValue::Random),
+        "color" => Some(ErasingValue::Color),
         _ => None,
     })?;
     Ok(RandomErasing {
@@ -172,6 +237,7 @@ fn erasing(options: Option<&str>) -> Result<RandomErasing, AugmentationError> {
         scale: options.range(1)?.unwrap_or(default.scale),
         ratio: options.range(2)?.unwrap_or(default.ratio),
         value: value.unwrap_or(default.value),
+        count: options.integer(4)?.unwrap_or(default.count),
     })
 }
 
@@ -196,12 +262,17 @@ impl fmt::Display for Augmentation {
         let value = match erasing.value {
             ErasingValue::Zero => "zero",
             ErasingValue::Random => "random",
+            ErasingValue::Color => "color",
         };
         let p = erasing.p;
         write!(
             f,
             "random-erasing:p={p}:scale={scale}:ratio={ratio}:value={value}"
-        )
+        )?;
+        match erasing.count {
+            1 => Ok(()),
+            count => write!(f, ":count={count}"),
+        }
     }
 }
 
@@ -219,7 +290,10 @@ impl fmt::Display for Step {
             Self::ResizedCrop(crop) => {
                 let [width, height] = crop.size;
                 let [scale, ratio] = [crop.scale, crop.ratio].map(Range);
-                let interpolation = crop.interpolation;
+                let interpolation = match (crop.interpolation, crop.other) {
+                    (Interpolation::Bilinear, Some(Interpolation::Bicubic)) => RANDOM,
+                    (interpolation, _) => interpolation.name(),
+                };
                 write!(
                     f,
                     "resized-crop:size={width}x{height}:scale={scale}:ratio={ratio}:\
@@ -235,6 +309,23 @@ impl fmt::Display for Step {
                     f,
                     "color-jitter:brightness={brightness}:contrast={contrast}:\
                      saturation={saturation}:hue={hue}"
+                )?;
+                match jitter.p {
+                    1.0 => Ok(()),
+                    p => write!(f, ":p={p}"),
+                }
+            }
+            Self::VerticalFlip(RandomVerticalFlip { p }) => write!(f, "vflip:p={p}"),
+            Self::Grey(RandomGrey { p }) => write!(f, "grey:p={p}"),
+            Self::Timm(TimmAugment {
+                policy,
+                fill: [red, green, blue],
+                interpolation,
+            }) => {
+                let interpolation = interpolation.map_or(RANDOM, Interpolation::name);
+                write!(
+                    f,
+                    "aa:policy={policy}:fill={red}-{green}-{blue}:interpolation={interpolation}"
                 )
             }
             Self::RandAugment(augment) => {
