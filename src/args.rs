@@ -397,6 +397,33 @@ mod tests {
                 "--cuda-graphs must be used with a loss without random numbers, got --loss balanced-noised-topk",
             ),
             (
+                "--aug-repeats 0.5",
+                "--aug-repeats must be 0, or from 1 to 1000000, got 0.5",
+            ),
+            (
+                "--sampler square-root --shuffle shards",
+                "--sampler must be used without --shuffle shards, which reads each image of a shard once, got --sampler \
+                 square-root --shuffle shards",
+            ),
+            (
+                "--aug-repeats 3 --shuffle shards",
+                "--aug-repeats must be used without --shuffle shards, which reads each image of a shard once, got \
+                 --aug-repeats 3 --shuffle shards",
+            ),
+            (
+                "--overfit-batches 1 --on-bad-image skip",
+                "--overfit-batches must be used with --on-bad-image fail, got --overfit-batches 1 --on-bad-image skip",
+            ),
+            (
+                "--input-size 1 28 28",
+                "--input-size must be 3, height and width, because images are decoded to red, green and blue, got 1 \
+                 channels",
+            ),
+            (
+                "--scale 0.5",
+                "--scale must be two numbers, such as 0.5 1, got 0.5",
+            ),
+            (
                 "--classifier new",
                 "--classifier new has no effect without --checkpoint: remove it, or give the file of weights \
                  with --checkpoint",
@@ -458,6 +485,13 @@ mod tests {
                 .unwrap()
                 .config
                 .resolved(),
+            read_recipe(
+                "sampler = \"class-balanced\"\ninput-size = [3, 48, 64]\nscale = [0.2, 1]\naa = \"rand-m9-mstd0.5-inc1\"",
+                "--data DIR --class-map M --reprob 0.25 --recount 2 --limit-batches 3",
+            )
+            .unwrap()
+            .config
+            .resolved(),
             read_recipe("epochs = 1", "--data DIR")
                 .unwrap()
                 .config
@@ -557,6 +591,17 @@ mod tests {
         assert_eq!(
             decisions,
             ["--deterministic true replaces cudnn-benchmark of FILE"]
+        );
+
+        let (config, decisions) = read("augment = \"crop:4,flip\"", "--reprob 0.25");
+        assert!(config.augment.is_none() && config.augmenting.reprob == Some(0.25));
+        assert_eq!(decisions, ["--reprob 0.25 replaces augment of FILE"]);
+
+        let (config, decisions) = read("reprob = 0.25\nremode = \"rand\"", "--augment none");
+        assert!(!config.augmenting.are_given());
+        assert_eq!(
+            decisions,
+            ["--augment none replaces reprob and remode of FILE"]
         );
 
         // What a flag needs may come from the recipe.

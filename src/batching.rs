@@ -49,6 +49,8 @@ pub(crate) struct Batching {
     /// Images per batch, at least 1.
     pub(crate) size: usize,
     pub(crate) last: LastBatch,
+    /// Most batches.
+    pub(crate) limit: Option<usize>,
 }
 
 /// What to do with the images that do not fill the last batch.
@@ -66,6 +68,12 @@ pub(crate) enum LastBatch {
 impl Batching {
     /// Number of batches of this many images.
     pub(crate) fn batches(self, images: usize) -> usize {
+        let all = self.unlimited(images);
+        self.limit.map_or(all, |limit| all.min(limit))
+    }
+
+    /// Number of batches without the limit.
+    fn unlimited(self, images: usize) -> usize {
         let (full, rest) = (images / self.size, images % self.size);
         let joins = self.last == LastBatch::NeverSingle && rest == 1 && full > 0;
         let left_out = rest == 0 || joins || self.last == LastBatch::Dropped;
@@ -75,7 +83,7 @@ impl Batching {
     /// Positions of the images of a batch, counted from 0, in the order of the epoch.
     pub(crate) fn positions(self, images: usize, batch: usize) -> Range<usize> {
         let start = batch * self.size;
-        let last = batch + 1 == self.batches(images);
+        let last = batch + 1 == self.unlimited(images);
         let end = match self.last {
             LastBatch::Smaller | LastBatch::NeverSingle if last => images,
             _ => start + self.size,
@@ -86,6 +94,12 @@ impl Batching {
     /// What the user should know about the last batch of this many images, as a clause.
     pub(crate) fn decision(self, images: usize) -> Option<String> {
         let (size, rest) = (self.size, images % self.size);
+        let (batches, all) = (self.batches(images), self.unlimited(images));
+        if batches < all {
+            return Some(format!(
+                "{batches} of {all} batches are trained on in each epoch (--limit-batches)"
+            ));
+        }
         match self.last {
             LastBatch::NeverSingle if rest == 1 && images > size => Some(format!(
                 "the last batch of each epoch has {} images, because a single one would be left",
@@ -209,7 +223,11 @@ mod tests {
     #[test]
     fn a_single_last_image_joins_the_batch_before_it() {
         let sizes = |images: usize, size: usize, last: LastBatch| -> Vec<usize> {
-            let batching = Batching { size, last };
+            let batching = Batching {
+                size,
+                last,
+                limit: None,
+            };
             let all: Vec<_> = (0..batching.batches(images))
                 .map(|batch| batching.positions(images, batch))
                 .collect();
@@ -234,5 +252,23 @@ mod tests {
             assert_eq!(sizes(images, size, NeverSingle), never_single);
             assert_eq!(sizes(images, size, Dropped), dropped);
         }
+    }
+
+    #[test]
+    fn a_limit_keeps_the_first_batches() {
+        let batching = |limit| Batching {
+            size: 4,
+            last: LastBatch::NeverSingle,
+            limit,
+        };
+        for (limit, batches, end) in [(1, 1, 4), (2, 2, 9), (3, 2, 9)] {
+            let limited = batching(Some(limit));
+            assert_eq!(limited.batches(9), batches);
+            // The last of all batches is larger, and only that.
+            assert_eq!(limited.positions(9, batches - 1).end, end);
+            assert_eq!(limited.positions(9, 0), batching(None).positions(9, 0));
+        }
+        let line = batching(Some(1)).decision(9).unwrap();
+        assert!(line.starts_with("1 of 2 batches"), "{line}");
     }
 }

@@ -29,7 +29,7 @@ pub(crate) enum Effect {
 
 /// The settings that do not decide the weights, and may change when a run is resumed, except for those that are
 /// [recorded](Effect::Recorded). All others decide the weights, or which of them are the best.
-const EFFECTS: [(&str, Effect); 18] = [
+const EFFECTS: [(&str, Effect); 19] = [
     // The epochs so far are the same ones of a longer run, as far as the learning rate and the loss do not depend
     // on the number of epochs; if they do, that is printed.
     ("epochs", Effect::Length),
@@ -39,6 +39,7 @@ const EFFECTS: [(&str, Effect); 18] = [
     ("data", Effect::Paths),
     ("val-data", Effect::Paths),
     ("format", Effect::Paths),
+    ("class-map", Effect::Paths),
     // Rounding only: a resumed run computes the same on the same processor with the same number of threads.
     ("device", Effect::Machine),
     ("workers", Effect::Machine),
@@ -70,10 +71,18 @@ fn following() -> impl Iterator<Item = &'static str> {
 const OF_NETWORK: [&str; 2] = ["model", "test-resize"];
 
 /// Settings on which the accuracies depend that select the best checkpoints.
-const OF_VALIDATION: [&str; 3] = ["topk", "input-size", "val-resize"];
+const OF_VALIDATION: [&str; 4] = ["topk", "input-size", "val-resize", "limit-batches"];
 
 /// Settings on which the batches of an epoch depend.
-const OF_BATCHES: [&str; 3] = ["batch-size", "seed", "drop-last"];
+const OF_BATCHES: [&str; 7] = [
+    "batch-size",
+    "seed",
+    "drop-last",
+    "sampler",
+    "aug-repeats",
+    "limit-batches",
+    "overfit-batches",
+];
 
 /// The settings that changed since a run was saved, in the order of their names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -104,6 +113,8 @@ fn parsed(settings: &Map<String, Value>) -> Option<Config> {
 pub(crate) fn as_saved(given: &Config, saved: &Map<String, Value>) -> Config {
     let mut settings = given.to_map();
     let missing = following().filter(|key| !settings.contains_key(*key));
+    // Settings of augmentation replace that of the run.
+    let missing = missing.filter(|key| *key != "augment" || !given.augmenting.are_given());
     let found: Vec<_> = missing
         .filter_map(|key| Some((key.to_owned(), saved.get(key)?.clone())))
         .collect();
@@ -285,8 +296,8 @@ mod tests {
     #[test]
     fn settings_with_an_effect_are_settings() {
         let all = map(
-            "--model=basic-4 --topk=1 --augment=none --format=folder --val-data=V --workers=2 --test-data=T --val-resize=9 --input-size=8 \
-             --test-resize=9 --shuffle=shards --shuffle-buffer=9",
+            "--model=basic-4 --topk=1 --augment=none --format=folder --class-map=M --val-data=V --workers=2 --test-data=T --val-resize=9 --input-size=8 \
+             --test-resize=9 --shuffle=shards --shuffle-buffer=9 --limit-batches=3",
         );
         for key in EFFECTS.map(|(key, _)| key).into_iter().chain(following()) {
             assert!(all.contains_key(key), "{key}");
@@ -301,6 +312,8 @@ mod tests {
         for words in [
             "",
             "--augment=crop:4,flip --mix=mixup:0.2,cutmix:1 --sched=cosine --tau=10..0.1 --amp --lr=1e-5",
+            "--input-size=3,48,64 --scale=0.2,1 --color-jitter=0.3,0.2,0.1 --aa=3a --reprob=0.25 --remode=rand",
+            "--input-size=48 --no-aug --sampler=square-root --limit-batches=3",
             "--checkpoint=w.pth --classifier=new --decay-milestones=3,5 --loss=ce --label-smoothing=0.1",
         ] {
             let config = config(words).resolved();
@@ -351,6 +364,18 @@ mod tests {
         assert_eq!(continued.decay_milestones, Some(Milestones(vec![2, 3])));
         let given = as_saved(&config("--epochs=5 --decay-milestones=4"), &saved).resolved();
         assert_eq!(given.decay_milestones, Some(Milestones(vec![4])));
+    }
+
+    #[test]
+    fn augmentation_in_other_words_replaces_that_of_the_run() {
+        let saved = map("--model=basic-4 --augment=crop:4,flip");
+        let resumed = as_saved(&config("--reprob=0.25"), &saved);
+        assert_eq!(
+            (resumed.augment.is_none(), resumed.model()),
+            (true, "basic-4")
+        );
+        let resumed = as_saved(&config(""), &saved);
+        assert!(resumed.augment.is_some());
     }
 
     #[test]

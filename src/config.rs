@@ -11,6 +11,7 @@ use topk_native::Device;
 use topk_preprocessing::Crops;
 
 use crate::batching::{Batching, LastBatch};
+use crate::dataset::{AugmentSettings, SamplingSettings};
 use crate::layers::at_least_one;
 use crate::loss::LossSettings;
 use crate::machine::Machine;
@@ -30,7 +31,8 @@ pub(crate) const TOPK: usize = 5;
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Config {
     /// Data set: CIFAR-10 or CIFAR-100 (folder or .tar.gz), class folders, ImageNet's tar file, WebDataset
-    /// shards, parquet files, or a folder with the parts train and val or test
+    /// shards, parquet files, a folder with the parts train and val or test, or a .csv or .json file with path, label
+    /// and optionally split of each image
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) data: Option<PathBuf>,
@@ -39,6 +41,12 @@ pub(crate) struct Config {
     #[arg(long, help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) format: Option<Format>,
+
+    /// timm's class map: one class per line (folder name, label or WordNet ID), optionally followed by its index;
+    /// images of other classes are left out [default: classes in the order of their names]
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) class_map: Option<PathBuf>,
 
     /// Validation images [default: held out from the training images]
     #[arg(
@@ -72,10 +80,20 @@ pub(crate) struct Config {
     #[arg(long, value_name = "P", default_value_t = 0.0, help_heading = "Data")]
     pub(crate) noise: f64,
 
-    /// Height and width of the network's input [default: 32 for CIFAR, 224 otherwise]
-    #[arg(long, value_name = "PIXELS", help_heading = "Data")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) input_size: Option<usize>,
+    /// Size of the network's input: one number for height and width, height and width, or 3, height and width
+    /// [default: 32 for CIFAR, 224 otherwise]
+    #[arg(
+        long,
+        value_name = "PIXELS",
+        num_args = 1..=3,
+        value_delimiter = ',',
+        help_heading = "Data"
+    )]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "one_or_several"
+    )]
+    pub(crate) input_size: Option<Vec<usize>>,
 
     /// Resize the shorter side of training images to this before augmentation
     #[arg(long, value_name = "PIXELS", help_heading = "Data")]
@@ -113,6 +131,11 @@ pub(crate) struct Config {
     )]
     pub(crate) augment: Option<Augmentation>,
 
+    /// Augmentation in timm's words.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) augmenting: AugmentSettings,
+
     /// Mix the images of each batch: mixup:ALPHA, cutmix:ALPHA, or both separated by a comma
     #[arg(long, help_heading = "Data")]
     #[serde(
@@ -131,6 +154,11 @@ pub(crate) struct Config {
     #[arg(long, value_name = "N", help_heading = "Data", value_parser = at_least_one)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shuffle_buffer: Option<usize>,
+
+    /// Which images an epoch has.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) sampling: SamplingSettings,
 
     /// What to do with images that cannot be read
     #[arg(long, value_enum, default_value = "fail", help_heading = "Data")]
@@ -368,6 +396,15 @@ impl Config {
         self.topk.unwrap_or(TOPK)
     }
 
+    /// Height and width of the network's input, if they are given.
+    pub(crate) fn input_sides(&self) -> Option<[usize; 2]> {
+        match self.input_size.as_deref()? {
+            [side] => Some([*side; 2]),
+            [.., height, width] => Some([*height, *width]),
+            [] => None,
+        }
+    }
+
     /// Whether SGD uses Nesterov's momentum.
     pub(crate) fn uses_nesterov(&self) -> bool {
         self.nesterov && self.momentum > 0.0
@@ -381,6 +418,7 @@ impl Config {
                 true => LastBatch::Dropped,
                 false => LastBatch::NeverSingle,
             },
+            limit: self.sampling.limit_batches,
         }
     }
 
@@ -395,6 +433,17 @@ impl Config {
 
 fn is_kept(classifier: &Classifier) -> bool {
     *classifier == Classifier::Keep
+}
+
+/// A single value as a number.
+fn one_or_several<S: Serializer>(
+    values: &Option<Vec<usize>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match values.as_deref() {
+        Some([value]) => value.serialize(serializer),
+        values => values.serialize(serializer),
+    }
 }
 
 fn text<S: Serializer>(value: &impl ToString, serializer: S) -> Result<S::Ok, S::Error> {

@@ -60,9 +60,9 @@ pub(crate) fn resolve(config: &Config, data: &Dataset) -> Result<Config, TrainEr
     let [_, side, _] = data.shape;
     if config.input_size.is_none() {
         defaults.push(format!("--input-size {side}"));
-        config.input_size = Some(side);
+        config.input_size = Some(vec![side]);
     }
-    if config.augment.is_none() {
+    if config.augment.is_none() && !config.augmenting.are_given() {
         let text = default_augmentation(is_cifar_sized(data), data.shape);
         defaults.push(format!("--augment {text}"));
         config.augment = Some(data.augmentation.clone());
@@ -155,7 +155,7 @@ fn unused(config: &Config, data: &Dataset) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if let (Some(side), true) = (config.train_resize, data.val_resize.is_some())
+    if let (Some(side), true) = (config.train_resize, data.validation.is_resized())
         && data.augmentation.steps.is_empty()
     {
         lines.push(format!(

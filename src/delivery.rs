@@ -322,6 +322,7 @@ mod tests {
         let batching = Batching {
             size: 8,
             last: LastBatch::Smaller,
+            limit: None,
         };
         let read = |batch: Batch| {
             let inputs = batch.inputs(SHAPE, Device::Cpu).unwrap();

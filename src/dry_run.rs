@@ -188,15 +188,15 @@ impl Times {
     /// Duration of an epoch and its validation.
     fn epoch_seconds(&self, config: &Config, data: &Dataset) -> f64 {
         let batching = config.batching();
-        let images = data.training.len();
+        let images = data.training.per_epoch();
         let last = batching.batches(images).saturating_sub(1);
         let trained = batching.positions(images, last).end.min(images);
         self.image * trained as f64 + self.validation * data.validation.len() as f64
     }
 
     fn write(&self, text: &mut String, config: &Config, data: &Dataset) {
-        let batches = config.batching().batches(data.training.len());
-        let batch = config.batch_size.min(data.training.len());
+        let batches = config.batching().batches(data.training.per_epoch());
+        let batch = config.batch_size.min(data.training.per_epoch());
         let step = self.image * batch as f64;
         let epoch = self.epoch_seconds(config, data);
         let speed = format!(
@@ -249,7 +249,7 @@ fn time_steps(
     learner: &mut Learner,
     at_least: Duration,
 ) -> Result<Steps, TrainError> {
-    let batches = config.batching().batches(data.training.len());
+    let batches = config.batching().batches(data.training.per_epoch());
     let steps_per_epoch = batches.div_ceil(config.grad_accum_steps);
     let whole_epochs = steps_per_epoch < WARM_UP + MIN_STEPS;
     let mut steps = Steps::default();
@@ -364,7 +364,7 @@ fn time_of_loss(
     data: &Dataset,
     learner: &Learner,
 ) -> Result<Duration, TrainError> {
-    let batch = config.batch_size.min(data.training.len()) as i64;
+    let batch = config.batch_size.min(data.training.per_epoch()) as i64;
     let classes = data.class_names.len() as i64;
     let device = learner.device();
     let scores = Tensor::randn([batch, classes], (Kind::Float, device)).set_requires_grad(true);
@@ -413,7 +413,7 @@ mod tests {
                 "{name}"
             );
         }
-        let batches = config.batching().batches(data.training.len());
+        let batches = config.batching().batches(data.training.per_epoch());
         (steps, batches)
     }
 

@@ -211,6 +211,22 @@ impl Images {
         self.indices.len()
     }
 
+    /// Whether images are resized before they are augmented or cropped.
+    pub(crate) fn is_resized(&self) -> bool {
+        matches!(
+            self.preparation,
+            Preparation::Augment {
+                resize: Some(_),
+                ..
+            } | Preparation::Evaluate(Some(_))
+        )
+    }
+
+    /// Number of images of an epoch, in which an image may appear more than once.
+    pub(crate) fn per_epoch(&self) -> usize {
+        self.order.len()
+    }
+
     /// A part of the batches of an epoch, from 1, starting with the batch of index `first`: the images in an
     /// order and with augmentations that depend only on seed and epoch. Rayon's threads prepare them while
     /// the caller works on earlier batches.
@@ -232,6 +248,7 @@ impl Images {
         let batching = Batching {
             size: size * part.world_size,
             last: LastBatch::Smaller,
+            limit: None,
         };
         let order = (0..self.indices.len()).collect();
         self.ahead(order, 0, batching, 0, part)

@@ -146,7 +146,7 @@ impl FromArgMatches for Given {
 /// A value without credentials, if it is an address, so that they cannot appear in logs and saved settings.
 pub(crate) fn admitted(key: &str, value: OsString) -> Result<OsString, DataError> {
     match key {
-        "data" | "val-data" | "test-data" | "checkpoint" => {
+        "data" | "val-data" | "test-data" | "class-map" | "checkpoint" => {
             Ok(remote::admit(Path::new(&value))?.into_os_string())
         }
         _ => Ok(value),

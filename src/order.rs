@@ -1,6 +1,9 @@
 //! The order of the training images in an epoch. It follows from the seed, the epoch and the data set, whatever the
 //! number of processes.
 
+mod draws;
+mod repeats;
+
 use std::collections::BTreeMap;
 
 use clap::ValueEnum;
@@ -8,6 +11,9 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
+
+pub(crate) use draws::{ClassDraws, Sampler};
+pub(crate) use repeats::Repeats;
 
 /// Images in the shuffle buffers of all streams together, unless the user chooses another number.
 pub(crate) const BUFFER: usize = 4096;
@@ -25,27 +31,49 @@ pub(crate) enum Shuffle {
     Shards,
 }
 
-/// The order of training images.
+/// Which training images an epoch has, and in which order.
 #[derive(Clone, Debug)]
 pub(crate) enum Order {
     /// All of this many images are shuffled.
     Full(usize),
     /// Shards are shuffled.
     Shards(ShardOrder),
+    /// Images are drawn by class.
+    Drawn(ClassDraws),
+    /// Shuffled images are repeated.
+    Repeated(Repeats),
+    /// This many images in the same order in each epoch.
+    Fixed(usize),
 }
 
 impl Order {
+    /// Number of images of an epoch.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Full(images) | Self::Fixed(images) => *images,
+            Self::Shards(shards) => shards.images,
+            Self::Drawn(draws) => draws.images,
+            Self::Repeated(repeats) => repeats.len(),
+        }
+    }
+
     /// The order of an epoch: indices from 0.
     pub(crate) fn epoch(&self, generator: &mut ChaCha8Rng) -> Vec<usize> {
         match self {
-            Self::Full(images) => {
-                let mut order: Vec<usize> = (0..*images).collect();
-                order.shuffle(generator);
-                order
-            }
+            Self::Full(images) => shuffled(*images, generator),
             Self::Shards(shards) => shards.epoch(generator),
+            Self::Drawn(draws) => draws.epoch(generator),
+            Self::Repeated(repeats) => repeats.of(&shuffled(repeats.images, generator)),
+            Self::Fixed(images) => (0..*images).collect(),
         }
     }
+}
+
+/// All of this many images in random order.
+fn shuffled(images: usize, generator: &mut ChaCha8Rng) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..images).collect();
+    order.shuffle(generator);
+    order
 }
 
 /// An order in which each shard is read once, from its beginning to its end.

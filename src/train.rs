@@ -194,7 +194,7 @@ fn train_with(
             .chain(config.machine.decision(device))
             .collect(),
     };
-    let batches = config.batching().batches(data.training.len());
+    let batches = config.batching().batches(data.training.per_epoch());
     let mut progress = Progress::new(config.epochs, batches, config.topk());
     if !ranks.is_first() {
         progress = progress.silent();
@@ -308,7 +308,7 @@ fn summary(config: &Config, data: &Dataset, start: &Start) -> Vec<String> {
 pub(crate) fn load_data(config: &Config, device: Device) -> Result<Dataset, TrainError> {
     let path = config.data.as_ref().ok_or_else(ConfigError::no_data)?;
     let mut data = Dataset::load(config, path, device)?;
-    let last_batch = config.batching().decision(data.training.len());
+    let last_batch = config.batching().decision(data.training.per_epoch());
     data.decisions.extend(last_batch);
     Ok(data)
 }
@@ -379,7 +379,7 @@ pub(crate) fn learner(
         });
     }
     config.batching().check(
-        data.training.len(),
+        data.training.per_epoch(),
         architecture.name(),
         architecture.single_value_norm(),
     )?;

@@ -91,7 +91,7 @@ impl<'a> Trainer<'a> {
         position: Position,
         policy: CheckpointPolicy,
     ) -> Self {
-        let batches = config.batching().batches(data.training.len());
+        let batches = config.batching().batches(data.training.per_epoch());
         Self {
             schedule: lr_schedule(config, batches),
             wait: learner.device() == Device::Cpu,
@@ -174,7 +174,7 @@ impl<'a> Trainer<'a> {
     fn train_epoch(&mut self, stop: &AtomicBool) -> Result<bool, TrainError> {
         let config = self.config;
         let epoch = self.position.epoch;
-        let total = config.batching().batches(self.data.training.len());
+        let total = config.batching().batches(self.data.training.per_epoch());
         let mut clock = Instant::now();
         self.means = None;
         let mut batches = match self.upcoming.take() {

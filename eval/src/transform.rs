@@ -239,7 +239,10 @@ fn preprocessing(
             (made.resize, fill)
         }
         None => {
-            let card = card.map(|resize| Resize::ShorterSide(resize.shorter_side as u32));
+            let card = card.map(|resize| match resize.cover {
+                Some(size) => Resize::Cover(size.map(|side| side as u32)),
+                None => Resize::ShorterSide(resize.shorter_side as u32),
+            });
             (preset.or(card).unwrap_or(Resize::None), [0; 3])
         }
     };

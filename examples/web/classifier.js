@@ -164,8 +164,9 @@ function readCard(metadata) {
   const isSize = (value) => Number.isInteger(value) && value >= 1 && value <= 4096;
   const isNames = (value) =>
     Array.isArray(value) && value.length > 0 && value.every((name) => typeof name === "string");
+  // `cover`, of inputs that are not square, is not implemented here.
   const isResize = (value) =>
-    isSize(value?.shorter_side) && Object.hasOwn(FILTERS, value.interpolation);
+    isSize(value?.shorter_side) && value.cover === undefined && Object.hasOwn(FILTERS, value.interpolation);
   const names = Object.keys(FILTERS).join(", ");
   const resize = read("topk.resize", `a shorter side and one of ${names}`, isResize, null);
   return {

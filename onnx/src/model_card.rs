@@ -42,6 +42,10 @@ pub struct ModelCard {
 pub struct CardResize {
     /// Length of the shorter side afterwards, in pixels; the longer one keeps the proportion.
     pub shorter_side: usize,
+    /// Width and height that the image covers afterwards, as tightly as its proportions allow, in place of
+    /// `shorter_side`: for an input that is not square.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cover: Option<[usize; 2]>,
     /// The filter.
     pub interpolation: Interpolation,
 }
@@ -238,6 +242,7 @@ mod tests {
             class_names: None,
             resize: Some(CardResize {
                 shorter_side: 256,
+                cover: None,
                 interpolation: Interpolation::Bicubic,
             }),
             training: None,
@@ -260,7 +265,20 @@ mod tests {
             metadata["topk.resize"],
             r#"{"interpolation":"bicubic","shorter_side":256}"#
         );
-        assert_eq!(read(&metadata).unwrap(), Some(card));
+        assert_eq!(read(&metadata).unwrap(), Some(card.clone()));
+        let oblong = ModelCard {
+            resize: card.resize.map(|resize| CardResize {
+                cover: Some([320, 256]),
+                ..resize
+            }),
+            ..card
+        };
+        let metadata = oblong.to_metadata();
+        assert_eq!(
+            metadata["topk.resize"],
+            r#"{"cover":[320,256],"interpolation":"bicubic","shorter_side":256}"#
+        );
+        assert_eq!(read(&metadata).unwrap(), Some(oblong));
     }
 
     #[test]

@@ -68,7 +68,10 @@ impl Config {
             ("log-interval", Some(self.machine.log_interval)),
             ("train-size", self.train_size),
             ("val-size", self.val_size),
-            ("input-size", self.input_size),
+            (
+                "input-size",
+                self.input_size.iter().flatten().copied().min(),
+            ),
             ("train-resize", self.train_resize.map(|side| side as usize)),
             ("val-resize", self.val_resize.map(|side| side as usize)),
             ("test-resize", self.test_resize.map(|side| side as usize)),
@@ -124,6 +127,14 @@ impl Config {
                 advice: "give the file of weights with --checkpoint",
             });
         }
+        if let Some([channels, _, _]) = self.input_size.as_deref()
+            && *channels != 3
+        {
+            let expected = "3, height and width, because images are decoded to red, green and blue";
+            return fail("input-size", expected, format!("{channels} channels"));
+        }
+        self.sampling.check(self)?;
+        self.augmenting.check()?;
         self.check_machine()?;
         if self.warmup_epochs >= self.epochs {
             let found = self.warmup_epochs.to_string();

@@ -1,5 +1,8 @@
 //! The training, validation and test images of a run: splits, label noise and preprocessing.
 
+mod augment_settings;
+mod sampling;
+mod settings;
 mod split;
 mod transforms;
 
@@ -14,15 +17,18 @@ use topk_data::{
 use topk_image::NormalizationTable;
 use topk_image::augment::{Augmentation, AugmentationError};
 use topk_labels::Classes;
-use topk_preprocessing::Normalization;
+use topk_preprocessing::{Normalization, Resize};
 
 use crate::config::Config;
 use crate::data_record::{DataRecord, Listed};
 use crate::images::{ImageOptions, Images, Preparation, PreparationError, Source};
-use crate::order::{self, Order, ShardOrder, Shuffle};
+use crate::order::{Order, Shuffle};
+use sampling::{limit_validation, order, overfit};
 use split::{check_split, split, split_decisions};
 use transforms::Transforms;
 
+pub(crate) use augment_settings::AugmentSettings;
+pub(crate) use settings::SamplingSettings;
 pub(crate) use transforms::default_augmentation;
 
 /// Number of classes in a group within which label noise redraws labels, as in the paper.
@@ -157,9 +163,9 @@ pub(crate) struct Dataset {
     /// Channels, height and width of the network's input.
     pub(crate) shape: [usize; 3],
     pub(crate) normalization: Normalization,
-    /// Shorter side to which test images are resized, if they are resized.
-    pub(crate) test_resize: Option<u32>,
-    /// Shorter side to which validation images are resized, if they are resized.
+    /// How test images are resized.
+    pub(crate) test_resize: Resize,
+    /// Shorter side to which validation images are resized, if that is how they are resized.
     pub(crate) val_resize: Option<u32>,
     /// Augmentation of training images.
     pub(crate) augmentation: Augmentation,
@@ -181,7 +187,7 @@ pub(crate) struct Dataset {
 impl Dataset {
     /// Opens the data sets, draws splits and label noise, and prepares the loaders.
     pub(crate) fn load(config: &Config, path: &Path, device: Device) -> Result<Self, DatasetError> {
-        let mut set = open(path, config.format, Split::Train)?;
+        let mut set = open(path, config, config.format, Split::Train)?;
         if *set.classes() == Classes::Imagenet {
             // Some classes of ImageNet are a data set of their own.
             set.keep_present_classes();
@@ -193,7 +199,7 @@ impl Dataset {
             test,
             mut decisions,
         } = Others::open(config, path, &set)?;
-        let split = split(&set, config, val_set.is_some())?;
+        let mut split = split(&set, config, val_set.is_some())?;
         check_split(&set, &split, val_set.is_some())?;
         for (part, set) in [
             ("training", Some(&set)),
@@ -204,8 +210,11 @@ impl Dataset {
             decisions.extend(lines.iter().map(|line| format!("{part} images: {line}")));
         }
         decisions.extend(split_decisions(&set, &split, config, val_set.is_some()));
+        let val_set = val_set.filter(|_| config.sampling.overfit_batches.is_none());
+        decisions.extend(overfit(&mut split, config));
         let is_cifar = is_cifar(&set);
         let transforms = Transforms::new(config, is_cifar)?;
+        decisions.extend(transforms.decisions(config));
         let classes = set.classes().len();
         let class_names: Vec<String> = (0..classes as u32)
             .map(|class| set.classes().name(class).into_owned())
@@ -224,16 +233,20 @@ impl Dataset {
         };
         let trained = listed(&set, split.train.iter().copied());
         let record = DataRecord::new(&class_names, trained, held_out);
-        let (shuffle, order) = shuffled(config, &set, &split.train)?;
-        if let Order::Shards(order) = &order {
-            decisions.push(shuffle_decision(config, order));
-        }
+        let (shuffle, order, lines) = order(config, &set, &split.train, &train_labels)?;
+        decisions.extend(lines);
         let set = Arc::new(set);
-        let validation = match val_set {
+        let mut validation = match val_set {
             Some(val_set) => Source {
                 indices: (0..val_set.len()).collect(),
                 labels: labels(&val_set)?.into_iter().map(i64::from).collect(),
                 set: Arc::new(val_set),
+            },
+            // What is trained on is to be learned, noise included.
+            None if config.sampling.overfit_batches.is_some() => Source {
+                labels: train_labels.clone(),
+                indices: split.validation,
+                set: Arc::clone(&set),
             },
             // Validation labels stay clean, as in the authors' code.
             None => Source {
@@ -242,6 +255,11 @@ impl Dataset {
                 set: Arc::clone(&set),
             },
         };
+        decisions.extend(limit_validation(
+            &mut validation.indices,
+            &mut validation.labels,
+            config,
+        ));
         let training = Source {
             set,
             indices: split.train,
@@ -277,8 +295,14 @@ impl Dataset {
             class_names,
             shape: transforms.shape,
             normalization: transforms.normalization,
-            test_resize: config.test_resize.or(transforms.val_resize),
-            val_resize: transforms.val_resize,
+            test_resize: match config.test_resize {
+                Some(side) => Resize::ShorterSide(side),
+                None => transforms.resize,
+            },
+            val_resize: match transforms.resize {
+                Resize::ShorterSide(side) => Some(side),
+                _ => None,
+            },
             augmentation: transforms.augmentation,
             is_cifar,
             description,
@@ -295,43 +319,6 @@ impl Dataset {
         let name = path.file_name().unwrap_or(path.as_os_str());
         name.to_string_lossy().into_owned()
     }
-}
-
-/// How the training images are shuffled: those of a server by shard, so that it sends each shard once per epoch.
-fn shuffled(
-    config: &Config,
-    set: &ImageSet,
-    training: &[usize],
-) -> Result<(Shuffle, Order), DatasetError> {
-    let full = Ok((Shuffle::Full, Order::Full(training.len())));
-    let runs = match config.shuffle {
-        Some(Shuffle::Full) => return full,
-        None if !set.is_remote() => return full,
-        _ => set.runs(),
-    };
-    match (runs, config.shuffle) {
-        (Some(runs), _) => {
-            let places = training.iter().map(|&index| (runs[index], index));
-            let order = ShardOrder::new(places, config.shuffle_buffer.unwrap_or(order::BUFFER));
-            Ok((Shuffle::Shards, Order::Shards(order)))
-        }
-        (None, Some(_)) => Err(DatasetError::NoShards { set: name(set) }),
-        (None, None) => full,
-    }
-}
-
-/// The line about training images that are shuffled by shard.
-fn shuffle_decision(config: &Config, order: &ShardOrder) -> String {
-    let why = match config.shuffle {
-        Some(_) => "",
-        None => ", because they are read from a server (--shuffle full mixes all)",
-    };
-    format!(
-        "training images: shuffled by shard{why}: {} shards in {} streams, {} images in buffers",
-        order.shards(),
-        order.streams(),
-        config.shuffle_buffer.unwrap_or(order::BUFFER)
-    )
 }
 
 /// The training labels after label noise.
@@ -360,7 +347,7 @@ impl Others {
         let mut decisions = Vec::new();
         let given = |path: &Option<PathBuf>| {
             let path = path.as_ref();
-            path.map(|path| open(path, None, Split::Evaluation))
+            path.map(|path| open(path, config, None, Split::Evaluation))
                 .transpose()
         };
         let (given_val, given_test) = (given(&config.val_data)?, given(&config.test_data)?);
@@ -418,6 +405,7 @@ fn open_split(
 ) -> Result<Option<ImageSet>, DatasetError> {
     let options = Options {
         format: config.format,
+        class_map: config.class_map.clone(),
         split,
         require_split: true,
         // Compared with the training images.
@@ -474,9 +462,15 @@ fn name(set: &ImageSet) -> String {
     set.description().path.display().to_string()
 }
 
-fn open(path: &Path, format: Option<Format>, split: Split) -> Result<ImageSet, DatasetError> {
+fn open(
+    path: &Path,
+    config: &Config,
+    format: Option<Format>,
+    split: Split,
+) -> Result<ImageSet, DatasetError> {
     let options = Options {
         format,
+        class_map: config.class_map.clone(),
         split,
         // Those of other sets are compared with the training images.
         allow_empty_classes: split != Split::Train,

@@ -13,10 +13,11 @@ use crate::delivery::{Delivery, Form};
 use crate::images::Preparation;
 
 /// The augmentation of CIFAR's images in their own size, or of others, as text.
-pub(crate) fn default_augmentation(is_cifar_sized: bool, [_, side, _]: [usize; 3]) -> String {
+pub(crate) fn default_augmentation(is_cifar_sized: bool, [_, height, width]: [usize; 3]) -> String {
     match is_cifar_sized {
         true => "crop:4,flip".to_owned(),
-        false => format!("resized-crop:{side},flip"),
+        false if height == width => format!("resized-crop:{height},flip"),
+        false => format!("resized-crop:{width}x{height},flip"),
     }
 }
 
@@ -24,8 +25,8 @@ pub(crate) fn default_augmentation(is_cifar_sized: bool, [_, side, _]: [usize; 3
 pub(super) struct Transforms {
     pub(super) shape: [usize; 3],
     pub(super) normalization: Normalization,
-    /// Shorter side to which validation images are resized, if they are resized.
-    pub(super) val_resize: Option<u32>,
+    /// How validation images are resized.
+    pub(super) resize: Resize,
     /// Preprocessing of validation images; `None` if they have the input size already.
     pub(super) evaluation: Option<Preprocessing>,
     pub(super) augmentation: Augmentation,
@@ -34,29 +35,62 @@ pub(super) struct Transforms {
 impl Transforms {
     pub(super) fn new(config: &Config, is_cifar: bool) -> Result<Self, DatasetError> {
         let cifar = is_cifar.then_some([3, 32, 32]);
-        let shape = match (config.input_size, cifar) {
-            (Some(side), _) => [3, side, side],
+        let shape = match (config.input_sides(), cifar) {
+            (Some([height, width]), _) => [3, height, width],
             (None, Some(shape)) => shape,
             (None, None) => [3, 224, 224],
         };
-        let side = shape[1] as u32;
-        let is_input_size = cifar == Some(shape) && config.val_resize.is_none();
-        let val_resize =
-            (!is_input_size).then(|| config.val_resize.unwrap_or_else(|| (side * 8).div_ceil(7)));
+        let [_, height, width] = shape.map(|side| side as u32);
+        let larger = |side: u32| (side * 8).div_ceil(7);
+        let resize = match config.val_resize {
+            Some(side) => Resize::ShorterSide(side),
+            None if cifar == Some(shape) => Resize::None,
+            None if height == width => Resize::ShorterSide(larger(height)),
+            None => Resize::Cover([width, height].map(larger)),
+        };
+        let normalization = match is_cifar {
+            true => Normalization::CIFAR100,
+            false => Normalization::IMAGENET,
+        };
+        let is_cifar_sized = cifar == Some(shape);
+        let evaluation = Preprocessing {
+            resize,
+            crop: Crop::Center {
+                size: [width, height],
+                fill: [0; 3],
+            },
+            ..Preprocessing::torchvision(height, width)
+        };
         Ok(Self {
             shape,
-            normalization: match is_cifar {
-                true => Normalization::CIFAR100,
-                false => Normalization::IMAGENET,
-            },
-            val_resize,
-            evaluation: val_resize
-                .map(|shorter_side| Preprocessing::torchvision(shorter_side, side)),
+            normalization,
+            resize,
+            evaluation: (resize != Resize::None).then_some(evaluation),
             augmentation: match &config.augment {
                 Some(augmentation) => augmentation.clone(),
-                None => default_augmentation(cifar == Some(shape), shape).parse()?,
+                None if config.augmenting.are_given() => config.augmenting.augmentation(
+                    is_cifar_sized,
+                    [height, width],
+                    &normalization,
+                )?,
+                None => default_augmentation(is_cifar_sized, shape).parse()?,
             },
         })
+    }
+
+    /// What follows from the settings: one line each.
+    pub(super) fn decisions(&self, config: &Config) -> Vec<String> {
+        let mut lines = Vec::new();
+        if config.augmenting.are_given() {
+            lines.push(format!("--augment {}", self.augmentation));
+        }
+        if let Resize::Cover([width, height]) = self.resize {
+            lines.push(format!(
+                "validation images are resized to cover {height}x{width} pixels (height x width) before the centre crop; \
+                 --val-resize N resizes their shorter side"
+            ));
+        }
+        lines
     }
 
     /// Preparation of training images.

@@ -5,7 +5,7 @@ use std::path::Path;
 use topk_history::{Accuracy, BEST1, BESTK};
 use topk_models::Checkpoint;
 use topk_onnx::{CardResize, ModelCard, Training};
-use topk_preprocessing::Interpolation;
+use topk_preprocessing::{Interpolation, Resize};
 
 use super::Trainer;
 use crate::TrainError;
@@ -84,8 +84,14 @@ impl Trainer<'_> {
             architecture: config.model().to_owned(),
             class_names: Some(data.class_names.clone()),
             input_size: data.shape,
-            resize: data.test_resize.map(|shorter_side| CardResize {
+            resize: match data.test_resize {
+                Resize::ShorterSide(side) => Some((side, None)),
+                Resize::Cover(size) => Some((size[0].min(size[1]), Some(size))),
+                _ => None,
+            }
+            .map(|(shorter_side, cover)| CardResize {
                 shorter_side: shorter_side as usize,
+                cover: cover.map(|size| size.map(|side| side as usize)),
                 interpolation: Interpolation::Bilinear,
             }),
             mean: data.normalization.mean,

@@ -87,7 +87,7 @@ impl Trainer<'_> {
 
     /// Number of images of the next batches, on all ranks.
     fn planned_images(&self, batches: usize) -> usize {
-        let (batching, all) = (self.config.batching(), self.data.training.len());
+        let (batching, all) = (self.config.batching(), self.data.training.per_epoch());
         let numbers = self.position.batch..self.position.batch + batches;
         numbers
             .map(|number| batching.positions(all, number).len())

@@ -142,6 +142,24 @@ fn accumulation_and_mixing_are_those_of_one_process() {
 }
 
 #[test]
+fn samplers_choose_the_same_images_for_any_number_of_ranks() {
+    let case = Case::new(250, &FLAGS);
+    for (name, flags) in [
+        ("drawn", &["--sampler=square-root", "--limit-batches=9"][..]),
+        (
+            "repeated",
+            &["--aug-repeats=3", "--color-jitter=0.4", "--epochs=3"],
+        ),
+    ] {
+        let [one, three] = ["one", "three"].map(|ranks| format!("{name}-{ranks}"));
+        case.finish(case.command(&one, &[&["--batch-size=12"], flags].concat()));
+        let of_ranks = ["--global-batch-size=12", "--sync-bn"];
+        case.finish_ranks(&three, 3, &[&of_ranks[..], flags].concat());
+        assert_equal(&case, &one, &three, ROUNDING);
+    }
+}
+
+#[test]
 fn skipped_images_are_left_out_on_any_rank() {
     let case = Case::new(
         200,

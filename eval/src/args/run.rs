@@ -35,7 +35,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "PATH", required = true)]
     model: Vec<PathBuf>,
 
-    /// Dataset: directory, tar archive, Parquet file or glob pattern
+    /// Dataset: directory, tar archive, Parquet file, list of images and labels (.csv, .json) or glob pattern
     #[arg(long, value_name = "PATH", required = true)]
     data: Option<PathBuf>,
 

@@ -44,6 +44,7 @@ fn checkpoint((name, [height, width]): (&str, [usize; 2]), filter: Interpolation
     };
     card.resize = shorter_side.map(|shorter_side| CardResize {
         shorter_side,
+        cover: None,
         interpolation: filter,
     });
     Checkpoint::new(card, weights(&shapes, 1.4)).unwrap()

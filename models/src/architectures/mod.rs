@@ -84,6 +84,7 @@ impl Definition {
                 size: [3, 224, 224],
                 resize: Some(CardResize {
                     shorter_side: 256,
+                    cover: None,
                     interpolation: Interpolation::Bilinear,
                 }),
                 normalization: Normalization::IMAGENET,
@@ -117,6 +118,7 @@ impl Definition {
         self.images.size = [3, crop, crop];
         self.images.resize = Some(CardResize {
             shorter_side: resize,
+            cover: None,
             interpolation: Interpolation::Bilinear,
         });
         self

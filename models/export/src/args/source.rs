@@ -215,6 +215,10 @@ impl Source {
         let recorded = resize.map(|resize| resize.interpolation);
         Ok(Some(CardResize {
             shorter_side,
+            cover: match self.resize {
+                Some(_) => None,
+                None => resize.and_then(|resize| resize.cover),
+            },
             interpolation: filter.or(recorded).unwrap_or(Interpolation::Bilinear),
         }))
     }
