@@ -87,6 +87,7 @@ pub(crate) struct Config {
         value_name = "PIXELS",
         num_args = 1..=3,
         value_delimiter = ',',
+        action = clap::ArgAction::Set,
         help_heading = "Data"
     )]
     #[serde(

@@ -215,10 +215,21 @@ fn a_run_killed_at_any_moment_resumes_bit_for_bit() {
 fn an_interrupted_run_saves_its_state_and_resumes() {
     let other: &[&str] = &["--amp", "--channels-last", "--on-nan=skip"];
     let float16: &[&str] = &["--amp", "--amp-dtype=float16", "--deterministic"];
+    let drawn: &[&str] = &[
+        "--sampler=square-root",
+        "--augment=crop:4,aa:rand-m9-mstd0.5-inc1,random-erasing:0.5:value=color:count=2",
+    ];
+    let repeated: &[&str] = &[
+        "--aug-repeats=2.5",
+        "--limit-batches=20",
+        "--augment=resized-crop:32:interpolation=random,vflip,aa:augmix",
+    ];
     for (signal, flags) in [
         (libc::SIGINT, &[][..]),
         (libc::SIGTERM, other),
         (libc::SIGINT, float16),
+        (libc::SIGINT, drawn),
+        (libc::SIGTERM, repeated),
     ] {
         let case = Case::with(flags);
         case.finish("whole");

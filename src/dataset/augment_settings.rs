@@ -20,12 +20,12 @@ pub(crate) struct AugmentSettings {
     pub(crate) no_aug: bool,
 
     /// Smallest and largest area of a random resized crop, as parts of the image's [default: 0.08 1, except for CIFAR]
-    #[arg(long, value_name = "PART", num_args = 1..=2, value_delimiter = ',', conflicts_with = "augment", help_heading = "Augmentation")]
+    #[arg(long, value_name = "PART", num_args = 1..=2, value_delimiter = ',', action = clap::ArgAction::Set, conflicts_with = "augment", help_heading = "Augmentation")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) scale: Option<Vec<f64>>,
 
     /// Smallest and largest width / height of a random resized crop [default: 0.75 1.3333, except for CIFAR]
-    #[arg(long, value_name = "RATIO", num_args = 1..=2, value_delimiter = ',', conflicts_with = "augment", help_heading = "Augmentation")]
+    #[arg(long, value_name = "RATIO", num_args = 1..=2, value_delimiter = ',', action = clap::ArgAction::Set, conflicts_with = "augment", help_heading = "Augmentation")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ratio: Option<Vec<f64>>,
 
@@ -75,7 +75,7 @@ pub(crate) struct AugmentSettings {
     pub(crate) aa: Option<TimmPolicy>,
 
     /// Largest changes of brightness, contrast and saturation (one number for all), and of hue
-    #[arg(long, value_name = "PART", num_args = 1..=4, value_delimiter = ',', conflicts_with = "augment", help_heading = "Augmentation")]
+    #[arg(long, value_name = "PART", num_args = 1..=4, value_delimiter = ',', action = clap::ArgAction::Set, conflicts_with = "augment", help_heading = "Augmentation")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) color_jitter: Option<Vec<f64>>,
 
@@ -383,6 +383,20 @@ mod tests {
             let size: [u32; 2] = serde_json::from_value(case["size"].clone()).unwrap();
             assert_eq!(text(words, false, size), case["augment"], "{words}");
         }
+    }
+
+    #[test]
+    fn the_last_of_repeated_flags_counts() {
+        #[derive(Debug, Parser)]
+        #[command(no_binary_name = true, args_override_self = true)]
+        struct Repeated {
+            #[command(flatten)]
+            settings: AugmentSettings,
+        }
+        let words = "--scale 0.1 0.2 --scale=0.3,0.4 --color-jitter 1 2 3 --color-jitter 0.4";
+        let found = Repeated::parse_from(words.split_whitespace()).settings;
+        assert_eq!(found.scale, Some(vec![0.3, 0.4]));
+        assert_eq!(found.color_jitter, Some(vec![0.4]));
     }
 
     #[test]
