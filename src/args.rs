@@ -348,8 +348,21 @@ mod tests {
             ),
             ("--noise 1.5", "--noise must be from 0 to 1, got 1.5"),
             (
-                "--label-smoothing 0.1",
-                "--label-smoothing must be 0 unless --loss is ce, got 0.1",
+                "--label-smoothing 1",
+                "--label-smoothing must be at least 0 and below 1, got 1",
+            ),
+            (
+                "--loss bce --bce-target-thresh 0.2 --class-weights balanced",
+                "--class-weights must be used without --bce-target-thresh, got --class-weights balanced \
+                 --bce-target-thresh 0.2",
+            ),
+            (
+                "--cuda-graphs --class-weights w.txt",
+                "--cuda-graphs must be used without --class-weights, got --class-weights w.txt",
+            ),
+            (
+                "--loss balanced-noised-topk --max-margin -1",
+                "--max-margin must be a finite number of at least 0, got -1",
             ),
             (
                 "--warmup-epochs 300",

@@ -6,6 +6,7 @@ use topk_models::{Architecture, Checkpoint, Classifier, MatchError, architecture
 use topk_weights::{Loaded, ReadOptions};
 
 use crate::TrainError;
+use crate::class_weights::ClassWeights;
 use crate::config::{Config, TOPK};
 use crate::dataset::{Dataset, DatasetError, default_augmentation};
 use crate::order::{self, Shuffle};
@@ -80,6 +81,17 @@ pub(crate) fn resolve(config: &Config, data: &Dataset) -> Result<Config, TrainEr
         let line = format!("defaults for {images}: {defaults}");
         config.decisions.push(line);
     }
+    if let Some(weights) = &config.loss.class_weights {
+        let resolved = weights.resolve(&data.class_names, &data.class_counts)?;
+        config
+            .decisions
+            .push(weights_decision(weights, &resolved, data));
+        config.loss.of_classes.weights = Some(resolved);
+    }
+    let counts = data.class_counts.iter().map(|&count| count as u64);
+    config.loss.of_classes.counts = Some(counts.collect());
+    let smoothing = config.loss.decision(data.class_names.len());
+    config.decisions.extend(smoothing);
     // Those of full shuffling are not recorded: older runs do not have them.
     if data.shuffle == Shuffle::Shards {
         config.shuffle = Some(Shuffle::Shards);
@@ -87,6 +99,22 @@ pub(crate) fn resolve(config: &Config, data: &Dataset) -> Result<Config, TrainEr
     }
     config.decisions.extend(unused(&config, data));
     Ok(config)
+}
+
+/// The line about the weights of the classes.
+fn weights_decision(weights: &ClassWeights, resolved: &[f64], data: &Dataset) -> String {
+    let largest = (resolved.iter().zip(&data.class_names)).max_by(|a, b| a.0.total_cmp(b.0));
+    let least = (resolved.iter().zip(&data.class_names)).min_by(|a, b| a.0.total_cmp(b.0));
+    let shown = |found: Option<(&f64, &String)>| {
+        found.map_or_else(String::new, |(weight, name)| {
+            format!("{weight:.4} ({})", topk_files::excerpt(name))
+        })
+    };
+    format!(
+        "--class-weights {weights}: from {} to {}",
+        shown(least),
+        shown(largest)
+    )
 }
 
 /// Whether the images are CIFAR's in their own size.

@@ -273,6 +273,10 @@ pub(crate) fn displaces(above: &Setting, below: &Setting, command: &clap::Comman
     let is_cosine =
         |setting: &Setting| Scheduler::from_str(&text(setting), false) == Ok(Scheduler::Cosine);
     match (&*above.key, &*below.key) {
+        // Tuned for the loss beside it.
+        ("loss", "label-smoothing" | "smoothing") => {
+            LossName::from_str(&text(above), false) != Ok(LossName::CrossEntropy)
+        }
         ("loss", key) => LossName::from_str(&text(above), false).is_ok_and(|loss| !uses(loss, key)),
         ("sched", "decay-milestones") => is_cosine(above),
         ("decay-milestones", "sched") => is_cosine(below),

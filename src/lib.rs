@@ -12,6 +12,7 @@ mod args;
 mod batching;
 mod captured;
 mod changes;
+mod class_weights;
 mod config;
 mod data_record;
 mod dataset;
@@ -115,6 +116,9 @@ pub(crate) enum TrainError {
     /// The loss cannot be computed.
     #[error(transparent)]
     Loss(#[from] LossError),
+    /// The weights of the classes cannot be used.
+    #[error(transparent)]
+    ClassWeights(#[from] class_weights::ClassWeightsError),
     /// The loss of an epoch cannot be computed.
     #[error("the loss of epoch {epoch} of {epochs}: {error}")]
     EpochLoss {

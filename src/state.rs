@@ -62,6 +62,9 @@ pub(crate) struct Position {
     /// The images; unknown in the states of earlier versions.
     #[serde(default)]
     pub(crate) data: Option<DataRecord>,
+    /// The weights of the classes in the loss, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) class_weights: Option<Vec<f64>>,
     /// The run that this one continues, as given by --resume-from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) resume_from: Option<String>,
@@ -132,6 +135,7 @@ impl Position {
             finished: false,
             ranks: 1,
             data: None,
+            class_weights: None,
             resume_from: None,
         }
     }
@@ -161,6 +165,7 @@ impl Position {
             best: std::mem::take(&mut self.best),
             ranks: self.ranks,
             data: self.data.take(),
+            class_weights: self.class_weights.take(),
             resume_from: self.resume_from.take(),
             ..Self::start(std::mem::take(&mut self.config))
         };

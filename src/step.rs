@@ -3,6 +3,7 @@
 mod outcome;
 mod reduction;
 mod sync_bn;
+mod targets;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ use crate::loss::TrainingLoss;
 use crate::ranks::exact;
 use crate::statistics::Statistics;
 use reduction::Reduction;
+use targets::ThresholdedBce;
 
 pub(crate) use outcome::{Skipped, StepError};
 
@@ -51,7 +53,8 @@ pub(crate) struct Learner {
 struct Settings {
     shape: [usize; 3],
     k: usize,
-    label_smoothing: f64,
+    /// In place of the loss, if it is requested.
+    bce: Option<ThresholdedBce>,
     clip_grad: Option<f64>,
     /// Type of mixed precision.
     amp: Option<Kind>,
@@ -109,7 +112,14 @@ impl Learner {
             settings: Settings {
                 shape,
                 k: config.topk(),
-                label_smoothing: config.loss.label_smoothing,
+                bce: config
+                    .loss
+                    .used_bce_target_thresh()
+                    .map(|threshold| ThresholdedBce {
+                        threshold,
+                        label_smoothing: config.loss.label_smoothing,
+                        is_sum: config.loss.bce_sum,
+                    }),
                 clip_grad: config.clip_grad,
                 amp,
                 channels_last: config.machine.channels_last,
@@ -247,14 +257,7 @@ impl Learner {
             Some(_) => scores.to_kind(Kind::Float),
             None => scores,
         };
-        let mean = match mixed {
-            None => self.loss(criterion, &scores, labels),
-            Some((partners, lambda)) => (|| {
-                let with_own = self.loss(criterion, &scores, labels)?;
-                let with_partners = self.loss(criterion, &scores, &partners)?;
-                Ok(with_own * lambda + with_partners * (1.0 - lambda))
-            })(),
-        };
+        let mean = self.mean_loss(criterion, &scores, labels, mixed.as_ref());
         let mean = mean.or_else(|error| self.not_finite_loss(error, &scores))?;
         let weighted = &mean * weight;
         match &self.scaler {
@@ -294,16 +297,12 @@ impl Learner {
         scores: &Tensor,
         labels: &Tensor,
     ) -> Result<Tensor, StepError> {
-        let smoothing = self.settings.label_smoothing;
-        let mean = loss(criterion, scores, labels)?;
-        if smoothing == 0.0 {
-            return Ok(mean);
-        }
-        let uniform = -scores
-            .to_kind(Kind::Float)
-            .log_softmax(1, None)
-            .mean(Kind::Float);
-        Ok(mean * (1.0 - smoothing) + uniform * smoothing)
+        let loss = loss(criterion, scores, labels)?;
+        Ok(match criterion.reduction() {
+            // With weights whose sum over the labels of a step is their number.
+            topk_ops::Reduction::Sum => loss / labels.size()[0] as f64,
+            _ => loss,
+        })
     }
 
     /// Updates the weights with the accumulated gradients, unless these are not finite; `number` is that of the step in

@@ -429,7 +429,7 @@ pub(crate) fn lr_schedule(config: &Config, batches: usize) -> LrSchedule {
     }
 }
 
-/// The loss in an epoch; `seed` is for losses that draw random numbers.
+/// The loss of training in an epoch; `seed` is for losses that draw random numbers.
 pub(crate) fn criterion(
     config: &Config,
     epoch: usize,

@@ -67,6 +67,9 @@ pub struct Training {
     /// Margin of the loss, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alpha: Option<f64>,
+    /// Further settings of the loss that are not at their default, by the names of the flags, such as `label-smoothing`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub loss_settings: BTreeMap<String, Value>,
     /// Seed of initialisation, noise, order and augmentation.
     pub seed: u64,
     /// Epoch after which these weights were saved; the first is 1.
@@ -115,8 +118,18 @@ const PLAIN: [&str; 7] = [
 ];
 
 /// Fields of [`Training`].
-const TRAINED: [&str; 10] = [
-    "dataset", "noise", "loss", "k", "tau", "alpha", "seed", "epoch", "val_top1", "val_topk",
+const TRAINED: [&str; 11] = [
+    "dataset",
+    "noise",
+    "loss",
+    "k",
+    "tau",
+    "alpha",
+    "loss_settings",
+    "seed",
+    "epoch",
+    "val_top1",
+    "val_topk",
 ];
 
 /// The field whose own fields have entries.
@@ -211,6 +224,7 @@ mod tests {
                 k: 5,
                 tau: Some(0.1),
                 alpha: None,
+                loss_settings: BTreeMap::from([("label-smoothing".into(), 0.1.into())]),
                 seed: u64::MAX,
                 epoch: 7,
                 val_top1: 1.0 / 3.0,
@@ -229,6 +243,7 @@ mod tests {
         assert_eq!(metadata["topk.architecture"], "basic-32");
         assert_eq!(metadata["topk.input_size"], "[3,32,32]");
         assert!(!metadata.contains_key("topk.alpha"));
+        assert_eq!(metadata["topk.loss_settings"], r#"{"label-smoothing":0.1}"#);
         assert!(!metadata.contains_key("topk.training"));
         metadata.insert("author".into(), "somebody".into());
         assert_eq!(read(&metadata).unwrap(), Some(card()));

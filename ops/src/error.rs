@@ -56,6 +56,9 @@ pub enum LossError {
     /// The probabilities of all k do not sum to 1.
     #[error("the probabilities of all k must sum to 1, got a sum of {0}")]
     ProbabilitySum(f64),
+    /// The probability of label smoothing is out of range.
+    #[error("label smoothing must be a number from 0 to 1, got {0}")]
+    LabelSmoothing(f64),
     /// A weight of a class is negative or not finite.
     #[error("the weight of class {class} must be a finite number of at least 0, got {weight}")]
     Weight {

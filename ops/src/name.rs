@@ -48,6 +48,18 @@ pub enum LossName {
     /// Differentiable top-k cross-entropy, for top-1 and top-k in equal parts (tau)
     #[cfg_attr(feature = "clap", value(name = "differentiable-topk-ce"))]
     DifferentiableTopkCrossEntropy,
+    /// LapSum's soft top-k selection (tau)
+    #[cfg_attr(feature = "clap", value(name = "lapsum"))]
+    LapSum,
+    /// DFTopK's sigmoids around the k-th highest score (tau)
+    #[cfg_attr(feature = "clap", value(name = "dftopk"))]
+    DfTopk,
+    /// LDR-KL, the smooth multi-class SVM less a constant (tau, alpha)
+    #[cfg_attr(feature = "clap", value(name = "ldr-kl"))]
+    LdrKl,
+    /// Binary cross-entropy of each class
+    #[cfg_attr(feature = "clap", value(name = "bce", alias = "binary-cross-entropy"))]
+    BinaryCrossEntropy,
 }
 
 /// A text is not the name of a loss.
@@ -60,7 +72,7 @@ pub struct UnknownLossName {
 
 impl LossName {
     /// All losses.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::SmoothTopkSvm,
         Self::CrossEntropy,
         Self::MaxTopkSvm,
@@ -71,6 +83,10 @@ impl LossName {
         Self::BalancedNoisedTopk,
         Self::Lml,
         Self::DifferentiableTopkCrossEntropy,
+        Self::LapSum,
+        Self::DfTopk,
+        Self::LdrKl,
+        Self::BinaryCrossEntropy,
     ];
 
     /// The name on command lines and in files.
@@ -86,13 +102,21 @@ impl LossName {
             Self::BalancedNoisedTopk => "balanced-noised-topk",
             Self::Lml => "lml",
             Self::DifferentiableTopkCrossEntropy => "differentiable-topk-ce",
+            Self::LapSum => "lapsum",
+            Self::DfTopk => "dftopk",
+            Self::LdrKl => "ldr-kl",
+            Self::BinaryCrossEntropy => "bce",
         }
     }
 
     /// Whether the loss has a temperature `tau`.
     pub fn has_tau(self) -> bool {
         match self {
-            Self::SmoothTopkSvm | Self::DifferentiableTopkCrossEntropy => true,
+            Self::SmoothTopkSvm
+            | Self::DifferentiableTopkCrossEntropy
+            | Self::LapSum
+            | Self::DfTopk
+            | Self::LdrKl => true,
             Self::CrossEntropy
             | Self::MaxTopkSvm
             | Self::TopkHingeAlpha
@@ -100,7 +124,8 @@ impl LossName {
             | Self::TruncatedTopkEntropy
             | Self::Psi5
             | Self::BalancedNoisedTopk
-            | Self::Lml => false,
+            | Self::Lml
+            | Self::BinaryCrossEntropy => false,
         }
     }
 
@@ -112,12 +137,24 @@ impl LossName {
             | Self::TopkHingeAlpha
             | Self::TopkHingeBeta
             | Self::Psi5
-            | Self::BalancedNoisedTopk => true,
+            | Self::BalancedNoisedTopk
+            | Self::LdrKl => true,
             Self::CrossEntropy
             | Self::TruncatedTopkEntropy
             | Self::Lml
-            | Self::DifferentiableTopkCrossEntropy => false,
+            | Self::DifferentiableTopkCrossEntropy
+            | Self::LapSum
+            | Self::DfTopk
+            | Self::BinaryCrossEntropy => false,
         }
+    }
+
+    /// Whether the loss depends on k.
+    pub fn has_k(self) -> bool {
+        !matches!(
+            self,
+            Self::CrossEntropy | Self::LdrKl | Self::BinaryCrossEntropy
+        )
     }
 }
 
@@ -152,7 +189,7 @@ mod tests {
             "hinge".parse::<LossName>().unwrap_err().to_string(),
             "unknown loss \"hinge\": expected one of svm, ce, max-topk-svm, topk-hinge-alpha, \
              topk-hinge-beta, truncated-topk-entropy, psi5, balanced-noised-topk, lml, \
-             differentiable-topk-ce"
+             differentiable-topk-ce, lapsum, dftopk, ldr-kl, bce"
         );
     }
 

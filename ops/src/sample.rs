@@ -34,7 +34,61 @@ pub trait SampleLoss: Debug + Send + Sync {
             self.compute_f64(workspace, sample)
         })
     }
+
+    /// Returns the sum over all classes of the loss with that class as label times its entry in `targets`, and writes
+    /// its gradient, if that is requested. The label of `sample` is not used.
+    ///
+    /// Losses of which all of them share the most part of the work compute them together.
+    #[doc(hidden)]
+    fn compute_soft(
+        &self,
+        workspace: &mut Workspace,
+        sample: Sample<'_, f64>,
+        targets: &[f64],
+    ) -> f64 {
+        sum_over_labels(self, workspace, sample, targets)
+    }
 }
+
+/// [`SampleLoss::compute_soft`], one label after the other: takes the time of as many losses as there are targets above
+/// 0.
+pub(crate) fn sum_over_labels<L: SampleLoss + ?Sized>(
+    loss: &L,
+    workspace: &mut Workspace,
+    mut sample: Sample<'_, f64>,
+    targets: &[f64],
+) -> f64 {
+    let mut buffer = std::mem::take(&mut workspace.of_loss::<LabelGradient>().0);
+    buffer.resize(sample.scores.len(), 0.0);
+    if let Some(grad) = &mut sample.grad {
+        grad.fill(0.0);
+    }
+    let mut sum = 0.0;
+    for (label, &target) in targets.iter().enumerate() {
+        if target == 0.0 {
+            continue;
+        }
+        let of_label = Sample {
+            index: sample.index,
+            scores: sample.scores,
+            label,
+            factor: sample.factor * target,
+            grad: sample.grad.is_some().then_some(&mut *buffer),
+        };
+        sum += target * loss.compute_f64(workspace, of_label);
+        if let Some(grad) = &mut sample.grad {
+            for (all, own) in grad.iter_mut().zip(&buffer) {
+                *all += own;
+            }
+        }
+    }
+    workspace.of_loss::<LabelGradient>().0 = buffer;
+    sum
+}
+
+/// The gradient of one of several labels.
+#[derive(Debug, Default)]
+struct LabelGradient(Vec<f64>);
 
 macro_rules! delegate {
     ($($pointer:ty),*) => {$(
@@ -53,6 +107,15 @@ macro_rules! delegate {
 
             fn compute_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
                 (**self).compute_f32(workspace, sample)
+            }
+
+            fn compute_soft(
+                &self,
+                workspace: &mut Workspace,
+                sample: Sample<'_, f64>,
+                targets: &[f64],
+            ) -> f64 {
+                (**self).compute_soft(workspace, sample, targets)
             }
         }
     )*};

@@ -6,10 +6,10 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, ShapeBuilder, array,
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseResult};
 use topk_ops::{
-    ArrayLoss, BalancedNoisedTopk, Criterion, CrossEntropy, DifferentiableTopkCrossEntropy, Lml,
-    Loss, LossError, MaxTopkSvm, Psi5, Reduction, Score, SmoothTopkSvm, TopkHingeAlpha,
-    TopkHingeBeta, TruncatedTopkEntropy, accuracy, array as arrays, bf16, elementary_symmetric,
-    f16,
+    ArrayLoss, BalancedNoisedTopk, BinaryCrossEntropy, Criterion, CrossEntropy, DfTopk,
+    DifferentiableTopkCrossEntropy, LapSum, LdrKl, Lml, Loss, LossError, MaxTopkSvm, Psi5,
+    Reduction, Score, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy, accuracy,
+    array as arrays, bf16, elementary_symmetric, f16,
 };
 
 fn family(k: usize) -> Vec<Box<dyn Loss>> {
@@ -23,6 +23,10 @@ fn family(k: usize) -> Vec<Box<dyn Loss>> {
         Box::new(Psi5::new(k, 1.0).unwrap()),
         Box::new(BalancedNoisedTopk::new(k, 0.2, 3, 1.0, 1).unwrap()),
         Box::new(Lml::new(k).unwrap()),
+        Box::new(LapSum::new(k, 0.5).unwrap()),
+        Box::new(DfTopk::new(k, 0.5).unwrap()),
+        Box::new(LdrKl::new(0.5, 1.0).unwrap()),
+        Box::new(BinaryCrossEntropy::mean()),
         Box::new(DifferentiableTopkCrossEntropy::new(vec![1.0 / k as f64; k], 1.0).unwrap()),
     ]
 }

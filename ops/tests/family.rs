@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 use topk_ops::{
-    BalancedNoisedTopk, DifferentiableTopkCrossEntropy, Lml, Loss, LossError, Psi5, Score,
-    TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy,
+    BalancedNoisedTopk, BinaryCrossEntropy, DfTopk, DifferentiableTopkCrossEntropy, LapSum, LdrKl,
+    Lml, Loss, LossError, Psi5, Score, TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy,
 };
 
 #[derive(Deserialize)]
@@ -51,6 +51,21 @@ enum Parameters {
         weights: Vec<f64>,
         tau: f64,
     },
+    LapSum {
+        k: usize,
+        tau: f64,
+    },
+    DfTopk {
+        k: usize,
+        tau: f64,
+    },
+    LdrKl {
+        tau: f64,
+        alpha: f64,
+    },
+    BinaryCrossEntropy {
+        is_sum: bool,
+    },
 }
 
 impl Parameters {
@@ -78,6 +93,11 @@ impl Parameters {
             Self::DifferentiableTopkCrossEntropy { ref weights, tau } => {
                 Box::new(DifferentiableTopkCrossEntropy::new(weights.clone(), tau)?)
             }
+            Self::LapSum { k, tau } => Box::new(LapSum::new(k, tau)?),
+            Self::DfTopk { k, tau } => Box::new(DfTopk::new(k, tau)?),
+            Self::LdrKl { tau, alpha } => Box::new(LdrKl::new(tau, alpha)?),
+            Self::BinaryCrossEntropy { is_sum: true } => Box::new(BinaryCrossEntropy::sum()),
+            Self::BinaryCrossEntropy { is_sum: false } => Box::new(BinaryCrossEntropy::mean()),
         })
     }
 }
@@ -85,7 +105,7 @@ impl Parameters {
 fn check<T: Score>(value_bar: f64, grad_bar: f64) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/family.jsonl");
     let text = std::fs::read_to_string(path).unwrap();
-    assert_eq!(text.lines().count(), 56);
+    assert_eq!(text.lines().count(), 88);
     for line in text.lines() {
         let case: Case = serde_json::from_str(line).unwrap();
         let scores: Vec<T> = case.scores.iter().copied().map(T::from_f64).collect();

@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseResult};
 use topk_ops::{
-    BalancedNoisedTopk, CrossEntropy, DifferentiableTopkCrossEntropy, Lml, Loss, LossError,
-    MaxTopkSvm, Psi5, Score, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy,
+    BalancedNoisedTopk, CrossEntropy, DfTopk, DifferentiableTopkCrossEntropy, LapSum, Lml, Loss,
+    LossError, MaxTopkSvm, Psi5, Score, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta,
+    TruncatedTopkEntropy,
 };
 
 /// A loss, and the properties that it lacks.
@@ -35,6 +36,8 @@ fn family(k: usize, tau: f64, alpha: f64) -> Vec<Member> {
         smooth(Box::new(CrossEntropy)),
         smooth(Box::new(SmoothTopkSvm::new(k, tau, alpha).unwrap())),
         smooth(Box::new(Lml::new(k).unwrap())),
+        smooth(Box::new(LapSum::new(k, tau).unwrap())),
+        non_smooth(Box::new(DfTopk::new(k, tau).unwrap())),
         non_smooth(Box::new(MaxTopkSvm::new(k, alpha).unwrap())),
         non_smooth(Box::new(TopkHingeAlpha::new(k, alpha).unwrap())),
         non_smooth(Box::new(TopkHingeBeta::new(k, alpha).unwrap())),
@@ -91,6 +94,8 @@ fn the_largest_k_is_an_error_that_names_the_number_of_classes() {
         Box::new(TruncatedTopkEntropy::new(k).unwrap()),
         Box::new(Psi5::new(k, 1.0).unwrap()),
         Box::new(BalancedNoisedTopk::new(k, 0.2, 3, 1.0, 1).unwrap()),
+        Box::new(LapSum::new(k, 1.0).unwrap()),
+        Box::new(DfTopk::new(k, 1.0).unwrap()),
     ];
     for loss in losses {
         let few = Err(LossError::TooFewClasses {

@@ -3,9 +3,9 @@
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use topk_ops::{
-    BalancedNoisedTopk, BatchOutputs, Criterion, DifferentiableTopkCrossEntropy, Lml, LossError,
-    MaxTopkSvm, Psi5, Reduction, SampleLoss, Score, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta,
-    TruncatedTopkEntropy, bf16, f16,
+    BalancedNoisedTopk, BatchOutputs, Criterion, DfTopk, DifferentiableTopkCrossEntropy, LapSum,
+    LdrKl, Lml, LossError, MaxTopkSvm, Psi5, Reduction, SampleLoss, Score, SmoothTopkSvm,
+    TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy, bf16, f16,
 };
 use topk_ops_cuda::KernelLoss;
 
@@ -108,6 +108,21 @@ impl Loss {
     #[staticmethod]
     fn differentiable_topk_cross_entropy(p_k: Vec<f64>, tau: f64) -> PyResult<Self> {
         Self::new(DifferentiableTopkCrossEntropy::new(p_k, tau))
+    }
+
+    #[staticmethod]
+    fn lapsum(k: usize, tau: f64) -> PyResult<Self> {
+        Self::new(LapSum::new(k, tau))
+    }
+
+    #[staticmethod]
+    fn dftopk(k: usize, tau: f64) -> PyResult<Self> {
+        Self::new(DfTopk::new(k, tau))
+    }
+
+    #[staticmethod]
+    fn ldr_kl(tau: f64, alpha: f64) -> PyResult<Self> {
+        Self::new(LdrKl::new(tau, alpha))
     }
 
     /// Checks that the loss can be computed with this number of classes.

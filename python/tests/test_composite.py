@@ -24,6 +24,9 @@ FAMILY = {
     "BalancedNoisedTopk": ("balanced_noised_topk", "k epsilon draws alpha margins seed"),
     "Lml": ("lml", "k"),
     "DifferentiableTopkCrossEntropy": ("differentiable_topk_cross_entropy", "weights tau"),
+    "LapSum": ("lapsum", "k tau"),
+    "DfTopk": ("dftopk", "k tau"),
+    "LdrKl": ("ldr_kl", "tau alpha"),
 }
 
 # Each loss with the least number of classes that its parameters need.
@@ -50,6 +53,13 @@ LOSSES = [
     ("differentiable_topk_cross_entropy", ((1.0,), 1.0), 1),
     ("differentiable_topk_cross_entropy", ((0.5, 0.0, 0.0, 0.0, 0.5), 0.5), 5),
     ("differentiable_topk_cross_entropy", ((0.0, 0.0, 1.0, 0.0), 4.0), 4),
+    ("lapsum", (1, 1.0), 2),
+    ("lapsum", (5, 0.3), 6),
+    ("lapsum", (40, 10.0), 41),
+    ("dftopk", (1, 1.0), 2),
+    ("dftopk", (5, 0.3), 6),
+    ("ldr_kl", (1.0, 1.0), 1),
+    ("ldr_kl", (0.1, 0.0), 2),
 ]
 each_loss = pytest.mark.parametrize(("name", "parameters", "classes"), LOSSES)
 
@@ -105,9 +115,12 @@ def smooth_cases():
 
 def family_cases():
     cases = [json.loads(line) for line in (DATA / "family.jsonl").read_text().splitlines()]
-    assert len(cases) == 56
+    assert len(cases) == 88
     found = []
     for case in cases:
+        if case["name"] == "BinaryCrossEntropy":
+            # PyTorch has it.
+            continue
         name, keys = FAMILY[case["name"]]
         parameters = (case.get(key) for key in keys.split())
         found.append((name, tuple(tuple(p) if isinstance(p, list) else p for p in parameters), case))
@@ -384,6 +397,9 @@ class Operations(TorchDispatchMode):
         ("psi5", (5, 1.0), 50),
         ("balanced_noised_topk", (5, 1.0, 5, 1.0, None, 0), 150),
         ("lml", (5,), 280),
+        ("lapsum", (5, 1.0), 280),
+        ("dftopk", (5, 1.0), 60),
+        ("ldr_kl", (1.0, 1.0), 50),
         ("differentiable_topk_cross_entropy", ((0.5, 0, 0, 0, 0.5), 1.0), 95),
     ],
 )

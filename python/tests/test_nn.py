@@ -11,8 +11,11 @@ from losses import loss
 
 MODULES = {
     "BalancedNoisedTopk": "balanced_noised_topk",
+    "DFTopk": "dftopk",
     "DifferentiableTopkCrossEntropy": "differentiable_topk_cross_entropy",
+    "LDRKL": "ldr_kl",
     "LML": "lml",
+    "LapSum": "lapsum",
     "MaxTopkSVM": "max_topk_svm",
     "Psi5": "psi5",
     "SmoothTopkSVM": "smooth_topk_svm",

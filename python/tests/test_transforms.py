@@ -100,6 +100,8 @@ def test_opcheck(name, layout, requires_grad):
 ARGUMENTS = {
     "balanced_noised_topk": (3, 1.0, 2, 1.0, None, torch.tensor(5)),
     "differentiable_topk_cross_entropy": ([0.5, 0.0, 0.5], 1.0),
+    "lapsum": (3, 1.0),
+    "ldr_kl": (0.5, 1.0),
     "lml": (3,),
     "smooth_topk_svm": (3, 1.0, 1.0),
     "truncated_topk_entropy": (3,),

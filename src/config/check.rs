@@ -63,7 +63,6 @@ impl Config {
             ("global-batch-size", self.global_batch_size),
             ("grad-accum-steps", Some(self.grad_accum_steps)),
             ("validation-batch-size", Some(self.validation_batch_size)),
-            ("draws", Some(self.loss.draws)),
             ("workers", self.workers),
             ("log-interval", Some(self.machine.log_interval)),
             ("train-size", self.train_size),
@@ -80,18 +79,13 @@ impl Config {
                 return fail(flag, "at least 1", "0".to_owned());
             }
         }
-        for (flag, value) in [
-            ("lr", self.lr),
-            ("weight-decay", self.weight_decay),
-            ("epsilon", self.loss.epsilon),
-        ] {
+        for (flag, value) in [("lr", self.lr), ("weight-decay", self.weight_decay)] {
             if !(value.is_finite() && value >= 0.0) {
                 return fail(flag, "a finite number of at least 0", value.to_string());
             }
         }
         for (flag, value) in [
             ("momentum", self.momentum),
-            ("label-smoothing", self.loss.label_smoothing),
             ("model-ema-decay", self.model_ema_decay.unwrap_or_default()),
         ] {
             if !(0.0..1.0).contains(&value) {
@@ -110,13 +104,7 @@ impl Config {
         if !(0.0..=1.0).contains(&self.noise) {
             return fail("noise", "from 0 to 1", self.noise.to_string());
         }
-        if self.loss.label_smoothing > 0.0 && self.loss.name != LossName::CrossEntropy {
-            return fail(
-                "label-smoothing",
-                "0 unless --loss is ce",
-                self.loss.label_smoothing.to_string(),
-            );
-        }
+        self.loss.check()?;
         if let Some(milestones) = &self.decay_milestones {
             self.check_milestones(milestones)?;
         }
@@ -207,6 +195,10 @@ impl Config {
                 let steps = self.grad_accum_steps;
                 let found = format!("--grad-accum-steps {steps}");
                 return fail("used with --grad-accum-steps 1", found);
+            }
+            if let Some(weights) = &self.loss.class_weights {
+                let found = format!("--class-weights {weights}");
+                return fail("used without --class-weights", found);
             }
             if self.loss.name == LossName::BalancedNoisedTopk {
                 let found = format!("--loss {}", self.loss.name.as_str());

@@ -89,6 +89,24 @@ pub(crate) enum ResumeError {
         /// A file of weights.
         weights: PathBuf,
     },
+    /// The weights of the classes differ from those that the run was trained with.
+    #[error(
+        "--class-weights {weights}: the weights are not those that the run in {} was trained with: that of class {class} \
+         (counted from 0) was {was}, and is {now}. Restore the weights, or choose another --out",
+        path.display()
+    )]
+    ClassWeights {
+        /// --class-weights.
+        weights: String,
+        /// The folder of the run.
+        path: PathBuf,
+        /// Index of the first class that differs.
+        class: usize,
+        /// Its weight in the run.
+        was: f64,
+        /// Its weight now.
+        now: f64,
+    },
     /// The run of --resume-from has another network.
     #[error(
         "--resume-from {}: a run is continued with its own network and --test-resize ({differences}): start \

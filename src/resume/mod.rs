@@ -264,11 +264,13 @@ impl Origin {
         ranks: usize,
     ) -> Result<Begin, TrainError> {
         let settings = config.to_map();
+        let weights = &config.loss.of_classes.weights;
         let (state, run) = match self {
             Self::New | Self::Again(_) => {
                 folder.rewind(0, 0)?;
                 let mut position = Position::start(settings);
                 position.data = Some(data.record.clone());
+                position.class_weights.clone_from(weights);
                 position.ranks = ranks;
                 return Ok(Begin {
                     position,
@@ -276,7 +278,10 @@ impl Origin {
                     note: None,
                 });
             }
-            Self::State(state) => (state, None),
+            Self::State(state) => {
+                same_class_weights(folder.path(), &state.position, config)?;
+                (state, None)
+            }
             Self::Other(run, state) => (state, Some(run)),
         };
         let known = state.position.data.is_some();
@@ -290,6 +295,7 @@ impl Origin {
                 let (mut position, mut change) =
                     run.begin(folder, learner, config, data, changes, *state)?;
                 position.ranks = ranks;
+                position.class_weights.clone_from(weights);
                 change.decisions.extend(other_ranks);
                 return Ok(Begin {
                     position,
@@ -316,6 +322,28 @@ impl Origin {
             change,
             note,
         })
+    }
+}
+
+/// Checks that a file of class weights has not changed. That of another run may: its settings may.
+fn same_class_weights(path: &Path, saved: &Position, config: &Config) -> Result<(), ResumeError> {
+    let (Some(given), Some(now), Some(was)) = (
+        &config.loss.class_weights,
+        &config.loss.of_classes.weights,
+        &saved.class_weights,
+    ) else {
+        return Ok(());
+    };
+    let changed = was.iter().zip(now.iter()).position(|(was, now)| was != now);
+    match changed {
+        None => Ok(()),
+        Some(class) => Err(ResumeError::ClassWeights {
+            weights: given.to_string(),
+            path: path.to_owned(),
+            class,
+            was: was[class],
+            now: now[class],
+        }),
     }
 }
 

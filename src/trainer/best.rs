@@ -107,6 +107,7 @@ impl Trainer<'_> {
                 k: config.topk(),
                 tau: best.tau,
                 alpha: best.alpha,
+                loss_settings: config.loss.further(),
                 seed: config.seed.into(),
                 epoch: best.epoch,
                 val_top1: val.top1(),

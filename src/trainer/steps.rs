@@ -1,6 +1,7 @@
 //! The optimizer steps of a run.
 
 use rand::RngExt;
+use topk_ops::Reduction;
 
 use super::{MIN_LOSS_SCALE, Trainer};
 use crate::TrainError;
@@ -42,6 +43,7 @@ impl Trainer<'_> {
         {
             return Ok(own);
         }
+        let weights = self.class_weights(group)?;
         self.learner.zero_grad()?;
         let ranks = self.ranks.world_size() as f64;
         for (index, batch) in group.iter().enumerate() {
@@ -50,6 +52,12 @@ impl Trainer<'_> {
                 0 => self.learner.accumulate_nothing(last),
                 images => {
                     let criterion = self.criterion(number)?;
+                    let criterion = match &weights {
+                        Some(weights) => criterion
+                            .with_weight(weights.clone())?
+                            .with_reduction(Reduction::Sum),
+                        None => criterion,
+                    };
                     // The gradients of all ranks are averaged.
                     let weight = images as f64 * ranks / planned as f64;
                     self.learner
@@ -83,6 +91,31 @@ impl Trainer<'_> {
             return Ok(0);
         }
         Ok(images)
+    }
+
+    /// The weights of the classes for the sum of the losses of a step, over the number of its images, to be the mean that
+    /// PyTorch defines: the sum of the weighted losses over the sum of the weights of the labels. It is that of all
+    /// batches of the step on all ranks, as if they were one.
+    ///
+    /// The targets of mixed images are probabilities, for which PyTorch divides by the number of images.
+    fn class_weights(&self, group: &[Batch]) -> Result<Option<Vec<f64>>, TrainError> {
+        // Sums of multiples of this do not depend on the order in which they are added.
+        const UNIT: f64 = 1.0 / (1 << 24) as f64;
+        let Some(weights) = &self.config.loss.of_classes.weights else {
+            return Ok(None);
+        };
+        if self.config.mix.is_some() {
+            return Ok(Some(weights.clone()));
+        }
+        let labels = group.iter().flat_map(|batch| &batch.labels);
+        let units = labels.map(|&label| (weights[label as usize] / UNIT).round() as usize);
+        let own = group.iter().map(|batch| batch.labels.len());
+        let [units, images] = self.ranks.sum([units.sum(), own.sum()])?;
+        let scale = match units {
+            0 => 0.0,
+            units => images as f64 / (units as f64 * UNIT),
+        };
+        Ok(Some(weights.iter().map(|weight| weight * scale).collect()))
     }
 
     /// Number of images of the next batches, on all ranks.

@@ -160,6 +160,28 @@ fn samplers_choose_the_same_images_for_any_number_of_ranks() {
 }
 
 #[test]
+fn class_weights_are_those_of_one_process() {
+    let weights = tempfile::NamedTempFile::new().unwrap();
+    let lines: Vec<String> = (0..100).map(|class| format!("{}", class % 7)).collect();
+    std::fs::write(weights.path(), lines.join("\n")).unwrap();
+    let given = format!("--class-weights={}", weights.path().display());
+    let flags = [
+        &FLAGS[..],
+        &[
+            "--grad-accum-steps=3",
+            "--loss=ce",
+            "--label-smoothing=0.1",
+            &given,
+        ],
+    ]
+    .concat();
+    let case = Case::new(250, &flags);
+    case.finish(case.command("one", &["--batch-size=10"]));
+    case.finish_ranks("three", 3, &["--global-batch-size=10", "--sync-bn"]);
+    assert_equal(&case, "one", "three", ROUNDING);
+}
+
+#[test]
 fn skipped_images_are_left_out_on_any_rank() {
     let case = Case::new(
         200,

@@ -1,5 +1,7 @@
 //! A model card for weights that were not trained.
 
+use std::collections::BTreeMap;
+
 use topk_models::Architecture;
 use topk_onnx::{ModelCard, Training};
 
@@ -21,6 +23,7 @@ pub fn card(architecture: &Architecture) -> ModelCard {
             k: 3,
             tau: Some(1.0),
             alpha: Some(1.0),
+            loss_settings: BTreeMap::new(),
             seed: 5,
             epoch: 1,
             val_top1: 0.5,

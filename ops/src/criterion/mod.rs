@@ -1,3 +1,5 @@
+mod smoothing;
+
 use std::cell::RefCell;
 use std::sync::Mutex;
 
@@ -13,7 +15,7 @@ use crate::{LossError, Score};
 pub struct BatchOutputs<'a, T> {
     /// The loss: `[N]` without reduction, otherwise one entry.
     pub values: &'a mut [T],
-    /// The loss of each sample before weight, reduction and rounding, `[N]`; 0 where the label is
+    /// The loss of each sample before label smoothing, weight, reduction and rounding, `[N]`; 0 where the label is
     /// ignored.
     pub losses: Option<&'a mut [f64]>,
     /// The derivatives of the sum of `values` with respect to the scores, `[N, C]`.
@@ -31,7 +33,7 @@ impl<'a, T> BatchOutputs<'a, T> {
     }
 }
 
-/// A loss with the options of PyTorch's losses: reduction, class weights, and an ignored label.
+/// A loss with the options of PyTorch's losses: reduction, class weights, label smoothing, and an ignored label.
 ///
 /// Scores are row-major, one row of `classes` scores per label, so `classes` is
 /// `scores.len() / labels.len()`. As in PyTorch, the loss of a sample is multiplied by the weight of its
@@ -65,10 +67,11 @@ pub struct Criterion<L> {
     reduction: Reduction,
     ignore_index: Option<i64>,
     weight: Option<Vec<f64>>,
+    label_smoothing: f64,
 }
 
 impl<L: SampleLoss> Criterion<L> {
-    /// The mean over the batch, with equal class weights and no ignored label. (PyTorch's
+    /// The mean over the batch, with equal class weights, no label smoothing and no ignored label. (PyTorch's
     /// `cross_entropy` ignores label −100 by default.)
     pub fn new(loss: L) -> Self {
         Self {
@@ -76,6 +79,7 @@ impl<L: SampleLoss> Criterion<L> {
             reduction: Reduction::Mean,
             ignore_index: None,
             weight: None,
+            label_smoothing: 0.0,
         }
     }
 
@@ -106,6 +110,32 @@ impl<L: SampleLoss> Criterion<L> {
         Ok(self)
     }
 
+    /// Replaces the loss L(y) of a sample of label y by its expectation where the label is drawn anew from all C classes
+    /// with probability ε = `smoothing`, from 0 to 1: for class weights w,
+    ///
+    /// ```text
+    /// (1 − ε) w_y L(y) + (ε/C) Σ_c w_c L(c)
+    /// ```
+    ///
+    /// This is the loss of a mixture of one-hot targets for losses that are linear in the target, such as
+    /// [`CrossEntropy`](crate::CrossEntropy), where it equals PyTorch's `label_smoothing` with class weights too, and
+    /// [`BinaryCrossEntropy`](crate::BinaryCrossEntropy), and defines label smoothing for the others. As in PyTorch, the
+    /// mean still divides by the sum of the weights of the labels.
+    ///
+    /// `CrossEntropy`, `BinaryCrossEntropy`, [`Lml`](crate::Lml), [`LapSum`](crate::LapSum),
+    /// [`DfTopk`](crate::DfTopk), [`LdrKl`](crate::LdrKl) and [`Psi5`](crate::Psi5) compute the losses of all labels
+    /// together. The others compute them one by one, which takes C times as long as one loss.
+    ///
+    /// # Errors
+    /// If `smoothing` is not from 0 to 1.
+    pub fn with_label_smoothing(mut self, smoothing: f64) -> Result<Self, LossError> {
+        if !(0.0..=1.0).contains(&smoothing) {
+            return Err(LossError::LabelSmoothing(smoothing));
+        }
+        self.label_smoothing = smoothing;
+        Ok(self)
+    }
+
     /// The loss of one sample.
     pub fn loss(&self) -> &L {
         &self.loss
@@ -124,6 +154,11 @@ impl<L: SampleLoss> Criterion<L> {
     /// The class weights.
     pub fn weight(&self) -> Option<&[f64]> {
         self.weight.as_deref()
+    }
+
+    /// The probability with which the label is drawn anew.
+    pub fn label_smoothing(&self) -> f64 {
+        self.label_smoothing
     }
 
     /// Checks that the loss can be computed with this number of classes.
@@ -323,11 +358,28 @@ impl<L: SampleLoss> Criterion<L> {
             for (i, (scores, &label)) in rows.enumerate() {
                 let grad = grad.as_mut().and_then(Iterator::next);
                 let weight = self.weight_of(label);
+                let mut smoothed = None;
                 let loss = if Some(label) == self.ignore_index {
                     if let Some(grad) = grad {
                         grad.fill(T::default());
                     }
                     0.0
+                } else if self.label_smoothing > 0.0 {
+                    let Some(label) = validate(scores, label) else {
+                        return;
+                    };
+                    let sample = Sample {
+                        index: task.first + i,
+                        scores,
+                        label,
+                        factor: total.recip(),
+                        grad,
+                    };
+                    smoothed = Some(self.smoothed(workspace, sample));
+                    match outputs.losses {
+                        Some(_) => self.unsmoothed(workspace, task.first + i, scores, label),
+                        None => 0.0,
+                    }
                 } else {
                     let Some(label) = validate(scores, label) else {
                         return;
@@ -344,7 +396,7 @@ impl<L: SampleLoss> Criterion<L> {
                 if let Some(losses) = &mut outputs.losses {
                     losses[i] = loss;
                 }
-                let value = weight * loss;
+                let value = smoothed.unwrap_or(weight * loss);
                 if let Some(values) = &mut outputs.values {
                     values[i] = T::from_f64(value);
                 }

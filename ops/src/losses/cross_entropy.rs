@@ -50,6 +50,28 @@ impl SampleLoss for CrossEntropy {
         };
         value(label_weight, others, gap)
     }
+
+    fn compute_soft(&self, _: &mut Workspace, sample: Sample<'_, f64>, targets: &[f64]) -> f64 {
+        let scores = sample.scores;
+        let highest = (1..scores.len()).fold(0, |best, class| match scores[class] > scores[best] {
+            true => class,
+            false => best,
+        });
+        let max = scores[highest];
+        let (before, after) = (&scores[..highest], &scores[highest + 1..]);
+        let others: f64 = before.iter().chain(after).map(|s| (s - max).exp()).sum();
+        let all: f64 = targets.iter().sum();
+        if let Some(grad) = sample.grad {
+            for ((g, s), target) in grad.iter_mut().zip(scores).zip(targets) {
+                *g = sample.factor * (all * ((s - max).exp() / (1.0 + others)) - target);
+            }
+        }
+        let gaps = scores
+            .iter()
+            .zip(targets)
+            .map(|(s, target)| target * (max - s));
+        all * others.ln_1p() + gaps.sum::<f64>()
+    }
 }
 
 /// The loss, from exp(s_i − max) of the label, the sum of the same over the other classes, and
@@ -80,6 +102,11 @@ mod tests {
         assert!((value[0] + p.ln()).abs() < 1e-15);
         assert!((grad[0] - (p - 1.0)).abs() < 1e-15);
         assert!((grad[1] - (1.0 - p)).abs() < 1e-15);
+    }
+
+    #[test]
+    fn soft_targets() {
+        crate::losses::evaluate::assert_soft_targets_are_a_sum(&CrossEntropy);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 use crate::LossError;
+use crate::losses::softplus::softplus;
 use crate::parameters::{check_k, more_than};
 use crate::ranking::{Ranked, select_rank};
 use crate::sample::{Sample, SampleLoss};
@@ -59,7 +60,7 @@ impl SampleLoss for Lml {
 
         // The logit of p_y.
         let logit = projection.logit(scores[label], x);
-        let value = (-logit).max(0.0) + (-logit.abs()).exp().ln_1p();
+        let value = softplus(-logit);
         if let Some(grad) = sample.grad {
             let mut others = 0.0;
             for (d, class, side) in projection.entries() {
@@ -77,6 +78,34 @@ impl SampleLoss for Lml {
             grad[label] = -scale * others;
         }
         value
+    }
+
+    fn compute_soft(
+        &self,
+        workspace: &mut Workspace,
+        sample: Sample<'_, f64>,
+        targets: &[f64],
+    ) -> f64 {
+        let scores = sample.scores;
+        let projection = Projection::new(self.k, scores, &mut workspace.ranked);
+        let x = projection.solve();
+        let logits = scores.iter().map(|&s| projection.logit(s, x)).zip(targets);
+        if let Some(grad) = sample.grad {
+            let mut sum = 0.0;
+            for (d, class, side) in projection.entries() {
+                grad[class] = projection.term(d, side, x).1;
+                sum += grad[class];
+            }
+            let missing = |logit: f64| 1.0 / (1.0 + logit.exp());
+            let pairs = logits.clone();
+            let all: f64 = pairs.map(|(logit, target)| target * missing(logit)).sum();
+            for (g, (logit, target)) in grad.iter_mut().zip(logits.clone()) {
+                *g = sample.factor * (all * (*g / sum) - target * missing(logit));
+            }
+        }
+        logits
+            .map(|(logit, target)| target * softplus(-logit))
+            .sum()
     }
 }
 
@@ -195,7 +224,9 @@ impl<'r> Projection<'r> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::losses::evaluate::{assert_gradient_is_slope, distinct_scores, evaluate};
+    use crate::losses::evaluate::{
+        assert_gradient_is_slope, assert_soft_targets_are_a_sum, distinct_scores, evaluate,
+    };
 
     fn loss(k: usize) -> Lml {
         Lml::new(k).unwrap()
@@ -229,6 +260,13 @@ mod tests {
                 assert!(grad[label] <= 0.0);
                 assert_gradient_is_slope(&loss(k), &scores, label);
             }
+        }
+    }
+
+    #[test]
+    fn soft_targets() {
+        for k in [1, 4, 12] {
+            assert_soft_targets_are_a_sum(&loss(k));
         }
     }
 

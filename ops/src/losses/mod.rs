@@ -29,13 +29,18 @@ macro_rules! hinge_parameters {
 }
 
 pub(crate) mod balanced_noised_topk;
+pub(crate) mod binary_cross_entropy;
 pub(crate) mod cross_entropy;
+pub(crate) mod dftopk;
 pub(crate) mod differentiable_topk_cross_entropy;
 #[cfg(test)]
 mod evaluate;
+pub(crate) mod lapsum;
+pub(crate) mod ldr_kl;
 pub(crate) mod lml;
 pub(crate) mod max_topk_svm;
 pub(crate) mod psi5;
 pub(crate) mod smooth_topk_svm;
+mod softplus;
 pub(crate) mod topk_hinge;
 pub(crate) mod truncated_topk_entropy;

@@ -46,13 +46,40 @@ impl SampleLoss for Psi5 {
         }
         hinge.max(0.0)
     }
+
+    fn compute_soft(
+        &self,
+        workspace: &mut Workspace,
+        sample: Sample<'_, f64>,
+        targets: &[f64],
+    ) -> f64 {
+        let scores = sample.scores.iter().copied();
+        let (_, (next, class), _) = select_rank(&mut workspace.ranked, scores.clone(), self.k);
+        let hinges = scores.map(|score| self.alpha + (next - score)).zip(targets);
+        if let Some(grad) = sample.grad {
+            let mut all = 0.0;
+            for (g, (hinge, target)) in grad.iter_mut().zip(hinges.clone()) {
+                let share = if hinge > 0.0 {
+                    sample.factor * target
+                } else {
+                    0.0
+                };
+                *g = -share;
+                all += share;
+            }
+            grad[class] += all;
+        }
+        hinges.map(|(hinge, target)| target * hinge.max(0.0)).sum()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::LossError;
-    use crate::losses::evaluate::{assert_gradient_is_slope, distinct_scores, evaluate, sorted};
+    use crate::losses::evaluate::{
+        assert_gradient_is_slope, assert_soft_targets_are_a_sum, distinct_scores, evaluate, sorted,
+    };
 
     fn loss(k: usize, alpha: f64) -> Psi5 {
         Psi5::new(k, alpha).unwrap()
@@ -68,6 +95,13 @@ mod tests {
                 assert!((value - expected.max(0.0)).abs() < 1e-15);
                 assert_gradient_is_slope(&loss(k, 0.6), &scores, label);
             }
+        }
+    }
+
+    #[test]
+    fn soft_targets() {
+        for k in [1, 4, 12] {
+            assert_soft_targets_are_a_sum(&loss(k, 0.6));
         }
     }
 

@@ -57,8 +57,8 @@ pub enum TensorLossError {
 /// gradient are NaN.
 ///
 /// On an NVIDIA GPU with driver 520 or later, the CUDA kernels of `topk-ops-cuda` compute `Float`, `Half` and
-/// `BFloat16` scores of the losses that they support ([`KernelLoss::supports`](topk_ops_cuda::KernelLoss::supports)), on
-/// libtorch's current stream; a label that is not a class makes the loss NaN. The first batch takes up to a second
+/// `BFloat16` scores of the losses that they support ([`KernelLoss::supports`](topk_ops_cuda::KernelLoss::supports)),
+/// without label smoothing, on libtorch's current stream; a label that is not a class makes the loss NaN. The first batch takes up to a second
 /// longer, for which the driver compiles the kernel. All others, such as `Double` scores, come from libtorch's own
 /// operations ([`TensorLoss`]): as with libtorch's own losses, a label that is not a class then aborts the program with
 /// an assertion on the device. Both are within the errors that `topk-ops` states for the type, but need not
@@ -100,7 +100,8 @@ pub fn loss<L: TensorLoss>(
         on_cpu(criterion, scores, labels)
     } else {
         criterion.check_classes(shapes.0[1] as usize)?;
-        Ok(match kernel_for(criterion, scores) {
+        let kernel = kernel_for(criterion, scores).filter(|_| criterion.label_smoothing() == 0.0);
+        Ok(match kernel {
             Some(kernel) => by_kernel(criterion, kernel, scores, labels)?,
             None => on_device(criterion, scores, labels)?,
         })
@@ -177,7 +178,25 @@ fn on_device<L: TensorLoss>(
     let finite = one_if_finite(&wide.detach())?;
     let wide = wide.f_mul(&finite.f_unsqueeze(1)?)?;
     let values = criterion.loss().values(&wide, &labels)?;
-    let values = values.f_mul(&finite)?.f_mul(&weights)?;
+    let values = values.f_mul(&weights)?;
+    let smoothing = criterion.label_smoothing();
+    let values = match smoothing {
+        0.0 => values,
+        _ => {
+            let classes = wide.size()[1];
+            let targets = match criterion.weight() {
+                None => Tensor::f_ones([classes], (kind, wide.device()))?,
+                Some(weight) => per_class(weight, (kind, wide.device()))?,
+            };
+            let targets = targets.f_mul_scalar(smoothing / classes as f64)?;
+            let mut soft = criterion.loss().soft_values(&wide, &targets)?;
+            if let Some(ignored) = &ignored {
+                soft = soft.f_masked_fill(ignored, 0.0)?;
+            }
+            values.f_mul_scalar(1.0 - smoothing)?.f_add(&soft)?
+        }
+    };
+    let values = values.f_mul(&finite)?;
     match criterion.reduction() {
         Reduction::None => Ok(values),
         Reduction::Sum => values.f_sum(None),

@@ -3,9 +3,9 @@
 use tch::{Device, Kind, Tensor};
 use topk_libtorch::select_device;
 use topk_ops::{
-    BalancedNoisedTopk, Criterion, CrossEntropy, DifferentiableTopkCrossEntropy, Lml, LossError,
-    MaxTopkSvm, Psi5, Reduction, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta,
-    TruncatedTopkEntropy,
+    BalancedNoisedTopk, BinaryCrossEntropy, Criterion, CrossEntropy, DfTopk,
+    DifferentiableTopkCrossEntropy, LapSum, LdrKl, Lml, LossError, MaxTopkSvm, Psi5, Reduction,
+    SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy,
 };
 use topk_ops_tch::{TensorLoss, loss};
 use topk_testing::{Requirement, skip};
@@ -27,6 +27,10 @@ fn family(k: usize, classes: usize) -> Result<Vec<Box<dyn TensorLoss>>, LossErro
             vec![1.0 / k as f64; k],
             2.0,
         )?),
+        Box::new(LapSum::new(k, 0.5)?),
+        Box::new(DfTopk::new(k, 0.5)?),
+        Box::new(LdrKl::new(0.5, 1.0)?),
+        Box::new(BinaryCrossEntropy::mean()),
     ])
 }
 

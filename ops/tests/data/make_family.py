@@ -101,6 +101,48 @@ def differentiable_topk_cross_entropy(s, y, weights, tau):
     return -log(total)
 
 
+def lapsum(s, y, k, tau):
+    def laplace(x):
+        return exp(x) / 2 if x < 0 else 1 - exp(-x) / 2
+
+    # Newton on a monotone function of b, kept inside a bracket: the sum falls from n to 0.
+    low, high = min(s) - tau * log(2 * mpf(len(s))), max(s) + tau * log(2 * mpf(len(s)))
+    ranked = sorted(s, reverse=True)
+    b = (ranked[k - 1] + ranked[k]) / 2
+    for _ in range(2000):
+        xs = [(x - b) / tau for x in s]
+        # What the scores above b lack of 1, and what the others have, against k.
+        has = sum(exp(x) / 2 for x in xs if x < 0)
+        lacks = sum(exp(-x) / 2 for x in xs if x >= 0)
+        error = (sum(1 for x in xs if x >= 0) - k) + has - lacks
+        if error > 0:
+            low = b
+        else:
+            high = b
+        after = b + tau * error / (has + lacks)
+        if not low <= after <= high:
+            after = (low + high) / 2
+        if fabs(after - b) < tau * mpf(10) ** -90:
+            break
+        b = after
+    return -log(laplace((s[y] - after) / tau))
+
+
+def dftopk(s, y, k, tau):
+    ranked = sorted(s, reverse=True)
+    return log1p(exp(-(s[y] - (ranked[k - 1] + ranked[k]) / 2) / tau))
+
+
+def ldr_kl(s, y, tau, alpha):
+    terms = [exp((x - s[y] + (alpha if j != y else 0)) / tau) for j, x in enumerate(s)]
+    return tau * log(sum(terms) / len(s))
+
+
+def binary_cross_entropy(s, y, is_sum):
+    total = sum(log1p(exp(-x if j == y else x)) for j, x in enumerate(s))
+    return total if is_sum else total / len(s)
+
+
 LOSSES = {
     "TopkHingeAlpha": (topk_hinge_alpha, True),
     "TopkHingeBeta": (topk_hinge_beta, True),
@@ -111,9 +153,16 @@ LOSSES = {
     "DifferentiableTopkCrossEntropy": (differentiable_topk_cross_entropy, False),
 }
 
+LATER_LOSSES = {
+    "LapSum": (lapsum, False),
+    "DfTopk": (dftopk, True),
+    "LdrKl": (ldr_kl, False),
+    "BinaryCrossEntropy": (binary_cross_entropy, False),
+}
+
 
 def case(name, scores, y, **parameters):
-    loss, kinks = LOSSES[name]
+    loss, kinks = (LOSSES | LATER_LOSSES)[name]
     wide = {
         key: mpf(value) if isinstance(value, float) else value for key, value in parameters.items()
     }
@@ -169,6 +218,19 @@ def main():
             elif name == "DifferentiableTopkCrossEntropy":
                 weights = [1.0 / 2**i for i in range(1, k)]
                 parameters = {"weights": weights + [1.0 - sum(weights)], "tau": [1.0, 16.0][shape % 2]}
+            cases.append(case(name, scores, y, **parameters))
+    # After all cases of the others, whose labels are drawn from the same generator.
+    for shape, (n, k, scores) in enumerate(shapes):
+        for which, name in enumerate(LATER_LOSSES):
+            order = sorted(range(n), key=lambda i: -scores[i])
+            y = order[min(k, n - 1)] if (shape + which) % 2 else rng.randrange(n)
+            parameters = {"tau": [1.0, 0.25, 16.0][shape % 3]}
+            if name == "LdrKl":
+                parameters["alpha"] = [1.0, 0.0][shape % 2]
+            elif name == "BinaryCrossEntropy":
+                parameters = {"is_sum": shape % 2 == 1}
+            else:
+                parameters["k"] = k
             cases.append(case(name, scores, y, **parameters))
     path = Path(__file__).with_name("family.jsonl")
     path.write_text("".join(json.dumps(case) + "\n" for case in cases))

@@ -16,6 +16,9 @@ PARAMETERS = {
     "balanced_noised_topk": "int k, float epsilon, int draws, float alpha, float[]? margins, Tensor seed",
     "lml": "int k",
     "differentiable_topk_cross_entropy": "float[] p_k, float tau",
+    "lapsum": "int k, float tau",
+    "dftopk": "int k, float tau",
+    "ldr_kl": "float tau, float alpha",
 }
 
 REDUCTIONS = ("none", "mean", "sum")

@@ -8,7 +8,7 @@ Arguments that they share:
   float32, float64, float16 or bfloat16. Under autocast they are converted to float32. Halves are computed in float32.
 * **target**: labels of type int64, of shape `()`, `(N)` or `(N, d1, ..., dK)`: classes in [0, C), or `ignore_index`.
 * **k** (int): the label should be among the k highest scores. All losses need at least k + 1 classes, the
-  differentiable top-k cross-entropy k.
+  differentiable top-k cross-entropy k; LDR-KL has no k.
 * **weight**: factors of the classes, of shape `(C)` and the type of `input`. A sample's loss is multiplied by that of
   its label; none may be negative.
 * **ignore_index** (int): samples with this label have loss and gradient 0 and do not count in the mean.
@@ -38,7 +38,10 @@ else:
 
 __all__ = [
     "balanced_noised_topk",
+    "dftopk",
     "differentiable_topk_cross_entropy",
+    "lapsum",
+    "ldr_kl",
     "lml",
     "max_topk_svm",
     "psi5",
@@ -229,6 +232,50 @@ def differentiable_topk_cross_entropy(
         p_k = (1.0,) if k == 1 else (0.5, *(0.0,) * (k - 2), 0.5)
     parameters = (tuple(float(p) for p in p_k), float(tau))
     return _evaluate("differentiable_topk_cross_entropy", parameters, input, target, weight, ignore_index, reduction)
+
+
+def lapsum(input, target, k=5, *, tau=1.0, weight=None, ignore_index=-100, reduction="mean"):
+    """The log-likelihood of the label under LapSum's soft top-k selection, Struski, Bednarczyk, Podolak and Tabor,
+    ICML 2025 (https://arxiv.org/abs/2503.06242).
+
+    The selection maps scores to probabilities p_i = F((s_i - b) / tau) that sum to k, where F is the distribution
+    function of the Laplace distribution; the loss is -ln p_y.
+
+    Args:
+        input, target, k, weight, ignore_index, reduction: see :func:`smooth_topk_svm`
+        tau: temperature, above 0, in units of the scores
+    """
+    parameters = (_losses.check_k(k), float(tau))
+    return _evaluate("lapsum", parameters, input, target, weight, ignore_index, reduction)
+
+
+def dftopk(input, target, k=5, *, tau=1.0, weight=None, ignore_index=-100, reduction="mean"):
+    """The log-likelihood of the label under the differentiable top-k operator DFTopK, 2025
+    (https://arxiv.org/abs/2510.11472).
+
+    It is -ln sigmoid((s_y - t) / tau), where t is the middle between the k-th and the (k + 1)-th highest score.
+
+    Args:
+        input, target, k, weight, ignore_index, reduction: see :func:`smooth_topk_svm`
+        tau: temperature, above 0, in units of the scores
+    """
+    parameters = (_losses.check_k(k), float(tau))
+    return _evaluate("dftopk", parameters, input, target, weight, ignore_index, reduction)
+
+
+def ldr_kl(input, target, tau=1.0, alpha=1.0, *, weight=None, ignore_index=-100, reduction="mean"):
+    """The LDR-KL loss of Zhu, Ying and Yang, ICML 2023 (https://arxiv.org/abs/2112.14869): tau times the logarithm of
+    the mean over all classes of exp((s_j - s_y + alpha) / tau), where the label's own term is 1.
+
+    It is :func:`smooth_topk_svm` with k = 1, less tau ln C: it can be negative. It does not depend on a k.
+
+    Args:
+        input, target, weight, ignore_index, reduction: see :func:`smooth_topk_svm`
+        tau: temperature, above 0, in units of the scores
+        alpha: margin, at least 0, in units of the scores
+    """
+    parameters = (float(tau), float(alpha))
+    return _evaluate("ldr_kl", parameters, input, target, weight, ignore_index, reduction)
 
 
 def value_and_grad(loss, input, target, *args, **options):

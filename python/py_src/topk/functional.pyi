@@ -213,6 +213,72 @@ def truncated_topk_entropy(
     ignore_index: int = -100,
     reduction: Reduction = "mean",
 ) -> Any: ...
+@overload
+def dftopk(
+    input: Tensor,
+    target: Tensor,
+    k: int = 5,
+    *,
+    tau: float = 1.0,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+) -> Tensor: ...
+@overload
+def dftopk(
+    input: Array,
+    target: Array,
+    k: int = 5,
+    *,
+    tau: float = 1.0,
+    weight: Array | None = None,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+) -> Any: ...
+@overload
+def lapsum(
+    input: Tensor,
+    target: Tensor,
+    k: int = 5,
+    *,
+    tau: float = 1.0,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+) -> Tensor: ...
+@overload
+def lapsum(
+    input: Array,
+    target: Array,
+    k: int = 5,
+    *,
+    tau: float = 1.0,
+    weight: Array | None = None,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+) -> Any: ...
+@overload
+def ldr_kl(
+    input: Tensor,
+    target: Tensor,
+    tau: float = 1.0,
+    alpha: float = 1.0,
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+) -> Tensor: ...
+@overload
+def ldr_kl(
+    input: Array,
+    target: Array,
+    tau: float = 1.0,
+    alpha: float = 1.0,
+    *,
+    weight: Array | None = None,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+) -> Any: ...
 def value_and_grad(
     loss: Callable[..., Any], input: Array, target: Array, *args: Any, **options: Any
 ) -> tuple[Any, Array]: ...

@@ -10,8 +10,11 @@ from . import _losses, functional
 
 __all__ = [
     "BalancedNoisedTopk",
+    "DFTopk",
     "DifferentiableTopkCrossEntropy",
+    "LDRKL",
     "LML",
+    "LapSum",
     "MaxTopkSVM",
     "Psi5",
     "SmoothTopkSVM",
@@ -257,3 +260,57 @@ class DifferentiableTopkCrossEntropy(_Loss):
         return functional.differentiable_topk_cross_entropy(
             input, target, self.k, tau=self.tau, p_k=self.p_k, **self._options()
         )
+
+
+class LapSum(_Loss):
+    """The log-likelihood under LapSum's soft top-k selection: see :func:`topk.functional.lapsum`.
+
+    Args:
+        k: number of highest scores among which the label should be
+        tau: temperature, above 0, in units of the scores
+        weight, ignore_index, reduction: see :class:`SmoothTopkSVM`
+    """
+
+    def __init__(self, k=5, tau=1.0, *, weight=None, ignore_index=-100, reduction="mean"):
+        super().__init__(weight, ignore_index, reduction)
+        self.k = k
+        self.tau = tau
+
+    def forward(self, input, target):
+        return functional.lapsum(input, target, self.k, tau=self.tau, **self._options())
+
+
+class DFTopk(_Loss):
+    """The log-likelihood under the operator DFTopK: see :func:`topk.functional.dftopk`.
+
+    Args:
+        k: number of highest scores among which the label should be
+        tau: temperature, above 0, in units of the scores
+        weight, ignore_index, reduction: see :class:`SmoothTopkSVM`
+    """
+
+    def __init__(self, k=5, tau=1.0, *, weight=None, ignore_index=-100, reduction="mean"):
+        super().__init__(weight, ignore_index, reduction)
+        self.k = k
+        self.tau = tau
+
+    def forward(self, input, target):
+        return functional.dftopk(input, target, self.k, tau=self.tau, **self._options())
+
+
+class LDRKL(_Loss):
+    """The LDR-KL loss: see :func:`topk.functional.ldr_kl`.
+
+    Args:
+        tau: temperature, above 0, in units of the scores
+        alpha: margin, at least 0, in units of the scores
+        weight, ignore_index, reduction: see :class:`SmoothTopkSVM`
+    """
+
+    def __init__(self, tau=1.0, alpha=1.0, *, weight=None, ignore_index=-100, reduction="mean"):
+        super().__init__(weight, ignore_index, reduction)
+        self.tau = tau
+        self.alpha = alpha
+
+    def forward(self, input, target):
+        return functional.ldr_kl(input, target, self.tau, self.alpha, **self._options())

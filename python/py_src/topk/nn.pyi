@@ -134,3 +134,42 @@ class TruncatedTopkEntropy(_Loss):
         ignore_index: int = -100,
         reduction: Reduction = "mean",
     ) -> None: ...
+
+class LapSum(_Loss):
+    k: int
+    tau: float
+    def __init__(
+        self,
+        k: int = 5,
+        tau: float = 1.0,
+        *,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+    ) -> None: ...
+
+class DFTopk(_Loss):
+    k: int
+    tau: float
+    def __init__(
+        self,
+        k: int = 5,
+        tau: float = 1.0,
+        *,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+    ) -> None: ...
+
+class LDRKL(_Loss):
+    tau: float
+    alpha: float
+    def __init__(
+        self,
+        tau: float = 1.0,
+        alpha: float = 1.0,
+        *,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+    ) -> None: ...

@@ -1,7 +1,8 @@
 use super::*;
 use topk_ops::{
-    BalancedNoisedTopk, CrossEntropy, DifferentiableTopkCrossEntropy, Executor, Lml, MaxTopkSvm,
-    Psi5, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy,
+    BalancedNoisedTopk, BinaryCrossEntropy, CrossEntropy, DfTopk, DifferentiableTopkCrossEntropy,
+    Executor, LapSum, LdrKl, Lml, MaxTopkSvm, Psi5, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta,
+    TruncatedTopkEntropy,
 };
 
 const LABELS: [i64; 3] = [0, 5, 2];
@@ -262,6 +263,13 @@ fn operations_of_libtorch_agree_with_the_kernels() {
                 let scores = Tensor::randn([4, classes], (kind, Device::Cpu)) * spread;
                 let labels = [0, classes - 1, 3, 2];
                 check_on_device(CrossEntropy, &scores, &labels, tolerance);
+                for loss in [BinaryCrossEntropy::mean(), BinaryCrossEntropy::sum()] {
+                    check_on_device(loss, &scores, &labels, tolerance);
+                }
+                for (tau, alpha) in [(0.1, 0.0), (1.0, 1.0), (100.0, 0.5)] {
+                    let ldr = LdrKl::new(tau, alpha).unwrap();
+                    check_on_device(ldr, &scores, &labels, tolerance * tau.max(1.0));
+                }
                 for k in [1, 2, 5, 20, 50] {
                     if k >= classes as usize {
                         continue;
@@ -290,6 +298,12 @@ fn operations_of_libtorch_agree_with_the_kernels() {
                         let ranking = DifferentiableTopkCrossEntropy::new(weights, 2.0).unwrap();
                         check_on_device(ranking, &scores, &labels, tolerance);
                     }
+                    for tau in [0.1, 1.0, 100.0] {
+                        let lapsum = LapSum::new(k, tau).unwrap();
+                        check_on_device(lapsum, &scores, &labels, tolerance);
+                        let dftopk = DfTopk::new(k, tau).unwrap();
+                        check_on_device(dftopk, &scores, &labels, tolerance);
+                    }
                     for tau in [1e-3, 0.1, 1.0, 100.0] {
                         let smooth = SmoothTopkSvm::new(k, tau, 1.0).unwrap();
                         check_on_device(smooth, &scores, &labels, tolerance);
@@ -313,7 +327,50 @@ fn family(k: usize) -> Vec<Box<dyn TensorLoss>> {
         Box::new(BalancedNoisedTopk::new(k, 0.5, 3, 1.0, 7).unwrap()),
         Box::new(Lml::new(k).unwrap()),
         Box::new(DifferentiableTopkCrossEntropy::new(vec![1.0 / k as f64; k], 2.0).unwrap()),
+        Box::new(LapSum::new(k, 0.5).unwrap()),
+        Box::new(DfTopk::new(k, 0.5).unwrap()),
+        Box::new(LdrKl::new(0.5, 1.0).unwrap()),
+        Box::new(BinaryCrossEntropy::mean()),
     ]
+}
+
+#[test]
+fn label_smoothing_agrees_with_slices_on_both_paths() {
+    type Path = fn(&Criterion<Box<dyn TensorLoss>>, &Tensor, &Tensor) -> Tensor;
+    let paths: [Path; 2] = [
+        |criterion, scores, labels| loss(criterion, scores, labels).unwrap(),
+        |criterion, scores, labels| on_device(criterion, scores, labels).unwrap(),
+    ];
+    let labels = [3i64, -7, 8, 0];
+    tch::manual_seed(3);
+    for (kind, tolerance) in [(Kind::Double, 1e-11), (Kind::Float, 1e-6)] {
+        let scores = Tensor::randn([4, 9], (kind, Device::Cpu)) * 3.0;
+        for k in [1, 2, 5] {
+            for (loss, reduction) in family(k)
+                .into_iter()
+                .zip(Reduction::ALL.into_iter().cycle())
+            {
+                let criterion = Criterion::new(loss)
+                    .with_reduction(reduction)
+                    .with_ignore_index(-7)
+                    .with_label_smoothing(0.3)
+                    .unwrap()
+                    .with_weight((0..9).map(|class| 0.25 * f64::from(class)).collect())
+                    .unwrap();
+                let (values, grad) = reference(&criterion, &scores.detach(), &labels);
+                for path in paths {
+                    let scores = scores.detach().set_requires_grad(true);
+                    let found = path(&criterion, &scores, &Tensor::from_slice(&labels));
+                    assert!(
+                        distance(&found, &values) < tolerance * 10.0,
+                        "{criterion:?}"
+                    );
+                    found.sum(kind).backward();
+                    assert!(distance(&scores.grad(), &grad) < tolerance, "{criterion:?}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -25,6 +25,22 @@ impl TensorLoss for BalancedNoisedTopk {
         };
         hinge.f_relu()?.f_to_kind(kind)
     }
+
+    fn soft_values(&self, scores: &Tensor, targets: &Tensor) -> Result<Tensor, TchError> {
+        let wide = &scores.f_to_kind(Kind::Double)?;
+        let noise = standard_normal(self.seed(), self.draws() as i64, wide)?;
+        let noised = wide
+            .f_unsqueeze(1)?
+            .f_add(&noise.f_mul_scalar(self.epsilon())?)?;
+        let next = kth_largest(&noised, self.k() + 1)?.f_mean_dim(1, true, None)?;
+        let margin = next.f_sub(wide)?;
+        let hinges = match self.margins() {
+            None => margin.f_add_scalar(self.alpha())?,
+            Some(margins) => margin.f_add(&per_class(margins, (wide.kind(), wide.device()))?)?,
+        };
+        let values = hinges.f_relu()?.f_mv(&targets.f_to_kind(Kind::Double)?)?;
+        values.f_to_kind(scores.kind())
+    }
 }
 
 /// The noise of [`topk_ops::noise`] for each sample, draw and class of `scores`, `[N, draws, C]`, in `f64`.

@@ -1,7 +1,7 @@
 use tch::{Kind, TchError, Tensor, no_grad};
 use topk_ops::Lml;
 
-use super::{TensorLoss, label_scores};
+use super::TensorLoss;
 use crate::autograd::with_gradient;
 
 impl TensorLoss for Lml {
@@ -9,14 +9,29 @@ impl TensorLoss for Lml {
         let (values, grad) = no_grad(|| lml(self.k() as i64, scores, labels))?;
         with_gradient(scores, &values, &grad)
     }
+
+    fn soft_values(&self, scores: &Tensor, targets: &Tensor) -> Result<Tensor, TchError> {
+        let (values, grad) = no_grad(|| {
+            let (logits, slope) = projection(self.k() as i64, scores)?;
+            let targets = targets.f_to_kind(Kind::Double)?;
+            let missing = logits.f_neg()?.f_sigmoid()?.f_mul(&targets)?;
+            let all = missing.f_sum_dim_intlist(1, true, None)?;
+            let total = slope.f_sum_dim_intlist(1, true, None)?;
+            let grad = slope.f_div(&total)?.f_mul(&all)?.f_sub(&missing)?;
+            let values = negative_log_sigmoid(&logits)?.f_mv(&targets)?;
+            let kind = scores.kind();
+            Ok::<_, TchError>((values.f_to_kind(kind)?, grad.f_to_kind(kind)?))
+        })?;
+        with_gradient(scores, &values, &grad)
+    }
 }
 
 /// Steps of Newton's method within a bracket; the last ones double the number of correct digits.
 const STEPS: usize = 24;
 
-/// Values and gradient. The equation for ν is solved in the same form as in `topk_ops`.
-fn lml(k: i64, scores: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor), TchError> {
-    let kind = scores.kind();
+/// The logit of p, and a multiple of p (1 − p), for each class. The equation for ν is solved in the same form as in
+/// `topk_ops`.
+fn projection(k: i64, scores: &Tensor) -> Result<(Tensor, Tensor), TchError> {
     let scores = scores.f_to_kind(Kind::Double)?;
     let classes = scores.size()[1];
     let (highest, order) = scores.f_topk(k + 1, 1, true, true)?;
@@ -65,14 +80,18 @@ fn lml(k: i64, scores: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor), Tch
     }
 
     let (_, slope) = terms(&x)?;
-    let label_side = label_scores(&side, labels)?.f_unsqueeze(1)?;
-    let label_depth = label_scores(&depth, labels)?
-        .f_unsqueeze(1)?
-        .f_add(&half_gap)?;
-    let logit = x.f_sub(&label_depth.f_mul(&label_side)?)?;
-    let values = logit.f_neg()?.f_clamp_min(0.0)?;
-    let values = values.f_add(&logit.f_abs()?.f_neg()?.f_exp()?.f_log1p()?)?;
+    let logits = x.f_sub(&depth.f_add(&half_gap)?.f_mul(&side)?)?;
+    Ok((logits, slope))
+}
+
+/// Values and gradient.
+fn lml(k: i64, scores: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor), TchError> {
+    let kind = scores.kind();
+    let (logits, slope) = projection(k, scores)?;
     let label_column = labels.f_unsqueeze(1)?;
+    let logit = logits.f_gather(1, &label_column, false)?;
+    let values = negative_log_sigmoid(&logit)?;
+    let sum = |entries: &Tensor| entries.f_sum_dim_intlist(1, true, None);
     let others = sum(&slope.f_scatter_value(1, &label_column, 0.0)?)?;
     let scale = logit.f_neg()?.f_sigmoid()?.f_div(&sum(&slope)?)?;
     let grad = slope
@@ -82,4 +101,10 @@ fn lml(k: i64, scores: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor), Tch
         values.f_squeeze_dim(1)?.f_to_kind(kind)?,
         grad.f_to_kind(kind)?,
     ))
+}
+
+/// −ln σ(x).
+fn negative_log_sigmoid(x: &Tensor) -> Result<Tensor, TchError> {
+    let rest = x.f_abs()?.f_neg()?.f_exp()?.f_log1p()?;
+    x.f_neg()?.f_clamp_min(0.0)?.f_add(&rest)
 }

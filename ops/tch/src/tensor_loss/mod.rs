@@ -1,12 +1,16 @@
 mod balanced_noised_topk;
 mod differentiable_topk_cross_entropy;
+mod lapsum;
 mod lml;
+mod sigmoids;
 mod smooth_topk_svm;
+mod soft;
 mod subset_sizes;
 
 use tch::{Device, Kind, TchError, Tensor};
 use topk_ops::{
-    CrossEntropy, Loss, MaxTopkSvm, Psi5, TopkHingeAlpha, TopkHingeBeta, TruncatedTopkEntropy,
+    CrossEntropy, LdrKl, Loss, MaxTopkSvm, Psi5, TopkHingeAlpha, TopkHingeBeta,
+    TruncatedTopkEntropy,
 };
 use topk_ops_cuda::KernelLoss;
 
@@ -26,6 +30,20 @@ pub trait TensorLoss: Loss {
     /// If libtorch fails.
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError>;
 
+    /// Computes, for each row of `scores` `[N, C]`, the sum over all classes of the loss with that class as label times
+    /// its entry in `targets`, `[C]`, of the type of the scores: `[N]`, as [`values`](Self::values).
+    ///
+    /// Losses that share the work of all labels do it together. The others take the time and memory of C losses, some
+    /// rows at a time.
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    fn soft_values(&self, scores: &Tensor, targets: &Tensor) -> Result<Tensor, TchError> {
+        soft::label_by_label(scores, targets, |scores, labels| {
+            self.values(scores, labels)
+        })
+    }
+
     /// The loss as CUDA kernels compute it, if they do.
     fn kernel(&self) -> Option<KernelLoss> {
         None
@@ -37,6 +55,10 @@ impl<L: TensorLoss + ?Sized> TensorLoss for Box<L> {
         (**self).values(scores, labels)
     }
 
+    fn soft_values(&self, scores: &Tensor, targets: &Tensor) -> Result<Tensor, TchError> {
+        (**self).soft_values(scores, targets)
+    }
+
     fn kernel(&self) -> Option<KernelLoss> {
         (**self).kernel()
     }
@@ -46,6 +68,10 @@ impl TensorLoss for CrossEntropy {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
         let log_probabilities = scores.f_log_softmax(1, None)?;
         label_scores(&log_probabilities, labels)?.f_neg()
+    }
+
+    fn soft_values(&self, scores: &Tensor, targets: &Tensor) -> Result<Tensor, TchError> {
+        scores.f_log_softmax(1, None)?.f_mv(&targets.f_neg()?)
     }
 
     fn kernel(&self) -> Option<KernelLoss> {
@@ -106,12 +132,40 @@ impl TensorLoss for TruncatedTopkEntropy {
     }
 }
 
+impl TensorLoss for LdrKl {
+    fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+        let classes = scores.size()[1] as f64;
+        let margins = scores
+            .f_full_like(self.alpha())?
+            .f_to_kind(Kind::Double)?
+            .f_scatter_value(1, &labels.f_unsqueeze(1)?, 0.0)?;
+        let label = label_scores(scores, labels)?.f_to_kind(Kind::Double)?;
+        let exponents = scores
+            .f_to_kind(Kind::Double)?
+            .f_sub(&label.f_unsqueeze(1)?)?
+            .f_add(&margins)?
+            .f_div_scalar(self.tau())?;
+        let log_mean = exponents
+            .f_logsumexp(1, false)?
+            .f_sub_scalar(classes.ln())?;
+        log_mean.f_mul_scalar(self.tau())?.f_to_kind(scores.kind())
+    }
+}
+
 impl TensorLoss for Psi5 {
     fn values(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
         let next = kth_largest(scores, self.k() + 1)?;
         let margin = above_label(&next, scores, labels)?;
         let hinge = margin.f_add_scalar(self.alpha())?.f_relu()?;
         hinge.f_to_kind(scores.kind())
+    }
+
+    fn soft_values(&self, scores: &Tensor, targets: &Tensor) -> Result<Tensor, TchError> {
+        let wide = scores.f_to_kind(Kind::Double)?;
+        let next = kth_largest(&wide, self.k() + 1)?.f_unsqueeze(1)?;
+        let hinges = next.f_sub(&wide)?.f_add_scalar(self.alpha())?.f_relu()?;
+        let values = hinges.f_mv(&targets.f_to_kind(Kind::Double)?)?;
+        values.f_to_kind(scores.kind())
     }
 
     fn kernel(&self) -> Option<KernelLoss> {

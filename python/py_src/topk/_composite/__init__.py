@@ -17,7 +17,10 @@ import torch
 
 from .. import _losses
 from .balanced_noised_topk import balanced_noised_topk
+from .dftopk import dftopk
 from .differentiable_topk_cross_entropy import differentiable_topk_cross_entropy
+from .lapsum import lapsum
+from .ldr_kl import ldr_kl
 from .lml import lml
 from .max_topk_svm import max_topk_svm
 from .psi5 import psi5
@@ -38,6 +41,9 @@ _LOSSES = {
     "balanced_noised_topk": balanced_noised_topk,
     "lml": lml,
     "differentiable_topk_cross_entropy": differentiable_topk_cross_entropy,
+    "lapsum": lapsum,
+    "dftopk": dftopk,
+    "ldr_kl": ldr_kl,
 }
 
 # Rows are computed together as long as their largest intermediate has at most this many numbers: 256 MB of
