@@ -361,7 +361,15 @@ mod tests {
                 "--cuda-graphs must be used without --class-weights, got --class-weights w.txt",
             ),
             (
-                "--loss balanced-noised-topk --max-margin -1",
+                "--teacher t.onnx --distillation-alpha 1.5",
+                "--distillation-alpha must be from 0 to 1, got 1.5",
+            ),
+            (
+                "--teacher t.onnx --distillation-tau 0",
+                "--distillation-tau must be a finite number above 0, got 0",
+            ),
+            (
+                "--loss balanced-noised-topk --max-margin=-1",
                 "--max-margin must be a finite number of at least 0, got -1",
             ),
             (

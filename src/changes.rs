@@ -314,6 +314,8 @@ mod tests {
             "--augment=crop:4,flip --mix=mixup:0.2,cutmix:1 --sched=cosine --tau=10..0.1 --amp --lr=1e-5",
             "--input-size=3,48,64 --scale=0.2,1 --color-jitter=0.3,0.2,0.1 --aa=3a --reprob=0.25 --remode=rand",
             "--input-size=48 --no-aug --sampler=square-root --limit-batches=3",
+            "--loss=bce --bce-sum --bce-target-thresh=0.2 --smoothing=0.1 --teacher=t.onnx --distillation-tau=2",
+            "--class-weights=balanced --loss=balanced-noised-topk --max-margin=0.5",
             "--checkpoint=w.pth --classifier=new --decay-milestones=3,5 --loss=ce --label-smoothing=0.1",
         ] {
             let config = config(words).resolved();

@@ -213,6 +213,13 @@ impl Settings {
             format!("{setting} has no effect with --loss {loss}")
         });
         config.decisions.extend(unused);
+        if config.loss.teacher.is_none() {
+            let unused = settings.iter();
+            let unused = unused.filter(|setting| setting.key.starts_with("distillation-"));
+            let unused =
+                unused.map(|setting| format!("{} has no effect without --teacher", setting.name()));
+            config.decisions.extend(unused);
+        }
         config.decisions.extend(config.unreached_milestones());
         Ok(combined)
     }

@@ -42,6 +42,7 @@ mod state;
 mod statistics;
 mod step;
 mod sweep;
+mod teacher;
 mod train;
 mod trainer;
 mod validate;
@@ -116,6 +117,9 @@ pub(crate) enum TrainError {
     /// The loss cannot be computed.
     #[error(transparent)]
     Loss(#[from] LossError),
+    /// The teacher cannot be used.
+    #[error(transparent)]
+    Teacher(#[from] teacher::TeacherError),
     /// The weights of the classes cannot be used.
     #[error(transparent)]
     ClassWeights(#[from] class_weights::ClassWeightsError),

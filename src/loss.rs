@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::Parser;
 use serde::ser::SerializeMap;
@@ -14,6 +15,7 @@ use topk_ops_tch::TensorLoss;
 use crate::annealed::Annealed;
 use crate::class_weights::ClassWeights;
 use crate::config::ConfigError;
+use crate::teacher::Distillation;
 
 /// The loss and the settings of losses. Only the settings that the loss has are serialised.
 #[derive(Clone, Debug, PartialEq, clap::Args)]
@@ -74,6 +76,23 @@ pub(crate) struct LossSettings {
     #[arg(long, value_name = "P", help_heading = "Loss")]
     pub(crate) bce_target_thresh: Option<f64>,
 
+    /// Distillation: an ONNX model of the same classes, written by topk-export or a run, whose scores the network imitates
+    #[arg(long, value_name = "FILE", help_heading = "Loss")]
+    pub(crate) teacher: Option<PathBuf>,
+
+    /// Weight of the divergence from the scores of --teacher in the loss, from 0 to 1; the labels have the rest
+    #[arg(
+        long,
+        value_name = "WEIGHT",
+        default_value_t = 0.5,
+        help_heading = "Loss"
+    )]
+    pub(crate) distillation_alpha: f64,
+
+    /// Temperature by which the scores of both are divided for that divergence, which is multiplied by its square
+    #[arg(long, value_name = "TAU", default_value_t = 1.0, help_heading = "Loss")]
+    pub(crate) distillation_tau: f64,
+
     /// What follows from --class-weights and --max-margin for the training images.
     #[arg(skip)]
     pub(crate) of_classes: OfClasses,
@@ -124,6 +143,11 @@ impl Serialize for LossSettings {
             if let Some(threshold) = self.bce_target_thresh {
                 map.serialize_entry("bce-target-thresh", &threshold)?;
             }
+        }
+        if let Some(teacher) = &self.teacher {
+            map.serialize_entry("teacher", teacher)?;
+            map.serialize_entry("distillation-alpha", &self.distillation_alpha)?;
+            map.serialize_entry("distillation-tau", &self.distillation_tau)?;
         }
         map.end()
     }
@@ -188,6 +212,14 @@ impl LossSettings {
                 return fail(flag, "a finite number of at least 0", value.to_string());
             }
         }
+        if !(0.0..=1.0).contains(&self.distillation_alpha) {
+            let found = self.distillation_alpha.to_string();
+            return fail("distillation-alpha", "from 0 to 1", found);
+        }
+        if !(self.distillation_tau.is_finite() && self.distillation_tau > 0.0) {
+            let found = self.distillation_tau.to_string();
+            return fail("distillation-tau", "a finite number above 0", found);
+        }
         for (flag, value) in [
             ("label-smoothing", self.label_smoothing),
             (
@@ -225,6 +257,14 @@ impl LossSettings {
             !["loss", "tau", "alpha"].contains(&key.as_str()) && default.get(key) != Some(value)
         });
         further.collect()
+    }
+
+    /// How the scores of --teacher enter the loss.
+    pub(crate) fn distillation(&self) -> Distillation {
+        Distillation {
+            alpha: self.distillation_alpha,
+            tau: self.distillation_tau,
+        }
     }
 
     /// The threshold of targets, if the loss has it.
@@ -332,6 +372,9 @@ mod tests {
             class_weights: None,
             bce_sum: false,
             bce_target_thresh: None,
+            teacher: None,
+            distillation_alpha: 0.5,
+            distillation_tau: 1.0,
             of_classes: OfClasses::default(),
         }
     }

@@ -65,6 +65,9 @@ pub(crate) struct Position {
     /// The weights of the classes in the loss, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) class_weights: Option<Vec<f64>>,
+    /// SHA-256 of the teacher, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) teacher: Option<String>,
     /// The run that this one continues, as given by --resume-from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) resume_from: Option<String>,
@@ -136,6 +139,7 @@ impl Position {
             ranks: 1,
             data: None,
             class_weights: None,
+            teacher: None,
             resume_from: None,
         }
     }
@@ -166,6 +170,7 @@ impl Position {
             ranks: self.ranks,
             data: self.data.take(),
             class_weights: self.class_weights.take(),
+            teacher: self.teacher.take(),
             resume_from: self.resume_from.take(),
             ..Self::start(std::mem::take(&mut self.config))
         };

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use tch::{Device, Kind, TchError, Tensor, no_grad};
 use topk_libtorch::{LossScaler, Sgd, SgdOptions, autocast, channels_last};
 use topk_models_tch::{LoadError, Mode, Network};
-use topk_ops_tch::loss;
 use topk_weights::Tensor as Weight;
 
 use crate::config::{Config, ErrorPolicy};
@@ -20,6 +19,7 @@ use crate::images::Batch;
 use crate::loss::TrainingLoss;
 use crate::ranks::exact;
 use crate::statistics::Statistics;
+use crate::teacher::Teacher;
 use reduction::Reduction;
 use targets::ThresholdedBce;
 
@@ -44,6 +44,8 @@ pub(crate) struct Learner {
     skipped: Tensor,
     /// Number of images whose gradients have been accumulated for the next step.
     images: usize,
+    /// Whose scores are imitated.
+    teacher: Option<Teacher>,
     /// What takes part in the steps of other ranks, if there are any.
     reduction: Option<Reduction>,
     settings: Settings,
@@ -107,6 +109,7 @@ impl Learner {
             running_metrics,
             skipped: Tensor::zeros([2], (Kind::Double, device)),
             images: 0,
+            teacher: None,
             reduction: None,
             network,
             settings: Settings {
@@ -138,6 +141,15 @@ impl Learner {
             Some(average) => average.network_mut().load(ema),
             None => Ok(()),
         }
+    }
+
+    /// Adds a teacher, whose scores the network imitates from now on.
+    pub(crate) fn set_teacher(&mut self, teacher: Teacher) {
+        self.teacher = Some(teacher);
+    }
+
+    pub(crate) fn teacher(&self) -> Option<&Teacher> {
+        self.teacher.as_ref()
     }
 
     pub(crate) fn network(&self) -> &Network {
@@ -258,6 +270,14 @@ impl Learner {
             None => scores,
         };
         let mean = self.mean_loss(criterion, &scores, labels, mixed.as_ref());
+        let mean = match &mut self.teacher {
+            Some(teacher) => {
+                let imitated = teacher.logits(&images)?;
+                let distillation = teacher.distillation();
+                mean.and_then(|mean| Ok(distillation.mean(&mean, &scores, &imitated)?))
+            }
+            None => mean,
+        };
         let mean = mean.or_else(|error| self.not_finite_loss(error, &scores))?;
         let weighted = &mean * weight;
         match &self.scaler {
@@ -287,21 +307,6 @@ impl Learner {
         Ok(match self.settings.amp {
             Some(kind) => autocast(self.device(), kind, forward),
             None => forward(),
-        })
-    }
-
-    /// The mean loss of a batch.
-    pub(crate) fn loss(
-        &self,
-        criterion: &TrainingLoss,
-        scores: &Tensor,
-        labels: &Tensor,
-    ) -> Result<Tensor, StepError> {
-        let loss = loss(criterion, scores, labels)?;
-        Ok(match criterion.reduction() {
-            // With weights whose sum over the labels of a step is their number.
-            topk_ops::Reduction::Sum => loss / labels.size()[0] as f64,
-            _ => loss,
         })
     }
 

@@ -44,10 +44,14 @@
 //! | [`BalancedNoisedTopk`] | ψ₅ smoothed by noise on the scores, Garcin, Servajean, Joly and Salmon, [ICML 2022](https://arxiv.org/abs/2202.02193) |
 //! | [`Lml`] | the log-likelihood under the limited multi-label projection, Amos, Koltun and Kolter, [2019](https://arxiv.org/abs/1906.08707) |
 //! | [`DifferentiableTopkCrossEntropy`] | cross-entropy of a relaxed ranking for several k at once, Petersen, Kuehne, Borgelt and Deussen, [ICML 2022](https://arxiv.org/abs/2206.07290) |
+//! | [`LapSum`] | the log-likelihood under LapSum's soft top-k selection, Struski and others, [ICML 2025](https://arxiv.org/abs/2503.06242) |
+//! | [`DfTopk`] | the log-likelihood under the differentiable top-k operator DFTopK, [2025](https://arxiv.org/abs/2510.11472) |
+//! | [`LdrKl`] | LDR-KL, the smooth multi-class SVM less a constant, Zhu, Ying and Yang, [ICML 2023](https://arxiv.org/abs/2112.14869) |
+//! | [`BinaryCrossEntropy`] | binary cross-entropy of each class, as timm's `--bce-loss` |
 //! | [`CrossEntropy`] | softmax cross-entropy, for comparison |
 //! | [`LossName`] | the names of the losses on command lines and in files |
 //! | [`Loss`] | values and gradients of a batch, for every loss |
-//! | [`Criterion`] | a loss with reduction, class weights and an ignored label |
+//! | [`Criterion`] | a loss with reduction, class weights, label smoothing and an ignored label |
 //! | [`elementary_symmetric`] | elementary symmetric polynomials and the marginals of subsets, in logarithms |
 //! | [`accuracy`] | top-k accuracy of a batch, ranks of labels |
 #![cfg_attr(

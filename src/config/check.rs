@@ -200,6 +200,13 @@ impl Config {
                 let found = format!("--class-weights {weights}");
                 return fail("used without --class-weights", found);
             }
+            if let Some(teacher) = &self.loss.teacher {
+                let found = format!("--teacher {}", teacher.display());
+                return fail(
+                    "used without --teacher, which runs outside of the graph",
+                    found,
+                );
+            }
             if self.loss.name == LossName::BalancedNoisedTopk {
                 let found = format!("--loss {}", self.loss.name.as_str());
                 return fail("used with a loss without random numbers", found);

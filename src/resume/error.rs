@@ -107,6 +107,18 @@ pub(crate) enum ResumeError {
         /// Its weight now.
         now: f64,
     },
+    /// The teacher is another model than that of the run.
+    #[error(
+        "--teacher {}: the file is not the model that taught the run in {} so far. Restore the file, or choose another \
+         --out",
+        teacher.display(), path.display()
+    )]
+    Teacher {
+        /// --teacher.
+        teacher: PathBuf,
+        /// The folder of the run.
+        path: PathBuf,
+    },
     /// The run of --resume-from has another network.
     #[error(
         "--resume-from {}: a run is continued with its own network and --test-resize ({differences}): start \

@@ -265,12 +265,14 @@ impl Origin {
     ) -> Result<Begin, TrainError> {
         let settings = config.to_map();
         let weights = &config.loss.of_classes.weights;
+        let teacher = learner.teacher().map(|teacher| teacher.sha256().to_owned());
         let (state, run) = match self {
             Self::New | Self::Again(_) => {
                 folder.rewind(0, 0)?;
                 let mut position = Position::start(settings);
                 position.data = Some(data.record.clone());
                 position.class_weights.clone_from(weights);
+                position.teacher = teacher;
                 position.ranks = ranks;
                 return Ok(Begin {
                     position,
@@ -280,6 +282,7 @@ impl Origin {
             }
             Self::State(state) => {
                 same_class_weights(folder.path(), &state.position, config)?;
+                same_teacher(folder.path(), &state.position, teacher.as_ref(), config)?;
                 (state, None)
             }
             Self::Other(run, state) => (state, Some(run)),
@@ -296,6 +299,7 @@ impl Origin {
                     run.begin(folder, learner, config, data, changes, *state)?;
                 position.ranks = ranks;
                 position.class_weights.clone_from(weights);
+                position.teacher = teacher;
                 change.decisions.extend(other_ranks);
                 return Ok(Begin {
                     position,
@@ -344,6 +348,22 @@ fn same_class_weights(path: &Path, saved: &Position, config: &Config) -> Result<
             was: was[class],
             now: now[class],
         }),
+    }
+}
+
+/// Checks that the teacher's file has not changed.
+fn same_teacher(
+    path: &Path,
+    saved: &Position,
+    now: Option<&String>,
+    config: &Config,
+) -> Result<(), ResumeError> {
+    match (&config.loss.teacher, &saved.teacher, now) {
+        (Some(teacher), Some(was), Some(now)) if was != now => Err(ResumeError::Teacher {
+            teacher: teacher.clone(),
+            path: path.to_owned(),
+        }),
+        _ => Ok(()),
     }
 }
 

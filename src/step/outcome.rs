@@ -5,6 +5,7 @@ use topk_distributed::DistributedError;
 use topk_ops_tch::TensorLossError;
 
 use crate::TrainError;
+use crate::teacher::TeacherError;
 
 /// Steps that did not change the weights, because a gradient was not finite.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -23,6 +24,8 @@ pub(crate) enum StepError {
     Tch(TchError),
     /// Another rank does not take part.
     Ranks(DistributedError),
+    /// The teacher cannot be run.
+    Teacher(Box<TeacherError>),
 }
 
 impl StepError {
@@ -31,6 +34,7 @@ impl StepError {
         match self {
             Self::Tch(error) => TrainError::Tch(error),
             Self::Ranks(error) => TrainError::Ranks(error),
+            Self::Teacher(error) => TrainError::Teacher(*error),
             Self::NotFinite(reason) => TrainError::Diverged {
                 epoch,
                 batch,
@@ -54,6 +58,12 @@ impl From<TensorLossError> for StepError {
             // Labels, shapes and types have been checked, so the scores are the only possible cause.
             error => Self::NotFinite(error.to_string()),
         }
+    }
+}
+
+impl From<TeacherError> for StepError {
+    fn from(error: TeacherError) -> Self {
+        Self::Teacher(Box::new(error))
     }
 }
 

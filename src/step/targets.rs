@@ -1,6 +1,8 @@
 //! Targets that are not one label per image.
 
 use tch::{Kind, TchError, Tensor};
+use topk_ops::Reduction;
+use topk_ops_tch::loss;
 
 use super::{Learner, StepError};
 use crate::loss::TrainingLoss;
@@ -40,6 +42,21 @@ impl ThresholdedBce {
 }
 
 impl Learner {
+    /// The mean loss of a batch.
+    pub(crate) fn loss(
+        &self,
+        criterion: &TrainingLoss,
+        scores: &Tensor,
+        labels: &Tensor,
+    ) -> Result<Tensor, StepError> {
+        let loss = loss(criterion, scores, labels)?;
+        Ok(match criterion.reduction() {
+            // With weights whose sum over the labels of a step is their number.
+            Reduction::Sum => loss / labels.size()[0] as f64,
+            _ => loss,
+        })
+    }
+
     /// The mean loss of a batch in training, with the labels of the partners of mixed images and the weight of each
     /// image's own label.
     pub(super) fn mean_loss(
@@ -96,7 +113,6 @@ mod tests {
     use tch::Device;
     use topk_models::architecture;
     use topk_models_tch::Network;
-    use topk_ops::Reduction;
 
     use super::*;
     use crate::args::Args;
@@ -112,6 +128,8 @@ mod tests {
         scores: Vec<f32>,
         labels: Vec<i64>,
         weights: Option<Vec<f64>>,
+        /// Scores of a teacher.
+        teacher: Option<Vec<f32>>,
         /// The weight of each image's own label, if the batch is mixed with its reverse.
         lambda: Option<f64>,
         loss: f64,
@@ -141,7 +159,12 @@ mod tests {
             let labels = Tensor::from_slice(&self.labels);
             let mixed = self.lambda.map(|lambda| (labels.flip([0]), lambda));
             let mean = learner.mean_loss(&criterion, &scores, &labels, mixed.as_ref());
-            let mean = mean.unwrap();
+            let mut mean = mean.unwrap();
+            if let Some(teacher) = &self.teacher {
+                let teacher = Tensor::from_slice(teacher).view([-1, CLASSES as i64]);
+                let distillation = config.loss.distillation();
+                mean = distillation.mean(&mean, &scores, &teacher).unwrap();
+            }
             mean.backward();
             let gradient = Vec::try_from(scores.grad().to_kind(Kind::Double).view(-1)).unwrap();
             (mean.double_value(&[]), gradient)
@@ -154,7 +177,7 @@ mod tests {
         let cases: Vec<Case> = lines
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        assert_eq!(cases.len(), 24);
+        assert_eq!(cases.len(), 26);
         let mut largest: f64 = 0.0;
         for case in cases {
             let (loss, gradient) = case.computed();

@@ -10,13 +10,48 @@ import json
 import torch
 from timm.data.mixup import mixup_target
 from timm.loss import BinaryCrossEntropy
+from timm.task.distillation import DistillationTeacher, LogitDistillationTask
 from torch.nn import functional
 
 SAMPLES, CLASSES = 6, 7
 
 
+class Scores(torch.nn.Module):
+    """A classifier that gives these scores for any images."""
+
+    pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+
+    def __init__(self, scores):
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, images):
+        return self.scores
+
+
 def main():
     generator = torch.Generator().manual_seed(3)
+    for alpha, tau in ((0.5, 1.0), (0.875, 4.0)):
+        scores = torch.randn(SAMPLES, CLASSES, generator=generator).mul(48).round().div(16).requires_grad_()
+        teacher = torch.randn(SAMPLES, CLASSES, generator=generator).mul(48).round().div(16)
+        labels = torch.randint(CLASSES, (SAMPLES,), generator=generator)
+        task = LogitDistillationTask(
+            Scores(scores),
+            DistillationTeacher(Scores(teacher)),
+            criterion=torch.nn.CrossEntropyLoss(),
+            distill_loss_weight=alpha,
+            task_loss_weight=1 - alpha,
+            temperature=tau,
+            device=torch.device("cpu"),
+            verbose=False,
+        )
+        value = task(torch.zeros(SAMPLES, 3, 1, 1), labels)["loss"]
+        value.backward()
+        flags = ["--loss=ce", "--teacher=T", f"--distillation-alpha={alpha}", f"--distillation-tau={tau}"]
+        case = {"flags": flags, "scores": scores.detach().flatten().tolist(), "labels": labels.tolist()}
+        case |= {"teacher": teacher.flatten().tolist(), "loss": value.item()}
+        print(json.dumps(case | {"gradient": scores.grad.flatten().tolist()}))
+    generator.manual_seed(3)
     for smoothing in (0.0, 0.1):
         for mixed in (False, True):
             for name in ("ce", "weighted", "bce", "bce-sum", "bce-thresh", "bce-thresh-sum"):
