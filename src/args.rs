@@ -11,14 +11,15 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use topk_cli::INTERRUPTED;
 use topk_cli::launch::Launch;
-use topk_history::End;
+use topk_history::{End, Event};
 use topk_libtorch::select_device;
 use topk_native::Devices;
 use topk_report::text::{TERMINAL_WIDTH, wrap};
 
 use crate::dry_run::dry_run;
-use crate::layers::{Given, Settings, recipe};
+use crate::layers::{Given, Setting, Settings, recipe};
 use crate::list_models::list_models;
+use crate::logging::LogFormat;
 use crate::plan::Plan;
 use crate::ranks::{Placement, Ranks, start_on_devices};
 use crate::sweep::{list, sweep};
@@ -170,10 +171,18 @@ impl Args {
             Some(launch) => Ranks::join(launch, select_device(device)?, threads, timeout)?,
             None => Ranks::alone(),
         };
+        let format = config.logging.log_format;
         let outcome = train(&config, &out, from.as_deref(), policy, &mut ranks, &stop)?;
         Ok(match outcome {
             Outcome::Finished(end) => {
-                print(&end)?;
+                // As JSON, it is among the events.
+                if format == LogFormat::Text {
+                    print(&end)?;
+                }
+                ExitCode::SUCCESS
+            }
+            Outcome::AlreadyFinished(end) if format == LogFormat::Json => {
+                topk_cli::stdout().write_all(Event::End(end).to_line().as_bytes())?;
                 ExitCode::SUCCESS
             }
             Outcome::AlreadyFinished(end) => {
@@ -231,6 +240,12 @@ impl SweepArgs {
             );
         }
         one_process("topk-train sweep", None)?;
+        let is_json = |setting: &&Setting| setting.key == "log-format" && setting.value == "json";
+        if let Some(setting) = self.given.0.iter().find(is_json) {
+            bail!(
+                "{setting} is for single runs: a sweep prints a table; its results are in sweep.json"
+            );
+        }
         let recipe = recipe(once("recipe", self.recipe)?.as_deref())?;
         let plan = Plan::read(&self.plan, recipe, self.given.0)?;
         let out = once("out", self.out)?.unwrap_or_default();

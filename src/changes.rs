@@ -21,6 +21,8 @@ pub(crate) enum Effect {
     Machine,
     /// Whether the run continues after an error.
     Errors,
+    /// What is measured and kept beside the best checkpoints.
+    Records,
     /// The test after training.
     Test,
     /// The test after training, but recorded in the best checkpoints, which are written already.
@@ -29,10 +31,12 @@ pub(crate) enum Effect {
 
 /// The settings that do not decide the weights, and may change when a run is resumed, except for those that are
 /// [recorded](Effect::Recorded). All others decide the weights, or which of them are the best.
-const EFFECTS: [(&str, Effect); 19] = [
+const EFFECTS: [(&str, Effect); 28] = [
     // The epochs so far are the same ones of a longer run, as far as the learning rate and the loss do not depend
     // on the number of epochs; if they do, that is printed.
     ("epochs", Effect::Length),
+    ("patience", Effect::Length),
+    ("min-delta", Effect::Length),
     // An epoch's learning rate depends only on the milestones up to it.
     ("decay-milestones", Effect::LaterEpochs),
     // The record of the images decides, wherever they are.
@@ -53,6 +57,14 @@ const EFFECTS: [(&str, Effect); 19] = [
     // Without a bad step or image both policies are the same, and the epochs so far have followed theirs.
     ("on-nan", Effect::Errors),
     ("on-bad-image", Effect::Errors),
+    ("log-images", Effect::Records),
+    ("log-format", Effect::Records),
+    ("val-topk", Effect::Records),
+    ("val-raw", Effect::Records),
+    ("save-last", Effect::Records),
+    ("checkpoint-hist", Effect::Records),
+    // Further epochs are validated, of which the best may be.
+    ("checkpoint-interval", Effect::Records),
     // Test images are used after training.
     ("test-data", Effect::Test),
     ("test-crops", Effect::Test),
@@ -71,7 +83,13 @@ fn following() -> impl Iterator<Item = &'static str> {
 const OF_NETWORK: [&str; 2] = ["model", "test-resize"];
 
 /// Settings on which the accuracies depend that select the best checkpoints.
-const OF_VALIDATION: [&str; 4] = ["topk", "input-size", "val-resize", "limit-batches"];
+const OF_VALIDATION: [&str; 5] = [
+    "topk",
+    "eval-metric",
+    "input-size",
+    "val-resize",
+    "limit-batches",
+];
 
 /// Settings on which the batches of an epoch depend.
 const OF_BATCHES: [&str; 7] = [
@@ -297,7 +315,8 @@ mod tests {
     fn settings_with_an_effect_are_settings() {
         let all = map(
             "--model=basic-4 --topk=1 --augment=none --format=folder --class-map=M --val-data=V --workers=2 --test-data=T --val-resize=9 --input-size=8 \
-             --test-resize=9 --shuffle=shards --shuffle-buffer=9 --limit-batches=3",
+             --test-resize=9 --shuffle=shards --shuffle-buffer=9 --limit-batches=3 --val-topk=1,3 --model-ema-decay=0.9 --val-raw \
+             --save-last --checkpoint-hist=2 --checkpoint-interval=2 --patience=2 --min-delta=0.5 --eval-metric=loss",
         );
         for key in EFFECTS.map(|(key, _)| key).into_iter().chain(following()) {
             assert!(all.contains_key(key), "{key}");
@@ -316,6 +335,7 @@ mod tests {
             "--input-size=48 --no-aug --sampler=square-root --limit-batches=3",
             "--loss=bce --bce-sum --bce-target-thresh=0.2 --smoothing=0.1 --teacher=t.onnx --distillation-tau=2",
             "--class-weights=balanced --loss=balanced-noised-topk --max-margin=0.5",
+            "--val-interval=2 --val-topk=3,1 --eval-metric=top3 --patience=2 --min-delta=0.5 --checkpoint-hist=3",
             "--checkpoint=w.pth --classifier=new --decay-milestones=3,5 --loss=ce --label-smoothing=0.1",
         ] {
             let config = config(words).resolved();

@@ -11,12 +11,15 @@ use topk_native::Device;
 use topk_preprocessing::Crops;
 
 use crate::batching::{Batching, LastBatch};
+use crate::checkpoints::CheckpointSettings;
 use crate::dataset::{AugmentSettings, SamplingSettings};
 use crate::layers::at_least_one;
+use crate::logging::LoggingSettings;
 use crate::loss::LossSettings;
 use crate::machine::Machine;
 use crate::order::Shuffle;
 use crate::schedule::{Milestones, Scheduler};
+use crate::validation::ValidationSettings;
 
 pub(crate) use check::ConfigError;
 
@@ -312,6 +315,21 @@ pub(crate) struct Config {
         help_heading = "Optimisation"
     )]
     pub(crate) on_nan: ErrorPolicy,
+
+    /// What is validated, and when that ends the run.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) validation: ValidationSettings,
+
+    /// Which checkpoints are kept.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) checkpoints: CheckpointSettings,
+
+    /// What the run reports.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) logging: LoggingSettings,
 
     /// How the run is computed.
     #[command(flatten)]

@@ -339,9 +339,13 @@ fn time_of_validation(
         data.validation
             .in_order(config.validation_batch_size, Part::WHOLE)
     };
+    let mut networks = vec![learner.validated_network()];
+    if config.validation.val_raw {
+        networks.push(learner.network());
+    }
     let score = |batch: &Batch| match batch.labels.is_empty() {
         true => Ok(()),
-        false => learner.scores(batch).map(drop),
+        false => learner.scores(batch, &networks).map(drop),
     };
     if let Some(first) = batches().next() {
         score(&first?)?;

@@ -15,8 +15,9 @@ use topk_models::{Checkpoint, CheckpointError};
 use topk_native::{Device, Runtime};
 use topk_results::FileError;
 
+use crate::checkpoints::EXTENSION;
 use crate::config::{Config, ErrorPolicy};
-use crate::state::BestSoFar;
+use crate::state::ValidatedEpoch;
 
 /// The best checkpoints cannot be exported or evaluated.
 #[derive(Debug, Error)]
@@ -73,13 +74,14 @@ impl From<EvaluationError> for FinalTestError {
     }
 }
 
-/// Exports a best checkpoint to ONNX, evaluates the exported model on the test images, and saves the results beside
+/// Exports the checkpoint of a name to ONNX, evaluates the exported model on the test images, and saves the results beside
 /// it as JSON. Returns `None` once `stop` is set; then nothing of the test is saved.
 pub(crate) fn final_test(
     runtime: &Runtime,
     config: &Config,
     folder: &Path,
-    best: &BestSoFar,
+    name: &str,
+    of: &ValidatedEpoch,
     test: Option<&ImageSet>,
     stop: &AtomicBool,
 ) -> Result<Option<BestCheckpoint>, FinalTestError> {
@@ -87,8 +89,8 @@ pub(crate) fn final_test(
     if stopped() {
         return Ok(None);
     }
-    let file = |extension: &str| format!("{}.{extension}", best.name);
-    let (weights, onnx) = (file("safetensors"), file("onnx"));
+    let file = |extension: &str| format!("{name}.{extension}");
+    let (weights, onnx) = (file(EXTENSION), file("onnx"));
     let checkpoint = Checkpoint::load(&folder.join(&weights))?;
     export(checkpoint, &ExportOptions::default(), &folder.join(&onnx))?;
     let test = match test {
@@ -103,10 +105,10 @@ pub(crate) fn final_test(
         }
     };
     Ok(Some(BestCheckpoint {
-        name: best.name.clone(),
-        epoch: best.epoch,
+        name: name.to_owned(),
+        epoch: of.epoch,
         k: config.topk(),
-        val: best.val,
+        val: of.val,
         test,
         checkpoint: weights,
         onnx: Some(onnx),

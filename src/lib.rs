@@ -12,6 +12,7 @@ mod args;
 mod batching;
 mod captured;
 mod changes;
+mod checkpoints;
 mod class_weights;
 mod config;
 mod data_record;
@@ -24,6 +25,7 @@ mod final_test;
 mod images;
 mod layers;
 mod list_models;
+mod logging;
 mod loss;
 mod machine;
 mod order;
@@ -45,7 +47,7 @@ mod sweep;
 mod teacher;
 mod train;
 mod trainer;
-mod validate;
+mod validation;
 
 use std::path::PathBuf;
 
@@ -134,10 +136,10 @@ pub(crate) enum TrainError {
         error: LossError,
     },
     /// k is larger than the number of classes.
-    #[error("--topk {k} is more than the {classes} classes of the data set")]
+    #[error("--{setting} is more than the {classes} classes of the data set")]
     TopK {
-        /// The requested k.
-        k: usize,
+        /// The flag and its value.
+        setting: String,
         /// Number of classes.
         classes: usize,
     },

@@ -55,8 +55,8 @@ pub(crate) struct Machine {
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Machine")]
     pub(crate) cuda_graphs: bool,
 
-    /// GPU: number of steps between two readings of loss, accuracy and skipped steps, which wait for the GPU; on the CPU,
-    /// they are read after every step
+    /// Number of steps between two records of loss and accuracy in steps.jsonl; on a GPU, also between two readings of
+    /// these and of skipped steps, which wait for the GPU
     #[arg(long, value_name = "N", default_value_t = 50, help_heading = "Machine")]
     pub(crate) log_interval: usize,
 }

@@ -1,8 +1,12 @@
 use std::io::Write;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use topk_history::{Epoch, EpochTime};
-use topk_report::text::{TERMINAL_WIDTH, wrap};
+use serde::Serialize;
+use topk_history::{CorrectAt, Epoch, EpochTime, Event, RawValidation};
+use topk_report::text::{TERMINAL_WIDTH, or_dash, percent, wrap};
+
+use crate::logging::LogFormat;
+use crate::validation::Metric;
 
 /// Progress of a run: one line per epoch on standard output, and a progress bar on a terminal.
 #[derive(Debug)]
@@ -13,6 +17,23 @@ pub(crate) struct Progress {
     k: usize,
     /// Whether anything is printed.
     shown: bool,
+    /// Whether validation results that the table does not have are printed below its rows.
+    shows_further: bool,
+    format: LogFormat,
+}
+
+/// A record with the name of its kind.
+#[derive(Serialize)]
+struct Tagged<'a, T> {
+    event: &'static str,
+    #[serde(flatten)]
+    record: &'a T,
+}
+
+/// A line for people.
+#[derive(Serialize)]
+struct Message<'a> {
+    text: &'a str,
 }
 
 impl Progress {
@@ -30,6 +51,16 @@ impl Progress {
             batches,
             k,
             shown: true,
+            shows_further: false,
+            format: LogFormat::Text,
+        }
+    }
+
+    /// The same progress, which also prints validation results that the table does not have.
+    pub(crate) fn with_further_results(self, shows_further: bool) -> Self {
+        Self {
+            shows_further,
+            ..self
         }
     }
 
@@ -42,12 +73,38 @@ impl Progress {
         }
     }
 
+    /// The same progress in another form.
+    pub(crate) fn with_format(self, format: LogFormat) -> Self {
+        Self { format, ..self }
+    }
+
     /// Prints a line above the bar, wrapped to the terminal's width.
     pub(crate) fn line(&self, line: &str) {
+        match self.format {
+            LogFormat::Text => self.print(&wrap(line, TERMINAL_WIDTH, 2)),
+            LogFormat::Json => self.tagged("message", &Message { text: line.trim() }),
+        }
+    }
+
+    /// Prints an event of the log, as one line of JSON, if that is the format.
+    pub(crate) fn record(&self, event: &Event) {
+        if self.format == LogFormat::Json {
+            self.print(event.to_line().trim_end());
+        }
+    }
+
+    /// Prints another record in the same way, with its kind as `event`.
+    pub(crate) fn tagged(&self, event: &'static str, record: &impl Serialize) {
+        if self.format == LogFormat::Json {
+            let tagged = Tagged { event, record };
+            self.print(&serde_json::to_string(&tagged).expect("records are serialisable"));
+        }
+    }
+
+    fn print(&self, line: &str) {
         if !self.shown {
             return;
         }
-        let line = wrap(line, TERMINAL_WIDTH, 2);
         // Standard output on a full disk must not end the run: the log has everything.
         self.bar.suspend(|| {
             let _ = writeln!(topk_cli::stdout(), "{line}");
@@ -86,14 +143,25 @@ impl Progress {
 
     /// Prints the header of the table whose rows [`epoch`](Self::epoch) prints.
     pub(crate) fn header(&self) {
+        if self.format == LogFormat::Json {
+            return;
+        }
         for line in header(self.epochs, self.k) {
             self.line(&line);
         }
     }
 
-    /// Prints the row of an epoch; `best` are the k of the accuracies that are the best so far.
-    pub(crate) fn epoch(&self, epoch: &Epoch, time: &EpochTime, best: &[usize]) {
+    /// Prints the row of an epoch; `best` are the metrics that are the best so far. Further results are below it.
+    pub(crate) fn epoch(&self, epoch: &Epoch, time: &EpochTime, best: &[Metric]) {
+        if self.format == LogFormat::Json {
+            return;
+        }
         self.line(&row(epoch, time, best, self.epochs));
+        if self.shows_further
+            && let Some(line) = further(epoch, self.k)
+        {
+            self.line(&line);
+        }
     }
 
     /// Prints below the row of an epoch what was left out of it, if anything, one image by its name; the epoch had
@@ -134,7 +202,7 @@ fn header(epochs: usize, k: usize) -> [String; 2] {
     ]
 }
 
-fn row(epoch: &Epoch, time: &EpochTime, best: &[usize], epochs: usize) -> String {
+fn row(epoch: &Epoch, time: &EpochTime, best: &[Metric], epochs: usize) -> String {
     let Epoch {
         lr,
         loss,
@@ -144,14 +212,18 @@ fn row(epoch: &Epoch, time: &EpochTime, best: &[usize], epochs: usize) -> String
     } = epoch;
     let width = epoch_width(epochs);
     let number = format!("{}/{epochs}", epoch.epoch);
-    let percent = |accuracy: f64| format!("{:.2}", 100.0 * accuracy);
+    let percent = |accuracy: f64| or_dash(Some(accuracy).filter(|value| !value.is_nan()), percent);
     // Four digits: divisions by ten leave rounding errors in the last places.
     let rounded: f64 = format!("{lr:.3e}").parse().unwrap_or(*lr);
     let lr = match rounded {
         1e-3.. | 0.0 => rounded.to_string(),
         _ => format!("{rounded:e}"),
     };
-    let best: Vec<String> = best.iter().map(usize::to_string).collect();
+    let best = best.iter().map(|metric| match metric {
+        Metric::Loss => "loss".to_owned(),
+        Metric::Top(k) => k.to_string(),
+    });
+    let best: Vec<String> = best.collect();
     let line = format!(
         "{number:>width$}  {lr:>8}  {loss:>7.4}  {:>6}  {:>6}  {:>6}  {:>6}  {:>8.0}  {}",
         percent(train.top1()),
@@ -162,6 +234,41 @@ fn row(epoch: &Epoch, time: &EpochTime, best: &[usize], epochs: usize) -> String
         best.join(", "),
     );
     line.trim_end().to_owned()
+}
+
+/// Validation results that the table does not have.
+fn further(epoch: &Epoch, k: usize) -> Option<String> {
+    if epoch.val.images == 0 {
+        return None;
+    }
+    let loss = |loss: Option<f64>| loss.map(|loss| format!("loss {loss:.4}"));
+    let top = |k: usize, part: f64| format!("top-{k} {} %", percent(part));
+    let of = |correct: &[CorrectAt], images: usize| -> Vec<String> {
+        let correct = correct.iter();
+        correct
+            .map(|at| top(at.k, at.correct as f64 / images as f64))
+            .collect()
+    };
+    let mut line = "  validation: ".to_owned();
+    let parts = loss(epoch.val_loss).into_iter();
+    let parts = parts.chain(of(&epoch.val_correct, epoch.val.images));
+    line += &parts.collect::<Vec<_>>().join(", ");
+    if let Some(RawValidation {
+        val,
+        val_loss,
+        val_correct,
+    }) = &epoch.raw
+    {
+        let mut accuracies = vec![top(1, val.top1())];
+        if k != 1 {
+            accuracies.push(top(k, val.topk()));
+        }
+        let parts = loss(*val_loss).into_iter().chain(accuracies);
+        let parts = parts.chain(of(val_correct, val.images));
+        line += "; of the raw weights: ";
+        line += &parts.collect::<Vec<_>>().join(", ");
+    }
+    Some(line)
 }
 
 fn left_out(epoch: &Epoch, steps: usize, image: Option<String>) -> Option<String> {
@@ -217,6 +324,9 @@ mod tests {
             loss: 12.345_678,
             train: accuracy,
             val: accuracy,
+            val_loss: None,
+            val_correct: Vec::new(),
+            raw: None,
             skipped_steps: 0,
             skipped_images: 0,
             skipped_val_images: 0,
@@ -228,7 +338,7 @@ mod tests {
             waiting_seconds: 0.0,
             retries: 0,
         };
-        let row = row(&epoch, &time, &[1, 5], 300);
+        let row = row(&epoch, &time, &[Metric::Top(1), Metric::Top(5)], 300);
         assert_eq!(
             row,
             "300/300  2.346e-5  12.3457  100.00  100.00  100.00  100.00    123457  1, 5"

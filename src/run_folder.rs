@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use thiserror::Error;
 use topk_export::DRAFT_PREFIX;
-use topk_history::{BEST1, BESTK, EpochTime, Event, LOG, TIMES};
+use topk_history::{EpochTime, Event, LOG, SUMMARY, TIMES};
 
+use crate::checkpoints::is_name;
 use crate::state::{Position, STATE, State, StateError};
 use crate::train::PAGE;
 
@@ -231,11 +232,9 @@ fn remove_temporary_files(folder: &Path) -> Result<(), FolderError> {
         let (name, path) = (entry.file_name(), entry.path());
         let name = name.to_string_lossy();
         let is_ours = |name: &&str| {
-            let best = |best: &str| {
-                name.strip_prefix(best)
-                    .is_some_and(|rest| rest.starts_with('.'))
-            };
-            [STATE, PAGE].iter().any(|file| name.starts_with(file)) || best(BEST1) || best(BESTK)
+            let checkpoint = name.split('.').next().filter(|name| is_name(name));
+            let files = [STATE, PAGE, SUMMARY];
+            files.iter().any(|file| name.starts_with(file)) || checkpoint.is_some()
         };
         if name.starts_with(DRAFT_PREFIX) {
             fs::remove_dir_all(&path).map_err(fail(path))?;
@@ -309,6 +308,8 @@ mod tests {
             ".state.safetensors.AbC123",
             ".bestk.json.AbC123",
             ".run.html.AbC123",
+            ".checkpoint-12.safetensors.AbC123",
+            ".summary.csv.AbC123",
             ".bestknown",
             ".notes",
             "notes",

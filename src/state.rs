@@ -6,14 +6,20 @@ use serde_json::{Map, Value as Json};
 use tch::no_grad;
 use thiserror::Error;
 use topk_history::Accuracy;
+use topk_models::Checkpoint;
 use topk_models_tch::{LoadError, tensor_of, weight_of};
+use topk_onnx::ModelCard;
 use topk_weights::{
     STATE_EMA as EMA, STATE_WEIGHTS as WEIGHTS, StateDict, TRAINING_STATE, Tensor, TensorError,
     Value, WeightsError,
 };
 
+use crate::checkpoints::Kept;
+use crate::config::Config;
 use crate::data_record::DataRecord;
+use crate::logging::Logged;
 use crate::step::Learner;
+use crate::validation::Watch;
 
 /// File name of the state from which a run is resumed.
 pub(crate) const STATE: &str = "state.safetensors";
@@ -71,6 +77,23 @@ pub(crate) struct Position {
     /// The run that this one continues, as given by --resume-from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) resume_from: Option<String>,
+    /// Length in bytes of the log of steps, and what it has of the epoch.
+    #[serde(default)]
+    pub(crate) steps_bytes: u64,
+    #[serde(default)]
+    pub(crate) logged: Logged,
+    /// The last validated epoch.
+    #[serde(default)]
+    pub(crate) last: Option<ValidatedEpoch>,
+    /// How long validation has not become better.
+    #[serde(default)]
+    pub(crate) watch: Watch,
+    /// The epochs whose checkpoints --checkpoint-hist keeps, the best first.
+    #[serde(default)]
+    pub(crate) kept: Vec<Kept>,
+    /// The epochs whose checkpoints the last validated epoch replaced.
+    #[serde(default)]
+    pub(crate) dropped: Vec<usize>,
 }
 
 fn one() -> usize {
@@ -81,18 +104,30 @@ fn is_one(number: &usize) -> bool {
     *number == 1
 }
 
-/// The epoch with the best validation accuracy of one kind.
+/// A validated epoch.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct BestSoFar {
-    pub(crate) name: String,
+pub(crate) struct ValidatedEpoch {
     pub(crate) epoch: usize,
     pub(crate) val: Accuracy,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) val_loss: Option<f64>,
     /// Temperature and margin of the loss in that epoch, if the loss has them. They do not follow from the settings,
     /// because a run may be continued with more epochs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tau: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) alpha: Option<f64>,
+}
+
+/// The epoch with the best validation result of one kind.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct BestSoFar {
+    pub(crate) name: String,
+    #[serde(flatten)]
+    pub(crate) of: ValidatedEpoch,
+    /// The result, unless it is the accuracy for 1 or the k of the loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<f64>,
     /// Whether its checkpoint was copied from the run that this one continues; then the state does not have its
     /// weights.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -141,12 +176,24 @@ impl Position {
             class_weights: None,
             teacher: None,
             resume_from: None,
+            steps_bytes: 0,
+            logged: Logged::default(),
+            last: None,
+            watch: Watch::default(),
+            kept: Vec::new(),
+            dropped: Vec::new(),
         }
     }
 
     /// The position as a value of the file's metadata.
     fn to_value(&self) -> Value {
         Value::Text(serde_json::to_string(self).expect("a position is serialisable"))
+    }
+
+    /// Why training ends before its last epoch with these settings, if it does.
+    pub(crate) fn stopped_early(&self, config: &Config) -> Option<String> {
+        let patience = config.validation.patience;
+        self.watch.exhausted(config.eval_metric(), patience)
     }
 
     /// Number of epochs that have begun.
@@ -172,6 +219,11 @@ impl Position {
             class_weights: self.class_weights.take(),
             teacher: self.teacher.take(),
             resume_from: self.resume_from.take(),
+            steps_bytes: self.steps_bytes,
+            last: self.last.take(),
+            watch: std::mem::take(&mut self.watch),
+            kept: std::mem::take(&mut self.kept),
+            dropped: std::mem::take(&mut self.dropped),
             ..Self::start(std::mem::take(&mut self.config))
         };
     }
@@ -186,11 +238,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Writes the state of a run atomically.
+    /// Writes the state of a run atomically; the card describes its weights.
     pub(crate) fn save(
         folder: &Path,
         position: &Position,
         learner: &Learner,
+        card: &ModelCard,
     ) -> Result<(), StateError> {
         let mut tensors = BTreeMap::new();
         for (name, weight) in learner.network().weights() {
@@ -220,7 +273,10 @@ impl State {
         }
         let file = StateDict {
             tensors,
-            metadata: BTreeMap::from([(KEY.to_owned(), position.to_value())]),
+            metadata: BTreeMap::from([
+                (KEY.to_owned(), position.to_value()),
+                Checkpoint::card_entry(card),
+            ]),
         };
         Ok(file.save(&folder.join(STATE))?)
     }

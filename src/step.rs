@@ -437,17 +437,25 @@ impl Learner {
             .or_else(|| named("the EMA of ", self.ema()?))
     }
 
-    /// The scores that the validated network gives a batch, in host memory: `[images, classes]`, row by row. Precision
-    /// and memory format are those of training.
-    pub(crate) fn scores(&self, batch: &Batch) -> Result<Vec<f32>, TchError> {
+    /// The scores that networks give a batch, in host memory: `[images, classes]`, row by row. Precision and memory
+    /// format are those of training.
+    pub(crate) fn scores(
+        &self,
+        batch: &Batch,
+        networks: &[&Network],
+    ) -> Result<Vec<Vec<f32>>, TchError> {
         let inputs = batch.inputs(self.settings.shape, self.device())?;
-        let network = self.validated_network();
-        let scores = no_grad(|| self.forward(network, &inputs.images, Mode::Eval))?;
-        let scores = scores
-            .to_device(Device::Cpu)
-            .to_kind(Kind::Float)
-            .contiguous();
-        Ok(Vec::try_from(scores.view(-1)).expect("a flat f32 tensor converts to a vector of f32"))
+        let networks = networks.iter();
+        let scores = networks.map(|network| {
+            let scores = no_grad(|| self.forward(network, &inputs.images, Mode::Eval))?;
+            let scores = scores
+                .to_device(Device::Cpu)
+                .to_kind(Kind::Float)
+                .contiguous();
+            let scores = Vec::try_from(scores.view(-1));
+            Ok(scores.expect("a flat f32 tensor converts to a vector of f32"))
+        });
+        scores.collect()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tch::Device;
-use topk_history::{End, EventWriter, Run, Start, run_page};
+use topk_history::{End, EventWriter, Run, SUMMARY, Start, run_csv, run_page};
 use topk_libtorch::{
     Graph, LossScaler, adapt_spinning_to_load, select_device, use_caching_allocator,
 };
@@ -75,7 +75,7 @@ pub(crate) enum Outcome {
 /// - `best1.safetensors` and `bestk.safetensors`: the weights after the epochs with the best top-1 and top-k
 ///   validation accuracy, each with its ONNX model and, in `.json`, its test results as measured by `topk-eval`;
 /// - `state.safetensors`: the state from which the run is resumed;
-/// - `run.html`, a page with the curves, and TensorBoard files.
+/// - `summary.csv`, a table of the epochs; `run.html`, a page with the curves; and TensorBoard files.
 ///
 /// On the CPU, with the same number of threads, a resumed run gives the same weights, log and best checkpoints as
 /// an uninterrupted one, bit for bit. The test images are used only at the end.
@@ -198,7 +198,9 @@ fn train_with(
             .collect(),
     };
     let batches = config.batching().batches(data.training.per_epoch());
-    let mut progress = Progress::new(config.epochs, batches, config.topk());
+    let mut progress = Progress::new(config.epochs, batches, config.topk())
+        .with_further_results(config.validation.has_further_results())
+        .with_format(config.logging.log_format);
     if !ranks.is_first() {
         progress = progress.silent();
     }
@@ -359,9 +361,8 @@ pub(crate) fn learner(
     checkpoint: Option<&Path>,
 ) -> Result<(Learner, Vec<String>), TrainError> {
     let classes = data.class_names.len();
-    let k = config.topk();
-    if k > classes {
-        return Err(TrainError::TopK { k, classes });
+    if let Some(setting) = config.first_k_above(classes) {
+        return Err(TrainError::TopK { setting, classes });
     }
     // An epoch whose loss does not exist would end the run after the epochs before it.
     for epoch in 1..=config.epochs.max(1) {
@@ -495,10 +496,13 @@ pub(crate) fn criterion(
         .criterion(config.topk(), epoch, config.epochs, seed)
 }
 
-/// Writes the page with the curves of the run in a folder.
-pub(crate) fn write_page(folder: &Path) -> Result<(), TrainError> {
-    let page = run_page(&Run::read(folder)?);
-    Ok(write_atomically(&folder.join(PAGE), page.as_bytes())?)
+/// Writes what is made from the log of the run in a folder: the page with the curves, and the table of epochs.
+pub(crate) fn write_reports(folder: &Path) -> Result<(), TrainError> {
+    let run = Run::read(folder)?;
+    for (name, contents) in [(PAGE, run_page(&run)), (SUMMARY, run_csv(&run))] {
+        write_atomically(&folder.join(name), contents.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// `cpu` or `cuda:0`.

@@ -1,6 +1,8 @@
 //! The training loop: epochs, batches, checkpoints and logs.
 
-mod best;
+mod checkpoints;
+mod epoch_end;
+mod reports;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -9,28 +11,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tch::Device;
-use topk_data::remote::retries;
-use topk_history::{
-    Accuracy, Change, ChangedSetting, End, Epoch, EpochTime, Event, EventWriter, Start,
-};
+use topk_history::{Change, ChangedSetting, End, Event, EventWriter, Start};
 use topk_libtorch::empty_cache;
 use topk_native::Runtime;
 
 use crate::TrainError;
-use crate::annealed::Annealed;
 use crate::captured::CapturedSteps;
 use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::final_test::final_test;
 use crate::images::{BadImage, Batch, BatchError, Batches};
+use crate::logging::StepLog;
 use crate::progress::Progress;
 use crate::ranks::{Ranks, Signals};
 use crate::run_folder::RunFolder;
 use crate::schedule::LrSchedule;
 use crate::state::{Position, State};
 use crate::step::Learner;
-use crate::train::{CheckpointPolicy, lr_schedule, write_page};
-use crate::validate::{Validation, ValidationError, validate};
+use crate::train::{CheckpointPolicy, lr_schedule, write_reports};
 
 /// Scale of the loss in float16 below which training has diverged: it starts at 65536, and halves with each step whose
 /// gradients are not finite.
@@ -51,6 +49,8 @@ pub(crate) struct Trainer<'a> {
     ranks: &'a mut Ranks,
     /// `None` on ranks that write nothing.
     output: Option<Output>,
+    /// The log of steps, once the run begins.
+    steps: Option<StepLog>,
     progress: Progress,
     position: Position,
     policy: CheckpointPolicy,
@@ -110,6 +110,7 @@ impl<'a> Trainer<'a> {
             learner,
             ranks,
             output,
+            steps: None,
             progress,
             position,
             policy,
@@ -126,6 +127,15 @@ impl<'a> Trainer<'a> {
     }
 
     fn begin_output(&mut self, start: Start, change: Option<Change>) -> Result<(), TrainError> {
+        if let Some(output) = &self.output {
+            let step = self.step_number();
+            let is_copied = change
+                .as_ref()
+                .is_some_and(|change| change.resume_from.is_some());
+            let (folder, k) = (output.folder.path(), self.config.topk());
+            let steps = StepLog::open(folder, &mut self.position, step, k, is_copied)?;
+            self.steps = Some(steps);
+        }
         if self.position.log_bytes == 0 {
             self.log(&Event::Start(start))?;
         } else {
@@ -133,7 +143,7 @@ impl<'a> Trainer<'a> {
             self.progress
                 .line(&format!("resuming at epoch {epoch}, batch {batch}"));
             if batch == 0 {
-                self.write_missing_best()?;
+                self.write_missing_checkpoints()?;
             }
         }
         if let Some(change) = change {
@@ -151,6 +161,7 @@ impl<'a> Trainer<'a> {
     fn log(&mut self, event: &Event) -> Result<(), TrainError> {
         if let Some(output) = &mut self.output {
             output.folder.log(event, &mut self.position)?;
+            self.progress.record(event);
         }
         Ok(())
     }
@@ -161,6 +172,12 @@ impl<'a> Trainer<'a> {
             self.progress.header();
         }
         while self.position.epoch <= self.config.epochs {
+            if self.position.batch == 0
+                && let Some(reason) = self.position.stopped_early(self.config)
+            {
+                self.progress.line(&format!("stopped early: {reason}"));
+                break;
+            }
             let stopped = self.ranks.any(stop.load(Ordering::Relaxed))?;
             if stopped || !self.train_epoch(stop)? || !self.end_epoch(stop)? {
                 self.save()?;
@@ -190,6 +207,13 @@ impl<'a> Trainer<'a> {
             let group = (first..first + count).map(|number| self.next_batch(&mut batches, number));
             let group: Vec<Batch> = group.collect::<Result<_, _>>()?;
             self.position.waiting_seconds += waiting.elapsed().as_secs_f64();
+            if epoch == 1
+                && first == 0
+                && let Some(batch) = group.first()
+            {
+                let logged = self.log_images(batch);
+                self.ranks.together(logged)?;
+            }
             let lr = self
                 .schedule
                 .learning_rate(epoch, first / config.grad_accum_steps);
@@ -204,6 +228,9 @@ impl<'a> Trainer<'a> {
                 self.check_skipped_steps()?;
             }
             self.show(always || check)?;
+            if check {
+                self.log_steps(lr)?;
+            }
             if ends {
                 self.check_epoch()?;
             }
@@ -332,133 +359,6 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Validates, logs the epoch, and saves the state, and the network if it is the best so far; returns false if
-    /// validation was stopped.
-    fn end_epoch(&mut self, stop: &AtomicBool) -> Result<bool, TrainError> {
-        let start = Instant::now();
-        self.fail_together()?;
-        let next = self.position.epoch + 1;
-        if next <= self.config.epochs {
-            self.upcoming = Some(self.batches_of(next, 0));
-        }
-        let Some(validation) = self.validate(stop)? else {
-            return Ok(false);
-        };
-        let epoch = self.epoch_record(&validation);
-        let retries = retries();
-        let new_retries = retries - self.logged_retries;
-        self.logged_retries = retries;
-        let [new_retries] = self.ranks.sum([new_retries])?;
-        let time = EpochTime {
-            epoch: epoch.epoch,
-            seconds: self.position.seconds + start.elapsed().as_secs_f64(),
-            images_per_second: self.position.images as f64 / self.position.seconds,
-            waiting_seconds: self.position.waiting_seconds,
-            retries: new_retries,
-        };
-        let best = self.note_best(epoch.val);
-        let logged = self.log_epoch(&epoch, &time);
-        self.ranks.together(logged)?;
-        self.position.next_epoch();
-        self.learner.set_running_metrics([0.0; 3]);
-        self.save()?;
-        let written = self.write_results();
-        self.ranks.together(written)?;
-        self.progress.epoch(&epoch, &time, &best);
-        let first_bad = self.first_bad.take().or(validation.first_bad);
-        let steps = self.schedule.steps_per_epoch;
-        self.progress
-            .left_out(&epoch, steps, first_bad.map(|image| image.name));
-        Ok(true)
-    }
-
-    fn log_epoch(&mut self, epoch: &Epoch, time: &EpochTime) -> Result<(), TrainError> {
-        self.log(&Event::Epoch(epoch.clone()))?;
-        if let Some(Output { folder, events }) = &mut self.output {
-            folder.time(time, &mut self.position)?;
-            events.epoch(epoch, Some(time))?;
-        }
-        Ok(())
-    }
-
-    /// Writes the best checkpoints and the page with the curves.
-    fn write_results(&self) -> Result<(), TrainError> {
-        self.write_best()?;
-        match &self.output {
-            Some(output) => write_page(output.folder.path()),
-            None => Ok(()),
-        }
-    }
-
-    /// Validates the network on the images of all ranks; `None` if it was stopped.
-    fn validate(&mut self, stop: &AtomicBool) -> Result<Option<Validation>, TrainError> {
-        let epoch = self.position.epoch;
-        // Those of other ranks are statistics of other images.
-        self.ranks.broadcast(&self.learner.buffers())?;
-        let found = validate(
-            &self.learner,
-            &self.data.validation,
-            self.config,
-            self.ranks,
-            stop,
-        );
-        let found = match found {
-            Ok(found) => Ok(Some(found)),
-            Err(ValidationError::Interrupted) => Ok(None),
-            Err(ValidationError::Ranks(error)) => return Err(*error),
-            Err(ValidationError::Tch(error)) => Err(error.into()),
-            Err(ValidationError::NanScores(image)) => Err(TrainError::NanScores { epoch, image }),
-            Err(ValidationError::Accuracy(error)) => Err(TrainError::Accuracy { epoch, error }),
-            Err(ValidationError::BadImage(error)) => Err(TrainError::BadImage(error)),
-        };
-        let is_repairable = matches!(found, Err(TrainError::BadImage(_)));
-        if self.ranks.any(is_repairable)? {
-            // Once the images are repaired, the run resumes with this validation.
-            self.save()?;
-        }
-        let Some(own) = self.ranks.together(found)? else {
-            return Ok(None);
-        };
-        let all = own.of_all(self.ranks)?;
-        if all.val.images == 0 {
-            self.save()?;
-            return Err(TrainError::NoValidationImages {
-                epoch,
-                count: all.skipped,
-                first: all.first_bad,
-            });
-        }
-        Ok(Some(all))
-    }
-
-    /// The log's record of the current epoch.
-    fn epoch_record(&self, validation: &Validation) -> Epoch {
-        let config = self.config;
-        let Position { epoch, images, .. } = self.position;
-        let [loss, top1, topk] = self.learner.running_metrics();
-        let annealed = |value: Option<Annealed>| {
-            let value = value.filter(|value| !value.is_constant())?;
-            Some(value.at(epoch, config.epochs))
-        };
-        let last_step = self.schedule.steps_per_epoch.saturating_sub(1);
-        Epoch {
-            epoch,
-            lr: self.schedule.learning_rate(epoch, last_step),
-            tau: annealed(config.loss.used_tau()),
-            alpha: annealed(config.loss.used_alpha()),
-            loss: loss / images as f64,
-            train: Accuracy {
-                images,
-                top1_correct: top1 as usize,
-                topk_correct: topk as usize,
-            },
-            val: validation.val,
-            skipped_steps: self.position.skipped_steps,
-            skipped_images: self.position.skipped_images,
-            skipped_val_images: validation.skipped,
-        }
-    }
-
     /// Saves the state if it is due according to the checkpoint policy: by the number of batches, or `by_time`.
     fn save_if_due(&mut self, by_time: bool) -> Result<(), TrainError> {
         let done = self.position.batch - self.saved_batch;
@@ -495,7 +395,8 @@ impl<'a> Trainer<'a> {
                     tensor,
                 });
             }
-            State::save(output.folder.path(), &self.position, &self.learner)?;
+            let card = self.model_card(self.position.begun(), None);
+            State::save(output.folder.path(), &self.position, &self.learner, &card)?;
         }
         self.saved = Instant::now();
         self.saved_batch = self.position.batch;
@@ -542,8 +443,9 @@ impl<'a> Trainer<'a> {
         empty_cache();
         let path = folder.path().to_owned();
         let mut checkpoints = Vec::new();
-        for best in &position.best {
-            let tested = final_test(runtime, config, &path, best, data.test.as_ref(), stop)?;
+        for (name, of) in Self::final_checkpoints(config, &position) {
+            let test = data.test.as_ref();
+            let tested = final_test(runtime, config, &path, &name, &of, test, stop)?;
             let Some(tested) = tested else {
                 return Ok(None);
             };
@@ -558,10 +460,17 @@ impl<'a> Trainer<'a> {
             }
             checkpoints.push(tested);
         }
-        let end = End { checkpoints };
-        folder.log(&Event::End(end.clone()), &mut position)?;
+        let ended_early = position.epoch <= config.epochs;
+        let stopped = position.stopped_early(config).filter(|_| ended_early);
+        let end = End {
+            checkpoints,
+            stopped,
+        };
+        let event = Event::End(end.clone());
+        folder.log(&event, &mut position)?;
+        progress.record(&event);
         events.end(&end)?;
-        write_page(&path)?;
+        write_reports(&path)?;
         position.finished = true;
         State::save_position(&path, &position)?;
         Ok(Some(end))

@@ -90,7 +90,16 @@ impl Case {
         let path = case.path("large.safetensors");
         weights.save(&path).unwrap();
         let checkpoint = format!("--checkpoint={}", path.display());
-        case.flags = vec!["--on-nan=skip".to_owned(), checkpoint];
+        // Which epochs are judged and kept has state too.
+        let kept = [
+            "--eval-metric=loss",
+            "--val-raw",
+            "--save-last",
+            "--checkpoint-hist=2",
+            "--log-interval=3",
+        ];
+        let kept = kept.map(str::to_owned);
+        case.flags = [&kept[..], &["--on-nan=skip".to_owned(), checkpoint]].concat();
         case
     }
 

@@ -96,15 +96,18 @@ impl Checkpoint {
     }
 
     fn of(card: ModelCard, architecture: Architecture, tensors: BTreeMap<String, Tensor>) -> Self {
-        let text = serde_json::to_string(&card).expect("a struct of plain fields is JSON");
+        let metadata = BTreeMap::from([Self::card_entry(&card)]);
         Self {
             card,
             architecture,
-            file: StateDict {
-                tensors,
-                metadata: BTreeMap::from([(CARD_KEY.to_owned(), Value::Text(text))]),
-            },
+            file: StateDict { tensors, metadata },
         }
+    }
+
+    /// The entry of a file's metadata in which [`card_of`](Self::card_of) finds a card.
+    pub fn card_entry(card: &ModelCard) -> (String, Value) {
+        let text = serde_json::to_string(card).expect("a struct of plain fields is JSON");
+        (CARD_KEY.to_owned(), Value::Text(text))
     }
 
     /// The model card.

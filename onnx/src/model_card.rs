@@ -74,10 +74,15 @@ pub struct Training {
     pub seed: u64,
     /// Epoch after which these weights were saved; the first is 1.
     pub epoch: usize,
-    /// Top-1 accuracy on the validation images, 0 to 1.
-    pub val_top1: f64,
+    /// Top-1 accuracy on the validation images, 0 to 1; unknown for a training state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_top1: Option<f64>,
     /// Top-k accuracy on the validation images, 0 to 1.
-    pub val_topk: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_topk: Option<f64>,
+    /// Mean loss over the validation images, without label smoothing and class weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_loss: Option<f64>,
 }
 
 /// The metadata has a model card that is invalid.
@@ -118,7 +123,7 @@ const PLAIN: [&str; 7] = [
 ];
 
 /// Fields of [`Training`].
-const TRAINED: [&str; 11] = [
+const TRAINED: [&str; 12] = [
     "dataset",
     "noise",
     "loss",
@@ -130,6 +135,7 @@ const TRAINED: [&str; 11] = [
     "epoch",
     "val_top1",
     "val_topk",
+    "val_loss",
 ];
 
 /// The field whose own fields have entries.
@@ -227,8 +233,9 @@ mod tests {
                 loss_settings: BTreeMap::from([("label-smoothing".into(), 0.1.into())]),
                 seed: u64::MAX,
                 epoch: 7,
-                val_top1: 1.0 / 3.0,
-                val_topk: 0.75,
+                val_top1: Some(1.0 / 3.0),
+                val_topk: Some(0.75),
+                val_loss: Some(1.25),
             }),
         }
     }

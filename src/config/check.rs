@@ -123,6 +123,7 @@ impl Config {
         }
         self.sampling.check(self)?;
         self.augmenting.check()?;
+        self.validation.check(self)?;
         self.check_machine()?;
         if self.warmup_epochs >= self.epochs {
             let found = self.warmup_epochs.to_string();

@@ -257,6 +257,31 @@ impl Ranks {
         Ok(Sum::OfAll(work, sums))
     }
 
+    /// Replaces counts by their sums over all ranks.
+    pub(crate) fn sum_all(&self, counts: &mut [usize]) -> Result<(), TrainError> {
+        let Some(group) = &self.group else {
+            return Ok(());
+        };
+        let own: Vec<i64> = counts.iter().map(|&count| count as i64).collect();
+        let sums = Tensor::from_slice(&own);
+        group.all_reduce(&[&sums], Op::Sum)?;
+        let sums: Vec<i64> = Vec::try_from(sums).expect("a flat i64 tensor is a vector of i64");
+        for (count, sum) in counts.iter_mut().zip(sums) {
+            *count = sum as usize;
+        }
+        Ok(())
+    }
+
+    /// The sum of a number over all ranks.
+    pub(crate) fn sum_of_losses(&self, sum: f64) -> Result<f64, TrainError> {
+        let Some(group) = &self.group else {
+            return Ok(sum);
+        };
+        let total = Tensor::from(sum);
+        group.all_reduce(&[&total], Op::Sum)?;
+        Ok(total.double_value(&[]))
+    }
+
     /// Moves sums into rank 0, which gets those of all ranks; the others get zeros.
     pub(crate) fn move_sums_to_first(&self, sums: [f64; 3]) -> Result<[f64; 3], TrainError> {
         let Some(group) = &self.group else {
@@ -349,9 +374,11 @@ impl<const N: usize> Sum<N> {
     }
 }
 
-/// A sum of losses in units of 2⁻²⁴, which `f64` adds without rounding as long as the total is below 2²⁹. So it does not
-/// depend on the order in which the ranks' sums are added, nor on when.
+/// The unit of losses that are added up, 2⁻²⁴: `f64` adds its multiples without rounding as long as the total is below
+/// 2²⁹. So sums do not depend on the order in which losses are added, nor on the ranks that they are divided among.
+pub(crate) const LOSS_UNIT: f64 = 1.0 / (1 << 24) as f64;
+
+/// A sum of losses as a multiple of [`LOSS_UNIT`].
 pub(crate) fn exact(sum: &Tensor) -> Tensor {
-    const UNIT: f64 = 1.0 / (1 << 24) as f64;
-    (sum.to_kind(Kind::Double) / UNIT).round() * UNIT
+    (sum.to_kind(Kind::Double) / LOSS_UNIT).round() * LOSS_UNIT
 }

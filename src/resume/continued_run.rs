@@ -12,9 +12,11 @@ use crate::TrainError;
 use crate::changes::Changes;
 use crate::config::Config;
 use crate::dataset::Dataset;
+use crate::logging::StepLog;
 use crate::run_folder::{FolderError, RunFolder};
 use crate::state::{Position, STATE, State};
 use crate::step::Learner;
+use crate::validation::Watch;
 
 /// A run that is only read. A shared lock keeps it from being trained meanwhile.
 #[derive(Debug)]
@@ -147,14 +149,20 @@ impl ContinuedRun {
         let validated = changes.of_validation();
         if !validated.is_empty() {
             position.best.clear();
+            position.watch = Watch::default();
             decisions.push(format!(
                 "the best checkpoints of the run are left out, because what is validated changes ({validated})"
             ));
         }
         for best in &mut position.best {
-            self.copy_best(&best.name, best.epoch, to.path())?;
+            self.copy_best(&best.name, best.of.epoch, to.path())?;
             best.copied = true;
         }
+        // The weights of the last epoch may not be those of the state, and checkpoints of epochs stay where they are.
+        position.last = None;
+        position.kept.clear();
+        position.dropped.clear();
+        StepLog::copy(&self.folder, to.path(), &position)?;
         let times = match self.folder.join(TIMES).exists() {
             true => self.read(TIMES)?,
             false => Vec::new(),

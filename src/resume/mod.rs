@@ -123,7 +123,9 @@ impl Origin {
     pub(crate) fn is_finished(&self, config: &Config) -> bool {
         match self {
             Self::State(state) => {
-                state.position.finished && config.epochs <= state.position.begun()
+                let position = &state.position;
+                let is_complete = config.epochs <= position.begun();
+                position.finished && (is_complete || position.stopped_early(config).is_some())
             }
             _ => false,
         }

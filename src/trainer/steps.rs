@@ -197,7 +197,7 @@ impl Trainer<'_> {
     }
 
     /// Number of the next step in the run, from 1. Skipped steps count.
-    fn step_number(&self) -> usize {
+    pub(super) fn step_number(&self) -> usize {
         let Position { epoch, batch, .. } = self.position;
         (epoch - 1) * self.schedule.steps_per_epoch + batch / self.config.grad_accum_steps + 1
     }

@@ -257,7 +257,7 @@ fn best_checkpoints_follow_the_log_and_the_state() {
         fs::create_dir_all(best.join("folder")).unwrap();
         trainer.end_epoch(&never()).unwrap_err();
         fs::remove_dir_all(&best).unwrap();
-        trainer.write_best().unwrap();
+        trainer.write_checkpoints().unwrap();
         written = fs::read(&best).unwrap();
         fs::remove_file(&best).unwrap();
     });

@@ -75,9 +75,11 @@ pub fn assert_equal(case: &Case, one: &str, other: &str, tolerance: Tolerance) {
         for count in ["train", "val", "skipped_steps"] {
             assert_eq!(one[count], other[count], "{other}");
         }
-        let losses = [one, other].map(|epoch: &Value| epoch["loss"].as_f64().unwrap());
-        let loss = (losses[0] / losses[1] - 1.0).abs();
-        assert!(loss < tolerance.loss, "{losses:?}");
+        for loss in ["loss", "val_loss"] {
+            let losses = [one, other].map(|epoch: &Value| epoch[loss].as_f64().unwrap());
+            let difference = (losses[0] / losses[1] - 1.0).abs();
+            assert!(difference < tolerance.loss, "{loss}: {losses:?}");
+        }
     }
 }
 

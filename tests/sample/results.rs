@@ -8,6 +8,8 @@ use std::path::Path;
 pub fn results(folder: &Path) -> BTreeMap<&'static str, Vec<u8>> {
     let names = [
         "log.jsonl",
+        "steps.jsonl",
+        "summary.csv",
         "best1.safetensors",
         "bestk.safetensors",
         "best1.onnx",

@@ -26,8 +26,9 @@ pub fn card(architecture: &Architecture) -> ModelCard {
             loss_settings: BTreeMap::new(),
             seed: 5,
             epoch: 1,
-            val_top1: 0.5,
-            val_topk: 0.75,
+            val_top1: Some(0.5),
+            val_topk: Some(0.75),
+            val_loss: None,
         }),
     }
 }

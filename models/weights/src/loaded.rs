@@ -198,7 +198,10 @@ impl Loaded {
 
     /// The weights, or the averaged ones, in the state of a run of topk-train.
     fn of_training_state(mut self, options: ReadOptions) -> Result<Self, FormatError> {
-        let all = std::mem::take(&mut self.weights);
+        let mut all = std::mem::take(&mut self.weights);
+        // What describes the weights remains, not the state.
+        all.metadata.remove(TRAINING_STATE);
+        self.weights.metadata = std::mem::take(&mut all.metadata);
         let with = |prefix: &str| -> BTreeMap<_, _> {
             let tensors = all.tensors.iter();
             let tensors = tensors.filter_map(|(name, tensor)| {
@@ -340,6 +343,7 @@ mod tests {
             let position = Value::Text("{}".to_owned());
             let metadata = &mut state.weights.metadata;
             metadata.insert(TRAINING_STATE.to_owned(), position);
+            metadata.insert("card".to_owned(), Value::Text("of the weights".to_owned()));
             state
         };
         let both = || state(&["averages/a.w", "sums", "velocities/a.w", "weights/a.w"]);
@@ -359,7 +363,8 @@ mod tests {
             let expected = Tensor::from_f32(&[], &[value]).unwrap();
             let expected = BTreeMap::from([("a.w".to_owned(), expected)]);
             assert_eq!(chosen.weights.tensors, expected);
-            assert!(chosen.weights.metadata.is_empty());
+            let keys: Vec<_> = chosen.weights.metadata.keys().collect();
+            assert_eq!(keys, ["card"]);
             assert_eq!(chosen.notes.last().unwrap().to_string(), note);
         }
         let plain = state(&["sums", "velocities/a.w", "weights/a.w"]);

@@ -124,8 +124,19 @@ pub struct Epoch {
     pub loss: f64,
     /// Accuracy on the augmented training images, computed during the epoch.
     pub train: Accuracy,
-    /// Accuracy on the validation images after the epoch; of the EMA of the weights if there is one.
+    /// Accuracy on the validation images after the epoch; of the EMA of the weights if there is one. Of no images if
+    /// the epoch was not validated.
     pub val: Accuracy,
+    /// Mean loss over the validation images, without label smoothing and class weights. `None` in logs of earlier
+    /// versions, and if it is not finite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_loss: Option<f64>,
+    /// Validation accuracies for further k, in ascending order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub val_correct: Vec<CorrectAt>,
+    /// Results of the raw weights, if they are validated beside their EMA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<RawValidation>,
     /// Number of steps skipped because the gradient was not finite.
     #[serde(default)]
     pub skipped_steps: usize,
@@ -137,14 +148,39 @@ pub struct Epoch {
     pub skipped_val_images: usize,
 }
 
+/// Number of images whose label is among the k highest scores.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct CorrectAt {
+    /// The k.
+    pub k: usize,
+    /// The images.
+    pub correct: usize,
+}
+
+/// Validation of the raw weights of an epoch, in addition to that of their EMA.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct RawValidation {
+    /// As [`Epoch::val`].
+    pub val: Accuracy,
+    /// As [`Epoch::val_loss`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_loss: Option<f64>,
+    /// As [`Epoch::val_correct`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub val_correct: Vec<CorrectAt>,
+}
+
 /// Results of a finished run.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct End {
-    /// The checkpoints with the best validation accuracy.
+    /// The checkpoints with the best validation accuracy, and others that were tested.
     pub checkpoints: Vec<Checkpoint>,
+    /// Why the run ended before its last epoch, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
 }
 
-/// A checkpoint with the best validation accuracy of its kind.
+/// A checkpoint that was exported and tested, usually the one with the best validation accuracy of its kind.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Checkpoint {
     /// Name, such as [`BEST1`] or [`BESTK`].
@@ -190,6 +226,34 @@ pub struct EpochTime {
     pub retries: usize,
 }
 
+/// File name of the log of steps, which contains one [`StepRecord`] per line.
+pub const STEPS: &str = "steps.jsonl";
+
+/// A line of [`STEPS`]: the steps of an epoch since the line before.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct StepRecord {
+    /// Number of the last of them in the run, from 1.
+    pub step: usize,
+    /// From 1.
+    pub epoch: usize,
+    /// Number of batches of the epoch that are done.
+    pub batch: usize,
+    /// Learning rate of the last step.
+    pub lr: f64,
+    /// Mean loss over their images.
+    #[serde(deserialize_with = "or_nan")]
+    pub loss: f64,
+    /// Accuracy on their images.
+    pub train: Accuracy,
+}
+
+impl StepRecord {
+    /// The line in the file, including the line break.
+    pub fn to_line(&self) -> String {
+        to_line(self)
+    }
+}
+
 impl Event {
     /// The line in the file, including the line break.
     pub fn to_line(&self) -> String {
@@ -229,15 +293,20 @@ mod tests {
             r#"{"event":"start","config":{"loss":"svm","topk":5},"device":"cpu","classes":100,"train_images":45000,"val_images":5000,"parameters":300356}"#,
             r#"{"event":"epoch","epoch":1,"lr":0.1,"loss":3.9,"train":{"images":9,"top1_correct":1,"topk_correct":2},"val":{"images":4,"top1_correct":0,"topk_correct":3},"skipped_steps":0}"#,
             r#"{"event":"epoch","epoch":2,"lr":0.1,"tau":0.5,"alpha":1.0,"loss":3.9,"train":{"images":9,"top1_correct":1,"topk_correct":2},"val":{"images":4,"top1_correct":0,"topk_correct":3},"skipped_steps":7}"#,
+            r#"{"event":"epoch","epoch":3,"lr":0.1,"loss":3.9,"train":{"images":9,"top1_correct":1,"topk_correct":2},"val":{"images":4,"top1_correct":0,"topk_correct":3},"val_loss":2.5,"val_correct":[{"k":3,"correct":2}],"raw":{"val":{"images":4,"top1_correct":1,"topk_correct":2},"val_loss":2.75,"val_correct":[{"k":3,"correct":1}]},"skipped_steps":0}"#,
             r#"{"event":"change","epoch":3,"settings":[{"setting":"epochs","was":2,"now":5}]}"#,
             r#"{"event":"change","epoch":3,"batch":7,"resume-from":"a","settings":[{"setting":"lr","was":0.1,"now":0.2}],"decisions":["x"]}"#,
             r#"{"event":"end","checkpoints":[{"name":"best1","epoch":1,"k":5,"val":{"images":4,"top1_correct":0,"topk_correct":3},"test":{"images":8,"top1_correct":2,"topk_correct":5},"checkpoint":"best1.safetensors","onnx":"best1.onnx"}]}"#,
+            r#"{"event":"end","checkpoints":[],"stopped":"x"}"#,
         ];
         for line in lines {
             let event: Event = serde_json::from_str(line).unwrap();
             assert_eq!(event.to_line().trim_end(), line);
         }
         let time = r#"{"epoch":1,"seconds":12.3,"images_per_second":3700.0,"waiting_seconds":0.1}"#;
+        let step = r#"{"step":150,"epoch":2,"batch":50,"lr":0.1,"loss":2.5,"train":{"images":9,"top1_correct":1,"topk_correct":2}}"#;
+        let read: StepRecord = serde_json::from_str(step).unwrap();
+        assert_eq!(read.to_line().trim_end(), step);
         let with_retries = time.replace('}', r#","retries":3}"#);
         for time in [time, &with_retries] {
             let read: EpochTime = serde_json::from_str(time).unwrap();
@@ -255,6 +324,9 @@ mod tests {
             loss,
             train: Accuracy::of(&[0], 1),
             val: Accuracy::of(&[0], 1),
+            val_loss: None,
+            val_correct: Vec::new(),
+            raw: None,
             skipped_steps: 0,
             skipped_images: 0,
             skipped_val_images: 0,

@@ -3,7 +3,7 @@
 mod synthetic;
 
 use synthetic::{Plan, opened_and_closed};
-use topk_history::{Run, run_page};
+use topk_history::{Accuracy, End, RawValidation, Run, run_page};
 use topk_testing::{Site, browse_alone};
 
 fn plan(epochs: usize) -> Plan {
@@ -133,6 +133,39 @@ fn available_curves_are_drawn() {
     );
     run.start.config.insert("topk".to_owned(), 1.into());
     assert_eq!(curves(&run)[..2], ["top-1", "loss"]);
+}
+
+#[test]
+fn validations_are_shown_as_far_as_they_go() {
+    let mut run = plan(30).run(30);
+    // Every second epoch is validated, and the raw weights too.
+    for epoch in &mut run.epochs {
+        epoch.val_loss = Some(2.0 + 1.0 / epoch.epoch as f64);
+        epoch.raw = Some(RawValidation {
+            val: epoch.val,
+            val_loss: Some(2.5),
+            val_correct: Vec::new(),
+        });
+        if epoch.epoch % 2 == 1 {
+            (epoch.val, epoch.val_loss, epoch.raw) = (Accuracy::of(&[], 1), None, None);
+        }
+    }
+    run.end = Some(End {
+        checkpoints: Vec::new(),
+        stopped: Some("<it> does not become better".to_owned()),
+    });
+    let body = body(&run);
+    opened_and_closed(&body);
+    assert!(!body.contains("NaN"));
+    assert!(body.contains("Stopped early: &lt;it&gt; does not become better."));
+    for curve in ["loss", "top-1"] {
+        let svg = &body[body.find(&format!("id=\"curve-{curve}\"")).unwrap()..];
+        let svg = &svg[..svg.find("</svg>").unwrap()];
+        // Validation, training, and validation of the raw weights, each without gaps.
+        assert_eq!(svg.matches("<path class=\"line\"").count(), 3, "{curve}");
+        assert!(svg.contains("validation of the raw weights 2.5") || curve != "loss");
+    }
+    assert!(body.contains(">validation loss<"));
 }
 
 #[test]

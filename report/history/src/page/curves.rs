@@ -5,12 +5,13 @@ use topk_report::text::{grouped, percent};
 
 use super::{Top, tops};
 use crate::plot::{Axis, Line, Mark, Plot, WIDE, legend, number};
-use crate::record::{Epoch, EpochTime};
+use crate::record::{Epoch, EpochTime, RawValidation};
 use crate::run::Run;
 
 // Colours of the lines.
 const VALIDATION: usize = 0;
 const TRAINING: usize = 1;
+const RAW: usize = 2;
 
 pub(super) fn section(run: &Run) -> String {
     if run.epochs.is_empty() {
@@ -23,14 +24,7 @@ pub(super) fn section(run: &Run) -> String {
             .rev()
             .map(|top| accuracy(run, top)),
     );
-    figures.push(Figure {
-        caption: "Mean over the training images, computed during the epoch.".to_owned(),
-        ..Figure::new(
-            "loss",
-            "Loss",
-            vec![curve(run, "loss", TRAINING, |epoch| Some(epoch.loss))],
-        )
-    });
+    figures.push(loss(run));
     type Setting = fn(&Epoch) -> Option<f64>;
     let settings: [(&str, &str, Setting); 3] = [
         ("learning rate", "Learning rate", |epoch| Some(epoch.lr)),
@@ -57,12 +51,47 @@ pub(super) fn section(run: &Run) -> String {
     )
 }
 
+/// The loss of training, and of validation if it is known.
+fn loss(run: &Run) -> Figure {
+    let caption = "Mean over the training images, computed during the epoch.".to_owned();
+    let is_validated = run.epochs.iter().any(|epoch| epoch.val_loss.is_some());
+    if !is_validated {
+        let lines = vec![curve(run, "loss", TRAINING, |epoch| Some(epoch.loss))];
+        return Figure {
+            caption,
+            ..Figure::new("loss", "Loss", lines)
+        };
+    }
+    let mut lines = vec![
+        curve(run, "validation", VALIDATION, |epoch| epoch.val_loss),
+        curve(run, "training", TRAINING, |epoch| Some(epoch.loss)),
+    ];
+    lines.extend(of_raw(run, |raw| raw.val_loss));
+    Figure {
+        caption: "Training: mean over the images, computed during the epoch. Validation: after the epoch, without label \
+                  smoothing and class weights."
+            .to_owned(),
+        ..Figure::new("loss", "Loss", lines)
+    }
+}
+
+/// The validation of raw weights, if they were validated beside their EMA.
+fn of_raw(run: &Run, value: impl Fn(&RawValidation) -> Option<f64>) -> Option<Line> {
+    let has_raw = run.epochs.iter().any(|epoch| epoch.raw.is_some());
+    has_raw.then(|| {
+        curve(run, "validation of the raw weights", RAW, |epoch| {
+            epoch.raw.as_ref().and_then(&value)
+        })
+    })
+}
+
 /// Training and validation accuracy, with the best epoch marked.
 fn accuracy(run: &Run, top: &Top) -> Figure {
-    let lines = vec![
+    let mut lines = vec![
         curve(run, "validation", VALIDATION, |epoch| top.part(&epoch.val)),
         curve(run, "training", TRAINING, |epoch| top.part(&epoch.train)),
     ];
+    lines.extend(of_raw(run, |raw| top.part(&raw.val)));
     let mut figure = Figure {
         unit: Unit::Percent,
         ..Figure::new(&top.name, &format!("{} accuracy", top.title()), lines)
@@ -180,7 +209,7 @@ impl Figure {
                 Unit::Number => Axis::number(values),
                 Unit::FromZero => Axis::number(values.chain([0.0])),
             },
-            lines: self.lines.clone(),
+            lines: self.lines.iter().map(Self::joined).collect(),
             marks: self.marks.clone(),
             hits: hits.collect(),
         };
@@ -193,6 +222,15 @@ impl Figure {
             html += &format!("<figcaption>{}</figcaption>", Escaped(&self.caption));
         }
         html + "</figure>"
+    }
+
+    /// The line as it is drawn: that of a validation leads over the epochs that were not validated.
+    fn joined(line: &Line) -> Line {
+        let mut line = line.clone();
+        if line.name.starts_with("validation") {
+            line.points.retain(|point| point.1.is_finite());
+        }
+        line
     }
 
     /// The values after an epoch, as text.

@@ -141,6 +141,9 @@ fn about(run: &Run) -> String {
         let so_far = if run.end.is_some() { "" } else { " so far" };
         html += &format!(" Time{so_far}: {}.", duration(seconds));
     }
+    if let Some(reason) = run.end.as_ref().and_then(|end| end.stopped.as_ref()) {
+        html += &format!(" Stopped early: {}.", Escaped(reason));
+    }
     html += "</p>";
     let warnings = warnings(run);
     if !warnings.is_empty() {
@@ -326,6 +329,10 @@ fn epochs(run: &Run) -> String {
     html += &sortable("epoch", true);
     html += &sortable("learning rate", true);
     html += &sortable("loss", true);
+    let has_val_loss = run.epochs.iter().any(|epoch| epoch.val_loss.is_some());
+    if has_val_loss {
+        html += &sortable("validation loss", true);
+    }
     for images in ["training", "validation"] {
         for top in &tops {
             html += &sortable(&format!("{images} {} %", top.name), true);
@@ -350,6 +357,9 @@ fn epochs(run: &Run) -> String {
         html += &cell(Some(epoch.epoch as f64), &|_| grouped(epoch.epoch));
         html += &cell(Some(epoch.lr), &plot::number);
         html += &cell(Some(epoch.loss), &|loss| format!("{loss:.4}"));
+        if has_val_loss {
+            html += &cell(epoch.val_loss, &|loss| format!("{loss:.4}"));
+        }
         for accuracy in [epoch.train, epoch.val] {
             for top in &tops {
                 html += &cell(top.part(&accuracy), &percent);

@@ -1,27 +1,29 @@
 //! TensorBoard event files.
 
+mod file;
+mod images;
 mod proto;
+mod steps;
 mod tfrecord;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::accuracy::Accuracy;
 use prost::Message;
 use serde_json::Value as Json;
 use thiserror::Error;
 
-use crate::record::{BEST1, BESTK, End, Epoch, EpochTime, Start};
+use crate::record::{BEST1, BESTK, CorrectAt, End, Epoch, EpochTime, Start};
+use file::{EventFile, now};
 use proto::{
-    Event, HParamsPluginData, Kind, PluginData, ProtobufValue, Session, SessionEndInfo, SessionLog,
-    SessionStartInfo, Summary, SummaryMetadata, TensorProto, TensorShapeProto, Value, What,
+    HParamsPluginData, Kind, PluginData, ProtobufValue, Session, SessionEndInfo, SessionStartInfo,
+    SummaryMetadata, TensorProto, TensorShapeProto, Value,
 };
 
-/// Prefix of the names of event files.
-const PREFIX: &str = "events.out.tfevents.";
+pub use images::{LabeledImage, Picture};
+pub use steps::StepEvents;
 
 /// An event file cannot be written.
 #[derive(Debug, Error)]
@@ -37,22 +39,26 @@ pub struct EventsError {
 ///
 /// | tag | value |
 /// | --- | --- |
-/// | `loss/train` | mean loss |
+/// | `loss/train`, `loss/val` | mean loss |
 /// | `top1/train`, `top1/val` | top-1 accuracy in % |
+/// | `top3/val` | validation accuracy in % for further k |
+/// | `loss/val_raw`, `top1/val_raw`, … | the same of the raw weights, if they are validated beside their EMA |
 /// | `top5/train`, `top5/val` | top-k accuracy in %, named after the run's k; absent for k = 1 |
 /// | `test/top1`, `test/top5` | test accuracy in % of the checkpoint with the best validation accuracy of its kind |
 /// | `schedule/lr`, `schedule/tau`, `schedule/alpha` | learning rate; temperature and margin if annealed |
 /// | `time/seconds`, `time/images_per_second`, `time/waiting_seconds` | of [`EpochTime`] |
 /// | `skipped_steps` | of [`Epoch`] |
 /// | `run` | the configuration, as text |
+/// | `images/0 NAME`, … | training images as the network sees them, named after their classes |
+/// | `confusion/val` | the confusion matrix of the validation images |
+/// | `confusion/most` | the pairs of classes that are confused most often, as text |
 ///
 /// The step is the epoch. Hyperparameters are written for the HParams page, which compares the runs of a sweep.
 ///
 /// The results of an epoch are in the file when [`EventWriter::epoch`] returns.
 #[derive(Debug)]
 pub struct EventWriter {
-    path: PathBuf,
-    file: File,
+    file: EventFile,
     k: Option<usize>,
 }
 
@@ -63,47 +69,22 @@ impl EventWriter {
     /// # Errors
     /// If the folder or the file cannot be created or written.
     pub fn create(folder: &Path, start: &Start, first_epoch: usize) -> Result<Self, EventsError> {
-        let fail = |error| EventsError {
-            path: folder.to_owned(),
-            error,
-        };
-        fs::create_dir_all(folder).map_err(fail)?;
-        let path = folder.join(name(folder).map_err(fail)?);
-        let mut options = OpenOptions::new();
-        let file = options
-            .create_new(true)
-            .append(true)
-            .open(&path)
-            .map_err(|error| EventsError {
-                path: path.clone(),
-                error,
-            })?;
         let mut writer = Self {
-            path,
-            file,
+            file: EventFile::create(folder, step(first_epoch))?,
             k: start.k(),
         };
         let session = SessionStartInfo {
             hparams: hparams(start),
             start_time_secs: now(),
         };
-        let values = vec![session_value(Session::Start(session)), text(start)];
-        writer.write(vec![
-            (0, What::FileVersion("brain.Event:2".to_owned())),
-            (
-                step(first_epoch),
-                What::SessionLog(SessionLog {
-                    status: proto::START,
-                }),
-            ),
-            (0, What::Summary(Summary { value: values })),
-        ])?;
+        let value = vec![session_value(Session::Start(session)), text(start)];
+        writer.file.write(vec![(0, value)])?;
         Ok(writer)
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Appends the results and times of an epoch.
@@ -124,6 +105,19 @@ impl EventWriter {
             for (top, part) in self.tops(&accuracy) {
                 value.push(scalar(&format!("{top}/{name}"), 100.0 * part, &about));
             }
+        }
+        let about = "mean over the validation images";
+        value.extend(epoch.val_loss.map(|loss| scalar("loss/val", loss, about)));
+        value.extend(further("val", &epoch.val_correct, epoch.val.images));
+        if let Some(raw) = &epoch.raw {
+            let about = "raw weights, mean over the validation images";
+            value.extend(raw.val_loss.map(|loss| scalar("loss/val_raw", loss, about)));
+            let about = "accuracy of the raw weights on validation images, %";
+            let tops = self.tops(&raw.val).into_iter();
+            value.extend(
+                tops.map(|(top, part)| scalar(&format!("{top}/val_raw"), 100.0 * part, about)),
+            );
+            value.extend(further("val_raw", &raw.val_correct, raw.val.images));
         }
         value.push(scalar("schedule/lr", epoch.lr, "learning rate"));
         let scheduled = [
@@ -149,7 +143,7 @@ impl EventWriter {
         }
         let about = "steps skipped because the gradient was not finite";
         value.push(scalar("skipped_steps", epoch.skipped_steps as f64, about));
-        self.write(vec![(step(epoch.epoch), What::Summary(Summary { value }))])
+        self.file.write(vec![(step(epoch.epoch), value)])
     }
 
     /// Appends the test accuracies and the end of the run.
@@ -169,16 +163,14 @@ impl EventWriter {
             };
             let tops = self.tops(&test).into_iter().skip(at).take(1);
             let value = tops.map(|(top, part)| scalar(&format!("test/{top}"), 100.0 * part, about));
-            let value = value.collect();
-            events.push((step(best.epoch), What::Summary(Summary { value })));
+            events.push((step(best.epoch), value.collect()));
         }
         let session = session_value(Session::End(SessionEndInfo {
             status: proto::SUCCESS,
             end_time_secs: now(),
         }));
-        let value = vec![session];
-        events.push((0, What::Summary(Summary { value })));
-        self.write(events)
+        events.push((0, vec![session]));
+        self.file.write(events)
     }
 
     /// Names and values of top-1 and top-k.
@@ -191,52 +183,14 @@ impl EventWriter {
         }
         tops
     }
-
-    fn write(&mut self, events: Vec<(i64, What)>) -> Result<(), EventsError> {
-        let mut bytes = Vec::new();
-        let wall_time = now();
-        for (step, what) in events {
-            let event = Event {
-                wall_time,
-                step,
-                what: Some(what),
-            };
-            tfrecord::append(&mut bytes, &event.encode_to_vec());
-        }
-        self.file.write_all(&bytes).map_err(|error| EventsError {
-            path: self.path.clone(),
-            error,
-        })
-    }
 }
 
-/// A file name that sorts after those of older event files in the folder: TensorBoard reads them in this order.
-fn name(folder: &Path) -> io::Result<String> {
-    let mut seconds = now() as u64;
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        let older = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-        let older = older.and_then(|older| older.split('.').next()?.parse::<u64>().ok());
-        seconds = seconds.max(older.map_or(0, |older| older.saturating_add(1)));
-    }
-    // The host only makes names distinct, so any text will do.
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host: String = host
-        .trim()
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
-        .collect();
-    let host = if host.is_empty() { "localhost" } else { &host };
-    Ok(format!(
-        "{PREFIX}{seconds:010}.{host}.{}",
-        std::process::id()
-    ))
-}
-
-/// Seconds since 1970.
-fn now() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0.0, |since| since.as_secs_f64())
+/// Accuracies for further k.
+fn further(name: &str, correct: &[CorrectAt], images: usize) -> impl Iterator<Item = Value> {
+    correct.iter().map(move |at| {
+        let percent = 100.0 * at.correct as f64 / images as f64;
+        scalar(&format!("top{}/{name}", at.k), percent, "accuracy, %")
+    })
 }
 
 fn step(epoch: usize) -> i64 {
@@ -248,11 +202,11 @@ fn scalar(tag: &str, value: f64, about: &str) -> Value {
     Value {
         tag: tag.to_owned(),
         simple_value: Some(value as f32),
-        tensor: None,
         metadata: Some(SummaryMetadata {
             summary_description: about.to_owned(),
             ..SummaryMetadata::default()
         }),
+        ..Value::default()
     }
 }
 
@@ -266,7 +220,6 @@ fn session_value(session: Session) -> Value {
     };
     Value {
         tag: tag.to_owned(),
-        simple_value: None,
         // TensorBoard drops values without a tensor.
         tensor: Some(TensorProto {
             dtype: proto::FLOAT,
@@ -281,6 +234,7 @@ fn session_value(session: Session) -> Value {
             data_class: proto::TENSOR,
             ..SummaryMetadata::default()
         }),
+        ..Value::default()
     }
 }
 
@@ -323,13 +277,17 @@ fn text(start: &Start) -> Value {
         let escaped = |text: &str| text.replace('|', "\\|").replace(['\n', '\r'], " ");
         table += &format!("| {} | {} |\n", escaped(about), escaped(&fact));
     }
+    text_value("run", table)
+}
+
+/// A text in Markdown.
+fn text_value(tag: &str, text: String) -> Value {
     Value {
-        tag: "run".to_owned(),
-        simple_value: None,
+        tag: tag.to_owned(),
         tensor: Some(TensorProto {
             dtype: proto::STRING,
             tensor_shape: Some(TensorShapeProto {}),
-            string_val: vec![table.into_bytes()],
+            string_val: vec![text.into_bytes()],
         }),
         metadata: Some(SummaryMetadata {
             plugin_data: Some(PluginData {
@@ -339,5 +297,6 @@ fn text(start: &Start) -> Value {
             data_class: proto::TENSOR,
             ..SummaryMetadata::default()
         }),
+        ..Value::default()
     }
 }

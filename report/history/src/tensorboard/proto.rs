@@ -48,10 +48,25 @@ pub(super) struct Value {
     pub(super) tag: String,
     #[prost(float, optional, tag = "2")]
     pub(super) simple_value: Option<f32>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) image: Option<Image>,
     #[prost(message, optional, tag = "8")]
     pub(super) tensor: Option<TensorProto>,
     #[prost(message, optional, tag = "9")]
     pub(super) metadata: Option<SummaryMetadata>,
+}
+
+/// `Summary.Image`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Image {
+    #[prost(int32, tag = "1")]
+    pub(super) height: i32,
+    #[prost(int32, tag = "2")]
+    pub(super) width: i32,
+    #[prost(int32, tag = "3")]
+    pub(super) colorspace: i32,
+    #[prost(bytes = "vec", tag = "4")]
+    pub(super) encoded_image_string: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]

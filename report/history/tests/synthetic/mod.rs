@@ -101,6 +101,9 @@ impl Plan {
                 0.68 * skill - harm - noisy + 2.0 * skill * luck,
                 0.82 * skill - harm + noisy,
             ),
+            val_loss: None,
+            val_correct: Vec::new(),
+            raw: None,
             skipped_steps: 0,
             skipped_images: 0,
             skipped_val_images: 0,
@@ -144,7 +147,10 @@ impl Plan {
                 checkpoint(BEST1, run.best1().unwrap()),
                 checkpoint(BESTK, run.bestk().unwrap()),
             ];
-            run.end = Some(End { checkpoints });
+            run.end = Some(End {
+                checkpoints,
+                stopped: None,
+            });
         }
         run
     }
