@@ -77,14 +77,16 @@ impl Operation<'_> {
             running_mean: self.parameter("running_mean"),
             running_var: self.parameter("running_var"),
         };
+        // A layer that is not trained normalises as in evaluation.
+        let trains = self.mode == Mode::Train && tensors.weight.requires_grad();
         match self.sync_batch_norm {
-            Some(sync) if self.mode == Mode::Train => sync.batch_norm(x, tensors, settings),
+            Some(sync) if trains => sync.batch_norm(x, tensors, settings),
             _ => x.batch_norm(
                 Some(tensors.weight),
                 Some(tensors.bias),
                 Some(tensors.running_mean),
                 Some(tensors.running_var),
-                self.mode == Mode::Train,
+                trains,
                 settings.momentum,
                 settings.eps,
                 true,

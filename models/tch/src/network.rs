@@ -16,7 +16,8 @@ use crate::tensor::{tensor_of, weight_of};
 /// What a network is used for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode {
-    /// Training: batch norm uses the statistics of the batch and updates the running statistics; dropout
+    /// Training: batch norm uses the statistics of the batch and updates the running statistics, unless its weight
+    /// does not require gradients; dropout
     /// and stochastic depth draw from libtorch's generator.
     Train,
     /// Evaluation: batch norm uses the running statistics; nothing is random.
