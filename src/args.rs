@@ -339,13 +339,20 @@ mod tests {
             (config.loss.tau.to_string(), config.loss.alpha.to_string()),
             ("1".into(), "1".into())
         );
-        assert_eq!(config.decay_milestones, Some(Milestones(vec![151, 226])));
+        assert_eq!(
+            config.schedule.decay_milestones,
+            Some(Milestones(vec![151, 226]))
+        );
         assert_eq!((config.epochs, config.batch_size), (300, 64));
         assert_eq!(
-            (config.lr, config.momentum, config.weight_decay),
+            (
+                config.peak_lr(),
+                config.optimizer.momentum,
+                config.optimizer.weight_decay
+            ),
             (0.1, 0.9, 1e-4)
         );
-        assert!(config.nesterov);
+        assert!(config.optimizer.nesterov);
     }
 
     #[test]
@@ -476,18 +483,13 @@ mod tests {
             let config = config(&format!("--recipe {path} --noise=0.6"));
             config.check().unwrap();
             assert_eq!(config.noise, 0.6);
-            let Config {
-                lr,
-                weight_decay,
-                epochs,
-                ..
-            } = config;
+            let (lr, weight_decay) = (config.peak_lr(), config.optimizer.weight_decay);
             (
                 config.loss.name.as_str(),
                 config.loss.tau.to_string(),
                 lr,
                 weight_decay,
-                epochs,
+                config.epochs,
             )
         };
         assert_eq!(recipe("cifar100-ce"), ("ce", "1".into(), 0.1, 1e-4, 300));
@@ -512,8 +514,14 @@ mod tests {
             .unwrap()
             .config;
         assert_eq!(config.loss.name, LossName::CrossEntropy);
-        assert_eq!(config.decay_milestones, Some(Milestones(vec![3, 5])));
-        assert_eq!((config.lr, config.machine.channels_last), (0.25, false));
+        assert_eq!(
+            config.schedule.decay_milestones,
+            Some(Milestones(vec![3, 5]))
+        );
+        assert_eq!(
+            (config.peak_lr(), config.machine.channels_last),
+            (0.25, false)
+        );
         // The settings that a dry run prints are a recipe.
         for config in [
             config.resolved(),
@@ -586,7 +594,7 @@ mod tests {
 
         let text = "sched = \"step\"\ndecay-milestones = [3, 5]";
         let (config, decisions) = read(text, "--sched cosine");
-        assert_eq!(config.sched, crate::schedule::Scheduler::Cosine);
+        assert_eq!(config.schedule.sched, crate::schedule::Scheduler::Cosine);
         assert_eq!(
             decisions,
             ["--sched cosine replaces decay-milestones of FILE"]
@@ -594,7 +602,7 @@ mod tests {
 
         let (config, decisions) = read("sched = \"cosine\"", "--decay-milestones 3,5");
         assert_eq!(
-            config.resolved().decay_milestones,
+            config.resolved().schedule.decay_milestones,
             Some(Milestones(vec![3, 5]))
         );
         assert_eq!(decisions, ["--decay-milestones 3,5 replaces sched of FILE"]);
@@ -610,11 +618,11 @@ mod tests {
         assert_eq!(decisions, ["--loss psi5 replaces tau of FILE"]);
 
         let (config, decisions) = read("nesterov = true", "--momentum 0");
-        assert!(!config.resolved().nesterov);
+        assert!(!config.resolved().optimizer.nesterov);
         assert_eq!(decisions, ["--momentum 0 replaces nesterov of FILE"]);
 
         let (config, decisions) = read("warmup-epochs = 2", "--epochs 2");
-        assert_eq!((config.epochs, config.warmup_epochs), (2, 0));
+        assert_eq!((config.epochs, config.schedule.warmup_epochs), (2, 0));
         assert_eq!(decisions, ["--epochs 2 replaces warmup-epochs of FILE"]);
 
         let text = "amp = true\namp-dtype = \"float16\"";
@@ -648,9 +656,14 @@ mod tests {
 
     #[test]
     fn nesterovs_rule_needs_momentum() {
-        assert!(!config("--momentum 0").resolved().nesterov);
-        assert!(!config("--momentum 0 --nesterov=false").resolved().nesterov);
-        assert!(!config("--nesterov=false").resolved().nesterov);
+        assert!(!config("--momentum 0").resolved().optimizer.nesterov);
+        assert!(
+            !config("--momentum 0 --nesterov=false")
+                .resolved()
+                .optimizer
+                .nesterov
+        );
+        assert!(!config("--nesterov=false").resolved().optimizer.nesterov);
         let error = read("--data DIR --momentum 0 --nesterov").unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -6,7 +6,6 @@ use topk_history::ChangedSetting;
 
 use crate::config::Config;
 use crate::defaults::FOLLOW_THE_DATA;
-use crate::schedule::Scheduler;
 
 /// What a setting has an effect on, other than the weights.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -91,6 +90,18 @@ const OF_VALIDATION: [&str; 5] = [
     "limit-batches",
 ];
 
+/// Settings on which the learning rates of `--sched plateau` depend.
+const OF_PLATEAU: [&str; 8] = [
+    "opt",
+    "lr",
+    "lr-base",
+    "lr-base-size",
+    "lr-base-scale",
+    "sched",
+    "decay-rate",
+    "min-lr",
+];
+
 /// Settings on which the batches of an epoch depend.
 const OF_BATCHES: [&str; 7] = [
     "batch-size",
@@ -130,9 +141,13 @@ fn parsed(settings: &Map<String, Value>) -> Option<Config> {
 /// The given settings, with those of a saved run in place of missing ones whose default follows from others.
 pub(crate) fn as_saved(given: &Config, saved: &Map<String, Value>) -> Config {
     let mut settings = given.to_map();
-    let missing = following().filter(|key| !settings.contains_key(*key));
-    // Settings of augmentation replace that of the run.
-    let missing = missing.filter(|key| *key != "augment" || !given.augmenting.are_given());
+    // Settings of augmentation and of the schedule replace those of the run.
+    let is_replaced = |key: &str| match key {
+        "augment" => given.augmenting.are_given(),
+        "decay-milestones" => given.schedule.decay_epochs.is_some(),
+        _ => false,
+    };
+    let missing = following().filter(|key| !settings.contains_key(*key) && !is_replaced(key));
     let found: Vec<_> = missing
         .filter_map(|key| Some((key.to_owned(), saved.get(key)?.clone())))
         .collect();
@@ -225,6 +240,11 @@ impl Changes {
         self.only(|changed| OF_BATCHES.contains(&&*changed.setting))
     }
 
+    /// The changes after which `--sched plateau` starts anew.
+    pub(crate) fn of_schedule(&self) -> Self {
+        self.only(|changed| OF_PLATEAU.contains(&&*changed.setting))
+    }
+
     /// Whether a setting changed.
     pub(crate) fn has(&self, setting: &str) -> bool {
         self.0.iter().any(|changed| changed.setting == setting)
@@ -241,13 +261,13 @@ impl Changes {
                 let value = value.filter(|value| !value.is_constant())?;
                 Some(format!("--{name} {value}"))
             });
-            let cosine = (config.sched == Scheduler::Cosine).then(|| "--sched cosine".to_owned());
-            decisions.extend(cosine.into_iter().chain(annealed).map(|setting| {
+            let sched = config.schedule.sched;
+            let sched = sched.follows_epochs().then(|| sched.flag().to_owned());
+            decisions.extend(sched.into_iter().chain(annealed).map(|setting| {
                 format!("from epoch {epoch} on, {setting} follows a run of {epochs} epochs")
             }));
-            if let Some(milestones) = &config.decay_milestones
+            if let Some(milestones) = &config.schedule.decay_milestones
                 && !self.has("decay-milestones")
-                && config.sched == Scheduler::Step
             {
                 decisions.push(format!(
                     "--decay-milestones {milestones} are kept from the run"
@@ -337,6 +357,12 @@ mod tests {
             "--class-weights=balanced --loss=balanced-noised-topk --max-margin=0.5",
             "--val-interval=2 --val-topk=3,1 --eval-metric=top3 --patience=2 --min-delta=0.5 --checkpoint-hist=3",
             "--checkpoint=w.pth --classifier=new --decay-milestones=3,5 --loss=ce --label-smoothing=0.1",
+            "--opt=adamw --opt-betas=0.9,0.95 --opt-eps=1e-7 --filter-bias-and-bn --layer-decay=0.75 --head-lr=1 --freeze=conv1,bn1 \
+             --unfreeze-epoch=3 --clip-grad=1 --clip-mode=agc",
+            "--opt=rmsprop --momentum=0.5 --lr-base=0.1 --sched=poly --decay-rate=2 --min-lr=1e-5 --warmup-epochs=2 \
+             --warmup-lr=1e-6 --warmup-prefix=false --cooldown-epochs=1 --sched-on-updates=false",
+            "--opt=lamb --lr=0.01 --sched=step --decay-epochs=2.4 --decay-rate=0.97",
+            "--sched=plateau --patience-epochs=3",
         ] {
             let config = config(words).resolved();
             assert_eq!(parsed(&config.to_map()), Some(config), "{words}");
@@ -383,9 +409,14 @@ mod tests {
     fn missing_settings_that_follow_from_others_are_those_of_the_run() {
         let saved = map("--epochs=3");
         let continued = as_saved(&config("--epochs=5"), &saved).resolved();
-        assert_eq!(continued.decay_milestones, Some(Milestones(vec![2, 3])));
+        assert_eq!(
+            continued.schedule.decay_milestones,
+            Some(Milestones(vec![2, 3]))
+        );
+        let every = as_saved(&config("--epochs=5 --decay-epochs=2"), &saved).resolved();
+        assert_eq!(every.schedule.decay_milestones, None);
         let given = as_saved(&config("--epochs=5 --decay-milestones=4"), &saved).resolved();
-        assert_eq!(given.decay_milestones, Some(Milestones(vec![4])));
+        assert_eq!(given.schedule.decay_milestones, Some(Milestones(vec![4])));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 mod check;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 use topk_data::Format;
 use topk_image::augment::{Augmentation, Mixing};
 use topk_models::Classifier;
@@ -17,8 +19,9 @@ use crate::layers::at_least_one;
 use crate::logging::LoggingSettings;
 use crate::loss::LossSettings;
 use crate::machine::Machine;
+use crate::optimizer::OptimizerSettings;
 use crate::order::Shuffle;
-use crate::schedule::{Milestones, Scheduler};
+use crate::schedule::{Milestones, ScheduleSettings};
 use crate::validation::ValidationSettings;
 
 pub(crate) use check::ConfigError;
@@ -250,50 +253,15 @@ pub(crate) struct Config {
     )]
     pub(crate) validation_batch_size: usize,
 
-    /// Peak learning rate
-    #[arg(long, default_value_t = 0.1, help_heading = "Optimisation")]
-    pub(crate) lr: f64,
+    /// Learning rate and schedule.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) schedule: ScheduleSettings,
 
-    /// Learning rate scheduler
-    #[arg(
-        long,
-        value_enum,
-        default_value = "step",
-        help_heading = "Optimisation"
-    )]
-    pub(crate) sched: Scheduler,
-
-    /// Epochs, counted from 1, at whose start --sched step divides the learning rate by ten, such as 151,226
-    /// [default: after one half and three quarters of the epochs]
-    #[arg(long, value_name = "EPOCH,…", help_heading = "Optimisation")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) decay_milestones: Option<Milestones>,
-
-    /// Number of epochs in which the learning rate rises linearly to --lr
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 0,
-        help_heading = "Optimisation"
-    )]
-    pub(crate) warmup_epochs: usize,
-
-    /// Momentum of SGD; 0 for none
-    #[arg(long, default_value_t = 0.9, help_heading = "Optimisation")]
-    pub(crate) momentum: f64,
-
-    /// Use Nesterov's momentum, if --momentum is above 0; --nesterov=false for plain momentum
-    #[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Optimisation")]
-    pub(crate) nesterov: bool,
-
-    /// Weight decay, applied to all trainable parameters
-    #[arg(long, default_value_t = 1e-4, help_heading = "Optimisation")]
-    pub(crate) weight_decay: f64,
-
-    /// Clip the norm of the gradients to this value
-    #[arg(long, value_name = "NORM", help_heading = "Optimisation")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) clip_grad: Option<f64>,
+    /// Optimizer and its settings.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) optimizer: OptimizerSettings,
 
     /// Keep an exponential moving average (EMA) of the weights with this decay, such as 0.999; it is what is
     /// validated and saved
@@ -370,6 +338,7 @@ impl Config {
     /// A line about milestones after the last epoch.
     pub(crate) fn unreached_milestones(&self) -> Option<String> {
         let milestones = self
+            .schedule
             .decay_milestones
             .iter()
             .flat_map(|milestones| &milestones.0);
@@ -385,15 +354,11 @@ impl Config {
 
     /// The settings with defaults that depend on other settings filled in.
     pub(crate) fn resolved(mut self) -> Self {
-        let milestones = || Milestones::default_for(self.epochs);
-        self.decay_milestones = match self.sched {
-            Scheduler::Step => Some(self.decay_milestones.take().unwrap_or_else(milestones)),
-            Scheduler::Cosine => None,
-        };
+        self.schedule = self.schedule.resolved(self.epochs, self.optimizer.name);
+        self.optimizer = self.optimizer.resolved();
         if self.model_ema_decay.is_some() {
             self.model_ema_warmup.get_or_insert(true);
         }
-        self.nesterov = self.uses_nesterov();
         self.machine = self.machine.resolved();
         self
     }
@@ -424,9 +389,30 @@ impl Config {
         }
     }
 
-    /// Whether SGD uses Nesterov's momentum.
-    pub(crate) fn uses_nesterov(&self) -> bool {
-        self.nesterov && self.momentum > 0.0
+    /// Number of images of all ranks per optimizer step.
+    pub(crate) fn images_per_step(&self) -> usize {
+        self.batch_size.saturating_mul(self.grad_accum_steps)
+    }
+
+    /// The peak learning rate.
+    pub(crate) fn peak_lr(&self) -> f64 {
+        let images = self.images_per_step();
+        self.schedule.peak_lr(self.optimizer.name, images)
+    }
+
+    /// The settings of the optimizer and the learning rate, with its peak, by the names of their flags.
+    pub(crate) fn optimization(&self) -> BTreeMap<String, Value> {
+        let parts = [
+            serde_json::to_value(&self.optimizer),
+            serde_json::to_value(&self.schedule),
+        ];
+        let parts = parts.into_iter().map(|part| match part {
+            Ok(Value::Object(map)) => map,
+            other => unreachable!("settings are an object: {other:?}"),
+        });
+        let mut all: BTreeMap<String, Value> = parts.flatten().collect();
+        all.insert("lr".to_owned(), self.peak_lr().into());
+        all
     }
 
     /// How the training images are divided into batches.
@@ -442,9 +428,9 @@ impl Config {
     }
 
     /// The settings as the keys and values of a recipe.
-    pub(crate) fn to_map(&self) -> serde_json::Map<String, serde_json::Value> {
+    pub(crate) fn to_map(&self) -> serde_json::Map<String, Value> {
         match serde_json::to_value(self) {
-            Ok(serde_json::Value::Object(map)) => map,
+            Ok(Value::Object(map)) => map,
             other => unreachable!("a struct of plain fields is an object: {other:?}"),
         }
     }

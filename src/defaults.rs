@@ -98,6 +98,9 @@ pub(crate) fn resolve(config: &Config, data: &Dataset) -> Result<Config, TrainEr
         config.shuffle_buffer.get_or_insert(order::BUFFER);
     }
     config.decisions.extend(unused(&config, data));
+    let (lr, images) = (config.peak_lr(), config.images_per_step());
+    let of_schedule = config.schedule.decisions(lr, images, config.epochs);
+    config.decisions.extend(of_schedule);
     Ok(config)
 }
 

@@ -379,7 +379,7 @@ fn time_of_loss(
         learner
             .loss(&criterion, &scores, &labels)
             .and_then(|loss| Ok(loss.f_backward()?))
-            .map_err(|error| error.at(1, 1, config.lr))?;
+            .map_err(|error| error.at(1, 1, config.peak_lr()))?;
         // Waits for the device to finish.
         scores.grad().double_value(&[0, 0]);
         if number == 0 {

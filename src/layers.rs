@@ -14,6 +14,7 @@ use topk_ops::LossName;
 
 use crate::config::{Config, ConfigError};
 use crate::loss::uses;
+use crate::optimizer::OptimizerName;
 use crate::recipe::{self, RecipeError};
 use crate::schedule::Scheduler;
 use crate::train::CheckpointPolicy;
@@ -198,7 +199,7 @@ impl Settings {
         let config = &mut combined.config;
         // Of the default, nothing is left without momentum.
         let nesterov = |setting: &Setting| setting.key == "nesterov" && setting.value == "true";
-        if config.momentum == 0.0 && settings.iter().any(nesterov) {
+        if config.optimizer.momentum == 0.0 && settings.iter().any(nesterov) {
             return Err(RecipeError::Config(ConfigError::NoEffect {
                 flag: "nesterov".to_owned(),
                 beside: "with --momentum 0",
@@ -206,21 +207,31 @@ impl Settings {
             }));
         }
         config.decisions = replaced;
-        let loss = config.loss.name;
-        let unused = settings.iter().filter(|setting| !uses(loss, &setting.key));
-        let unused = unused.map(|setting| {
-            let (setting, loss) = (setting.name(), loss.as_str());
-            format!("{setting} has no effect with --loss {loss}")
-        });
-        config.decisions.extend(unused);
-        if config.loss.teacher.is_none() {
-            let unused = settings.iter();
-            let unused = unused.filter(|setting| setting.key.starts_with("distillation-"));
-            let unused =
-                unused.map(|setting| format!("{} has no effect without --teacher", setting.name()));
-            config.decisions.extend(unused);
+        let (loss, optimizer) = (config.loss.name, config.optimizer.name);
+        let sched = config.schedule.sched;
+        let has_teacher = config.loss.teacher.is_some();
+        for setting in &settings {
+            let beside = match &*setting.key {
+                // An error.
+                "decay-milestones" => continue,
+                key if !uses(loss, key) => format!("--loss {}", loss.as_str()),
+                key if !optimizer.uses(key) => format!("--opt {}", optimizer.as_str()),
+                key if !sched.uses(key) => sched.flag().to_owned(),
+                key if key.starts_with("distillation-") && !has_teacher => {
+                    let line = format!("{} has no effect without --teacher", setting.name());
+                    config.decisions.push(line);
+                    continue;
+                }
+                _ => continue,
+            };
+            let setting = setting.name();
+            config
+                .decisions
+                .push(format!("{setting} has no effect with {beside}"));
         }
         config.decisions.extend(config.unreached_milestones());
+        let of_optimizer = config.optimizer.decisions(config.epochs);
+        config.decisions.extend(of_optimizer);
         Ok(combined)
     }
 }
@@ -277,16 +288,20 @@ pub(crate) fn displaces(above: &Setting, below: &Setting, command: &clap::Comman
         conflicts.any(|conflict| conflict.get_long() == Some(&other.key))
     };
     let text = |setting: &Setting| setting.value.to_string_lossy().into_owned();
-    let is_cosine =
-        |setting: &Setting| Scheduler::from_str(&text(setting), false) == Ok(Scheduler::Cosine);
+    let scheduler = |setting: &Setting| Scheduler::from_str(&text(setting), false);
+    let has_milestones =
+        |setting: &Setting| scheduler(setting).is_ok_and(Scheduler::has_milestones);
     match (&*above.key, &*below.key) {
         // Tuned for the loss beside it.
         ("loss", "label-smoothing" | "smoothing") => {
             LossName::from_str(&text(above), false) != Ok(LossName::CrossEntropy)
         }
         ("loss", key) => LossName::from_str(&text(above), false).is_ok_and(|loss| !uses(loss, key)),
-        ("sched", "decay-milestones") => is_cosine(above),
-        ("decay-milestones", "sched") => is_cosine(below),
+        ("opt", key) => {
+            OptimizerName::from_str(&text(above), false).is_ok_and(|name| !name.uses(key))
+        }
+        ("sched", key) => scheduler(above).is_ok_and(|sched| !sched.uses(key)),
+        ("decay-milestones", "sched") => !has_milestones(below),
         ("epochs", "warmup-epochs") => {
             let number = |setting: &Setting| text(setting).parse::<usize>().ok();
             number(above).is_some_and(|epochs| number(below).is_some_and(|warmup| warmup >= epochs))

@@ -28,6 +28,7 @@ mod list_models;
 mod logging;
 mod loss;
 mod machine;
+mod optimizer;
 mod order;
 mod plan;
 mod progress;
@@ -70,6 +71,7 @@ use config::ConfigError;
 use dataset::DatasetError;
 use final_test::FinalTestError;
 use images::{BadImage, BatchError};
+use optimizer::FreezeError;
 use ranks::AgreementError;
 use resume::ResumeError;
 use run_folder::FolderError;
@@ -312,6 +314,9 @@ pub(crate) enum TrainError {
         /// Its error.
         message: String,
     },
+    /// --freeze does not fit the network.
+    #[error(transparent)]
+    Freeze(#[from] FreezeError),
     /// libtorch failed.
     #[error("libtorch: {0}")]
     Tch(#[from] TchError),

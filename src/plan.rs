@@ -301,7 +301,10 @@ mod tests {
         let given = vec![setting("batch-size", "16")];
         let plan = Plan::read(&path, recipe, given).unwrap();
         let [ce, svm] = [0, 1].map(|run: usize| &plan.runs[run].settings.config);
-        assert_eq!((ce.epochs, ce.lr, ce.batch_size), (20, 0.5, 16));
+        assert_eq!(
+            (ce.epochs, ce.schedule.lr, ce.batch_size),
+            (20, Some(0.5), 16)
+        );
         assert_eq!(
             (ce.loss.label_smoothing, svm.loss.label_smoothing),
             (0.1, 0.0)

@@ -18,6 +18,7 @@ use crate::checkpoints::Kept;
 use crate::config::Config;
 use crate::data_record::DataRecord;
 use crate::logging::Logged;
+use crate::schedule::Plateau;
 use crate::step::Learner;
 use crate::validation::Watch;
 
@@ -32,6 +33,10 @@ const FORMAT: u32 = 1;
 
 /// Prefixes of the tensors' names in the file, beside those of [`topk_weights`].
 const MOMENTUM_BUFFERS: &str = "velocities/";
+/// Prefix of the other states of the optimizer, before PyTorch's name of the state.
+const OPTIMIZER: &str = "optimizer/";
+/// Number of the optimizer's steps for each parameter.
+const OPTIMIZER_STEPS: &str = "optimizer/steps";
 const RUNNING_METRICS: &str = "sums";
 /// The scale of the loss in float16 by its bits, and the number of steps since it changed.
 const LOSS_SCALE: &str = "loss-scale";
@@ -74,6 +79,9 @@ pub(crate) struct Position {
     /// SHA-256 of the teacher, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) teacher: Option<String>,
+    /// What --sched plateau has found so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) plateau: Option<Plateau>,
     /// The run that this one continues, as given by --resume-from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) resume_from: Option<String>,
@@ -175,6 +183,7 @@ impl Position {
             data: None,
             class_weights: None,
             teacher: None,
+            plateau: None,
             resume_from: None,
             steps_bytes: 0,
             logged: Logged::default(),
@@ -218,6 +227,7 @@ impl Position {
             data: self.data.take(),
             class_weights: self.class_weights.take(),
             teacher: self.teacher.take(),
+            plateau: self.plateau.take(),
             resume_from: self.resume_from.take(),
             steps_bytes: self.steps_bytes,
             last: self.last.take(),
@@ -235,6 +245,16 @@ pub(crate) struct State {
     path: PathBuf,
     pub(crate) position: Position,
     tensors: BTreeMap<String, Tensor>,
+    /// Whether the state of the optimizer is restored.
+    has_optimizer: bool,
+}
+
+/// The name of a state of the optimizer in the file, given PyTorch's name of the state and the parameter.
+fn state_key(state: &str, parameter: &str) -> String {
+    match state {
+        "momentum_buffer" => format!("{MOMENTUM_BUFFERS}{parameter}"),
+        _ => format!("{OPTIMIZER}{state}/{parameter}"),
+    }
 }
 
 impl State {
@@ -249,8 +269,11 @@ impl State {
         for (name, weight) in learner.network().weights() {
             tensors.insert(format!("{WEIGHTS}{name}"), weight);
         }
-        for (name, buffer) in learner.momentum_buffers() {
-            tensors.insert(format!("{MOMENTUM_BUFFERS}{name}"), weight_of(buffer));
+        for (state, name, tensor) in learner.optimizer_state() {
+            tensors.insert(state_key(state, name), weight_of(tensor));
+        }
+        if let Some(steps) = learner.optimizer_steps() {
+            tensors.insert(OPTIMIZER_STEPS.to_owned(), weight_of(steps));
         }
         for (name, weight) in learner
             .ema()
@@ -315,12 +338,18 @@ impl State {
             path,
             position,
             tensors,
+            has_optimizer: true,
         }))
     }
 
     /// Whether an EMA is saved.
     pub(crate) fn has_ema(&self) -> bool {
         self.tensors.keys().any(|name| name.starts_with(EMA))
+    }
+
+    /// Leaves out the state of the optimizer, so that another one starts without.
+    pub(crate) fn forget_optimizer(&mut self) {
+        self.has_optimizer = false;
     }
 
     /// Starts an EMA at the weights.
@@ -335,27 +364,28 @@ impl State {
         self.tensors.extend(copies);
     }
 
-    /// Restores weights, momentum buffers, EMA, running metrics and loss scale; returns the position.
+    /// Restores weights, the optimizer's state, EMA, running metrics and loss scale; returns the position.
     pub(crate) fn restore(self, learner: &mut Learner) -> Result<Position, StateError> {
         let Self {
             path,
             position,
             tensors,
+            has_optimizer,
         } = self;
         let fail = |reason: String| StateError::Contents {
             path: path.clone(),
             reason,
         };
         let mut weights = BTreeMap::new();
-        let mut momentum_buffers = BTreeMap::new();
+        let mut optimizer = BTreeMap::new();
         let mut ema = BTreeMap::new();
         let mut metrics = None;
         let mut loss_scale = None;
         for (name, tensor) in tensors {
             if let Some(name) = name.strip_prefix(WEIGHTS) {
                 weights.insert(name.to_owned(), tensor);
-            } else if let Some(name) = name.strip_prefix(MOMENTUM_BUFFERS) {
-                momentum_buffers.insert(name.to_owned(), tensor);
+            } else if name.starts_with(MOMENTUM_BUFFERS) || name.starts_with(OPTIMIZER) {
+                optimizer.insert(name, tensor);
             } else if let Some(name) = name.strip_prefix(EMA) {
                 ema.insert(name.to_owned(), tensor);
             } else if name == RUNNING_METRICS {
@@ -384,17 +414,28 @@ impl State {
         }
         let wrong = |error: LoadError| fail(error.to_string());
         learner.load(&weights, &ema).map_err(wrong)?;
-        for (name, buffer) in learner.momentum_buffers() {
-            let saved = momentum_buffers.get(name);
-            let saved =
-                saved.ok_or_else(|| fail(format!("the momentum buffer of {name} is missing")))?;
-            let shape: Vec<usize> = buffer.size().iter().map(|&dim| dim as usize).collect();
-            if saved.shape() != shape {
-                return Err(fail(format!(
-                    "the momentum buffer of {name} has the wrong shape"
-                )));
+        if has_optimizer {
+            let restore = |key: &str, what: &str, tensor: &tch::Tensor| {
+                let saved = optimizer.get(key);
+                let saved = saved.ok_or_else(|| fail(format!("{what} is missing")))?;
+                let shape: Vec<usize> = tensor.size().iter().map(|&dim| dim as usize).collect();
+                if saved.shape() != shape {
+                    return Err(fail(format!("{what} has the wrong shape")));
+                }
+                no_grad(|| tensor.shallow_clone().copy_(&tensor_of(saved)));
+                Ok(())
+            };
+            for (state, name, tensor) in learner.optimizer_state() {
+                let what = format!("the {} of {name}", state.replace('_', " "));
+                restore(&state_key(state, name), &what, tensor)?;
             }
-            no_grad(|| buffer.shallow_clone().copy_(&tensor_of(saved)));
+            if let Some(steps) = learner.optimizer_steps() {
+                restore(
+                    OPTIMIZER_STEPS,
+                    "the number of the optimizer's steps",
+                    steps,
+                )?;
+            }
         }
         let metrics = metrics.ok_or_else(|| fail("the running metrics are missing".to_owned()))?;
         learner.set_running_metrics(metrics.map(|bits| f64::from_bits(bits as u64)));

@@ -1,5 +1,6 @@
 //! One step of training: forward and backward pass, optimizer, EMA, and skipping of steps that are not finite.
 
+mod freezing;
 mod outcome;
 mod reduction;
 mod sync_bn;
@@ -8,15 +9,17 @@ mod targets;
 use std::collections::BTreeMap;
 
 use tch::{Device, Kind, TchError, Tensor, no_grad};
-use topk_libtorch::{LossScaler, Sgd, SgdOptions, autocast, channels_last};
+use topk_libtorch::{LossScaler, Optimizer, autocast, channels_last};
 use topk_models_tch::{LoadError, Mode, Network};
 use topk_weights::Tensor as Weight;
 
+use crate::TrainError;
 use crate::config::{Config, ErrorPolicy};
 use crate::delivery::Inputs;
 use crate::ema::Ema;
 use crate::images::Batch;
 use crate::loss::TrainingLoss;
+use crate::optimizer::{ClipMode, Parameters};
 use crate::ranks::exact;
 use crate::statistics::Statistics;
 use crate::teacher::Teacher;
@@ -30,9 +33,12 @@ pub(crate) use outcome::{Skipped, StepError};
 pub(crate) struct Learner {
     network: Network,
     ema: Option<Ema>,
-    sgd: Sgd,
+    optimizer: Optimizer,
     /// Names of the optimizer's parameters, in its order.
     names: Vec<String>,
+    /// Indices of the parameters that --freeze names, and of those that are not of the classifier.
+    frozen: Vec<usize>,
+    backbone: Vec<usize>,
     /// The scale of the loss in float16.
     scaler: Option<LossScaler>,
     /// What a step changes besides parameters, if steps may be skipped.
@@ -57,7 +63,9 @@ struct Settings {
     k: usize,
     /// In place of the loss, if it is requested.
     bce: Option<ThresholdedBce>,
-    clip_grad: Option<f64>,
+    clip_grad: Option<(ClipMode, f64)>,
+    /// Epoch from which no layer is frozen.
+    unfreeze_epoch: Option<usize>,
     /// Type of mixed precision.
     amp: Option<Kind>,
     channels_last: bool,
@@ -68,7 +76,7 @@ impl Learner {
         config: &Config,
         network: Network,
         shape: [usize; 3],
-    ) -> Result<Self, TchError> {
+    ) -> Result<Self, TrainError> {
         if config.machine.channels_last {
             lay_out_channels_last(&network)?;
         }
@@ -86,11 +94,18 @@ impl Learner {
         let (trainable, fixed): (Vec<_>, Vec<_>) =
             tensors.partition(|(_, tensor)| tensor.requires_grad());
         let clones = |(_, tensor): &(&String, &Tensor)| tensor.shallow_clone();
-        let options = SgdOptions {
-            momentum: config.momentum,
-            weight_decay: config.weight_decay,
-            nesterov: config.uses_nesterov(),
-        };
+        let optimizer = &config.optimizer;
+        let Parameters {
+            options,
+            frozen,
+            backbone,
+        } = Parameters::new(
+            optimizer,
+            config.peak_lr(),
+            network.architecture(),
+            trainable.iter().copied(),
+        )?;
+        let parameters = trainable.iter().map(clones).collect();
         let running_metrics = Tensor::zeros([3], (Kind::Double, device));
         let amp = config.machine.amp_kind();
         // The scale of the loss is found by trying, so that some steps are skipped.
@@ -100,9 +115,11 @@ impl Learner {
             let buffers: Vec<Tensor> = fixed.iter().map(clones).collect();
             Statistics::new(&buffers, running_metrics.shallow_clone())
         });
-        Ok(Self {
+        let mut learner = Self {
             ema,
-            sgd: Sgd::new(trainable.iter().map(clones).collect(), options),
+            optimizer: Optimizer::with_options(parameters, optimizer.algorithm(), &options),
+            frozen,
+            backbone,
             names: trainable.iter().map(|(name, _)| (*name).clone()).collect(),
             scaler,
             statistics: statistics.transpose()?,
@@ -123,11 +140,16 @@ impl Learner {
                         label_smoothing: config.loss.label_smoothing,
                         is_sum: config.loss.bce_sum,
                     }),
-                clip_grad: config.clip_grad,
+                clip_grad: optimizer
+                    .clip_grad
+                    .map(|limit| (optimizer.clip_mode, limit)),
+                unfreeze_epoch: optimizer.unfreeze_epoch,
                 amp,
                 channels_last: config.machine.channels_last,
             },
-        })
+        };
+        learner.begin_epoch(1);
+        Ok(learner)
     }
 
     /// Loads weights and, if an EMA is kept, its weights.
@@ -170,9 +192,17 @@ impl Learner {
         self.network.variables().device()
     }
 
-    /// Names and momentum buffers of the trainable parameters.
-    pub(crate) fn momentum_buffers(&self) -> impl Iterator<Item = (&String, &Tensor)> {
-        self.names.iter().zip(self.sgd.momentum_buffers())
+    /// The state of the optimizer: for each tensor, PyTorch's name of the state, and the parameter.
+    pub(crate) fn optimizer_state(&self) -> impl Iterator<Item = (&'static str, &String, &Tensor)> {
+        self.optimizer.state().flat_map(|(state, tensors)| {
+            let named = self.names.iter().zip(tensors);
+            named.map(move |(name, tensor)| (state, name, tensor))
+        })
+    }
+
+    /// Number of the optimizer's steps for each trainable parameter, if they depend on it.
+    pub(crate) fn optimizer_steps(&self) -> Option<&Tensor> {
+        self.optimizer.steps()
     }
 
     /// Sums over the images of the epoch so far: loss, correct at 1, correct at k.
@@ -225,7 +255,7 @@ impl Learner {
     /// Starts a step: clears the gradients and saves what [`skip_step`](Self::skip_step) restores.
     pub(crate) fn zero_grad(&mut self) -> Result<(), TchError> {
         self.images = 0;
-        self.sgd.zero_grad()?;
+        self.optimizer.zero_grad()?;
         self.statistics.as_mut().map_or(Ok(()), Statistics::save)
     }
 
@@ -319,7 +349,7 @@ impl Learner {
         wait: bool,
     ) -> Result<Option<bool>, TchError> {
         let skip = self.finish_gradients()?;
-        self.sgd.step(lr, &skip)?;
+        self.optimizer.step(lr, &skip)?;
         self.count_skipped(&skip);
         if !wait {
             self.undo_if(&skip)?;
@@ -352,7 +382,7 @@ impl Learner {
         ema_weight: &Tensor,
     ) -> Result<(), TchError> {
         let skip = self.finish_gradients()?;
-        self.sgd.step_by(lr, &skip)?;
+        self.optimizer.step_by(lr, &skip)?;
         self.count_skipped(&skip);
         self.undo_if(&skip)?;
         match &self.ema {
@@ -370,14 +400,23 @@ impl Learner {
     /// otherwise, on the device.
     fn finish_gradients(&mut self) -> Result<Tensor, TchError> {
         if let Some(scaler) = &self.scaler {
-            self.sgd.scale_gradients(&scaler.scale().f_reciprocal()?)?;
+            self.optimizer
+                .scale_gradients(&scaler.scale().f_reciprocal()?)?;
         }
-        let norm = self.sgd.gradient_norm()?;
+        let norm = self.optimizer.gradient_norm()?;
         let skip = norm.isfinite().logical_not().to_kind(Kind::Float);
-        if let Some(max_norm) = self.settings.clip_grad {
-            // The 1e-6 of PyTorch's clip_grad_norm_ avoids a division by 0.
-            let factor = (max_norm / (norm + 1e-6)).clamp_max(1.0);
-            self.sgd.scale_gradients(&factor)?;
+        match self.settings.clip_grad {
+            Some((ClipMode::Norm, max_norm)) => {
+                // The 1e-6 of PyTorch's clip_grad_norm_ avoids a division by 0.
+                let factor = (max_norm / (norm + 1e-6)).clamp_max(1.0);
+                self.optimizer.scale_gradients(&factor)?;
+            }
+            Some((ClipMode::Value, limit)) => self.optimizer.clamp_gradients(limit)?,
+            Some((ClipMode::Agc, factor)) => {
+                let optimizer = &mut self.optimizer;
+                optimizer.clip_gradients_adaptively(&self.backbone, factor)?;
+            }
+            None => {}
         }
         if let Some(scaler) = &mut self.scaler {
             scaler.update(&skip)?;
@@ -401,7 +440,7 @@ impl Learner {
 
     /// Abandons the current step, whose scores are not finite: discards its gradients and restores the statistics.
     pub(crate) fn skip_step(&mut self) -> Result<(), TchError> {
-        self.sgd.zero_grad()?;
+        self.optimizer.zero_grad()?;
         let skip = Tensor::from(1f32).f_to_device(self.device())?;
         if let Some(scaler) = &mut self.scaler {
             scaler.update(&skip)?;
@@ -412,7 +451,7 @@ impl Learner {
 
     /// Name of the first parameter whose gradient is not finite.
     pub(crate) fn non_finite_gradient(&self) -> Option<&str> {
-        let mut pairs = self.names.iter().zip(self.sgd.parameters());
+        let mut pairs = self.names.iter().zip(self.optimizer.parameters());
         let bad = pairs.find(|(_, parameter)| {
             let grad = parameter.grad();
             grad.defined() && grad.isfinite().all().int64_value(&[]) == 0
@@ -420,7 +459,7 @@ impl Learner {
         bad.map(|(name, _)| name.as_str())
     }
 
-    /// Name of the first tensor that is not finite, among weights, batch norm statistics, momentum buffers and EMA.
+    /// Name of the first tensor that is not finite, among weights, batch norm statistics, the optimizer's state and EMA.
     pub(crate) fn non_finite_tensor(&self) -> Option<String> {
         let finite = |tensor: &Tensor| tensor.isfinite().all().int64_value(&[]) != 0;
         let named = |prefix: &'static str, network: &'_ Network| {
@@ -430,9 +469,9 @@ impl Learner {
         };
         named("", &self.network)
             .or_else(|| {
-                let mut buffers = self.momentum_buffers();
-                let found = buffers.find(|(_, buffer)| !finite(buffer));
-                found.map(|(name, _)| format!("the momentum buffer of {name}"))
+                let mut state = self.optimizer_state();
+                let found = state.find(|(_, _, tensor)| !finite(tensor));
+                found.map(|(state, name, _)| format!("the {} of {name}", state.replace('_', " ")))
             })
             .or_else(|| named("the EMA of ", self.ema()?))
     }
@@ -535,7 +574,7 @@ mod tests {
             .tensors()
             .values()
             .chain(averages.values());
-        let buffers = learner.momentum_buffers().map(|(_, buffer)| buffer);
+        let buffers = learner.optimizer_state().map(|(_, _, tensor)| tensor);
         let values = |tensor: &Tensor| Vec::try_from(tensor.detach().reshape(-1)).unwrap();
         let mut all: Vec<Vec<f32>> = tensors.chain(buffers).map(values).collect();
         all.push(learner.running_metrics().map(|sum| sum as f32).to_vec());

@@ -27,7 +27,7 @@ use crate::progress::Progress;
 use crate::ranks::{Card, Ranks, Threads};
 use crate::resume::Origin;
 use crate::run_folder::{FolderError, RunFolder, write_atomically};
-use crate::schedule::LrSchedule;
+use crate::schedule::{LrSchedule, Plateau};
 use crate::step::Learner;
 use crate::teacher::Teacher;
 use crate::trainer::{Output, Trainer};
@@ -244,16 +244,28 @@ fn train_with(
 
 /// Gives all ranks the state of rank 0, and prepares their learners for common steps.
 fn share(ranks: &Ranks, learner: &mut Learner, config: &Config) -> Result<(), TrainError> {
-    let Some(group) = ranks.group() else {
+    if ranks.group().is_none() {
         return Ok(());
-    };
+    }
     ranks.broadcast(&learner.tensors())?;
     let loss_scale = ranks.of_first(Some(learner.scaler().map(LossScaler::state)))?;
     if let (Some(scaler), Some(state)) = (learner.scaler_mut(), loss_scale) {
         scaler.set_state(state);
     }
+    share_steps(ranks, learner, config)
+}
+
+/// Lets a learner take part in the steps of all ranks, if there are several.
+pub(crate) fn share_steps(
+    ranks: &Ranks,
+    learner: &mut Learner,
+    config: &Config,
+) -> Result<(), TrainError> {
+    let Some(group) = ranks.group() else {
+        return Ok(());
+    };
     let joined = learner.join(group, config.sync_bn);
-    joined.map_err(|error| error.at(1, 1, config.lr))
+    joined.map_err(|error| error.at(1, 1, config.peak_lr()))
 }
 
 /// Prints what was read from servers, and how often that failed at first.
@@ -403,6 +415,7 @@ pub(crate) fn learner(
         notes.extend(accuracy_of(&mut teacher, config, data, device)?);
         learner.set_teacher(teacher);
     }
+    notes.extend(frozen(config, &learner));
     Ok((learner, notes))
 }
 
@@ -452,6 +465,23 @@ fn accuracy_of(
     )))
 }
 
+/// What --freeze amounts to, as a line.
+fn frozen(config: &Config, learner: &Learner) -> Option<String> {
+    let settings = &config.optimizer;
+    let [frozen, all] = learner.frozen_len();
+    let until = match settings.unfreeze_epoch {
+        Some(epoch) => format!(" before epoch {epoch}"),
+        None => String::new(),
+    };
+    (frozen > 0).then(|| {
+        format!(
+            "--freeze {}: {frozen} of {all} parameters are not trained{until}, and batch normalisation there uses its running \
+             statistics",
+            settings.freeze.join(",")
+        )
+    })
+}
+
 /// The weights in the file of --checkpoint, under the names of the network, and what was decided about them.
 fn initial_weights(
     network: &Network,
@@ -473,16 +503,11 @@ fn initial_weights(
     Ok((matched.map_err(fail)?.tensors, notes))
 }
 
-/// The learning rates of a run with `batches` batches per epoch.
-pub(crate) fn lr_schedule(config: &Config, batches: usize) -> LrSchedule {
-    LrSchedule {
-        scheduler: config.sched,
-        peak: config.lr,
-        milestones: config.decay_milestones.clone().unwrap_or_default().0,
-        warmup_epochs: config.warmup_epochs,
-        epochs: config.epochs,
-        steps_per_epoch: batches.div_ceil(config.grad_accum_steps),
-    }
+/// The learning rates of a run with `batches` batches per epoch; `plateau` is saved with its state.
+pub(crate) fn lr_schedule(config: &Config, batches: usize, plateau: Option<Plateau>) -> LrSchedule {
+    let steps = batches.div_ceil(config.grad_accum_steps);
+    let settings = config.schedule.clone();
+    LrSchedule::new(settings, config.peak_lr(), config.epochs, steps, plateau)
 }
 
 /// The loss of training in an epoch; `seed` is for losses that draw random numbers.

@@ -28,7 +28,7 @@ use crate::run_folder::RunFolder;
 use crate::schedule::LrSchedule;
 use crate::state::{Position, State};
 use crate::step::Learner;
-use crate::train::{CheckpointPolicy, lr_schedule, write_reports};
+use crate::train::{CheckpointPolicy, lr_schedule, share_steps, write_reports};
 
 /// Scale of the loss in float16 below which training has diverged: it starts at 65536, and halves with each step whose
 /// gradients are not finite.
@@ -93,7 +93,7 @@ impl<'a> Trainer<'a> {
     ) -> Self {
         let batches = config.batching().batches(data.training.per_epoch());
         Self {
-            schedule: lr_schedule(config, batches),
+            schedule: lr_schedule(config, batches, position.plateau.clone()),
             wait: learner.device() == Device::Cpu,
             captured: (config.machine.cuda_graphs && learner.device().is_cuda())
                 .then(|| CapturedSteps::new(config.batch_size)),
@@ -192,6 +192,7 @@ impl<'a> Trainer<'a> {
         let config = self.config;
         let epoch = self.position.epoch;
         let total = config.batching().batches(self.data.training.per_epoch());
+        self.begin_layers(epoch)?;
         let mut clock = Instant::now();
         self.means = None;
         let mut batches = match self.upcoming.take() {
@@ -245,6 +246,21 @@ impl<'a> Trainer<'a> {
             self.save_if_due(signals.save)?;
         }
         Ok(true)
+    }
+
+    /// Trains the layers of --freeze from the epoch of --unfreeze-epoch on.
+    fn begin_layers(&mut self, epoch: usize) -> Result<(), TrainError> {
+        if !self.learner.begin_epoch(epoch) {
+            return Ok(());
+        }
+        self.progress.line(&format!(
+            "epoch {epoch}: all layers are trained from here on"
+        ));
+        // What was recorded leaves them out.
+        if let Some(captured) = &mut self.captured {
+            *captured = CapturedSteps::new(self.config.batch_size);
+        }
+        share_steps(self.ranks, &mut self.learner, self.config)
     }
 
     /// This rank's part of the batches of an epoch, from the batch of index `first` on.

@@ -70,6 +70,10 @@ pub struct Training {
     /// Further settings of the loss that are not at their default, by the names of the flags, such as `label-smoothing`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub loss_settings: BTreeMap<String, Value>,
+    /// Settings of the optimizer and the learning rate, by the names of their flags, such as `opt` and `weight-decay`; the
+    /// ones of earlier versions are not recorded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub optimizer: BTreeMap<String, Value>,
     /// Seed of initialisation, noise, order and augmentation.
     pub seed: u64,
     /// Epoch after which these weights were saved; the first is 1.
@@ -123,7 +127,7 @@ const PLAIN: [&str; 7] = [
 ];
 
 /// Fields of [`Training`].
-const TRAINED: [&str; 12] = [
+const TRAINED: [&str; 13] = [
     "dataset",
     "noise",
     "loss",
@@ -131,6 +135,7 @@ const TRAINED: [&str; 12] = [
     "tau",
     "alpha",
     "loss_settings",
+    "optimizer",
     "seed",
     "epoch",
     "val_top1",
@@ -231,6 +236,10 @@ mod tests {
                 tau: Some(0.1),
                 alpha: None,
                 loss_settings: BTreeMap::from([("label-smoothing".into(), 0.1.into())]),
+                optimizer: BTreeMap::from([
+                    ("opt".into(), "adamw".into()),
+                    ("lr".into(), 0.001.into()),
+                ]),
                 seed: u64::MAX,
                 epoch: 7,
                 val_top1: Some(1.0 / 3.0),
@@ -251,6 +260,7 @@ mod tests {
         assert_eq!(metadata["topk.input_size"], "[3,32,32]");
         assert!(!metadata.contains_key("topk.alpha"));
         assert_eq!(metadata["topk.loss_settings"], r#"{"label-smoothing":0.1}"#);
+        assert_eq!(metadata["topk.optimizer"], r#"{"lr":0.001,"opt":"adamw"}"#);
         assert!(!metadata.contains_key("topk.training"));
         metadata.insert("author".into(), "somebody".into());
         assert_eq!(read(&metadata).unwrap(), Some(card()));

@@ -6,7 +6,6 @@ use topk_ops::LossName;
 
 use super::{Config, ErrorPolicy};
 use crate::machine::{AmpDtype, Machine};
-use crate::schedule::{Milestones, Scheduler};
 
 /// A setting cannot be used.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -79,35 +78,20 @@ impl Config {
                 return fail(flag, "at least 1", "0".to_owned());
             }
         }
-        for (flag, value) in [("lr", self.lr), ("weight-decay", self.weight_decay)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return fail(flag, "a finite number of at least 0", value.to_string());
-            }
-        }
-        for (flag, value) in [
-            ("momentum", self.momentum),
-            ("model-ema-decay", self.model_ema_decay.unwrap_or_default()),
-        ] {
-            if !(0.0..1.0).contains(&value) {
-                return fail(flag, "at least 0 and below 1", value.to_string());
-            }
+        if let Some(decay) = self.model_ema_decay
+            && !(0.0..1.0).contains(&decay)
+        {
+            let expected = "at least 0 and below 1";
+            return fail("model-ema-decay", expected, decay.to_string());
         }
         if let (Some(warmup), None) = (self.model_ema_warmup, self.model_ema_decay) {
             let expected = "used with --model-ema-decay";
             return fail("model-ema-warmup", expected, format!("{warmup} without it"));
         }
-        if let Some(norm) = self.clip_grad
-            && !(norm.is_finite() && norm > 0.0)
-        {
-            return fail("clip-grad", "a finite number above 0", norm.to_string());
-        }
         if !(0.0..=1.0).contains(&self.noise) {
             return fail("noise", "from 0 to 1", self.noise.to_string());
         }
         self.loss.check()?;
-        if let Some(milestones) = &self.decay_milestones {
-            self.check_milestones(milestones)?;
-        }
         if self.classifier == Classifier::New && self.checkpoint.is_none() {
             return Err(ConfigError::NoEffect {
                 flag: "classifier new".to_owned(),
@@ -125,10 +109,8 @@ impl Config {
         self.augmenting.check()?;
         self.validation.check(self)?;
         self.check_machine()?;
-        if self.warmup_epochs >= self.epochs {
-            let found = self.warmup_epochs.to_string();
-            return fail("warmup-epochs", "below --epochs", found);
-        }
+        self.optimizer.check()?;
+        self.schedule.check(self.epochs, self.peak_lr())?;
         if self.data.is_none() {
             return Err(ConfigError::no_data());
         }
@@ -218,25 +200,6 @@ impl Config {
                 flag: "cudnn-benchmark".to_owned(),
                 beside: "with --deterministic, which must not choose algorithms by their time",
                 advice: "omit --deterministic",
-            });
-        }
-        Ok(())
-    }
-
-    fn check_milestones(&self, milestones: &Milestones) -> Result<(), ConfigError> {
-        if self.sched == Scheduler::Cosine {
-            return Err(ConfigError::NoEffect {
-                flag: format!("decay-milestones {milestones}"),
-                beside: "with --sched cosine",
-                advice: "use --sched step",
-            });
-        }
-        let first = milestones.0.first().copied();
-        if first == Some(0) || !milestones.0.is_sorted() {
-            return Err(ConfigError::Range {
-                flag: "decay-milestones",
-                expected: "epochs, counted from 1, in ascending order",
-                found: milestones.to_string(),
             });
         }
         Ok(())

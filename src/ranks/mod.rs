@@ -332,7 +332,7 @@ impl Ranks {
         };
         let mut lines = vec![format!(
             "{ranks} ranks: {each} images of each batch on each rank, {total} in total; --lr {} is for the total",
-            config.lr
+            config.peak_lr()
         )];
         if has_batch_norm {
             lines.push(match config.sync_bn {

@@ -89,7 +89,7 @@ fn without_synchronised_batch_norm_each_rank_computes_with_its_own_images() {
         }
 
         let batches = config.batching().batches(data.training.len());
-        let schedule = lr_schedule(&config, batches);
+        let schedule = lr_schedule(&config, batches, None);
         for epoch in 1..=config.epochs {
             let part = |rank| Part {
                 rank,

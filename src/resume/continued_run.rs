@@ -127,7 +127,21 @@ impl ContinuedRun {
             }
             (true, true) | (false, false) => {}
         }
+        if changes.has("opt") {
+            state.forget_optimizer();
+            decisions.push(format!(
+                "the state of the optimizer of the run is left out, because --opt changes; {} starts without",
+                config.optimizer.name.as_str()
+            ));
+        }
         let mut position = state.position.clone();
+        if position.plateau.is_some() && !changes.of_schedule().is_empty() {
+            position.plateau = None;
+            decisions.push(format!(
+                "the plateaus of the run are left out, because the learning rate changes ({})",
+                changes.of_schedule()
+            ));
+        }
         state
             .restore(learner)
             .map_err(|error| other_network(self, error))?;

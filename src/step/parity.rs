@@ -52,6 +52,34 @@ struct Options {
     model_ema_warmup: bool,
     label_smoothing: f64,
     mixup: bool,
+    #[serde(default)]
+    opt: Option<String>,
+    #[serde(default)]
+    opt_betas: Option<[f64; 2]>,
+    #[serde(default)]
+    opt_eps: Option<f64>,
+    #[serde(default)]
+    filter_bias_and_bn: bool,
+    #[serde(default)]
+    clip_mode: Option<String>,
+    #[serde(default)]
+    layer_decay: Option<f64>,
+    /// As a factor of the learning rate of the other layers.
+    #[serde(default)]
+    head_lr: Option<f64>,
+    #[serde(default)]
+    freeze: bool,
+    /// The first step, from 0, with all layers.
+    #[serde(default)]
+    unfreeze_step: Option<usize>,
+}
+
+/// The frozen layers of a network.
+fn freeze(network: &str) -> &'static str {
+    match network {
+        "basic-4" => "base.0,base.1,base.3",
+        _ => "conv1,bn1,layer1",
+    }
 }
 
 /// Mean, norm and some elements of each tensor, those of the EMA after `ema.`.
@@ -100,6 +128,28 @@ fn config(recorded: &Recorded) -> Config {
         format!("--label-smoothing={}", options.label_smoothing),
     ];
     flags.extend(options.clip_grad.map(|norm| format!("--clip-grad={norm}")));
+    let opt = &options.opt;
+    flags.extend(opt.as_ref().map(|opt| format!("--opt={opt}")));
+    let betas = options.opt_betas;
+    flags.extend(betas.map(|[first, second]| format!("--opt-betas={first},{second}")));
+    flags.extend(options.opt_eps.map(|eps| format!("--opt-eps={eps}")));
+    flags.push(format!(
+        "--filter-bias-and-bn={}",
+        options.filter_bias_and_bn
+    ));
+    let mode = &options.clip_mode;
+    flags.extend(mode.as_ref().map(|mode| format!("--clip-mode={mode}")));
+    let decay = options.layer_decay;
+    flags.extend(decay.map(|decay| format!("--layer-decay={decay}")));
+    if let Some(factor) = options.head_lr {
+        flags.extend(["--lr=1".to_owned(), format!("--head-lr={factor}")]);
+    }
+    if options.freeze {
+        flags.push(format!("--freeze={}", freeze(&recorded.network)));
+    }
+    if options.unfreeze_step.is_some() {
+        flags.push("--unfreeze-epoch=2".to_owned());
+    }
     if let Some(decay) = options.model_ema_decay {
         flags.push(format!("--model-ema-decay={decay}"));
         flags.push(format!("--model-ema-warmup={}", options.model_ema_warmup));
@@ -139,6 +189,9 @@ fn train(recorded: &Recorded) -> Summaries {
     let mut learner = Learner::new(&config, network(&recorded.network), SHAPE).unwrap();
     let parts = config.grad_accum_steps;
     for step in 0..STEPS {
+        if recorded.options.unfreeze_step == Some(step) {
+            assert!(learner.begin_epoch(2));
+        }
         learner.zero_grad().unwrap();
         for part in 0..parts {
             let batch = batch(recorded, step, part);
@@ -199,7 +252,7 @@ fn compare(network: &str) {
     let all = recorded(network);
     let plain = all.iter().find(|line| line.title == "momentum").unwrap();
     println!(
-        "{network:16} {:32} difference  f32/f64 of PyTorch",
+        "{network:16} {:56} difference  f32/f64 of PyTorch",
         "options"
     );
     for line in &all {
@@ -210,7 +263,7 @@ fn compare(network: &str) {
         );
         let (largest, name) = difference(&found, &line.tensors);
         println!(
-            "{network:16} {:32} {largest:.1e}     {:.1e}",
+            "{network:16} {:56} {largest:.1e}     {:.1e}",
             line.title, line.rounding
         );
         assert!(

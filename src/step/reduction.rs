@@ -21,8 +21,14 @@ pub(crate) struct Reduction {
 impl Learner {
     /// Takes part in the steps of a group, whose ranks have the same weights.
     pub(crate) fn join(&mut self, group: &Group, sync_bn: bool) -> Result<(), StepError> {
+        // An earlier reducer may not know all parameters that are trained now.
+        self.reduction = None;
+        let parameters = self.names.iter().zip(self.optimizer.parameters());
+        let trained = parameters.filter(|(_, parameter)| parameter.requires_grad());
+        let trained = trained.map(|(name, parameter)| (name.clone(), parameter.shallow_clone()));
+        let (names, parameters): (Vec<String>, Vec<Tensor>) = trained.unzip();
         let options = ReducerOptions {
-            names: self.names.clone(),
+            names,
             ..ReducerOptions::default()
         };
         let sync_bn = sync_bn.then(|| OverRanks::new(group));
@@ -30,7 +36,7 @@ impl Learner {
             self.network
                 .synchronize_batch_norm(Box::new(sync_bn.clone()));
         }
-        let mut reducer = Reducer::new(group, self.sgd.parameters(), options)?;
+        let mut reducer = Reducer::new(group, &parameters, options)?;
         // So that the steps of a resumed run add gradients in the order of those of an uninterrupted one.
         reducer.warm_up()?;
         self.reduction = Some(Reduction {
@@ -128,18 +134,19 @@ impl Learner {
             return Ok(());
         }
         let factor = Tensor::from(planned as f32 / read as f32).f_to_device(self.device())?;
-        self.sgd.scale_gradients(&factor)
+        self.optimizer.scale_gradients(&factor)
     }
 
     /// Everything that a step changes, except for running metrics and the scale of the loss: weights, statistics,
-    /// momentum buffers and EMA.
+    /// the optimizer's state and EMA.
     pub(crate) fn tensors(&self) -> Vec<Tensor> {
         let averages = self
             .ema()
             .into_iter()
             .flat_map(|ema| ema.tensors().values());
         let tensors = self.network.tensors().values().chain(averages);
-        let tensors = tensors.chain(self.sgd.momentum_buffers());
+        let state = self.optimizer_state().map(|(_, _, tensor)| tensor);
+        let tensors = tensors.chain(state).chain(self.optimizer_steps());
         no_grad(|| tensors.map(Tensor::detach).collect())
     }
 

@@ -199,6 +199,7 @@ impl Trainer<'_> {
                 tau,
                 alpha,
                 loss_settings: config.loss.further(),
+                optimizer: config.optimization(),
                 seed: config.seed.into(),
                 epoch,
                 val_top1: validated.map(|validated| validated.val.top1()),

@@ -11,7 +11,7 @@ use crate::TrainError;
 use crate::annealed::Annealed;
 use crate::state::Position;
 use crate::train::write_reports;
-use crate::validation::{Validation, ValidationError, validate};
+use crate::validation::{Metric, Validation, ValidationError, validate};
 
 impl Trainer<'_> {
     /// Validates if it is due, logs the epoch, and saves the state, and the network if its checkpoint is kept; returns
@@ -43,7 +43,15 @@ impl Trainer<'_> {
             retries: new_retries,
         };
         let best = match &validation {
-            Some(validation) => self.note_validation(&validation.tally),
+            Some(validation) => {
+                let metric = self.config.eval_metric();
+                let value = metric.finite(validation.tally.value(metric));
+                let lower_is_better = metric == Metric::Loss;
+                self.schedule
+                    .epoch_ended(epoch.epoch, value, lower_is_better);
+                self.position.plateau = self.schedule.plateau().cloned();
+                self.note_validation(&validation.tally)
+            }
             None => Vec::new(),
         };
         let mut logged = self.log_epoch(&epoch, &time);

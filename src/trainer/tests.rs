@@ -1,5 +1,6 @@
 //! What happens between the steps of a run, and when it is killed in between.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use tch::no_grad;
 use tempfile::TempDir;
+use topk_weights::{StateDict, Tensor as Weight};
 
 use super::*;
 use crate::args::Args;
@@ -294,7 +296,7 @@ fn after_a_skipped_step(flags: &[&str], wait: bool) -> (Vec<Vec<f32>>, [f64; 3],
         let ema = learner.ema().into_iter();
         let networks = std::iter::once(learner.network()).chain(ema);
         let tensors = networks.flat_map(|network| network.tensors().values());
-        let buffers = learner.momentum_buffers().map(|(_, buffer)| buffer);
+        let buffers = learner.optimizer_state().map(|(_, _, tensor)| tensor);
         let values = |tensor: &tch::Tensor| Vec::try_from(tensor.detach().reshape(-1)).unwrap();
         let tensors = tensors.chain(buffers).map(values).collect();
         let metrics = learner.running_metrics();
@@ -433,4 +435,102 @@ fn captured_steps_are_those_of_other_steps() {
     assert_eq!((expected.2.skipped_steps, expected.2.images), (1, 68));
     assert_eq!(found.1, expected.1);
     assert!(found.0 == expected.0);
+}
+
+/// The tensors of the state after an epoch, in one go or resumed from a state after its first step.
+fn state_after_an_epoch(case: &Case, flags: &[&str], resumes: bool) -> BTreeMap<String, Weight> {
+    if resumes {
+        case.with_trainer(flags, None, |trainer| {
+            assert!(!trainer.train_epoch(&AtomicBool::new(true)).unwrap());
+            assert_eq!(trainer.position.batch, 1);
+            trainer.save().unwrap();
+        });
+    }
+    case.with_trainer(flags, None, |trainer| {
+        assert!(trainer.train_epoch(&never()).unwrap());
+        trainer.save().unwrap();
+    });
+    let state = StateDict::read(&case.out().join(STATE)).unwrap();
+    fs::remove_dir_all(case.out()).unwrap();
+    state.tensors
+}
+
+#[test]
+fn runs_with_every_optimizer_resume_bit_for_bit() {
+    let case = Case::new();
+    let common = ["--loss=ce", "--weight-decay=0.01", "--filter-bias-and-bn"];
+    let flags: [(&[&str], &[&str]); 6] = [
+        (&["--opt=sgd", "--momentum=0.9"], &["velocities/"]),
+        (
+            &[
+                "--opt=sgd",
+                "--nesterov=false",
+                "--clip-grad=0.01",
+                "--clip-mode=agc",
+            ],
+            &["velocities/"],
+        ),
+        (
+            &["--opt=adam", "--clip-grad=0.01", "--clip-mode=value"],
+            &["optimizer/exp_avg/", "optimizer/exp_avg_sq/"],
+        ),
+        (
+            &["--opt=adamw", "--layer-decay=0.9", "--model-ema-decay=0.9"],
+            &["optimizer/exp_avg/", "optimizer/exp_avg_sq/"],
+        ),
+        (
+            &["--opt=rmsprop", "--head-lr=0.1"],
+            &["optimizer/square_avg/", "velocities/"],
+        ),
+        (
+            &["--opt=lamb", "--freeze=base.0"],
+            &["optimizer/exp_avg/", "optimizer/exp_avg_sq/"],
+        ),
+    ];
+    for (flags, states) in flags {
+        let flags: Vec<&str> = common.iter().chain(flags).copied().collect();
+        let whole = state_after_an_epoch(&case, &flags, false);
+        let resumed = state_after_an_epoch(&case, &flags, true);
+        assert!(whole == resumed, "{flags:?}");
+        for state in states {
+            let of_head = whole[&format!("{state}fc.weight")].to_f32().unwrap();
+            assert!(of_head.iter().any(|&value| value != 0.0), "{flags:?}");
+        }
+        let counts = flags
+            .iter()
+            .any(|flag| flag.contains("adam") || flag.contains("lamb"));
+        assert_eq!(whole.contains_key("optimizer/steps"), counts, "{flags:?}");
+    }
+}
+
+#[test]
+fn frozen_layers_do_not_change_before_their_epoch() {
+    let case = Case::new();
+    let flags = [
+        "--loss=ce",
+        "--opt=adamw",
+        "--freeze=backbone",
+        "--unfreeze-epoch=2",
+    ];
+    let weights = |trainer: &Trainer<'_>| trainer.learner.network().weights();
+    case.with_trainer(&flags, None, |trainer| {
+        let before = weights(trainer);
+        assert!(trainer.train_epoch(&never()).unwrap());
+        for (name, weight) in weights(trainer) {
+            // Statistics of batch normalisation do not change either.
+            let is_head = name.starts_with("fc.");
+            assert_eq!(weight != before[&name], is_head, "{name}");
+        }
+        trainer.position.next_epoch();
+        trainer.save().unwrap();
+    });
+    // A resumed run trains them too.
+    case.with_trainer(&flags, None, |trainer| {
+        assert_eq!(trainer.position.epoch, 2);
+        let before = weights(trainer);
+        assert!(trainer.train_epoch(&never()).unwrap());
+        for (name, weight) in weights(trainer) {
+            assert!(weight != before[&name], "{name}");
+        }
+    });
 }

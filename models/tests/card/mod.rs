@@ -24,6 +24,7 @@ pub fn card(architecture: &Architecture) -> ModelCard {
             tau: Some(1.0),
             alpha: Some(1.0),
             loss_settings: BTreeMap::new(),
+            optimizer: Default::default(),
             seed: 5,
             epoch: 1,
             val_top1: Some(0.5),

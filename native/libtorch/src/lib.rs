@@ -2,7 +2,7 @@
 //!
 //! | item | what it does |
 //! | --- | --- |
-//! | [`Sgd`] | fused SGD whose momentum buffers can be saved and restored |
+//! | [`Optimizer`] | SGD, Adam, AdamW, RMSprop and LAMB whose state can be saved and restored; clipping of gradients |
 //! | [`autocast`] | mixed precision in bfloat16 or float16, on the CPU and on CUDA |
 //! | [`LossScaler`] | the scale of the loss that float16 needs |
 //! | [`CopyStream`] | copies to a GPU while it computes |
@@ -21,13 +21,14 @@ mod allocator;
 mod cache;
 pub mod call;
 mod device;
+mod gradients;
 mod graph;
 mod memory;
 mod memory_format;
 mod numerics;
+mod optimizer;
 mod precision;
 mod scaler;
-mod sgd;
 mod spinning;
 mod stream;
 mod tensors;
@@ -37,9 +38,9 @@ pub use graph::Graph;
 pub use memory::{empty_cache, use_caching_allocator};
 pub use memory_format::channels_last;
 pub use numerics::Numerics;
+pub use optimizer::{Algorithm, Optimizer, ParameterOptions};
 pub use precision::autocast;
 pub use scaler::LossScaler;
-pub use sgd::{Sgd, SgdOptions};
 pub use spinning::adapt_spinning_to_load;
 pub use stream::{CopyStream, Upload};
 pub use tensors::{copy_all, lerp_all, lerp_all_by};

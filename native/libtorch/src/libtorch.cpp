@@ -24,16 +24,6 @@ std::vector<at::Tensor> tensor_vector(at::Tensor *const *tensors, size_t count) 
   return result;
 }
 
-std::vector<at::Tensor> gradients(at::Tensor *const *parameters, size_t count) {
-  std::vector<at::Tensor> result;
-  for (size_t i = 0; i < count; i++) {
-    if (parameters[i]->grad().defined()) {
-      result.push_back(parameters[i]->grad());
-    }
-  }
-  return result;
-}
-
 // Asks allocator.rs first, then libtorch's default allocator, which also reports exhausted memory.
 class Allocator final : public c10::Allocator {
 public:
@@ -89,73 +79,6 @@ char *topk_empty_cuda_cache() {
         // The page-locked memory of copies.
         at::getHostAllocator(c10::kCUDA)->empty_cache();
       }
-    }
-  });
-}
-
-// Parameters without a gradient do not change. If `skip` is 1, none does. If `lr_tensor` is not null, the learning rate
-// is its value at the time when the device makes the step.
-char *topk_sgd_step(at::Tensor *const *parameters, at::Tensor *const *momentum_buffers, size_t count,
-                    double lr, const at::Tensor *lr_tensor, double momentum, double weight_decay,
-                    bool nesterov, const at::Tensor *skip) {
-  return catch_exceptions([=] {
-    at::NoGradGuard no_grad;
-    std::vector<at::Tensor> values, grads, buffers;
-    for (size_t i = 0; i < count; i++) {
-      const at::Tensor &grad = parameters[i]->grad();
-      if (grad.defined()) {
-        values.push_back(*parameters[i]);
-        // The kernel needs the same memory layout for all three.
-        grads.push_back(grad.strides() == parameters[i]->strides()
-                            ? grad
-                            : at::empty_like(*parameters[i]).copy_(grad));
-        // The kernel takes no buffers without momentum.
-        if (momentum != 0.0) {
-          buffers.push_back(*momentum_buffers[i]);
-        }
-      }
-    }
-    if (values.empty()) {
-      return;
-    }
-    if (lr_tensor == nullptr) {
-      at::_fused_sgd_(values, grads, buffers, weight_decay, momentum, lr, 0.0, nesterov, false, false,
-                      {}, *skip);
-    } else {
-      at::_fused_sgd_(values, grads, buffers, weight_decay, momentum, *lr_tensor, 0.0, nesterov, false,
-                      false, {}, *skip);
-    }
-  });
-}
-
-char *topk_zero_grad(at::Tensor *const *parameters, size_t count) {
-  return catch_exceptions([=] {
-    for (size_t i = 0; i < count; i++) {
-      parameters[i]->mutable_grad() = at::Tensor();
-    }
-  });
-}
-
-// The Euclidean norm of all gradients as one vector, a scalar on their device.
-char *topk_gradient_norm(at::Tensor *const *parameters, size_t count, at::Tensor **result) {
-  return catch_exceptions([=] {
-    at::NoGradGuard no_grad;
-    const std::vector<at::Tensor> grads = gradients(parameters, count);
-    const at::TensorOptions options = count > 0 ? parameters[0]->options() : at::TensorOptions();
-    const at::Tensor norm =
-        grads.empty() ? at::zeros({}, options.requires_grad(false))
-                      : at::linalg_vector_norm(at::stack(at::_foreach_norm(grads, 2)), 2);
-    *result = new at::Tensor(norm);
-  });
-}
-
-// Multiplies all gradients by a scalar tensor.
-char *topk_scale_gradients(at::Tensor *const *parameters, size_t count, const at::Tensor *factor) {
-  return catch_exceptions([=] {
-    at::NoGradGuard no_grad;
-    const std::vector<at::Tensor> grads = gradients(parameters, count);
-    if (!grads.empty()) {
-      at::_foreach_mul_(grads, *factor);
     }
   });
 }

@@ -3,16 +3,46 @@
 use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor, no_grad};
 use topk_libtorch::{
-    CopyStream, LossScaler, Sgd, SgdOptions, autocast, channels_last, copy_all, lerp_all,
-    lerp_all_by,
+    Algorithm, CopyStream, LossScaler, Optimizer, ParameterOptions, autocast, channels_last,
+    copy_all, lerp_all, lerp_all_by,
 };
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
-const OPTIONS: SgdOptions = SgdOptions {
+const WEIGHT_DECAY: f64 = 1e-2;
+const NESTEROV: Algorithm = Algorithm::Sgd {
     momentum: 0.9,
-    weight_decay: 1e-2,
     nesterov: true,
 };
+
+const BETAS: [f64; 2] = [0.9, 0.99];
+const ALGORITHMS: [Algorithm; 6] = [
+    NESTEROV,
+    Algorithm::Adam {
+        betas: BETAS,
+        eps: 1e-8,
+        decoupled: false,
+    },
+    Algorithm::Adam {
+        betas: BETAS,
+        eps: 1e-8,
+        decoupled: true,
+    },
+    Algorithm::RmsProp {
+        alpha: 0.9,
+        eps: 1e-8,
+        momentum: 0.9,
+    },
+    Algorithm::RmsProp {
+        alpha: 0.9,
+        eps: 1e-8,
+        momentum: 0.0,
+    },
+    Algorithm::Lamb {
+        betas: BETAS,
+        eps: 1e-6,
+        max_norm: 1.0,
+    },
+];
 
 fn number(scalar: &Tensor) -> f64 {
     scalar.double_value(&[])
@@ -31,6 +61,10 @@ fn parameters(root: &nn::Path) -> Vec<Tensor> {
     shapes.into_iter().enumerate().map(parameter).collect()
 }
 
+fn momentum_buffers(sgd: &Optimizer) -> &[Tensor] {
+    sgd.state().next().unwrap().1
+}
+
 fn objective(parameters: &[Tensor], step: i64) -> Tensor {
     let wave = Tensor::arange(33, CPU) * 0.1 + step;
     (parameters[0].square().sum(Kind::Float) * 0.5) + (&parameters[1] * wave.sin()).sum(Kind::Float)
@@ -40,16 +74,12 @@ fn objective(parameters: &[Tensor], step: i64) -> Tensor {
 fn steps_equal_those_of_torch() {
     for (momentum, nesterov) in [(0.9, true), (0.9, false), (0.0, false)] {
         for weight_decay in [0.0, 1e-2] {
-            compare_with_torch(SgdOptions {
-                momentum,
-                nesterov,
-                weight_decay,
-            });
+            compare_with_torch(momentum, nesterov, weight_decay);
         }
     }
 }
 
-fn compare_with_torch(options: SgdOptions) {
+fn compare_with_torch(momentum: f64, nesterov: bool, weight_decay: f64) {
     let (reference, ours) = (
         nn::VarStore::new(Device::Cpu),
         nn::VarStore::new(Device::Cpu),
@@ -57,14 +87,16 @@ fn compare_with_torch(options: SgdOptions) {
     let expected = parameters(&reference.root());
     let found = parameters(&ours.root());
     let mut torch = nn::Sgd {
-        momentum: options.momentum,
+        momentum,
         dampening: 0.0,
-        wd: options.weight_decay,
-        nesterov: options.nesterov,
+        wd: weight_decay,
+        nesterov,
     }
     .build(&reference, 0.1)
     .unwrap();
-    let mut sgd = Sgd::new(found.iter().map(Tensor::shallow_clone).collect(), options);
+    let clones = found.iter().map(Tensor::shallow_clone).collect();
+    let algorithm = Algorithm::Sgd { momentum, nesterov };
+    let mut sgd = Optimizer::new(clones, algorithm, weight_decay);
     for step in 0..20 {
         let lr = 0.1 / (1 + step) as f64;
         torch.set_lr(lr);
@@ -73,55 +105,125 @@ fn compare_with_torch(options: SgdOptions) {
         objective(&found, step).backward();
         sgd.step(lr, &skip(false)).unwrap();
         for (expected, found) in expected.iter().zip(&found) {
-            assert!(expected.allclose(found, 1e-6, 1e-7, false), "{options:?}");
+            assert!(expected.allclose(found, 1e-6, 1e-7, false), "{algorithm:?}");
         }
     }
     assert!(
         number(&(&found[0] - 0.1).abs().max()) > 0.01,
         "the parameters have changed"
     );
-    assert_eq!(sgd.momentum_buffers()[2], Tensor::zeros([2], CPU));
+    assert_eq!(momentum_buffers(&sgd)[2], Tensor::zeros([2], CPU));
+}
+
+/// The state tensors and numbers of steps.
+fn state(optimizer: &Optimizer) -> Vec<Tensor> {
+    let tensors = optimizer.state().flat_map(|(_, tensors)| tensors);
+    let all = tensors.chain(optimizer.steps());
+    all.map(Tensor::shallow_clone).collect()
+}
+
+fn step(optimizer: &mut Optimizer, number: i64) {
+    optimizer.zero_grad().unwrap();
+    objective(optimizer.parameters(), number).backward();
+    optimizer.step(0.1, &skip(false)).unwrap();
 }
 
 #[test]
-fn momentum_buffers_are_the_whole_state() {
-    let (one, two) = (
-        nn::VarStore::new(Device::Cpu),
-        nn::VarStore::new(Device::Cpu),
-    );
-    let tensors = [parameters(&one.root()), parameters(&two.root())];
-    let [mut first, mut second] = tensors.map(|tensors| Sgd::new(tensors, OPTIONS));
-    let step = |sgd: &mut Sgd, step: i64| {
-        sgd.zero_grad().unwrap();
-        objective(sgd.parameters(), step).backward();
-        sgd.step(0.1, &skip(false)).unwrap();
+fn states_are_whole() {
+    for algorithm in ALGORITHMS {
+        let stores = [(); 2].map(|()| nn::VarStore::new(Device::Cpu));
+        let [mut first, mut second] = stores
+            .each_ref()
+            .map(|store| Optimizer::new(parameters(&store.root()), algorithm, WEIGHT_DECAY));
+        (0..3).for_each(|i| step(&mut first, i));
+        copy_all(second.parameters(), first.parameters()).unwrap();
+        copy_all(&state(&second), &state(&first)).unwrap();
+        (3..6).for_each(|i| step(&mut first, i));
+        (3..6).for_each(|i| step(&mut second, i));
+        assert_eq!(first.parameters(), second.parameters(), "{algorithm:?}");
+    }
+}
+
+/// Steps with different options are those of an optimizer for each parameter.
+#[test]
+fn options_of_parameters_make_groups() {
+    for algorithm in ALGORITHMS {
+        let stores = [(); 2].map(|()| nn::VarStore::new(Device::Cpu));
+        let [together, alone] = stores.each_ref().map(|store| parameters(&store.root()));
+        let options = [(0.01, 1.0), (0.02, 1.0), (0.01, 0.5)];
+        let options = options.map(|(weight_decay, lr_scale)| ParameterOptions {
+            weight_decay,
+            lr_scale,
+        });
+        let clones = together.iter().map(Tensor::shallow_clone).collect();
+        let mut optimizer = Optimizer::with_options(clones, algorithm, &options);
+        let each = alone.iter().zip(options).map(|(tensor, options)| {
+            Optimizer::new(
+                vec![tensor.shallow_clone()],
+                algorithm,
+                options.weight_decay,
+            )
+        });
+        let mut each: Vec<Optimizer> = each.collect();
+        for number in 0..3 {
+            for tensor in together.iter().chain(&alone) {
+                tensor.shallow_clone().zero_grad();
+                // Small, so that their norm limits nothing.
+                (tensor.sin().sum(Kind::Float) * 1e-3).backward();
+            }
+            optimizer.step(0.1, &skip(false)).unwrap();
+            for (optimizer, options) in each.iter_mut().zip(options) {
+                optimizer
+                    .step(0.1 * options.lr_scale, &skip(false))
+                    .unwrap();
+            }
+            assert_eq!(together, alone, "{algorithm:?}, step {number}");
+        }
+    }
+}
+
+#[test]
+fn clipping_limits_elements_or_channels() {
+    let variables = nn::VarStore::new(Device::Cpu);
+    let mut sgd = Optimizer::new(parameters(&variables.root()), NESTEROV, WEIGHT_DECAY);
+    let gradients = |sgd: &Optimizer| -> Vec<Tensor> {
+        let two = sgd.parameters()[..2].iter();
+        two.map(|parameter| parameter.grad().copy()).collect()
     };
-    (0..3).for_each(|i| step(&mut first, i));
-    copy_all(second.parameters(), first.parameters()).unwrap();
-    copy_all(second.momentum_buffers(), first.momentum_buffers()).unwrap();
-    (3..6).for_each(|i| step(&mut first, i));
-    (3..6).for_each(|i| step(&mut second, i));
-    assert_eq!(first.parameters(), second.parameters());
+    objective(sgd.parameters(), 1).backward();
+    let before = gradients(&sgd);
+    // The gradient of the first parameter is the parameter.
+    sgd.clip_gradients_adaptively(&[0], 1.5).unwrap();
+    assert_eq!(gradients(&sgd), before);
+    sgd.clip_gradients_adaptively(&[0], 0.5).unwrap();
+    let found = gradients(&sgd);
+    assert!(found[0].allclose(&(&before[0] * 0.5), 1e-5, 1e-7, false));
+    assert_eq!(found[1], before[1]);
+    sgd.clamp_gradients(0.5).unwrap();
+    assert_eq!(gradients(&sgd)[1], before[1].clamp(-0.5, 0.5));
+    assert!(number(&before[1].abs().max()) > 0.9);
 }
 
 #[test]
 fn a_skipped_step_changes_nothing() {
-    let variables = nn::VarStore::new(Device::Cpu);
-    let mut sgd = Sgd::new(parameters(&variables.root()), OPTIONS);
-    objective(sgd.parameters(), 0).backward();
-    sgd.step(0.1, &skip(false)).unwrap();
-    let before: Vec<Tensor> = sgd.parameters().iter().map(Tensor::copy).collect();
-    let buffers: Vec<Tensor> = sgd.momentum_buffers().iter().map(Tensor::copy).collect();
-    sgd.scale_gradients(&Tensor::from(f32::NAN)).unwrap();
-    sgd.step(0.1, &skip(true)).unwrap();
-    assert_eq!(sgd.parameters(), before);
-    assert_eq!(sgd.momentum_buffers(), buffers);
+    for algorithm in ALGORITHMS {
+        let variables = nn::VarStore::new(Device::Cpu);
+        let parameters = parameters(&variables.root());
+        let mut optimizer = Optimizer::new(parameters, algorithm, WEIGHT_DECAY);
+        step(&mut optimizer, 0);
+        let copies = |tensors: &[Tensor]| tensors.iter().map(Tensor::copy).collect::<Vec<_>>();
+        let before = (copies(optimizer.parameters()), copies(&state(&optimizer)));
+        optimizer.scale_gradients(&Tensor::from(f32::NAN)).unwrap();
+        optimizer.step(0.1, &skip(true)).unwrap();
+        let after = (copies(optimizer.parameters()), state(&optimizer));
+        assert_eq!(after, before, "{algorithm:?}");
+    }
 }
 
 #[test]
 fn the_norm_is_of_all_gradients_together() {
     let variables = nn::VarStore::new(Device::Cpu);
-    let mut sgd = Sgd::new(parameters(&variables.root()), OPTIONS);
+    let mut sgd = Optimizer::new(parameters(&variables.root()), NESTEROV, WEIGHT_DECAY);
     let none = sgd.gradient_norm().unwrap();
     assert_eq!((number(&none), none.kind()), (0.0, Kind::Float));
     objective(sgd.parameters(), 2).backward();
@@ -174,7 +276,7 @@ fn channels_last_changes_the_strides_only() {
     assert!(channels_last(&Tensor::zeros([2], CPU)).is_err());
     // Steps keep the memory layout, whatever that of the gradients.
     let last = no_grad(|| last.set_requires_grad(true));
-    let mut sgd = Sgd::new(vec![last.shallow_clone()], OPTIONS);
+    let mut sgd = Optimizer::new(vec![last.shallow_clone()], NESTEROV, WEIGHT_DECAY);
     (&last * images).sum(Kind::Float).backward();
     sgd.step(0.1, &skip(false)).unwrap();
     assert_eq!(last.stride(), [60, 1, 15, 3]);
@@ -182,9 +284,9 @@ fn channels_last_changes_the_strides_only() {
 
 #[test]
 fn a_learning_rate_may_be_a_tensor() {
-    let after = |by_tensor: bool| {
+    let after = |algorithm: Algorithm, by_tensor: bool| {
         let variables = nn::VarStore::new(Device::Cpu);
-        let mut sgd = Sgd::new(parameters(&variables.root()), OPTIONS);
+        let mut sgd = Optimizer::new(parameters(&variables.root()), algorithm, WEIGHT_DECAY);
         for lr in [0.5f32, 0.25] {
             sgd.zero_grad().unwrap();
             objective(sgd.parameters(), 1).backward();
@@ -198,7 +300,13 @@ fn a_learning_rate_may_be_a_tensor() {
             .map(Tensor::copy)
             .collect::<Vec<_>>()
     };
-    assert_eq!(after(true), after(false));
+    for algorithm in ALGORITHMS {
+        let (by_tensor, by_number) = (after(algorithm, true), after(algorithm, false));
+        for (one, other) in by_tensor.iter().zip(&by_number) {
+            assert!(one.allclose(other, 1e-6, 1e-7, false), "{algorithm:?}");
+        }
+    }
+    assert_eq!(after(NESTEROV, true), after(NESTEROV, false));
 }
 
 /// The numbers of PyTorch's documentation of `GradScaler`.

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 use topk_distributed::{Group, Reducer, ReducerOptions, Rendezvous};
-use topk_libtorch::{Sgd, SgdOptions};
+use topk_libtorch::{Algorithm, Optimizer};
 use topk_models::architecture;
 use topk_models_tch::{Mode, Network};
 
 /// A network, its optimizer, and a batch.
 pub(crate) struct Training {
     network: Network,
-    sgd: Sgd,
+    optimizer: Optimizer,
     images: Tensor,
     labels: Tensor,
     pub(crate) reducer: Option<Reducer>,
@@ -23,16 +23,16 @@ impl Training {
         let architecture =
             architecture(name, [3, size, size], classes).expect("the network exists");
         let network = Network::new(architecture, Device::Cpu);
-        let options = SgdOptions {
+        let sgd = Algorithm::Sgd {
             momentum: 0.9,
-            weight_decay: 1e-4,
             nesterov: false,
         };
-        let sgd = Sgd::new(network.variables().trainable_variables(), options);
+        let parameters = network.variables().trainable_variables();
+        let optimizer = Optimizer::new(parameters, sgd, 1e-4);
         let size = size as i64;
         Self {
             network,
-            sgd,
+            optimizer,
             images: Tensor::randn([batch, 3, size, size], (Kind::Float, Device::Cpu)),
             labels: Tensor::randint(classes as i64, [batch], (Kind::Int64, Device::Cpu)),
             reducer: None,
@@ -40,7 +40,11 @@ impl Training {
     }
 
     pub(crate) fn reduce_over(mut self, group: &Group) -> Self {
-        let reducer = Reducer::new(group, self.sgd.parameters(), ReducerOptions::default());
+        let reducer = Reducer::new(
+            group,
+            self.optimizer.parameters(),
+            ReducerOptions::default(),
+        );
         let mut reducer = reducer.expect("the ranks have the same network");
         reducer.warm_up().expect("all ranks take part");
         self.reducer = Some(reducer);
@@ -49,7 +53,7 @@ impl Training {
 
     /// Bytes of all gradients.
     pub(crate) fn gradient_bytes(&self) -> usize {
-        self.sgd
+        self.optimizer
             .parameters()
             .iter()
             .map(|parameter| 4 * parameter.numel())
@@ -66,10 +70,10 @@ impl Training {
             Some(reducer) => reducer.backward(&loss).expect("all ranks take part"),
             None => loss.backward(),
         }
-        self.sgd
+        self.optimizer
             .step(1e-4, &Tensor::from(0f32))
             .expect("types agree");
-        self.sgd.zero_grad().expect("there are gradients");
+        self.optimizer.zero_grad().expect("there are gradients");
     }
 }
 

@@ -2,14 +2,14 @@
 
 use tch::{Device, Kind, Tensor};
 use topk_distributed::{Group, Reducer, ReducerOptions};
-use topk_libtorch::{Sgd, SgdOptions};
+use topk_libtorch::{Algorithm, Optimizer};
 
 use crate::processes::with_ranks;
 
 /// A network of two linear layers, from the same random numbers on all ranks.
 struct Network {
     parameters: Vec<Tensor>,
-    sgd: Sgd,
+    optimizer: Optimizer,
 }
 
 impl Network {
@@ -20,16 +20,13 @@ impl Network {
             let values = Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 0.1;
             values.set_requires_grad(true)
         });
-        let options = SgdOptions {
+        let sgd = Algorithm::Sgd {
             momentum: 0.9,
-            weight_decay: 0.0,
             nesterov: false,
         };
+        let clones = parameters.iter().map(Tensor::shallow_clone).collect();
         Self {
-            sgd: Sgd::new(
-                parameters.iter().map(Tensor::shallow_clone).collect(),
-                options,
-            ),
+            optimizer: Optimizer::new(clones, sgd, 0.0),
             parameters: parameters.into(),
         }
     }
@@ -46,8 +43,8 @@ impl Network {
 
     /// Makes a step of the optimizer, and removes the gradients.
     fn step(&mut self) {
-        self.sgd.step(0.1, &Tensor::from(0f32)).unwrap();
-        self.sgd.zero_grad().unwrap();
+        self.optimizer.step(0.1, &Tensor::from(0f32)).unwrap();
+        self.optimizer.zero_grad().unwrap();
     }
 
     fn bits(&self) -> Vec<u32> {
