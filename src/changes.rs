@@ -255,6 +255,14 @@ impl Changes {
         let mut decisions = Vec::new();
         let epochs = config.epochs;
         if self.has("epochs") {
+            // The last epoch of the shorter run was validated because it was the last.
+            let before = epoch.saturating_sub(1);
+            if before > 0 && !config.validates(before) {
+                decisions.push(format!(
+                    "epoch {before} was validated, as the last one, and may be among the best; with --epochs {epochs} from \
+                     the start it would not be"
+                ));
+            }
             let loss = &config.loss;
             let annealed = [("tau", loss.used_tau()), ("alpha", loss.used_alpha())];
             let annealed = annealed.into_iter().filter_map(|(name, value)| {

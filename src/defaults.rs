@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use topk_history::Confusion;
 use topk_models::{Architecture, Checkpoint, Classifier, MatchError, architecture};
 use topk_weights::{Loaded, ReadOptions};
 
@@ -97,6 +98,7 @@ pub(crate) fn resolve(config: &Config, data: &Dataset) -> Result<Config, TrainEr
         config.shuffle = Some(Shuffle::Shards);
         config.shuffle_buffer.get_or_insert(order::BUFFER);
     }
+    config.decisions.extend(config.validation_decisions());
     config.decisions.extend(unused(&config, data));
     let (lr, images) = (config.peak_lr(), config.images_per_step());
     let of_schedule = config.schedule.decisions(lr, images, config.epochs);
@@ -179,6 +181,12 @@ fn unused(config: &Config, data: &Dataset) -> Vec<String> {
     let mut lines = Vec::new();
     if data.test.is_none() && config.test_crops != topk_preprocessing::Crops::Center {
         lines.push("--test-crops has no effect: the data has no test images".to_owned());
+    }
+    if data.class_names.len() > Confusion::MAX_CLASSES {
+        lines.push(format!(
+            "no confusion matrix for TensorBoard: there are more than {} classes",
+            Confusion::MAX_CLASSES
+        ));
     }
     if data.shuffle == Shuffle::Full && config.shuffle_buffer.is_some() {
         lines.push(

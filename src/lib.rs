@@ -2,7 +2,8 @@
 //!
 //! This library is private to the program: it exports only what `main.rs` needs, and other crates must not depend
 //! on it. [`Args`] parses the command line; the module `train` sets up a run, `trainer` has the training loop,
-//! `step` one optimizer step, `ranks` what the processes of a run do together.
+//! `step` one optimizer step, `validation` how epochs are judged, `checkpoints` which of them are kept, `logging` what a
+//! run reports, `ranks` what the processes of a run do together.
 //!
 //! All random numbers follow from the seed in the settings, whatever the number of threads that load images. A run
 //! that was interrupted at any moment resumes as if it had not been.

@@ -187,3 +187,75 @@ fn tensorboard_has_images_and_confusions() {
     // 20 classes of 25 pixels.
     assert_eq!(confusions[0], json!([1, 500, 500]));
 }
+
+/// What `examples/track-run.py` calls, printed.
+const WANDB: &str = r#"
+import json
+
+class Run:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def define_metric(self, *_, **__):
+        pass
+
+    def log(self, row):
+        print(json.dumps(row))
+
+    def save(self, path, **_):
+        open(path).close()
+
+def init(*, project, name, config):
+    print(json.dumps({"project": project, "name": name, "loss": config["loss"]}))
+    return Run()
+"#;
+
+const TRACK: &str = r#"
+import runpy, sys
+example, modules, *arguments = sys.argv[1:]
+sys.path.insert(0, modules)
+sys.argv = [example, *arguments]
+runpy.run_path(example, run_name="__main__")
+"#;
+
+#[test]
+fn runs_are_copied_to_a_tracker() {
+    let Some(mut python) = python(Environment::TensorBoard) else {
+        return;
+    };
+    let case = Case::new();
+    case.train("run", &["--epochs=2", "--log-interval=4"]);
+    fs::write(case.path("wandb.py"), WANDB).unwrap();
+    python.args(["-c", TRACK]);
+    python.arg(topk_testing::root().join("examples/track-run.py"));
+    python.arg(case.folder.path()).arg(case.path("run"));
+    let printed = parsed(&topk_testing::run(python.args(["--wandb", "project"])));
+    let expected = json!({"project": "project", "name": "run", "loss": "svm"});
+    assert_eq!(printed[0], expected);
+    let close = |found: &Value, expected: &Value| {
+        let [found, expected] = [found, expected].map(|value| value.as_f64().unwrap());
+        assert!(
+            (found - expected).abs() < 1e-6 * expected.abs(),
+            "{found} {expected}"
+        );
+    };
+    let epochs = case.lines("run/log.jsonl");
+    let rows = printed.iter().filter(|row| row.get("loss/val").is_some());
+    let rows: Vec<&Value> = rows.collect();
+    assert_eq!(rows.len(), 2);
+    for (row, epoch) in rows.iter().zip(&epochs[1..]) {
+        assert_eq!(row["epoch"], epoch["epoch"]);
+        close(&row["loss/val"], &epoch["val_loss"]);
+    }
+    let rows = printed.iter().filter(|row| row.get("step/loss").is_some());
+    let rows: Vec<&Value> = rows.collect();
+    let steps = case.lines("run/steps.jsonl");
+    assert_eq!(rows.len(), steps.len());
+    for (row, step) in rows.iter().zip(&steps) {
+        assert_eq!(row["step"], step["step"]);
+        close(&row["step/loss"], &step["loss"]);
+    }
+}

@@ -181,6 +181,30 @@ fn checkpoints_are_kept_by_metric_and_by_number() {
 }
 
 #[test]
+fn epochs_with_a_checkpoint_are_validated() {
+    let case = Case::new();
+    let flags = [
+        "--model=basic-4",
+        "--epochs=3",
+        "--val-interval=9",
+        "--checkpoint-interval=2",
+    ];
+    let printed = one_line(&case.train("few", &flags));
+    for line in [
+        "--val-interval 9: only the last of 3 epochs is validated",
+        "--checkpoint-interval 2: these epochs are validated beside those of --val-interval 9",
+    ] {
+        assert!(printed.contains(line), "{printed}");
+    }
+    assert_eq!(case.kept("few"), ["checkpoint-2.safetensors"]);
+    assert!(
+        case.training("few/checkpoint-2.safetensors")
+            .val_loss
+            .is_some()
+    );
+}
+
+#[test]
 fn epochs_between_validations_have_no_results() {
     let case = Case::new();
     let flags = ["--model=basic-4", "--epochs=5", "--val-interval=2"];
@@ -196,6 +220,12 @@ fn epochs_between_validations_have_no_results() {
     let empty = csv.lines().filter(|line| line.contains(",,"));
     assert_eq!((csv.lines().count(), empty.count()), (6, 2), "{csv}");
     assert!([2, 4, 5].contains(&case.training("run/bestk.safetensors").epoch));
+    let more = [&flags[..1], &["--epochs=6", "--val-interval=2"]].concat();
+    let printed = one_line(&case.train("run", &more));
+    assert!(
+        printed.contains("epoch 5 was validated, as the last one"),
+        "{printed}"
+    );
     // The weights are those of a run that validates every epoch.
     case.train("all", &[&flags[..2], &["--save-last"]].concat());
     case.train("some", &[&flags[..], &["--save-last"]].concat());

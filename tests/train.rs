@@ -297,10 +297,12 @@ fn a_finished_run_is_neither_repeated_nor_overwritten() {
     let case = Case::new();
     case.train("run", &[]);
     let files = || {
-        let entries = fs::read_dir(case.path("run")).unwrap();
-        let mut files: Vec<_> = entries
-            .map(|entry| {
-                let path = entry.unwrap().path();
+        let folders = ["run", "run/steps"].map(|folder| fs::read_dir(case.path(folder)).unwrap());
+        let paths = folders.into_iter().flatten();
+        let paths = paths.map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = paths
+            .filter(|path| path.is_file())
+            .map(|path| {
                 let modified = path.metadata().unwrap().modified().unwrap();
                 (fs::read(&path).unwrap(), modified, path)
             })

@@ -20,7 +20,6 @@ use crate::config::Config;
 use crate::images::{BadImage, BatchError, Images};
 use crate::ranks::{Ranks, Signals};
 use crate::step::Learner;
-use crate::train::criterion;
 
 pub(crate) use metric::Metric;
 pub(crate) use settings::ValidationSettings;
@@ -184,7 +183,9 @@ impl Losses<'_> {
         losses: &mut [f64],
     ) -> Result<(), LossError> {
         let seed = u64::from(self.config.seed) << 32 | seed;
-        let criterion = criterion(self.config, self.epoch, seed)?.with_reduction(Reduction::None);
+        let Config { loss, epochs, .. } = self.config;
+        let criterion = loss.plain_criterion(self.config.topk(), self.epoch, *epochs, seed)?;
+        let criterion = criterion.with_reduction(Reduction::None);
         let mut rounded = vec![0.0f32; labels.len()];
         let outputs = BatchOutputs {
             losses: Some(losses),

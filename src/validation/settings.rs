@@ -91,6 +91,26 @@ impl Config {
             || self.is_checkpoint_epoch(epoch)
     }
 
+    /// What is decided about which epochs are validated, as lines.
+    pub(crate) fn validation_decisions(&self) -> Vec<String> {
+        let every = self.validation.val_interval;
+        let mut lines = Vec::new();
+        if every > self.epochs {
+            lines.push(format!(
+                "--val-interval {every}: only the last of {} epochs is validated",
+                self.epochs
+            ));
+        }
+        if let Some(kept) = self.checkpoints.checkpoint_interval
+            && !kept.is_multiple_of(every)
+        {
+            lines.push(format!(
+                "--checkpoint-interval {kept}: these epochs are validated beside those of --val-interval {every}"
+            ));
+        }
+        lines
+    }
+
     /// By how much a validation must be better to count for --patience.
     pub(crate) fn min_delta(&self) -> f64 {
         self.validation.min_delta.unwrap_or_default()

@@ -13,13 +13,16 @@ use topk_weights::StateDict;
 use crate::processes::{Case, LIMIT, Processes, torchrun};
 
 /// About 100 steps.
-const FLAGS: [&str; 8] = [
+const FLAGS: [&str; 11] = [
     "--model=basic-4",
     "--val-size=100",
     "--epochs=6",
     "--lr=1e-5",
     "--noise=0.2",
     "--model-ema-decay=0.9",
+    "--val-raw",
+    "--val-topk=3",
+    "--eval-metric=loss",
     "--clip-grad=1",
     "--seed=3",
 ];
@@ -72,7 +75,7 @@ pub fn assert_equal(case: &Case, one: &str, other: &str, tolerance: Tolerance) {
     let [one_log, other_log] = [one, other].map(|out| case.events(out, "epoch"));
     assert_eq!(one_log.len(), other_log.len());
     for (one, other) in one_log.iter().zip(&other_log) {
-        for count in ["train", "val", "skipped_steps"] {
+        for count in ["train", "val", "val_correct", "skipped_steps"] {
             assert_eq!(one[count], other[count], "{other}");
         }
         for loss in ["loss", "val_loss"] {

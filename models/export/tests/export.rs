@@ -9,6 +9,7 @@ use topk_models::{GRAD, LABELS, LOGITS, LOSS};
 use topk_models_tch::{Mode, Network};
 use topk_ops::{Loss, LossName, SmoothTopkSvm};
 use topk_testing::Environment;
+use topk_weights::{STATE_EMA, STATE_WEIGHTS, StateDict, TRAINING_STATE, Tensor as Weight, Value};
 
 #[path = "../../tests/card/mod.rs"]
 mod card;
@@ -148,6 +149,39 @@ fn check_outputs(
             );
         }
     }
+}
+
+/// It describes its weights as a checkpoint does, and has two sets of them.
+#[test]
+fn a_training_state_is_a_checkpoint() {
+    let case = Case::new();
+    let checkpoint = StateDict::read(&case.path("a.safetensors")).unwrap();
+    let mut state = StateDict {
+        metadata: checkpoint.metadata,
+        ..StateDict::default()
+    };
+    let position = Value::Text("{}".to_owned());
+    state.metadata.insert(TRAINING_STATE.to_owned(), position);
+    for (name, tensor) in checkpoint.tensors {
+        let half = tensor
+            .to_f32()
+            .unwrap()
+            .into_iter()
+            .map(|value| value / 2.0);
+        let half = Weight::from_f32(tensor.shape(), &half.collect::<Vec<_>>()).unwrap();
+        state.tensors.insert(format!("{STATE_WEIGHTS}{name}"), half);
+        state.tensors.insert(format!("{STATE_EMA}{name}"), tensor);
+    }
+    state.save(&case.path("state.safetensors")).unwrap();
+    let export = |file: &str, options: &str| {
+        case.write(&format!(
+            "model --checkpoint {file}.safetensors{options} --out {file}.onnx"
+        ));
+        fs::read(case.path(&format!("{file}.onnx"))).unwrap()
+    };
+    let expected = export("a", "");
+    assert!(export("state", " --use-ema") == expected);
+    assert!(export("state", "") != expected);
 }
 
 #[test]
