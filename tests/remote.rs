@@ -56,10 +56,15 @@ impl Case {
             fs::write(case.path(&format!("train-{shard}.tar")), archive(files)).unwrap();
         }
         case.server.put_folder("bucket", case.folder.path());
-        case.server.fail(|request| match request.number % 8 {
-            3 => Some(Fault::Status(500)),
-            7 => Some(Fault::Break(1000)),
-            _ => None,
+        let mut large = 0;
+        case.server.fail(move |request| {
+            request.range.filter(|(start, end)| end - start > 1000)?;
+            large += 1;
+            match large % 8 {
+                1 => Some(Fault::Status(500)),
+                2 => Some(Fault::Break(1000)),
+                _ => None,
+            }
         });
         case
     }
