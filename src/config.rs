@@ -86,6 +86,12 @@ pub(crate) struct Config {
     #[arg(long, value_name = "P", default_value_t = 0.0, help_heading = "Data")]
     pub(crate) noise: f64,
 
+    /// Train on a long-tailed part of the training images: the first class has FACTOR times the images of the last,
+    /// and those between fall exponentially, as in CIFAR-100-LT
+    #[arg(long, value_name = "FACTOR", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) imbalance_factor: Option<f64>,
+
     /// Size of the network's input: one number for height and width, height and width, or 3, height and width
     /// [default: 32 for CIFAR, 224 otherwise]
     #[arg(

@@ -122,6 +122,23 @@ fn requested_numbers_of_images_are_exact() {
 }
 
 #[test]
+fn a_long_tailed_part_keeps_fewer_images_of_later_classes() {
+    let case = Case::new(&[("a", 50), ("b", 50), ("c", 50)]);
+    let (train, val, decisions) = case.split(&["--imbalance-factor=16"]);
+    // 45 of each are left, of which 45, 11 and 2 are trained on.
+    assert_eq!((train, val), (58, 15));
+    assert!(
+        decisions.ends_with("--imbalance-factor 16: 58 images of 135 to train on, 2 to 45 of each"),
+        "{decisions}"
+    );
+    let case = Case::new(&[("a", 5), ("b", 5)]);
+    assert_eq!(
+        case.error(&["--imbalance-factor=0.5"]),
+        "error: --imbalance-factor must be a finite number of at least 1, got 0.5"
+    );
+}
+
+#[test]
 fn a_split_that_is_not_possible_is_explained_once() {
     let case = Case::new(&[("a", 18), ("b", 1)]);
     assert_eq!(

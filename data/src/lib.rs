@@ -15,6 +15,7 @@ mod image_set;
 mod label_noise;
 mod listed;
 mod listing;
+mod long_tail;
 mod manifest;
 mod memory;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use error::{DataError, TarError};
 pub use format::{Format, ParseFormatError};
 pub use image_set::{Description, ImageSet};
 pub use label_noise::{LabelNoise, LabelNoiseError};
+pub use long_tail::long_tail;
 pub use options::Options;
 pub use sample::{Image, Sample};
 pub use split::Split;

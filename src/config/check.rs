@@ -88,6 +88,12 @@ impl Config {
             let expected = "used with --model-ema-decay";
             return fail("model-ema-warmup", expected, format!("{warmup} without it"));
         }
+        if let Some(factor) = self.imbalance_factor
+            && !(factor.is_finite() && factor >= 1.0)
+        {
+            let expected = "a finite number of at least 1";
+            return fail("imbalance-factor", expected, factor.to_string());
+        }
         if !(0.0..=1.0).contains(&self.noise) {
             return fail("noise", "from 0 to 1", self.noise.to_string());
         }

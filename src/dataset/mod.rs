@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tch::{Device, TchError};
 use thiserror::Error;
 use topk_data::{
-    DataError, Format, ImageSet, LabelNoise, LabelNoiseError, Options, Split, SplitError,
+    DataError, Format, ImageSet, LabelNoise, LabelNoiseError, Options, Split, SplitError, long_tail,
 };
 use topk_image::NormalizationTable;
 use topk_image::augment::{Augmentation, AugmentationError};
@@ -24,7 +24,7 @@ use crate::data_record::{DataRecord, Listed};
 use crate::images::{ImageOptions, Images, Preparation, PreparationError, Source};
 use crate::order::{Order, Shuffle};
 use sampling::{limit_validation, order, overfit};
-use split::{check_split, split, split_decisions};
+use split::{check_split, imbalance_decision, split, split_decisions};
 use transforms::Transforms;
 
 pub(crate) use augment_settings::AugmentSettings;
@@ -210,6 +210,11 @@ impl Dataset {
             decisions.extend(lines.iter().map(|line| format!("{part} images: {line}")));
         }
         decisions.extend(split_decisions(&set, &split, config, val_set.is_some()));
+        if let Some(factor) = config.imbalance_factor {
+            let all = split.train.len();
+            split.train = long_tail(&split.train, &clean, set.classes().len(), factor);
+            decisions.push(imbalance_decision(&set, &split, factor, all));
+        }
         let val_set = val_set.filter(|_| config.sampling.overfit_batches.is_none());
         decisions.extend(overfit(&mut split, config));
         let is_cifar = is_cifar(&set);

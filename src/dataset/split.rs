@@ -119,6 +119,21 @@ pub(super) fn split_decisions(
     decisions
 }
 
+/// What is trained on with --imbalance-factor, of this many images.
+pub(super) fn imbalance_decision(
+    set: &ImageSet,
+    split: &Holdout,
+    factor: f64,
+    all: usize,
+) -> String {
+    let range = Counts::of(set, &split.train).range();
+    let range = range.unwrap_or_else(|| "the same number of each class".to_owned());
+    format!(
+        "--imbalance-factor {factor}: {} of {all} to train on, {range}",
+        images(split.train.len())
+    )
+}
+
 /// For each class with images: how many of them are in a part of the split, and how many there are.
 struct Counts(Vec<(usize, usize)>);
 
