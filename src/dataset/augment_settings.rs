@@ -390,6 +390,8 @@ mod tests {
         #[derive(Debug, Parser)]
         #[command(no_binary_name = true, args_override_self = true)]
         struct Repeated {
+            #[arg(long)]
+            augment: Option<String>,
             #[command(flatten)]
             settings: AugmentSettings,
         }
