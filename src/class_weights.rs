@@ -34,8 +34,14 @@ pub enum ClassWeightsError {
         error: std::io::Error,
     },
     /// The file is not text, or too large.
-    #[error("--class-weights: {} is not a text in UTF-8 of at most {MAX_BYTES} bytes", .0.display())]
-    NotText(PathBuf),
+    #[error(
+        "--class-weights: {} is not a text in UTF-8 of at most {MAX_BYTES} bytes",
+        path.display()
+    )]
+    NotText {
+        /// The file.
+        path: PathBuf,
+    },
     /// A line is invalid.
     #[error(
         "{}, line {line}: found `{found}`, expected a class and its weight, a finite number of at least 0, or \
@@ -119,7 +125,7 @@ impl ClassWeights {
                     ClassWeightsError::Read { path, error }
                 })?;
                 let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-                let text = text.ok_or_else(|| ClassWeightsError::NotText(path.clone()))?;
+                let text = text.ok_or_else(|| ClassWeightsError::NotText { path: path.clone() })?;
                 parse(&text, path, names)?
             }
         };

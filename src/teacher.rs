@@ -9,7 +9,10 @@ use thiserror::Error;
 use topk_eval::{Element, Execution, InputKind, Layout, Model, ModelError, Provider};
 use topk_files::excerpt;
 use topk_native::{Runtime, RuntimeError};
+use topk_ops::accuracy::label_ranks;
 
+use crate::TrainError;
+use crate::batching::Part;
 use crate::config::Config;
 use crate::dataset::Dataset;
 
@@ -29,9 +32,12 @@ pub enum TeacherError {
     #[error(
         "--teacher {}: the file does not record its class names and its normalisation, so it is not known whether its \
          scores are those of the same classes and images: export it with topk-export, with --class-names",
-        .0.display()
+        path.display()
     )]
-    NoCard(PathBuf),
+    NoCard {
+        /// The model.
+        path: PathBuf,
+    },
     /// It takes other images.
     #[error("--teacher {}: it takes {expected}, but this run has {found}", path.display())]
     Images {
@@ -111,7 +117,7 @@ impl Teacher {
         let order = checked(&model, path, data)?;
         let card = model
             .card()
-            .ok_or_else(|| TeacherError::NoCard(path.clone()))?;
+            .ok_or_else(|| TeacherError::NoCard { path: path.clone() })?;
         let [mean, std] = [data.normalization.mean, data.normalization.std];
         let is_same = (card.mean, card.std) == (mean, std);
         let renormalization = (!is_same).then(|| {
@@ -189,6 +195,55 @@ impl Teacher {
         images.f_contiguous()
     }
 
+    /// A line about its accuracy on some validation images.
+    ///
+    /// # Errors
+    /// If the images cannot be read, or the model cannot be run.
+    pub(crate) fn accuracy(
+        &mut self,
+        config: &Config,
+        data: &Dataset,
+        device: Device,
+    ) -> Result<Option<String>, TrainError> {
+        const IMAGES: usize = 500;
+        let (mut ranks, classes) = (Vec::new(), data.class_names.len());
+        for batch in data
+            .validation
+            .in_order(config.validation_batch_size, Part::WHOLE)
+        {
+            let batch = batch?;
+            if batch.labels.is_empty() {
+                continue;
+            }
+            let inputs = batch.inputs(data.shape, device)?;
+            let logits = self.logits(&inputs.images)?;
+            let logits = logits.to_device(Device::Cpu).reshape(-1);
+            let logits: Vec<f32> = Vec::try_from(logits)?;
+            // A score that is not a number is not among the highest.
+            ranks.extend(
+                label_ranks(&logits, &batch.labels).unwrap_or(vec![classes; batch.labels.len()]),
+            );
+            if ranks.len() >= IMAGES {
+                break;
+            }
+        }
+        if ranks.is_empty() {
+            return Ok(None);
+        }
+        let share =
+            |k: usize| ranks.iter().filter(|&&rank| rank < k).count() as f64 / ranks.len() as f64;
+        let warning = match share(1) * classes as f64 <= 1.0 {
+            true => "; that is no better than chance: check that its classes are those of the data",
+            false => "",
+        };
+        let (k, images) = (config.topk(), ranks.len());
+        Ok(Some(format!(
+            "the teacher's accuracy on {images} validation images: top-1 {:.2} %, top-{k} {:.2} %{warning}",
+            100.0 * share(1),
+            100.0 * share(k)
+        )))
+    }
+
     pub(crate) fn distillation(&self) -> Distillation {
         self.distillation
     }
@@ -220,7 +275,9 @@ impl Distillation {
 
 /// Checks that a model takes the images of a run, and has its classes; returns their outputs if the order is another.
 fn checked(model: &Model, path: &Path, data: &Dataset) -> Result<Option<Vec<i64>>, TeacherError> {
-    let no_card = || TeacherError::NoCard(path.to_owned());
+    let no_card = || TeacherError::NoCard {
+        path: path.to_owned(),
+    };
     let card = model.card().ok_or_else(no_card)?;
     let names = card.class_names.as_ref().ok_or_else(no_card)?;
     let expected = InputKind {

@@ -14,10 +14,8 @@ use topk_models::op::{Node, Op};
 use topk_models::{Classifier, architecture};
 use topk_models_tch::Network;
 use topk_native::Runtime;
-use topk_ops::accuracy::label_ranks;
 use topk_weights::{Loaded, Note, ReadOptions, Tensor};
 
-use crate::batching::Part;
 use crate::changes::{Changes, Effect, as_saved};
 use crate::config::Config;
 use crate::dataset::{Dataset, DatasetError};
@@ -412,57 +410,11 @@ pub(crate) fn learner(
     let mut learner = Learner::new(config, network, data.shape)?;
     if let Some((mut teacher, lines)) = Teacher::open(config, data, device)? {
         notes.extend(lines);
-        notes.extend(accuracy_of(&mut teacher, config, data, device)?);
+        notes.extend(teacher.accuracy(config, data, device)?);
         learner.set_teacher(teacher);
     }
     notes.extend(frozen(config, &learner));
     Ok((learner, notes))
-}
-
-/// A line about the accuracy of the teacher on some validation images.
-fn accuracy_of(
-    teacher: &mut Teacher,
-    config: &Config,
-    data: &Dataset,
-    device: Device,
-) -> Result<Option<String>, TrainError> {
-    const IMAGES: usize = 500;
-    let (mut ranks, classes) = (Vec::new(), data.class_names.len());
-    for batch in data
-        .validation
-        .in_order(config.validation_batch_size, Part::WHOLE)
-    {
-        let batch = batch?;
-        if batch.labels.is_empty() {
-            continue;
-        }
-        let inputs = batch.inputs(data.shape, device)?;
-        let logits = teacher.logits(&inputs.images)?;
-        let logits = logits.to_device(Device::Cpu).reshape(-1);
-        let logits: Vec<f32> = Vec::try_from(logits)?;
-        // A score that is not a number is not among the highest.
-        ranks.extend(
-            label_ranks(&logits, &batch.labels).unwrap_or(vec![classes; batch.labels.len()]),
-        );
-        if ranks.len() >= IMAGES {
-            break;
-        }
-    }
-    if ranks.is_empty() {
-        return Ok(None);
-    }
-    let share =
-        |k: usize| ranks.iter().filter(|&&rank| rank < k).count() as f64 / ranks.len() as f64;
-    let warning = match share(1) * classes as f64 <= 1.0 {
-        true => "; that is no better than chance: check that its classes are those of the data",
-        false => "",
-    };
-    let (k, images) = (config.topk(), ranks.len());
-    Ok(Some(format!(
-        "the teacher's accuracy on {images} validation images: top-1 {:.2} %, top-{k} {:.2} %{warning}",
-        100.0 * share(1),
-        100.0 * share(k)
-    )))
 }
 
 /// What --freeze amounts to, as a line.

@@ -60,15 +60,16 @@ def lapsum(scores, labels, k, tau, with_gradient):
 
 def _above(ranked, k, tau):
     """The number of scores of each row, in descending order, that are above b: those with which as b the sum of
-    probabilities is below k. By bisection, since that sum grows with the rank."""
-    low = torch.zeros_like(ranked[:, :1], dtype=torch.int64)
-    high = low + ranked.shape[1]
-    for _ in range(ranked.shape[1].bit_length()):
-        middle = (low + high) // 2
-        x = (ranked - ranked.gather(1, middle.clamp(max=ranked.shape[1] - 1))) / tau
-        power = 0.5 * (-x.abs()).exp()
-        is_above = torch.where(x < 0, power, 1 - power).sum(1, keepdim=True) < k
-        is_open = low < high
-        low = torch.where(is_open & is_above, middle + 1, low)
-        high = torch.where(is_open & ~is_above, middle, high)
-    return low
+    probabilities is below k. Found bit by bit, since that sum grows with the rank.
+
+    With F(x) = ½ + ½ sign(x) (1 − exp(−|x|)), the sum is below k where that of the second terms is below 2 k − n.
+    """
+    classes = ranked.shape[1]
+    scaled = ranked / tau
+    count = torch.zeros_like(ranked[:, :1], dtype=torch.int64)
+    for bit in reversed(range(classes.bit_length())):
+        more = count + (1 << bit)
+        x = scaled - scaled.gather(1, (more - 1).clamp(max=classes - 1))
+        sums = torch.copysign(torch.expm1(x.abs().neg_()), x).sum(1, keepdim=True)
+        count = torch.where((sums < 2 * k - classes) & (more <= classes), more, count)
+    return count
