@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// A setting of the loss that is constant (`1`) or annealed over the epochs (`10..0.1`).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Annealed {
+pub struct Annealed {
     start: f64,
     end: f64,
 }
@@ -17,11 +17,11 @@ pub(crate) struct Annealed {
     "`{0}` is not a valid value: expected a number of at least 0, such as 1, or a range START..END, such as \
      10..0.1"
 )]
-pub(crate) struct ParseAnnealedError(String);
+pub struct ParseAnnealedError(String);
 
 impl Annealed {
     /// The same value in all epochs.
-    pub(crate) fn constant(value: f64) -> Self {
+    pub fn constant(value: f64) -> Self {
         Self {
             start: value,
             end: value,

@@ -21,9 +21,11 @@ use crate::layers::{Given, Setting, Settings, recipe};
 use crate::list_models::list_models;
 use crate::logging::LogFormat;
 use crate::plan::Plan;
+use crate::progress::Progress;
 use crate::ranks::{Placement, Ranks, start_on_devices};
 use crate::sweep::{list, sweep};
-use crate::train::{Outcome, train};
+use crate::train::Outcome;
+use crate::trainer::Trainer;
 
 /// Printed when an interrupted run has saved its state.
 pub(crate) const RESUME_HINT: &str = "Interrupted; state saved. Run the same command to resume.";
@@ -167,12 +169,20 @@ impl Args {
         config.device = device;
         let is_first = launch.as_ref().is_none_or(|launch| launch.rank == 0);
         let stop = stop_on_interrupt(is_first)?;
-        let mut ranks = match &launch {
+        let ranks = match &launch {
             Some(launch) => Ranks::join(launch, select_device(device)?, threads, timeout)?,
             None => Ranks::alone(),
         };
         let format = config.logging.log_format;
-        let outcome = train(&config, &out, from.as_deref(), policy, &mut ranks, &stop)?;
+        let mut trainer = Trainer::new(config, &out)
+            .with_observer(Progress::new(format))
+            .with_policy(policy)
+            .with_ranks(ranks)
+            .with_stop(stop);
+        if let Some(run) = from {
+            trainer = trainer.with_resume_from(run);
+        }
+        let outcome = trainer.train()?;
         Ok(match outcome {
             Outcome::Finished(end) => {
                 // As JSON, it is among the events.

@@ -15,7 +15,7 @@ const MAX_BYTES: u64 = 1 << 26;
 
 /// Where the weights of the classes come from.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum ClassWeights {
+pub enum ClassWeights {
     /// In inverse proportion to the number of training images, as scikit-learn's `balanced`.
     Balanced,
     /// A file.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
+use toml::Table;
 use topk_data::Format;
 use topk_image::augment::{Augmentation, Mixing};
 use topk_models::Classifier;
@@ -15,13 +16,15 @@ use topk_preprocessing::Crops;
 use crate::batching::{Batching, LastBatch};
 use crate::checkpoints::CheckpointSettings;
 use crate::dataset::{AugmentSettings, SamplingSettings};
-use crate::layers::at_least_one;
+use crate::layers::{Settings, at_least_one};
 use crate::logging::LoggingSettings;
 use crate::loss::LossSettings;
 use crate::machine::Machine;
 use crate::optimizer::OptimizerSettings;
 use crate::order::Shuffle;
+use crate::recipe;
 use crate::schedule::{Milestones, ScheduleSettings};
+use crate::trainer::Images;
 use crate::validation::ValidationSettings;
 
 pub(crate) use check::ConfigError;
@@ -32,27 +35,33 @@ pub(crate) const TOPK: usize = 5;
 /// All settings of a run.
 ///
 /// The flags of `topk-train`, the keys of a recipe and the keys of the configuration in a run's log are the
-/// fields of this struct in kebab-case.
+/// fields of this struct in kebab-case; what is deserialised has the same keys.
+///
+/// ```no_run
+/// let mut config: topk_train::Config = serde_json::from_str(r#"{"loss": "ce", "lr": 0.2}"#)?;
+/// config.epochs = 30;
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, clap::Args)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Config {
+pub struct Config {
     /// Data set: CIFAR-10 or CIFAR-100 (folder or .tar.gz), class folders, ImageNet's tar file, WebDataset
     /// shards, parquet files, a folder with the parts train and val or test, or a .csv or .json file with path, label
     /// and optionally split of each image
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) data: Option<PathBuf>,
+    pub data: Option<PathBuf>,
 
     /// Format of --data [default: detected]
     #[arg(long, help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) format: Option<Format>,
+    pub format: Option<Format>,
 
     /// timm's class map: one class per line (folder name, label or WordNet ID), optionally followed by its index;
     /// images of other classes are left out [default: classes in the order of their names]
     #[arg(long, value_name = "FILE", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) class_map: Option<PathBuf>,
+    pub class_map: Option<PathBuf>,
 
     /// Validation images [default: held out from the training images]
     #[arg(
@@ -62,35 +71,35 @@ pub(crate) struct Config {
         help_heading = "Data"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) val_data: Option<PathBuf>,
+    pub val_data: Option<PathBuf>,
 
     /// Test images [default: the test part of --data, if it has one]
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) test_data: Option<PathBuf>,
+    pub test_data: Option<PathBuf>,
 
     /// Number of training images: the same number per class where the classes have it, otherwise in proportion
     /// to their images (CIFAR: drawn regardless of class) [default: all that are not held out]
     #[arg(long, value_name = "N", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) train_size: Option<usize>,
+    pub train_size: Option<usize>,
 
     /// Number of training images held out for validation: the same number per class where the classes have it,
     /// otherwise in proportion to their images (CIFAR: drawn regardless of class) [default: a tenth of each
     /// class; CIFAR: a tenth of the images; ImageNet: 50 per class]
     #[arg(long, value_name = "N", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) val_size: Option<usize>,
+    pub val_size: Option<usize>,
 
     /// Label noise: probability of replacing a training label by a random one from its group of five classes
     #[arg(long, value_name = "P", default_value_t = 0.0, help_heading = "Data")]
-    pub(crate) noise: f64,
+    pub noise: f64,
 
     /// Train on a long-tailed part of the training images: the first class has FACTOR times the images of the last,
     /// and those between fall exponentially, as in CIFAR-100-LT
     #[arg(long, value_name = "FACTOR", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) imbalance_factor: Option<f64>,
+    pub imbalance_factor: Option<f64>,
 
     /// Size of the network's input: one number for height and width, height and width, or 3, height and width
     /// [default: 32 for CIFAR, 224 otherwise]
@@ -106,23 +115,23 @@ pub(crate) struct Config {
         skip_serializing_if = "Option::is_none",
         serialize_with = "one_or_several"
     )]
-    pub(crate) input_size: Option<Vec<usize>>,
+    pub input_size: Option<Vec<usize>>,
 
     /// Resize the shorter side of training images to this before augmentation
     #[arg(long, value_name = "PIXELS", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) train_resize: Option<u32>,
+    pub train_resize: Option<u32>,
 
     /// Resize the shorter side of validation images to this before the centre crop
     /// [default: 8/7 of --input-size; CIFAR: no resizing]
     #[arg(long, value_name = "PIXELS", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) val_resize: Option<u32>,
+    pub val_resize: Option<u32>,
 
     /// The same for test images; also recorded in the exported models [default: --val-resize]
     #[arg(long, value_name = "PIXELS", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) test_resize: Option<u32>,
+    pub test_resize: Option<u32>,
 
     /// Crops per image in the final test, whose scores are averaged
     #[arg(
@@ -132,7 +141,7 @@ pub(crate) struct Config {
         default_value = "center",
         help_heading = "Data"
     )]
-    pub(crate) test_crops: Crops,
+    pub test_crops: Crops,
 
     /// Random augmentations for training images, such as crop:4,flip or
     /// resized-crop:224,flip,rand-augment:2:9; none to disable
@@ -142,12 +151,12 @@ pub(crate) struct Config {
         skip_serializing_if = "Option::is_none",
         serialize_with = "optional_text"
     )]
-    pub(crate) augment: Option<Augmentation>,
+    pub augment: Option<Augmentation>,
 
     /// Augmentation in timm's words.
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) augmenting: AugmentSettings,
+    pub augmenting: AugmentSettings,
 
     /// Mix the images of each batch: mixup:ALPHA, cutmix:ALPHA, or both separated by a comma
     #[arg(long, help_heading = "Data")]
@@ -155,53 +164,53 @@ pub(crate) struct Config {
         skip_serializing_if = "Option::is_none",
         serialize_with = "optional_text"
     )]
-    pub(crate) mix: Option<Mixing>,
+    pub mix: Option<Mixing>,
 
     /// How training images are shuffled: full mixes all, shards reads each shard once per epoch
     /// [default: full; shards for data on a server]
     #[arg(long, value_enum, help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) shuffle: Option<Shuffle>,
+    pub shuffle: Option<Shuffle>,
 
     /// Number of images that --shuffle shards mixes with each other [default: 4096]
     #[arg(long, value_name = "N", help_heading = "Data", value_parser = at_least_one)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) shuffle_buffer: Option<usize>,
+    pub shuffle_buffer: Option<usize>,
 
     /// Which images an epoch has.
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) sampling: SamplingSettings,
+    pub sampling: SamplingSettings,
 
     /// What to do with images that cannot be read
     #[arg(long, value_enum, default_value = "fail", help_heading = "Data")]
-    pub(crate) on_bad_image: ErrorPolicy,
+    pub on_bad_image: ErrorPolicy,
 
     /// Network, such as densenet-40-40 or resnet18; see --list-models
     /// [default: that of --checkpoint; without one, densenet-40-40 for CIFAR and resnet18 otherwise]
     #[arg(long, value_name = "NAME", help_heading = "Network")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) model: Option<String>,
+    pub model: Option<String>,
 
     /// Start from the weights in this file: a checkpoint of topk-train, safetensors, or PyTorch (.pth, .pt)
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) checkpoint: Option<PathBuf>,
+    pub checkpoint: Option<PathBuf>,
 
     /// What to do with the weights of the last layer in --checkpoint
     #[arg(long, value_enum, default_value = "keep", help_heading = "Network")]
     #[serde(skip_serializing_if = "is_kept")]
-    pub(crate) classifier: Classifier,
+    pub classifier: Classifier,
 
     /// Loss and its settings.
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) loss: LossSettings,
+    pub loss: LossSettings,
 
     /// The k of the loss and of the top-k accuracy [default: 5; less if there are fewer than 6 classes]
     #[arg(long, value_name = "K", help_heading = "Loss")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) topk: Option<usize>,
+    pub topk: Option<usize>,
 
     /// Number of epochs
     #[arg(
@@ -210,7 +219,7 @@ pub(crate) struct Config {
         default_value_t = 300,
         help_heading = "Optimisation"
     )]
-    pub(crate) epochs: usize,
+    pub epochs: usize,
 
     /// Training batch size; with several ranks, that of each
     // That of all ranks together once a run begins; see `Config::for_ranks`.
@@ -220,7 +229,7 @@ pub(crate) struct Config {
         default_value_t = 64,
         help_heading = "Optimisation"
     )]
-    pub(crate) batch_size: usize,
+    pub batch_size: usize,
 
     /// Training batch size of all ranks together, in place of --batch-size
     #[arg(
@@ -230,16 +239,16 @@ pub(crate) struct Config {
         help_heading = "Optimisation"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) global_batch_size: Option<usize>,
+    pub global_batch_size: Option<usize>,
 
     /// Several ranks: compute the statistics of batch normalisation over the images of all ranks, not of each
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Optimisation")]
-    pub(crate) sync_bn: bool,
+    pub sync_bn: bool,
 
     /// Leave out the last batch of each epoch if it is smaller [default: it counts, and a single image joins
     /// the batch before]
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true, help_heading = "Optimisation")]
-    pub(crate) drop_last: bool,
+    pub drop_last: bool,
 
     /// Number of batches whose gradients are averaged per optimizer step
     #[arg(
@@ -248,7 +257,7 @@ pub(crate) struct Config {
         default_value_t = 1,
         help_heading = "Optimisation"
     )]
-    pub(crate) grad_accum_steps: usize,
+    pub grad_accum_steps: usize,
 
     /// Validation batch size
     #[arg(
@@ -257,29 +266,29 @@ pub(crate) struct Config {
         default_value_t = 256,
         help_heading = "Optimisation"
     )]
-    pub(crate) validation_batch_size: usize,
+    pub validation_batch_size: usize,
 
     /// Learning rate and schedule.
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) schedule: ScheduleSettings,
+    pub schedule: ScheduleSettings,
 
     /// Optimizer and its settings.
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) optimizer: OptimizerSettings,
+    pub optimizer: OptimizerSettings,
 
     /// Keep an exponential moving average (EMA) of the weights with this decay, such as 0.999; it is what is
     /// validated and saved
     #[arg(long, value_name = "DECAY", help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) model_ema_decay: Option<f64>,
+    pub model_ema_decay: Option<f64>,
 
     /// Let the decay of --model-ema-decay rise from 0, as 1 - STEP^(-2/3), so that the average forgets the initial
     /// weights [default: true]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) model_ema_warmup: Option<bool>,
+    pub model_ema_warmup: Option<bool>,
 
     /// What to do when the loss or a gradient of a step is not finite
     #[arg(
@@ -288,56 +297,74 @@ pub(crate) struct Config {
         default_value = "fail",
         help_heading = "Optimisation"
     )]
-    pub(crate) on_nan: ErrorPolicy,
+    pub on_nan: ErrorPolicy,
 
     /// What is validated, and when that ends the run.
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) validation: ValidationSettings,
+    pub validation: ValidationSettings,
 
     /// Which checkpoints are kept.
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) checkpoints: CheckpointSettings,
+    pub checkpoints: CheckpointSettings,
 
     /// What the run reports.
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) logging: LoggingSettings,
+    pub logging: LoggingSettings,
 
     /// How the run is computed.
     #[command(flatten)]
     #[serde(flatten)]
-    pub(crate) machine: Machine,
+    pub machine: Machine,
 
     /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t, help_heading = "Machine")]
     #[serde(serialize_with = "text")]
-    pub(crate) device: Device,
+    pub device: Device,
 
     /// Number of threads for loading images and for computing on the CPU [default: one per core]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) workers: Option<usize>,
+    pub workers: Option<usize>,
 
     /// Random seed for initial weights, label noise, shuffling and augmentation
     #[arg(long, default_value_t = 0, help_heading = "Optimisation")]
-    pub(crate) seed: u32,
+    pub seed: u32,
 
     /// What was decided about the settings, one line each.
     #[arg(skip)]
     #[serde(skip)]
-    pub(crate) decisions: Vec<String>,
+    pub decisions: Vec<String>,
 }
 
 /// What to do with an image or a step that cannot be used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum ErrorPolicy {
+pub enum ErrorPolicy {
     /// Stop with an error
     Fail,
     /// Skip it and count it in the log
     Skip,
+}
+
+impl Default for Config {
+    /// The defaults of the command line.
+    fn default() -> Self {
+        let settings = Settings::combine(Vec::new());
+        settings.expect("the defaults are valid").config
+    }
+}
+
+impl<'de> Deserialize<'de> for Config {
+    /// From the keys and values of a recipe, which are the flags of `topk-train`; the others have their defaults.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let table = Table::deserialize(deserializer)?;
+        let settings = recipe::settings("the settings", table);
+        let combined = settings.and_then(|settings| Settings::combine(vec![settings]));
+        Ok(combined.map_err(de::Error::custom)?.config)
+    }
 }
 
 impl Config {
@@ -367,6 +394,25 @@ impl Config {
         }
         self.machine = self.machine.resolved();
         self
+    }
+
+    /// The settings of a run on the given images, whose data set they name.
+    pub(crate) fn with_images(mut self, images: &Images) -> Result<Self, ConfigError> {
+        for (flag, path) in [
+            ("data", &self.data),
+            ("val-data", &self.val_data),
+            ("test-data", &self.test_data),
+        ] {
+            if let Some(path) = path {
+                return Err(ConfigError::Range {
+                    flag,
+                    expected: "absent, because the images are given",
+                    found: path.display().to_string(),
+                });
+            }
+        }
+        self.data = Some(images.training.description().path);
+        Ok(self)
     }
 
     /// The settings of a run with so many ranks: the batch size is that of all ranks together, which decides the weights.

@@ -16,7 +16,7 @@ use crate::defaults::resolve;
 use crate::images::Batch;
 use crate::loss::TrainingLoss;
 use crate::step::Learner;
-use crate::train::{criterion, device_name, learner, load_data, print_notes, set_up_process};
+use crate::train::{criterion, device_name, learner, load_data, set_up_process};
 
 /// Maximum number of rows in the table of the network.
 const MAX_STAGES: usize = 32;
@@ -54,10 +54,12 @@ pub(crate) fn measure(config: &Config) -> Result<DryRun, TrainError> {
     config.check()?;
     set_up_process(config, None)?;
     let device = select_device(config.device)?;
-    let data = load_data(config, device)?;
+    let data = load_data(config, None, device)?;
     let config = &resolve(config, &data)?;
     let (learner, notes) = learner(config, &data, device, config.checkpoint.as_deref())?;
-    print_notes(&notes);
+    for note in notes {
+        eprintln!("note: {note}");
+    }
     let mut text = toml::to_string(config).expect("settings are serialisable");
     text.push('\n');
     for line in &config.decisions {
@@ -405,7 +407,7 @@ mod tests {
             folder.display()
         );
         let config = Args::config_of(flags.split_whitespace().map(Into::into)).unwrap();
-        let data = load_data(&config, Device::Cpu).unwrap();
+        let data = load_data(&config, None, Device::Cpu).unwrap();
         let (mut learner, _) = learner(&config, &data, Device::Cpu, None).unwrap();
         let before = learner.network().weights();
         let steps = time_steps(&config, &data, &mut learner, Duration::ZERO).unwrap();

@@ -1,9 +1,12 @@
-//! The `topk-train` program: trains image classifiers for top-k accuracy.
+//! Trains image classifiers for top-k accuracy.
 //!
-//! This library is private to the program: it exports only what `main.rs` needs, and other crates must not depend
-//! on it. [`Args`] parses the command line; the module `train` sets up a run, `trainer` has the training loop,
-//! `step` one optimizer step, `validation` how epochs are judged, `checkpoints` which of them are kept, `logging` what a
-//! run reports, `ranks` what the processes of a run do together.
+//! A [`Trainer`] trains with the settings of a [`Config`], on the data sets that these name or on images of the calling
+//! program ([`Images`]), and tells an [`Observer`] what happens. It prints nothing. The command `topk-train` is a client
+//! of it: [`Args`] parses the command line, and an observer prints.
+//!
+//! Inside, the module `train` sets up a run, `training_loop` has its loop, `step` one optimizer step, `validation` how
+//! epochs are judged, `checkpoints` which of them are kept, `logging` what a run reports, `ranks` what the processes of a
+//! run do together.
 //!
 //! All random numbers follow from the seed in the settings, whatever the number of threads that load images. A run
 //! that was interrupted at any moment resumes as if it had not been.
@@ -29,6 +32,7 @@ mod list_models;
 mod logging;
 mod loss;
 mod machine;
+mod observer;
 mod optimizer;
 mod order;
 mod plan;
@@ -49,6 +53,7 @@ mod sweep;
 mod teacher;
 mod train;
 mod trainer;
+mod training_loop;
 mod validation;
 
 use std::path::PathBuf;
@@ -64,8 +69,24 @@ use topk_native::RuntimeError;
 use topk_ops::{AccuracyError, LossError};
 use topk_weights::WeightsError;
 
+pub use annealed::{Annealed, ParseAnnealedError};
 pub use args::Args;
+pub use checkpoints::CheckpointSettings;
+pub use class_weights::ClassWeights;
+pub use config::{Config, ErrorPolicy};
+pub use dataset::{AugmentSettings, EraseMode, SamplingSettings, TrainInterpolation};
+pub use logging::{LogFormat, LoggingSettings};
+pub use loss::LossSettings;
+pub use machine::{AmpDtype, Machine, Tf32};
+pub use observer::{BatchProgress, Extent, Observer, TrainingEvent};
+pub use optimizer::{Betas, ClipMode, OptimizerName, OptimizerSettings, ParseBetasError};
+pub use order::{Sampler, Shuffle};
 pub use ranks::report;
+pub use schedule::{LrScale, Milestones, ParseMilestonesError, ScheduleSettings, Scheduler};
+pub use topk_ops::LossName;
+pub use train::Outcome;
+pub use trainer::{Error, Images, Trainer};
+pub use validation::{Ks, Metric, ParseKsError, ParseMetricError, ValidationSettings};
 
 use batching::BatchingError;
 use config::ConfigError;

@@ -19,7 +19,7 @@ use crate::teacher::Distillation;
 
 /// The loss and the settings of losses. Only the settings that the loss has are serialised.
 #[derive(Clone, Debug, PartialEq, clap::Args)]
-pub(crate) struct LossSettings {
+pub struct LossSettings {
     /// Loss to minimise
     #[arg(
         id = "loss",
@@ -29,29 +29,29 @@ pub(crate) struct LossSettings {
         default_value = "svm",
         help_heading = "Loss"
     )]
-    pub(crate) name: LossName,
+    pub name: LossName,
 
     /// Temperature of the loss, in units of the scores; 10..0.1 anneals it from 10 in the first epoch to 0.1
     /// in the last
     #[arg(long, default_value_t = Annealed::constant(1.0), help_heading = "Loss")]
-    pub(crate) tau: Annealed,
+    pub tau: Annealed,
 
     /// Margin of the loss, in units of the scores; 0..1 increases it from 0 to 1
     #[arg(long, default_value_t = Annealed::constant(1.0), help_heading = "Loss")]
-    pub(crate) alpha: Annealed,
+    pub alpha: Annealed,
 
     /// Standard deviation of the noise in balanced-noised-topk, in units of the scores
     #[arg(long, default_value_t = 0.2, help_heading = "Loss")]
-    pub(crate) epsilon: f64,
+    pub epsilon: f64,
 
     /// Number of noise samples per image in balanced-noised-topk
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Loss")]
-    pub(crate) draws: usize,
+    pub draws: usize,
 
     /// Largest margin in balanced-noised-topk, that of the rarest class: makes the margins proportional to the number
     /// of training images of a class to the power of -1/4, in place of --alpha
     #[arg(long, value_name = "MARGIN", help_heading = "Loss")]
-    pub(crate) max_margin: Option<f64>,
+    pub max_margin: Option<f64>,
 
     /// Label smoothing: probability with which a label is replaced by a random class, over which the loss is averaged
     #[arg(
@@ -61,24 +61,24 @@ pub(crate) struct LossSettings {
         default_value_t = 0.0,
         help_heading = "Loss"
     )]
-    pub(crate) label_smoothing: f64,
+    pub label_smoothing: f64,
 
     /// Weights of the classes in the loss: balanced (in inverse proportion to their training images), or a file with
     /// one weight per line in the order of the classes, or a class and its weight
     #[arg(long, value_name = "balanced|FILE", help_heading = "Loss")]
-    pub(crate) class_weights: Option<ClassWeights>,
+    pub class_weights: Option<ClassWeights>,
 
     /// Sum the classes' losses in bce, in place of their mean
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Loss")]
-    pub(crate) bce_sum: bool,
+    pub bce_sum: bool,
 
     /// In bce, make targets (smoothed or mixed) above this 1 and all others 0
     #[arg(long, value_name = "P", help_heading = "Loss")]
-    pub(crate) bce_target_thresh: Option<f64>,
+    pub bce_target_thresh: Option<f64>,
 
     /// Distillation: an ONNX model of the same classes, written by topk-export or a run, whose scores the network imitates
     #[arg(long, value_name = "FILE", help_heading = "Loss")]
-    pub(crate) teacher: Option<PathBuf>,
+    pub teacher: Option<PathBuf>,
 
     /// Weight of the divergence from the scores of --teacher in the loss, from 0 to 1; the labels have the rest
     #[arg(
@@ -87,11 +87,11 @@ pub(crate) struct LossSettings {
         default_value_t = 0.5,
         help_heading = "Loss"
     )]
-    pub(crate) distillation_alpha: f64,
+    pub distillation_alpha: f64,
 
     /// Temperature by which the scores of both are divided for that divergence, which is multiplied by its square
     #[arg(long, value_name = "TAU", default_value_t = 1.0, help_heading = "Loss")]
-    pub(crate) distillation_tau: f64,
+    pub distillation_tau: f64,
 
     /// What follows from --class-weights and --max-margin for the training images.
     #[arg(skip)]

@@ -7,10 +7,10 @@ use topk_libtorch::Numerics;
 /// How a run is computed on the device.
 #[derive(Clone, Debug, PartialEq, Serialize, clap::Args)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Machine {
+pub struct Machine {
     /// Run convolutions and matrix multiplications of training and validation in 16 bits (mixed precision)
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Machine")]
-    pub(crate) amp: bool,
+    pub amp: bool,
 
     /// Type of --amp; float16 scales the loss, as PyTorch's GradScaler, and skips steps whose gradients overflow
     #[arg(
@@ -20,7 +20,7 @@ pub(crate) struct Machine {
         default_value = "bfloat16",
         help_heading = "Machine"
     )]
-    pub(crate) amp_dtype: AmpDtype,
+    pub amp_dtype: AmpDtype,
 
     /// GPU: what rounds the inputs of f32 products to TF32, which is faster
     #[arg(
@@ -30,41 +30,41 @@ pub(crate) struct Machine {
         default_value = "convolutions",
         help_heading = "Machine"
     )]
-    pub(crate) tf32: Tf32,
+    pub tf32: Tf32,
 
     /// GPU: use deterministic algorithms only, so that the same command gives the same weights bit by bit
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Machine")]
-    pub(crate) deterministic: bool,
+    pub deterministic: bool,
 
     /// GPU: let cuDNN time its algorithms at the start and use the fastest [default: true, or false with
     /// --deterministic]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Machine")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) cudnn_benchmark: Option<bool>,
+    pub cudnn_benchmark: Option<bool>,
 
     /// Use the channels-last (NHWC) memory format
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Machine")]
-    pub(crate) channels_last: bool,
+    pub channels_last: bool,
 
     /// Crop and flip training images on the device; needs an --augment of a crop and flips, and images of the network's
     /// input size, such as CIFAR's
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Machine")]
-    pub(crate) augment_on_device: bool,
+    pub augment_on_device: bool,
 
     /// GPU: capture a whole step as a CUDA graph, for small networks, whose steps take longer to start than to compute
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Machine")]
-    pub(crate) cuda_graphs: bool,
+    pub cuda_graphs: bool,
 
     /// Number of steps between two records of loss and accuracy in steps.jsonl; on a GPU, also between two readings of
     /// these and of skipped steps, which wait for the GPU
     #[arg(long, value_name = "N", default_value_t = 50, help_heading = "Machine")]
-    pub(crate) log_interval: usize,
+    pub log_interval: usize,
 }
 
 /// Type of mixed precision.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum AmpDtype {
+pub enum AmpDtype {
     /// The range of f32
     Bfloat16,
     /// More digits, and a small range
@@ -74,7 +74,7 @@ pub(crate) enum AmpDtype {
 /// Where TF32 is used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Tf32 {
+pub enum Tf32 {
     /// Nowhere: all products are of f32
     None,
     /// Convolutions, as PyTorch's default

@@ -12,7 +12,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-pub(crate) use draws::{ClassDraws, Sampler};
+pub(crate) use draws::ClassDraws;
+pub use draws::Sampler;
 pub(crate) use repeats::Repeats;
 
 /// Images in the shuffle buffers of all streams together, unless the user chooses another number.
@@ -24,7 +25,7 @@ const STREAMS: usize = 64;
 /// How training images are shuffled.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Shuffle {
+pub enum Shuffle {
     /// All images with each other
     Full,
     /// Shards, then images within a buffer

@@ -1,4 +1,5 @@
 use std::io::Write;
+use std::ops::ControlFlow;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -6,19 +7,15 @@ use topk_history::{CorrectAt, Epoch, EpochTime, Event, RawValidation};
 use topk_report::text::{TERMINAL_WIDTH, or_dash, percent, wrap};
 
 use crate::logging::LogFormat;
+use crate::observer::{BatchProgress, Extent, Observer, TrainingEvent};
 use crate::validation::Metric;
 
-/// Progress of a run: one line per epoch on standard output, and a progress bar on a terminal.
+/// Prints the progress of a run: one line per epoch on standard output, and a progress bar on a terminal.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
-    epochs: usize,
-    batches: usize,
-    k: usize,
-    /// Whether anything is printed.
-    shown: bool,
-    /// Whether validation results that the table does not have are printed below its rows.
-    shows_further: bool,
+    /// Known once the run begins.
+    extent: Option<Extent>,
     format: LogFormat,
 }
 
@@ -37,49 +34,32 @@ struct Message<'a> {
 }
 
 impl Progress {
-    /// Progress of a run of `epochs` epochs of `batches` batches each.
-    pub(crate) fn new(epochs: usize, batches: usize, k: usize) -> Self {
+    pub(crate) fn new(format: LogFormat) -> Self {
+        Self {
+            bar: ProgressBar::hidden(),
+            extent: None,
+            format,
+        }
+    }
+
+    /// Starts the bar, and prints the header of the table whose rows [`epoch`](Self::epoch) prints.
+    fn begin(&mut self, extent: Extent) {
         // indicatif hides the bar if standard error is not a terminal.
-        let bar = ProgressBar::new((epochs * batches) as u64);
+        self.bar = ProgressBar::new((extent.epochs * extent.batches) as u64);
         let style = ProgressStyle::with_template(
             "{wide_bar:.cyan/black.bright} {percent:>3} %  {msg}  {eta} left",
         );
-        bar.set_style(style.expect("the template is valid"));
-        Self {
-            bar,
-            epochs,
-            batches,
-            k,
-            shown: true,
-            shows_further: false,
-            format: LogFormat::Text,
+        self.bar.set_style(style.expect("the template is valid"));
+        self.extent = Some(extent);
+        if self.format == LogFormat::Text {
+            for line in header(extent.epochs, extent.k) {
+                self.line(&line);
+            }
         }
-    }
-
-    /// The same progress, which also prints validation results that the table does not have.
-    pub(crate) fn with_further_results(self, shows_further: bool) -> Self {
-        Self {
-            shows_further,
-            ..self
-        }
-    }
-
-    /// The same progress, of which nothing is printed.
-    pub(crate) fn silent(self) -> Self {
-        Self {
-            bar: ProgressBar::hidden(),
-            shown: false,
-            ..self
-        }
-    }
-
-    /// The same progress in another form.
-    pub(crate) fn with_format(self, format: LogFormat) -> Self {
-        Self { format, ..self }
     }
 
     /// Prints a line above the bar, wrapped to the terminal's width.
-    pub(crate) fn line(&self, line: &str) {
+    fn line(&self, line: &str) {
         match self.format {
             LogFormat::Text => self.print(&wrap(line, TERMINAL_WIDTH, 2)),
             LogFormat::Json => self.tagged("message", &Message { text: line.trim() }),
@@ -87,14 +67,14 @@ impl Progress {
     }
 
     /// Prints an event of the log, as one line of JSON, if that is the format.
-    pub(crate) fn record(&self, event: &Event) {
+    fn record(&self, event: &Event) {
         if self.format == LogFormat::Json {
             self.print(event.to_line().trim_end());
         }
     }
 
     /// Prints another record in the same way, with its kind as `event`.
-    pub(crate) fn tagged(&self, event: &'static str, record: &impl Serialize) {
+    fn tagged(&self, event: &'static str, record: &impl Serialize) {
         if self.format == LogFormat::Json {
             let tagged = Tagged { event, record };
             self.print(&serde_json::to_string(&tagged).expect("records are serialisable"));
@@ -102,36 +82,33 @@ impl Progress {
     }
 
     fn print(&self, line: &str) {
-        if !self.shown {
-            return;
-        }
         // Standard output on a full disk must not end the run: the log has everything.
         self.bar.suspend(|| {
             let _ = writeln!(topk_cli::stdout(), "{line}");
         });
     }
 
-    /// Updates the bar: `batch` batches of the epoch are done; `means` are the loss and accuracies of the epoch
-    /// so far.
-    pub(crate) fn step(
-        &self,
-        epoch: usize,
-        batch: usize,
-        images_per_second: f64,
-        means: Option<[f64; 3]>,
-    ) {
+    /// Updates the bar.
+    fn step(&self, progress: &BatchProgress) {
+        let Some(extent) = self.extent else { return };
+        let BatchProgress {
+            epoch,
+            batch,
+            images_per_second,
+            means,
+        } = *progress;
         let means = means.map_or_else(String::new, |[loss, top1, topk]| {
             let (top1, topk) = (100.0 * top1, 100.0 * topk);
             format!(
                 "  loss {loss:.3}  top-1 {top1:.1}  top-{} {topk:.1}",
-                self.k
+                extent.k
             )
         });
         self.bar.set_message(format!(
             "epoch {epoch}/{}{means}  {images_per_second:.0} img/s",
-            self.epochs
+            extent.epochs
         ));
-        let done = (epoch - 1) * self.batches + batch;
+        let done = (epoch - 1) * extent.batches + batch;
         if self.bar.position() == 0 && done > 1 {
             // Batches of an earlier process would distort the estimate of the remaining time.
             self.bar.set_position(done as u64);
@@ -141,40 +118,34 @@ impl Progress {
         }
     }
 
-    /// Prints the header of the table whose rows [`epoch`](Self::epoch) prints.
-    pub(crate) fn header(&self) {
-        if self.format == LogFormat::Json {
-            return;
-        }
-        for line in header(self.epochs, self.k) {
-            self.line(&line);
-        }
-    }
-
     /// Prints the row of an epoch; `best` are the metrics that are the best so far. Further results are below it.
-    pub(crate) fn epoch(&self, epoch: &Epoch, time: &EpochTime, best: &[Metric]) {
-        if self.format == LogFormat::Json {
+    fn epoch(&self, epoch: &Epoch, time: &EpochTime, best: &[Metric]) {
+        let (LogFormat::Text, Some(extent)) = (self.format, self.extent) else {
             return;
-        }
-        self.line(&row(epoch, time, best, self.epochs));
-        if self.shows_further
-            && let Some(line) = further(epoch, self.k)
+        };
+        self.line(&row(epoch, time, best, extent.epochs));
+        if extent.has_further_results
+            && let Some(line) = further(epoch, extent.k)
         {
             self.line(&line);
         }
     }
+}
 
-    /// Prints below the row of an epoch what was left out of it, if anything, one image by its name; the epoch had
-    /// this many steps.
-    pub(crate) fn left_out(&self, epoch: &Epoch, steps: usize, image: Option<String>) {
-        if let Some(line) = left_out(epoch, steps, image) {
-            self.line(&line);
+impl Observer for Progress {
+    fn observe(&mut self, event: &TrainingEvent<'_>) -> ControlFlow<()> {
+        match event {
+            TrainingEvent::Message(line) => self.line(line),
+            TrainingEvent::Note(note) => eprintln!("note: {note}"),
+            TrainingEvent::Logged(event) => self.record(event),
+            TrainingEvent::Begun(extent) => self.begin(*extent),
+            TrainingEvent::Batch(progress) => self.step(progress),
+            TrainingEvent::Steps(record) => self.tagged("step", record),
+            TrainingEvent::Time(time) => self.tagged("time", time),
+            TrainingEvent::Epoch { epoch, time, best } => self.epoch(epoch, time, best),
+            TrainingEvent::Trained => self.bar.finish_and_clear(),
         }
-    }
-
-    /// Removes the bar.
-    pub(crate) fn finish(&self) {
-        self.bar.finish_and_clear();
+        ControlFlow::Continue(())
     }
 }
 
@@ -269,38 +240,6 @@ fn further(epoch: &Epoch, k: usize) -> Option<String> {
         line += &parts.collect::<Vec<_>>().join(", ");
     }
     Some(line)
-}
-
-fn left_out(epoch: &Epoch, steps: usize, image: Option<String>) -> Option<String> {
-    let Epoch {
-        skipped_steps,
-        skipped_images,
-        skipped_val_images,
-        ..
-    } = *epoch;
-    let mut parts = Vec::new();
-    if skipped_steps > 0 {
-        parts.push(format!(
-            "{skipped_steps} of {steps} steps skipped because the loss or a gradient was not finite"
-        ));
-    }
-    let counts = [
-        (skipped_images, "training"),
-        (skipped_val_images, "validation"),
-    ];
-    let counts: Vec<String> = counts
-        .into_iter()
-        .filter(|&(count, _)| count > 0)
-        .map(|(count, kind)| format!("{count} {kind} image{}", if count == 1 { "" } else { "s" }))
-        .collect();
-    if !counts.is_empty() {
-        let example = image.map_or_else(String::new, |name| format!(", such as {name}"));
-        parts.push(format!(
-            "{} left out as unreadable{example}",
-            counts.join(" and ")
-        ));
-    }
-    (!parts.is_empty()).then(|| format!("  {}", parts.join("; ")))
 }
 
 #[cfg(test)]

@@ -13,10 +13,12 @@ use topk_report::text::{TERMINAL_WIDTH, wrap};
 
 use crate::args::RESUME_HINT;
 use crate::dry_run::{duration, measure};
+use crate::observer::Followers;
 use crate::plan::{Plan, PlannedRun};
+use crate::progress::Progress;
 use crate::ranks::Ranks;
 use crate::run_folder::write_atomically;
-use crate::train::{Outcome, train};
+use crate::train::{Job, Outcome, train};
 use crate::{FolderError, TrainError};
 
 /// What `topk-train sweep --dry-run` prints: the runs, and a dry run of the first that is not finished. Creates
@@ -88,7 +90,16 @@ pub(crate) fn sweep(plan: &Plan, out: &Path, stop: &AtomicBool) -> Result<ExitCo
         topk_data::remote::configure(settings.cache.clone())?;
         let policy = settings.checkpoint_policy();
         let ranks = &mut Ranks::alone();
-        match train(&settings.config, &out.join(name), None, policy, ranks, stop) {
+        let job = Job {
+            config: &settings.config,
+            images: None,
+            out: &out.join(name),
+            resume_from: None,
+            policy,
+        };
+        let mut progress = Progress::new(settings.config.logging.log_format);
+        let followers = Followers::new(Some(&mut progress), stop);
+        match train(job, ranks, followers) {
             Ok(Outcome::Finished(_)) => line.clear(),
             Ok(Outcome::AlreadyFinished(_)) => {
                 writeln!(topk_cli::stdout(), "{name}: already finished")?;

@@ -369,7 +369,7 @@ mod tests {
                 "--workers=1".to_owned(),
             ];
             let mut config = Args::config_of(flags.into_iter().map(OsString::from)).unwrap();
-            let data = load_data(&config, Device::Cpu).unwrap();
+            let data = load_data(&config, None, Device::Cpu).unwrap();
             let (network, _) = learner(&config, &data, Device::Cpu, None).unwrap();
             let card = ModelCard {
                 format: ModelCard::FORMAT,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tch::Device;
@@ -21,14 +20,15 @@ use crate::config::Config;
 use crate::dataset::{Dataset, DatasetError};
 use crate::defaults::resolve;
 use crate::loss::TrainingLoss;
-use crate::progress::Progress;
+use crate::observer::{Followers, TrainingEvent};
 use crate::ranks::{Card, Ranks, Threads};
 use crate::resume::Origin;
 use crate::run_folder::{FolderError, RunFolder, write_atomically};
 use crate::schedule::{LrSchedule, Plateau};
 use crate::step::Learner;
 use crate::teacher::Teacher;
-use crate::trainer::{Output, Trainer};
+use crate::trainer::Images;
+use crate::training_loop::{Output, TrainingLoop};
 use crate::{ConfigError, TrainError};
 
 /// File name of the page with a run's curves.
@@ -53,9 +53,9 @@ impl Default for CheckpointPolicy {
     }
 }
 
-/// How a call of [`train`] ended.
+/// How a call of [`Trainer::train`](crate::Trainer::train) ended.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// The run is finished.
     Finished(End),
     /// The run was finished before; nothing was done.
@@ -66,52 +66,52 @@ pub(crate) enum Outcome {
     OtherRank,
 }
 
-/// Trains a network and writes to the folder `out`:
-///
-/// - `log.jsonl`: the settings, one line per epoch, and the test accuracy of the best checkpoints;
-///   `times.jsonl`: the duration of each epoch, and repeated requests to servers;
-/// - `best1.safetensors` and `bestk.safetensors`: the weights after the epochs with the best top-1 and top-k
-///   validation accuracy, each with its ONNX model and, in `.json`, its test results as measured by `topk-eval`;
-/// - `state.safetensors`: the state from which the run is resumed;
-/// - `summary.csv`, a table of the epochs; `run.html`, a page with the curves; and TensorBoard files.
-///
-/// On the CPU, with the same number of threads, a resumed run gives the same weights, log and best checkpoints as
-/// an uninterrupted one, bit for bit. The test images are used only at the end.
-///
-/// A run in the folder is resumed; some settings may change then, and a run that is finished continues if there are more
-/// epochs. If the folder has none, `resume_from` is a run, by its folder or its state, of which the folder becomes a copy
-/// that is trained further.
-///
-/// Once `stop` is set, finishes the current step, or the current batch of a validation or test, saves the state and
-/// returns.
+/// A run to be trained, further trained, or resumed; see [`Trainer`](crate::Trainer).
+pub(crate) struct Job<'a> {
+    pub(crate) config: &'a Config,
+    /// In place of those that the settings name.
+    pub(crate) images: Option<Images>,
+    pub(crate) out: &'a Path,
+    pub(crate) resume_from: Option<&'a Path>,
+    pub(crate) policy: CheckpointPolicy,
+}
+
+/// Trains a network; see [`Trainer::train`](crate::Trainer::train).
 ///
 /// All ranks of a run call this with the same settings. Rank 0 reads and writes the folder, and the others get what they
 /// need from it.
 ///
 /// # Errors
-/// If the data, network or device is not available, the settings do not fit them or differ from those of a run
-/// in the folder, the training diverges, a file cannot be written, or another rank fails. Files already written stay
-/// intact, and the same call resumes from them.
+/// Those of `Trainer::train`, or if another rank fails.
 pub(crate) fn train(
-    config: &Config,
-    out: &Path,
-    resume_from: Option<&Path>,
-    policy: CheckpointPolicy,
+    job: Job<'_>,
     ranks: &mut Ranks,
-    stop: &AtomicBool,
+    followers: Followers<'_>,
 ) -> Result<Outcome, TrainError> {
-    let trained = train_with(config, out, resume_from, policy, ranks, stop);
+    let trained = train_with(job, ranks, followers);
     trained.map_err(|error| ranks.explained(error))
 }
 
 fn train_with(
-    config: &Config,
-    out: &Path,
-    resume_from: Option<&Path>,
-    policy: CheckpointPolicy,
+    job: Job<'_>,
     ranks: &mut Ranks,
-    stop: &AtomicBool,
+    mut followers: Followers<'_>,
 ) -> Result<Outcome, TrainError> {
+    let Job {
+        config,
+        images,
+        out,
+        resume_from,
+        policy,
+    } = job;
+    let stop = followers.stop();
+    if !ranks.is_first() {
+        followers = Followers::new(None, stop);
+    }
+    let config = match &images {
+        Some(images) => &config.clone().with_images(images)?,
+        None => config,
+    };
     let config = &config.clone().for_ranks(ranks.world_size());
     config.check()?;
     config.check_ranks(ranks.world_size())?;
@@ -147,7 +147,7 @@ fn train_with(
     }
     // Used only at the end, but a missing library must be reported at the start.
     let runtime = ranks.on_first(|| Ok(Runtime::load()?))?;
-    let data = ranks.together(load_data(config, device))?;
+    let data = ranks.together(load_data(config, images, device))?;
     ranks.agree_on_data(&data.record)?;
     let checked = origin.map(|origin| origin.check_data(out, config, &data));
     ranks.together(checked.unwrap_or(Ok(())).map_err(TrainError::from))?;
@@ -158,8 +158,8 @@ fn train_with(
     let has_weights = ranks.any(origin.is_some_and(Origin::has_weights))?;
     let checkpoint = config.checkpoint.as_deref().filter(|_| !has_weights);
     let (mut learner, notes) = ranks.together(learner(config, &data, device, checkpoint))?;
-    if ranks.is_first() {
-        print_notes(&notes);
+    for note in &notes {
+        followers.tell(&TrainingEvent::Note(note));
     }
     let continues = origin.is_some_and(Origin::is_other);
     let begun = match (opened, changes) {
@@ -195,20 +195,13 @@ fn train_with(
             .chain(config.machine.decision(device))
             .collect(),
     };
-    let batches = config.batching().batches(data.training.per_epoch());
-    let mut progress = Progress::new(config.epochs, batches, config.topk())
-        .with_further_results(config.validation.has_further_results())
-        .with_format(config.logging.log_format);
-    if !ranks.is_first() {
-        progress = progress.silent();
-    }
     let mut lines = summary(config, &data, &start);
     lines.extend(of_ranks);
     lines.extend(config.machine.decision(device));
     let note = begin.as_ref().and_then(|begin| begin.note);
     lines.extend(note.map(str::to_owned));
     for line in lines {
-        progress.line(&line);
+        followers.line(&line);
     }
     let output = folder.map(|folder| -> Result<Output, TrainError> {
         let events = match continues {
@@ -219,22 +212,24 @@ fn train_with(
     });
     let output = ranks.together(output.transpose())?;
     let change = begin.and_then(|begin| begin.change);
-    let is_first = ranks.is_first();
-    let mut trainer = Trainer::new(
-        config, &data, learner, ranks, output, progress, position, policy,
+    let mut training = TrainingLoop::new(
+        config,
+        &data,
+        learner,
+        ranks,
+        output,
+        followers.reborrow(),
+        position,
+        policy,
     );
-    trainer.begin(start, change)?;
-    let is_trained = trainer.epochs(stop)?;
-    trainer.finish_progress();
-    trainer.finish_steps()?;
-    if is_first {
-        print_transferred();
-    }
+    training.begin(start, change)?;
+    let is_trained = training.epochs(stop)?;
+    training.finish_steps()?;
     match (is_trained, runtime) {
         (false, _) => Ok(Outcome::Interrupted),
         (true, None) => Ok(Outcome::OtherRank),
         (true, Some(runtime)) => {
-            let end = trainer.finish(&runtime, stop)?;
+            let end = training.finish(&runtime, stop)?;
             Ok(end.map_or(Outcome::Interrupted, Outcome::Finished))
         }
     }
@@ -264,13 +259,6 @@ pub(crate) fn share_steps(
     };
     let joined = learner.join(group, config.sync_bn);
     joined.map_err(|error| error.at(1, 1, config.peak_lr()))
-}
-
-/// Prints what was read from servers, and how often that failed at first.
-fn print_transferred() {
-    if let Some(line) = topk_data::remote::transferred() {
-        eprintln!("data from servers: {line}");
-    }
 }
 
 /// The results of a run that is finished.
@@ -319,10 +307,14 @@ fn summary(config: &Config, data: &Dataset, start: &Start) -> Vec<String> {
     lines
 }
 
-/// Loads the data set that the settings name, for a device.
-pub(crate) fn load_data(config: &Config, device: Device) -> Result<Dataset, TrainError> {
+/// Loads the given images, or those that the settings name, for a device.
+pub(crate) fn load_data(
+    config: &Config,
+    images: Option<Images>,
+    device: Device,
+) -> Result<Dataset, TrainError> {
     let path = config.data.as_ref().ok_or_else(ConfigError::no_data)?;
-    let mut data = Dataset::load(config, path, device)?;
+    let mut data = Dataset::load(config, path, images, device)?;
     let last_batch = config.batching().decision(data.training.per_epoch());
     data.decisions.extend(last_batch);
     Ok(data)
@@ -353,13 +345,6 @@ pub(crate) fn set_up_process(config: &Config, shared: Option<Threads>) -> Result
             .build_global();
     }
     Ok(())
-}
-
-/// Prints what was decided about the weights in --checkpoint.
-pub(crate) fn print_notes(notes: &[String]) {
-    for note in notes {
-        eprintln!("note: {note}");
-    }
 }
 
 /// The network at the start of training, with the weights in `checkpoint`, and its optimizer, and what was decided

@@ -4,7 +4,7 @@ mod history;
 mod settings;
 
 pub(crate) use history::Kept;
-pub(crate) use settings::CheckpointSettings;
+pub use settings::CheckpointSettings;
 
 use topk_history::{BEST1, BESTK};
 

@@ -8,21 +8,21 @@ use crate::layers::at_least_one;
 /// Which checkpoints are kept beside those of the best epochs.
 #[derive(Clone, Debug, PartialEq, Serialize, clap::Args)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct CheckpointSettings {
+pub struct CheckpointSettings {
     /// Also keep the checkpoint of the last validated epoch, last.safetensors, and export and test it at the end
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true, help_heading = "Checkpoints")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) save_last: bool,
+    pub save_last: bool,
 
     /// Keep the checkpoints of the N epochs with the best --eval-metric, checkpoint-EPOCH.safetensors
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Checkpoints")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) checkpoint_hist: Option<usize>,
+    pub checkpoint_hist: Option<usize>,
 
     /// Keep the checkpoint of every Nth epoch, checkpoint-EPOCH.safetensors; these epochs are validated too
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Checkpoints")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) checkpoint_interval: Option<usize>,
+    pub checkpoint_interval: Option<usize>,
 }
 
 impl Config {

@@ -13,24 +13,23 @@ use crate::config::ConfigError;
 /// Augmentation, one setting per transform, in place of --augment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, clap::Args)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct AugmentSettings {
+pub struct AugmentSettings {
     /// Train without augmentation: --augment none
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true, conflicts_with_all = ["augment", "scale", "ratio", "train_interpolation", "hflip", "vflip", "aa", "color_jitter", "color_jitter_prob", "grayscale_prob", "reprob", "remode", "recount"], help_heading = "Augmentation")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) no_aug: bool,
+    pub no_aug: bool,
 
     /// Smallest and largest area of a random resized crop, as parts of the image's [default: 0.08 1, except for CIFAR]
     #[arg(long, value_name = "PART", num_args = 1..=2, value_delimiter = ',', action = clap::ArgAction::Set, conflicts_with = "augment", help_heading = "Augmentation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) scale: Option<Vec<f64>>,
+    pub scale: Option<Vec<f64>>,
 
     /// Smallest and largest width / height of a random resized crop [default: 0.75 1.3333, except for CIFAR]
     #[arg(long, value_name = "RATIO", num_args = 1..=2, value_delimiter = ',', action = clap::ArgAction::Set, conflicts_with = "augment", help_heading = "Augmentation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) ratio: Option<Vec<f64>>,
+    pub ratio: Option<Vec<f64>>,
 
-    /// Filter of the random resized crop: bilinear, bicubic, random (one of these two), box, hamming or lanczos
-    /// [default: bilinear]
+    /// Filter of the random resized crop [default: bilinear]
     #[arg(
         long,
         value_name = "FILTER",
@@ -38,7 +37,7 @@ pub(crate) struct AugmentSettings {
         help_heading = "Augmentation"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) train_interpolation: Option<TrainInterpolation>,
+    pub train_interpolation: Option<TrainInterpolation>,
 
     /// Probability of mirroring an image left to right [default: 0.5]
     #[arg(
@@ -48,7 +47,7 @@ pub(crate) struct AugmentSettings {
         help_heading = "Augmentation"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) hflip: Option<f64>,
+    pub hflip: Option<f64>,
 
     /// Probability of mirroring an image top to bottom [default: 0]
     #[arg(
@@ -58,7 +57,7 @@ pub(crate) struct AugmentSettings {
         help_heading = "Augmentation"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) vflip: Option<f64>,
+    pub vflip: Option<f64>,
 
     /// timm's AutoAugment (original, originalr, v0, v0r), 3-Augment (3a), RandAugment (such as rand-m9-mstd0.5-inc1) or
     /// AugMix (such as augmix-m3-w3)
@@ -72,12 +71,12 @@ pub(crate) struct AugmentSettings {
         skip_serializing_if = "Option::is_none",
         serialize_with = "optional_policy"
     )]
-    pub(crate) aa: Option<TimmPolicy>,
+    pub aa: Option<TimmPolicy>,
 
     /// Largest changes of brightness, contrast and saturation (one number for all), and of hue
     #[arg(long, value_name = "PART", num_args = 1..=4, value_delimiter = ',', action = clap::ArgAction::Set, conflicts_with = "augment", help_heading = "Augmentation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) color_jitter: Option<Vec<f64>>,
+    pub color_jitter: Option<Vec<f64>>,
 
     /// Probability of --color-jitter [default: 1]
     #[arg(
@@ -88,7 +87,7 @@ pub(crate) struct AugmentSettings {
         help_heading = "Augmentation"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) color_jitter_prob: Option<f64>,
+    pub color_jitter_prob: Option<f64>,
 
     /// Probability of taking the colour from an image [default: 0]
     #[arg(
@@ -98,7 +97,7 @@ pub(crate) struct AugmentSettings {
         help_heading = "Augmentation"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) grayscale_prob: Option<f64>,
+    pub grayscale_prob: Option<f64>,
 
     /// Probability of erasing random rectangles of an image [default: 0]
     #[arg(
@@ -108,7 +107,7 @@ pub(crate) struct AugmentSettings {
         help_heading = "Augmentation"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reprob: Option<f64>,
+    pub reprob: Option<f64>,
 
     /// What --reprob puts into a rectangle [default: pixel]
     #[arg(
@@ -119,7 +118,7 @@ pub(crate) struct AugmentSettings {
         help_heading = "Augmentation"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) remode: Option<EraseMode>,
+    pub remode: Option<EraseMode>,
 
     /// Largest number of rectangles of --reprob [default: 1]
     #[arg(
@@ -130,25 +129,31 @@ pub(crate) struct AugmentSettings {
         help_heading = "Augmentation"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) recount: Option<u32>,
+    pub recount: Option<u32>,
 }
 
 /// Filter of random resized crops.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum TrainInterpolation {
+pub enum TrainInterpolation {
+    /// Bilinear or bicubic, drawn for each image
     Random,
+    /// The mean of the pixels of a box
     Box,
+    /// Weights that fall linearly with the distance
     Bilinear,
+    /// Hamming's window, which is sharper than bilinear
     Hamming,
+    /// Cubic convolution over four pixels
     Bicubic,
+    /// Lanczos' window over six pixels
     Lanczos,
 }
 
 /// What random erasing puts into a rectangle.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum EraseMode {
+pub enum EraseMode {
     /// The mean of all images
     Const,
     /// A random colour

@@ -23,12 +23,13 @@ use crate::config::Config;
 use crate::data_record::{DataRecord, Listed};
 use crate::images::{ImageOptions, Images, Preparation, PreparationError, Source};
 use crate::order::{Order, Shuffle};
+use crate::trainer::Images as GivenImages;
 use sampling::{limit_validation, order, overfit};
 use split::{check_split, imbalance_decision, split, split_decisions};
 use transforms::Transforms;
 
-pub(crate) use augment_settings::AugmentSettings;
-pub(crate) use settings::SamplingSettings;
+pub use augment_settings::{AugmentSettings, EraseMode, TrainInterpolation};
+pub use settings::SamplingSettings;
 pub(crate) use transforms::default_augmentation;
 
 /// Number of classes in a group within which label noise redraws labels, as in the paper.
@@ -186,8 +187,23 @@ pub(crate) struct Dataset {
 
 impl Dataset {
     /// Opens the data sets, draws splits and label noise, and prepares the loaders.
-    pub(crate) fn load(config: &Config, path: &Path, device: Device) -> Result<Self, DatasetError> {
-        let mut set = open(path, config, config.format, Split::Train)?;
+    pub(crate) fn load(
+        config: &Config,
+        path: &Path,
+        images: Option<GivenImages>,
+        device: Device,
+    ) -> Result<Self, DatasetError> {
+        let (mut set, given) = match images {
+            Some(images) => (
+                images.training,
+                Some(Others {
+                    validation: images.validation,
+                    test: images.test,
+                    decisions: Vec::new(),
+                }),
+            ),
+            None => (open(path, config, config.format, Split::Train)?, None),
+        };
         if *set.classes() == Classes::Imagenet {
             // Some classes of ImageNet are a data set of their own.
             set.keep_present_classes();
@@ -198,7 +214,11 @@ impl Dataset {
             validation: val_set,
             test,
             mut decisions,
-        } = Others::open(config, path, &set)?;
+        } = match given {
+            Some(others) => others,
+            None => Others::open(config, path, &set)?,
+        }
+        .with_classes_of(&set)?;
         let mut split = split(&set, config, val_set.is_some())?;
         check_split(&set, &split, val_set.is_some())?;
         for (part, set) in [
@@ -361,7 +381,7 @@ impl Others {
             None => open_split(config, path, set, Split::Test, &mut decisions)?,
         };
         let val = open_split(config, path, set, Split::Val, &mut decisions)?;
-        let (mut validation, mut test) = match (given_val, test, val) {
+        let (validation, test) = match (given_val, test, val) {
             (Some(given), Some(test), val) => {
                 if val.is_some() {
                     decisions.push("the split val is not used, because of --val-data".to_owned());
@@ -384,7 +404,16 @@ impl Others {
             }
             (None, Some(test), val) => (val, Some(test)),
         };
-        for other in [&mut validation, &mut test].into_iter().flatten() {
+        Ok(Self {
+            validation,
+            test,
+            decisions,
+        })
+    }
+
+    /// The same images with the classes of the training images.
+    fn with_classes_of(mut self, set: &ImageSet) -> Result<Self, DatasetError> {
+        for other in [&mut self.validation, &mut self.test].into_iter().flatten() {
             let classes = other.use_classes(set.classes());
             classes.map_err(|class| DatasetError::Classes {
                 one: name(set),
@@ -392,11 +421,7 @@ impl Others {
                 class,
             })?;
         }
-        Ok(Self {
-            validation,
-            test,
-            decisions,
-        })
+        Ok(self)
     }
 }
 

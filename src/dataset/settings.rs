@@ -9,11 +9,11 @@ use crate::order::{Sampler, Shuffle};
 /// Which images an epoch has.
 #[derive(Clone, Debug, PartialEq, Serialize, clap::Args)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct SamplingSettings {
+pub struct SamplingSettings {
     /// Which training images an epoch has; an epoch of images drawn with replacement has as many images as there are
     #[arg(long, value_enum, default_value = "shuffle", help_heading = "Data")]
     #[serde(skip_serializing_if = "Sampler::is_default")]
-    pub(crate) sampler: Sampler,
+    pub sampler: Sampler,
 
     /// Repeated augmentation: use each image this many times in a row and correspondingly fewer images per epoch, such
     /// as 3; 0 for none
@@ -24,13 +24,13 @@ pub(crate) struct SamplingSettings {
         help_heading = "Data"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) aug_repeats: Option<f64>,
+    pub aug_repeats: Option<f64>,
 
     /// For debugging: train on at most N batches per epoch, and validate on as many images as N batches of
     /// --validation-batch-size have
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) limit_batches: Option<usize>,
+    pub limit_batches: Option<usize>,
 
     /// For debugging: train on the same N batches in each epoch, and validate on their images
     #[arg(
@@ -41,7 +41,7 @@ pub(crate) struct SamplingSettings {
         help_heading = "Data"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) overfit_batches: Option<usize>,
+    pub overfit_batches: Option<usize>,
 }
 
 impl SamplingSettings {

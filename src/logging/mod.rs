@@ -5,5 +5,5 @@ mod settings;
 mod steps;
 
 pub(crate) use pictures::labeled_images;
-pub(crate) use settings::{LogFormat, LoggingSettings};
+pub use settings::{LogFormat, LoggingSettings};
 pub(crate) use steps::{Logged, StepLog};

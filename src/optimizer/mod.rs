@@ -9,7 +9,7 @@ use thiserror::Error;
 use topk_libtorch::ParameterOptions;
 use topk_models::Architecture;
 
-pub(crate) use settings::{ClipMode, OptimizerName, OptimizerSettings};
+pub use settings::{Betas, ClipMode, OptimizerName, OptimizerSettings, ParseBetasError};
 
 /// `--freeze` does not fit the network.
 #[derive(Clone, Debug, Error, PartialEq)]

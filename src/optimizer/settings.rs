@@ -22,7 +22,7 @@ const LAMB_MAX_NORM: f64 = 1.0;
 
 /// The optimizer and its settings. Only the settings that the optimizer has are serialised.
 #[derive(Clone, Debug, PartialEq, clap::Args)]
-pub(crate) struct OptimizerSettings {
+pub struct OptimizerSettings {
     /// Optimizer
     #[arg(
         id = "opt",
@@ -32,39 +32,39 @@ pub(crate) struct OptimizerSettings {
         default_value = "sgd",
         help_heading = "Optimisation"
     )]
-    pub(crate) name: OptimizerName,
+    pub name: OptimizerName,
 
     /// Added to the denominator of adam, adamw, rmsprop and lamb [default: 1e-8; lamb: 1e-6]
     #[arg(long, value_name = "EPS", help_heading = "Optimisation")]
-    pub(crate) opt_eps: Option<f64>,
+    pub opt_eps: Option<f64>,
 
     /// Decay of the averages of adam, adamw and lamb, of the gradient and of its square [default: 0.9,0.999]
     #[arg(long, value_name = "B1,B2", help_heading = "Optimisation")]
-    pub(crate) opt_betas: Option<Betas>,
+    pub opt_betas: Option<Betas>,
 
     /// Momentum of sgd and rmsprop; 0 for none
     #[arg(long, default_value_t = 0.9, help_heading = "Optimisation")]
-    pub(crate) momentum: f64,
+    pub momentum: f64,
 
     /// Use Nesterov's momentum with sgd, if --momentum is above 0; --nesterov=false for plain momentum
     #[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Optimisation")]
-    pub(crate) nesterov: bool,
+    pub nesterov: bool,
 
     /// Weight decay, applied to all trainable parameters; see --filter-bias-and-bn
     #[arg(long, default_value_t = 1e-4, help_heading = "Optimisation")]
-    pub(crate) weight_decay: f64,
+    pub weight_decay: f64,
 
     /// No weight decay for biases, parameters of normalisation layers, and class and position embeddings, as timm
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Optimisation")]
-    pub(crate) filter_bias_and_bn: bool,
+    pub filter_bias_and_bn: bool,
 
     /// Learning rate of each group of layers as a fraction of the next one's, such as 0.75; the last layer has --lr
     #[arg(long, value_name = "FACTOR", help_heading = "Optimisation")]
-    pub(crate) layer_decay: Option<f64>,
+    pub layer_decay: Option<f64>,
 
     /// Peak learning rate of the last layer [default: --lr]
     #[arg(long, value_name = "LR", help_heading = "Optimisation")]
-    pub(crate) head_lr: Option<f64>,
+    pub head_lr: Option<f64>,
 
     /// Layers that are not trained: backbone for all but the last, or beginnings of parameter names, such as
     /// conv1,bn1,layer1. Batch normalisation in them uses its running statistics
@@ -74,15 +74,15 @@ pub(crate) struct OptimizerSettings {
         value_delimiter = ',',
         help_heading = "Optimisation"
     )]
-    pub(crate) freeze: Vec<String>,
+    pub freeze: Vec<String>,
 
     /// Epoch, counted from 1, from which the layers of --freeze are trained too [default: never]
     #[arg(long, value_name = "EPOCH", help_heading = "Optimisation")]
-    pub(crate) unfreeze_epoch: Option<usize>,
+    pub unfreeze_epoch: Option<usize>,
 
     /// Clip the gradients at this value; see --clip-mode
     #[arg(long, value_name = "VALUE", help_heading = "Optimisation")]
-    pub(crate) clip_grad: Option<f64>,
+    pub clip_grad: Option<f64>,
 
     /// What --clip-grad limits
     #[arg(
@@ -92,12 +92,12 @@ pub(crate) struct OptimizerSettings {
         default_value = "norm",
         help_heading = "Optimisation"
     )]
-    pub(crate) clip_mode: ClipMode,
+    pub clip_mode: ClipMode,
 }
 
 /// An optimizer, under timm's name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
-pub(crate) enum OptimizerName {
+pub enum OptimizerName {
     /// PyTorch's SGD
     Sgd,
     /// PyTorch's Adam, whose weight decay is added to the gradient
@@ -115,7 +115,7 @@ pub(crate) enum OptimizerName {
 /// What `--clip-grad` limits, under timm's name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum ClipMode {
+pub enum ClipMode {
     /// The norm of all gradients together
     Norm,
     /// Each element of the gradients
@@ -127,12 +127,12 @@ pub(crate) enum ClipMode {
 
 /// Decay of two averages.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Betas(pub(crate) [f64; 2]);
+pub struct Betas(pub [f64; 2]);
 
 /// A text is not [`Betas`].
 #[derive(Clone, Debug, Error, PartialEq)]
 #[error("expected two numbers of at least 0 and below 1, separated by a comma, such as 0.9,0.999")]
-pub(crate) struct ParseBetasError;
+pub struct ParseBetasError;
 
 impl FromStr for Betas {
     type Err = ParseBetasError;

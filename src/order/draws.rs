@@ -8,7 +8,7 @@ use serde::Serialize;
 /// Which training images an epoch has.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Sampler {
+pub enum Sampler {
     /// Each image once
     #[default]
     Shuffle,

@@ -68,7 +68,7 @@ fn without_synchronised_batch_norm_each_rank_computes_with_its_own_images() {
         flags.push(format!("--data={}", path("")));
         let words = flags.iter().map(OsString::from);
         let config = Args::config_of(words).unwrap().for_ranks(world_size);
-        let data = load_data(&config, tch::Device::Cpu).unwrap();
+        let data = load_data(&config, None, tch::Device::Cpu).unwrap();
         let (mut learner, _) = learner(&config, &data, tch::Device::Cpu, None).unwrap();
         let initial = StateDict {
             tensors: learner.network().weights(),

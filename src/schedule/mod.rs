@@ -8,7 +8,7 @@ mod tests;
 use std::f64::consts::PI;
 
 pub(crate) use plateau::Plateau;
-pub(crate) use settings::{Milestones, ScheduleSettings, Scheduler};
+pub use settings::{LrScale, Milestones, ParseMilestonesError, ScheduleSettings, Scheduler};
 
 /// PyTorch's defaults of `OneCycleLR`: the part of the steps in which the learning rate rises, and by how much it does.
 const RISING: f64 = 0.3;

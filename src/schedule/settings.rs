@@ -17,28 +17,28 @@ const LR_BASE_SIZE: usize = 256;
 /// The learning rate and how it changes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, clap::Args)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct ScheduleSettings {
+pub struct ScheduleSettings {
     /// Peak learning rate [default: 0.1; 0.01 for rmsprop, and 0.001 for adam, adamw and lamb]
     #[arg(long, conflicts_with = "lr_base", help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) lr: Option<f64>,
+    pub lr: Option<f64>,
 
     /// In place of --lr: peak learning rate for --lr-base-size images per optimizer step, which is scaled to those of
     /// this run (batch size of all ranks, times --grad-accum-steps)
     #[arg(long, value_name = "LR", help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) lr_base: Option<f64>,
+    pub lr_base: Option<f64>,
 
     /// Images per step that --lr-base is for [default: 256]
     #[arg(long, value_name = "N", help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) lr_base_size: Option<usize>,
+    pub lr_base_size: Option<usize>,
 
     /// How --lr-base is scaled: with the number of images per step, or with its square root
     /// [default: linear; sqrt for adam, adamw and lamb]
     #[arg(long, value_name = "SCALE", value_enum, help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) lr_base_scale: Option<LrScale>,
+    pub lr_base_scale: Option<LrScale>,
 
     /// Learning rate scheduler
     #[arg(
@@ -47,13 +47,13 @@ pub(crate) struct ScheduleSettings {
         default_value = "step",
         help_heading = "Optimisation"
     )]
-    pub(crate) sched: Scheduler,
+    pub sched: Scheduler,
 
     /// Let the learning rate change with each step, or with each epoch if false [default: true for the warm-up, cosine
     /// and poly; false for step; onecycle always does]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) sched_on_updates: Option<bool>,
+    pub sched_on_updates: Option<bool>,
 
     /// Epochs, counted from 1, at whose start --sched step or multistep multiplies the learning rate by --decay-rate,
     /// such as 151,226 [default: after one half and three quarters of the epochs]
@@ -64,24 +64,24 @@ pub(crate) struct ScheduleSettings {
         help_heading = "Optimisation"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) decay_milestones: Option<Milestones>,
+    pub decay_milestones: Option<Milestones>,
 
     /// In place of --decay-milestones: number of epochs after each of which --sched step multiplies the learning rate by
     /// --decay-rate; may have a fraction
     #[arg(long, value_name = "N", help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) decay_epochs: Option<f64>,
+    pub decay_epochs: Option<f64>,
 
     /// What step, multistep and plateau multiply the learning rate by, and the power of poly [default: 0.1]
     #[arg(long, value_name = "RATE", help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) decay_rate: Option<f64>,
+    pub decay_rate: Option<f64>,
 
     /// Lowest learning rate of cosine, poly and plateau, and the last one of onecycle
     /// [default: 0; onecycle: 1/10000 of its first one]
     #[arg(long, value_name = "LR", help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) min_lr: Option<f64>,
+    pub min_lr: Option<f64>,
 
     /// Number of epochs in which the learning rate rises to --lr [default: 0; onecycle: three tenths of the epochs]
     #[arg(
@@ -91,37 +91,37 @@ pub(crate) struct ScheduleSettings {
         hide_default_value = true,
         help_heading = "Optimisation"
     )]
-    pub(crate) warmup_epochs: usize,
+    pub warmup_epochs: usize,
 
     /// Learning rate at which the warm-up begins [default: --lr divided by the number of steps of the warm-up; onecycle:
     /// --lr divided by 25]
     #[arg(long, value_name = "LR", help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) warmup_lr: Option<f64>,
+    pub warmup_lr: Option<f64>,
 
     /// Start the decay after the warm-up, and not as if the warm-up had been a part of it [default: true for cosine and
     /// poly; false for step and multistep]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) warmup_prefix: Option<bool>,
+    pub warmup_prefix: Option<bool>,
 
     /// Number of epochs at the end, out of --epochs, that cosine and poly leave at --min-lr [default: 0]
     #[arg(long, value_name = "N", help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) cooldown_epochs: Option<usize>,
+    pub cooldown_epochs: Option<usize>,
 
     /// Number of epochs without improvement after which plateau multiplies the learning rate by --decay-rate
     /// [default: 10]
     #[arg(long, value_name = "N", help_heading = "Optimisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) patience_epochs: Option<usize>,
+    pub patience_epochs: Option<usize>,
 }
 
 /// How the learning rate falls after the warm-up.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[value(rename_all = "lower")]
-pub(crate) enum Scheduler {
+pub enum Scheduler {
     /// Multiply by --decay-rate at each of --decay-milestones, or after every --decay-epochs
     #[default]
     Step,
@@ -142,7 +142,7 @@ pub(crate) enum Scheduler {
 /// How a learning rate depends on the number of images per step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum LrScale {
+pub enum LrScale {
     /// Proportional to it
     Linear,
     /// Proportional to its square root
@@ -151,12 +151,12 @@ pub(crate) enum LrScale {
 
 /// Epochs, from 1, at whose start the learning rate falls.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
-pub(crate) struct Milestones(pub(crate) Vec<usize>);
+pub struct Milestones(pub Vec<usize>);
 
 /// A text is not a list of [`Milestones`].
 #[derive(Clone, Debug, Error, PartialEq)]
 #[error("expected epochs separated by commas, such as 151,226, or none")]
-pub(crate) struct ParseMilestonesError;
+pub struct ParseMilestonesError;
 
 impl FromStr for Milestones {
     type Err = ParseMilestonesError;

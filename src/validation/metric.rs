@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// A result of a validation by which epochs are compared, under timm's names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Metric {
+pub enum Metric {
     /// The mean loss, which is best if it is small.
     Loss,
     /// The top-k accuracy in %, which is best if it is large.
@@ -16,7 +16,7 @@ pub(crate) enum Metric {
 /// A text is not the name of a [`Metric`].
 #[derive(Clone, Copy, Debug, Error, PartialEq)]
 #[error("expected loss, top1, or topN with another number N of classes, such as top5")]
-pub(crate) struct ParseMetricError;
+pub struct ParseMetricError;
 
 impl FromStr for Metric {
     type Err = ParseMetricError;
@@ -78,12 +78,12 @@ impl Metric {
 
 /// A list of k, in ascending order and without duplicates.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Ks(pub(crate) Vec<usize>);
+pub struct Ks(pub Vec<usize>);
 
 /// A text is not a list of [`Ks`].
 #[derive(Clone, Copy, Debug, Error, PartialEq)]
 #[error("expected numbers of at least 1 separated by commas, such as 1,3,5")]
-pub(crate) struct ParseKsError;
+pub struct ParseKsError;
 
 impl FromStr for Ks {
     type Err = ParseKsError;

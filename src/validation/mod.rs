@@ -21,8 +21,8 @@ use crate::images::{BadImage, BatchError, Images};
 use crate::ranks::{Ranks, Signals};
 use crate::step::Learner;
 
-pub(crate) use metric::Metric;
-pub(crate) use settings::ValidationSettings;
+pub use metric::{Ks, Metric, ParseKsError, ParseMetricError};
+pub use settings::ValidationSettings;
 pub(crate) use tally::Tally;
 pub(crate) use watch::Watch;
 

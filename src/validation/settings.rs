@@ -9,7 +9,7 @@ use crate::layers::at_least_one;
 /// How often and what is validated, and when that ends a run.
 #[derive(Clone, Debug, PartialEq, Serialize, clap::Args)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct ValidationSettings {
+pub struct ValidationSettings {
     /// Validate, and write checkpoints, after every N epochs and after the last one
     #[arg(
         long,
@@ -18,34 +18,34 @@ pub(crate) struct ValidationSettings {
         value_parser = at_least_one,
         help_heading = "Validation"
     )]
-    pub(crate) val_interval: usize,
+    pub val_interval: usize,
 
     /// Further k of which the validation accuracy is logged, such as 1,3,10, beside 1 and --topk
     #[arg(long, value_name = "K,…", help_heading = "Validation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) val_topk: Option<Ks>,
+    pub val_topk: Option<Ks>,
 
     /// With --model-ema-decay: also validate the raw weights; the best epochs are those of the average
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true, help_heading = "Validation")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) val_raw: bool,
+    pub val_raw: bool,
 
     /// Validation result of which --patience and --checkpoint-hist take the best: loss, top1, or top-k accuracy for
     /// any k, such as top5; loss and further k get a best checkpoint of their own [default: that of --topk]
     #[arg(long, value_name = "METRIC", help_heading = "Validation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) eval_metric: Option<Metric>,
+    pub eval_metric: Option<Metric>,
 
     /// Stop early, when --eval-metric has not become better in N validations in a row
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Validation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) patience: Option<usize>,
+    pub patience: Option<usize>,
 
     /// By how much --eval-metric must be better to count for --patience, in percentage points or units of the loss
     /// [default: 0]
     #[arg(long, value_name = "X", help_heading = "Validation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) min_delta: Option<f64>,
+    pub min_delta: Option<f64>,
 }
 
 impl Config {

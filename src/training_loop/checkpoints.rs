@@ -9,7 +9,7 @@ use topk_models::Checkpoint;
 use topk_onnx::{CardResize, ModelCard, Training};
 use topk_preprocessing::{Interpolation, Resize};
 
-use super::Trainer;
+use super::TrainingLoop;
 use crate::TrainError;
 use crate::annealed::Annealed;
 use crate::checkpoints::{EXTENSION, Kept, LAST, epoch_name, own_best_name};
@@ -19,7 +19,7 @@ use crate::run_folder::FolderError;
 use crate::state::{BestSoFar, Position, ValidatedEpoch};
 use crate::validation::{Metric, Tally};
 
-impl Trainer<'_> {
+impl TrainingLoop<'_> {
     /// Notes what follows from the validation of the current epoch: for which metrics it is the best so far, which are
     /// returned; whether its checkpoint is kept; and how long it has not become better.
     pub(super) fn note_validation(&mut self, tally: &Tally) -> Vec<Metric> {

@@ -2,14 +2,15 @@
 
 use topk_history::{Accuracy, StepRecord};
 
-use super::Trainer;
+use super::TrainingLoop;
 use crate::TrainError;
 use crate::images::Batch;
 use crate::logging::{Logged, labeled_images};
+use crate::observer::TrainingEvent;
 use crate::state::Position;
 use crate::validation::Validation;
 
-impl Trainer<'_> {
+impl TrainingLoop<'_> {
     /// Logs the steps since those that were logged last; the metrics have been collected.
     pub(super) fn log_steps(&mut self, lr: f64) -> Result<(), TrainError> {
         let Some(log) = &mut self.steps else {
@@ -44,7 +45,7 @@ impl Trainer<'_> {
         };
         self.position.logged = Logged::new(total, sums);
         log.write(&record, &mut self.position)?;
-        self.progress.tagged("step", &record);
+        self.followers.tell(&TrainingEvent::Steps(&record));
         Ok(())
     }
 

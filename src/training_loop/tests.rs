@@ -16,7 +16,7 @@ use crate::batching::Part;
 use crate::run_folder::Found;
 use crate::sample;
 use crate::state::STATE;
-use crate::train::{Outcome, learner, load_data, train};
+use crate::train::{Job, Outcome, learner, load_data, train};
 
 /// A folder with a part of the sample.
 struct Case {
@@ -54,10 +54,10 @@ impl Case {
         &self,
         flags: &[&str],
         batches: Option<usize>,
-        run: impl FnOnce(&mut Trainer<'_>),
+        run: impl FnOnce(&mut TrainingLoop<'_>),
     ) {
         let config = &self.config(flags);
-        let data = load_data(config, Device::Cpu).unwrap();
+        let data = load_data(config, None, Device::Cpu).unwrap();
         let (mut learner, _) = learner(config, &data, Device::Cpu, None).unwrap();
         let (mut folder, found) = RunFolder::open(&self.out()).unwrap();
         let position = match found {
@@ -85,11 +85,12 @@ impl Case {
             batches,
             ..CheckpointPolicy::default()
         };
-        let progress = Progress::new(config.epochs, 1, config.topk());
+        let stop = never();
+        let followers = Followers::new(None, &stop);
         let mut ranks = Ranks::alone();
         let output = Some(Output { folder, events });
-        let mut trainer = Trainer::new(
-            config, &data, learner, &mut ranks, output, progress, position, policy,
+        let mut trainer = TrainingLoop::new(
+            config, &data, learner, &mut ranks, output, followers, position, policy,
         );
         trainer.begin(start, None).unwrap();
         run(&mut trainer);
@@ -105,7 +106,7 @@ fn state(out: &Path) -> Option<Vec<u8>> {
 }
 
 /// Multiplies the weights of the classifier: by 2^90, scores are finite and gradients are not.
-fn scale_classifier(trainer: &Trainer<'_>, factor: f64) {
+fn scale_classifier(trainer: &TrainingLoop<'_>, factor: f64) {
     let weight = &trainer.learner.network().tensors()["fc.weight"];
     no_grad(|| {
         let mut weight = weight.shallow_clone();
@@ -114,7 +115,7 @@ fn scale_classifier(trainer: &Trainer<'_>, factor: f64) {
 }
 
 /// The batches of the first epoch.
-fn batches(trainer: &Trainer<'_>) -> Vec<Batch> {
+fn batches(trainer: &TrainingLoop<'_>) -> Vec<Batch> {
     let batches = trainer
         .data
         .training
@@ -126,7 +127,7 @@ fn batches(trainer: &Trainer<'_>) -> Vec<Batch> {
 #[test]
 fn a_state_after_a_skipped_step_does_not_replace_the_saved_one() {
     let case = Case::new();
-    type Save = fn(&mut Trainer<'_>) -> Result<(), TrainError>;
+    type Save = fn(&mut TrainingLoop<'_>) -> Result<(), TrainError>;
     let saves: [Save; 3] = [
         // The state is due by the number of batches, or by time.
         |trainer| {
@@ -213,16 +214,15 @@ fn skipped_steps_count_no_images() {
 fn a_run_stopped_before_its_first_step_can_be_resumed() {
     let case = Case::new();
     let stop = AtomicBool::new(true);
-    let policy = CheckpointPolicy::default();
-    let outcome = train(
-        &case.config(&[]),
-        &case.out(),
-        None,
-        policy,
-        &mut Ranks::alone(),
-        &stop,
-    )
-    .unwrap();
+    let job = Job {
+        config: &case.config(&[]),
+        images: None,
+        out: &case.out(),
+        resume_from: None,
+        policy: CheckpointPolicy::default(),
+    };
+    let followers = Followers::new(None, &stop);
+    let outcome = train(job, &mut Ranks::alone(), followers).unwrap();
     assert_eq!(outcome, Outcome::Interrupted);
     case.with_trainer(&[], None, |trainer| {
         assert_eq!((trainer.position.epoch, trainer.position.batch), (1, 0));
@@ -512,7 +512,7 @@ fn frozen_layers_do_not_change_before_their_epoch() {
         "--freeze=backbone",
         "--unfreeze-epoch=2",
     ];
-    let weights = |trainer: &Trainer<'_>| trainer.learner.network().weights();
+    let weights = |trainer: &TrainingLoop<'_>| trainer.learner.network().weights();
     case.with_trainer(&flags, None, |trainer| {
         let before = weights(trainer);
         assert!(trainer.train_epoch(&never()).unwrap());

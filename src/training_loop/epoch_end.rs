@@ -6,14 +6,15 @@ use std::time::Instant;
 use topk_data::remote::retries;
 use topk_history::{Accuracy, Epoch, EpochTime, Event};
 
-use super::{Output, Trainer};
+use super::{Output, TrainingLoop};
 use crate::TrainError;
 use crate::annealed::Annealed;
+use crate::observer::TrainingEvent;
 use crate::state::Position;
 use crate::train::write_reports;
 use crate::validation::{Metric, Validation, ValidationError, validate};
 
-impl Trainer<'_> {
+impl TrainingLoop<'_> {
     /// Validates if it is due, logs the epoch, and saves the state, and the network if its checkpoint is kept; returns
     /// false if validation was stopped.
     pub(super) fn end_epoch(&mut self, stop: &AtomicBool) -> Result<bool, TrainError> {
@@ -66,12 +67,17 @@ impl Trainer<'_> {
         self.save()?;
         let written = self.write_results();
         self.ranks.together(written)?;
-        self.progress.epoch(&epoch, &time, &best);
+        self.followers.tell(&TrainingEvent::Epoch {
+            epoch: &epoch,
+            time: &time,
+            best: &best,
+        });
         let first_bad = validation.and_then(|validation| validation.first_bad);
         let first_bad = self.first_bad.take().or(first_bad);
         let steps = self.schedule.steps_per_epoch;
-        self.progress
-            .left_out(&epoch, steps, first_bad.map(|image| image.name));
+        if let Some(line) = left_out(&epoch, steps, first_bad.map(|image| image.name)) {
+            self.followers.line(&line);
+        }
         Ok(true)
     }
 
@@ -79,7 +85,7 @@ impl Trainer<'_> {
         self.log(&Event::Epoch(epoch.clone()))?;
         if let Some(Output { folder, events }) = &mut self.output {
             folder.time(time, &mut self.position)?;
-            self.progress.tagged("time", time);
+            self.followers.tell(&TrainingEvent::Time(time));
             events.epoch(epoch, Some(time))?;
         }
         Ok(())
@@ -168,4 +174,37 @@ impl Trainer<'_> {
             skipped_val_images: validation.map_or(0, |validation| validation.skipped),
         }
     }
+}
+
+/// A line about what was left out of an epoch with this many steps, if anything; one image is named.
+fn left_out(epoch: &Epoch, steps: usize, image: Option<String>) -> Option<String> {
+    let Epoch {
+        skipped_steps,
+        skipped_images,
+        skipped_val_images,
+        ..
+    } = *epoch;
+    let mut parts = Vec::new();
+    if skipped_steps > 0 {
+        parts.push(format!(
+            "{skipped_steps} of {steps} steps skipped because the loss or a gradient was not finite"
+        ));
+    }
+    let counts = [
+        (skipped_images, "training"),
+        (skipped_val_images, "validation"),
+    ];
+    let counts: Vec<String> = counts
+        .into_iter()
+        .filter(|&(count, _)| count > 0)
+        .map(|(count, kind)| format!("{count} {kind} image{}", if count == 1 { "" } else { "s" }))
+        .collect();
+    if !counts.is_empty() {
+        let example = image.map_or_else(String::new, |name| format!(", such as {name}"));
+        parts.push(format!(
+            "{} left out as unreadable{example}",
+            counts.join(" and ")
+        ));
+    }
+    (!parts.is_empty()).then(|| format!("  {}", parts.join("; ")))
 }

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use topk_ops::Reduction;
 
-use super::{MIN_LOSS_SCALE, Trainer};
+use super::{MIN_LOSS_SCALE, TrainingLoop};
 use crate::TrainError;
 use crate::annealed::Annealed;
 use crate::captured::StepSettings;
@@ -15,7 +15,7 @@ use crate::state::Position;
 use crate::step::StepError;
 use crate::train::criterion;
 
-impl Trainer<'_> {
+impl TrainingLoop<'_> {
     /// Makes one optimizer step from a group of batches; returns the number of images on all ranks that it was made with,
     /// 0 if it was not made. That it was is assumed if steps do not wait for the device.
     pub(super) fn train_step(&mut self, group: &[Batch], lr: f64) -> Result<usize, TrainError> {
