@@ -1,5 +1,5 @@
-//! Normal noise that is a function of its indices: stateless and the same in any order, and on every machine up to
-//! the rounding of ln, cos and sin.
+//! Normal and uniform noise that is a function of its indices: stateless and the same in any order, and on every
+//! machine up to the rounding of ln, cos and sin.
 //!
 //! A value is determined by a seed, a sample, a draw and a class, and can be computed on its own.
 //! Integer arithmetic is modulo 2⁶⁴, with γ = 0x9E3779B97F4A7C15, logical shifts, and ⊕ for
@@ -27,6 +27,7 @@
 use std::f64::consts::TAU;
 
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
+const UNIT: f64 = 1.0 / (1u64 << 53) as f64;
 
 /// The standard normal value of these indices.
 pub fn standard_normal(seed: u64, sample: u64, draw: u64, class: u64) -> f64 {
@@ -38,6 +39,11 @@ pub fn standard_normal(seed: u64, sample: u64, draw: u64, class: u64) -> f64 {
 pub(crate) fn standard_normals(seed: u64, sample: u64, draw: u64) -> impl Iterator<Item = f64> {
     let key = key(seed, sample, draw);
     (0..).flat_map(move |i| <[f64; 2]>::from(pair(key, i)))
+}
+
+/// A number that is uniform in [0, 1): `(word(0) >> 11) · 2⁻⁵³` of these indices.
+pub fn uniform(seed: u64, sample: u64, draw: u64) -> f64 {
+    (word(key(seed, sample, draw), 0) >> 11) as f64 * UNIT
 }
 
 fn key(seed: u64, sample: u64, draw: u64) -> u64 {
@@ -56,7 +62,6 @@ fn mix(mut x: u64) -> u64 {
 
 /// The values of classes 2i and 2i + 1.
 fn pair(key: u64, i: u64) -> (f64, f64) {
-    const UNIT: f64 = 1.0 / (1u64 << 53) as f64;
     let i = i.wrapping_mul(2);
     let u = ((word(key, i) >> 11) + 1) as f64 * UNIT;
     let v = (word(key, i.wrapping_add(1)) >> 11) as f64 * UNIT;

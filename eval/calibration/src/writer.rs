@@ -1,0 +1,389 @@
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use topk_files::OutputFile;
+use zip::write::SimpleFileOptions;
+
+use crate::logits::{Logits, LogitsError, LogitsFormat};
+use crate::npy;
+use crate::rows::{Dtype, Rows};
+
+/// Writes the logits of images as they are computed, in any order.
+///
+/// They are kept in a file beside the output, whose name ends in `.part`, until [`finish`](Self::finish) writes the
+/// output in the order of the images. If the writer is dropped before, the file is removed, unless
+/// [`save`](Self::save) was called: [`resume`](Self::resume) continues it.
+#[derive(Debug)]
+pub struct LogitsWriter {
+    /// None for logits that are only kept while the writer or its [`Logits`] exist.
+    output: Option<PathBuf>,
+    /// None once it has become the output.
+    part: Option<BufWriter<File>>,
+    classes: usize,
+    images: Vec<Image>,
+    /// Whether a later run may resume from the part.
+    saved: bool,
+}
+
+/// Index and label of a written image.
+#[derive(Clone, Copy, Debug)]
+struct Image {
+    index: u64,
+    label: u32,
+}
+
+/// The first bytes of a part, before the number of classes and the identity of the model.
+const MAGIC: &[u8; 8] = b"topklog1";
+const IDENTITY: usize = 64;
+const HEADER: u64 = 16 + IDENTITY as u64;
+/// Bytes of a record before its logits: the index and the label.
+const RECORD: u64 = 12;
+
+impl LogitsWriter {
+    /// A writer of a file in the [`LogitsFormat`] of its extension.
+    ///
+    /// # Errors
+    /// If the extension is unknown, or the file beside it cannot be created.
+    pub fn new(path: &Path, classes: usize) -> Result<Self, LogitsError> {
+        Self::of_model(path, classes, "")
+    }
+
+    /// The same for a model with this identity, such as its SHA-256, of which up to 64 bytes count.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn of_model(path: &Path, classes: usize, identity: &str) -> Result<Self, LogitsError> {
+        LogitsFormat::of(path)?;
+        let part = part_of(path);
+        let open = || {
+            let mut file = OpenOptions::new();
+            let file = file
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(&part)?;
+            Self::start(file, classes, identity)
+        };
+        let part = open().map_err(|error| LogitsError::Write {
+            path: part.clone(),
+            error,
+        })?;
+        Ok(Self {
+            output: Some(path.to_owned()),
+            part: Some(part),
+            classes,
+            images: Vec::new(),
+            saved: false,
+        })
+    }
+
+    /// A writer to an unnamed file in the system's folder for temporary files.
+    ///
+    /// # Errors
+    /// If it cannot be created.
+    pub fn temporary(classes: usize) -> Result<Self, LogitsError> {
+        let file = tempfile::tempfile().and_then(|file| Self::start(file, classes, ""));
+        let part = file.map_err(|error| LogitsError::Write {
+            path: std::env::temp_dir(),
+            error,
+        })?;
+        Ok(Self {
+            output: None,
+            part: Some(part),
+            classes,
+            images: Vec::new(),
+            saved: false,
+        })
+    }
+
+    fn start(file: File, classes: usize, identity: &str) -> io::Result<BufWriter<File>> {
+        let mut part = BufWriter::with_capacity(1 << 20, file);
+        part.write_all(&header(classes, identity))?;
+        Ok(part)
+    }
+
+    /// Continues the file of an interrupted run, which must have these images. Images that were written after the
+    /// results of that run were saved are dropped.
+    ///
+    /// # Errors
+    /// If the file does not exist, is of another model or number of classes, or lacks images.
+    pub fn resume(
+        path: &Path,
+        classes: usize,
+        identity: &str,
+        indices: &[u64],
+    ) -> Result<Self, LogitsError> {
+        LogitsFormat::of(path)?;
+        let part = part_of(path);
+        let wrong = |reason: String| LogitsError::Part {
+            path: part.clone(),
+            reason,
+        };
+        let unreadable = |error| LogitsError::Read {
+            path: part.clone(),
+            error,
+        };
+        let file = match OpenOptions::new().read(true).write(true).open(&part) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(wrong(
+                    "does not exist, in which the interrupted run kept its logits".to_owned(),
+                ));
+            }
+            Err(error) => return Err(unreadable(error)),
+        };
+        let mut reader = BufReader::new(&file);
+        let mut found = [0; HEADER as usize];
+        reader.read_exact(&mut found).map_err(unreadable)?;
+        if found != header(classes, identity) {
+            return Err(wrong("is of another model or program".to_owned()));
+        }
+        let length = file.metadata().map_err(unreadable)?.len();
+        let stride = RECORD + 4 * classes as u64;
+        let mut missing: HashSet<u64> = indices.iter().copied().collect();
+        let mut images = Vec::new();
+        for _ in 0..(length - HEADER) / stride {
+            let image = Image::read(&mut reader).map_err(unreadable)?;
+            if !missing.remove(&image.index) {
+                break;
+            }
+            reader
+                .seek_relative((stride - RECORD) as i64)
+                .map_err(unreadable)?;
+            images.push(image);
+        }
+        if !missing.is_empty() {
+            return Err(wrong(format!(
+                "lacks {} images of the interrupted run",
+                missing.len()
+            )));
+        }
+        let end = HEADER + images.len() as u64 * stride;
+        let truncated = file
+            .set_len(end)
+            .and_then(|()| (&file).seek(SeekFrom::Start(end)));
+        truncated.map_err(|error| LogitsError::Write {
+            path: part.clone(),
+            error,
+        })?;
+        Ok(Self {
+            output: Some(path.to_owned()),
+            part: Some(BufWriter::with_capacity(1 << 20, file)),
+            classes,
+            images,
+            saved: true,
+        })
+    }
+
+    /// Adds an image: its index, which no other image has, its true class and its logits.
+    ///
+    /// # Errors
+    /// If the number of logits is not that of the classes, or the file cannot be written.
+    pub fn push(&mut self, index: u64, label: u32, logits: &[f32]) -> Result<(), LogitsError> {
+        if logits.len() != self.classes {
+            return Err(LogitsError::Row {
+                index,
+                found: logits.len(),
+                expected: self.classes,
+            });
+        }
+        let image = Image { index, label };
+        let written = self.part.as_mut().map_or(Ok(()), |part| {
+            image.write(part)?;
+            let mut bytes = logits.iter().map(|logit| logit.to_le_bytes());
+            bytes.try_for_each(|bytes| part.write_all(&bytes))
+        });
+        written.map_err(|error| self.unwritable(error))?;
+        self.images.push(image);
+        Ok(())
+    }
+
+    /// Keeps what was written so far for [`resume`](Self::resume), also if the process is killed.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&mut self) -> Result<(), LogitsError> {
+        self.saved = true;
+        let flushed = self.part.as_mut().map_or(Ok(()), Write::flush);
+        flushed.map_err(|error| self.unwritable(error))
+    }
+
+    /// Writes the output, if there is one, in ascending order of the indices, and opens the logits.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn finish(mut self) -> Result<Logits, LogitsError> {
+        let part = self.part.take().expect("only this function takes it");
+        let part = part
+            .into_inner()
+            .map_err(|error| self.unwritable(error.into_error()))?;
+        let path = self.output.clone().unwrap_or_default();
+        let logits = Logits::new(
+            path.clone(),
+            Rows {
+                file: part,
+                first: HEADER + RECORD,
+                stride: RECORD + 4 * self.classes as u64,
+                dtype: Dtype::F32,
+                classes: self.classes,
+            },
+            self.images.iter().map(|image| image.label).collect(),
+            self.images.iter().map(|image| image.index).collect(),
+        );
+        if self.output.is_none() {
+            return Ok(logits);
+        }
+        let written = match LogitsFormat::of(&path)? {
+            LogitsFormat::Npz => write_npz(&path, &logits),
+            LogitsFormat::Safetensors => write_safetensors(&path, &logits),
+        };
+        written.map_err(|error| LogitsError::Write {
+            path: path.clone(),
+            error,
+        })?;
+        self.saved = false;
+        match logits.images() {
+            0 => Ok(logits),
+            _ => Logits::open(&path),
+        }
+    }
+
+    fn unwritable(&self, error: io::Error) -> LogitsError {
+        let output = self.output.as_deref();
+        LogitsError::Write {
+            path: output.map_or_else(std::env::temp_dir, part_of),
+            error,
+        }
+    }
+}
+
+impl Drop for LogitsWriter {
+    fn drop(&mut self) {
+        if let (Some(path), false) = (&self.output, self.saved) {
+            // A file that is left does no harm: the next run replaces it.
+            let _ = fs::remove_file(part_of(path));
+        }
+    }
+}
+
+impl Image {
+    fn read(from: &mut impl Read) -> io::Result<Self> {
+        let (mut index, mut label) = ([0; 8], [0; 4]);
+        from.read_exact(&mut index)?;
+        from.read_exact(&mut label)?;
+        Ok(Self {
+            index: u64::from_le_bytes(index),
+            label: u32::from_le_bytes(label),
+        })
+    }
+
+    fn write(self, to: &mut impl Write) -> io::Result<()> {
+        to.write_all(&self.index.to_le_bytes())?;
+        to.write_all(&self.label.to_le_bytes())
+    }
+}
+
+fn part_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    name.into()
+}
+
+fn header(classes: usize, identity: &str) -> [u8; HEADER as usize] {
+    let mut header = [b' '; HEADER as usize];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..16].copy_from_slice(&(classes as u64).to_le_bytes());
+    for (to, byte) in header[16..].iter_mut().zip(identity.bytes()) {
+        *to = byte;
+    }
+    header
+}
+
+/// The arrays other than the logits: their names and values, in the order of the images.
+fn columns(logits: &Logits, order: &[usize]) -> [(&'static str, Vec<i64>); 2] {
+    let labels = order.iter().map(|&row| logits.labels()[row].into());
+    let indices = order.iter().map(|&row| logits.indices()[row] as i64);
+    [("indices", indices.collect()), ("labels", labels.collect())]
+}
+
+fn order(logits: &Logits) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..logits.images()).collect();
+    order.sort_by_key(|&row| logits.indices()[row]);
+    order
+}
+
+fn write_rows(logits: &Logits, order: &[usize], to: &mut impl Write) -> io::Result<()> {
+    let mut row = Vec::new();
+    for &at in order {
+        logits.rows().read(at, 1, &mut row)?;
+        for logit in &row {
+            to.write_all(&logit.to_le_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+fn write_integers(values: &[i64], to: &mut impl Write) -> io::Result<()> {
+    let mut bytes = values.iter().map(|value| value.to_le_bytes());
+    bytes.try_for_each(|bytes| to.write_all(&bytes))
+}
+
+fn write_npz(path: &Path, logits: &Logits) -> io::Result<()> {
+    let order = order(logits);
+    topk_files::write_with(path, |file: &mut BufWriter<OutputFile>| {
+        let mut archive = zip::ZipWriter::new(file);
+        let stored = SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Stored)
+            .last_modified_time(zip::DateTime::default());
+        let images = logits.images();
+        for (name, values) in columns(logits, &order) {
+            archive.start_file(format!("{name}.npy"), stored)?;
+            npy::write_header(&mut archive, Dtype::I64, &[images])?;
+            write_integers(&values, &mut archive)?;
+        }
+        archive.start_file("logits.npy", stored.large_file(true))?;
+        npy::write_header(&mut archive, Dtype::F32, &[images, logits.classes()])?;
+        let mut buffered = BufWriter::with_capacity(1 << 20, archive);
+        write_rows(logits, &order, &mut buffered)?;
+        buffered
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?
+            .finish()?;
+        Ok(())
+    })
+}
+
+fn write_safetensors(path: &Path, logits: &Logits) -> io::Result<()> {
+    let order = order(logits);
+    let (images, classes) = (logits.images(), logits.classes());
+    let columns = columns(logits, &order);
+    let mut header = serde_json::Map::new();
+    let mut end = 0;
+    let mut add = |name: &str, dtype: Dtype, shape: &[usize]| {
+        let start = end;
+        end += shape.iter().product::<usize>() * dtype.size();
+        let tensor = serde_json::json!({
+            "dtype": dtype.safetensors(),
+            "shape": shape,
+            "data_offsets": [start, end],
+        });
+        header.insert(name.to_owned(), tensor);
+    };
+    for (name, _) in &columns {
+        add(name, Dtype::I64, &[images]);
+    }
+    add("logits", Dtype::F32, &[images, classes]);
+    let mut header = serde_json::Value::from(header).to_string();
+    header += &" ".repeat(header.len().next_multiple_of(8) - header.len());
+    topk_files::write_with(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(header.as_bytes())?;
+        for (_, values) in &columns {
+            write_integers(values, file)?;
+        }
+        write_rows(logits, &order, file)
+    })
+}

@@ -1,0 +1,365 @@
+//! Calibration against independent libraries, and files of logits against NumPy's and safetensors' formats.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use topk_calibration::{
+    Calibration, CalibrationError, Estimate, Logits, LogitsWriter, PredictionSets, Reliability,
+    SetMethod, Settings,
+};
+
+/// What `data/make_calibration.py` computed.
+#[derive(Deserialize)]
+struct Fixture {
+    #[serde(flatten)]
+    settings: Settings,
+    labels: Vec<u32>,
+    logits: Vec<Vec<f32>>,
+    fitted_on: usize,
+    temperature: [f64; 3],
+    before: Expected,
+    after: Expected,
+    sets: Vec<ExpectedSets>,
+}
+
+#[derive(Deserialize)]
+struct Expected {
+    nll: [f64; 3],
+    brier: [f64; 3],
+    ece: f64,
+    adaptive_ece: f64,
+    classwise_ece: f64,
+}
+
+#[derive(Deserialize)]
+struct ExpectedSets {
+    method: SetMethod,
+    target: f64,
+    threshold: f64,
+    coverage: [f64; 3],
+    /// Number of sets of each size.
+    sizes: Vec<usize>,
+}
+
+fn fixture() -> Fixture {
+    serde_json::from_str(include_str!("data/calibration.json")).unwrap()
+}
+
+fn write(fixture: &Fixture, path: &Path) -> Logits {
+    let mut writer = LogitsWriter::new(path, fixture.logits[0].len()).unwrap();
+    for (at, (label, logits)) in fixture.labels.iter().zip(&fixture.logits).enumerate() {
+        writer.push(at as u64, *label, logits).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+fn measure(fixture: &Fixture) -> Calibration {
+    let folder = tempfile::tempdir().unwrap();
+    let logits = write(fixture, &folder.path().join("logits.npz"));
+    Calibration::measure(&logits, &fixture.settings).unwrap()
+}
+
+#[track_caller]
+fn assert_close(what: &str, found: f64, expected: f64, tolerance: f64) {
+    let error = (found - expected).abs() / expected.abs().max(1e-3);
+    assert!(
+        error <= tolerance,
+        "{what}: {found}, expected {expected}: error {error:.1e}"
+    );
+}
+
+#[track_caller]
+fn assert_estimate(what: &str, found: Estimate, [value, low, high]: [f64; 3], tolerance: f64) {
+    assert_close(what, found.value, value, tolerance);
+    assert_close(what, found.low, low, tolerance);
+    assert_close(what, found.high, high, tolerance);
+}
+
+#[test]
+fn temperature_is_scipys() {
+    let fixture = fixture();
+    let found = measure(&fixture);
+    let [value, low, high] = fixture.temperature;
+    assert_eq!(found.fitted_on, fixture.fitted_on);
+    // SciPy's search ends where the cross-entropy no longer changes.
+    assert_close("temperature", found.temperature.value, value, 1e-7);
+    assert_close("low", found.temperature.low, low, 1e-7);
+    assert_close("high", found.temperature.high, high, 1e-7);
+    assert!(!found.temperature.at_limit);
+}
+
+#[test]
+fn reliability_is_that_of_other_libraries() {
+    let fixture = fixture();
+    let found = measure(&fixture);
+    let check = |when: &str, found: Reliability, expected: &Expected, tolerance: f64| {
+        assert_estimate(&format!("NLL {when}"), found.nll, expected.nll, tolerance);
+        assert_estimate(
+            &format!("Brier {when}"),
+            found.brier,
+            expected.brier,
+            tolerance,
+        );
+        assert_close(
+            &format!("adaptive ECE {when}"),
+            found.adaptive_ece,
+            expected.adaptive_ece,
+            tolerance,
+        );
+        // torchmetrics computes in single precision.
+        assert_close(&format!("ECE {when}"), found.ece.value, expected.ece, 1e-6);
+        assert_close(
+            &format!("class-wise ECE {when}"),
+            found.classwise_ece,
+            expected.classwise_ece,
+            1e-6,
+        );
+        assert!(found.ece.low <= found.ece.value && found.ece.value <= found.ece.high);
+    };
+    check("before", found.before, &fixture.before, 1e-12);
+    check("after", found.after, &fixture.after, 1e-7);
+}
+
+#[test]
+fn prediction_sets_are_those_of_torchcp() {
+    let fixture = fixture();
+    let found = measure(&fixture);
+    assert_eq!(found.sets.len(), fixture.sets.len());
+    for (found, expected) in found.sets.iter().zip(&fixture.sets) {
+        let what = format!("{} at {}", expected.method.name(), expected.target);
+        assert_eq!(
+            (found.method, found.target),
+            (expected.method, expected.target)
+        );
+        assert_close(&what, found.threshold.unwrap(), expected.threshold, 1e-7);
+        assert_estimate(&what, found.coverage, expected.coverage, 1e-10);
+        let images: usize = expected.sizes.iter().sum();
+        let mut sizes = Vec::new();
+        for (size, &count) in expected.sizes.iter().enumerate() {
+            sizes.extend(vec![size; count]);
+        }
+        let mean = sizes.iter().sum::<usize>() as f64 / images as f64;
+        assert_close(&what, found.size.value, mean, 1e-12);
+        let quantiles = [
+            sizes[(images - 1) / 2],
+            sizes[(9 * images).div_ceil(10) - 1],
+            sizes[images - 1],
+        ];
+        assert_eq!([found.median, found.p90, found.max], quantiles, "{what}");
+        let parts =
+            [expected.sizes[0], expected.sizes[1]].map(|count| count as f64 / images as f64);
+        assert_eq!([found.empty, found.singleton], parts, "{what}");
+    }
+}
+
+#[test]
+fn files_of_all_formats_give_the_same_figures() {
+    let fixture = fixture();
+    let folder = tempfile::tempdir().unwrap();
+    let measured = |path: &str| {
+        let logits = write(&fixture, &folder.path().join(path));
+        Calibration::measure(&logits, &fixture.settings).unwrap()
+    };
+    let expected = measured("logits.npz");
+    assert_eq!(measured("logits.safetensors"), expected);
+
+    let mut writer = LogitsWriter::temporary(fixture.logits[0].len()).unwrap();
+    for (at, (label, logits)) in fixture.labels.iter().zip(&fixture.logits).enumerate() {
+        writer.push(at as u64, *label, logits).unwrap();
+    }
+    let logits = writer.finish().unwrap();
+    assert_eq!(
+        Calibration::measure(&logits, &fixture.settings).unwrap(),
+        expected
+    );
+    let mut left: Vec<_> = folder
+        .path()
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["logits.npz", "logits.safetensors"]);
+}
+
+#[test]
+fn files_of_other_libraries_are_read() {
+    let mut fixture = fixture();
+    fixture.logits.truncate(40);
+    fixture.labels.truncate(40);
+    let expected = measure(&fixture);
+    for name in ["numpy.npz", "safetensors.safetensors"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/data")
+            .join(name);
+        let logits = Logits::open(&path).unwrap();
+        let found = Calibration::measure(&logits, &fixture.settings).unwrap();
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[test]
+fn an_interrupted_file_continues() {
+    let fixture = fixture();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("logits.npz");
+    let classes = fixture.logits[0].len();
+    let images = || fixture.labels.iter().zip(&fixture.logits).enumerate();
+    let mut writer = LogitsWriter::of_model(&path, classes, "abc").unwrap();
+    for (at, (label, logits)) in images().take(150) {
+        writer.push(at as u64, *label, logits).unwrap();
+    }
+    writer.save().unwrap();
+    drop(writer);
+
+    // The results that were saved have 100 images; the others are evaluated again.
+    let saved: Vec<u64> = (0..100).collect();
+    let refused = |identity: &str, indices: &[u64]| {
+        LogitsWriter::resume(&path, classes, identity, indices)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(refused("other", &saved).contains("is of another model"));
+    assert!(refused("abc", &[0, 400, 401]).contains("lacks 2 images"));
+    let mut writer = LogitsWriter::resume(&path, classes, "abc", &saved).unwrap();
+    for (at, (label, logits)) in images().skip(100) {
+        writer.push(at as u64, *label, logits).unwrap();
+    }
+    let resumed = writer.finish().unwrap();
+    let found = Calibration::measure(&resumed, &fixture.settings).unwrap();
+    assert_eq!(found, measure(&fixture));
+    assert!(!folder.path().join("logits.npz.part").exists());
+}
+
+#[test]
+fn nothing_is_left_without_a_save() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = LogitsWriter::new(&folder.path().join("logits.npz"), 2).unwrap();
+    writer.push(0, 1, &[0.0, 1.0]).unwrap();
+    drop(writer);
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn too_few_images_for_a_coverage_give_all_classes() {
+    let fixture = fixture();
+    let settings = Settings {
+        coverage: vec![0.999],
+        ..fixture.settings.clone()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let logits = write(&fixture, &folder.path().join("logits.npz"));
+    let sets: Vec<PredictionSets> = Calibration::measure(&logits, &settings).unwrap().sets;
+    for sets in sets {
+        assert_eq!(
+            (sets.threshold, sets.median, sets.coverage.value),
+            (None, 12, 1.0)
+        );
+    }
+}
+
+#[test]
+fn models_that_are_always_right_or_wrong_are_at_the_limits() {
+    let measure = |logit: f32| {
+        let mut writer = LogitsWriter::temporary(2).unwrap();
+        for image in 0..20 {
+            let label = image % 2;
+            let mut logits = [0.0, 0.0];
+            logits[label as usize] = logit;
+            writer.push(image, label as u32, &logits).unwrap();
+        }
+        Calibration::measure(&writer.finish().unwrap(), &Settings::default()).unwrap()
+    };
+    let right = measure(3.0);
+    assert_eq!(
+        (right.temperature.value, right.temperature.at_limit),
+        (0.01, true)
+    );
+    assert!(right.after.nll.value < 1e-12);
+    let wrong = measure(-3.0);
+    assert_eq!(
+        (wrong.temperature.value, wrong.temperature.at_limit),
+        (100.0, true)
+    );
+}
+
+#[test]
+fn masked_classes_have_no_influence() {
+    let fixture = fixture();
+    let classes = fixture.logits[0].len();
+    let mut writer = LogitsWriter::temporary(classes + 2).unwrap();
+    for (at, (label, logits)) in fixture.labels.iter().zip(&fixture.logits).enumerate() {
+        let mut masked = logits.clone();
+        masked.extend([f32::NEG_INFINITY; 2]);
+        writer.push(at as u64, *label, &masked).unwrap();
+    }
+    let found = Calibration::measure(&writer.finish().unwrap(), &fixture.settings).unwrap();
+    let expected = measure(&fixture);
+    assert_eq!(found.temperature, expected.temperature);
+    assert_eq!(
+        (found.after.nll, found.after.ece),
+        (expected.after.nll, expected.after.ece)
+    );
+    for (found, expected) in found.sets.iter().zip(&expected.sets) {
+        assert_eq!(
+            (found.threshold, found.max),
+            (expected.threshold, expected.max)
+        );
+    }
+}
+
+#[test]
+fn bad_files_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let error = |name: &str| Logits::open(&path(name)).unwrap_err().to_string();
+    assert!(
+        error("a.csv").ends_with("a.csv: expected a file name that ends in .npz or .safetensors")
+    );
+    assert!(error("absent.npz").starts_with("cannot read"));
+    std::fs::write(path("text.npz"), "not an archive").unwrap();
+    assert!(
+        error("text.npz").contains("is not a file of this format"),
+        "{}",
+        error("text.npz")
+    );
+    let tensors = |header: &str, data: usize| {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend(vec![0; data]);
+        std::fs::write(path("x.safetensors"), bytes).unwrap();
+        error("x.safetensors")
+    };
+    let logits = r#""logits":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}"#;
+    let found = tensors(&format!("{{{logits}}}"), 24);
+    assert!(
+        found.contains("has no array `labels`, only `logits`"),
+        "{found}"
+    );
+    let found = tensors(&format!("{{{logits}}}"), 23);
+    assert!(found.contains("ends before the end of `logits`"), "{found}");
+    let labels = |dtype: &str, shape: &str| {
+        format!(
+            r#"{{{logits},"labels":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[24,40]}}}}"#
+        )
+    };
+    let found = tensors(&labels("I64", "[1]"), 40);
+    assert!(found.contains("expected 2 integers"), "{found}");
+    let found = tensors(&labels("F64", "[2]"), 40);
+    assert!(found.contains("expected 2 integers"), "{found}");
+    let found = tensors(
+        "{\"logits\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,3],\"data_offsets\":[0,1]}}",
+        9,
+    );
+    assert!(found.contains("ends before the end"), "{found}");
+
+    let mut writer = LogitsWriter::temporary(3).unwrap();
+    writer.push(4, 0, &[1.0, f32::NAN, 0.0]).unwrap();
+    writer.push(5, 0, &[1.0, 2.0, 0.0]).unwrap();
+    let error = Calibration::measure(&writer.finish().unwrap(), &Settings::default()).unwrap_err();
+    assert!(error.to_string().contains("image 4 have NaN"), "{error}");
+    let mut writer = LogitsWriter::temporary(3).unwrap();
+    writer.push(4, 0, &[1.0, 0.5, 0.0]).unwrap();
+    let error = Calibration::measure(&writer.finish().unwrap(), &Settings::default()).unwrap_err();
+    assert!(matches!(error, CalibrationError::Images(1)));
+}
