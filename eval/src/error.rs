@@ -1,6 +1,7 @@
 use std::fmt;
 
 use thiserror::Error;
+use topk_calibration::LogitsError;
 use topk_data::DataError;
 use topk_native::RuntimeError;
 use topk_preprocessing::PreprocessingError;
@@ -102,6 +103,9 @@ pub enum EvaluationError {
         /// The cause.
         error: ScoreError,
     },
+    /// Logits cannot be kept.
+    #[error(transparent)]
+    Logits(#[from] LogitsError),
     /// The preprocessing is unknown or does not fit the model.
     #[error(transparent)]
     Transform(#[from] TransformError),

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use topk_calibration::{Logits, LogitsError, LogitsWriter};
 use topk_data::{ImageSet, Options};
 use topk_files::Hasher;
 use topk_native::Runtime;
 use topk_results::{
-    Environment, FailurePolicy, Measurements, MergeError, ModelMeasurements, Results, Settings,
+    Environment, FailurePolicy, LabelledLogits, Measurements, MergeError, ModelMeasurements,
+    Results, Settings,
 };
 
 use crate::classes::{ClassAssignment, assign_classes};
@@ -69,6 +71,47 @@ pub struct Evaluation<'a> {
     transforms: Vec<InputTransform>,
     /// Number of images of a batch.
     images_per_batch: usize,
+    /// For each model, the file that keeps its logits, if they are kept.
+    logits: Vec<LogitsWriter>,
+}
+
+/// The files that keep logits during a run.
+struct KeptLogits {
+    writers: Vec<LogitsWriter>,
+    failed: Result<(), LogitsError>,
+}
+
+impl KeptLogits {
+    /// Adds the logits of a batch. A failure ends the run: it sets `stop`.
+    fn add(&mut self, batch: &EvaluatedBatch, stop: &AtomicBool) {
+        for (writer, scores) in self.writers.iter_mut().zip(batch.scores.iter().flatten()) {
+            let rows = batch.indices.iter().zip(&scores.logits);
+            for (&index, logits) in rows {
+                let Some(LabelledLogits { label, logits }) = logits else {
+                    continue;
+                };
+                if self.failed.is_ok() {
+                    self.failed = writer.push(index as u64, *label, logits);
+                }
+            }
+        }
+        self.stop_if_failed(stop);
+    }
+
+    fn save(&mut self, stop: &AtomicBool) {
+        for writer in &mut self.writers {
+            if self.failed.is_ok() {
+                self.failed = writer.save();
+            }
+        }
+        self.stop_if_failed(stop);
+    }
+
+    fn stop_if_failed(&self, stop: &AtomicBool) {
+        if self.failed.is_err() {
+            stop.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What all consumers of a run share.
@@ -111,6 +154,7 @@ impl Context<'_> {
             // An image counts for all models or for none, so that they can be compared.
             for scores in &mut scores {
                 scores.outcomes[at] = None;
+                scores.logits[at] = None;
             }
             evaluated.errors[at].get_or_insert(error);
         }
@@ -152,6 +196,7 @@ impl<'a> Evaluation<'a> {
             models: Vec::new(),
             transforms: Vec::new(),
             images_per_batch: 0,
+            logits: Vec::new(),
         };
         let transforms = models
             .iter()
@@ -219,6 +264,7 @@ impl<'a> Evaluation<'a> {
                 outputs: assignment.outputs,
                 label_offset: model.label_offset(),
                 averaging: crop_averaging(&model, &transform, self.options.crop_averaging),
+                keeps_logits: false,
             },
             model,
         });
@@ -258,6 +304,27 @@ impl<'a> Evaluation<'a> {
             });
         }
         Ok(assignment)
+    }
+
+    /// Keeps the logits of the images that are evaluated from now on: with a writer for each model.
+    ///
+    /// # Panics
+    /// If the number of writers is not that of the models.
+    pub fn keep_logits(&mut self, writers: Vec<LogitsWriter>) {
+        assert_eq!(writers.len(), self.models.len(), "a writer for each model");
+        self.logits = writers;
+        for run in &mut self.models {
+            run.scorer.keeps_logits = true;
+        }
+    }
+
+    /// Ends the files of [`keep_logits`](Self::keep_logits), and returns the logits of each model.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn finish_logits(&mut self) -> Result<Vec<Logits>, LogitsError> {
+        let writers = mem::take(&mut self.logits);
+        writers.into_iter().map(LogitsWriter::finish).collect()
     }
 
     /// The library that runs the models.
@@ -364,11 +431,18 @@ impl<'a> Evaluation<'a> {
         let (set, labels, options) = (self.set, Arc::clone(&self.labels), self.options);
         let mut shown = Progress::new(&options.topk);
         let mut saved = Instant::now();
+        let mut logits = KeptLogits {
+            writers: mem::take(&mut self.logits),
+            failed: Ok(()),
+        };
         let ended = self.consume(indices, stop, |batch| {
             shown.add(&batch);
+            logits.add(&batch, stop);
             collected.add(batch, set, &labels, options);
             progress(&shown);
             if saved.elapsed() >= interval && collected.bad_images.is_empty() {
+                // Before the results, which must not have images whose logits are lost.
+                logits.save(stop);
                 if let Ok(results) = collected.clone().into_results(run.clone(), start.elapsed()) {
                     save(results);
                 }
@@ -376,6 +450,11 @@ impl<'a> Evaluation<'a> {
             }
         });
         let bad_images = mem::take(&mut collected.bad_images);
+        if interval < Duration::MAX {
+            logits.save(stop);
+        }
+        self.logits = logits.writers;
+        let ended = ended.and(logits.failed.map_err(EvaluationError::from));
         let ended = ended.and(match bad_images.is_empty() {
             true => Ok(()),
             false => Err(EvaluationError::BadImages(BadImages { images: bad_images })),

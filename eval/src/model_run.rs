@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use topk_results::{CropAveraging, ModelInfo, Outcome, ScoreError, Scorer};
+use topk_results::{CropAveraging, LabelledLogits, ModelInfo, Outcome, ScoreError, Scorer};
 
 use crate::error::EvaluationError;
 use crate::model::{Execution, Model, ModelError};
@@ -34,12 +34,16 @@ pub(crate) struct ModelScorer {
     /// Number of scores before that of class 0.
     pub(crate) label_offset: usize,
     pub(crate) averaging: CropAveraging,
+    /// Whether logits are kept.
+    pub(crate) keeps_logits: bool,
 }
 
 /// Outcomes of one model for the images of a batch.
 pub(crate) struct BatchScores {
     /// For each image, the outcome if it could be read and has a valid label.
     pub(crate) outcomes: Vec<Option<Outcome>>,
+    /// The logits of each outcome, if they are kept.
+    pub(crate) logits: Vec<Option<LabelledLogits>>,
     /// Images of the batch whose scores are invalid, and the reason.
     pub(crate) invalid: Vec<(usize, String)>,
     /// Time for inference.
@@ -67,6 +71,7 @@ impl ModelScorer {
         let count = batch.indices.len();
         let mut found = BatchScores {
             outcomes: vec![None; count],
+            logits: vec![None; count],
             invalid: Vec::new(),
             inference: Duration::ZERO,
         };
@@ -87,8 +92,23 @@ impl ModelScorer {
             }
             let (name, labels) = image(batch.indices[at]);
             let scores = self.in_order(scores);
-            match self.scorer.score(name, &scores, self.averaging, labels) {
-                Ok(outcome) => found.outcomes[at] = outcome,
+            let scored = match self.keeps_logits {
+                false => {
+                    let outcome = self.scorer.score(name, &scores, self.averaging, labels);
+                    outcome.map(|outcome| (outcome, None))
+                }
+                true => {
+                    let scored =
+                        self.scorer
+                            .score_with_logits(name, &scores, self.averaging, labels);
+                    scored.map(Option::unzip)
+                }
+            };
+            match scored {
+                Ok((outcome, logits)) => {
+                    found.outcomes[at] = outcome;
+                    found.logits[at] = logits;
+                }
                 Err(error @ (ScoreError::NotFinite { .. } | ScoreError::AllMasked)) => {
                     let model = self.path.display();
                     found.invalid.push((at, format!("{model}: {error}")));

@@ -27,3 +27,8 @@ fn compare() {
 fn merge() {
     insta::assert_snapshot!(help(Some("merge")));
 }
+
+#[test]
+fn calibrate() {
+    insta::assert_snapshot!(help(Some("calibrate")));
+}

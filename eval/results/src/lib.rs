@@ -47,6 +47,7 @@
 //! `probabilities` for each outcome that is not null, concatenated. Numbers are read back to the last bit.
 //! `format` increases with every change that older readers would misunderstand.
 
+mod calibration;
 mod chance;
 mod check;
 mod compare;
@@ -66,6 +67,7 @@ mod scores;
 mod statistics;
 mod table;
 
+pub use calibration::{calibration_json, calibration_table};
 pub use check::InvalidResults;
 pub use compare::{
     ChangedImage, CompareError, ComparedModel, Comparison, ImagePrediction, PairedAccuracy,
@@ -82,5 +84,5 @@ pub use schema::{
     FailurePolicy, GpuInfo, Image, LossSettings, Metrics, ModelInfo, ModelResults, Outcome,
     OutputKind, Prediction, Results, Settings, Shard, Timing, TopkAccuracy,
 };
-pub use scorer::{ScoreError, Scorer};
+pub use scorer::{LabelledLogits, ScoreError, Scorer};
 pub use scores::ScorePrecision;

@@ -69,6 +69,7 @@ impl Measurements {
                 images_per_second: 0.0,
             },
             metrics: Metrics::default(),
+            calibration: None,
             outcomes: measured.outcomes,
         });
         let results = Results {

@@ -81,6 +81,13 @@ impl Results {
             warnings.extend(part.warnings.iter().cloned().chain(differences));
         }
         let mut parts = parts;
+        let models = parts.iter_mut().flat_map(|part| &mut part.models);
+        let calibrations = models.filter_map(|model| model.calibration.take());
+        if calibrations.count() > 0 {
+            warnings.push(
+                "the calibration that the results have is left out: it cannot be merged".to_owned(),
+            );
+        }
         // The order of the parts does not matter.
         parts.sort_by_key(|part| part.images.first().map_or(usize::MAX, |image| image.index));
         let mut parts = parts.into_iter();

@@ -7,7 +7,7 @@ use crate::schema::{ModelInfo, Results};
 impl Results {
     /// A short name for each model: the file name without its extension, preceded by the folders that
     /// are needed to distinguish it from models with other paths.
-    pub(crate) fn model_names(&self) -> Vec<String> {
+    pub fn model_names(&self) -> Vec<String> {
         let models: Vec<&ModelInfo> = self.models.iter().map(|entry| &entry.model).collect();
         let others = |at: usize| {
             let others = models.iter().enumerate();

@@ -79,6 +79,23 @@ pub enum ScoreError {
     Loss(#[from] LossError),
 }
 
+/// The scores of an image.
+struct Row {
+    /// Of the valid classes.
+    logits: Vec<f64>,
+    /// Positions of the true classes among them: at least one, and the one with the highest score has a finite one.
+    labels: Vec<usize>,
+}
+
+/// The logits that an outcome follows from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelledLogits {
+    /// The true class; of several, the one with the highest logit.
+    pub label: u32,
+    /// The logit of each class, −∞ for classes that may not be predicted.
+    pub logits: Vec<f32>,
+}
+
 /// Computes outcomes from scores.
 ///
 /// ```
@@ -201,6 +218,43 @@ impl Scorer {
         averaging: CropAveraging,
         labels: &[u32],
     ) -> Result<Option<Outcome>, ScoreError> {
+        let Some(row) = self.row(image, scores, averaging, labels)? else {
+            return Ok(None);
+        };
+        Ok(Some(self.outcome(&row)?.0))
+    }
+
+    /// As [`score`](Self::score), with the logits that the outcome follows from.
+    ///
+    /// # Errors
+    /// Those of [`score`](Self::score).
+    pub fn score_with_logits(
+        &self,
+        image: &str,
+        scores: &[f32],
+        averaging: CropAveraging,
+        labels: &[u32],
+    ) -> Result<Option<(Outcome, LabelledLogits)>, ScoreError> {
+        let Some(row) = self.row(image, scores, averaging, labels)? else {
+            return Ok(None);
+        };
+        let (outcome, label) = self.outcome(&row)?;
+        let mut logits = vec![f32::NEG_INFINITY; self.classes];
+        for (position, &logit) in row.logits.iter().enumerate() {
+            logits[self.class(position) as usize] = logit as f32;
+        }
+        let label = self.class(label);
+        Ok(Some((outcome, LabelledLogits { label, logits })))
+    }
+
+    /// The scores of an image; `None` if no label is a valid class.
+    fn row(
+        &self,
+        image: &str,
+        scores: &[f32],
+        averaging: CropAveraging,
+        labels: &[u32],
+    ) -> Result<Option<Row>, ScoreError> {
         let crops = match averaging {
             CropAveraging::None => 1,
             _ => self.crops,
@@ -231,14 +285,17 @@ impl Scorer {
         if labels.is_empty() {
             return Ok(None);
         }
-        let row = average(rows, averaging);
-        if labels.iter().all(|&label| row[label] == f64::NEG_INFINITY) {
+        let logits = average(rows, averaging);
+        if labels
+            .iter()
+            .all(|&label| logits[label] == f64::NEG_INFINITY)
+        {
             return Err(ScoreError::NotFinite {
                 class: self.class(labels[0]),
                 score: f32::NEG_INFINITY,
             });
         }
-        self.outcome(&row, &labels).map(Some)
+        Ok(Some(Row { logits, labels }))
     }
 
     /// Position of a class among the valid classes.
@@ -280,8 +337,12 @@ impl Scorer {
         Ok(scores)
     }
 
-    /// `labels` must not be empty, and that with the highest score must have a finite one.
-    fn outcome(&self, scores: &[f64], labels: &[usize]) -> Result<Outcome, ScoreError> {
+    /// The outcome, and the label with the highest score.
+    fn outcome(&self, row: &Row) -> Result<(Outcome, usize), ScoreError> {
+        let Row {
+            logits: scores,
+            labels,
+        } = row;
         let (rank, label) = labels
             .iter()
             .filter_map(|&label| Some((label_rank(scores, label).ok()?, label)))
@@ -306,7 +367,7 @@ impl Scorer {
                 Some(value[0])
             }
         };
-        Ok(Outcome {
+        let outcome = Outcome {
             rank: rank as u32,
             tied,
             predicted: self.class(predicted),
@@ -320,7 +381,8 @@ impl Scorer {
                     probability: probability(position),
                 })
                 .collect(),
-        })
+        };
+        Ok((outcome, label))
     }
 }
 

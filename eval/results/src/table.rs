@@ -3,6 +3,7 @@
 use topk_report::text::{TERMINAL_WIDTH, fit, grouped, images, or_dash, p_value, percent, wrap};
 use unicode_width::UnicodeWidthStr;
 
+use crate::calibration::calibration_table;
 use crate::compare::{Comparison, ImagePrediction};
 use crate::schema::{FailurePolicy, Metrics, Results, Timing};
 
@@ -110,7 +111,18 @@ impl Results {
             let blocks = blocks(accuracies).into_iter().chain(blocks(others));
             blocks.map(|columns| block(&names, &columns)).collect()
         };
-        tables.join("\n") + &self.notes()
+        tables.join("\n") + &self.notes() + &self.calibrations()
+    }
+
+    /// The calibration of each model, if it was measured.
+    fn calibrations(&self) -> String {
+        let mut text = String::new();
+        for (name, model) in self.model_names().iter().zip(&self.models) {
+            if let Some(calibration) = &model.calibration {
+                text += &format!("\n{}", calibration_table(name, calibration));
+            }
+        }
+        text
     }
 
     /// What a reader of the numbers must know.

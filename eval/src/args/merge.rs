@@ -23,7 +23,7 @@ pub(super) struct MergeArgs {
 
 impl MergeArgs {
     pub(super) fn run(&self) -> Result<()> {
-        self.outputs.check()?;
+        self.outputs.check([])?;
         let parts = self.files.iter().map(|path| Results::read(path));
         let merged = Results::merge(parts.collect::<Result<_, _>>()?, self.allow_missing)?;
         for warning in &merged.warnings {

@@ -1,5 +1,6 @@
 //! The command line of `topk-eval`.
 
+mod calibration;
 mod compare;
 mod data;
 mod execution;
@@ -45,6 +46,9 @@ pub struct Args {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
+    /// Measure calibration and prediction sets from a file of logits
+    Calibrate(calibration::CalibrateArgs),
+
     /// Compare two models image by image: differences, McNemar's test, and changed images
     Compare(compare::CompareArgs),
 
@@ -68,6 +72,7 @@ impl Args {
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
             None => self.run.run(),
+            Some(Command::Calibrate(args)) => args.run().map(|()| ExitCode::SUCCESS),
             Some(Command::Compare(args)) => args.run().map(|()| ExitCode::SUCCESS),
             Some(Command::Merge(args)) => args.run().map(|()| ExitCode::SUCCESS),
         }

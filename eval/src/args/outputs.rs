@@ -112,9 +112,9 @@ impl OutputArgs {
         ])
     }
 
-    /// Checks before the evaluation that the files can be written.
-    pub(super) fn check(&self) -> Result<()> {
-        check(self.files())?;
+    /// Checks before the evaluation that these files, and `others`, can be written.
+    pub(super) fn check<'a>(&'a self, others: impl IntoIterator<Item = Output<'a>>) -> Result<()> {
+        check(self.files().chain(others))?;
         if let Some(path) = &self.predictions {
             PredictionsFormat::of(path)?;
         }

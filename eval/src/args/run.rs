@@ -16,6 +16,7 @@ use topk_native::Runtime;
 use topk_report::text::{TERMINAL_WIDTH, wrap};
 use topk_results::{CropAveraging, DataInfo, LossSettings, Results};
 
+use super::calibration::CalibrationArgs;
 use super::data::DataArgs;
 use super::execution::ExecutionArgs;
 use super::models::{ScoreArgs, model_files};
@@ -63,6 +64,9 @@ pub(super) struct RunArgs {
 
     #[command(flatten)]
     outputs: OutputArgs,
+
+    #[command(flatten)]
+    calibration: CalibrationArgs,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -112,13 +116,16 @@ impl RunArgs {
     }
 
     fn run_admitted(&self) -> Result<ExitCode> {
-        let Some(launch) = self.ranks.launch(self.execution.shard)? else {
-            self.outputs.check()?;
+        let launch = self.ranks.launch(self.execution.shard)?;
+        self.calibration
+            .check(launch.is_some(), self.execution.resume)?;
+        let Some(launch) = launch else {
+            self.outputs.check(self.calibration.files())?;
             return self.evaluate(&self.execution, None);
         };
         // Only rank 0 writes, perhaps to a disk of its own.
         if launch.rank == 0 {
-            self.outputs.check()?;
+            self.outputs.check([])?;
         }
         let execution = self.execution.of_rank(&launch)?;
         let ranks = self.ranks.join(&launch, &self.outputs)?;
@@ -187,6 +194,7 @@ impl RunArgs {
                 }?;
             }
             if prints {
+                self.calibration.check_finished(before)?;
                 eprintln!("all images are already evaluated; nothing to do");
                 let outputs = self.outputs.without_paper_table();
                 outputs.write(before, Some((&set, &options.limits)))?;
@@ -194,6 +202,7 @@ impl RunArgs {
             return Ok(ExitCode::SUCCESS);
         }
 
+        self.calibration.keep(&mut evaluation, before.as_ref())?;
         let mut partial = PartialResults::new(self.outputs.json(), before.as_ref(), ranks);
         // Otherwise results would be computed in vain.
         let interval = match partial.path {
@@ -257,7 +266,7 @@ impl RunArgs {
             }
         };
         bar.finish_and_clear();
-        let results = outcome.map_err(|error| match partial.hint() {
+        let mut results = outcome.map_err(|error| match partial.hint() {
             Some(hint) if prints => Error::msg(format!("{error:#}\n{hint}")),
             _ => error,
         })?;
@@ -265,6 +274,9 @@ impl RunArgs {
             for warning in &results.warnings {
                 eprintln!("warning: {warning}");
             }
+        }
+        if results.complete {
+            self.calibration.finish(&mut evaluation, &mut results)?;
         }
         self.outputs
             .write(&results, Some((&set, &options.limits)))?;

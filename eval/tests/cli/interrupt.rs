@@ -111,16 +111,25 @@ fn has_begun(seen: &str) -> bool {
 
 #[test]
 fn an_interrupted_run_keeps_its_results_and_resumes() {
-    interrupt_and_resume(&[]);
+    interrupt_and_resume(&slow_case(), &[]);
+}
+
+#[test]
+fn an_interrupted_run_keeps_its_logits() {
+    let case = slow_case();
+    let logits = case.path("logits.npz");
+    let flags = ["--calibrate", "--logits", logits.to_str().unwrap()];
+    interrupt_and_resume(&case, &flags);
+    assert!(logits.exists());
+    assert!(!case.path("logits.npz.part").exists());
 }
 
 #[test]
 fn a_run_with_batches_in_flight_keeps_its_results_and_resumes() {
-    interrupt_and_resume(&["--in-flight", "2", "--sessions", "1"]);
+    interrupt_and_resume(&slow_case(), &["--in-flight", "2", "--sessions", "1"]);
 }
 
-fn interrupt_and_resume(flags: &[&str]) {
-    let case = slow_case();
+fn interrupt_and_resume(case: &Case, flags: &[&str]) {
     let usual = ["--batch-size", "4", "--device", "cpu", "--topk", "2"];
     let flags = [&usual, flags].concat();
     let whole = case.results(&flags);
@@ -128,7 +137,7 @@ fn interrupt_and_resume(flags: &[&str]) {
     fs::remove_file(&json).unwrap();
 
     let to_json = [&flags[..], &["--json", json.to_str().unwrap()]].concat();
-    let mut run = Run::start(&case, &to_json);
+    let mut run = Run::start(case, &to_json);
     run.wait_for(has_begun);
     run.interrupt();
     let (status, printed, seen) = run.end();
@@ -166,6 +175,7 @@ fn interrupt_and_resume(flags: &[&str]) {
     let model = &resumed["models"][0];
     assert_eq!(model["outcomes"], after["outcomes"]);
     assert_eq!(model["metrics"], after["metrics"]);
+    assert_eq!(model["calibration"], after["calibration"]);
 }
 
 #[test]

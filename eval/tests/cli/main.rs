@@ -1,5 +1,6 @@
 //! The `topk-eval` command on small generated models and data, without libtorch.
 
+mod calibration;
 mod case;
 mod class_names;
 mod in_flight;

@@ -1,5 +1,6 @@
 //! Reports as self-contained HTML files.
 
+mod calibration;
 mod chart;
 mod comparison;
 mod model;

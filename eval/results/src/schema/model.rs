@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use topk_calibration::Calibration;
 use topk_preprocessing::Normalization;
 
 use super::columns;
@@ -18,6 +19,10 @@ pub struct ModelResults {
     pub timing: Timing,
     /// Computed from the outcomes.
     pub metrics: Metrics,
+    /// What was measured on one half of the images after fitting on the other, if requested. It follows from the
+    /// logits, which are not in the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// The outcome of each image; none for images that could not be evaluated or have no valid label.
     #[serde(with = "columns::outcomes")]
     pub outcomes: Vec<Option<Outcome>>,

@@ -1,0 +1,204 @@
+//! Logits, and the calibration that follows from them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use topk_calibration::{Calibration, Logits, LogitsFormat, LogitsWriter, Settings};
+use topk_results::{Outcome, Results, calibration_json, calibration_table};
+
+use super::outputs::{Output, check, print, requested, write};
+use crate::evaluation::Evaluation;
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Calibration")]
+pub(super) struct CalibrationArgs {
+    /// Write the logits and the label of each image, as .npz or .safetensors. With several models, the name of each
+    /// is inserted before the extension
+    #[arg(long, value_name = "FILE")]
+    logits: Option<PathBuf>,
+
+    /// Fit a temperature and prediction sets on a random half of the images, and measure both on the other half
+    #[arg(long)]
+    calibrate: bool,
+
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct SettingsArgs {
+    /// Coverages of the prediction sets, each above 0 and below 1
+    #[arg(long, value_name = "C,…", value_delimiter = ',', default_values_t = Settings::default().coverage)]
+    coverage: Vec<f64>,
+
+    /// Penalty of RAPS for each class beyond --raps-k
+    #[arg(long, value_name = "LAMBDA", default_value_t = Settings::default().raps_penalty)]
+    raps_penalty: f64,
+
+    /// Number of classes that RAPS adds without a penalty
+    #[arg(long, value_name = "K", default_value_t = Settings::default().raps_k)]
+    raps_k: usize,
+
+    /// Seed of the halves
+    #[arg(long, value_name = "SEED", default_value_t = Settings::default().seed)]
+    calibration_seed: u64,
+}
+
+impl SettingsArgs {
+    fn settings(&self) -> Result<Settings> {
+        let settings = Settings {
+            seed: self.calibration_seed,
+            coverage: self.coverage.clone(),
+            raps_penalty: self.raps_penalty,
+            raps_k: self.raps_k,
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+}
+
+impl CalibrationArgs {
+    /// The output flags that are set, and their files.
+    pub(super) fn files(&self) -> impl Iterator<Item = Output<'_>> {
+        requested([("--logits", &self.logits)])
+    }
+
+    /// Checks the arguments before the evaluation.
+    pub(super) fn check(&self, several_ranks: bool, resume: bool) -> Result<()> {
+        if let Some(path) = &self.logits {
+            LogitsFormat::of(path)?;
+        }
+        let settings = self.settings.settings()?;
+        ensure!(
+            self.calibrate || settings == Settings::default(),
+            "--coverage, --raps-penalty, --raps-k and --calibration-seed have no effect without --calibrate: add it"
+        );
+        if !self.calibrate && self.logits.is_none() {
+            return Ok(());
+        }
+        ensure!(
+            !several_ranks,
+            "--logits and --calibrate need the logits of all images in one process: leave out the launcher"
+        );
+        ensure!(
+            !(resume && self.logits.is_none()),
+            "--calibrate with --resume needs --logits FILE, which keeps the logits of the images that were \
+             evaluated before: pass it in both runs"
+        );
+        Ok(())
+    }
+
+    /// Lets the evaluation keep logits if they are needed. `before` are the results of the run that is resumed.
+    pub(super) fn keep(
+        &self,
+        evaluation: &mut Evaluation<'_>,
+        before: Option<&Results>,
+    ) -> Result<()> {
+        if !self.calibrate && self.logits.is_none() {
+            return Ok(());
+        }
+        let run = evaluation.measurements().finish()?;
+        let names = run.model_names();
+        let mut writers = Vec::new();
+        for (at, (model, name)) in run.models.iter().zip(&names).enumerate() {
+            let (classes, identity) = (run.data.classes, &model.model.sha256);
+            let Some(path) = &self.logits else {
+                writers.push(LogitsWriter::temporary(classes)?);
+                continue;
+            };
+            let path = if names.len() == 1 {
+                path.clone()
+            } else {
+                named(path, name)
+            };
+            writers.push(match before {
+                None => LogitsWriter::of_model(&path, classes, identity)?,
+                Some(before) => {
+                    let evaluated = evaluated(before, &before.models[at].outcomes);
+                    LogitsWriter::resume(&path, classes, identity, &evaluated)?
+                }
+            });
+        }
+        evaluation.keep_logits(writers);
+        Ok(())
+    }
+
+    /// Checks that results of which nothing is left to evaluate have what is requested.
+    pub(super) fn check_finished(&self, results: &Results) -> Result<()> {
+        let measured = results
+            .models
+            .iter()
+            .all(|model| model.calibration.is_some());
+        ensure!(
+            measured || !self.calibrate,
+            "all images were evaluated by a run without --calibrate: run again without --resume"
+        );
+        Ok(())
+    }
+
+    /// Writes the logits of a complete run, and measures the calibration of its models.
+    pub(super) fn finish(
+        &self,
+        evaluation: &mut Evaluation<'_>,
+        results: &mut Results,
+    ) -> Result<()> {
+        let logits = evaluation.finish_logits()?;
+        if !self.calibrate {
+            return Ok(());
+        }
+        let settings = self.settings.settings()?;
+        for (model, logits) in results.models.iter_mut().zip(&logits) {
+            let calibration = Calibration::measure(logits, &settings);
+            let path = &model.model.path;
+            model.calibration =
+                Some(calibration.with_context(|| format!("cannot calibrate {path}"))?);
+        }
+        Ok(())
+    }
+}
+
+/// Indices of the images with an outcome.
+fn evaluated(results: &Results, outcomes: &[Option<Outcome>]) -> Vec<u64> {
+    let images = results.images.iter().zip(outcomes);
+    let evaluated = images.filter(|(_, outcome)| outcome.is_some());
+    evaluated.map(|(image, _)| image.index as u64).collect()
+}
+
+/// The file for a model: `logits-resnet18.npz` of `logits.npz`.
+fn named(path: &Path, name: &str) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    let name = name.replace(['/', '\\'], "-");
+    path.with_file_name(format!("{stem}-{name}.{extension}"))
+}
+
+/// Calibration from a file of logits.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct CalibrateArgs {
+    /// Logits and labels, as .npz or .safetensors: the file of --logits, or any with the arrays `logits` of shape
+    /// [images, classes] and `labels`
+    #[arg(value_name = "LOGITS")]
+    logits: PathBuf,
+
+    #[command(flatten)]
+    settings: SettingsArgs,
+
+    /// Write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl CalibrateArgs {
+    pub(super) fn run(&self) -> Result<()> {
+        let files = || requested([("--json", &self.json)]);
+        check(files())?;
+        let settings = self.settings.settings()?;
+        let calibration = Calibration::measure(&Logits::open(&self.logits)?, &settings)
+            .with_context(|| self.logits.display().to_string())?;
+        print(&calibration_table("", &calibration), files())?;
+        if let Some(path) = &self.json {
+            write(path, &calibration_json(&calibration))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! Logits, temperature scaling and prediction sets.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use topk_onnx::proto::{DataType, GraphProto};
+use topk_onnx::{Dim, GraphBuilder, attribute};
+
+use super::case::{CLASSES, Case, RECORD, card};
+
+const IMAGES: usize = 90;
+
+/// Deterministic noise from −1 to 1.
+fn noise(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let values = (0..count).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    });
+    values.collect()
+}
+
+/// A linear classifier with random weights.
+fn random() -> GraphProto {
+    let features = 3 * 32 * 32;
+    let mut graph = GraphBuilder::new("random");
+    let (batch, side) = (Dim::Dynamic("batch"), Dim::Fixed(32));
+    graph.input(
+        "input",
+        DataType::Float,
+        &[batch, Dim::Fixed(3), side, side],
+        "",
+    );
+    let weights: Vec<f32> = noise(CLASSES * features, 5)
+        .iter()
+        .map(|weight| 0.05 * weight)
+        .collect();
+    graph.initializer("weight", &[CLASSES, features], &weights);
+    graph.node("Flatten", "flat", &["input"], [attribute::int("axis", 1)]);
+    graph.node(
+        "Gemm",
+        "logits",
+        &["flat", "weight"],
+        [attribute::int("transB", 1)],
+    );
+    graph.output("logits", DataType::Float, &[batch, Dim::Fixed(CLASSES)], "");
+    graph.finish()
+}
+
+fn random_case() -> Case {
+    let case = Case::new();
+    let mut records = Vec::new();
+    for (i, pixels) in noise(IMAGES * (RECORD - 2), 1)
+        .chunks(RECORD - 2)
+        .enumerate()
+    {
+        records.extend([0, (i % CLASSES) as u8]);
+        records.extend(pixels.iter().map(|pixel| (127.0 * pixel + 128.0) as u8));
+    }
+    fs::write(case.path("test.bin"), records).unwrap();
+    case.write_model(&random, Some(&card()));
+    case
+}
+
+fn topk_eval(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_topk-eval"))
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn half_of_the_images_calibrate_the_model() {
+    let case = random_case();
+    let plain = case.results(&[]);
+    let calibrated = case.results(&["--calibrate", "--coverage", "0.8,0.5"]);
+    let [before, after] = [&plain, &calibrated].map(|results| &results["models"][0]);
+    assert_eq!(before["outcomes"], after["outcomes"]);
+    assert_eq!(before["metrics"], after["metrics"]);
+    assert!(before.get("calibration").is_none());
+    let calibration = &after["calibration"];
+    assert_eq!(
+        (
+            calibration["fitted_on"].as_u64(),
+            calibration["images"].as_u64()
+        ),
+        (Some(45), Some(45))
+    );
+    let [scaled, unscaled] =
+        ["after", "before"].map(|when| calibration[when]["nll"]["value"].as_f64().unwrap());
+    // The model knows nothing, and is sure of it only after scaling.
+    assert!(scaled < unscaled, "{scaled} {unscaled}");
+    let sets = calibration["sets"].as_array().unwrap();
+    assert_eq!(sets.len(), 8);
+    for sets in sets {
+        let part = |name: &str| sets[name].as_f64().unwrap();
+        let coverage = sets["coverage"]["value"].as_f64().unwrap();
+        assert!(coverage > part("target") - 0.25, "{sets}");
+        assert!(part("max") <= CLASSES as f64);
+    }
+}
+
+#[test]
+fn files_of_logits_give_the_same_calibration() {
+    let case = random_case();
+    let json = case.path("calibration.json");
+    for name in ["logits.npz", "logits.safetensors"] {
+        let logits = case.path(name);
+        let logits = logits.to_str().unwrap();
+        let results = case.results(&["--calibrate", "--logits", logits, "--batch-size", "7"]);
+        let output = topk_eval(&["calibrate", logits, "--json", json.to_str().unwrap()]);
+        assert!(output.status.success(), "{output:?}");
+        let found: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+        assert_eq!(found, results["models"][0]["calibration"]);
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let words: Vec<&str> = printed.split_whitespace().collect();
+        assert!(
+            words
+                .join(" ")
+                .contains("fitted on 45 images; measured on the other 45 images"),
+            "{printed}"
+        );
+        assert!(
+            printed.lines().all(|line| line.chars().count() <= 80),
+            "{printed}"
+        );
+    }
+}
+
+#[test]
+fn classes_that_may_not_be_predicted_are_masked() {
+    let case = random_case();
+    let valid = case.path("valid.txt");
+    fs::write(&valid, "1\n3\n4\n").unwrap();
+    let logits = case.path("logits.npz");
+    let flags = [
+        "--calibrate",
+        "--topk",
+        "2",
+        "--valid-labels",
+        valid.to_str().unwrap(),
+    ];
+    let results = case.results(&[&flags[..], &["--logits", logits.to_str().unwrap()]].concat());
+    let calibration = &results["models"][0]["calibration"];
+    assert_eq!(calibration["fitted_on"], 22);
+    let sets = calibration["sets"].as_array().unwrap();
+    assert!(
+        sets.iter()
+            .all(|sets| sets["threshold"].is_null() || sets["max"].as_u64() <= Some(3)),
+        "{sets:?}"
+    );
+}
+
+#[test]
+fn each_model_has_its_file_of_logits() {
+    let case = random_case();
+    fs::copy(case.path("model.onnx"), case.path("again.onnx")).unwrap();
+    let (again, logits) = (case.path("again.onnx"), case.path("logits.npz"));
+    case.results(&[
+        "--model",
+        again.to_str().unwrap(),
+        "--logits",
+        logits.to_str().unwrap(),
+    ]);
+    let [first, second] =
+        ["logits-model.npz", "logits-again.npz"].map(|name| fs::read(case.path(name)).unwrap());
+    assert_eq!(first, second);
+    assert!(!logits.exists());
+}
+
+#[test]
+fn what_cannot_be_calibrated_is_an_error() {
+    let case = random_case();
+    assert!(
+        case.error(&["--calibrate", "--coverage", "90"])
+            .contains("a coverage must be above 0 and below 1")
+    );
+    assert!(
+        case.error(&["--raps-k", "3"])
+            .contains("have no effect without --calibrate")
+    );
+    assert!(
+        case.error(&["--logits", "logits.csv"])
+            .contains("ends in .npz or .safetensors")
+    );
+    assert!(
+        case.error(&["--calibrate", "--resume"])
+            .contains("--calibrate with --resume needs --logits")
+    );
+    case.write_records(&[1]);
+    assert!(
+        case.error(&["--calibrate"])
+            .contains("calibration needs at least 2 images")
+    );
+    let output = topk_eval(&["calibrate", case.path("model.onnx").to_str().unwrap()]);
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("ends in .npz or .safetensors")
+    );
+}
+
+#[test]
+fn merged_results_have_no_calibration() {
+    let case = random_case();
+    let mut parts = Vec::new();
+    for shard in ["1/2", "2/2"] {
+        let results = case.results(&["--calibrate", "--shard", shard]);
+        assert_eq!(results["models"][0]["calibration"]["images"], 23);
+        let part = case.path(&shard.replace('/', "-"));
+        fs::write(&part, serde_json::to_vec(&results).unwrap()).unwrap();
+        parts.push(part.to_str().unwrap().to_owned());
+    }
+    let output = topk_eval(&["merge", &parts[0], &parts[1]]);
+    assert!(output.status.success(), "{output:?}");
+    let warned = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        warned.contains("the calibration that the results have is left out"),
+        "{warned}"
+    );
+}
