@@ -397,7 +397,7 @@ fn nan_scores_are_errors_of_their_images() {
     let mut bias = vec![0.0; CLASSES];
     bias[3] = f32::NAN;
     case.write_model(&linear(32, bias), Some(&card()));
-    let error = case.error(&["--batch-size", "1"]);
+    let error = case.error(&["--batch-size", "1", "--sessions", "1"]);
     assert!(error.contains("test.bin/00000: "), "{error}");
     assert!(
         error.contains("model.onnx: the score of class 3 is NaN"),
