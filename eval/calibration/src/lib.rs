@@ -39,9 +39,9 @@ mod temperature;
 mod writer;
 
 pub use calibration::{Calibration, CalibrationError, Settings};
-pub use estimate::Estimate;
+pub use estimate::{Estimate, wilson};
 pub use logits::{Logits, LogitsError, LogitsFormat};
-pub use reliability::{RELIABILITY_BINS, Reliability};
+pub use reliability::{CALIBRATION_BINS, Reliability, calibration_bin};
 pub use sets::{PredictionSets, SetMethod};
 pub use temperature::Temperature;
 pub use writer::LogitsWriter;

@@ -9,7 +9,7 @@ use crate::halves::BOOTSTRAP;
 use crate::logits::{Logits, LogitsError, Row};
 
 /// Number of bins of all calibration errors.
-pub const RELIABILITY_BINS: usize = 15;
+pub const CALIBRATION_BINS: usize = 15;
 
 /// How well probabilities agree with what happened.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
@@ -59,10 +59,10 @@ impl Bin {
     }
 }
 
-/// The bin of a probability: bin i is above i / 15 and at most (i + 1) / 15.
-fn bin_of(probability: f64) -> usize {
-    let above = |&edge: &usize| probability > edge as f64 / RELIABILITY_BINS as f64;
-    (1..RELIABILITY_BINS).take_while(above).count()
+/// The bin of equal width of a probability: bin i has those above i / 15 and at most (i + 1) / 15.
+pub fn calibration_bin(probability: f64) -> usize {
+    let above = |&edge: &usize| probability > edge as f64 / CALIBRATION_BINS as f64;
+    (1..CALIBRATION_BINS).take_while(above).count()
 }
 
 /// Softmax of logits / T. The sum of the exponentials is over all classes, and the highest is 1.
@@ -115,7 +115,7 @@ impl Reliability {
         seed: u64,
     ) -> Result<Self, LogitsError> {
         let (mut nll, mut brier, mut confidences) = (Vec::new(), Vec::new(), Vec::new());
-        let mut classes = vec![[Bin::default(); RELIABILITY_BINS]; logits.classes()];
+        let mut classes = vec![[Bin::default(); CALIBRATION_BINS]; logits.classes()];
         logits.for_each_block(
             rows,
             |row| Outcome::of(&row, inverse),
@@ -126,7 +126,7 @@ impl Reliability {
                     .for_each(|(class, bins)| {
                         for image in &block {
                             let p = image.probabilities[class];
-                            bins[bin_of(p)].add(p, image.label == class);
+                            bins[calibration_bin(p)].add(p, image.label == class);
                         }
                     });
                 for image in block {
@@ -150,10 +150,10 @@ impl Reliability {
 
 /// The expected calibration error of confidences and whether they are of correct predictions.
 fn ece(outcomes: impl Iterator<Item = (f64, bool)>) -> f64 {
-    let mut bins = [Bin::default(); RELIABILITY_BINS];
+    let mut bins = [Bin::default(); CALIBRATION_BINS];
     let mut images = 0;
     for (confidence, correct) in outcomes {
-        bins[bin_of(confidence)].add(confidence, correct);
+        bins[calibration_bin(confidence)].add(confidence, correct);
         images += 1;
     }
     bins.iter().map(Bin::gap).sum::<f64>() / f64::from(images)
@@ -187,17 +187,20 @@ fn ece_with_interval(outcomes: &[(f64, bool)], seed: u64) -> Estimate {
 }
 
 /// The calibration error in bins of equally many images, or of one more in the first n mod 15 bins of n images, as by
-/// `torch.tensor_split`. Of equal confidences, those of wrong predictions come first.
+/// `torch.tensor_split`. Images of equal confidence each count as correct with the same fraction, so that their order
+/// does not matter.
 fn adaptive_ece(outcomes: &mut [(f64, bool)]) -> f64 {
-    outcomes.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    outcomes.sort_by(|a, b| a.0.total_cmp(&b.0));
     let images = outcomes.len();
-    let gaps = (0..RELIABILITY_BINS).map(|at| {
-        let edge = |at: usize| at * (images / RELIABILITY_BINS) + at.min(images % RELIABILITY_BINS);
-        let mut bin = Bin::default();
-        for &(confidence, correct) in &outcomes[edge(at)..edge(at + 1)] {
-            bin.add(confidence, correct);
-        }
-        bin.gap()
+    let mut gaps = Vec::with_capacity(images);
+    for same in outcomes.chunk_by(|a, b| a.0 == b.0) {
+        let correct = same.iter().filter(|(_, correct)| *correct).count();
+        let gap = correct as f64 / same.len() as f64 - same[0].0;
+        gaps.resize(gaps.len() + same.len(), gap);
+    }
+    let bins = (0..CALIBRATION_BINS).map(|at| {
+        let edge = |at: usize| at * (images / CALIBRATION_BINS) + at.min(images % CALIBRATION_BINS);
+        gaps[edge(at)..edge(at + 1)].iter().sum::<f64>().abs()
     });
-    gaps.sum::<f64>() / images as f64
+    bins.sum::<f64>() / images as f64
 }

@@ -1,5 +1,7 @@
 //! Metrics, computed from outcomes.
 
+use topk_calibration::calibration_bin;
+
 use crate::schema::{CALIBRATION_BINS, CalibrationBin, Metrics, Outcome, Results, TopkAccuracy};
 use crate::statistics::wilson;
 
@@ -90,8 +92,7 @@ fn calibration<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Vec<Calibrati
     let mut sums = [0.0; CALIBRATION_BINS];
     for outcome in outcomes {
         let confidence = f64::from(outcome.confidence);
-        let above = |&edge: &usize| confidence > edge as f64 / CALIBRATION_BINS as f64;
-        let bin = (1..CALIBRATION_BINS).take_while(above).count();
+        let bin = calibration_bin(confidence);
         bins[bin].images += 1;
         bins[bin].correct += usize::from(outcome.rank == 0);
         sums[bin] += confidence;

@@ -1,31 +1,6 @@
 //! Intervals and tests for proportions.
 
-/// The 97.5 % quantile of the standard normal distribution, for 95 % intervals.
-const Z: f64 = 1.959_963_984_540_054;
-
-/// The 95 % interval of Wilson ("Probable inference, the law of succession, and statistical inference",
-/// 1927) for `correct` of `images`; 0 to 1 if there are no images.
-pub(crate) fn wilson(correct: usize, images: usize) -> (f64, f64) {
-    if images == 0 {
-        return (0.0, 1.0);
-    }
-    let (n, p) = (images as f64, correct as f64 / images as f64);
-    let centre = p + Z * Z / (2.0 * n);
-    let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    let scale = 1.0 + Z * Z / n;
-    // At the ends the formula gives 0 and 1 only up to rounding.
-    let low = if correct == 0 {
-        0.0
-    } else {
-        (centre - half) / scale
-    };
-    let high = if correct == images {
-        1.0
-    } else {
-        (centre + half) / scale
-    };
-    (low, high)
-}
+pub(crate) use topk_calibration::wilson;
 
 /// The two-sided p-value of McNemar's exact test: twice the probability of at most `min(only_a, only_b)`
 /// heads in `only_a + only_b` tosses of a fair coin, at most 1.

@@ -1,7 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-/// Number of confidence bins of the calibration error.
-pub const CALIBRATION_BINS: usize = 15;
+pub use topk_calibration::CALIBRATION_BINS;
 
 /// Metrics of a model, computed from the outcomes in the order of the images.
 ///
