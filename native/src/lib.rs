@@ -9,7 +9,9 @@ mod elf;
 mod gpu;
 mod library;
 mod machine;
+mod memory;
 pub mod onnxruntime;
+mod provider_library;
 mod python;
 #[cfg(feature = "ort")]
 mod runtime;
@@ -19,6 +21,8 @@ pub use cuda::{driver_version, runtime_version};
 pub use device::{Device, Devices, ParseDeviceError, ParseDevicesError};
 pub use gpu::Gpu;
 pub use library::LoadError;
-pub use machine::{platform, processor};
+pub use machine::{load_average, platform, processor};
+pub use memory::{gpu_memory_in_use, peak_resident, resident, restart_peak};
+pub use provider_library::ProviderLibrary;
 #[cfg(feature = "ort")]
 pub use runtime::{Runtime, RuntimeError};

@@ -186,3 +186,33 @@ pub(crate) fn tensorrt_version(file: &OsStr) -> Result<c_int, LoadError> {
         Ok(version())
     }
 }
+
+/// Bytes in use and all bytes of the memory of the GPU with this index, as CUDA's runtime library tells; `None` if the
+/// GPU does not exist.
+pub(crate) fn gpu_memory(file: &OsStr, index: usize) -> Result<Option<(usize, usize)>, LoadError> {
+    let Ok(index) = c_int::try_from(index) else {
+        return Ok(None);
+    };
+    check(file)?;
+    let (mut current, mut free, mut total) = (0, 0, 0);
+    // SAFETY: the functions have these signatures in every version of the runtime, and may be called at any time. The
+    // pointers outlive the calls. The current device, which belongs to this thread, is set back. The library stays
+    // loaded, as CUDA's state is in it.
+    let found = unsafe {
+        let library = Library::open(Some(file), RTLD_NOW)?;
+        let device: Symbol<unsafe extern "C" fn(*mut c_int) -> c_int> =
+            library.get(b"cudaGetDevice\0")?;
+        let set_device: Symbol<unsafe extern "C" fn(c_int) -> c_int> =
+            library.get(b"cudaSetDevice\0")?;
+        let memory: Symbol<unsafe extern "C" fn(*mut usize, *mut usize) -> c_int> =
+            library.get(b"cudaMemGetInfo\0")?;
+        let found = device(&raw mut current) == 0
+            && set_device(index) == 0
+            && memory(&raw mut free, &raw mut total) == 0;
+        set_device(current);
+        #[expect(clippy::mem_forget, reason = "the library stays loaded")]
+        std::mem::forget(library);
+        found
+    };
+    Ok(found.then(|| (total.saturating_sub(free), total)))
+}

@@ -8,6 +8,12 @@ pub fn processor() -> String {
     name.map_or_else(|| "unknown".to_owned(), |(_, name)| name.trim().to_owned())
 }
 
+/// The mean number of processes that ran or waited for a CPU during the last minute; `None` on systems other than Linux.
+pub fn load_average() -> Option<f64> {
+    let text = fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
 /// Operating system and architecture, such as `linux x86_64`.
 pub fn platform() -> String {
     format!("{} {}", env::consts::OS, env::consts::ARCH)
