@@ -156,11 +156,11 @@ fn python_float(number: f64) -> String {
     }
 }
 
-fn field(value: Option<impl ToString>) -> String {
+pub(crate) fn field(value: Option<impl ToString>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
-fn write_csv(rows: &[Vec<String>]) -> String {
+pub(crate) fn write_csv(rows: &[Vec<String>]) -> String {
     let mut writer = ::csv::WriterBuilder::new()
         .terminator(::csv::Terminator::CRLF)
         .from_writer(Vec::new());

@@ -13,6 +13,7 @@
 //! | shards and resuming | [`Shard::indices`], [`Results::remaining`], [`Results::check_same_run`], [`Results::merge`] |
 //! | comparing two models | [`Comparison`] |
 //! | reports for people | [`Results::table`], [`Results::to_html`], and the same for [`Comparison`] |
+//! | speed | [`bench::Bench`]: measurements of `topk-eval bench`, their table, CSV and page |
 //! | data for programs | [`Results::to_csv`], [`Results::save_predictions`], [`Results::append_paper_table`], [`Comparison::to_json`] |
 //!
 //! # The result file
@@ -47,6 +48,7 @@
 //! `probabilities` for each outcome that is not null, concatenated. Numbers are read back to the last bit.
 //! `format` increases with every change that older readers would misunderstand.
 
+pub mod bench;
 mod calibration;
 mod chance;
 mod check;
@@ -82,7 +84,7 @@ pub use predictions::{PredictionsError, PredictionsFormat};
 pub use schema::{
     CALIBRATION_BINS, CalibrationBin, CropAveraging, DataInfo, Environment, FORMAT, Failure,
     FailurePolicy, GpuInfo, Image, LossSettings, Metrics, ModelInfo, ModelResults, Outcome,
-    OutputKind, Prediction, Results, Settings, Shard, Timing, TopkAccuracy,
+    OutputKind, PluginInfo, Prediction, Results, Settings, Shard, Timing, TopkAccuracy,
 };
 pub use scorer::{LabelledLogits, ScoreError, Scorer};
 pub use scores::ScorePrecision;

@@ -9,27 +9,36 @@ impl Results {
     /// are needed to distinguish it from models with other paths.
     pub fn model_names(&self) -> Vec<String> {
         let models: Vec<&ModelInfo> = self.models.iter().map(|entry| &entry.model).collect();
-        let others = |at: usize| {
-            let others = models.iter().enumerate();
-            others
-                .filter(move |&(other, _)| other != at)
-                .map(|(_, model)| &model.path)
-        };
-        let name = |(at, model): (usize, &&ModelInfo)| {
-            let deepest = parts(&model.path).count();
-            let is_unique = |depth: &usize| {
-                let name = tail(&model.path, *depth);
-                others(at).all(|path| tail(path, *depth) != name)
-            };
-            match (1..=deepest).find(is_unique) {
-                Some(depth) => tail(&model.path, depth),
-                // The same file, run in two ways.
-                None => format!("{} ({}, {})", tail(&model.path, 1), at + 1, model.provider),
-            }
-        };
-        let names = models.iter().enumerate().map(name);
-        names.map(|name| one_line(&name)).collect()
+        let paths: Vec<&str> = models.iter().map(|model| &*model.path).collect();
+        short_names(&paths, |at| {
+            // The same file, run in two ways.
+            Some(format!("({}, {})", at + 1, models[at].provider))
+        })
     }
+}
+
+/// A short name for each path; `suffix` of its index follows the names of paths that appear several times.
+pub(crate) fn short_names(paths: &[&str], suffix: impl Fn(usize) -> Option<String>) -> Vec<String> {
+    let others = |at: usize| {
+        let others = paths.iter().enumerate();
+        others
+            .filter(move |&(other, _)| other != at)
+            .map(|(_, path)| path)
+    };
+    let name = |(at, path): (usize, &&str)| {
+        let deepest = parts(path).count();
+        let is_unique = |depth: &usize| {
+            let name = tail(path, *depth);
+            others(at).all(|path| tail(path, *depth) != name)
+        };
+        match ((1..=deepest).find(is_unique), suffix(at)) {
+            (Some(depth), _) => tail(path, depth),
+            (None, Some(suffix)) => format!("{} {suffix}", tail(path, 1)),
+            (None, None) => tail(path, 1),
+        }
+    };
+    let names = paths.iter().enumerate().map(name);
+    names.map(|name| one_line(&name)).collect()
 }
 
 fn parts(path: &str) -> impl DoubleEndedIterator<Item = &str> {

@@ -12,13 +12,13 @@ const MIN_NAME: usize = 18;
 const GAP: &str = "  ";
 
 /// A column of numbers.
-struct Column {
+pub(crate) struct Column {
     title: String,
     cells: Vec<String>,
 }
 
 impl Column {
-    fn new(title: &str, cells: impl Iterator<Item = String>) -> Self {
+    pub(crate) fn new(title: &str, cells: impl Iterator<Item = String>) -> Self {
         Self {
             title: title.to_owned(),
             cells: cells.collect(),
@@ -32,7 +32,7 @@ impl Column {
 }
 
 /// Width of columns with the gaps before them.
-fn width(columns: &[Column]) -> usize {
+pub(crate) fn width(columns: &[Column]) -> usize {
     columns
         .iter()
         .map(|column| GAP.len() + column.width())
@@ -40,7 +40,7 @@ fn width(columns: &[Column]) -> usize {
 }
 
 /// Divides columns into blocks that leave enough width for the names.
-fn blocks(columns: Vec<Column>) -> Vec<Vec<Column>> {
+pub(crate) fn blocks(columns: Vec<Column>) -> Vec<Vec<Column>> {
     let mut blocks: Vec<Vec<Column>> = vec![Vec::new()];
     for column in columns {
         let block = blocks.last().expect("there is always a block");
@@ -55,7 +55,7 @@ fn blocks(columns: Vec<Column>) -> Vec<Vec<Column>> {
 }
 
 /// A row for each name.
-fn block(names: &Column, columns: &[Column]) -> String {
+pub(crate) fn block(names: &Column, columns: &[Column]) -> String {
     let available = TERMINAL_WIDTH.saturating_sub(width(columns)).max(MIN_NAME);
     let name_width = names.width().min(available);
     let mut table = String::new();

@@ -14,5 +14,5 @@ pub use metrics::{CALIBRATION_BINS, CalibrationBin, Metrics, TopkAccuracy};
 pub use model::{ModelInfo, ModelResults, Timing};
 pub use outcome::{CropAveraging, Outcome, OutputKind, Prediction};
 pub use results::{FORMAT, Results};
-pub use run::{DataInfo, Environment, FailurePolicy, GpuInfo, LossSettings, Settings};
+pub use run::{DataInfo, Environment, FailurePolicy, GpuInfo, LossSettings, PluginInfo, Settings};
 pub use shard::Shard;

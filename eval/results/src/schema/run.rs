@@ -96,6 +96,19 @@ pub struct GpuInfo {
     pub cudnn: Option<String>,
 }
 
+/// An execution provider that ONNX Runtime loaded from a library of its own.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct PluginInfo {
+    /// The execution provider by ONNX Runtime's name, such as `WebGpuExecutionProvider`.
+    pub execution_provider: String,
+    /// Its vendor.
+    pub vendor: String,
+    /// Its version; absent if the library does not tell it.
+    pub version: Option<String>,
+    /// The library file; absent if the library does not tell it.
+    pub library: Option<String>,
+}
+
 impl LossSettings {
     /// The loss.
     ///
