@@ -1,7 +1,7 @@
 //! What is evaluated, and how, as text for a terminal.
 
 use topk_report::text::{TERMINAL_WIDTH, wrap};
-use topk_results::CropAveraging;
+use topk_results::{CropAveraging, PluginInfo};
 
 use crate::evaluation::Evaluation;
 use crate::model_run::{ModelRun, nodes};
@@ -68,8 +68,27 @@ fn model(run: &ModelRun, transform: &InputTransform) -> Vec<String> {
         ];
         texts.push(known.into_iter().flatten().collect::<Vec<_>>().join(", "));
     }
+    if let Some(plugin) = run.model.plugin() {
+        texts.push(format!(
+            "on {}, {}",
+            run.model.device(),
+            plugin_text(plugin)
+        ));
+    }
     texts.extend_from_slice(run.model.notes());
     texts
+}
+
+/// A plugin with its version and library.
+pub(crate) fn plugin_text(plugin: &PluginInfo) -> String {
+    let mut text = plugin.execution_provider.clone();
+    if let Some(version) = &plugin.version {
+        text += &format!(" {version}");
+    }
+    if let Some(library) = &plugin.library {
+        text += &format!(" from {library}");
+    }
+    text
 }
 
 /// Values of red, green and blue, to four decimals.

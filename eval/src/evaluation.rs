@@ -544,23 +544,29 @@ impl<'a> Evaluation<'a> {
             shard: self.options.shard,
             data,
             settings: self.settings(),
-            environment: Environment {
-                onnxruntime: self.runtime.version().to_owned(),
-                cpu: topk_native::processor(),
-                cores: processors(),
-                os: topk_native::platform(),
-                gpu: self.models.iter().find_map(|run| run.model.gpu()).cloned(),
-                no_gpu: self
-                    .models
-                    .iter()
-                    .find_map(|run| run.model.no_gpu().map(str::to_owned)),
-            },
+            environment: environment(
+                &self.runtime,
+                &self.models.iter().map(|run| &run.model).collect::<Vec<_>>(),
+            ),
             class_names: self.classes.names.clone(),
             wnids: self.classes.wnids.clone(),
             images: Vec::new(),
             failures: Vec::new(),
             models: models.collect(),
         }
+    }
+}
+
+/// The machine that models run on.
+pub(crate) fn environment(runtime: &Runtime, models: &[&Model]) -> Environment {
+    let no_gpu = models.iter().find_map(|model| model.no_gpu());
+    Environment {
+        onnxruntime: runtime.version().to_owned(),
+        cpu: topk_native::processor(),
+        cores: processors(),
+        os: topk_native::platform(),
+        gpu: models.iter().find_map(|model| model.gpu()).cloned(),
+        no_gpu: no_gpu.map(str::to_owned),
     }
 }
 

@@ -150,9 +150,14 @@ impl InputTensor {
         })
     }
 
-    /// Images of noise to try a model with; an image does not depend on their number.
-    pub(crate) fn noise(kind: InputKind, count: usize, size: [usize; 2]) -> ort::Result<Self> {
-        let mut images = Self::zeros(&Allocator::default(), kind, count, size)?;
+    /// Images of noise to run a model on; an image does not depend on their number.
+    pub(crate) fn noise(
+        allocator: &Allocator,
+        kind: InputKind,
+        count: usize,
+        size: [usize; 2],
+    ) -> ort::Result<Self> {
+        let mut images = Self::zeros(allocator, kind, count, size)?;
         for (image, part) in images.groups_mut(1).into_iter().enumerate() {
             let mut state = image as u32 + 1;
             part.fill_with(|| {

@@ -147,7 +147,6 @@ impl ModelRun {
             fp16,
             ..
         } = execution;
-        let gpu = model.gpu().and_then(|gpu| gpu.name.as_ref());
         ModelInfo {
             path: model.path().display().to_string(),
             sha256: model.sha256().to_owned(),
@@ -155,10 +154,8 @@ impl ModelRun {
             architecture: model.card().map(|card| card.architecture.clone()),
             provider: model.devices(),
             nodes: nodes(model),
-            device: match gpu {
-                Some(name) => format!("{name} ({})", model.devices()),
-                None => model.devices(),
-            },
+            device: model.device(),
+            plugin: model.plugin().cloned(),
             tf32,
             // Other providers compute in the types of the model.
             fp16: fp16 && matches!(provider, Provider::TensorRt(_)),

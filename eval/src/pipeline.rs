@@ -117,6 +117,11 @@ impl<'a> Pipeline<'a> {
         })
     }
 
+    /// The images.
+    pub(crate) fn set(&self) -> &ImageSet {
+        self.set
+    }
+
     /// Prepares the images of these indices in batches. Each batch goes to one of the `consumers`, which run
     /// concurrently while the next batches are prepared; their results go to `collect`, in order.
     ///
@@ -244,9 +249,6 @@ impl<'a> Pipeline<'a> {
     }
 
     fn prepare_image(&self, index: usize, slots: Vec<ValuesMut>) -> Result<(), ImageError> {
-        fn unreadable(error: impl ToString) -> ImageError {
-            ImageError::Unreadable(error.to_string())
-        }
         let image = self.set.read(index).map_err(unreadable)?;
         self.preprocessors.with(|preprocessors| {
             if let [preprocessor] = &mut preprocessors[..] {
@@ -264,6 +266,30 @@ impl<'a> Pipeline<'a> {
                 self.put(index, transform, &crops, slot)?;
             }
             Ok(())
+        })
+    }
+
+    /// Prepares an image for the first transform as for several models, and returns the times for reading, decoding,
+    /// resizing and cropping, and normalizing.
+    pub(crate) fn time_image(
+        &self,
+        index: usize,
+        slot: ValuesMut,
+    ) -> Result<[Duration; 4], ImageError> {
+        let mut start = Instant::now();
+        let mut lap = || {
+            let end = Instant::now();
+            end - std::mem::replace(&mut start, end)
+        };
+        let image = self.set.read(index).map_err(unreadable)?;
+        let read = lap();
+        let image = topk_loader::decoded(&image, &self.limits).map_err(unreadable)?;
+        let decode = lap();
+        self.preprocessors.with(|preprocessors| {
+            let crops = preprocessors[0].crops_of(&image).map_err(unreadable)?;
+            let resize = lap();
+            self.put(index, 0, &crops, slot)?;
+            Ok([read, decode, resize, lap()])
         })
     }
 
@@ -287,6 +313,10 @@ impl<'a> Pipeline<'a> {
         slot.fill(crops, &self.tables[transform]);
         Ok(())
     }
+}
+
+fn unreadable(error: impl ToString) -> ImageError {
+    ImageError::Unreadable(error.to_string())
 }
 
 /// The normalised values of pixels; unused if the model takes raw pixels.

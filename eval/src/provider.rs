@@ -8,6 +8,7 @@ use thiserror::Error;
 use topk_native::{Runtime, driver_version, onnxruntime};
 
 use crate::model::Execution;
+use crate::plugin::{PluginDevice, PluginName};
 use crate::tensorrt::{self, EngineCache};
 
 /// An execution provider of ONNX Runtime.
@@ -22,14 +23,17 @@ pub enum Provider {
     Cuda(usize),
     /// TensorRT on the GPU with this index, and CUDA for nodes that it cannot run.
     TensorRt(usize),
-    /// OpenVINO, on its default device.
+    /// OpenVINO, on its default device: as part of ONNX Runtime, or if it was built without, as a plugin.
     OpenVino,
+    /// A device of an execution provider that ONNX Runtime loads as a plugin.
+    Plugin(PluginDevice),
 }
 
 /// A text that is not an execution provider.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[error(
-    "unknown provider `{0}`: expected auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N or openvino"
+    "unknown provider `{0}`: expected auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N, openvino, or the name of a plugin \
+     such as webgpu or webgpu:N; `topk-eval devices` lists them"
 )]
 pub struct ParseProviderError(String);
 
@@ -47,7 +51,13 @@ impl FromStr for Provider {
             ("auto", _) if name == text => Ok(Self::Auto),
             ("cpu", _) if name == text => Ok(Self::Cpu),
             ("openvino", _) if name == text => Ok(Self::OpenVino),
-            _ => Err(ParseProviderError(text.to_owned())),
+            ("auto" | "cpu", _) => Err(ParseProviderError(text.to_owned())),
+            _ => {
+                let plugin = PluginName::parse(name).zip(index);
+                let plugin = plugin.map(|(name, index)| PluginDevice { name, index });
+                let plugin = plugin.map(Self::Plugin);
+                plugin.ok_or_else(|| ParseProviderError(text.to_owned()))
+            }
         }
     }
 }
@@ -60,6 +70,7 @@ impl fmt::Display for Provider {
             Self::Cuda(index) => write!(f, "cuda:{index}"),
             Self::TensorRt(index) => write!(f, "tensorrt:{index}"),
             Self::OpenVino => f.write_str("openvino"),
+            Self::Plugin(PluginDevice { name, index }) => write!(f, "{name}:{index}"),
         }
     }
 }
@@ -69,7 +80,7 @@ impl Provider {
     pub(crate) fn gpu(self) -> Option<i32> {
         match self {
             Self::Cuda(index) | Self::TensorRt(index) => i32::try_from(index).ok(),
-            Self::Auto | Self::Cpu | Self::OpenVino => None,
+            Self::Auto | Self::Cpu | Self::OpenVino | Self::Plugin(_) => None,
         }
     }
 }
@@ -110,7 +121,7 @@ pub(crate) fn settings(execution: &Execution, caches_engines: bool) -> BTreeMap<
         ("trt_fp16_enable", switch(execution.fp16)),
     ];
     let settings: Vec<_> = match execution.provider {
-        Provider::Auto | Provider::Cpu | Provider::OpenVino => Vec::new(),
+        Provider::Auto | Provider::Cpu | Provider::OpenVino | Provider::Plugin(_) => Vec::new(),
         Provider::Cuda(_) => cuda.into(),
         Provider::TensorRt(_) => cuda.into_iter().chain(tensorrt).collect(),
     };
@@ -120,7 +131,7 @@ pub(crate) fn settings(execution: &Execution, caches_engines: bool) -> BTreeMap<
         .collect()
 }
 
-/// The providers to register with a session; none for the CPU provider.
+/// The providers to register with a session; none for the CPU provider and for plugins.
 ///
 /// # Errors
 /// A message, if the provider cannot be loaded.
@@ -141,7 +152,7 @@ pub(crate) fn dispatch(
         Ok((index, cuda.build().error_on_failure()))
     };
     match execution.provider {
-        Provider::Auto | Provider::Cpu => Ok(Vec::new()),
+        Provider::Auto | Provider::Cpu | Provider::Plugin(_) => Ok(Vec::new()),
         Provider::Cuda(index) => Ok(vec![cuda(index)?.1]),
         Provider::TensorRt(index) => {
             let (device, cuda) = cuda(index)?;
@@ -172,7 +183,7 @@ pub(crate) fn open_with<T, E>(
     }
 }
 
-fn gpu_libraries(runtime: &Runtime) -> Result<(), String> {
+pub(crate) fn gpu_libraries(runtime: &Runtime) -> Result<(), String> {
     driver_version().map_err(|error| format!("no NVIDIA driver ({error})"))?;
     onnxruntime::cuda_provider(runtime.path()).ok_or_else(|| {
         format!(
@@ -242,11 +253,26 @@ mod tests {
 
     #[test]
     fn names_are_parsed_and_displayed() {
-        for name in ["auto", "cpu", "cuda:0", "cuda:3", "tensorrt:1", "openvino"] {
+        for name in [
+            "auto",
+            "cpu",
+            "cuda:0",
+            "cuda:3",
+            "tensorrt:1",
+            "openvino",
+            "openvino:1",
+            "webgpu:0",
+        ] {
             assert_eq!(name.parse::<Provider>().unwrap().to_string(), name);
         }
         assert_eq!("cuda".parse(), Ok(Provider::Cuda(0)));
-        for name in ["", "gpu", "cuda:", "cuda:x", "cpu:0", "auto:1"] {
+        assert_eq!(
+            "nv_tensorrt_rtx".parse::<Provider>().unwrap().to_string(),
+            "nvtensorrtrtx:0"
+        );
+        for name in [
+            "", "cuda:", "cuda:x", "cpu:0", "auto:1", "web gpu", "webgpu:x", "0",
+        ] {
             assert!(name.parse::<Provider>().is_err(), "{name}");
         }
     }

@@ -124,7 +124,7 @@ impl InputTransform {
     /// If a setting is unknown, invalid, or does not fit the model.
     pub fn new(model: &Model, overrides: &PreprocessOverrides) -> Result<Self, TransformError> {
         let name = || model.path().display().to_string();
-        let size = size(model, overrides)?;
+        let size = input_size(model, overrides)?;
         let normalization = match model.kind().element {
             Element::U8 => None,
             _ => Some(normalization(model, overrides)?),
@@ -150,7 +150,14 @@ impl InputTransform {
     }
 }
 
-fn size(model: &Model, overrides: &PreprocessOverrides) -> Result<[usize; 2], TransformError> {
+/// Height and width of the input of a model.
+///
+/// # Errors
+/// If it is dynamic and not specified, or another is specified.
+pub(crate) fn input_size(
+    model: &Model,
+    overrides: &PreprocessOverrides,
+) -> Result<[usize; 2], TransformError> {
     let name = || model.path().display().to_string();
     let card = model
         .card()

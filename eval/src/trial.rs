@@ -1,5 +1,7 @@
 //! A run of a model on images of noise, which shows what its file does not.
 
+use ort::memory::Allocator;
+
 use crate::input::{InputKind, InputTensor};
 use crate::worker::SessionWorker;
 
@@ -60,8 +62,8 @@ impl Trial {
         let fixed = worker.batch();
         let count = fixed.unwrap_or_else(|| worker.images_per_run(2));
         let run = |worker: &mut SessionWorker, count: usize| -> Result<Vec<f32>, String> {
-            let images =
-                InputTensor::noise(kind, count, size).map_err(|error| error.to_string())?;
+            let images = InputTensor::noise(&Allocator::default(), kind, count, size);
+            let images = images.map_err(|error| error.to_string())?;
             worker.scores(images.view())
         };
         let (scores, classes, one_by_one, random) = match run(worker, count) {

@@ -83,6 +83,11 @@ impl SessionWorker {
         host_memory(&lock(&self.session), gpu)
     }
 
+    /// Ends the profile of its session, and returns the file.
+    pub(crate) fn end_profiling(&self) -> ort::Result<String> {
+        lock(&self.session).end_profiling()
+    }
+
     /// Number of images of each run, if it is not that of the images.
     pub(crate) fn batch(&self) -> Option<usize> {
         self.batch

@@ -32,3 +32,8 @@ fn merge() {
 fn calibrate() {
     insta::assert_snapshot!(help(Some("calibrate")));
 }
+
+#[test]
+fn devices() {
+    insta::assert_snapshot!(help(Some("devices")));
+}

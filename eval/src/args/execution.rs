@@ -11,16 +11,23 @@ use topk_cli::launch::Launch;
 use topk_native::{Device, Devices, Gpu};
 use topk_results::Shard;
 
+use super::acceleration::{AccelerationArgs, check_libraries};
 use crate::model::{Execution, processors};
-use crate::provider::{ConvSearch, ParseProviderError, Provider};
+use crate::provider::{ParseProviderError, Provider};
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Execution")]
 pub(super) struct ExecutionArgs {
-    /// Execution provider: auto (CUDA if available, else CPU), cpu, cuda, cuda:N, tensorrt, tensorrt:N or
-    /// openvino. Without N, the first GPU, or of several ranks the one with the index LOCAL_RANK
+    /// Execution provider: auto (CUDA if available, else CPU), cpu, cuda, cuda:N, tensorrt, tensorrt:N, openvino, or a
+    /// plugin such as webgpu or webgpu:N; `topk-eval devices` lists them. Without N, the first GPU, or of several ranks
+    /// the one with the index LOCAL_RANK
     #[arg(long, visible_alias = "device", default_value_t)]
     provider: RequestedProvider,
+
+    /// Library of an execution provider that ONNX Runtime loads as a plugin, for --provider with its name; can be repeated
+    /// [default: those of installed packages onnxruntime-ep-…]
+    #[arg(long, value_name = "FILE")]
+    pub(super) provider_library: Vec<PathBuf>,
 
     /// Run sessions on several GPUs at the same time: all, or their indices such as 0,1
     #[arg(long, value_name = "LIST", conflicts_with = "provider")]
@@ -34,26 +41,8 @@ pub(super) struct ExecutionArgs {
     #[arg(skip)]
     local_ranks: Option<usize>,
 
-    /// Allow TF32 on NVIDIA GPUs: faster, but less precise
-    #[arg(long)]
-    pub(super) tf32: bool,
-
-    /// How CUDA finds the algorithms of convolutions: times them in the first run, takes the one that cuDNN recommends,
-    /// or its default
-    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
-    cudnn_search: ConvSearch,
-
-    /// Let CUDA compute convolutions with the channels last
-    #[arg(long)]
-    channels_last: bool,
-
-    /// Allow TensorRT to compute in float16: faster, but less precise
-    #[arg(long)]
-    tensorrt_fp16: bool,
-
-    /// Folder in which TensorRT keeps its engines: building them takes minutes
-    #[arg(long, value_name = "DIR")]
-    pub(super) tensorrt_cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) acceleration: AccelerationArgs,
 
     /// Batch size [default: 8 on the CPU, 64 on a GPU]
     #[arg(long, value_name = "N")]
@@ -219,57 +208,33 @@ impl ExecutionArgs {
     /// Checks that the provider has the settings that are requested.
     pub(super) fn check(&self) -> Result<()> {
         let provider = self.provider();
-        let tensorrt = [
-            ("--tensorrt-fp16", self.tensorrt_fp16),
-            ("--tensorrt-cache", self.tensorrt_cache.is_some()),
-        ];
-        let requested = |flags: &[(&'static str, bool)]| {
-            let mut flags = flags.iter().filter(|(_, requested)| *requested);
-            flags.next().map(|(flag, _)| *flag)
-        };
-        if let Some(flag) = requested(&tensorrt)
-            && !matches!(provider, Provider::TensorRt(_))
-        {
-            bail!("{flag} has no effect with --provider {provider}: pass --provider tensorrt");
-        }
-        let cuda = [
-            ("--cudnn-search", self.cudnn_search != ConvSearch::default()),
-            ("--channels-last", self.channels_last),
-        ];
-        if let Some(flag) = requested(&cuda)
-            && matches!(provider, Provider::Cpu | Provider::OpenVino)
-        {
-            bail!("{flag} has no effect with --provider {provider}: pass --provider cuda");
-        }
-        Ok(())
+        check_libraries(&self.provider_library, &[provider])?;
+        self.acceleration.check(provider)
     }
 
     pub(super) fn execution(&self) -> Execution {
-        Execution {
+        self.acceleration.apply(Execution {
             provider: self.provider(),
             auto_gpu: self.gpu,
             threads: self.workers.map(NonZeroUsize::get),
             sessions: self.sessions.map(NonZeroUsize::get),
             in_flight: self.in_flight.map(NonZeroUsize::get),
-            tf32: self.tf32,
-            conv_search: self.cudnn_search,
-            channels_last: self.channels_last,
-            fp16: self.tensorrt_fp16,
-        }
+            ..Execution::default()
+        })
     }
 
     /// The batch size: by default large for a GPU; small for the CPU, as decoding then waits less for inference.
     pub(super) fn batch_size(&self, provider: Provider) -> usize {
         let usual = match provider {
             Provider::Cuda(_) | Provider::TensorRt(_) => 64,
-            Provider::Auto | Provider::Cpu | Provider::OpenVino => 8,
+            Provider::Auto | Provider::Cpu | Provider::OpenVino | Provider::Plugin(_) => 8,
         };
         self.batch_size.map_or(usual, NonZeroUsize::get)
     }
 
     /// Whether TF32 is to be disabled for TensorRT, in all libraries of NVIDIA.
     pub(super) fn disables_tf32(&self) -> bool {
-        matches!(self.provider(), Provider::TensorRt(_)) && !self.tf32
+        self.acceleration.disables_tf32(self.provider())
     }
 }
 

@@ -1,8 +1,10 @@
 //! The command line of `topk-eval`.
 
 mod calibration;
+mod acceleration;
 mod compare;
 mod data;
+mod devices;
 mod execution;
 mod merge;
 mod models;
@@ -52,6 +54,9 @@ enum Command {
     /// Compare two models image by image: differences, McNemar's test, and changed images
     Compare(compare::CompareArgs),
 
+    /// List execution providers and devices, and why one is missing
+    Devices(devices::DevicesArgs),
+
     /// Merge the results of shards, or of an interrupted run
     Merge(merge::MergeArgs),
 }
@@ -60,7 +65,10 @@ impl Args {
     /// The environment variable with its value that has to be set before a library of NVIDIA is loaded, if any and if
     /// the user has not set it.
     pub fn environment(&self) -> Option<(&'static str, &'static str)> {
-        let disable = self.command.is_none() && self.run.disables_tf32();
+        let disable = match &self.command {
+            None => self.run.disables_tf32(),
+            Some(_) => false,
+        };
         let unset = disable && env::var_os(TF32_VARIABLE).is_none();
         unset.then_some((TF32_VARIABLE, "0"))
     }
@@ -73,6 +81,7 @@ impl Args {
         match self.command {
             None => self.run.run(),
             Some(Command::Calibrate(args)) => args.run().map(|()| ExitCode::SUCCESS),
+            Some(Command::Devices(args)) => args.run().map(|()| ExitCode::SUCCESS),
             Some(Command::Compare(args)) => args.run().map(|()| ExitCode::SUCCESS),
             Some(Command::Merge(args)) => args.run().map(|()| ExitCode::SUCCESS),
         }

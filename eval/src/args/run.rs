@@ -27,6 +27,7 @@ use super::ranks::RankArgs;
 use crate::evaluation::Evaluation;
 use crate::model::{Model, ModelOptions};
 use crate::options::EvalOptions;
+use crate::plugin;
 use crate::ranks::{Ranks, names};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -150,9 +151,10 @@ impl RunArgs {
         let set = self.data_set.open(data)?;
         let labels = self.data_set.labels(&set)?;
         let runtime = Runtime::load()?;
+        plugin::register(&runtime, &execution.provider_library)?;
         let opening = ModelOptions {
             execution: execution.execution(),
-            tensorrt_cache: execution.tensorrt_cache.clone(),
+            tensorrt_cache: execution.acceleration.tensorrt_cache.clone(),
             batch_size: Some(execution.batch_size(execution.provider())),
             devices: execution.devices()?,
             ..self.scores.options(set.classes())

@@ -100,7 +100,7 @@ pub enum ModelError {
     },
     /// The requested execution provider is not available.
     #[error(
-        "cannot use provider {provider}: {reason}. `cargo xtask doctor` reports missing libraries; \
+        "cannot use provider {provider}: {reason}. `topk-eval devices` lists providers and what is missing; \
          --provider cpu runs on the CPU"
     )]
     Provider {

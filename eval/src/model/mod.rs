@@ -9,6 +9,7 @@ mod session;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use ort::memory::Allocator;
 use ort::session::Session;
@@ -17,7 +18,7 @@ use rayon::prelude::*;
 use topk_labels::Classes;
 use topk_native::Runtime;
 use topk_onnx::{Behavior, Ending, ModelCard, WeightTypes, ending};
-use topk_results::{GpuInfo, OutputKind, ScorePrecision};
+use topk_results::{GpuInfo, OutputKind, PluginInfo, ScorePrecision};
 
 use self::devices::{gpu_info, providers};
 pub use self::error::ModelError;
@@ -25,6 +26,7 @@ use self::file::ModelFile;
 use self::session::{find_input, find_output, load_error, open_session, read_card};
 use crate::assignment::{Assignment, assignment};
 use crate::input::{InputKind, InputTensor};
+use crate::plugin;
 use crate::provider::{ConvSearch, Provider, open_with};
 use crate::signature::{ImageInput, ScoreOutput};
 use crate::tensorrt::EngineCache;
@@ -58,6 +60,9 @@ pub struct Execution {
     pub channels_last: bool,
     /// Whether TensorRT may compute in float16.
     pub fp16: bool,
+    /// Whether the threads of a session spin while they wait for work, as is ONNX Runtime's default: single runs are
+    /// faster, but decoding beside them is slower.
+    pub spinning: bool,
 }
 
 impl Execution {
@@ -97,6 +102,8 @@ pub struct ModelOptions {
     pub devices: Vec<Provider>,
     /// Folder in which TensorRT keeps its engines for the next time; none by default.
     pub tensorrt_cache: Option<PathBuf>,
+    /// Start of the name of the file that [`Model::end_profiling`] returns; no profile by default.
+    pub profile: Option<PathBuf>,
     /// Batch size of the evaluation, if known: engines for another are kept apart.
     pub batch_size: Option<usize>,
 }
@@ -130,6 +137,12 @@ pub struct Model {
     /// Why [`Provider::Auto`] is not CUDA.
     no_gpu: Option<String>,
     gpu: Option<GpuInfo>,
+    /// The device of a plugin that it runs on, in words, and the plugin.
+    plugin: Option<(String, PluginInfo)>,
+    /// Size of its files in bytes.
+    bytes: u64,
+    /// Time to create its sessions.
+    opening: Duration,
     /// What its scores are, once it was examined.
     kind: OutputKind,
     examined: bool,
@@ -194,7 +207,10 @@ impl Model {
             batch_size: options.batch_size,
         });
         let devices = &options.devices;
+        let profile = options.profile.as_deref();
+        let mut opening = Duration::ZERO;
         let open = |provider| {
+            let start = Instant::now();
             let each = execution.sessions.unwrap_or(match provider {
                 Provider::Cpu if devices.is_empty() => execution.all_threads().min(copies),
                 _ => 1,
@@ -214,10 +230,12 @@ impl Model {
                     sessions: Some(count),
                     ..execution
                 };
-                let session = open_session(runtime, path, execution, &cache, file.is_ort)?;
+                let session = open_session(runtime, path, execution, &cache, profile, file.is_ort)?;
                 Ok((session, provider))
             });
-            sessions.collect::<Result<Vec<(Session, Provider)>, _>>()
+            let sessions = sessions.collect::<Result<Vec<(Session, Provider)>, _>>();
+            opening = start.elapsed();
+            sessions
         };
         let requested = devices.first().copied().unwrap_or(execution.provider);
         let (sessions, provider, no_gpu) = open_with(requested, execution.auto_gpu, open)?;
@@ -256,6 +274,8 @@ impl Model {
         let workers = workers.collect::<ort::Result<_>>();
         let graph = file.graph.as_ref();
         let gpu = gpu_info(&providers(&options, provider));
+        let plugin = plugin::device(runtime, provider)
+            .map_err(|reason| ModelError::Provider { provider, reason })?;
         let model = Self {
             path: path.to_owned(),
             sha256: file.sha256.clone(),
@@ -279,6 +299,9 @@ impl Model {
                 error => error.to_string(),
             }),
             gpu,
+            plugin: plugin.map(|device| (device.to_string(), device.info())),
+            bytes: file.bytes,
+            opening,
             kind: OutputKind::Logits,
             examined: false,
             label_offset: 0,
@@ -395,6 +418,21 @@ impl Model {
         self.gpu.as_ref()
     }
 
+    /// The plugin that it runs on, if its provider is not part of ONNX Runtime.
+    pub(crate) fn plugin(&self) -> Option<&PluginInfo> {
+        self.plugin.as_ref().map(|(_, info)| info)
+    }
+
+    /// Size of its files in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Time to create its sessions.
+    pub(crate) fn opening(&self) -> Duration {
+        self.opening
+    }
+
     /// The metadata, if the model was written by these tools.
     pub fn card(&self) -> Option<&ModelCard> {
         self.card.as_ref()
@@ -410,6 +448,16 @@ impl Model {
         let devices = providers(&self.options, self.options.execution.provider);
         let names: Vec<String> = devices.iter().map(Provider::to_string).collect();
         names.join(",")
+    }
+
+    /// What it runs on, such as `cpu` or `NVIDIA H100 PCIe (cuda:0)`.
+    pub(crate) fn device(&self) -> String {
+        let gpu = self.gpu.as_ref().and_then(|gpu| gpu.name.as_ref());
+        let plugin = self.plugin.as_ref().map(|(device, _)| device);
+        match gpu.or(plugin) {
+            Some(name) => format!("{name} ({})", self.devices()),
+            None => self.devices(),
+        }
     }
 
     /// Operators by execution provider.
@@ -437,6 +485,20 @@ impl Model {
         for worker in &mut self.workers {
             worker.set_run_size(images);
         }
+    }
+
+    /// Ends the profile that [`ModelOptions::profile`] requested, of its first session, and returns the file.
+    ///
+    /// # Errors
+    /// ONNX Runtime's message, as a failed run, if there is none.
+    pub(crate) fn end_profiling(&mut self) -> Result<PathBuf, ModelError> {
+        self.workers[0]
+            .end_profiling()
+            .map(PathBuf::from)
+            .map_err(|error| ModelError::Run {
+                path: self.path.clone(),
+                reason: error.to_string(),
+            })
     }
 
     /// Whether TensorRT keeps its engines.

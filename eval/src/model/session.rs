@@ -10,6 +10,7 @@ use topk_onnx::{Ending, ModelCard, ancestors, ending};
 
 use super::{Execution, ModelError, ModelOptions};
 use crate::assignment::RECORD;
+use crate::plugin;
 use crate::provider::dispatch;
 use crate::signature::{
     EXPECTED_INPUT, ExpectedClasses, ImageInput, Output, OutputError, ScoreOutput, image_input,
@@ -82,6 +83,7 @@ pub(super) fn open_session(
     path: &Path,
     execution: Execution,
     cache: &Option<EngineCache>,
+    profile: Option<&Path>,
     is_ort: bool,
 ) -> Result<Session, ModelError> {
     let provider = execution.provider;
@@ -90,11 +92,15 @@ pub(super) fn open_session(
         // ONNX Runtime's messages end with a full stop, but this sentence continues.
         reason: reason.trim_end_matches(['.', ' ']).to_owned(),
     };
-    let providers = dispatch(runtime, &execution, cache.as_ref()).map_err(missing)?;
+    let plugin = plugin::device(runtime, provider).map_err(missing)?;
+    let providers = match plugin {
+        Some(_) => Vec::new(),
+        None => dispatch(runtime, &execution, cache.as_ref()).map_err(missing)?,
+    };
     let load = |error: ort::Error| load_error(path, error);
     let mut builder = Session::builder(runtime.environment())
         // Spinning threads would slow down decoding.
-        .and_then(|builder| Ok(builder.with_intra_op_spinning(false)?))
+        .and_then(|builder| Ok(builder.with_intra_op_spinning(execution.spinning)?))
         .and_then(|builder| Ok(builder.with_config_entry(RECORD, "1")?))
         .map_err(load)?;
     if is_ort {
@@ -111,6 +117,14 @@ pub(super) fn open_session(
     if !providers.is_empty() {
         let with_providers = builder.with_execution_providers(providers);
         builder = with_providers.map_err(|error| missing(error.to_string()))?;
+    }
+    if let Some(plugin) = plugin {
+        let with_device = builder.with_devices([plugin.into_inner()], None);
+        builder = with_device.map_err(|error| missing(error.to_string()))?;
+    }
+    if let Some(file) = profile {
+        let with_profile = builder.with_profiling(file);
+        builder = with_profile.map_err(|error| load_error(path, error))?;
     }
     builder.commit_from_file(path).map_err(load)
 }

@@ -8,6 +8,7 @@ use topk_preprocessing::Normalization;
 use super::columns;
 use super::metrics::Metrics;
 use super::outcome::{CropAveraging, Outcome, OutputKind};
+use super::run::PluginInfo;
 
 /// One model of a run.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -43,6 +44,9 @@ pub struct ModelInfo {
     pub architecture: Option<String>,
     /// The requested execution provider.
     pub provider: String,
+    /// The plugin that the provider comes from, if it is not part of ONNX Runtime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PluginInfo>,
     /// Number of nodes per execution provider.
     pub nodes: BTreeMap<String, usize>,
     /// The device, such as `cpu` or `NVIDIA H100 PCIe (cuda:0)`.

@@ -270,6 +270,7 @@ fn model_info(skill: &Skill, number: usize) -> ModelInfo {
         sha256: format!("{number:064x}"),
         architecture: Some("resnet18".to_owned()),
         provider: "cuda".to_owned(),
+        plugin: None,
         nodes: BTreeMap::from([
             ("CPUExecutionProvider".to_owned(), 2),
             ("CUDAExecutionProvider".to_owned(), 47),
