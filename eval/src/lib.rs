@@ -23,6 +23,7 @@ pub mod args;
 #[cfg(feature = "ndarray")]
 mod array;
 mod assignment;
+mod bench;
 mod binding;
 mod classes;
 mod collected;

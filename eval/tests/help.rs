@@ -34,6 +34,11 @@ fn calibrate() {
 }
 
 #[test]
+fn bench() {
+    insta::assert_snapshot!(help(Some("bench")));
+}
+
+#[test]
 fn devices() {
     insta::assert_snapshot!(help(Some("devices")));
 }

@@ -2,6 +2,7 @@
 
 mod calibration;
 mod acceleration;
+mod bench;
 mod compare;
 mod data;
 mod devices;
@@ -50,6 +51,8 @@ pub struct Args {
 enum Command {
     /// Measure calibration and prediction sets from a file of logits
     Calibrate(calibration::CalibrateArgs),
+    /// Measure the speed of models: latency, throughput, memory, and time per operator
+    Bench(Box<bench::BenchArgs>),
 
     /// Compare two models image by image: differences, McNemar's test, and changed images
     Compare(compare::CompareArgs),
@@ -67,6 +70,7 @@ impl Args {
     pub fn environment(&self) -> Option<(&'static str, &'static str)> {
         let disable = match &self.command {
             None => self.run.disables_tf32(),
+            Some(Command::Bench(args)) => args.disables_tf32(),
             Some(_) => false,
         };
         let unset = disable && env::var_os(TF32_VARIABLE).is_none();
@@ -81,6 +85,7 @@ impl Args {
         match self.command {
             None => self.run.run(),
             Some(Command::Calibrate(args)) => args.run().map(|()| ExitCode::SUCCESS),
+            Some(Command::Bench(args)) => args.run().map(|()| ExitCode::SUCCESS),
             Some(Command::Devices(args)) => args.run().map(|()| ExitCode::SUCCESS),
             Some(Command::Compare(args)) => args.run().map(|()| ExitCode::SUCCESS),
             Some(Command::Merge(args)) => args.run().map(|()| ExitCode::SUCCESS),
