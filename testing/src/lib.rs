@@ -29,7 +29,7 @@ pub use emulation::Emulation;
 pub use nvrtc::{Compiled, KernelResources, Nvrtc, PtxAssembler};
 pub use object_server::{Fault, ObjectRequest, ObjectServer};
 pub use port::free_port;
-pub use python::{Environment, NVRTC, Packages, python, run};
+pub use python::{Environment, NVRTC, Packages, WEBGPU_PLUGIN, python, run};
 pub use server::Site;
 pub use skip::{Requirement, SKIP_LOG, Skip, skip};
 

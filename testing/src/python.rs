@@ -124,9 +124,15 @@ const TENSORBOARD: Packages = Packages {
     requirements: &["tensorboard==2.21.0", "absl-py==2.5.1"],
 };
 
+/// An execution provider that ONNX Runtime loads as a plugin.
+pub const WEBGPU_PLUGIN: Packages = Packages {
+    name: "onnxruntime-ep-webgpu-0.4.0",
+    requirements: &["onnxruntime-ep-webgpu==0.4.0"],
+};
+
 impl Packages {
     /// The packages of all environments.
-    pub const ALL: [&Packages; 9] = [
+    pub const ALL: [&Packages; 10] = [
         &ONNX,
         &ONNXRUNTIME,
         &ONNXRUNTIME_NEWEST,
@@ -136,6 +142,7 @@ impl Packages {
         &PYTEST,
         &NVRTC,
         &TENSORBOARD,
+        &WEBGPU_PLUGIN,
     ];
 
     /// The folder of these packages for the installed `python3`; `None` if Python is not installed.
