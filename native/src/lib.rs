@@ -11,6 +11,7 @@ mod library;
 mod machine;
 mod memory;
 pub mod onnxruntime;
+#[cfg(feature = "ort")]
 mod provider_library;
 mod python;
 #[cfg(feature = "ort")]
@@ -23,6 +24,7 @@ pub use gpu::Gpu;
 pub use library::LoadError;
 pub use machine::{load_average, platform, processor};
 pub use memory::{gpu_memory_in_use, peak_resident, resident, restart_peak};
+#[cfg(feature = "ort")]
 pub use provider_library::ProviderLibrary;
 #[cfg(feature = "ort")]
 pub use runtime::{Runtime, RuntimeError};

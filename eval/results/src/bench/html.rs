@@ -199,8 +199,8 @@ impl Bench {
             html += "</tr>";
         }
         html + "</tbody></table></div><p class=\"faint\">Latency: from images in memory to scores in memory, with copies \
-                to and from the device. first s: seconds to create the session and for the first run. MiB: peak memory of \
-                the process minus what it had before the model was opened.</p></section>"
+                to and from the device. “First s” are the seconds to create the session and of the first run, “MiB” the \
+                peak memory of the process minus what it had before the model was opened.</p></section>"
     }
 
     /// Images per second: one row per batch size.
