@@ -491,7 +491,7 @@ impl Model {
     ///
     /// # Errors
     /// ONNX Runtime's message, as a failed run, if there is none.
-    pub(crate) fn end_profiling(&mut self) -> Result<PathBuf, ModelError> {
+    pub fn end_profiling(&mut self) -> Result<PathBuf, ModelError> {
         self.workers[0]
             .end_profiling()
             .map(PathBuf::from)
