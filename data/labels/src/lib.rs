@@ -17,6 +17,7 @@ mod manifest;
 mod real_labels;
 mod table;
 mod text;
+pub mod wordnet;
 
 pub use class_map::ClassMap;
 pub use class_matcher::ClassMatcher;
