@@ -295,6 +295,12 @@ impl Results {
                 "its cross-entropy is negative or not finite",
             ),
             (
+                outcome
+                    .brier
+                    .is_some_and(|score| !(0.0..=2.0).contains(&score)),
+                "its Brier score is not in 0..2",
+            ),
+            (
                 outcome.topk_loss.is_some() != self.settings.loss.is_some(),
                 "it has a top-k loss without one in the settings, or lacks it",
             ),

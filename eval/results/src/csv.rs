@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::file::FileError;
-use crate::schema::{CropAveraging, Results};
+use crate::schema::{COVERAGES, CropAveraging, Results};
 
 impl Results {
     /// CSV (RFC 4180) with a header and one row per model: metrics and how the model was run. Fields that
@@ -26,6 +26,16 @@ impl Results {
             "loss_tau",
             "loss_alpha",
             "calibration_error",
+            "brier_score",
+            "adaptive_calibration_error",
+            "aurc",
+            "precision_macro",
+            "recall_macro",
+            "f1_macro",
+            "precision_weighted",
+            "recall_weighted",
+            "f1_weighted",
+            "mistake_severity",
             "provider",
             "device",
             "precision",
@@ -46,6 +56,9 @@ impl Results {
             "topk_eval",
         ];
         header.extend(rest.map(str::to_owned));
+        header.extend(COVERAGES.map(|percent| format!("top1_at_coverage_{percent}")));
+        let distances = self.settings.topk.iter();
+        header.extend(distances.map(|k| format!("hierarchical_distance_top{k}")));
         let mut rows = vec![header];
         rows.extend((0..self.models.len()).map(|model| self.csv_row(model)));
         write_csv(&rows)
@@ -90,6 +103,21 @@ impl Results {
             field(loss.map(|loss| loss.tau)),
             field(loss.map(|loss| loss.alpha)),
             field(metrics.calibration_error),
+            field(metrics.brier_score),
+            field(metrics.adaptive_calibration_error),
+            field(metrics.aurc),
+        ]);
+        for average in [&metrics.macro_avg, &metrics.weighted_avg] {
+            let average = average.as_ref();
+            row.extend([
+                field(average.map(|average| average.precision)),
+                field(average.map(|average| average.recall)),
+                field(average.map(|average| average.f1)),
+            ]);
+        }
+        let severity = metrics.severity.as_ref();
+        row.extend([
+            field(severity.and_then(|severity| severity.mistake_severity)),
             model.provider.clone(),
             model.device.clone(),
             model.precision.clone(),
@@ -109,6 +137,10 @@ impl Results {
             field(versions.map(|machine| &machine.onnxruntime)),
             self.topk_eval.clone(),
         ]);
+        let coverage = metrics.coverage.iter();
+        row.extend(coverage.map(|coverage| field(coverage.accuracy)));
+        let topk = self.settings.topk.iter();
+        row.extend(topk.map(|&k| field(metrics.hierarchical_distance(k))));
         row
     }
 

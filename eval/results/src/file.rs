@@ -82,9 +82,20 @@ struct Version {
     format: u32,
 }
 
+/// The metrics of a file, which may lack some that a later `topk-eval` of the same version computes.
+#[derive(Deserialize)]
+struct Written {
+    models: Vec<WrittenModel>,
+}
+
+#[derive(Deserialize)]
+struct WrittenModel {
+    metrics: Value,
+}
+
 impl Results {
-    /// Reads and checks a result file. Metrics of a file that another version of `topk-eval` wrote are computed
-    /// again.
+    /// Reads and checks a result file. Metrics that it lacks are computed, and all of a file that another version of
+    /// `topk-eval` wrote.
     ///
     /// # Errors
     /// If the file cannot be read, is not a result file, has a newer format, or contradicts itself.
@@ -117,7 +128,9 @@ impl Results {
         let results: Self = serde_json::from_slice(&bytes).map_err(not_json)?;
         // Another version may compute other metrics from the same outcomes.
         let checked = if results.topk_eval == env!("CARGO_PKG_VERSION") {
-            results.check().map(|()| results)
+            let Written { models } = serde_json::from_slice(&bytes).map_err(not_json)?;
+            let written: Vec<Value> = models.into_iter().map(|model| model.metrics).collect();
+            results.recompute_missing(&written)
         } else {
             results.recompute()
         };

@@ -14,7 +14,7 @@
 //! | comparing two models | [`Comparison`] |
 //! | reports for people | [`Results::table`], [`Results::to_html`], and the same for [`Comparison`] |
 //! | speed | [`bench::Bench`]: measurements of `topk-eval bench`, their table, CSV and page |
-//! | data for programs | [`Results::to_csv`], [`Results::save_predictions`], [`Results::append_paper_table`], [`Comparison::to_json`] |
+//! | data for programs | [`Results::to_csv`], [`Results::to_class_csv`], [`Results::to_confusion_csv`], [`Results::save_predictions`], [`Results::append_paper_table`], [`Comparison::to_json`] |
 //!
 //! # The result file
 //!
@@ -35,6 +35,7 @@
 //!         "predicted": [7, 2, null],
 //!         "confidence": [0.91, 0.4, null],
 //!         "cross_entropy": [0.094, 2.1, null],
+//!         "brier": [0.01, 0.8, null],
 //!         "topk_loss": null,
 //!         "tied": [1],
 //!         "best": null
@@ -49,9 +50,11 @@
 //! `format` increases with every change that older readers would misunderstand.
 
 pub mod bench;
+mod by_confidence;
 mod calibration;
 mod chance;
 mod check;
+mod class_csv;
 mod compare;
 mod counted;
 mod csv;
@@ -60,12 +63,14 @@ mod html;
 mod measurements;
 mod merge;
 mod metrics;
+mod metrics_table;
 mod names;
 mod predictions;
 mod recompute;
 mod schema;
 mod scorer;
 mod scores;
+mod severity;
 mod statistics;
 mod table;
 
@@ -82,9 +87,10 @@ pub use merge::MergeError;
 pub use metrics::{ClassRow, Confusion};
 pub use predictions::{PredictionsError, PredictionsFormat};
 pub use schema::{
-    CALIBRATION_BINS, CalibrationBin, CropAveraging, DataInfo, Environment, FORMAT, Failure,
-    FailurePolicy, GpuInfo, Image, LossSettings, Metrics, ModelInfo, ModelResults, Outcome,
-    OutputKind, PluginInfo, Prediction, Results, Settings, Shard, Timing, TopkAccuracy,
+    CALIBRATION_BINS, COVERAGES, CalibrationBin, ClassAverage, CoverageAccuracy, CropAveraging,
+    DataInfo, Environment, FORMAT, Failure, FailurePolicy, GpuInfo, HierarchicalDistance, Image,
+    LossSettings, Metrics, ModelInfo, ModelResults, Outcome, OutputKind, PluginInfo, Prediction,
+    Results, Settings, Severity, Shard, Timing, TopkAccuracy,
 };
 pub use scorer::{LabelledLogits, ScoreError, Scorer};
 pub use scores::ScorePrecision;

@@ -2,7 +2,10 @@
 
 use topk_calibration::calibration_bin;
 
-use crate::schema::{CALIBRATION_BINS, CalibrationBin, Metrics, Outcome, Results, TopkAccuracy};
+use crate::by_confidence::ByConfidence;
+use crate::schema::{
+    CALIBRATION_BINS, CalibrationBin, ClassAverage, Metrics, Outcome, Results, TopkAccuracy,
+};
 use crate::statistics::wilson;
 
 impl Metrics {
@@ -17,9 +20,14 @@ impl Metrics {
         let outcomes = || results.models[model].outcomes.iter().flatten();
         let evaluated = outcomes().count();
         let losses: Option<f64> = outcomes().map(|outcome| outcome.topk_loss).sum();
+        let brier: Option<f64> = outcomes().map(|outcome| outcome.brier.map(f64::from)).sum();
         let calibration = calibration(outcomes());
+        let images = results.counted(model).count();
+        let sorted =
+            ByConfidence::of(outcomes().map(|outcome| (outcome.confidence, outcome.rank == 0)));
+        let counts = results.class_counts(model);
         Self {
-            images: results.counted(model).count(),
+            images,
             evaluated,
             failed: results.images.len() - excluded - evaluated,
             excluded,
@@ -34,8 +42,32 @@ impl Metrics {
             topk_loss: losses.and_then(|sum| mean(sum, evaluated)),
             calibration_error: calibration_error(&calibration),
             calibration,
+            brier_score: brier.and_then(|sum| mean(sum, evaluated)),
+            adaptive_calibration_error: sorted.adaptive_calibration_error(),
+            aurc: sorted.aurc(images),
+            risk_coverage: sorted.risk_coverage(images),
+            coverage: sorted.coverage(images),
+            macro_avg: class_average(&counts, |row| f64::from(u8::from(row.is_seen()))),
+            weighted_avg: class_average(&counts, |row| row.images as f64),
+            severity: results.severity(model),
         }
     }
+}
+
+/// The weighted mean over classes; none if all weights are 0.
+fn class_average(rows: &[ClassRow], weight: impl Fn(&ClassRow) -> f64) -> Option<ClassAverage> {
+    let total: f64 = rows.iter().map(&weight).sum();
+    let mean = |value: fn(&ClassRow) -> Option<f64>| {
+        let weighted = rows
+            .iter()
+            .map(|row| weight(row) * value(row).unwrap_or(0.0));
+        weighted.sum::<f64>() / total
+    };
+    (total > 0.0).then(|| ClassAverage {
+        precision: mean(ClassRow::precision),
+        recall: mean(ClassRow::recall),
+        f1: mean(ClassRow::f1),
+    })
 }
 
 /// The mean, or none if there is nothing to average.
@@ -122,6 +154,10 @@ pub struct ClassRow {
     pub top1_correct: usize,
     /// Images that are correct at the largest k of the settings.
     pub topk_correct: usize,
+    /// Images that are predicted as the class.
+    pub predicted: usize,
+    /// Those of them that have the class among their true classes.
+    pub predicted_correct: usize,
     /// The wrong class that is predicted most often (the lowest of several), and the number of images.
     pub confused_with: Option<(u32, usize)>,
 }
@@ -135,6 +171,34 @@ impl ClassRow {
     /// Top-k accuracy, 0 to 1.
     pub fn topk(&self) -> f64 {
         self.topk_correct as f64 / self.images as f64
+    }
+
+    /// Fraction of the images predicted as the class that have it, 0 to 1; none if there are none.
+    pub fn precision(&self) -> Option<f64> {
+        mean(self.predicted_correct as f64, self.predicted)
+    }
+
+    /// Fraction of the images of the class that are predicted correctly, 0 to 1: the top-1 accuracy; none if there
+    /// are no images.
+    pub fn recall(&self) -> Option<f64> {
+        mean(self.top1_correct as f64, self.images)
+    }
+
+    /// Harmonic mean of precision and recall, 0 to 1, where an undefined one counts as 0; none if both are.
+    pub fn f1(&self) -> Option<f64> {
+        self.is_seen().then(|| {
+            let [precision, recall] =
+                [self.precision(), self.recall()].map(Option::unwrap_or_default);
+            match precision + recall {
+                0.0 => 0.0,
+                sum => 2.0 * precision * recall / sum,
+            }
+        })
+    }
+
+    /// Whether it has images or is predicted.
+    fn is_seen(&self) -> bool {
+        self.images + self.predicted > 0
     }
 }
 
@@ -155,12 +219,31 @@ impl Results {
     /// # Panics
     /// If the model does not exist.
     pub fn class_rows(&self, model: usize) -> Vec<ClassRow> {
+        let mut rows = self.all_class_rows(model);
+        rows.retain(|row| row.images > 0);
+        rows
+    }
+
+    /// The same for all classes, with the most frequent confusions.
+    pub(crate) fn all_class_rows(&self, model: usize) -> Vec<ClassRow> {
+        let mut rows = self.class_counts(model);
+        for confusion in self.confusions(model) {
+            let seen = &mut rows[confusion.class as usize].confused_with;
+            seen.get_or_insert((confusion.predicted, confusion.images));
+        }
+        rows
+    }
+
+    /// The same without confusions.
+    fn class_counts(&self, model: usize) -> Vec<ClassRow> {
         let k = self.largest_k();
         let none = |class| ClassRow {
             class,
             images: 0,
             top1_correct: 0,
             topk_correct: 0,
+            predicted: 0,
+            predicted_correct: 0,
             confused_with: None,
         };
         let mut rows: Vec<ClassRow> = (0..self.data.classes as u32).map(none).collect();
@@ -169,12 +252,12 @@ impl Results {
             row.images += 1;
             row.top1_correct += usize::from(counted.is_correct(1));
             row.topk_correct += usize::from(counted.is_correct(k));
+            if let Some(outcome) = counted.outcome {
+                let row = &mut rows[outcome.predicted as usize];
+                row.predicted += 1;
+                row.predicted_correct += usize::from(counted.is_correct(1));
+            }
         }
-        for confusion in self.confusions(model) {
-            let seen = &mut rows[confusion.class as usize].confused_with;
-            seen.get_or_insert((confusion.predicted, confusion.images));
-        }
-        rows.retain(|row| row.images > 0);
         rows
     }
 

@@ -87,7 +87,7 @@ impl Results {
     ///
     /// Columns: `model`, `index`, `name`, `status` (`judged`, `failed`, or `excluded` for images without a
     /// valid label), `label` and `label_name`, `labels` (all true classes, separated by spaces), `rank` (from 0),
-    /// `tied`, `predicted`, `predicted_name`, `confidence`, `cross_entropy`, `topk_loss`, and, if the
+    /// `tied`, `predicted`, `predicted_name`, `confidence`, `cross_entropy`, `brier`, `topk_loss`, and, if the
     /// most probable classes are kept, `class1`, `probability1` and so on.
     ///
     /// # Errors
@@ -239,6 +239,10 @@ impl Results {
             (
                 "cross_entropy".to_owned(),
                 of_outcomes(&|outcome| Some(outcome.cross_entropy)),
+            ),
+            (
+                "brier".to_owned(),
+                of_outcomes(&|outcome| outcome.brier.map(wide)),
             ),
             (
                 "topk_loss".to_owned(),

@@ -1,4 +1,7 @@
+use serde_json::Value;
+
 use crate::check::InvalidResults;
+use crate::file;
 use crate::schema::{Metrics, Results};
 
 impl Results {
@@ -25,5 +28,42 @@ impl Results {
             };
         }
         Ok(self)
+    }
+}
+
+impl Results {
+    /// Computes metrics that a file lacks, after checking that computed values in it match its outcomes. `written` are
+    /// the metrics of each model, as in the file.
+    ///
+    /// # Errors
+    /// If the parts contradict each other.
+    pub(crate) fn recompute_missing(self, written: &[Value]) -> Result<Self, InvalidResults> {
+        let complete = self.complete;
+        let results = self.recompute()?;
+        if results.complete != complete {
+            return Err(InvalidResults::Computed("`complete`".to_owned()));
+        }
+        for (model, written) in results.models.iter().zip(written) {
+            if !agrees(written, &file::to_value(&model.metrics)) {
+                let what = format!("`metrics` of {}", model.model.path);
+                return Err(InvalidResults::Computed(what));
+            }
+        }
+        Ok(results)
+    }
+}
+
+/// Whether a value is equal to a computed one, except for members that only one of them has.
+fn agrees(written: &Value, computed: &Value) -> bool {
+    match (written, computed) {
+        (Value::Object(written), Value::Object(computed)) => written.iter().all(|(name, value)| {
+            let computed = computed.get(name);
+            computed.is_none_or(|computed| agrees(value, computed))
+        }),
+        (Value::Array(written), Value::Array(computed)) => {
+            let mut pairs = written.iter().zip(computed);
+            written.len() == computed.len() && pairs.all(|(a, b)| agrees(a, b))
+        }
+        _ => written == computed,
     }
 }

@@ -3,7 +3,7 @@ use topk_ops::accuracy::label_rank;
 use topk_ops::{Loss, LossError, SampleLoss, SmoothTopkSvm};
 
 use crate::schema::{CropAveraging, Outcome, OutputKind, Prediction, Settings};
-use crate::scores::{ScorePrecision, average, best, log_sum_exp, top};
+use crate::scores::{Exponentials, ScorePrecision, average, best, top};
 
 /// Scores that cannot be evaluated.
 #[derive(Debug, Error)]
@@ -353,7 +353,8 @@ impl Scorer {
             .enumerate()
             .any(|(class, &score)| score == scores[label] && !labels.contains(&class));
         let predicted = top(scores);
-        let log_sum = log_sum_exp(scores, predicted);
+        let exponentials = Exponentials::of(scores, predicted);
+        let log_sum = exponentials.log_sum();
         let probability =
             |position: usize| (scores[position] - scores[predicted] - log_sum).exp() as f32;
         let topk_loss = match &self.loss {
@@ -367,12 +368,18 @@ impl Scorer {
                 Some(value[0])
             }
         };
+        let cross_entropy = log_sum + (scores[predicted] - scores[label]);
         let outcome = Outcome {
             rank: rank as u32,
             tied,
             predicted: self.class(predicted),
             confidence: probability(predicted),
-            cross_entropy: log_sum + (scores[predicted] - scores[label]),
+            cross_entropy,
+            brier: Some(brier(
+                exponentials,
+                scores[label] - scores[predicted],
+                cross_entropy,
+            ) as f32),
             topk_loss,
             best: best(scores, self.best)
                 .into_iter()
@@ -384,6 +391,20 @@ impl Scorer {
         };
         Ok((outcome, label))
     }
+}
+
+/// The Brier score of an image whose true class has the score `label` relative to the highest.
+fn brier(exponentials: Exponentials, label: f64, cross_entropy: f64) -> f64 {
+    let Exponentials { sum, squares } = exponentials;
+    // Over wrong classes. Not as the sum over all minus that of the true class, which is the highest: the rest would
+    // vanish.
+    let wrong = match label {
+        0.0 => squares,
+        label => 1.0 + squares - (2.0 * label).exp(),
+    };
+    // 1 − p of the true class, accurate where p is nearly 1.
+    let missing = -(-cross_entropy).exp_m1();
+    (wrong / ((1.0 + sum) * (1.0 + sum)) + missing * missing).min(2.0)
 }
 
 impl Settings {
@@ -446,6 +467,29 @@ mod tests {
         let wrong = score(&[1e30, 0.0], &[1]);
         assert_eq!(wrong.cross_entropy, f64::from(1e30f32));
         assert_eq!(wrong.confidence, 1.0);
+    }
+
+    #[test]
+    fn brier_scores_are_sums_of_squared_errors() {
+        let scores = [0.5f32, 2.0, -1.0, 2.0, 1.5];
+        let exponentials = scores.map(|score| f64::from(score).exp());
+        let sum: f64 = exponentials.iter().sum();
+        for label in 0..5 {
+            let squares = exponentials.iter().enumerate().map(|(class, exponential)| {
+                let truth = f64::from(u8::from(class == label));
+                (exponential / sum - truth).powi(2)
+            });
+            let expected = squares.sum::<f64>();
+            let found = f64::from(score(&scores, &[label as u32]).brier.unwrap());
+            assert!((found - expected).abs() < 1e-7, "{found}, {expected}");
+        }
+        // Of several labels, that with the highest score is the true one.
+        let several = score(&scores, &[0, 4, 2]).brier;
+        assert_eq!(several, score(&scores, &[4]).brier);
+        // The true class is missing 2 exp(−40), the other two have exp(−40) each.
+        let sure = f64::from(score(&[40.0, 0.0, 0.0], &[0]).brier.unwrap());
+        assert!((sure / (6.0 * (-80f64).exp()) - 1.0).abs() < 1e-6, "{sure}");
+        assert_eq!(score(&[1e30, 0.0], &[1]).brier, Some(2.0));
     }
 
     #[test]

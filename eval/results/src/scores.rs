@@ -94,17 +94,41 @@ pub(crate) fn top(scores: &[f64]) -> usize {
     top
 }
 
-/// ln Σ exp(score − highest score). At least 0, and accurate near 0, as the highest score is added by
-/// `ln_1p`. 0 if all scores are −∞.
-pub(crate) fn log_sum_exp(scores: &[f64], top: usize) -> f64 {
-    if scores[top] == f64::NEG_INFINITY {
-        return 0.0;
+/// Sums over all classes but that with the highest score.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Exponentials {
+    /// Σ exp(score − highest score).
+    pub(crate) sum: f64,
+    /// Σ exp(score − highest score)².
+    pub(crate) squares: f64,
+}
+
+impl Exponentials {
+    /// The sums for scores whose highest is at `top`; 0 if all scores are −∞.
+    pub(crate) fn of(scores: &[f64], top: usize) -> Self {
+        let mut sums = Self::default();
+        if scores[top] == f64::NEG_INFINITY {
+            return sums;
+        }
+        for (class, score) in scores.iter().enumerate() {
+            if class != top {
+                let exponential = (score - scores[top]).exp();
+                sums.sum += exponential;
+                sums.squares += exponential * exponential;
+            }
+        }
+        sums
     }
-    let others = scores.iter().enumerate().filter(|&(class, _)| class != top);
-    others
-        .map(|(_, score)| (score - scores[top]).exp())
-        .sum::<f64>()
-        .ln_1p()
+
+    /// ln Σ exp(score − highest score) over all classes. At least 0, and accurate near 0.
+    pub(crate) fn log_sum(self) -> f64 {
+        self.sum.ln_1p()
+    }
+}
+
+/// ln Σ exp(score − highest score), as [`Exponentials::log_sum`].
+fn log_sum_exp(scores: &[f64], top: usize) -> f64 {
+    Exponentials::of(scores, top).log_sum()
 }
 
 /// The `count` classes with the highest scores, in descending order; ties by lower class.

@@ -75,6 +75,13 @@ pub(crate) fn block(names: &Column, columns: &[Column]) -> String {
     table
 }
 
+/// A row for each name, in as many tables as are needed for the width.
+pub(crate) fn tables(names: &Column, columns: Vec<Column>) -> String {
+    let tables = blocks(columns).into_iter();
+    let tables: Vec<String> = tables.map(|columns| block(names, &columns)).collect();
+    tables.join("\n")
+}
+
 impl Results {
     /// The metrics of all models as a table of at most 80 columns, and what they were measured on.
     ///
@@ -104,14 +111,15 @@ impl Results {
         let names = Column::new("model", self.model_names().into_iter());
         let name_width = names.width().min(MIN_NAME);
         let fits = name_width + width(&accuracies) + width(&others) <= TERMINAL_WIDTH;
-        let tables: Vec<String> = if fits {
+        let table = if fits {
             accuracies.append(&mut others);
-            vec![block(&names, &accuracies)]
+            block(&names, &accuracies)
         } else {
-            let blocks = blocks(accuracies).into_iter().chain(blocks(others));
-            blocks.map(|columns| block(&names, &columns)).collect()
+            [accuracies, others]
+                .map(|columns| tables(&names, columns))
+                .join("\n")
         };
-        tables.join("\n") + &self.notes() + &self.calibrations()
+        table + &self.notes() + &self.calibrations()
     }
 
     /// The calibration of each model, if it was measured.

@@ -164,7 +164,7 @@ fn differences_of_the_data_are_named() {
         ("the SHA-256 of the data set is 5f1d", |results| {
             results.data.sha256 = "0".to_owned();
         }),
-        ("the name of a class is `n00000000`", |results| {
+        ("the name of a class is `n01440764`", |results| {
             results.wnids.as_mut().unwrap()[0].push('!');
         }),
         (

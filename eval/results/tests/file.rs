@@ -81,7 +81,7 @@ fn a_newer_format_is_reported_before_other_errors() {
 #[test]
 fn errors_name_contradictions() {
     let whole: Value = serde_json::from_str(&results().to_json()).unwrap();
-    let changes: [(&str, &str, &str); 26] = [
+    let changes: [(&str, &str, &str); 29] = [
         (
             "/images/names",
             "[]",
@@ -90,7 +90,7 @@ fn errors_name_contradictions() {
         (
             "/models/0/outcomes/confidence",
             "[0.5]",
-            "[30, 30, 1, 30, 30] entries long",
+            "[30, 30, 1, 30, 30, 30] entries long",
         ),
         (
             "/models/0/outcomes/rank/0",
@@ -126,6 +126,21 @@ fn errors_name_contradictions() {
             "/models/0/outcomes/cross_entropy/0",
             "1e999",
             "number out of range",
+        ),
+        (
+            "/models/0/outcomes/brier/0",
+            "2.5",
+            "its Brier score is not in 0..2",
+        ),
+        (
+            "/models/0/outcomes/brier/11",
+            "0.5",
+            "outcome 11 is null in some arrays",
+        ),
+        (
+            "/models/0/metrics/coverage/1/images",
+            "3",
+            "`metrics` of models/resnet18-ce/bestk.onnx does not match",
         ),
         (
             "/models/0/outcomes/topk_loss",

@@ -81,6 +81,27 @@ fn numbers_match_the_metrics() {
         );
         let error = percent(metrics.calibration_error.unwrap());
         assert_eq!(cell("expected calibration error"), format!("{error} %"));
+        let adaptive = percent(metrics.adaptive_calibration_error.unwrap());
+        assert_eq!(
+            cell("calibration error, bins of equal mass"),
+            format!("{adaptive} %")
+        );
+        assert_eq!(
+            cell("Brier score"),
+            format!("{:.4}", metrics.brier_score.unwrap())
+        );
+        let average = metrics.macro_avg.as_ref().unwrap();
+        let f1 = percent(average.f1);
+        assert_eq!(cell("F1, macro average"), format!("{f1} %"));
+        let severity = metrics.severity.as_ref().unwrap();
+        assert_eq!(
+            cell("severity of mistakes (WordNet)"),
+            format!("{:.2}", severity.mistake_severity.unwrap())
+        );
+        let row = &table(&html, "coverage by-k")[3];
+        let accuracy = percent(metrics.coverage[2].accuracy.unwrap());
+        assert_eq!(row[0], "90 %");
+        assert_eq!(row[at + 1], format!("{accuracy} %"));
         assert_eq!(cell("images evaluated"), "600");
     }
     let by_k = table(&html, "by-k");

@@ -6,6 +6,7 @@ mod comparison;
 mod model;
 mod overview;
 mod page;
+mod risk;
 mod run;
 
 use base64::Engine;

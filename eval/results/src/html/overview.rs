@@ -169,13 +169,66 @@ pub(super) fn metrics(results: &Results, names: &[String]) -> String {
         let error = metrics.calibration_error;
         (error, or_dash(error, |part| format!("{} %", percent(part))))
     });
+    let percents = |part: Option<f64>| (part, or_dash(part, |part| format!("{} %", percent(part))));
+    row(
+        "calibration error, bins of equal mass",
+        Some(false),
+        &|metrics| percents(metrics.adaptive_calibration_error),
+    );
+    row("Brier score", Some(false), &|metrics| {
+        (metrics.brier_score, or_dash(metrics.brier_score, decimals))
+    });
+    row(
+        "area under the risk-coverage curve",
+        Some(false),
+        &|metrics| (metrics.aurc, or_dash(metrics.aurc, decimals)),
+    );
+    row("precision, macro average", Some(true), &|metrics| {
+        percents(metrics.macro_avg.as_ref().map(|average| average.precision))
+    });
+    row("recall, macro average", Some(true), &|metrics| {
+        percents(metrics.macro_avg.as_ref().map(|average| average.recall))
+    });
+    row("F1, macro average", Some(true), &|metrics| {
+        percents(metrics.macro_avg.as_ref().map(|average| average.f1))
+    });
+    row("F1, weighted average", Some(true), &|metrics| {
+        percents(metrics.weighted_avg.as_ref().map(|average| average.f1))
+    });
+    if metrics().any(|metrics| metrics.severity.is_some()) {
+        let height =
+            |height: Option<f64>| (height, or_dash(height, |height| format!("{height:.2}")));
+        row("severity of mistakes (WordNet)", Some(false), &|metrics| {
+            let severity = metrics.severity.as_ref();
+            height(severity.and_then(|severity| severity.mistake_severity))
+        });
+        for &k in &results.settings.topk {
+            let distance = |metrics: &Metrics| metrics.hierarchical_distance(k);
+            if metrics().any(|metrics| distance(metrics).is_some()) {
+                row(
+                    &format!("top-{k}, distance in WordNet"),
+                    Some(false),
+                    &|metrics| height(distance(metrics)),
+                );
+            }
+        }
+    }
     row("images evaluated", None, &|metrics| {
         (None, grouped(metrics.images))
     });
     row("ties with a wrong class", None, &|metrics| {
         (None, grouped(metrics.ties))
     });
-    html + "</tbody></table></div><p class=\"faint\">In parentheses: the 95 % interval (Wilson).</p></section>"
+    html += "</tbody></table></div><p class=\"faint\">In parentheses: the 95 % interval (Wilson).";
+    if results
+        .models
+        .iter()
+        .any(|model| model.metrics.severity.is_some())
+    {
+        html += " Distance in WordNet: mean height of the lowest common ancestor of the true class and the \
+                 predicted one; for the severity, over wrong predictions.";
+    }
+    html + "</p></section>"
 }
 
 pub(super) fn accuracy_by_k(results: &Results, names: &[String]) -> String {

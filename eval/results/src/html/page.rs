@@ -4,7 +4,7 @@ use topk_report::text::images;
 use topk_report::{Escaped, page};
 
 use super::model::{self, Thumbnail};
-use super::{ReportError, calibration, comparison, overview, run};
+use super::{ReportError, calibration, comparison, overview, risk, run};
 use crate::compare::Comparison;
 use crate::schema::Results;
 
@@ -26,6 +26,7 @@ pub(super) fn report(
     body += &overview::accuracy_by_k(results, &names);
     body += &overview::reliability(results, &names);
     body += &calibration::section(results, &names);
+    body += &risk::section(results, &names);
     for comparison in comparisons {
         body += &comparison::section(comparison);
     }

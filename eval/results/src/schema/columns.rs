@@ -84,6 +84,8 @@ pub(crate) mod outcomes {
         predicted: Vec<Option<u32>>,
         confidence: Vec<Option<f32>>,
         cross_entropy: Vec<Option<f64>>,
+        #[serde(default)]
+        brier: Option<Vec<Option<f32>>>,
         topk_loss: Option<Vec<Option<f64>>>,
         /// Indices of outcomes with ties.
         tied: Vec<usize>,
@@ -115,6 +117,10 @@ pub(crate) mod outcomes {
             predicted: column(outcomes, |outcome| outcome.predicted),
             confidence: column(outcomes, |outcome| outcome.confidence),
             cross_entropy: column(outcomes, |outcome| outcome.cross_entropy),
+            brier: present().any(|outcome| outcome.brier.is_some()).then(|| {
+                let scores = outcomes.iter().map(|outcome| outcome.as_ref()?.brier);
+                scores.collect()
+            }),
             topk_loss: first.and_then(|first| first.topk_loss).map(|_| {
                 let losses = outcomes.iter().map(|outcome| outcome.as_ref()?.topk_loss);
                 losses.collect()
@@ -146,11 +152,12 @@ pub(crate) mod outcomes {
             columns.predicted.len(),
             columns.confidence.len(),
             columns.cross_entropy.len(),
+            columns.brier.as_ref().map_or(len, Vec::len),
             losses,
         ];
-        if lengths != [len; 5] {
+        if lengths != [len; 6] {
             return Err(D::Error::custom(format!(
-                "rank, predicted, confidence, cross_entropy and topk_loss of outcomes are \
+                "rank, predicted, confidence, cross_entropy, brier and topk_loss of outcomes are \
                  {lengths:?} entries long, but their lengths must be equal"
             )));
         }
@@ -163,6 +170,7 @@ pub(crate) mod outcomes {
                 columns.cross_entropy[i],
             );
             let topk_loss = columns.topk_loss.as_ref().and_then(|losses| losses[i]);
+            let brier = columns.brier.as_ref().and_then(|scores| scores[i]);
             outcomes.push(match values {
                 (Some(rank), Some(predicted), Some(confidence), Some(cross_entropy)) => {
                     Some(Outcome {
@@ -171,11 +179,12 @@ pub(crate) mod outcomes {
                         predicted,
                         confidence,
                         cross_entropy,
+                        brier,
                         topk_loss,
                         best: Vec::new(),
                     })
                 }
-                (None, None, None, None) if topk_loss.is_none() => None,
+                (None, None, None, None) if topk_loss.is_none() && brier.is_none() => None,
                 _ => {
                     return Err(D::Error::custom(format!(
                         "outcome {i} is null in some arrays but not in others"

@@ -10,7 +10,10 @@ mod run;
 mod shard;
 
 pub use image::{Failure, Image};
-pub use metrics::{CALIBRATION_BINS, CalibrationBin, Metrics, TopkAccuracy};
+pub use metrics::{
+    CALIBRATION_BINS, COVERAGES, CalibrationBin, ClassAverage, CoverageAccuracy,
+    HierarchicalDistance, Metrics, Severity, TopkAccuracy,
+};
 pub use model::{ModelInfo, ModelResults, Timing};
 pub use outcome::{CropAveraging, Outcome, OutputKind, Prediction};
 pub use results::{FORMAT, Results};

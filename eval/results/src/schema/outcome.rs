@@ -14,6 +14,10 @@ pub struct Outcome {
     pub confidence: f32,
     /// −ln of the softmax probability of the true class.
     pub cross_entropy: f64,
+    /// Brier score of the image (Brier, "Verification of forecasts expressed in terms of probability", 1950): the
+    /// sum over the valid classes of (p − y)², where p is the softmax probability, and y is 1 for the true class and
+    /// 0 for others. 0 to 2. Absent in files of older versions.
+    pub brier: Option<f32>,
     /// The smooth top-k SVM loss, if requested.
     pub topk_loss: Option<f64>,
     /// The most probable classes, `predicted` first, if requested.

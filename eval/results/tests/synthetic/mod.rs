@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use topk_labels::imagenet::synsets;
 use topk_preprocessing::Normalization;
 use topk_results::{
     CropAveraging, DataInfo, Environment, Failure, FailurePolicy, Image, LossSettings,
@@ -232,8 +233,9 @@ pub fn run_indices(
         },
         class_names: class_names(size.classes),
         wnids: Some(
-            (0..size.classes)
-                .map(|class| format!("n{class:08}"))
+            synsets()[..size.classes]
+                .iter()
+                .map(|synset| synset.wnid.to_owned())
                 .collect(),
         ),
         images,
