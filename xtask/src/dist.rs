@@ -77,6 +77,8 @@ pub(crate) fn run(profile: &str) -> Result<()> {
     for file in DOCUMENTS {
         copy(&root().join(file), &folder.join(file))?;
     }
+    let (license, file) = licenses::WORDNET;
+    copy(&root().join(file), &folder.join(license))?;
     write(&folder.join("INSTALL.md"), &install())?;
     let crates = licenses::linked_into(&packages(), &[])?;
     write(

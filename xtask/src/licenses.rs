@@ -60,6 +60,9 @@ pub(crate) fn third_party() -> Result<Vec<Crate>> {
     Ok(crates)
 }
 
+/// The license of WordNet's hierarchy in `topk-labels`: its name in archives and wheels, and its file.
+pub(crate) const WORDNET: (&str, &str) = ("LICENSE-WORDNET", "data/labels/src/wordnet.license.txt");
+
 /// The file with the licenses, in archives and wheels.
 pub(crate) const FILE: &str = "THIRD-PARTY-LICENSES.txt";
 

@@ -1,5 +1,5 @@
-//! Classes of ImageNet, class names, class maps and lists of labels: everything about classes that needs
-//! neither pixels nor a data set.
+//! Classes of ImageNet and their hierarchy, class names, class maps and lists of labels: everything about classes
+//! that needs neither pixels nor a data set.
 //!
 //! A class is an index, from 0; [`Classes`] gives the index its meaning. Lists of labels and names are read
 //! in the layouts in which they are published: ImageNet's development kit, Kaggle, Caffe, timm and the

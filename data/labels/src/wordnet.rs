@@ -9,9 +9,6 @@ use std::sync::LazyLock;
 
 use crate::imagenet::CLASSES;
 
-/// License of WordNet, and so of the hierarchy.
-pub const LICENSE: &str = include_str!("wordnet.license.txt");
-
 /// One line per synset: its wnid and those of its hypernyms. The classes come first, in their order.
 const HYPERNYMS: &str = include_str!("wordnet.txt");
 
@@ -125,7 +122,8 @@ mod tests {
                 .take(CLASSES)
                 .eq(synsets().iter().map(|synset| synset.wnid))
         );
-        assert!(LICENSE.contains("WordNet 3.0 Copyright 2006 by Princeton University."));
+        let license = include_str!("wordnet.license.txt");
+        assert!(license.contains("WordNet 3.0 Copyright 2006 by Princeton University."));
     }
 
     #[test]

@@ -26,6 +26,14 @@ pub(super) struct OutputArgs {
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
 
+    /// Write accuracy, precision, recall, F1 and the most frequent confusion of each class and model as CSV
+    #[arg(long, value_name = "FILE")]
+    class_csv: Option<PathBuf>,
+
+    /// Write the confusion matrix of each model as CSV: one row per true and predicted class that occur together
+    #[arg(long, value_name = "FILE")]
+    confusion_csv: Option<PathBuf>,
+
     /// Write per-image predictions, as .csv or .parquet
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
@@ -33,6 +41,11 @@ pub(super) struct OutputArgs {
     /// Append one line per model, in the format of the paper's code
     #[arg(long, value_name = "FILE")]
     paper_table: Option<PathBuf>,
+
+    /// Also print precision, F1, balanced accuracy, Brier score, adaptive ECE, accuracy at coverages and, for
+    /// ImageNet's classes, severity of mistakes
+    #[arg(long)]
+    metrics: bool,
 }
 
 /// An output: the flag, and the file.
@@ -107,6 +120,8 @@ impl OutputArgs {
             ("--json", &self.json),
             ("--html", &self.html),
             ("--csv", &self.csv),
+            ("--class-csv", &self.class_csv),
+            ("--confusion-csv", &self.confusion_csv),
             ("--predictions", &self.predictions),
             ("--paper-table", &self.paper_table),
         ])
@@ -132,7 +147,11 @@ impl OutputArgs {
         results: &Results,
         images: Option<(&ImageSet, &Limits)>,
     ) -> Result<()> {
-        print(&results.table(), self.files())?;
+        let mut table = results.table();
+        if self.metrics {
+            table += &format!("\n{}", results.metrics_table());
+        }
+        print(&table, self.files())?;
         let mut errors = Vec::new();
         let mut written = |written: Result<()>| {
             errors.extend(written.err().map(|error| format!("{error:#}")));
@@ -147,6 +166,12 @@ impl OutputArgs {
         }
         if let Some(path) = &self.csv {
             written(write(path, &results.to_csv()));
+        }
+        if let Some(path) = &self.class_csv {
+            written(write(path, &results.to_class_csv()));
+        }
+        if let Some(path) = &self.confusion_csv {
+            written(write(path, &results.to_confusion_csv()));
         }
         if let Some(path) = &self.predictions {
             written(results.save_predictions(path).map_err(Error::from));

@@ -105,13 +105,22 @@ fn runs_resume_and_shards_merge_to_the_whole() {
         parts.push(part);
     }
     let merged = case.path("merged.json");
+    let classes = case.path("classes.csv");
     let merge = |parts: &[PathBuf], flags: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_topk-eval"));
         command.arg("merge").args(parts).arg("--json").arg(&merged);
         command.args(flags).output().unwrap()
     };
     let read = || -> Value { serde_json::from_slice(&fs::read(&merged).unwrap()).unwrap() };
-    assert!(merge(&parts, &[]).status.success());
+    let output = merge(
+        &parts,
+        &["--metrics", "--class-csv", classes.to_str().unwrap()],
+    );
+    assert!(output.status.success());
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("adaptive ECE %"), "{table}");
+    let classes = fs::read_to_string(&classes).unwrap();
+    assert_eq!(classes.lines().count(), 1 + CLASSES);
     assert_eq!(outcomes(&read()), outcomes(&whole));
     assert_eq!(metrics(&read()), metrics(&whole));
     assert_eq!(read()["images"], whole["images"]);
@@ -519,6 +528,10 @@ fn every_kind_of_result_is_written() {
         &path("a.html"),
         "--csv",
         &path("a.csv"),
+        "--class-csv",
+        &path("classes.csv"),
+        "--confusion-csv",
+        &path("confusion.csv"),
         "--predictions",
         &path("b.csv"),
         "--paper-table",
@@ -534,6 +547,9 @@ fn every_kind_of_result_is_written() {
     assert_eq!(html.matches("data:image/png;base64,").count(), 10);
     assert!(html.contains("class 3/3-0.jpg"));
     assert_eq!(read("a.csv").lines().count(), 2);
+    assert_eq!(read("classes.csv").lines().count(), 1 + CLASSES);
+    // The model predicts class 0 for every image.
+    assert_eq!(read("confusion.csv").lines().count(), 1 + CLASSES);
     assert_eq!(read("b.csv").lines().count(), 13);
     assert!(
         read("a.txt").contains("0.16666666666666666"),

@@ -12,10 +12,12 @@ use crate::case::Case;
 use crate::{subcommand, text};
 
 /// The flags that write files, with an extension that each accepts.
-const OUTPUTS: [(&str, &str); 6] = [
+const OUTPUTS: [(&str, &str); 8] = [
     ("--json", "json"),
     ("--html", "html"),
     ("--csv", "csv"),
+    ("--class-csv", "csv"),
+    ("--confusion-csv", "csv"),
     ("--predictions", "csv"),
     ("--predictions", "parquet"),
     ("--paper-table", "txt"),

@@ -164,8 +164,9 @@ impl Programs {
                 executable: false,
             });
         }
-        for name in ["LICENSE-APACHE", "LICENSE-MIT"] {
-            let text = archive::read(&root().join(name))?;
+        let own = ["LICENSE-APACHE", "LICENSE-MIT"].map(|name| (name, name));
+        for (name, file) in own.into_iter().chain([licenses::WORDNET]) {
+            let text = archive::read(&root().join(file))?;
             let text = String::from_utf8(text).with_context(|| format!("{name} is not UTF-8"))?;
             distribution.licenses.push((name.to_owned(), text));
         }

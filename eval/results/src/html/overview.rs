@@ -170,24 +170,17 @@ pub(super) fn metrics(results: &Results, names: &[String]) -> String {
         (error, or_dash(error, |part| format!("{} %", percent(part))))
     });
     let percents = |part: Option<f64>| (part, or_dash(part, |part| format!("{} %", percent(part))));
-    row(
-        "calibration error, bins of equal mass",
-        Some(false),
-        &|metrics| percents(metrics.adaptive_calibration_error),
-    );
+    row("adaptive calibration error", Some(false), &|metrics| {
+        percents(metrics.adaptive_calibration_error)
+    });
     row("Brier score", Some(false), &|metrics| {
         (metrics.brier_score, or_dash(metrics.brier_score, decimals))
     });
-    row(
-        "area under the risk-coverage curve",
-        Some(false),
-        &|metrics| (metrics.aurc, or_dash(metrics.aurc, decimals)),
-    );
+    row("risk-coverage area (AURC)", Some(false), &|metrics| {
+        (metrics.aurc, or_dash(metrics.aurc, decimals))
+    });
     row("precision, macro average", Some(true), &|metrics| {
         percents(metrics.macro_avg.as_ref().map(|average| average.precision))
-    });
-    row("recall, macro average", Some(true), &|metrics| {
-        percents(metrics.macro_avg.as_ref().map(|average| average.recall))
     });
     row("F1, macro average", Some(true), &|metrics| {
         percents(metrics.macro_avg.as_ref().map(|average| average.f1))

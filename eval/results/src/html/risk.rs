@@ -25,23 +25,17 @@ pub(super) fn section(results: &Results, names: &[String]) -> String {
     let mut html = String::from(
         "<section><h2>Risk and coverage</h2><p>Wrong predictions if only the most confident ones are accepted. The \
          coverage is the share of images with an accepted prediction, the risk the share of wrong predictions among \
-         them.</p><div class=\"columns\"><figure class=\"panel\">",
+         them. The table lists the top-1 accuracy of the accepted predictions.</p><div class=\"columns\"><figure \
+         class=\"panel\">",
     );
     html += &legend(names.iter().map(String::as_str));
     html += &chart(&curves);
-    let areas: Vec<String> = curves
-        .iter()
-        .map(|(_, metrics)| or_dash(metrics.aurc, |area| format!("{area:.4}")))
-        .collect();
-    html += &format!(
-        "<figcaption>Area under the curve (AURC): {}</figcaption></figure>",
-        areas.join(", ")
-    );
+    html += "<figcaption>Risk against coverage; markers are at the coverages of the table.</figcaption></figure>";
     html += "<div class=\"scroll panel\"><table class=\"coverage by-k\"><thead><tr>";
     html += &header("coverage", true);
     for name in names {
         let name = Breakable(name);
-        html += &format!("<th scope=\"col\" class=\"n\">top-1, {name}</th>");
+        html += &format!("<th scope=\"col\" class=\"n\">{name}</th>");
     }
     html += "</tr></thead><tbody>";
     for (at, covered) in COVERAGES.iter().enumerate() {
@@ -67,7 +61,7 @@ fn chart(curves: &[(&str, &Metrics)]) -> String {
     let frame = Frame {
         left: 56.0,
         top: 12.0,
-        width: 410.0,
+        width: 398.0,
         height: 226.0,
         low: ticks[0],
         high: ticks[ticks.len() - 1],
