@@ -75,7 +75,13 @@ impl Results {
             text += "\n";
             text += &table("WordNet distance", columns);
         }
-        text + "\nbalanced: mean of the classes' top-1. AURC: area under the risk-coverage curve.\n\
+        let is_old = |metrics: &Metrics| metrics.brier_score.is_none() && metrics.evaluated > 0;
+        let notes = match self.models.iter().any(|model| is_old(&model.metrics)) {
+            true => "\nBrier: – where an older version evaluated some of the images.",
+            false => "",
+        };
+        text + notes
+            + "\nbalanced: mean of the classes' top-1. AURC: area under the risk-coverage curve.\n\
                 coverage: the most confident images. WordNet distance: mean height of the lowest\n\
                 common ancestor of the true class and the wrong prediction, or the k best.\n"
     }

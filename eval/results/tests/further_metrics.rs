@@ -363,6 +363,8 @@ fn older_files_lack_the_brier_score_only() {
     };
     assert_eq!(read.models[0].metrics, expected);
     assert!(read.to_csv().lines().count() == 2);
+    assert!(read.metrics_table().contains("an older version"));
+    assert!(!results.metrics_table().contains("an older version"));
     // Resuming such a run leaves the Brier score out.
     let mut mixed = read;
     mixed.models[0].outcomes[7].clone_from(&results.models[0].outcomes[7]);
