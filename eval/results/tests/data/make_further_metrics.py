@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Makes further_metrics.json: metrics of the scores in metrics.json, by scikit-learn, torch-uncertainty and netcal.
 
-    pip install scikit-learn==1.9.1 torch==2.15.0 torchmetrics==1.9.0 torch-uncertainty==0.13.0 lightning netcal==1.4.0
+    pip install scikit-learn==1.9.1 torch==2.15.0 torchmetrics==1.9.0 netcal==1.4.0
+    pip install torch-uncertainty==0.13.0 lightning==2.6.6 rich torchvision
     python make_further_metrics.py
 
 Where definitions differ:
