@@ -45,13 +45,13 @@ impl fmt::Display for Operators {
 }
 
 /// Constants, and the nodes that compute other values, by name.
-struct Values<'a> {
+pub(crate) struct Values<'a> {
     constants: HashMap<&'a str, &'a TensorProto>,
-    nodes: HashMap<&'a str, &'a NodeProto>,
+    pub(crate) nodes: HashMap<&'a str, &'a NodeProto>,
 }
 
 impl<'a> Values<'a> {
-    fn of(model: &'a ModelProto) -> Self {
+    pub(crate) fn of(model: &'a ModelProto) -> Self {
         let mut constants = HashMap::new();
         visit::tensors(model, &mut |tensor, _| {
             if !tensor.name.is_empty() {
@@ -72,7 +72,7 @@ impl<'a> Values<'a> {
     }
 
     /// The constant that an input of a node is, also through casts.
-    fn constant(&self, node: &NodeProto, input: usize) -> Option<&'a TensorProto> {
+    pub(crate) fn constant(&self, node: &NodeProto, input: usize) -> Option<&'a TensorProto> {
         let mut name = node.input.get(input)?.as_str();
         for _ in 0..8 {
             if let Some(constant) = self.constants.get(name) {
@@ -106,7 +106,7 @@ impl<'a> Values<'a> {
     }
 
     /// The operator that computes an input of a node.
-    fn operator(&self, node: &NodeProto, input: usize) -> Option<&'a NodeProto> {
+    pub(crate) fn operator(&self, node: &NodeProto, input: usize) -> Option<&'a NodeProto> {
         self.nodes.get(&**node.input.get(input)?).copied()
     }
 }

@@ -31,7 +31,7 @@ impl WeightTypes {
     }
 
     fn add(&mut self, tensor: &TensorProto) {
-        let Some(name) = name(tensor.data_type) else {
+        let Some(name) = type_name(tensor.data_type) else {
             return;
         };
         let sides = tensor.dims.iter();
@@ -72,7 +72,7 @@ impl fmt::Display for WeightTypes {
 
 /// The name of an element type of weights, by its number in ONNX's `TensorProto.DataType`. Types that only
 /// quantised models have are not among [`DataType`](crate::proto::DataType), since nothing here writes them.
-fn name(data_type: i32) -> Option<&'static str> {
+pub(crate) fn type_name(data_type: i32) -> Option<&'static str> {
     Some(match data_type {
         1 => "float32",
         2 => "uint8",
