@@ -163,6 +163,8 @@ impl ModelRun {
             batch_size: options.batch_size,
             run_size: model.run_size(),
             precision: model.precision().to_owned(),
+            quantization: model.quantization().cloned(),
+            bytes: Some(model.bytes()),
             input: model.kind().to_string(),
             preprocessing: transform.preprocessing.to_string(),
             preprocessing_settings: serde_json::to_value(transform.preprocessing)

@@ -90,7 +90,7 @@ pub use schema::{
     CALIBRATION_BINS, COVERAGES, CalibrationBin, ClassAverage, CoverageAccuracy, CropAveraging,
     DataInfo, Environment, FORMAT, Failure, FailurePolicy, GpuInfo, HierarchicalDistance, Image,
     LossSettings, Metrics, ModelInfo, ModelResults, Outcome, OutputKind, PluginInfo, Prediction,
-    Results, Settings, Severity, Shard, Timing, TopkAccuracy,
+    QuantizationInfo, Results, Settings, Severity, Shard, Timing, TopkAccuracy,
 };
 pub use scorer::{LabelledLogits, ScoreError, Scorer};
 pub use scores::ScorePrecision;

@@ -17,8 +17,9 @@ use ort::value::TensorElementType;
 use rayon::prelude::*;
 use topk_labels::Classes;
 use topk_native::Runtime;
-use topk_onnx::{Behavior, Ending, ModelCard, WeightTypes, ending};
-use topk_results::{GpuInfo, OutputKind, PluginInfo, ScorePrecision};
+use topk_onnx::proto::ModelProto;
+use topk_onnx::{Behavior, Ending, ModelCard, Quantization, WeightTypes, ending};
+use topk_results::{GpuInfo, OutputKind, PluginInfo, QuantizationInfo, ScorePrecision};
 
 use self::devices::{gpu_info, providers};
 pub use self::error::ModelError;
@@ -123,8 +124,11 @@ pub struct Model {
     path: PathBuf,
     sha256: String,
     external_data: Vec<String>,
+    /// Size of its files.
+    bytes: u64,
     /// Types of its weights.
     precision: String,
+    quantization: Option<QuantizationInfo>,
     workers: Vec<SessionWorker>,
     input: ImageInput,
     output: ScoreOutput,
@@ -284,6 +288,8 @@ impl Model {
                 || "unknown".to_owned(),
                 |graph| WeightTypes::of(graph).to_string(),
             ),
+            quantization: graph.and_then(quantization),
+            bytes: file.bytes,
             workers: workers.map_err(|error| load_error(path, error))?,
             input,
             score_precision,
@@ -351,6 +357,16 @@ impl Model {
     /// Types of its weights.
     pub(crate) fn precision(&self) -> &str {
         &self.precision
+    }
+
+    /// How its convolutions and matrix products are quantised, if they are.
+    pub(crate) fn quantization(&self) -> Option<&QuantizationInfo> {
+        self.quantization.as_ref()
+    }
+
+    /// Size of its files in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Type and layout of its input.
@@ -526,6 +542,18 @@ impl Model {
     }
 }
 
+/// The quantised nodes of a graph, as results record them.
+fn quantization(graph: &ModelProto) -> Option<QuantizationInfo> {
+    let found = Quantization::of(graph)?;
+    Some(QuantizationInfo {
+        format: found.format(),
+        nodes: found.nodes,
+        quantized: found.quantized,
+        weights: found.weights.into_iter().collect(),
+        activations: found.activations.into_iter().collect(),
+    })
+}
+
 /// What the files of a model show.
 fn notes(file: &ModelFile, output: &ScoreOutput, input: &ImageInput) -> Vec<String> {
     let mut notes = Vec::new();
@@ -534,6 +562,9 @@ fn notes(file: &ModelFile, output: &ScoreOutput, input: &ImageInput) -> Vec<Stri
             "the file is in ONNX Runtime's own format: its operators and the type of its weights were not examined"
                 .to_owned(),
         );
+    }
+    if let Some(quantization) = file.graph.as_ref().and_then(Quantization::of) {
+        notes.push(format!("quantised: {quantization}"));
     }
     notes.extend(output.note.clone());
     if let Some(batch) = input.batch.filter(|&batch| batch > 1) {

@@ -14,7 +14,7 @@ pub use metrics::{
     CALIBRATION_BINS, COVERAGES, CalibrationBin, ClassAverage, CoverageAccuracy,
     HierarchicalDistance, Metrics, Severity, TopkAccuracy,
 };
-pub use model::{ModelInfo, ModelResults, Timing};
+pub use model::{ModelInfo, ModelResults, QuantizationInfo, Timing};
 pub use outcome::{CropAveraging, Outcome, OutputKind, Prediction};
 pub use results::{FORMAT, Results};
 pub use run::{DataInfo, Environment, FailurePolicy, GpuInfo, LossSettings, PluginInfo, Settings};

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -69,6 +70,12 @@ pub struct ModelInfo {
     /// `int8 98.7 %, float32 1.3 %`; `none` without weights, `unknown` if the file cannot be parsed. Computation
     /// may be more precise, or with `tf32` or `fp16` less precise.
     pub precision: String,
+    /// How the convolutions and matrix products are quantised, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<QuantizationInfo>,
+    /// Size of all files of the model in bytes; absent in files of older versions.
+    #[serde(default)]
+    pub bytes: Option<u64>,
     /// Type of the input, such as `float32` or `uint8`, and its layout if that is not the usual one:
     /// `float32 NHWC`.
     pub input: String,
@@ -92,6 +99,51 @@ pub struct ModelInfo {
     /// What was decided for this model, and warnings, as printed.
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+/// The quantised nodes of a model, as its graph shows them.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct QuantizationInfo {
+    /// `QDQ`: floating-point operators between `DequantizeLinear` and `QuantizeLinear`. `QOperator`: operators of
+    /// integers, such as `QLinearConv`. `dynamic`: operators of integers with scales computed from each batch.
+    /// `weight-only`: weights that are dequantised before use. Several are joined by ` + `.
+    pub format: String,
+    /// Number of `Conv`, `MatMul` and `Gemm` nodes, quantised or not.
+    pub nodes: usize,
+    /// How many of them are quantised.
+    pub quantized: usize,
+    /// Types of the weights of these, such as `int8`.
+    pub weights: Vec<String>,
+    /// Types of their quantised inputs, such as `uint8`; empty if only weights are quantised.
+    pub activations: Vec<String>,
+}
+
+impl fmt::Display for QuantizationInfo {
+    /// `int8 QDQ`, and the share of the nodes if not all are quantised.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.weights.is_empty() {
+            write!(f, "{} ", self.weights.join("/"))?;
+        }
+        f.write_str(&self.format)?;
+        if self.quantized < self.nodes {
+            write!(f, " ({} of {} nodes)", self.quantized, self.nodes)?;
+        }
+        Ok(())
+    }
+}
+
+impl ModelInfo {
+    /// The number format in a few words: the quantisation, such as `int8 QDQ`, else the most frequent type of the
+    /// weights, such as `float16`.
+    pub fn number_format(&self) -> String {
+        match &self.quantization {
+            Some(quantization) => quantization.to_string(),
+            None => {
+                let first = self.precision.split([' ', ',']).next();
+                first.unwrap_or_default().to_owned()
+            }
+        }
+    }
 }
 
 #[expect(

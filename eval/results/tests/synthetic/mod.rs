@@ -283,6 +283,8 @@ fn model_info(skill: &Skill, number: usize) -> ModelInfo {
         provider_options: BTreeMap::new(),
         batch_size: 256,
         precision: "float32".to_owned(),
+        quantization: None,
+        bytes: Some(46_800_000),
         input: "float32".to_owned(),
         preprocessing: "shorter side to 256, bilinear, antialiased; centre crop of 224".to_owned(),
         preprocessing_settings: serde_json::json!({
