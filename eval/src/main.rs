@@ -13,7 +13,18 @@ fn main() -> ExitCode {
     if let Some(code) = topk_cli::generate(Args::command()) {
         return code;
     }
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Nothing can be done if the terminal is gone.
+            let _ = error.print();
+            // Not clap's 2, which `compare` keeps for its limits.
+            return match error.use_stderr() {
+                true => ExitCode::FAILURE,
+                false => ExitCode::SUCCESS,
+            };
+        }
+    };
     if let Some((name, value)) = args.environment() {
         // SAFETY: there is still no other thread.
         unsafe { env::set_var(name, value) };

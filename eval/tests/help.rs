@@ -24,6 +24,11 @@ fn compare() {
 }
 
 #[test]
+fn report() {
+    insta::assert_snapshot!(help(Some("report")));
+}
+
+#[test]
 fn merge() {
     insta::assert_snapshot!(help(Some("merge")));
 }

@@ -17,6 +17,14 @@ pub fn sortable(title: &str, is_number: bool) -> String {
     )
 }
 
+/// A sortable header cell of numbers by which the table is sorted already, from the largest.
+pub fn sorted_descending(title: &str) -> String {
+    let title = Escaped(title);
+    format!(
+        "<th scope=\"col\" class=\"n\" aria-sort=\"descending\"><button type=\"button\">{title}</button></th>"
+    )
+}
+
 /// A cell with a number, aligned to the right.
 pub fn number(text: &str) -> String {
     format!("<td class=\"n\">{}</td>", Escaped(text))

@@ -3,9 +3,11 @@ use std::cmp::Ordering;
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::class_changes::{ClassChange, ClassCounts};
 use crate::counted::Counted;
 use crate::file;
-use crate::schema::{Outcome, Results};
+use crate::gate::Gate;
+use crate::schema::{Outcome, QuantizationInfo, Results};
 use crate::statistics::{Pairs, mcnemar};
 
 /// Why two models cannot be compared.
@@ -91,6 +93,14 @@ pub struct Comparison {
     pub only_in_after: usize,
     /// Accuracies at k = 1 and each k of the first results.
     pub topk: Vec<PairedAccuracy>,
+    /// Images that both have a prediction for.
+    pub predicted: usize,
+    /// Those of them for which the predictions are the same.
+    pub agreeing: usize,
+    /// Limits for drops of accuracy that were checked.
+    pub gates: Vec<Gate>,
+    /// Classes whose top-1 accuracy changed, from the largest loss to the largest gain.
+    pub classes: Vec<ClassChange>,
     /// Images whose prediction changed, or that are correct at different k, by change of confidence.
     pub changed: Vec<ChangedImage>,
     /// Images whose true class has another rank, in the order of the data; not in the JSON file.
@@ -116,6 +126,14 @@ pub struct ComparedModel {
     pub path: String,
     /// SHA-256 of the file.
     pub sha256: String,
+    /// Types of the weights; see [`ModelInfo::precision`](crate::ModelInfo::precision).
+    pub precision: String,
+    /// How it is quantised, if it is.
+    pub quantization: Option<QuantizationInfo>,
+    /// The number format in a few words, such as `float32` or `int8 QDQ`.
+    pub number_format: String,
+    /// Size of its files in bytes, if known.
+    pub bytes: Option<u64>,
     /// When the evaluation started (RFC 3339).
     pub started: String,
 }
@@ -201,6 +219,8 @@ impl Comparison {
         let mut counts = vec![Pairs::default(); topk.len()];
         let (mut changed, mut rank_changes) = (Vec::new(), Vec::new());
         let (mut only_in_before, mut only_in_after) = (0, 0);
+        let (mut predicted, mut agreeing) = (0, 0);
+        let mut classes = ClassCounts::new(before.0);
         let mut a = before.0.counted(before.1).peekable();
         let mut b = after.0.counted(after.1).peekable();
         loop {
@@ -228,6 +248,11 @@ impl Comparison {
                 });
             }
             let mut is_changed = prediction(first) != prediction(second);
+            if first.outcome.is_some() && second.outcome.is_some() {
+                predicted += 1;
+                agreeing += usize::from(!is_changed);
+            }
+            classes.add(first.class, first.is_correct(1), second.is_correct(1));
             for (pairs, &k) in counts.iter_mut().zip(&topk) {
                 let correct = (first.is_correct(k), second.is_correct(k));
                 *match correct {
@@ -271,9 +296,28 @@ impl Comparison {
                 .zip(&counts)
                 .map(|(&k, pairs)| PairedAccuracy::new(k, pairs))
                 .collect(),
+            predicted,
+            agreeing,
+            gates: Vec::new(),
+            classes: classes.changed(before.0),
             changed,
             rank_changes,
         })
+    }
+
+    /// Fraction of the images with the same prediction, of those that both have one for; none without such images.
+    pub fn agreement(&self) -> Option<f64> {
+        (self.predicted > 0).then(|| self.agreeing as f64 / self.predicted as f64)
+    }
+
+    /// Classes that lost, and those that gained, each with the largest change first.
+    pub fn class_losses_and_gains(&self) -> (Vec<&ClassChange>, Vec<&ClassChange>) {
+        let (lost, mut gained): (Vec<_>, Vec<_>) = self
+            .classes
+            .iter()
+            .partition(|class| class.after < class.before);
+        gained.reverse();
+        (lost, gained)
     }
 
     /// Checks that both evaluated the same images, and rank the true class of each equally.
@@ -335,6 +379,10 @@ fn compared((results, at): (&Results, usize)) -> Result<ComparedModel, CompareEr
     Ok(ComparedModel {
         path: model.model.path.clone(),
         sha256: model.model.sha256.clone(),
+        precision: model.model.precision.clone(),
+        quantization: model.model.quantization.clone(),
+        number_format: model.model.number_format(),
+        bytes: model.model.bytes,
         started: results.started.clone(),
     })
 }

@@ -1,4 +1,5 @@
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,27 @@ pub enum FileError {
 #[derive(Deserialize)]
 struct Version {
     format: u32,
+}
+
+/// Whether a file begins like a result file, whatever its name; it may still be damaged.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn is_result_file(path: &Path) -> Result<bool, FileError> {
+    const BEGINNING: u64 = 4096;
+    let read = || -> io::Result<Vec<u8>> {
+        let mut beginning = Vec::new();
+        File::open(path)?
+            .take(BEGINNING)
+            .read_to_end(&mut beginning)?;
+        Ok(beginning)
+    };
+    let beginning = read().map_err(|error| FileError::Read {
+        path: path.to_owned(),
+        error,
+    })?;
+    let text = String::from_utf8_lossy(&beginning);
+    Ok(text.trim_start().starts_with('{') && text.contains("\"topk_eval\""))
 }
 
 /// The metrics of a file, which may lack some that a later `topk-eval` of the same version computes.

@@ -11,7 +11,8 @@
 //! | metrics | [`Measurements::finish`] computes [`Metrics`]; [`Results::class_rows`] and [`Results::confusions`] give details |
 //! | result files | [`Results::save`] and [`Results::read`], which reject files that contradict themselves |
 //! | shards and resuming | [`Shard::indices`], [`Results::remaining`], [`Results::check_same_run`], [`Results::merge`] |
-//! | comparing two models | [`Comparison`] |
+//! | comparing two models | [`Comparison`], [`Comparison::check_drop`] |
+//! | many result files side by side | [`Leaderboard`] |
 //! | reports for people | [`Results::table`], [`Results::to_html`], and the same for [`Comparison`] |
 //! | speed | [`bench::Bench`]: measurements of `topk-eval bench`, their table, CSV and page |
 //! | data for programs | [`Results::to_csv`], [`Results::to_class_csv`], [`Results::to_confusion_csv`], [`Results::save_predictions`], [`Results::append_paper_table`], [`Comparison::to_json`] |
@@ -54,12 +55,15 @@ mod by_confidence;
 mod calibration;
 mod chance;
 mod check;
+mod class_changes;
 mod class_csv;
 mod compare;
 mod counted;
 mod csv;
 mod file;
+mod gate;
 mod html;
+mod leaderboard;
 mod measurements;
 mod merge;
 mod metrics;
@@ -76,12 +80,15 @@ mod table;
 
 pub use calibration::{calibration_json, calibration_table};
 pub use check::InvalidResults;
+pub use class_changes::ClassChange;
 pub use compare::{
     ChangedImage, CompareError, ComparedModel, Comparison, ImagePrediction, PairedAccuracy,
     RankChange, RankError,
 };
-pub use file::FileError;
+pub use file::{FileError, is_result_file};
+pub use gate::{Gate, GateError};
 pub use html::ReportError;
+pub use leaderboard::{Leaderboard, LeaderboardEntry, LeaderboardGroup, PairedTest};
 pub use measurements::{Measurements, ModelMeasurements};
 pub use merge::MergeError;
 pub use metrics::{ClassRow, Confusion};

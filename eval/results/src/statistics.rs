@@ -28,6 +28,21 @@ pub(crate) fn mcnemar(only_a: usize, only_b: usize) -> f64 {
     (2.0 * largest.exp() * sum).min(1.0)
 }
 
+/// P-values with Holm's correction for their number ("A simple sequentially rejective multiple test procedure", 1979):
+/// a test is significant at a level if its adjusted value is at most the level.
+pub(crate) fn holm(p_values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p_values.len()).collect();
+    order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));
+    let mut adjusted = vec![1.0; p_values.len()];
+    let mut largest = 0.0_f64;
+    for (smaller, &at) in order.iter().enumerate() {
+        let factor = (p_values.len() - smaller) as f64;
+        largest = largest.max((factor * p_values[at]).min(1.0));
+        adjusted[at] = largest;
+    }
+    adjusted
+}
+
 /// Numbers of images by which of two models classifies them correctly.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pairs {

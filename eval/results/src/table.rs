@@ -9,6 +9,8 @@ use crate::schema::{FailurePolicy, Metrics, Results, Timing};
 
 /// Narrower names are not recognisable.
 const MIN_NAME: usize = 18;
+/// Number of classes listed that lost, and that gained.
+const LISTED_CLASSES: usize = 5;
 const GAP: &str = "  ";
 
 /// A column of numbers.
@@ -37,6 +39,13 @@ pub(crate) fn width(columns: &[Column]) -> usize {
         .iter()
         .map(|column| GAP.len() + column.width())
         .sum()
+}
+
+/// Tables of at most 80 columns with a row for each name: one, or several if it would be too wide.
+pub(crate) fn tables(names: &Column, columns: Vec<Column>) -> String {
+    let blocks = blocks(columns);
+    let tables: Vec<String> = blocks.iter().map(|columns| block(names, columns)).collect();
+    tables.join("\n")
 }
 
 /// Divides columns into blocks that leave enough width for the names.
@@ -190,6 +199,12 @@ impl Results {
                 images(excluded)
             ));
         }
+        for (name, model) in self.model_names().iter().zip(&self.models) {
+            if let Some(quantization) = &model.model.quantization {
+                let name = fit(name, 20);
+                caveats.push(format!("{}: quantised, {quantization}", name.trim_end()));
+            }
+        }
         if let Some(valid) = &self.settings.valid_classes {
             let (valid, classes) = (grouped(valid.len()), grouped(self.data.classes));
             caveats.push(format!(
@@ -255,6 +270,10 @@ impl Comparison {
         for (title, model) in [("before", &self.before), ("after", &self.after)] {
             table += &format!("{title:6}  {}\n", fit(&model.path, 72).trim_end());
         }
+        let [before, after] = [&self.before, &self.after].map(|model| &*model.number_format);
+        if before != after {
+            table += &format!("weights {before} → {after}{}\n", self.size_change());
+        }
         table += &format!("{} evaluated by both\n", images(self.images));
         if self.only_in_before + self.only_in_after > 0 {
             let [before, after] = [self.only_in_before, self.only_in_after].map(grouped);
@@ -293,6 +312,22 @@ impl Comparison {
             ]);
         }
         table += "only before, only after: images that one of the two classifies correctly\n";
+        if let Some(agreement) = self.agreement() {
+            table += &format!(
+                "same prediction for {} of {} ({} %)\n",
+                grouped(self.agreeing),
+                images(self.predicted),
+                percent(agreement)
+            );
+        }
+        for gate in &self.gates {
+            let passed = if gate.passed { "passed" } else { "FAILED" };
+            table += &format!(
+                "{}\n",
+                wrap(&format!("{passed}: {gate}"), TERMINAL_WIDTH, 2)
+            );
+        }
+        table += &self.class_table();
         table += &format!("\n{} changed", images(self.changed.len()));
         let listed = listed.min(self.changed.len());
         if listed == 0 {
@@ -318,6 +353,59 @@ impl Comparison {
                 prediction(image.before.as_ref()),
                 prediction(image.after.as_ref()).trim_end(),
             );
+        }
+        table
+    }
+}
+
+impl Comparison {
+    /// How the size of the model's files changes, if it is known: `, 46.8 to 11.9 MB`.
+    pub(crate) fn size_change(&self) -> String {
+        let megabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
+        match (self.before.bytes, self.after.bytes) {
+            (Some(before), Some(after)) => {
+                format!(", {} to {} MB", megabytes(before), megabytes(after))
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// The classes that lost and gained most.
+    fn class_table(&self) -> String {
+        let (lost, gained) = self.class_losses_and_gains();
+        let mut table = String::new();
+        for (title, classes) in [("lost", lost), ("gained", gained)] {
+            if classes.is_empty() {
+                continue;
+            }
+            let listed = classes.len().min(LISTED_CLASSES);
+            let of = match classes.len() {
+                1 => "1 class".to_owned(),
+                count => format!("{} classes", grouped(count)),
+            };
+            let most = if listed < classes.len() {
+                format!("; the {listed} that {title} most")
+            } else {
+                String::new()
+            };
+            table += &format!(
+                "\n{:36} {:>8} {:>8} {:>8} {:>8}\n",
+                format!("{of} {title}{most}"),
+                "images",
+                "before",
+                "after",
+                "points"
+            );
+            for class in &classes[..listed] {
+                table += &format!(
+                    "{} {:>8} {:>8} {:>8} {:>8}\n",
+                    fit(&class.class_name, 36),
+                    grouped(class.images),
+                    grouped(class.before),
+                    grouped(class.after),
+                    format!("{:+.2}", 100.0 * class.difference()),
+                );
+            }
         }
         table
     }

@@ -1,8 +1,11 @@
 //! The comparison of two models.
 
+use std::io;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use topk_report::text::wrap_for;
 use topk_results::{Comparison, Results};
 
 use super::outputs::{Output, check, print, requested, write};
@@ -29,6 +32,15 @@ pub(super) struct CompareArgs {
     #[arg(long)]
     same_ranks: bool,
 
+    /// Exit with status 2 if the top-1 accuracy of the second model is more than this number of percentage points below
+    /// that of the first, e.g. 0.5. The accuracies themselves count, not their intervals
+    #[arg(long, value_name = "POINTS", value_parser = points)]
+    fail_if_top1_drops: Option<f64>,
+
+    /// The same for top-k accuracy, with the largest k of the first results
+    #[arg(long, value_name = "POINTS", value_parser = points)]
+    fail_if_topk_drops: Option<f64>,
+
     /// Write the comparison with all changed images as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -47,13 +59,23 @@ fn models(text: &str) -> Result<[usize; 2], String> {
     numbers.ok_or_else(|| "expected two numbers from 1, such as 1,2".to_owned())
 }
 
+/// Parses a number of percentage points.
+fn points(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok();
+    let number = number.filter(|number| (0.0..=100.0).contains(number));
+    number.ok_or_else(|| "expected percentage points from 0 to 100, such as 0.5".to_owned())
+}
+
+/// The exit status if an accuracy drops by more than is allowed. All errors have status 1.
+const DROPPED: u8 = 2;
+
 impl CompareArgs {
     /// The output flags that are set, and their files.
     fn files(&self) -> impl Iterator<Item = Output<'_>> {
         requested([("--json", &self.json), ("--html", &self.html)])
     }
 
-    pub(super) fn run(&self) -> Result<()> {
+    pub(super) fn run(&self) -> Result<ExitCode> {
         check(self.files())?;
         let before = Results::read(&self.before)?;
         let after = match &self.after {
@@ -76,12 +98,17 @@ impl CompareArgs {
                 [1, 1]
             }
         };
-        let comparison = Comparison::new((&before, first - 1), (after, second - 1)).with_context(
-            || match &self.after {
+        let mut comparison = Comparison::new((&before, first - 1), (after, second - 1))
+            .with_context(|| match &self.after {
                 Some(after) => format!("{} and {}", self.before.display(), after.display()),
                 None => self.before.display().to_string(),
-            },
-        )?;
+            })?;
+        if let Some(points) = self.fail_if_top1_drops {
+            comparison.check_drop(1, points)?;
+        }
+        if let Some(points) = self.fail_if_topk_drops {
+            comparison.check_largest_k(points)?;
+        }
         print(&comparison.table(self.list), self.files())?;
         if let Some(path) = &self.json {
             write(path, &comparison.to_json())?;
@@ -92,6 +119,18 @@ impl CompareArgs {
         if self.same_ranks {
             comparison.check_ranks()?;
         }
-        Ok(())
+        let mut failed = comparison
+            .gates
+            .iter()
+            .filter(|gate| !gate.passed)
+            .peekable();
+        let code = match failed.peek() {
+            Some(_) => ExitCode::from(DROPPED),
+            None => ExitCode::SUCCESS,
+        };
+        for gate in failed {
+            eprintln!("{}", wrap_for(&io::stderr(), &format!("failed: {gate}")));
+        }
+        Ok(code)
     }
 }

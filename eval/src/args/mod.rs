@@ -1,12 +1,13 @@
 //! The command line of `topk-eval`.
 
-mod calibration;
 mod acceleration;
 mod bench;
+mod calibration;
 mod compare;
 mod data;
 mod devices;
 mod execution;
+mod leaderboard;
 mod merge;
 mod models;
 mod outputs;
@@ -49,10 +50,11 @@ pub struct Args {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// Measure calibration and prediction sets from a file of logits
-    Calibrate(calibration::CalibrateArgs),
     /// Measure the speed of models: latency, throughput, memory, and time per operator
     Bench(Box<bench::BenchArgs>),
+
+    /// Measure calibration and prediction sets from a file of logits
+    Calibrate(calibration::CalibrateArgs),
 
     /// Compare two models image by image: differences, McNemar's test, and changed images
     Compare(compare::CompareArgs),
@@ -62,6 +64,9 @@ enum Command {
 
     /// Merge the results of shards, or of an interrupted run
     Merge(merge::MergeArgs),
+
+    /// Show the results of many files side by side: a leaderboard for each data set
+    Report(leaderboard::ReportArgs),
 }
 
 impl Args {
@@ -84,11 +89,12 @@ impl Args {
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
             None => self.run.run(),
-            Some(Command::Calibrate(args)) => args.run().map(|()| ExitCode::SUCCESS),
             Some(Command::Bench(args)) => args.run().map(|()| ExitCode::SUCCESS),
+            Some(Command::Calibrate(args)) => args.run().map(|()| ExitCode::SUCCESS),
+            Some(Command::Compare(args)) => args.run(),
             Some(Command::Devices(args)) => args.run().map(|()| ExitCode::SUCCESS),
-            Some(Command::Compare(args)) => args.run().map(|()| ExitCode::SUCCESS),
             Some(Command::Merge(args)) => args.run().map(|()| ExitCode::SUCCESS),
+            Some(Command::Report(args)) => args.run().map(|()| ExitCode::SUCCESS),
         }
     }
 }

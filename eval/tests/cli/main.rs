@@ -7,6 +7,7 @@ mod class_names;
 mod in_flight;
 #[cfg(target_os = "linux")]
 mod interrupt;
+mod leaderboard;
 #[cfg(target_os = "linux")]
 mod ranks;
 #[cfg(feature = "remote")]

@@ -21,7 +21,32 @@ pub(super) fn section(comparison: &Comparison) -> String {
         let [before, after] = [comparison.only_in_before, comparison.only_in_after].map(grouped);
         html += &format!(" (left out: {before} only in the first, {after} only in the second)");
     }
-    html += ".</p><div class=\"scroll panel\"><table><thead><tr>";
+    html += ".";
+    let [before, after] =
+        [&comparison.before, &comparison.after].map(|model| Escaped(&model.number_format));
+    if before.0 != after.0 {
+        html += &format!(
+            "<br>Weights: {before} → {after}{}.",
+            comparison.size_change()
+        );
+    }
+    if let Some(agreement) = comparison.agreement() {
+        html += &format!(
+            "<br>Same prediction for {} of {} ({} %).",
+            grouped(comparison.agreeing),
+            images(comparison.predicted),
+            percent(agreement)
+        );
+    }
+    html += "</p>";
+    for gate in &comparison.gates {
+        let (class, passed) = match gate.passed {
+            true => ("faint", "Passed"),
+            false => ("warn", "Failed"),
+        };
+        html += &format!("<p class=\"{class}\">{passed}: {gate}.</p>");
+    }
+    html += "<div class=\"scroll panel\"><table><thead><tr>";
     html += &header("", false);
     for title in [
         "before",
@@ -52,6 +77,7 @@ pub(super) fn section(comparison: &Comparison) -> String {
     html += "</tbody></table></div><p class=\"faint\">Differences are in percentage points, with Newcombe's interval. \
              “Only before” and “only after” count the images that only this model classifies correctly. p is that \
              of McNemar's exact test.</p>";
+    html += &classes(comparison);
     let listed = comparison.changed.len().min(LISTED);
     if listed == 0 {
         return html + "<p>No image has changed.</p></section>";
@@ -82,6 +108,44 @@ pub(super) fn section(comparison: &Comparison) -> String {
         );
     }
     html + "</tbody></table></div></section>"
+}
+
+/// The classes whose accuracy changed.
+fn classes(comparison: &Comparison) -> String {
+    let (lost, gained) = comparison.class_losses_and_gains();
+    if lost.len() + gained.len() == 0 {
+        return String::new();
+    }
+    let mut html = format!(
+        "<h3>{} classes lost, {} gained</h3>",
+        grouped(lost.len()),
+        grouped(gained.len())
+    );
+    let most = |classes: usize| classes.min(LISTED / 2);
+    if lost.len().max(gained.len()) > LISTED / 2 {
+        html += &format!(
+            "<p class=\"faint\">The {} with the largest loss and the {} with the largest gain of top-1 accuracy.</p>",
+            most(lost.len()),
+            most(gained.len())
+        );
+    }
+    html += "<div class=\"tall\"><table><thead><tr>";
+    html += &sortable("class", false);
+    for title in ["images", "before", "after", "points"] {
+        html += &sortable(title, true);
+    }
+    html += "</tr></thead><tbody>";
+    let shown_gains = gained[..most(gained.len())].iter().rev();
+    for class in lost[..most(lost.len())].iter().chain(shown_gains) {
+        html += &format!("<tr><td>{}</td>", Escaped(&class.class_name));
+        for count in [class.images, class.before, class.after] {
+            let text = grouped(count);
+            html += &format!("<td class=\"n\" data-value=\"{count}\">{text}</td>");
+        }
+        let points = 100.0 * class.difference();
+        html += &format!("<td class=\"n\" data-value=\"{points}\">{points:+.2}</td></tr>");
+    }
+    html + "</tbody></table></div>"
 }
 
 fn prediction(prediction: Option<&ImagePrediction>) -> String {

@@ -3,6 +3,7 @@
 mod calibration;
 mod chart;
 mod comparison;
+mod leaderboard;
 mod model;
 mod overview;
 mod page;

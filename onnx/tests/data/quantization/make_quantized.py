@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes small models with ONNX Runtime's quantisation tools, and expected.json with what they contain.
 
-    pip install onnx==1.23.2 onnxruntime==1.32.0 onnxconverter-common
+    pip install onnx==1.23.2 onnxruntime==1.32.0 onnxconverter-common==1.16.0 onnx-ir
     python make_quantized.py
 """
 
@@ -12,7 +12,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 FOLDER = Path(__file__).parent
@@ -35,12 +42,12 @@ def classifier():
         helper.make_node("MatMul", ["f", "w1"], ["m"], name="matmul"),
         helper.make_node("Gemm", ["m", "w2", "b2"], ["logits"], name="gemm", transB=1),
     ]
-    initializers = [weights("w0", 32, 3, 3, 3), weights("b0", 32), weights("w1", 32, 8), weights("w2", 5, 8), weights("b2", 5)]
+    initializers = [weights("w0", 32, 3, 3, 3), weights("b0", 32), weights("w1", 32, 8), weights("w2", 6, 8), weights("b2", 6)]
     graph = helper.make_graph(
         nodes,
         "g",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 8, 8])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 5])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 6])],
         initializers,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
@@ -85,7 +92,7 @@ def main():
         quant_format=QuantFormat.QDQ,
         activation_type=QuantType.QFLOAT8E4M3FN,
         weight_type=QuantType.QFLOAT8E4M3FN,
-        calibrate_method=__import__("onnxruntime").quantization.CalibrationMethod.Distribution,
+        calibrate_method=CalibrationMethod.Distribution,
     )
     quantize_dynamic(source, FOLDER / "dynamic.onnx", weight_type=QuantType.QUInt8)
     for format, name in [(QuantFormat.QOperator, "int4_nbits.onnx"), (QuantFormat.QDQ, "int4_qdq.onnx")]:
