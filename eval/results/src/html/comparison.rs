@@ -117,7 +117,7 @@ fn classes(comparison: &Comparison) -> String {
         return String::new();
     }
     let mut html = format!(
-        "<h3>{} classes lost, {} gained</h3>",
+        "<h3>Classes: {} lost, {} gained</h3>",
         grouped(lost.len()),
         grouped(gained.len())
     );

@@ -33,7 +33,7 @@ impl Leaderboard {
             "images_per_second",
             "device",
             "provider",
-            "weights",
+            "number_format",
             "precision",
             "bytes",
             "started",
