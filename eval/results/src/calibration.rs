@@ -4,6 +4,7 @@ use topk_calibration::{Calibration, Estimate, PredictionSets, Reliability, SetMe
 use topk_report::text::{TERMINAL_WIDTH, images, percent, wrap};
 
 use crate::file;
+use crate::table::{Column, block};
 
 /// A table with a title for each row and column.
 pub(crate) struct Table {
@@ -127,24 +128,11 @@ pub fn calibration_json(calibration: &Calibration) -> String {
 
 impl Table {
     fn text(&self) -> String {
-        let width = |at: usize| {
-            let cells = self.rows.iter().map(|row| row[at].chars().count());
-            cells
-                .max()
-                .unwrap_or(0)
-                .max(self.titles[at].chars().count())
+        let column = |at: usize| {
+            let cells = self.rows.iter().map(|row| row[at].clone());
+            Column::new(self.titles[at], cells)
         };
-        let line = |cells: &mut dyn Iterator<Item = &str>| {
-            let cells = cells.enumerate().map(|(at, cell)| match at {
-                0 => format!("{cell:width$}", width = width(0)),
-                _ => format!("{cell:>width$}", width = width(at)),
-            });
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-        };
-        let mut text = line(&mut self.titles.iter().copied());
-        for row in &self.rows {
-            text += &line(&mut row.iter().map(String::as_str));
-        }
-        text
+        let columns: Vec<Column> = (1..self.titles.len()).map(column).collect();
+        block(&column(0), &columns)
     }
 }

@@ -101,7 +101,9 @@ pub fn is_result_file(path: &Path) -> Result<bool, FileError> {
         error,
     })?;
     let text = String::from_utf8_lossy(&beginning);
-    Ok(text.trim_start().starts_with('{') && text.contains("\"topk_eval\""))
+    // Measurements of speed are files of their own.
+    let is_bench = text.contains("\"kind\": \"bench\"");
+    Ok(text.trim_start().starts_with('{') && text.contains("\"topk_eval\"") && !is_bench)
 }
 
 /// The metrics of a file, which may lack some that a later `topk-eval` of the same version computes.

@@ -84,13 +84,6 @@ pub(crate) fn block(names: &Column, columns: &[Column]) -> String {
     table
 }
 
-/// A row for each name, in as many tables as are needed for the width.
-pub(crate) fn tables(names: &Column, columns: Vec<Column>) -> String {
-    let tables = blocks(columns).into_iter();
-    let tables: Vec<String> = tables.map(|columns| block(names, &columns)).collect();
-    tables.join("\n")
-}
-
 impl Results {
     /// The metrics of all models as a table of at most 80 columns, and what they were measured on.
     ///

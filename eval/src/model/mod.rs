@@ -143,8 +143,6 @@ pub struct Model {
     gpu: Option<GpuInfo>,
     /// The device of a plugin that it runs on, in words, and the plugin.
     plugin: Option<(String, PluginInfo)>,
-    /// Size of its files in bytes.
-    bytes: u64,
     /// Time to create its sessions.
     opening: Duration,
     /// What its scores are, once it was examined.
@@ -306,7 +304,6 @@ impl Model {
             }),
             gpu,
             plugin: plugin.map(|device| (device.to_string(), device.info())),
-            bytes: file.bytes,
             opening,
             kind: OutputKind::Logits,
             examined: false,
@@ -437,11 +434,6 @@ impl Model {
     /// The plugin that it runs on, if its provider is not part of ONNX Runtime.
     pub(crate) fn plugin(&self) -> Option<&PluginInfo> {
         self.plugin.as_ref().map(|(_, info)| info)
-    }
-
-    /// Size of its files in bytes.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
     }
 
     /// Time to create its sessions.

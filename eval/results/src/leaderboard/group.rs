@@ -5,7 +5,7 @@ use std::path::Path;
 use topk_report::text::{grouped, images};
 
 use super::entry::LeaderboardEntry;
-use crate::names::distinct_names;
+use crate::names::short_names;
 use crate::schema::{DataInfo, FailurePolicy};
 use crate::statistics::{holm, mcnemar};
 
@@ -51,8 +51,9 @@ impl LeaderboardGroup {
                 .then_with(|| a.model.path.cmp(&b.model.path))
                 .then_with(|| a.source.cmp(&b.source))
         });
-        let models: Vec<_> = entries.iter().map(|entry| &entry.model).collect();
-        let names = distinct_names(&models, |at| {
+        let paths: Vec<&str> = entries.iter().map(|entry| &*entry.model.path).collect();
+        // The same file, run in two ways, is told apart by its result file.
+        let names = short_names(&paths, |at| {
             let entry = &entries[at];
             let file = Path::new(&entry.source);
             let file = file.file_stem().map_or(entry.source.clone(), |stem| {
@@ -60,10 +61,10 @@ impl LeaderboardGroup {
                 let parent = parent.map(|parent| format!("{}/", parent.to_string_lossy()));
                 parent.unwrap_or_default() + &stem.to_string_lossy()
             });
-            match entry.number {
-                (_, 1) => file,
-                (number, _) => format!("{file}, {number}"),
-            }
+            Some(match entry.number {
+                (_, 1) => format!("({file})"),
+                (number, _) => format!("({file}, {number})"),
+            })
         });
         let mut topk: Vec<usize> = entries
             .iter()
