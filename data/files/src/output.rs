@@ -11,7 +11,8 @@ use atomic_write_file::AtomicWriteFile;
 /// link is replaced.
 ///
 /// Other files, such as devices, pipes and the file that standard output is redirected to, are not replaced:
-/// the contents are kept in memory and written to them at the commit.
+/// the contents are kept in memory and written to them at the commit. The name `-` is that of standard output; a file of
+/// this name is `./-`.
 #[derive(Debug)]
 pub struct OutputFile(Kind);
 
@@ -22,7 +23,11 @@ enum Kind {
         file: File,
         contents: Cursor<Vec<u8>>,
     },
+    Stdout(Cursor<Vec<u8>>),
 }
+
+/// The name of standard output.
+const STDOUT: &str = "-";
 
 impl OutputFile {
     /// Prepares to write a file.
@@ -33,6 +38,7 @@ impl OutputFile {
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(match destination(path)? {
             Destination::Replaced(path) => Kind::Replaced(AtomicWriteFile::open(path)?),
+            Destination::Stdout => Kind::Stdout(Cursor::default()),
             Destination::Standard(stream) => Kind::in_place(stream),
             Destination::InPlace => Kind::in_place(OpenOptions::new().append(true).open(path)?),
         }))
@@ -45,7 +51,7 @@ impl OutputFile {
     pub fn check(path: &Path) -> io::Result<()> {
         match destination(path)? {
             Destination::Replaced(path) => AtomicWriteFile::open(path)?.discard(),
-            Destination::Standard(_) => Ok(()),
+            Destination::Stdout | Destination::Standard(_) => Ok(()),
             Destination::InPlace if is_pipe(&fs::metadata(path)?) => Ok(()),
             Destination::InPlace => OpenOptions::new().append(true).open(path).map(drop),
         }
@@ -59,6 +65,9 @@ impl OutputFile {
 
     /// Whether this is the file, pipe or terminal that standard output goes to.
     pub fn is_stdout(path: &Path) -> bool {
+        if path == Path::new(STDOUT) {
+            return true;
+        }
         fs::metadata(path).is_ok_and(|file| {
             standard_stream(&file, io::stdout()).is_ok_and(|stream| stream.is_some())
         })
@@ -74,6 +83,11 @@ impl OutputFile {
             Kind::InPlace { mut file, contents } => {
                 file.write_all(contents.get_ref())?;
                 file.flush()
+            }
+            Kind::Stdout(contents) => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(contents.get_ref())?;
+                stdout.flush()
             }
         }
     }
@@ -92,14 +106,14 @@ impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.0 {
             Kind::Replaced(file) => file.write(bytes),
-            Kind::InPlace { contents, .. } => contents.write(bytes),
+            Kind::InPlace { contents, .. } | Kind::Stdout(contents) => contents.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.0 {
             Kind::Replaced(file) => file.flush(),
-            Kind::InPlace { contents, .. } => contents.flush(),
+            Kind::InPlace { contents, .. } | Kind::Stdout(contents) => contents.flush(),
         }
     }
 }
@@ -108,7 +122,7 @@ impl Seek for OutputFile {
     fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
         match &mut self.0 {
             Kind::Replaced(file) => file.seek(position),
-            Kind::InPlace { contents, .. } => contents.seek(position),
+            Kind::InPlace { contents, .. } | Kind::Stdout(contents) => contents.seek(position),
         }
     }
 }
@@ -117,6 +131,8 @@ impl Seek for OutputFile {
 enum Destination {
     /// By replacing the regular file of this path, which may not exist yet.
     Replaced(PathBuf),
+    /// To standard output, by its name.
+    Stdout,
     /// To standard output or standard error, which this path leads to.
     Standard(File),
     /// By opening the path and writing to it.
@@ -124,6 +140,9 @@ enum Destination {
 }
 
 fn destination(path: &Path) -> io::Result<Destination> {
+    if path == Path::new(STDOUT) {
+        return Ok(Destination::Stdout);
+    }
     let file = match fs::metadata(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -241,6 +260,16 @@ mod tests {
         assert!(link.is_symlink() && second.is_symlink());
         assert_eq!(fs::read_to_string(&target).unwrap(), "new");
         assert_eq!(mode(&target), 0o640);
+    }
+
+    #[test]
+    fn a_hyphen_is_standard_output() {
+        let stdout = Path::new("-");
+        OutputFile::check(stdout).unwrap();
+        assert!(OutputFile::is_stdout(stdout) && !OutputFile::is_replaced(stdout));
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder.path().join("-"), "a file").unwrap();
+        assert!(OutputFile::is_replaced(&folder.path().join("-")));
     }
 
     #[test]
