@@ -152,7 +152,7 @@ fn evaluate(
     };
     let labels = labels_of(set);
     let mut evaluation = Evaluation::new(runtime, set, &labels, vec![model], &options)?;
-    let indices: Vec<usize> = evaluation.indices().collect();
+    let indices = evaluation.indices();
     let results = evaluation.run(&indices, stop, |_| ());
     let results = results.map_err(|error| match error {
         EvaluationError::BadImages(BadImages { images }) => {

@@ -17,13 +17,13 @@ use prost::Message;
 use rayon::prelude::*;
 use topk_data::Image;
 use topk_eval::{
-    DataOptions, EvalOptions, Evaluation, Execution, ImageSet, Model, PreprocessOverrides,
-    Provider, Runtime, labels_of,
+    DataOptions, EvalOptions, Evaluation, Execution, ImageSet, Model, NamedPreset,
+    PreprocessOverrides, Provider, Runtime, labels_of,
 };
 use topk_image::{Limits, NormalizationTable, Preprocessor};
 use topk_onnx::proto::DataType;
 use topk_onnx::{Dim, GraphBuilder, attribute, model};
-use topk_preprocessing::{Normalization, Preprocessing, Preset};
+use topk_preprocessing::{Normalization, Preprocessing};
 
 /// Images in each round for each thread, at least: memory for batches is allocated at the start, and nothing is decoded
 /// during the last run.
@@ -46,7 +46,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
     let options = EvalOptions {
         overrides: PreprocessOverrides {
-            preset: Some(Preset::Torchvision),
+            preset: Some(NamedPreset::find("torchvision")?),
             ..PreprocessOverrides::default()
         },
         batch_size: BATCH,
@@ -62,7 +62,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let labels = labels_of(&set);
     let nothing = Model::open(&runtime, &path, execution)?;
     let mut evaluation = Evaluation::new(&runtime, &set, &labels, vec![nothing], &options)?;
-    let indices: Vec<usize> = evaluation.indices().collect();
+    let indices = evaluation.indices();
 
     let (mut decoders, mut whole) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {

@@ -1,5 +1,6 @@
 //! What is evaluated, and how, as text for a terminal.
 
+use topk_preprocessing::{ChannelOrder, PixelRange};
 use topk_report::text::{TERMINAL_WIDTH, wrap};
 use topk_results::{CropAveraging, PluginInfo};
 
@@ -36,9 +37,19 @@ impl Evaluation<'_> {
 
 fn model(run: &ModelRun, transform: &InputTransform) -> Vec<String> {
     let mut texts = vec![transform.preprocessing.to_string()];
+    let mut values = Vec::new();
     if let Some(normalization) = transform.normalization {
         let [mean, std] = [normalization.mean, normalization.std].map(channels);
-        texts.push(format!("mean {mean}, std {std}"));
+        values.push(format!("mean {mean}, std {std}"));
+    }
+    if transform.pixel_range == PixelRange::Byte {
+        values.push("times 255".to_owned());
+    }
+    if transform.channel_order == ChannelOrder::Bgr {
+        values.push("blue, green, red".to_owned());
+    }
+    if !values.is_empty() {
+        texts.push(values.join(", "));
     }
     match run.scorer.averaging {
         CropAveraging::None => {}

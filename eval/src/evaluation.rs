@@ -1,5 +1,4 @@
 use std::mem;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +10,7 @@ use topk_files::Hasher;
 use topk_native::Runtime;
 use topk_results::{
     Environment, FailurePolicy, LabelledLogits, Measurements, MergeError, ModelMeasurements,
-    Results, Settings,
+    Results, Settings, Subset,
 };
 
 use crate::classes::{ClassAssignment, assign_classes};
@@ -22,7 +21,7 @@ use crate::model_run::{BatchScores, ModelRun, ModelScorer, crop_averaging, image
 use crate::options::{EvalOptions, Labels, OnBadImage, labels_of};
 use crate::pipeline::{Batch, BatchMemory, Pipeline};
 use crate::progress::Progress;
-use crate::transform::{InputTransform, TransformError};
+use crate::transform::{InputTransform, ResolvedTransform, TransformError};
 use crate::worker::SessionWorker;
 
 /// Evaluates a model on a data set: top-k accuracy for each k, on the centre crop of every image, with the
@@ -50,7 +49,7 @@ pub fn evaluate(
     options.topk.sort_unstable();
     options.topk.dedup();
     let mut evaluation = Evaluation::new(&runtime, &set, &labels, vec![model], &options)?;
-    let indices: Vec<usize> = evaluation.indices().collect();
+    let indices = evaluation.indices();
     evaluation.run(&indices, &AtomicBool::new(false), |_| ())
 }
 
@@ -62,6 +61,8 @@ pub struct Evaluation<'a> {
     set: &'a ImageSet,
     labels: Arc<Labels>,
     options: &'a EvalOptions,
+    /// The random subset of the data, if requested.
+    subset: Option<Subset>,
     /// The classes in results: those of the first model and the data.
     classes: ClassAssignment,
     /// What was decided about the classes of the models.
@@ -186,34 +187,43 @@ impl<'a> Evaluation<'a> {
         models: Vec<Model>,
         options: &'a EvalOptions,
     ) -> Result<Self, EvaluationError> {
+        let (subset, decision) = options.subset(set);
         let mut evaluation = Self {
             set,
             labels: Arc::new(labels.clone()),
             options,
+            subset,
             classes: ClassAssignment::default(),
-            decisions: Vec::new(),
+            decisions: decision.into_iter().collect(),
             runtime: runtime.clone(),
             models: Vec::new(),
             transforms: Vec::new(),
             images_per_batch: 0,
             logits: Vec::new(),
         };
-        let transforms = models
+        let resolved = models
             .iter()
-            .map(|model| InputTransform::new(model, &options.overrides));
-        let transforms = transforms.collect::<Result<Vec<_>, _>>()?;
-        let runs = transforms.iter().zip(&models);
+            .map(|model| ResolvedTransform::new(model, &options.overrides));
+        let resolved = resolved.collect::<Result<Vec<_>, _>>()?;
+        let runs = resolved.iter().zip(&models);
         let runs: Vec<_> = runs
-            .map(|(transform, model)| (transform.crops(), model.batch()))
+            .map(|(resolved, model)| (resolved.transform.crops(), model.batch()))
             .collect();
         evaluation.images_per_batch = images_per_batch(options.batch_size, &runs);
-        for (model, transform) in models.into_iter().zip(transforms) {
-            evaluation.add(model, transform)?;
+        for (mut model, resolved) in models.into_iter().zip(resolved) {
+            model.add_note(resolved.note());
+            let preset = resolved.preset.map(|preset| preset.name);
+            evaluation.add(model, resolved.transform, preset)?;
         }
         Ok(evaluation)
     }
 
-    fn add(&mut self, mut model: Model, transform: InputTransform) -> Result<(), EvaluationError> {
+    fn add(
+        &mut self,
+        mut model: Model,
+        transform: InputTransform,
+        preset: Option<String>,
+    ) -> Result<(), EvaluationError> {
         model.set_run_size(self.images_per_batch * transform.crops());
         model.prepare(transform.size, self.set, self.labels.as_slice())?;
         let known = self.transforms.iter().position(|known| *known == transform);
@@ -267,6 +277,7 @@ impl<'a> Evaluation<'a> {
                 keeps_logits: false,
             },
             model,
+            preset,
         });
         Ok(())
     }
@@ -380,12 +391,9 @@ impl<'a> Evaluation<'a> {
         &self.transforms[run.scorer.transform]
     }
 
-    /// Indices of the images to evaluate.
-    pub fn indices(&self) -> Range<usize> {
-        match self.options.shard {
-            Some(shard) => shard.indices(self.set.len()),
-            None => 0..self.set.len(),
-        }
+    /// Indices of the images to evaluate, ascending.
+    pub fn indices(&self) -> Vec<usize> {
+        self.options.indices(self.set, self.subset.as_ref())
     }
 
     /// Checks that results belong to this run, and returns the differences that do not matter; see
@@ -541,6 +549,7 @@ impl<'a> Evaluation<'a> {
         Measurements {
             topk_eval: env!("CARGO_PKG_VERSION").to_owned(),
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            subset: self.subset.clone(),
             shard: self.options.shard,
             data,
             settings: self.settings(),

@@ -4,6 +4,7 @@ use ort::session::SessionInputValue;
 use ort::value::{PrimitiveTensorElementType, Tensor};
 use std::fmt::{self, Debug};
 use topk_image::{CropPixels, NormalizationTable};
+use topk_preprocessing::ChannelOrder;
 
 /// Channels of an image: red, green, blue.
 pub(crate) const CHANNELS: usize = 3;
@@ -314,44 +315,37 @@ impl<'a> ValuesMut<'a> {
     }
 
     /// Writes crops in the type and layout of the model's input. Integers are raw pixels.
-    pub(crate) fn fill(self, crops: &CropPixels<'_>, table: &NormalizationTable) {
-        let image = CHANNELS * crops.height() as usize * crops.width() as usize;
-        let (pixels, layout) = (crops.pixels(), self.layout);
-        match (self.values, layout) {
-            (SliceMut::F32(values), Layout::Nchw) => crops.normalize(table, values),
-            (SliceMut::U8(values), Layout::Nhwc) => values.copy_from_slice(pixels),
-            (SliceMut::U8(values), Layout::Nchw) => {
-                write(pixels, layout, image, values, [0, 1, 2].map(|_| raw()));
+    pub(crate) fn fill(
+        self,
+        crops: &CropPixels<'_>,
+        table: &NormalizationTable,
+        order: ChannelOrder,
+    ) {
+        let image = Image {
+            layout: self.layout,
+            order,
+            len: CHANNELS * crops.height() as usize * crops.width() as usize,
+        };
+        let pixels = crops.pixels();
+        match (self.values, self.layout, order) {
+            (SliceMut::F32(values), Layout::Nchw, ChannelOrder::Rgb) => {
+                crops.normalize(table, values);
             }
-            (SliceMut::F32(values), Layout::Nhwc) => {
-                write(
-                    pixels,
-                    layout,
-                    image,
-                    values,
-                    values_of(table, |value| value),
-                );
+            (SliceMut::U8(values), Layout::Nhwc, ChannelOrder::Rgb) => {
+                values.copy_from_slice(pixels);
             }
-            (SliceMut::F16(values), _) => {
-                write(
-                    pixels,
-                    layout,
-                    image,
-                    values,
-                    values_of(table, f16::from_f32),
-                );
+            (SliceMut::U8(values), ..) => image.write(pixels, values, [0, 1, 2].map(|_| raw())),
+            (SliceMut::F32(values), ..) => {
+                image.write(pixels, values, values_of(table, |value| value));
             }
-            (SliceMut::Bf16(values), _) => {
-                write(
-                    pixels,
-                    layout,
-                    image,
-                    values,
-                    values_of(table, bf16::from_f32),
-                );
+            (SliceMut::F16(values), ..) => {
+                image.write(pixels, values, values_of(table, f16::from_f32));
             }
-            (SliceMut::F64(values), _) => {
-                write(pixels, layout, image, values, values_of(table, f64::from));
+            (SliceMut::Bf16(values), ..) => {
+                image.write(pixels, values, values_of(table, bf16::from_f32));
+            }
+            (SliceMut::F64(values), ..) => {
+                image.write(pixels, values, values_of(table, f64::from));
             }
         }
     }
@@ -396,36 +390,46 @@ fn values_of<T>(
     [0, 1, 2].map(|channel| table.channel(channel).map(&convert))
 }
 
-/// Writes the values of interleaved pixels in a layout; an image has `image` values.
-fn write<T: Copy>(
-    pixels: &[u8],
+/// How the images of an input are laid out.
+#[derive(Clone, Copy)]
+struct Image {
     layout: Layout,
-    image: usize,
-    values: &mut [T],
-    of_pixels: [ChannelValues<T>; CHANNELS],
-) {
-    assert_eq!(pixels.len(), values.len());
-    for (pixels, values) in pixels
-        .chunks_exact(image)
-        .zip(values.chunks_exact_mut(image))
-    {
-        match layout {
-            Layout::Nchw => {
-                let planes = values.chunks_exact_mut(image / CHANNELS);
-                for (channel, (plane, of_pixels)) in planes.zip(&of_pixels).enumerate() {
-                    let pixels = pixels.iter().skip(channel).step_by(CHANNELS);
-                    for (value, &pixel) in plane.iter_mut().zip(pixels) {
-                        *value = of_pixels[usize::from(pixel)];
+    order: ChannelOrder,
+    /// Number of values of an image.
+    len: usize,
+}
+
+impl Image {
+    /// Writes the values of interleaved pixels; `of_pixels` are those of red, green and blue.
+    fn write<T: Copy>(
+        self,
+        pixels: &[u8],
+        values: &mut [T],
+        of_pixels: [ChannelValues<T>; CHANNELS],
+    ) {
+        assert_eq!(pixels.len(), values.len());
+        // The channel of the image for each channel of the input.
+        let from = self.order.channels();
+        for (pixels, values) in pixels
+            .chunks_exact(self.len)
+            .zip(values.chunks_exact_mut(self.len))
+        {
+            match self.layout {
+                Layout::Nchw => {
+                    let planes = values.chunks_exact_mut(self.len / CHANNELS);
+                    for (plane, channel) in planes.zip(from) {
+                        let pixels = pixels.iter().skip(channel).step_by(CHANNELS);
+                        for (value, &pixel) in plane.iter_mut().zip(pixels) {
+                            *value = of_pixels[channel][usize::from(pixel)];
+                        }
                     }
                 }
-            }
-            Layout::Nhwc => {
-                let values = values.chunks_exact_mut(CHANNELS);
-                for (values, pixels) in values.zip(pixels.chunks_exact(CHANNELS)) {
-                    for ((value, &pixel), of_pixels) in
-                        values.iter_mut().zip(pixels).zip(&of_pixels)
-                    {
-                        *value = of_pixels[usize::from(pixel)];
+                Layout::Nhwc => {
+                    let values = values.chunks_exact_mut(CHANNELS);
+                    for (values, pixels) in values.zip(pixels.chunks_exact(CHANNELS)) {
+                        for (value, channel) in values.iter_mut().zip(from) {
+                            *value = of_pixels[channel][usize::from(pixels[channel])];
+                        }
                     }
                 }
             }
@@ -492,16 +496,16 @@ mod tests {
 
     /// Two images of one row of two pixels.
     #[test]
-    fn pixels_are_written_in_both_layouts() {
+    fn pixels_are_written_in_both_layouts_and_orders() {
         let pixels: Vec<u8> = (0..12).collect();
+        let image = |layout, order| Image {
+            layout,
+            order,
+            len: 6,
+        };
+        let planes = image(Layout::Nchw, ChannelOrder::Rgb);
         let mut values = [0; 12];
-        write(
-            &pixels,
-            Layout::Nchw,
-            6,
-            &mut values,
-            [0, 1, 2].map(|_| raw()),
-        );
+        planes.write(&pixels, &mut values, [0, 1, 2].map(|_| raw()));
         assert_eq!(values, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
         // Each channel has its own values.
         let table = NormalizationTable::new(&Normalization {
@@ -511,10 +515,8 @@ mod tests {
         let expected =
             |pixel: u8| f64::from(table.channel(usize::from(pixel % 3))[usize::from(pixel)]);
         let mut values = [0.0; 12];
-        write(
+        image(Layout::Nhwc, ChannelOrder::Rgb).write(
             &pixels,
-            Layout::Nhwc,
-            6,
             &mut values,
             values_of(&table, f64::from),
         );
@@ -526,14 +528,22 @@ mod tests {
                 .collect::<Vec<_>>()
         );
         let mut values = [f16::ZERO; 12];
-        write(
-            &pixels,
-            Layout::Nchw,
-            6,
-            &mut values,
-            values_of(&table, f16::from_f32),
-        );
-        let planes = [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11];
-        assert_eq!(values, planes.map(|pixel| f16::from_f64(expected(pixel))));
+        planes.write(&pixels, &mut values, values_of(&table, f16::from_f32));
+        let order = [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11];
+        assert_eq!(values, order.map(|pixel| f16::from_f64(expected(pixel))));
+
+        // Blue first: mean and std stay with their channel.
+        for (layout, order) in [
+            (Layout::Nchw, [2, 5, 1, 4, 0, 3, 8, 11, 7, 10, 6, 9]),
+            (Layout::Nhwc, [2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9]),
+        ] {
+            let mut values = [0.0; 12];
+            let bgr = image(layout, ChannelOrder::Bgr);
+            bgr.write(&pixels, &mut values, values_of(&table, f64::from));
+            assert_eq!(values, order.map(expected), "{layout:?}");
+            let mut values = [0; 12];
+            bgr.write(&pixels, &mut values, [0, 1, 2].map(|_| raw()));
+            assert_eq!(values, order, "{layout:?}");
+        }
     }
 }

@@ -19,6 +19,8 @@ use crate::worker::SessionWorker;
 pub(crate) struct ModelRun {
     pub(crate) model: Model,
     pub(crate) scorer: ModelScorer,
+    /// Name of the preset or file that its preprocessing is from, if any.
+    pub(crate) preset: Option<String>,
 }
 
 /// Computes outcomes from the scores of a model.
@@ -170,6 +172,9 @@ impl ModelRun {
             preprocessing_settings: serde_json::to_value(transform.preprocessing)
                 .expect("a struct of plain fields is JSON"),
             normalization: transform.normalization,
+            pixel_range: transform.pixel_range,
+            channel_order: transform.channel_order,
+            preset: self.preset.clone(),
             crops: self.scorer.averaging,
             output: model.output().to_owned(),
             output_kind: model.output_kind().0,

@@ -1,7 +1,8 @@
 use topk_data::{DataError, ImageSet};
 use topk_image::Limits;
 use topk_labels::ClassNames;
-use topk_results::{CropAveraging, DataInfo, LossSettings, Shard};
+use topk_report::text::{grouped, images};
+use topk_results::{CropAveraging, DataInfo, LossSettings, Shard, Subset};
 
 use crate::transform::PreprocessOverrides;
 
@@ -17,6 +18,15 @@ pub enum OnBadImage {
     CountWrong,
     /// Leave them out
     Skip,
+}
+
+/// A random subset of the data: about the same share of the images of each class; see [`Subset::draw`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limit {
+    /// Number of images.
+    pub images: usize,
+    /// Seed of the random numbers.
+    pub seed: u64,
 }
 
 /// Settings common to all models of an evaluation.
@@ -44,7 +54,9 @@ pub struct EvalOptions {
     pub limits: Limits,
     /// Batch size, in crops.
     pub batch_size: usize,
-    /// The part of the data to evaluate; all by default.
+    /// How many images to evaluate, drawn at random; all by default.
+    pub limit: Option<Limit>,
+    /// The part of the data, or of the random subset, to evaluate; all by default.
     pub shard: Option<Shard>,
 }
 
@@ -84,8 +96,46 @@ impl EvalOptions {
             overrides: PreprocessOverrides::default(),
             limits: Limits::default(),
             batch_size: 8,
+            limit: None,
             shard: None,
         })
+    }
+
+    /// The random subset of the data, and a line that says what it is, if one is requested. There is none if the data
+    /// has no more images than requested.
+    ///
+    /// It depends on the classes of the data set itself, not on labels that replace them.
+    pub(crate) fn subset(&self, set: &ImageSet) -> (Option<Subset>, Option<String>) {
+        let Some(limit) = self.limit else {
+            return (None, None);
+        };
+        let classes = set.samples().iter().map(|sample| sample.label);
+        let subset = Subset::draw(classes, limit.images, limit.seed);
+        let line = match &subset {
+            Some(_) => format!(
+                "{} of {}, drawn at random from each class (--limit {} --seed {})",
+                grouped(limit.images),
+                images(set.len()),
+                limit.images,
+                limit.seed
+            ),
+            None => format!(
+                "--limit {}: the data has no more than {}, all of which are evaluated",
+                limit.images,
+                images(set.len())
+            ),
+        };
+        (subset, Some(line))
+    }
+
+    /// Indices of the images to evaluate: the shard of the subset, or of all.
+    pub(crate) fn indices(&self, set: &ImageSet, subset: Option<&Subset>) -> Vec<usize> {
+        let all = subset.map_or(set.len(), |subset| subset.indices.len());
+        let range = self.shard.map_or(0..all, |shard| shard.indices(all));
+        match subset {
+            Some(subset) => subset.indices[range].to_vec(),
+            None => range.collect(),
+        }
     }
 }
 

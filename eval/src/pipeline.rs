@@ -310,7 +310,8 @@ impl<'a> Pipeline<'a> {
                 expected,
             }));
         }
-        slot.fill(crops, &self.tables[transform]);
+        let order = self.transforms[transform].channel_order;
+        slot.fill(crops, &self.tables[transform], order);
         Ok(())
     }
 }
@@ -321,5 +322,6 @@ fn unreadable(error: impl ToString) -> ImageError {
 
 /// The normalised values of pixels; unused if the model takes raw pixels.
 fn table(transform: &InputTransform) -> NormalizationTable {
-    NormalizationTable::new(&transform.normalization.unwrap_or(Normalization::IMAGENET))
+    let normalization = transform.normalization.unwrap_or(Normalization::IMAGENET);
+    NormalizationTable::in_range(&normalization, transform.pixel_range)
 }

@@ -2,7 +2,7 @@ use image::ImageEncoder;
 use image::codecs::png::PngEncoder;
 use topk_data::{Image, ImageSet};
 use topk_image::{Limits, Preprocessor, RgbImage, decode};
-use topk_preprocessing::{Crop, Interpolation, Pillow, Preprocessing, Resize};
+use topk_preprocessing::{Crop, Halves, Interpolation, Pillow, Preprocessing, Resize};
 
 /// Side of a thumbnail, in pixels.
 const SIDE: u32 = 112;
@@ -22,6 +22,7 @@ pub(crate) fn thumbnail(set: &ImageSet, index: usize, limits: &Limits) -> Option
         crop: Crop::Center {
             size: [side; 2],
             fill: [0; 3],
+            halves: Halves::Even,
         },
         pillow: Pillow::default(),
         fast: false,

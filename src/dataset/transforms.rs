@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tch::Device;
 use topk_image::NormalizationTable;
 use topk_image::augment::{Augmentation, Step};
-use topk_preprocessing::{Crop, Interpolation, Normalization, Preprocessing, Resize};
+use topk_preprocessing::{Crop, Halves, Interpolation, Normalization, Preprocessing, Resize};
 
 use super::DatasetError;
 use crate::config::Config;
@@ -58,6 +58,7 @@ impl Transforms {
             crop: Crop::Center {
                 size: [width, height],
                 fill: [0; 3],
+                halves: Halves::Even,
             },
             ..Preprocessing::torchvision(height, width)
         };

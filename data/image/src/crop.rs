@@ -1,13 +1,17 @@
-//! Positions of crops, with torchvision's rounding.
+//! Positions of crops, with the rounding of torchvision or transformers.
 
-use topk_preprocessing::Crop;
+use topk_preprocessing::{Crop, Halves};
 
 use crate::ImageError;
 use crate::resize::Region;
 
 /// The windows of the crops in a resized image of this width and height.
 pub(crate) fn windows(crop: Crop, image: [u32; 2]) -> Result<Vec<Window>, ImageError> {
-    let center = |crop: [u32; 2]| [0, 1].map(|axis| center(image[axis], crop[axis]));
+    let halves = match crop {
+        Crop::Center { halves, .. } => halves,
+        _ => Halves::Even,
+    };
+    let center = |crop: [u32; 2]| [0, 1].map(|axis| center(image[axis], crop[axis], halves));
     let window = |[x, y]: [i64; 2], mirrored| Window { x, y, mirrored };
     let corners = |crop: [u32; 2]| {
         if crop[0] > image[0] || crop[1] > image[1] {
@@ -66,13 +70,16 @@ impl Window {
 }
 
 /// Start of a centre crop along one axis. Odd padding of smaller images is larger at the end.
-fn center(image: u32, crop: u32) -> i64 {
+fn center(image: u32, crop: u32, halves: Halves) -> i64 {
     let room = i64::from(image) - i64::from(crop);
     if room < 0 {
         return -(-room / 2);
     }
-    // Python rounds halves to even.
-    room / 2 + (room % 4 == 3) as i64
+    match halves {
+        // As Python's `round` does.
+        Halves::Even => room / 2 + (room % 4 == 3) as i64,
+        Halves::Down => room / 2,
+    }
 }
 
 #[cfg(test)]
@@ -80,14 +87,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn halves_are_rounded_to_even_columns() {
-        let begins: Vec<i64> = (4..12).map(|image| center(image, 4)).collect();
-        assert_eq!(begins, [0, 0, 1, 2, 2, 2, 3, 4]);
+    fn halves_are_rounded_to_even_or_down() {
+        let begins = |halves| {
+            (4..12)
+                .map(|image| center(image, 4, halves))
+                .collect::<Vec<i64>>()
+        };
+        assert_eq!(begins(Halves::Even), [0, 0, 1, 2, 2, 2, 3, 4]);
+        assert_eq!(begins(Halves::Down), [0, 0, 1, 1, 2, 2, 3, 3]);
     }
 
     #[test]
     fn odd_padding_is_larger_at_the_end() {
-        assert_eq!([3, 2, 1].map(|image| center(image, 4)), [0, -1, -1]);
+        assert_eq!(
+            [3, 2, 1].map(|image| center(image, 4, Halves::Even)),
+            [0, -1, -1]
+        );
     }
 
     #[test]

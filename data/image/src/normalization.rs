@@ -1,4 +1,4 @@
-use topk_preprocessing::Normalization;
+use topk_preprocessing::{Normalization, PixelRange};
 
 /// The normalized value of every pixel of every channel.
 #[derive(Clone, Debug)]
@@ -10,6 +10,21 @@ impl NormalizationTable {
         let Normalization { mean, std } = normalization;
         Self(std::array::from_fn(|channel| {
             std::array::from_fn(|pixel| (pixel as f32 / 255.0 - mean[channel]) / std[channel])
+        }))
+    }
+
+    /// Computes the value of every pixel for networks that take pixels of this range.
+    ///
+    /// From 0 to 255, the values are computed in `f64` and then rounded: without mean and standard deviation they are
+    /// the pixels, exactly.
+    pub fn in_range(normalization: &Normalization, range: PixelRange) -> Self {
+        if range == PixelRange::One {
+            return Self::new(normalization);
+        }
+        let Normalization { mean, std } = normalization;
+        Self(std::array::from_fn(|channel| {
+            let [mean, std] = [mean, std].map(|values| f64::from(values[channel]));
+            std::array::from_fn(|pixel| ((pixel as f64 - 255.0 * mean) / std) as f32)
         }))
     }
 
@@ -71,6 +86,27 @@ mod tests {
         let mut out = [f32::NAN; 6];
         NormalizationTable::new(&normalization).normalize(&[0, 255, 0, 255, 0, 255], &mut out);
         assert_eq!(out, [0.0, 1.0, -1.0, 1.0, -4.0, 0.0]);
+    }
+
+    #[test]
+    fn pixels_to_255_are_exact() {
+        let raw = Normalization {
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        };
+        let table = NormalizationTable::in_range(&raw, PixelRange::Byte);
+        assert_eq!(*table.channel(0), std::array::from_fn(|pixel| pixel as f32));
+        let caffe = Normalization {
+            mean: [123.68 / 255.0, 116.779 / 255.0, 103.939 / 255.0],
+            std: [1.0; 3],
+        };
+        let table = NormalizationTable::in_range(&caffe, PixelRange::Byte);
+        for (channel, mean) in [123.68, 116.779, 103.939].into_iter().enumerate() {
+            for pixel in 0..256 {
+                let expected = pixel as f32 - mean;
+                assert!((table.channel(channel)[pixel] - expected).abs() < 1e-5);
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use topk_image::{Limits, Preprocessor};
-use topk_preprocessing::{Crop, Interpolation, Pillow, Preprocessing, Resize};
+use topk_preprocessing::{Crop, Halves, Interpolation, Pillow, Preprocessing, Resize};
 
 /// A 24-bit BMP of noise.
 fn bitmap(width: u32, height: u32, seed: u32) -> Vec<u8> {
@@ -84,7 +84,7 @@ proptest! {
             .collect();
         prop_assert_eq!(&found, &expected);
 
-        let middle = Crop::Center { size: size.map(|side| side as u32), fill: [0; 3] };
+        let middle = Crop::Center { size: size.map(|side| side as u32), fill: [0; 3], halves: Halves::Even };
         let (found, size) = crops(&encoded, Preprocessing { crop: middle, ..whole });
         prop_assert_eq!(found, cut(&resized, columns, center, size));
     }

@@ -53,6 +53,9 @@ pub enum Crop {
         /// The colour around an image that is smaller.
         #[serde(default)]
         fill: [u8; 3],
+        /// Which of the two middle positions is taken where they are half a pixel from the centre.
+        #[serde(default, skip_serializing_if = "Halves::is_default")]
+        halves: Halves,
     },
     /// The corners, upper left and right, lower left and right, then the centre, as `FiveCrop` takes
     /// them.
@@ -65,6 +68,27 @@ pub enum Crop {
         /// Width and height.
         size: [u32; 2],
     },
+}
+
+/// How the position of a centre crop is rounded where it is halfway between two pixels.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Halves {
+    /// To the even position, as in torchvision's `CenterCrop`, which timm uses too.
+    #[default]
+    Even,
+    /// Down, to the left or the top, as in the image processors of transformers.
+    Down,
+}
+
+impl Halves {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Crop {

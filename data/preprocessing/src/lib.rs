@@ -20,6 +20,7 @@
 //! assert_eq!(Normalization::IMAGENET.mean, [0.485, 0.456, 0.406]);
 //! ```
 
+mod channels;
 mod crop;
 mod interpolation;
 mod normalization;
@@ -28,12 +29,14 @@ mod pillow;
 mod preprocessing;
 mod preset;
 mod resize;
+mod torchvision_weights;
 
-pub use crop::{Crop, CropMode, Crops};
+pub use channels::{ChannelOrder, PixelRange, PixelRangeError};
+pub use crop::{Crop, CropMode, Crops, Halves};
 pub use interpolation::Interpolation;
 pub use normalization::{Normalization, NormalizationError};
 pub use parse::{ParseChannelsError, ParseInputSizeError, parse_channels, parse_input_size};
 pub use pillow::Pillow;
 pub use preprocessing::{Preprocessing, PreprocessingError, TimmConfig};
-pub use preset::Preset;
+pub use preset::{Geometry, Preset};
 pub use resize::{Resize, ResizeError};

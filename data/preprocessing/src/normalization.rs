@@ -20,10 +20,22 @@ pub struct Normalization {
 pub struct NormalizationError(Normalization);
 
 impl Normalization {
+    /// Leaves pixels as they are.
+    pub const NONE: Self = Self {
+        mean: [0.0; 3],
+        std: [1.0; 3],
+    };
+
     /// ImageNet's training images, with the values of torchvision and timm.
     pub const IMAGENET: Self = Self {
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
+    };
+
+    /// The training images of OpenAI's CLIP.
+    pub const CLIP: Self = Self {
+        mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+        std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
     };
 
     /// CIFAR-100's training images, with the values of the authors' code and most of the literature.

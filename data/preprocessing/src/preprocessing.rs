@@ -3,7 +3,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Crop, CropMode, Interpolation, Pillow, Resize};
+use crate::{Crop, CropMode, Halves, Interpolation, Pillow, Resize};
 
 /// How an encoded image becomes the input of a network, up to normalization.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -60,6 +60,7 @@ impl Preprocessing {
             crop: Crop::Center {
                 size: [crop; 2],
                 fill: [0; 3],
+                halves: Halves::Even,
             },
             pillow: Pillow::default(),
             fast: false,
@@ -103,7 +104,11 @@ impl Preprocessing {
         Self {
             resize,
             interpolation: config.interpolation,
-            crop: Crop::Center { size, fill },
+            crop: Crop::Center {
+                size,
+                fill,
+                halves: Halves::Even,
+            },
             pillow: Pillow::default(),
             fast: false,
         }

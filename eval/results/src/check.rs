@@ -133,6 +133,15 @@ impl Results {
                 count: shard.count,
             });
         }
+        if let Some(subset) = &self.subset {
+            count("indices of the subset", subset.indices.len(), subset.images)?;
+            ascending("indices of the subset", subset.indices.iter().copied())?;
+            if let Some(&last) = subset.indices.last() {
+                let what = || "an index of the subset".to_owned();
+                let images = self.data.images;
+                range(last < images, what, last, format!("0..{images}"))?;
+            }
+        }
         let classes = self.data.classes;
         // Tables are allocated for this many classes, so there must be a name for each.
         count("class_names", self.class_names.len(), classes)?;
@@ -205,11 +214,15 @@ impl Results {
             "indices of images",
             self.images.iter().map(|image| image.index),
         )?;
-        let indices = self.indices();
+        let (images, subset) = (self.data.images, self.subset.is_some());
+        let all = match self.shard {
+            _ if subset => "the subset".to_owned(),
+            Some(shard) => format!("{:?}", shard.indices(images)),
+            None => format!("{:?}", 0..images),
+        };
         for image in &self.images {
-            let in_range = indices.contains(&image.index);
             let what = || format!("the index of image `{}`", image.name);
-            range(in_range, what, image.index, format!("{indices:?}"))?;
+            range(self.includes(image.index), what, image.index, &all)?;
             for &label in &image.labels {
                 let is_class = (label as usize) < self.data.classes;
                 let what = || format!("a label of image `{}`", image.name);

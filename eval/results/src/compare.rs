@@ -85,6 +85,9 @@ pub struct Comparison {
     pub before: ComparedModel,
     /// The model compared with it.
     pub after: ComparedModel,
+    /// What to know about the images, if one of the results is of a random subset of the data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subset: Option<String>,
     /// Images that count for both.
     pub images: usize,
     /// Images that count for the first only.
@@ -285,7 +288,9 @@ impl Comparison {
             let size = |image: &ChangedImage| image.confidence_change().abs();
             size(b).total_cmp(&size(a))
         });
+        let subset = before.0.subset_caveat().or(after.0.subset_caveat());
         Ok(Self {
+            subset,
             before: first,
             after: second,
             images: counts[0].images(),
@@ -392,6 +397,11 @@ fn check_comparable(a: &Results, b: &Results) -> Result<(), CompareError> {
         Some(valid) => format!("a list of {}", valid.len()),
         None => "all".to_owned(),
     };
+    let subset = |results: &Results| match &results.subset {
+        Some(subset) => format!("--limit {} --seed {}", subset.images, subset.seed),
+        None => "all images".to_owned(),
+    };
+    let subsets = a.subset.as_ref().zip(b.subset.as_ref());
     let (class_a, class_b) = other_class(a, b).unzip();
     let name = |class: Option<&String>| class.map(|name| format!("`{name}`")).unwrap_or_default();
     let pairs = [
@@ -400,6 +410,13 @@ fn check_comparable(a: &Results, b: &Results) -> Result<(), CompareError> {
             "the SHA-256 of the data set",
             a.data.sha256.clone(),
             b.data.sha256.clone(),
+        ),
+        (
+            // A subset may be compared with all images, of which the others are left out.
+            subsets.is_some_and(|(a, b)| a != b),
+            "the random subset",
+            subset(a),
+            subset(b),
         ),
         (
             a.data.classes != b.data.classes,

@@ -97,7 +97,7 @@ pub use schema::{
     CALIBRATION_BINS, COVERAGES, CalibrationBin, ClassAverage, CoverageAccuracy, CropAveraging,
     DataInfo, Environment, FORMAT, Failure, FailurePolicy, GpuInfo, HierarchicalDistance, Image,
     LossSettings, Metrics, ModelInfo, ModelResults, Outcome, OutputKind, PluginInfo, Prediction,
-    QuantizationInfo, Results, Settings, Severity, Shard, Timing, TopkAccuracy,
+    QuantizationInfo, Results, Settings, Severity, Shard, Subset, Timing, TopkAccuracy,
 };
 pub use scorer::{LabelledLogits, ScoreError, Scorer};
 pub use scores::ScorePrecision;

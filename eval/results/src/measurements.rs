@@ -3,7 +3,7 @@ use std::time::Duration;
 use crate::check::InvalidResults;
 use crate::schema::{
     DataInfo, Environment, FORMAT, Failure, Image, Metrics, ModelInfo, ModelResults, Outcome,
-    Results, Settings, Shard, Timing,
+    Results, Settings, Shard, Subset, Timing,
 };
 
 /// What an evaluation measured, before metrics are computed from it.
@@ -13,7 +13,9 @@ pub struct Measurements {
     pub topk_eval: String,
     /// When the evaluation started (RFC 3339).
     pub started: String,
-    /// The part of the data set that was evaluated, if not all.
+    /// The random subset of the data set that was evaluated, if not all.
+    pub subset: Option<Subset>,
+    /// The part of the data set, or of the subset, that was evaluated, if not all.
     pub shard: Option<Shard>,
     /// The data set.
     pub data: DataInfo,
@@ -77,6 +79,7 @@ impl Measurements {
             topk_eval: self.topk_eval,
             started: self.started,
             complete: false,
+            subset: self.subset,
             shard: self.shard,
             data: self.data,
             settings: self.settings,

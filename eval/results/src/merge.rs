@@ -102,7 +102,7 @@ impl Results {
         let merged = merged.recompute()?;
         let first = merged.remaining().next();
         if let Some(first) = first.filter(|_| !allow_missing) {
-            let images = merged.indices().len();
+            let images = merged.num_images();
             return Err(MergeError::Missing {
                 missing: images - merged.images.len(),
                 first,
@@ -156,10 +156,16 @@ impl Results {
         let versions = self.environments.iter().map(|machine| &machine.onnxruntime);
         let mut versions: Vec<&String> = versions.collect();
         versions.dedup();
+        let subset = self.subset.as_ref();
         let same = serde_json::json!({
             "format": self.format,
             "data": data,
             "settings": file::to_value(&self.settings),
+            "subset": subset.map(|subset| serde_json::json!({
+                "limit": subset.images,
+                "seed": subset.seed,
+            })),
+            "subset_images": subset.map(|subset| &subset.indices),
             "wnids": self.wnids,
             "models": models,
         });
@@ -237,10 +243,12 @@ impl Timing {
 const DATA: [&str; 4] = ["images", "classes", "sha256", "labels_sha256"];
 
 /// The fields of a model that must be the same.
-const MODEL: [&str; 9] = [
+const MODEL: [&str; 11] = [
     "sha256",
     "preprocessing_settings",
     "normalization",
+    "pixel_range",
+    "channel_order",
     "crops",
     "tf32",
     "fp16",

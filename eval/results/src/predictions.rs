@@ -52,11 +52,14 @@ pub enum PredictionsFormat {
 }
 
 impl PredictionsFormat {
-    /// The format for a file name, chosen by its extension, ignoring case.
+    /// The format for a file name, chosen by its extension, ignoring case; CSV for `-`, standard output.
     ///
     /// # Errors
     /// [`PredictionsError::Extension`] if it is neither `.csv` nor `.parquet`.
     pub fn of(path: &Path) -> Result<Self, PredictionsError> {
+        if path == Path::new("-") {
+            return Ok(Self::Csv);
+        }
         let extension = path.extension().and_then(|extension| extension.to_str());
         match extension.map(str::to_ascii_lowercase).as_deref() {
             Some("csv") => Ok(Self::Csv),

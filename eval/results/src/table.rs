@@ -148,11 +148,15 @@ impl Results {
 
     /// What was evaluated, in one line.
     pub(crate) fn extent(&self) -> String {
-        let mut extent = format!(
-            "{} of {}",
-            images(self.images.len()),
-            fit_path(&self.data.path)
-        );
+        let evaluated = match &self.subset {
+            Some(_) => format!(
+                "{} of the {}",
+                grouped(self.images.len()),
+                images(self.data.images)
+            ),
+            None => images(self.images.len()),
+        };
+        let mut extent = format!("{evaluated} of {}", fit_path(&self.data.path));
         if let Some(shard) = self.shard {
             extent += &format!(", shard {} of {}", shard.index, shard.count);
         }
@@ -165,11 +169,24 @@ impl Results {
         extent
     }
 
+    /// That the numbers are of a random subset, if so.
+    pub(crate) fn subset_caveat(&self) -> Option<String> {
+        let subset = self.subset.as_ref()?;
+        Some(format!(
+            "SUBSET: {} of {}, drawn at random from each class (--limit {} --seed {}); the numbers are not those of the \
+             whole data set",
+            grouped(subset.images),
+            images(self.data.images),
+            subset.images,
+            subset.seed
+        ))
+    }
+
     /// What is special about the numbers, one line for each.
     pub(crate) fn caveats(&self) -> Vec<String> {
-        let mut caveats = Vec::new();
+        let mut caveats: Vec<String> = self.subset_caveat().into_iter().collect();
         if !self.complete {
-            let missing = images(self.indices().len() - self.images.len());
+            let missing = images(self.num_images() - self.images.len());
             caveats.push(format!(
                 "PARTIAL: {missing} not evaluated; the numbers cover the others"
             ));
@@ -268,6 +285,9 @@ impl Comparison {
             table += &format!("weights {before} → {after}{}\n", self.size_change());
         }
         table += &format!("{} evaluated by both\n", images(self.images));
+        if let Some(subset) = &self.subset {
+            table += &format!("{}\n", wrap(subset, TERMINAL_WIDTH, 2));
+        }
         if self.only_in_before + self.only_in_after > 0 {
             let [before, after] = [self.only_in_before, self.only_in_after].map(grouped);
             table += &format!("left out: {before} only in the first, {after} only in the second\n");

@@ -80,8 +80,9 @@ fn a_newer_format_is_reported_before_other_errors() {
 
 #[test]
 fn errors_name_contradictions() {
-    let whole: Value = serde_json::from_str(&results().to_json()).unwrap();
-    let changes: [(&str, &str, &str); 29] = [
+    let mut whole: Value = serde_json::from_str(&results().to_json()).unwrap();
+    whole["subset"] = Value::Null;
+    let changes: [(&str, &str, &str); 30] = [
         (
             "/images/names",
             "[]",
@@ -222,6 +223,26 @@ fn errors_name_contradictions() {
             "/shard",
             r#"{"index": 0, "count": 0}"#,
             "shard 0 of 0 does not exist: shards are numbered from 1",
+        ),
+        (
+            "/subset",
+            r#"{"images": 2, "seed": 0, "indices": [1]}"#,
+            "indices of the subset: expected 2 entries, got 1",
+        ),
+        (
+            "/subset",
+            r#"{"images": 2, "seed": 0, "indices": [2, 1]}"#,
+            "indices of the subset must be in ascending order, but 1 follows 2",
+        ),
+        (
+            "/subset",
+            r#"{"images": 1, "seed": 0, "indices": [100000]}"#,
+            "an index of the subset must be in 0..",
+        ),
+        (
+            "/subset",
+            r#"{"images": 1, "seed": 0, "indices": [1]}"#,
+            "must be in the subset, got 0",
         ),
     ];
     for (index, value, expected) in changes {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use synthetic::{SKILLS, Size, run, run_indices};
-use topk_results::{Environment, Results, Shard};
+use topk_results::{Environment, Results, Shard, Subset};
 
 const SIZE: Size = Size {
     images: 300,
@@ -90,6 +90,39 @@ fn an_interrupted_shard_is_resumed() {
         }
         whole
     });
+}
+
+#[test]
+fn a_subset_is_resumed_and_sharded() {
+    let classes = (0..SIZE.images).map(|index| WHOLE.images[index].labels.first().copied());
+    let subset = Subset::draw(classes, 70, 3).unwrap();
+    let of = |indices: &[usize], shard| {
+        let mut part = part(indices);
+        part.shard = shard;
+        part.subset = Some(subset.clone());
+        part.recompute().unwrap()
+    };
+    let whole = of(&subset.indices, None);
+    assert!(whole.complete);
+    let begun = of(&subset.indices[..20], None);
+    assert!(!begun.complete);
+    let remaining: Vec<usize> = begun.remaining().collect();
+    assert_eq!(remaining, subset.indices[20..]);
+    let resumed = Results::merge(vec![begun, of(&remaining, None)], false).unwrap();
+    assert_eq!(without_times(&resumed), without_times(&whole));
+    let shards = [1, 2, 3].map(|index| {
+        let shard = Shard { index, count: 3 };
+        let part = of(&subset.indices[shard.indices(70)], Some(shard));
+        assert!(part.complete);
+        part
+    });
+    let merged = Results::merge(shards.into(), false).unwrap();
+    assert_eq!(without_times(&merged), without_times(&whole));
+    let error = whole.check_same_run(&WHOLE).unwrap_err().to_string();
+    assert!(
+        error.contains("`subset` is null, expected {\"limit\":70,\"seed\":3}"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The data set, its labels and its classes.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
@@ -9,7 +10,7 @@ use topk_data::{Format, ImageSet, Options, Split};
 use topk_image::Limits;
 use topk_labels::{ClassNames, ClassSubset, Classes, RealLabels};
 
-use crate::options::{Labels, OnBadImage, labels_of};
+use crate::options::{Labels, Limit, OnBadImage, labels_of};
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Dataset")]
@@ -49,6 +50,14 @@ pub(super) struct DataArgs {
     /// Restrict predictions to the classes in this file (one index, WordNet ID or name per line)
     #[arg(long, value_name = "FILE")]
     pub(super) valid_labels: Option<PathBuf>,
+
+    /// Evaluate only N images, drawn at random: the same share of each class
+    #[arg(long, value_name = "N")]
+    limit: Option<NonZeroUsize>,
+
+    /// Seed of the random numbers of --limit: the same seed gives the same images
+    #[arg(long, value_name = "SEED", default_value_t = 0, requires = "limit")]
+    seed: u64,
 
     /// What to do with unreadable images
     #[arg(long, value_enum, default_value = "fail")]
@@ -94,6 +103,15 @@ impl DataArgs {
         }
         ensure!(!set.is_empty(), "{} contains no images", path.display());
         Ok(set)
+    }
+
+    /// The random subset to evaluate, if not all images.
+    pub(super) fn limit(&self) -> Option<Limit> {
+        let images = self.limit?.get();
+        Some(Limit {
+            images,
+            seed: self.seed,
+        })
     }
 
     /// The true classes of each image.

@@ -73,6 +73,10 @@ pub(super) struct ExecutionArgs {
     /// Seconds between saves of the partial results in the --json file
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub(super) save_interval: Duration,
+
+    /// Seconds between lines on the progress on standard error, where it is not a terminal
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub(super) progress_interval: Duration,
 }
 
 /// A provider, and whether the user has chosen its GPU.

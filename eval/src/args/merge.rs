@@ -23,9 +23,10 @@ pub(super) struct MergeArgs {
 
 impl MergeArgs {
     pub(super) fn run(&self) -> Result<()> {
-        self.outputs.check([])?;
+        self.outputs.check(false, [])?;
         let parts = self.files.iter().map(|path| Results::read(path));
         let merged = Results::merge(parts.collect::<Result<_, _>>()?, self.allow_missing)?;
+        self.outputs.check(merged.subset.is_some(), [])?;
         for warning in &merged.warnings {
             eprintln!("warning: {warning}");
         }

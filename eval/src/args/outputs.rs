@@ -14,7 +14,8 @@ use crate::thumbnail::thumbnail;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Results")]
 pub(super) struct OutputArgs {
-    /// Write all results: metrics, settings to reproduce the run, and per-image predictions
+    /// Write all results: metrics, settings to reproduce the run, and per-image predictions (- for standard output, also in
+    /// the other options)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
@@ -69,7 +70,16 @@ pub(super) fn write(path: &Path, contents: &str) -> Result<()> {
 /// Fails if a file cannot be written, or if two outputs have the same name.
 pub(super) fn check<'a>(outputs: impl IntoIterator<Item = Output<'a>>) -> Result<()> {
     let mut regular: Vec<(&str, PathBuf)> = Vec::new();
+    let mut standard: Option<&str> = None;
     for (flag, path) in outputs {
+        if OutputFile::is_stdout(path) {
+            if let Some(first) = standard {
+                bail!(
+                    "{first} and {flag} both write to standard output: write one of them to a file"
+                );
+            }
+            standard = Some(flag);
+        }
         OutputFile::check(path).with_context(|| format!("cannot write {}", path.display()))?;
         if !OutputFile::is_replaced(path) {
             continue;
@@ -127,8 +137,33 @@ impl OutputArgs {
         ])
     }
 
-    /// Checks before the evaluation that these files, and `others`, can be written.
-    pub(super) fn check<'a>(&'a self, others: impl IntoIterator<Item = Output<'a>>) -> Result<()> {
+    /// Fails if earlier results are to be read from what is not a file.
+    pub(super) fn check_resumable(&self) -> Result<()> {
+        let json = self.json().filter(|path| !OutputFile::is_replaced(path));
+        match json {
+            Some(path) => bail!(
+                "--resume reads earlier results from the file of --json, but {} is not a file",
+                path.display()
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks before the evaluation that these files, and `others`, can be written. The paper's format cannot mark a
+    /// subset.
+    pub(super) fn check<'a>(
+        &'a self,
+        is_subset: bool,
+        others: impl IntoIterator<Item = Output<'a>>,
+    ) -> Result<()> {
+        ensure!(
+            !is_subset || self.paper_table.is_none(),
+            "--paper-table cannot mark accuracies of a subset: omit it, or --limit"
+        );
+        ensure!(
+            self.paper_table.as_deref() != Some(Path::new("-")),
+            "--paper-table appends to a file, and cannot write to standard output: pass the path of a file"
+        );
         check(self.files().chain(others))?;
         if let Some(path) = &self.predictions {
             PredictionsFormat::of(path)?;

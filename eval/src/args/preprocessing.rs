@@ -1,17 +1,27 @@
 //! How images are preprocessed.
 
+use std::path::PathBuf;
+
+use anyhow::Result;
+use topk_data::remote;
 use topk_preprocessing::{
-    CropMode, Crops, Interpolation, Normalization, Pillow, Preset, parse_channels, parse_input_size,
+    ChannelOrder, CropMode, Crops, Interpolation, Normalization, Pillow, PixelRange, Preset,
+    parse_channels, parse_input_size,
 };
 
+use crate::preset::NamedPreset;
 use crate::transform::PreprocessOverrides;
 
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Preprocessing [default: from the model's metadata]")]
+#[command(
+    next_help_heading = "Preprocessing [default: from the model's metadata, else from a configuration file beside it]"
+)]
 pub(super) struct PreprocessingArgs {
-    /// Preset for models without metadata
-    #[arg(long, value_enum)]
-    preset: Option<Preset>,
+    /// Where the model is from, in place of its metadata: torchvision, torchvision-v2, timm, inception, clip, keras-tf,
+    /// keras-caffe, keras-torch, or weights of torchvision such as ResNet50_Weights.IMAGENET1K_V2; or a file: timm's
+    /// config.json, or a preprocessor_config.json of Hugging Face
+    #[arg(long, value_name = "FILE|NAME")]
+    preset: Option<PathBuf>,
 
     /// Shorter side of the resized images in pixels, or 0 for no resizing
     #[arg(long, value_name = "PIXELS", conflicts_with_all = ["crop_pct", "crop_mode"])]
@@ -46,6 +56,15 @@ pub(super) struct PreprocessingArgs {
     #[arg(long, value_name = "R,G,B", value_parser = parse_channels, requires = "mean")]
     std: Option<[f32; 3]>,
 
+    /// Value of white for the model, 1 or 255: with 255, pixels are multiplied by 255 after --mean is subtracted, and
+    /// without --mean and --std they are passed as they are
+    #[arg(long, value_name = "WHITE", value_parser = PixelRange::parse)]
+    pixel_range: Option<PixelRange>,
+
+    /// Pass channels as blue, green, red; --mean and --std remain those of red, green, blue
+    #[arg(long)]
+    bgr: bool,
+
     /// Pillow version to match bit for bit
     #[arg(long, value_enum, default_value = "13")]
     pillow: Pillow,
@@ -56,9 +75,30 @@ pub(super) struct PreprocessingArgs {
 }
 
 impl PreprocessingArgs {
-    pub(super) fn overrides(&self) -> PreprocessOverrides {
-        PreprocessOverrides {
-            preset: self.preset,
+    /// The path or address of the preset's file, unless it has a name.
+    pub(super) fn path(&mut self) -> Option<&mut PathBuf> {
+        let is_name = |path: &PathBuf| path.to_str().and_then(Preset::named).is_some();
+        self.preset.as_mut().filter(|path| !is_name(path))
+    }
+
+    /// The settings.
+    ///
+    /// # Errors
+    /// If the preset does not exist or cannot be reproduced.
+    pub(super) fn overrides(&self) -> Result<PreprocessOverrides> {
+        let preset = self.preset.as_ref().map(|path| -> Result<NamedPreset> {
+            let name = path.to_string_lossy();
+            if !remote::is_remote(path) {
+                return Ok(NamedPreset::find(&name)?);
+            }
+            let NamedPreset { preset, .. } = NamedPreset::read(&remote::local(path)?)?;
+            Ok(NamedPreset {
+                name: name.into_owned(),
+                preset,
+            })
+        });
+        Ok(PreprocessOverrides {
+            preset: preset.transpose()?,
             resize: self.resize,
             crop_pct: self.crop_pct,
             crop_mode: self.crop_mode,
@@ -69,8 +109,10 @@ impl PreprocessingArgs {
                 .mean
                 .zip(self.std)
                 .map(|(mean, std)| Normalization { mean, std }),
+            pixel_range: self.pixel_range,
+            channel_order: self.bgr.then_some(ChannelOrder::Bgr),
             pillow: self.pillow,
             fast: self.fast,
-        }
+        })
     }
 }

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
-use indicatif::ProgressBar;
 use topk_cli::INTERRUPTED;
 use topk_data::{ImageSet, remote};
 use topk_files::OutputFile;
@@ -22,7 +21,7 @@ use super::execution::ExecutionArgs;
 use super::models::{ScoreArgs, model_files};
 use super::outputs::OutputArgs;
 use super::preprocessing::PreprocessingArgs;
-use super::progress::{progress_bar, stop_on_interrupt};
+use super::progress::{ProgressDisplay, stop_on_interrupt};
 use super::ranks::RankArgs;
 use crate::evaluation::Evaluation;
 use crate::model::{Model, ModelOptions};
@@ -110,7 +109,8 @@ impl RunArgs {
     fn admitted(&self) -> Result<Self> {
         let mut admitted = self.clone();
         let others = admitted.model.iter_mut().chain(&mut admitted.data);
-        for path in others.chain(admitted.data_set.paths()) {
+        let preset = admitted.preprocessing.path();
+        for path in others.chain(admitted.data_set.paths()).chain(preset) {
             *path = remote::admit(path)?;
         }
         Ok(admitted)
@@ -121,12 +121,12 @@ impl RunArgs {
         self.calibration
             .check(launch.is_some(), self.execution.resume)?;
         let Some(launch) = launch else {
-            self.outputs.check(self.calibration.files())?;
+            self.check_outputs()?;
             return self.evaluate(&self.execution, None);
         };
         // Only rank 0 writes, perhaps to a disk of its own.
         if launch.rank == 0 {
-            self.outputs.check([])?;
+            self.check_outputs()?;
         }
         let execution = self.execution.of_rank(&launch)?;
         let ranks = self.ranks.join(&launch, &self.outputs)?;
@@ -136,6 +136,14 @@ impl RunArgs {
             eprintln!("files of an earlier run, which had not ended, were ignored and removed");
         }
         outcome
+    }
+
+    fn check_outputs(&self) -> Result<()> {
+        if self.execution.resume {
+            self.outputs.check_resumable()?;
+        }
+        let is_subset = self.data_set.limit().is_some();
+        self.outputs.check(is_subset, self.calibration.files())
     }
 
     /// Evaluates the data, or the part of this rank.
@@ -165,7 +173,7 @@ impl RunArgs {
         let before = self.earlier_results(&evaluation, ranks)?;
         let all: Vec<usize> = match &before {
             Some(before) => before.remaining().collect(),
-            None => evaluation.indices().collect(),
+            None => evaluation.indices(),
         };
         let indices = ranks.map_or(&all[..], |ranks| ranks.part(&all));
         // Of several ranks, only the first prints.
@@ -211,23 +219,22 @@ impl RunArgs {
             Some(_) => self.execution.save_interval,
             None => Duration::MAX,
         };
-        let bar = match prints {
-            true => progress_bar(all.len()),
-            false => ProgressBar::hidden(),
+        let mut display = match prints {
+            true => ProgressDisplay::new(all.len(), self.execution.progress_interval),
+            false => ProgressDisplay::hidden(),
         };
+        let bar = display.bar().clone();
         let stop = stop_on_interrupt(&bar, !prints)?;
         if let Some(ranks) = ranks {
             ranks.stop_with(&stop);
         }
-        bar.tick();
         let outcome = evaluation.run_saving(
             indices,
             &stop,
             |progress| {
                 let images = progress.images;
                 let images = ranks.map_or(images, |ranks| ranks.progress(images));
-                bar.set_position(images as u64);
-                bar.set_message(progress.to_string());
+                display.show(images, progress.to_string());
             },
             interval,
             |results| {
@@ -250,8 +257,7 @@ impl RunArgs {
             }
             (Ok(results), Some(ranks)) => {
                 let waiting = |left: &[usize], images: usize| {
-                    bar.set_position(images as u64);
-                    bar.set_message(format!("waiting for {}", names(left)));
+                    display.show(images, format!("waiting for {}", names(left)));
                 };
                 match ranks.gather(|| stop.load(Ordering::Relaxed), waiting) {
                     Ok(mut parts) => {
@@ -331,7 +337,7 @@ impl RunArgs {
             on_bad_image: self.data_set.on_bad_image,
             loss: self.loss(models),
             crop_averaging: self.scoring.crop_average,
-            overrides: self.preprocessing.overrides(),
+            overrides: self.preprocessing.overrides()?,
             limits: Limits {
                 max_pixels: self.data_set.max_pixels,
                 ..Limits::default()
@@ -341,6 +347,7 @@ impl RunArgs {
                 .map(|model| execution.batch_size(model.execution().provider))
                 .max()
                 .unwrap_or(1),
+            limit: self.data_set.limit(),
             shard: execution.shard,
         })
     }

@@ -1,7 +1,6 @@
 //! The preprocessed images of a data set as arrays.
 
 use std::marker::PhantomData;
-use std::ops::Range;
 
 use ndarray::{Array1, Array4, Axis};
 use topk_data::ImageSet;
@@ -14,7 +13,7 @@ use crate::model::Model;
 use crate::model_run::images_per_batch;
 use crate::options::{EvalOptions, OnBadImage, labels_of};
 use crate::pipeline::{ImageError, MemoryError, Pipeline};
-use crate::transform::{InputTransform, TransformError};
+use crate::transform::{InputTransform, ResolvedTransform, TransformError};
 
 /// The label of images without one, which a `Criterion` ignores with `with_ignore_index(UNLABELLED)`, as PyTorch's
 /// losses do by default.
@@ -45,8 +44,8 @@ pub struct Batches<'a, T> {
     transform: InputTransform,
     /// Output of the model for each class of the data.
     outputs: Vec<i64>,
-    /// Images that are left.
-    indices: Range<usize>,
+    /// Images that are left, in reverse order.
+    indices: Vec<usize>,
     images_per_batch: usize,
     on_bad_image: OnBadImage,
     decisions: Vec<String>,
@@ -73,7 +72,7 @@ impl<'a, T: InputElement> Batches<'a, T> {
     /// The images of a data set for a model, which is run on images of noise first, as for an
     /// [`Evaluation`](crate::Evaluation).
     ///
-    /// `options` set the batch size, preprocessing, shard, class names, and what to do with unreadable images, which
+    /// `options` set the batch size, preprocessing, subset, shard, class names, and what to do with unreadable images, which
     /// can be left out but not be counted; those for scores have no effect.
     ///
     /// # Errors
@@ -84,7 +83,9 @@ impl<'a, T: InputElement> Batches<'a, T> {
         model: &mut Model,
         options: &EvalOptions,
     ) -> Result<Self, EvaluationError> {
-        let transform = InputTransform::new(model, &options.overrides)?;
+        let resolved = ResolvedTransform::new(model, &options.overrides)?;
+        model.add_note(resolved.note());
+        let transform = resolved.transform;
         if T::ELEMENT != transform.kind.element {
             return Err(TransformError::Element {
                 model: model.path().display().to_string(),
@@ -112,16 +113,17 @@ impl<'a, T: InputElement> Batches<'a, T> {
         };
         let outputs =
             (0..set.classes().len() as u32).map(|class| output(class).unwrap_or(UNLABELLED));
-        let decisions = options.data.decisions.iter().chain(&assignment.decision);
+        let (subset, decision) = options.subset(set);
+        let mut indices = options.indices(set, subset.as_ref());
+        indices.reverse();
+        let decisions = options.data.decisions.iter().chain(&decision);
+        let decisions = decisions.chain(&assignment.decision);
         Ok(Self {
             set,
             pipeline: Pipeline::new(set, &[transform], options.limits)?,
             transform,
             outputs: outputs.collect(),
-            indices: match options.shard {
-                Some(shard) => shard.indices(set.len()),
-                None => 0..set.len(),
-            },
+            indices,
             images_per_batch,
             on_bad_image: options.on_bad_image,
             decisions: decisions.chain(model.notes()).cloned().collect(),
@@ -200,12 +202,11 @@ impl<'a, T: InputElement> Iterator for Batches<'a, T> {
         if self.indices.is_empty() {
             return None;
         }
-        let Range { start, end } = self.indices;
-        let next = end.min(start + self.images_per_batch);
-        self.indices.start = next;
-        let batch = self.prepare((start..next).collect());
+        let left = self.indices.len().saturating_sub(self.images_per_batch);
+        let next = self.indices.drain(left..).rev().collect();
+        let batch = self.prepare(next);
         if batch.is_err() {
-            self.indices.start = end;
+            self.indices.clear();
         }
         Some(batch)
     }

@@ -231,7 +231,7 @@ fn measure(
     let gpu = gpu.filter(|_| provider::gpu_libraries(runtime).is_ok());
     let before = MemoryBefore::new(gpu);
     let mut model = Model::open(runtime, path, opening.clone())?;
-    let size = input_size(&model, &options.overrides).map_err(EvaluationError::from)?;
+    let size = input_size(&model, &options.overrides, None).map_err(EvaluationError::from)?;
     let pipeline = options
         .images
         .map(|(set, most, limits)| {

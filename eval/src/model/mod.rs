@@ -421,6 +421,12 @@ impl Model {
         &self.notes
     }
 
+    /// Adds a note, once.
+    pub(crate) fn add_note(&mut self, note: Option<String>) {
+        let note = note.filter(|note| !self.notes.contains(note));
+        self.notes.extend(note);
+    }
+
     /// Why [`Provider::Auto`] is not CUDA, if so.
     pub(crate) fn no_gpu(&self) -> Option<&str> {
         self.no_gpu.as_deref()

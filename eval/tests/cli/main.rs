@@ -12,6 +12,9 @@ mod leaderboard;
 mod ranks;
 #[cfg(feature = "remote")]
 mod remote;
+mod sources;
+mod standard_output;
+mod subset;
 
 use std::fs;
 use std::path::{Path, PathBuf};

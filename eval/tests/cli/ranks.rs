@@ -181,12 +181,14 @@ fn assert_as_one(case: &Case, flags: &[&str]) {
 fn ranks_give_the_results_of_one_process() {
     let case = Case::new();
     let ranks = case.path("ranks.json");
-    for (world_size, flags) in [
-        (2, &["--batch-size", "3"][..]),
+    for (world_size, images, flags) in [
+        (2, 10, &["--batch-size", "3"][..]),
         (
             3,
+            10,
             &["--device", "cpu", "--batch-size", "1", "--workers", "1"],
         ),
+        (2, 7, &["--limit", "7", "--seed", "3"]),
     ] {
         let ended = Run::start(&case, world_size, &[flags, &to(&ranks)].concat()).end_all();
         for (rank, ended) in ended.iter().enumerate() {
@@ -195,7 +197,7 @@ fn ranks_give_the_results_of_one_process() {
             assert_eq!(ended.stdout.is_empty(), rank > 0, "{}", ended.stdout);
             assert_eq!(ended.stderr.is_empty(), rank > 0, "{}", ended.stderr);
         }
-        let described = format!("{world_size} ranks, each with 1/{world_size} of 10 images");
+        let described = format!("{world_size} ranks, each with 1/{world_size} of {images} images");
         assert!(ended[0].stderr.contains(&described), "{}", ended[0].stderr);
         assert_as_one(&case, flags);
     }

@@ -16,7 +16,7 @@ use std::path::Path;
 use ndarray::{Array1, Array4, Axis, concatenate, s};
 use topk_eval::{
     Batches, DataOptions, EvalOptions, Execution, ImageBatch, ImageSet, InputElement, Model,
-    ModelOptions, PreprocessOverrides, Runtime, evaluate,
+    ModelOptions, NamedPreset, PreprocessOverrides, Runtime, evaluate,
 };
 use topk_onnx::proto::DataType;
 use topk_onnx::{Dim, GraphBuilder, ModelCard, attribute};
@@ -358,7 +358,7 @@ fn real_models_have_the_accuracy_of_an_evaluation() {
     let path = shared.join("models/squeezenet1_1.onnx");
     let mut model = Model::open(&runtime, &path, Execution::default()).unwrap();
     let mut options = options(&set, 50);
-    options.overrides.preset = Some(topk_preprocessing::Preset::Torchvision);
+    options.overrides.preset = Some(NamedPreset::find("torchvision").unwrap());
     let golden = fs::read_to_string(shared.join("golden/imagenet-sample.pillow13.jsonl")).unwrap();
     let golden: serde_json::Value = serde_json::from_str(golden.lines().next().unwrap()).unwrap();
     let mut correct = [0.0; 2];

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use topk_image::{Limits, Preprocessor};
-use topk_preprocessing::{Crop, Interpolation, Pillow, Preprocessing, Resize};
+use topk_preprocessing::{Crop, Halves, Interpolation, Pillow, Preprocessing, Resize};
 
 const LIMITS: Limits = Limits {
     max_pixels: 1 << 16,
@@ -39,6 +39,7 @@ fuzz_target!(|bytes: &[u8]| {
             1 => Crop::Center {
                 size: [c, d],
                 fill: [crop; 3],
+                halves: if kind > 63 { Halves::Even } else { Halves::Down },
             },
             2 => Crop::Five { size: [c, d] },
             _ => Crop::Ten { size: [c, d] },

@@ -39,6 +39,9 @@ pub(super) fn section(comparison: &Comparison) -> String {
         );
     }
     html += "</p>";
+    if let Some(subset) = &comparison.subset {
+        html += &format!("<p class=\"warn\">{}.</p>", Escaped(subset));
+    }
     for gate in &comparison.gates {
         let (class, passed) = match gate.passed {
             true => ("faint", "Passed"),

@@ -2,7 +2,7 @@
 
 use topk_report::cells::{header, number};
 use topk_report::chart::legend;
-use topk_report::text::{grouped, or_dash, percent};
+use topk_report::text::{grouped, images, or_dash, percent};
 use topk_report::{Breakable, COLORS, Escaped};
 
 use super::chart::{self, AccuracyLine};
@@ -83,8 +83,16 @@ pub(super) fn cards(results: &Results, names: &[String]) -> String {
         .filter(|fact| !fact.is_empty())
         .collect();
         let speed = speed(model.timing.images_per_second);
+        let subset = match &results.subset {
+            Some(subset) => format!(
+                "on a random subset: {} of {}<br>",
+                grouped(subset.images),
+                images(results.data.images)
+            ),
+            None => String::new(),
+        };
         html += &format!(
-            "</div><div class=\"label\">{}; {speed} images/s</div></article>",
+            "</div><div class=\"label\">{subset}{}; {speed} images/s</div></article>",
             Escaped(&facts.join(", "))
         );
     }

@@ -44,6 +44,10 @@ pub(super) fn repeat(results: &Results, names: &[String]) -> String {
         "topk_eval": results.topk_eval,
         "started": results.started,
         "complete": results.complete,
+        "subset": results.subset.as_ref().map(|subset| serde_json::json!({
+            "images": subset.images,
+            "seed": subset.seed,
+        })),
         "shard": results.shard,
     });
     let mut common = vec![

@@ -8,6 +8,7 @@ mod outcome;
 mod results;
 mod run;
 mod shard;
+mod subset;
 
 pub use image::{Failure, Image};
 pub use metrics::{
@@ -19,3 +20,4 @@ pub use outcome::{CropAveraging, Outcome, OutputKind, Prediction};
 pub use results::{FORMAT, Results};
 pub use run::{DataInfo, Environment, FailurePolicy, GpuInfo, LossSettings, PluginInfo, Settings};
 pub use shard::Shard;
+pub use subset::Subset;

@@ -4,7 +4,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use topk_calibration::Calibration;
-use topk_preprocessing::Normalization;
+use topk_preprocessing::{ChannelOrder, Normalization, PixelRange};
 
 use super::columns;
 use super::metrics::Metrics;
@@ -85,6 +85,16 @@ pub struct ModelInfo {
     pub preprocessing_settings: Value,
     /// Normalisation of the pixels, if any.
     pub normalization: Option<Normalization>,
+    /// Value of white before mean and standard deviation, which are in units of pixels / 255 in any case: with 255, a
+    /// pixel p becomes 255 × (p / 255 − mean) / std. Absent for 1.
+    #[serde(default, skip_serializing_if = "PixelRange::is_one")]
+    pub pixel_range: PixelRange,
+    /// Order of the channels in the input; `normalization` is that of red, green, blue. Absent for RGB.
+    #[serde(default, skip_serializing_if = "ChannelOrder::is_rgb")]
+    pub channel_order: ChannelOrder,
+    /// The preset that the preprocessing is from: its name, or the path of its file, requested or found beside the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
     /// What was averaged over the crops of an image.
     pub crops: CropAveraging,
     /// Name of the output with the scores; empty if it was not recorded.

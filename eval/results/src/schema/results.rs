@@ -7,6 +7,7 @@ use super::image::{Failure, Image};
 use super::model::ModelResults;
 use super::run::{DataInfo, Environment, Settings};
 use super::shard::Shard;
+use super::subset::Subset;
 
 /// The version of the file format that this crate writes, and the newest that it reads. It increases when the
 /// meaning of a field changes. A new field does not change it: readers ignore fields that they do not know, and
@@ -26,9 +27,12 @@ pub struct Results {
     pub topk_eval: String,
     /// When the evaluation started (RFC 3339); for merged results, the earliest start.
     pub started: String,
-    /// Whether all images of the data set, or of the shard, were evaluated.
+    /// Whether all images of the data set, of the subset or of the shard, were evaluated.
     pub complete: bool,
-    /// The part of the data set that was evaluated, if not all.
+    /// The random subset of the data set that was evaluated, if not all: the numbers are not those of the data set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset: Option<Subset>,
+    /// The part of the data set, or of the subset, that was evaluated, if not all.
     pub shard: Option<Shard>,
     /// The data set.
     pub data: DataInfo,
@@ -63,16 +67,39 @@ impl Results {
             .filter(move |&index| run.next_if_eq(&index).is_none())
     }
 
-    /// Indices of the images to evaluate.
-    pub(crate) fn indices(&self) -> Range<usize> {
+    /// Indices of the images to evaluate, ascending.
+    pub(crate) fn indices(&self) -> impl Iterator<Item = usize> {
+        let subset = self.subset.as_ref();
+        self.range()
+            .map(move |at| subset.map_or(at, |subset| subset.indices[at]))
+    }
+
+    /// Number of images to evaluate.
+    pub(crate) fn num_images(&self) -> usize {
+        self.range().len()
+    }
+
+    /// Whether an image is to be evaluated.
+    pub(crate) fn includes(&self, index: usize) -> bool {
+        let range = self.range();
+        match &self.subset {
+            Some(subset) => subset.indices[range].binary_search(&index).is_ok(),
+            None => range.contains(&index),
+        }
+    }
+
+    /// The images to evaluate, as positions in the data set or the subset.
+    fn range(&self) -> Range<usize> {
+        let subset = self.subset.as_ref();
+        let images = subset.map_or(self.data.images, |subset| subset.indices.len());
         match self.shard {
-            Some(shard) => shard.indices(self.data.images),
-            None => 0..self.data.images,
+            Some(shard) => shard.indices(images),
+            None => 0..images,
         }
     }
 
     pub(crate) fn is_complete(&self) -> bool {
-        self.images.len() == self.indices().len()
+        self.images.len() == self.num_images()
     }
 
     /// Number of valid classes.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use topk_labels::imagenet::synsets;
-use topk_preprocessing::Normalization;
+use topk_preprocessing::{ChannelOrder, Normalization, PixelRange};
 use topk_results::{
     CropAveraging, DataInfo, Environment, Failure, FailurePolicy, Image, LossSettings,
     Measurements, ModelInfo, ModelMeasurements, Outcome, OutputKind, Results, Settings, Shard,
@@ -209,6 +209,7 @@ pub fn run_indices(
     let measurements = Measurements {
         topk_eval: "0.1.0".to_owned(),
         started: "2026-11-24T09:30:00Z".to_owned(),
+        subset: None,
         shard,
         data: DataInfo {
             path: "/data/imagenet/val".to_owned(),
@@ -294,6 +295,9 @@ fn model_info(skill: &Skill, number: usize) -> ModelInfo {
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
         }),
+        pixel_range: PixelRange::One,
+        channel_order: ChannelOrder::Rgb,
+        preset: None,
         crops: CropAveraging::None,
         external_data: Vec::new(),
         run_size: None,
