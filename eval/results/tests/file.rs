@@ -82,7 +82,7 @@ fn a_newer_format_is_reported_before_other_errors() {
 fn errors_name_contradictions() {
     let mut whole: Value = serde_json::from_str(&results().to_json()).unwrap();
     whole["subset"] = Value::Null;
-    let changes: [(&str, &str, &str); 30] = [
+    let changes: [(&str, &str, &str); 33] = [
         (
             "/images/names",
             "[]",

@@ -23,6 +23,7 @@ use crate::bench::{BenchOptions, Length, bench};
 use crate::model::{Execution, ModelOptions, processors};
 use crate::plugin;
 use crate::provider::Provider;
+use crate::transform::PreprocessOverrides;
 
 /// The time of a measurement, unless its length is set.
 const DURATION: Duration = Duration::from_secs(3);
@@ -163,28 +164,11 @@ impl BenchArgs {
         remote::configure(self.cache.clone())?;
         // Nothing that is printed or saved from here on has credentials of addresses.
         let mut admitted = self.clone();
-        for path in admitted.model.iter_mut().chain(&mut admitted.data) {
+        let paths = admitted.model.iter_mut().chain(&mut admitted.data);
+        for path in paths.chain(admitted.preprocessing.path()) {
             *path = remote::admit(path)?;
         }
         admitted.measure()
-    }
-
-    /// Checks that images of noise are not to be preprocessed.
-    fn check_without_data(&self) -> Result<()> {
-        let overrides = self.preprocessing.overrides();
-        let flags = [
-            ("--resize", overrides.resize.is_some()),
-            ("--interpolation", overrides.interpolation.is_some()),
-            ("--crops", overrides.crops != Crops::default()),
-            ("--crop-pct", overrides.crop_pct.is_some()),
-            ("--crop-mode", overrides.crop_mode.is_some()),
-            ("--mean", overrides.normalization.is_some()),
-            ("--fast", overrides.fast),
-        ];
-        if let Some((flag, _)) = flags.into_iter().find(|(_, requested)| *requested) {
-            bail!("{flag} has no effect on images of noise: pass --data, or omit {flag}");
-        }
-        Ok(())
     }
 
     fn measure(&self) -> Result<()> {
@@ -193,8 +177,9 @@ impl BenchArgs {
         for &provider in providers {
             self.acceleration.check(provider)?;
         }
+        let overrides = self.preprocessing.overrides()?;
         if self.data.is_none() {
-            self.check_without_data()?;
+            check_without_data(&overrides)?;
         }
         check(self.files.requested())?;
         let accuracies = accuracies(&self.results)?;
@@ -234,7 +219,7 @@ impl BenchArgs {
                 None => Length::Duration(measuring.duration.unwrap_or(DURATION)),
             },
             profile: measuring.profile,
-            overrides: self.preprocessing.overrides(),
+            overrides,
             images: set
                 .as_ref()
                 .map(|set| (set, self.images.get(), Limits::default())),
@@ -273,6 +258,25 @@ impl BenchArgs {
         }
         Ok(())
     }
+}
+
+/// Checks that images of noise are not to be preprocessed.
+fn check_without_data(overrides: &PreprocessOverrides) -> Result<()> {
+    let flags = [
+        ("--resize", overrides.resize.is_some()),
+        ("--interpolation", overrides.interpolation.is_some()),
+        ("--crops", overrides.crops != Crops::default()),
+        ("--crop-pct", overrides.crop_pct.is_some()),
+        ("--crop-mode", overrides.crop_mode.is_some()),
+        ("--mean", overrides.normalization.is_some()),
+        ("--pixel-range", overrides.pixel_range.is_some()),
+        ("--bgr", overrides.channel_order.is_some()),
+        ("--fast", overrides.fast),
+    ];
+    if let Some((flag, _)) = flags.into_iter().find(|(_, requested)| *requested) {
+        bail!("{flag} has no effect on images of noise: pass --data, or omit {flag}");
+    }
+    Ok(())
 }
 
 /// SHA-256 of a model, and its accuracy.

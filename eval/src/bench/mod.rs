@@ -27,7 +27,7 @@ use crate::model::{Execution, Model, ModelError, ModelOptions};
 use crate::model_run::nodes;
 use crate::pipeline::{MemoryError, Pipeline};
 use crate::provider::{self, Provider};
-use crate::transform::{InputTransform, PreprocessOverrides, input_size};
+use crate::transform::{PreprocessOverrides, ResolvedTransform, input_size};
 
 /// Batch sizes for the throughput, unless others are requested.
 const BATCH_SIZES: [usize; 3] = [1, 8, 32];
@@ -231,12 +231,17 @@ fn measure(
     let gpu = gpu.filter(|_| provider::gpu_libraries(runtime).is_ok());
     let before = MemoryBefore::new(gpu);
     let mut model = Model::open(runtime, path, opening.clone())?;
-    let size = input_size(&model, &options.overrides, None).map_err(EvaluationError::from)?;
+    let overrides = &options.overrides;
+    let preset = overrides.preset.as_ref().map(|named| &named.preset);
+    let mut size = input_size(&model, overrides, preset).map_err(EvaluationError::from)?;
     let pipeline = options
         .images
         .map(|(set, most, limits)| {
-            let transform =
-                InputTransform::new(&model, &options.overrides).map_err(EvaluationError::from)?;
+            let resolved =
+                ResolvedTransform::new(&model, overrides).map_err(EvaluationError::from)?;
+            model.add_note(resolved.note());
+            let transform = resolved.transform;
+            size = transform.size;
             if transform.crops() > 1 {
                 return Err(BenchError::Crops);
             }

@@ -1,7 +1,7 @@
 //! The `topk-eval` command on small generated models and data, without libtorch.
 
-mod calibration;
 mod bench;
+mod calibration;
 mod case;
 mod class_names;
 mod in_flight;
