@@ -158,7 +158,7 @@ fn ranks_by_onnx_runtime(runtime: &Runtime, onnx: &Path, folder: &Path) -> Vec<u
         ..EvalOptions::new(&set).unwrap()
     };
     let mut evaluation = Evaluation::new(runtime, &set, &labels, vec![model], &options).unwrap();
-    let indices: Vec<usize> = evaluation.indices().collect();
+    let indices = evaluation.indices();
     let results = evaluation
         .run(&indices, &AtomicBool::new(false), |_| ())
         .unwrap();
