@@ -109,7 +109,7 @@ fn sums(logits: &Logits, rows: &[usize], inverse: f64) -> Result<Sums, LogitsErr
 }
 
 impl Derivatives {
-    /// With p = softmax(z / T), those of −ln p of the label are E[z] − z of the label, and the variance of z, both
+    /// With p = softmax(z / T), those of −ln p of the label are the mean of z minus the label's, and the variance of z, both
     /// over p.
     fn of(row: &Row<'_>, inverse: f64) -> Self {
         let top = f64::from(row.logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));

@@ -7,19 +7,9 @@ use serde_json::Value;
 use topk_onnx::proto::{DataType, GraphProto};
 use topk_onnx::{Dim, GraphBuilder, attribute};
 
-use super::case::{CLASSES, Case, RECORD, card};
+use super::case::{CLASSES, Case, RECORD, card, noise};
 
 const IMAGES: usize = 90;
-
-/// Deterministic noise from −1 to 1.
-fn noise(count: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed;
-    let values = (0..count).map(|_| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    });
-    values.collect()
-}
 
 /// A linear classifier with random weights.
 fn random() -> GraphProto {

@@ -170,7 +170,7 @@ const WIDTH: usize = 1024;
 const DEPTH: usize = 100;
 
 /// Deterministic noise from −1 to 1.
-fn noise(count: usize, seed: u32) -> Vec<f32> {
+pub fn noise(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
     let values = (0..count).map(|_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
