@@ -5,6 +5,8 @@
 //! thresholds of prediction sets (split conformal prediction); on the second it reports calibration errors before
 //! and after scaling, and how large the sets are and how often they contain the true class.
 //!
+//! [`LogitsDifference`] compares the logits of two models, such as a model and its quantised version.
+//!
 //! [`Logits`] are read in blocks from a file that [`LogitsWriter`] wrote, or from an `.npz` or `.safetensors` file
 //! of any other program. Memory does not depend on the number of classes times that of images.
 //!
@@ -28,6 +30,7 @@
 //! ```
 
 mod calibration;
+mod difference;
 mod estimate;
 mod halves;
 mod logits;
@@ -39,6 +42,7 @@ mod temperature;
 mod writer;
 
 pub use calibration::{Calibration, CalibrationError, Settings};
+pub use difference::{DifferenceError, LogitsDifference};
 pub use estimate::{Estimate, wilson};
 pub use logits::{Logits, LogitsError, LogitsFormat};
 pub use reliability::{CALIBRATION_BINS, Reliability, calibration_bin};

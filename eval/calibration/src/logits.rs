@@ -279,24 +279,34 @@ impl Logits {
             let count = per_block.min(self.images() - first);
             let (block, others) = rest.split_at(rest.partition_point(|&row| row < first + count));
             rest = others;
-            let read = self.rows.read(first, count, &mut logits);
-            read.map_err(|error| LogitsError::Read {
-                path: self.path.clone(),
-                error,
-            })?;
+            self.read(first, count, &mut logits)?;
             let results = block.par_iter().map(|&row| {
                 let start = (row - first) * self.classes();
-                let logits = &logits[start..start + self.classes()];
-                self.check(row, logits)?;
-                Ok(of_row(Row {
+                of_row(Row {
                     index: self.indices[row],
                     label: self.labels[row] as usize,
-                    logits,
-                }))
+                    logits: &logits[start..start + self.classes()],
+                })
             });
-            of_block(results.collect::<Result<_, LogitsError>>()?);
+            of_block(results.collect());
         }
         Ok(())
+    }
+
+    /// Replaces the contents of `to` with the logits of `count` images from `row` on.
+    pub(crate) fn read(
+        &self,
+        row: usize,
+        count: usize,
+        to: &mut Vec<f32>,
+    ) -> Result<(), LogitsError> {
+        let read = self.rows.read(row, count, to);
+        read.map_err(|error| LogitsError::Read {
+            path: self.path.clone(),
+            error,
+        })?;
+        let mut rows = (row..).zip(to.chunks(self.classes()));
+        rows.try_for_each(|(row, logits)| self.check(row, logits))
     }
 
     /// What `of_row` returns for these rows, which are ascending.

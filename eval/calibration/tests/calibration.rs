@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 use topk_calibration::{
-    Calibration, CalibrationError, Estimate, Logits, LogitsWriter, PredictionSets, Reliability,
-    SetMethod, Settings,
+    Calibration, CalibrationError, Estimate, Logits, LogitsDifference, LogitsWriter,
+    PredictionSets, Reliability, SetMethod, Settings,
 };
 
 /// What `data/make_calibration.py` computed.
@@ -196,6 +196,41 @@ fn files_of_other_libraries_are_read() {
         let found = Calibration::measure(&logits, &fixture.settings).unwrap();
         assert_eq!(found, expected, "{name}");
     }
+}
+
+#[test]
+fn logits_are_compared_image_by_image() {
+    let logits = |rows: &[(u64, [f32; 3])]| {
+        let mut writer = LogitsWriter::temporary(3).unwrap();
+        for (index, row) in rows {
+            writer.push(*index, 0, row).unwrap();
+        }
+        writer.finish().unwrap()
+    };
+    const MASKED: f32 = f32::NEG_INFINITY;
+    let before = logits(&[(3, [1.0, 2.0, MASKED]), (8, [0.5, 0.0, MASKED])]);
+    let after = logits(&[(3, [1.0, 2.25, MASKED]), (8, [0.0, 0.0, MASKED])]);
+    let found = LogitsDifference::measure(&before, &after).unwrap();
+    assert_eq!((found.images, found.index, found.class), (2, 8, 0));
+    assert_eq!((found.max, found.mean), (0.5, 0.75 / 4.0));
+
+    let error = |rows: &[(u64, [f32; 3])]| {
+        LogitsDifference::measure(&before, &logits(rows))
+            .unwrap_err()
+            .to_string()
+    };
+    let found = error(&[(3, [1.0, 2.0, MASKED])]);
+    assert!(
+        found.contains("of 2 images and 3 classes in the first file, and of 1 and 3"),
+        "{found}"
+    );
+    let found = error(&[(3, [1.0, 2.0, MASKED]), (9, [0.5, 0.0, MASKED])]);
+    assert!(found.contains("row 1 is image 8 in the first"), "{found}");
+    let found = error(&[(3, [1.0, 2.0, 0.0]), (8, [0.5, 0.0, MASKED])]);
+    assert!(
+        found.contains("class 2 for image 3 is -inf in only one"),
+        "{found}"
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@ use std::cmp::Ordering;
 
 use serde::Serialize;
 use thiserror::Error;
+use topk_calibration::LogitsDifference;
 
 use crate::class_changes::{ClassChange, ClassCounts};
 use crate::counted::Counted;
@@ -100,6 +101,9 @@ pub struct Comparison {
     pub predicted: usize,
     /// Those of them for which the predictions are the same.
     pub agreeing: usize,
+    /// How far the logits are apart, if files of them were compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logits: Option<LogitsDifference>,
     /// Limits for drops of accuracy that were checked.
     pub gates: Vec<Gate>,
     /// Classes whose top-1 accuracy changed, from the largest loss to the largest gain.
@@ -303,6 +307,7 @@ impl Comparison {
                 .collect(),
             predicted,
             agreeing,
+            logits: None,
             gates: Vec::new(),
             classes: classes.changed(before.0),
             changed,
@@ -313,6 +318,15 @@ impl Comparison {
     /// Fraction of the images with the same prediction, of those that both have one for; none without such images.
     pub fn agreement(&self) -> Option<f64> {
         (self.predicted > 0).then(|| self.agreeing as f64 / self.predicted as f64)
+    }
+
+    /// How far the logits are apart, in words.
+    pub(crate) fn logits_difference(&self) -> Option<String> {
+        let difference = self.logits?;
+        Some(format!(
+            "logits differ by at most {:.3e} (image {}, class {}), and by {:.3e} on average",
+            difference.max, difference.index, difference.class, difference.mean
+        ))
     }
 
     /// Classes that lost, and those that gained, each with the largest change first.

@@ -333,6 +333,9 @@ impl Comparison {
                 percent(agreement)
             );
         }
+        if let Some(difference) = self.logits_difference() {
+            table += &format!("{}\n", wrap(&difference, TERMINAL_WIDTH, 2));
+        }
         for gate in &self.gates {
             let passed = if gate.passed { "passed" } else { "FAILED" };
             table += &format!(

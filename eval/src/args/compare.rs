@@ -4,7 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use topk_calibration::{Logits, LogitsDifference};
 use topk_report::text::wrap_for;
 use topk_results::{Comparison, Results};
 
@@ -31,6 +32,10 @@ pub(super) struct CompareArgs {
     /// Fail unless both rank the true class of every image equally, as the same model on a GPU and on the CPU
     #[arg(long)]
     same_ranks: bool,
+
+    /// Also compare the files of logits that topk-eval --logits wrote for the two models
+    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"])]
+    logits: Option<Vec<PathBuf>>,
 
     /// Exit with status 2 if the top-1 accuracy of the second model is more than this number of percentage points below
     /// that of the first, e.g. 0.5. The accuracies themselves count, not their intervals
@@ -103,6 +108,18 @@ impl CompareArgs {
                 Some(after) => format!("{} and {}", self.before.display(), after.display()),
                 None => self.before.display().to_string(),
             })?;
+        if let Some([before, after]) = self.logits.as_deref() {
+            let [first, second] = [Logits::open(before)?, Logits::open(after)?];
+            ensure!(
+                first.images() == comparison.predicted,
+                "{} has the logits of {} images, but the results have {} in common: pass the files of the same \
+                 evaluations",
+                before.display(),
+                first.images(),
+                comparison.predicted
+            );
+            comparison.logits = Some(LogitsDifference::measure(&first, &second)?);
+        }
         if let Some(points) = self.fail_if_top1_drops {
             comparison.check_drop(1, points)?;
         }

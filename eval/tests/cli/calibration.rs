@@ -210,3 +210,35 @@ fn merged_results_have_no_calibration() {
         "{warned}"
     );
 }
+
+#[test]
+fn results_are_compared_with_their_logits() {
+    let case = random_case();
+    let [first, second] = ["first", "second"].map(|name| {
+        let [json, logits] =
+            ["json", "npz"].map(|extension| case.path(&format!("{name}.{extension}")));
+        let results = case.results(&["--logits", logits.to_str().unwrap()]);
+        fs::write(&json, serde_json::to_vec(&results).unwrap()).unwrap();
+        [json, logits].map(|path| path.to_str().unwrap().to_owned())
+    });
+    let output = topk_eval(&[
+        "compare", &first[0], &second[0], "--logits", &first[1], &second[1],
+    ]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        printed.contains("logits differ by at most 0.000e0"),
+        "{printed}"
+    );
+
+    case.write_records(&[1, 2]);
+    let json = case.path("third.json");
+    let results = case.results(&[]);
+    fs::write(&json, serde_json::to_vec(&results).unwrap()).unwrap();
+    let json = json.to_str().unwrap();
+    let output = topk_eval(&["compare", json, json, "--logits", &first[1], &second[1]]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("has the logits of 90 images, but the results have 2 in common"),
+        "{error}"
+    );
+}

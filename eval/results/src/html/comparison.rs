@@ -38,6 +38,9 @@ pub(super) fn section(comparison: &Comparison) -> String {
             percent(agreement)
         );
     }
+    if let Some(difference) = comparison.logits_difference() {
+        html += &format!("<br>{}.", Escaped(&difference));
+    }
     html += "</p>";
     if let Some(subset) = &comparison.subset {
         html += &format!("<p class=\"warn\">{}.</p>", Escaped(subset));
