@@ -24,12 +24,9 @@ pub(crate) fn measured(calibration: &Calibration) -> String {
     let fitted = images(calibration.fitted_on);
     let measured = images(calibration.images);
     let found = match temperature.at_limit {
-        true => format!(
-            "temperature {:.4}, the limit of the search",
-            temperature.value
-        ),
+        true => format!("T = {:.4}, the limit of the search", temperature.value),
         false => format!(
-            "temperature {:.4} (95 % interval {:.4} to {:.4})",
+            "T = {:.4} (95 % interval {:.4} to {:.4})",
             temperature.value, temperature.low, temperature.high
         ),
     };
@@ -50,14 +47,7 @@ pub(crate) fn reliability(calibration: &Calibration) -> Table {
         ]
     };
     Table {
-        titles: vec![
-            "temperature",
-            "NLL",
-            "Brier",
-            "ECE %",
-            "adaptive",
-            "class-wise",
-        ],
+        titles: vec!["T", "NLL", "Brier", "ECE %", "adaptive", "class-wise"],
         rows: vec![
             row(1.0, &calibration.before),
             row(calibration.temperature.value, &calibration.after),

@@ -27,9 +27,9 @@ pub(super) fn section(results: &Results, names: &[String]) -> String {
     }
     format!(
         "<section><h2>Temperature scaling and prediction sets</h2>\
-         <p>±: half of the 95 % interval. Sets of the scaled probabilities should contain the true class in the \
-         target part of the images: the same number of classes for all (top-k), or as many as an image needs \
-         (LAC, APS, RAPS).</p>{html}</section>"
+         <p>Probabilities are softmax(logits / T). ±: half of the 95 % interval. Sets of the scaled probabilities should \
+         contain the true class in the target part of the images: the same number of classes for all (top-k), or as \
+         many as an image needs (LAC, APS, RAPS).</p>{html}</section>"
     )
 }
 
