@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use topk_calibration::{Calibration, Logits, LogitsFormat, LogitsWriter, Settings};
 use topk_results::{Outcome, Results, calibration_json, calibration_table};
 
@@ -102,14 +102,9 @@ impl CalibrationArgs {
         let mut writers = Vec::new();
         for (at, (model, name)) in run.models.iter().zip(&names).enumerate() {
             let (classes, identity) = (run.data.classes, &model.model.sha256);
-            let Some(path) = &self.logits else {
+            let Some(path) = self.logits_of(name, names.len()) else {
                 writers.push(LogitsWriter::temporary(classes)?);
                 continue;
-            };
-            let path = if names.len() == 1 {
-                path.clone()
-            } else {
-                named(path, name)
             };
             writers.push(match before {
                 None => LogitsWriter::of_model(&path, classes, identity)?,
@@ -133,7 +128,26 @@ impl CalibrationArgs {
             measured || !self.calibrate,
             "all images were evaluated by a run without --calibrate: run again without --resume"
         );
+        let names = results.model_names();
+        for name in &names {
+            let path = self.logits_of(name, names.len());
+            if let Some(path) = path.filter(|path| !path.exists()) {
+                bail!(
+                    "all images were evaluated, but {} does not exist: run again without --resume",
+                    path.display()
+                );
+            }
+        }
         Ok(())
+    }
+
+    /// The file for the logits of one of several models, if they are to be written.
+    fn logits_of(&self, name: &str, models: usize) -> Option<PathBuf> {
+        let path = self.logits.as_ref()?;
+        Some(match models {
+            1 => path.clone(),
+            _ => named(path, name),
+        })
     }
 
     /// Writes the logits of a complete run, and measures the calibration of its models.

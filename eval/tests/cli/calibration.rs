@@ -192,6 +192,24 @@ fn what_cannot_be_calibrated_is_an_error() {
 }
 
 #[test]
+fn a_finished_run_without_what_is_requested_is_not_resumed() {
+    let case = random_case();
+    case.results(&[]);
+    let json = case.path("out.json");
+    let logits = case.path("logits.npz");
+    let resume = |flags: &[&str]| {
+        let output = case.run(&[flags, &["--resume", "--json", json.to_str().unwrap()]].concat());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let logits = ["--logits", logits.to_str().unwrap()];
+    let error = resume(&logits);
+    assert!(error.contains("logits.npz does not exist"), "{error}");
+    let error = resume(&[&logits[..], &["--calibrate"]].concat());
+    assert!(error.contains("by a run without --calibrate"), "{error}");
+}
+
+#[test]
 fn merged_results_have_no_calibration() {
     let case = random_case();
     let mut parts = Vec::new();
