@@ -43,7 +43,7 @@ impl Estimate {
 }
 
 /// The 95 % interval of Wilson ("Probable inference, the law of succession, and statistical inference",
-/// 1927) for `correct` of `images`; 0 to 1 if there are no images.
+/// 1927) for `correct` of `images`; 0 to 1 without images.
 pub fn wilson(correct: usize, images: usize) -> (f64, f64) {
     if images == 0 {
         return (0.0, 1.0);

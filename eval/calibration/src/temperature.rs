@@ -14,8 +14,8 @@ pub struct Temperature {
     pub low: f64,
     /// Upper bound.
     pub high: f64,
-    /// Whether the cross-entropy has its minimum outside of 0.01 to 100, the limits of the search: a model that
-    /// classifies all images correctly should be infinitely confident, one that is no better than chance not at all.
+    /// Whether the minimum is outside 0.01 to 100, the limits of the search. For a model that classifies all images
+    /// correctly, the best T is 0; for one that is worse than chance, it is infinite.
     pub at_limit: bool,
 }
 

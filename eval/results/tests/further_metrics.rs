@@ -320,7 +320,7 @@ fn other_classes_have_no_severity() {
         .iter()
         .map(|synset| synset.wnid.to_owned())
         .collect();
-    // The best classes are not kept, so there is no distance at k = 5.
+    // Without the best classes, the distance at k = 5 is unknown.
     let distances = severity(Some(wnids.clone())).unwrap().hierarchical_distance;
     assert_eq!(
         distances

@@ -25,7 +25,7 @@ struct ProgressLines {
 }
 
 impl ProgressDisplay {
-    /// Of a run of this number of images, with a line at this interval where there is no terminal.
+    /// The display for a run of `images` images: a bar in a terminal, else a line every `interval`.
     pub(super) fn new(images: usize, interval: Duration) -> Self {
         let bar = progress_bar(images);
         let now = Instant::now();

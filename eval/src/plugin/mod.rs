@@ -104,7 +104,7 @@ fn find(runtime: &Runtime, plugin: PluginDevice) -> Result<EpDevice<'_>, String>
     }
 }
 
-/// Why there is no plugin of this name.
+/// The error for a name that no plugin has.
 fn unknown(runtime: &Runtime, libraries: &[ProviderLibrary]) -> String {
     let mut known: Vec<String> = libraries
         .iter()

@@ -8,7 +8,7 @@ use topk_preprocessing::Preset;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PresetError {
-    /// There is no preset or file of this name.
+    /// Neither a preset nor a file has this name.
     #[error(
         "unknown preset `{name}`: expected {}, weights of torchvision such as ResNet50_Weights.IMAGENET1K_V2, or a \
          file (timm's config.json, or a preprocessor_config.json of Hugging Face)",

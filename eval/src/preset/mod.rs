@@ -30,7 +30,7 @@ impl NamedPreset {
     /// `config.json`, or the `preprocessor_config.json` of transformers.
     ///
     /// # Errors
-    /// If there is no such preset or file, or the file has settings that cannot be reproduced.
+    /// If neither a preset nor a file has this name, or the file has settings that cannot be reproduced.
     pub fn find(text: &str) -> Result<Self, PresetError> {
         if let Some(preset) = Preset::named(text) {
             return Ok(Self {
@@ -134,6 +134,15 @@ mod tests {
     const VIT: &str = r#"{"image_processor_type": "ViTImageProcessor", "do_resize": true, "size": 224, "resample": 2}"#;
     const CFG: &str = r#"{"architecture": "resnet18", "pretrained_cfg": {"crop_pct": 0.95}}"#;
     const MODEL: &str = r#"{"model_type": "vit", "image_size": 224}"#;
+
+    /// The preset in a configuration file with this text; errors without its path.
+    pub(super) fn read(config: &str) -> Result<Preset, String> {
+        let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
+        fs::write(file.path(), config).unwrap();
+        let found = NamedPreset::read(file.path()).map(|named| named.preset);
+        let path = format!("{}: ", file.path().display());
+        found.map_err(|error| error.to_string().replace(&path, ""))
+    }
 
     /// A folder with these files, and a model in a folder below it.
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {

@@ -86,16 +86,8 @@ fn size(cfg: &Section<'_>, key: &str) -> Result<Option<[u32; 2]>, PresetError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::NamedPreset;
+    use super::super::tests::read;
     use super::*;
-
-    fn read(cfg: &str) -> Result<Preset, String> {
-        let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
-        std::fs::write(file.path(), cfg).unwrap();
-        let found = NamedPreset::read(file.path()).map(|named| named.preset);
-        let path = format!("{}: ", file.path().display());
-        found.map_err(|error| error.to_string().replace(&path, ""))
-    }
 
     #[test]
     fn missing_settings_have_the_defaults_of_timm() {

@@ -426,16 +426,8 @@ fn normalization(
 
 #[cfg(test)]
 mod tests {
-    use super::super::NamedPreset;
+    use super::super::tests::read;
     use super::*;
-
-    fn read(config: &str) -> Result<Preset, String> {
-        let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
-        std::fs::write(file.path(), config).unwrap();
-        let found = NamedPreset::read(file.path()).map(|named| named.preset);
-        let path = format!("{}: ", file.path().display());
-        found.map_err(|error| error.to_string().replace(&path, ""))
-    }
 
     #[test]
     fn errors_name_the_key() {

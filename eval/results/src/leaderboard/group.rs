@@ -145,7 +145,7 @@ impl LeaderboardGroup {
         extent
     }
 
-    /// The meaning of the mark of models that are like the best; none if there is no such model.
+    /// What the mark of models that are like the best means; `None` if no model has it.
     pub(crate) fn mark_note(&self) -> Option<String> {
         let marked = (0..self.entries.len()).any(|at| self.is_like_best(at));
         marked.then(|| {

@@ -115,7 +115,7 @@ pub struct Severity {
 pub struct HierarchicalDistance {
     /// The k.
     pub k: usize,
-    /// The mean; absent if there are no images.
+    /// The mean; absent without images.
     pub distance: Option<f64>,
 }
 
