@@ -412,3 +412,29 @@ fn names_cannot_become_markup() {
         "{header}"
     );
 }
+
+#[test]
+fn variants_of_one_row_are_side_by_side() {
+    let folder = folder();
+    let axes = Axes {
+        row: "topk".to_owned(),
+        columns: ["loss", "noise", "epochs"].map(str::to_owned).to_vec(),
+        seed: "seed".to_owned(),
+    };
+    let sweep = Sweep::discover(folder.path(), axes).unwrap();
+    let summary = Summary::new(&sweep, None);
+    assert_eq!((summary.rows.len(), summary.columns.len()), (1, 12));
+    // The number of epochs is the same everywhere, and not part of the names.
+    let table = summary.to_markdown();
+    assert!(table.contains("| ce, noise 0.2 |"), "{table}");
+    assert!(!table.contains("epochs"), "{table}");
+    let svg = summary.to_svg();
+    assert!(svg.contains("Top-5 test accuracy, topk 5"), "{svg}");
+    // Text is not cut off: the drawing is as wide as the longest name in it.
+    let curves = summary.curves_to_svg().unwrap();
+    let width: f64 = curves
+        .split_once("viewBox=\"0 0 ")
+        .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok())
+        .unwrap();
+    assert!(width > 340.0, "{width}");
+}

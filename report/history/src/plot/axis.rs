@@ -64,6 +64,16 @@ impl Axis {
         }
     }
 
+    /// An axis of `count` positions from 0 without ticks.
+    pub(crate) fn unlabelled(count: usize) -> Self {
+        Self {
+            low: -0.5,
+            high: count as f64 - 0.5,
+            ticks: Vec::new(),
+            is_log: false,
+        }
+    }
+
     fn of_ticks(ticks: Vec<f64>, name: fn(f64) -> String, is_log: bool) -> Self {
         Self {
             low: ticks[0],

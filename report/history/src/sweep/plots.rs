@@ -49,32 +49,54 @@ impl Summary<'_> {
                 [point.1 - error, point.1 + error]
             })
         });
-        let labels = self.cells.iter().enumerate().map(|(row, cells)| {
-            let cells = cells.iter().zip(self.column_names());
+        let y = Axis::percent(extents);
+        let names = self.column_names();
+        let texts = self.cells.iter().map(|cells| {
+            let cells = cells.iter().zip(&names);
             let cells = cells.map(|(cell, name)| format!("{name} {} %", cell_text(cell, top)));
-            format!(
-                "{}: {}",
-                self.row_name(row),
-                cells.collect::<Vec<_>>().join(", ")
-            )
+            cells.collect::<Vec<_>>()
         });
+        let texts: Vec<Vec<String>> = texts.collect();
+        let labels = texts.iter().enumerate();
+        let labels =
+            labels.map(|(row, texts)| format!("{}: {}", self.row_name(row), texts.join(", ")));
         let labels: Vec<String> = labels.collect();
+        let title = format!("{} test accuracy", top.title());
+        let description = labels.join("; ");
+        let (title, x_label, x, hits) = match self.has_one_row() {
+            true => (
+                format!("{title}, {}", self.row_name(0)),
+                String::new(),
+                Axis::unlabelled(names.len()),
+                (0..).map(f64::from).zip(texts[0].clone()).collect(),
+            ),
+            false => (
+                title,
+                self.sweep.axes.row.clone(),
+                self.row_axis(),
+                (0..labels.len())
+                    .map(|row| self.row_x(row))
+                    .zip(labels)
+                    .collect(),
+            ),
+        };
         Plot {
             id: format!("by-row-{}", top.name),
-            title: format!("{} test accuracy", top.title()),
-            description: labels.join("; "),
+            title,
+            description,
             size: WIDE,
-            x_label: self.sweep.axes.row.clone(),
-            x: self.row_axis(),
-            y: Axis::percent(extents),
-            hits: labels
-                .into_iter()
-                .enumerate()
-                .map(|(row, label)| (self.row_x(row), label))
-                .collect(),
+            x_label,
+            x,
+            y,
+            hits,
             lines,
             marks: Vec::new(),
         }
+    }
+
+    /// Whether there are only variants to compare, which are side by side then.
+    fn has_one_row(&self) -> bool {
+        self.rows.len() == 1
     }
 
     /// One line per variant, and one for its reference accuracies.
@@ -89,7 +111,7 @@ impl Summary<'_> {
                     &names[column],
                     column,
                     rows.clone()
-                        .map(|row| (self.row_x(row), mean(row)))
+                        .map(|row| (self.x(row, column), mean(row)))
                         .collect(),
                 )
             }
@@ -98,7 +120,7 @@ impl Summary<'_> {
         for (column, name) in names.iter().enumerate() {
             let points = rows
                 .clone()
-                .filter_map(|row| Some((self.row_x(row), self.published(row, column, top)?)));
+                .filter_map(|row| Some((self.x(row, column), self.published(row, column, top)?)));
             let points: Vec<(f64, f64)> = points.collect();
             if let Some(reference) = self.reference.filter(|_| !points.is_empty()) {
                 lines.push(Line {
@@ -108,6 +130,14 @@ impl Summary<'_> {
             }
         }
         lines
+    }
+
+    /// Position of a value on the x axis.
+    fn x(&self, row: usize, column: usize) -> f64 {
+        match self.has_one_row() {
+            true => column as f64,
+            false => self.row_x(row),
+        }
     }
 
     /// Position of a row on the x axis: its value if all are numbers, otherwise its index.
@@ -148,12 +178,15 @@ impl Summary<'_> {
                     let runs = self.averaged_runs(&cell.runs);
                     let mean = |part: &dyn Fn(&Run, usize) -> Option<f64>| {
                         let epochs = runs.iter().map(|run| run.epochs.len()).min().unwrap_or(0);
-                        let points = (0..epochs).map(|at| {
+                        // Epochs without validation have no point.
+                        let points = (0..epochs).filter_map(|at| {
                             let parts: Option<Vec<f64>> =
                                 runs.iter().map(|run| part(run, at)).collect();
-                            let mean =
-                                parts.map(|parts| parts.iter().sum::<f64>() / parts.len() as f64);
-                            ((at + 1) as f64, mean.unwrap_or(f64::NAN))
+                            let parts = parts?;
+                            Some((
+                                (at + 1) as f64,
+                                parts.iter().sum::<f64>() / parts.len() as f64,
+                            ))
                         });
                         points.collect::<Vec<_>>()
                     };
@@ -171,30 +204,26 @@ impl Summary<'_> {
             .collect();
         let points = || lines.iter().flatten().flat_map(|line| &line.points);
         let y = Axis::percent(points().map(|point| point.1));
-        let epochs = lines
-            .iter()
-            .flatten()
-            .map(|line| line.points.len())
-            .max()
-            .unwrap_or(0);
+        let last = |lines: &[Line]| {
+            let points = lines.iter().flat_map(|line| &line.points);
+            points.fold(0.0, |last, point| f64::max(last, point.0)) as usize
+        };
+        let epochs = lines.iter().map(|lines| last(lines)).max().unwrap_or(0);
         if epochs == 0 {
             return Vec::new();
         }
         let plots = lines.into_iter().enumerate().map(|(row, lines)| {
             let label = |at: usize| {
                 let values = lines.iter().filter_map(|line| {
-                    let value = line.points.get(at)?.1;
+                    let epoch = (at + 1) as f64;
+                    let value = line.points.iter().find(|point| point.0 == epoch)?.1;
                     value
                         .is_finite()
                         .then(|| format!("{} {} %", line.name, percent(value)))
                 });
                 values.collect::<Vec<_>>().join(", ")
             };
-            let own = lines
-                .iter()
-                .map(|line| line.points.len())
-                .max()
-                .unwrap_or(0);
+            let own = last(&lines);
             let hits =
                 (0..own).map(|at| ((at + 1) as f64, format!("epoch {}: {}", at + 1, label(at))));
             Plot {
@@ -233,10 +262,12 @@ impl Summary<'_> {
 /// An SVG file with plots of the same size in rows, below a common legend.
 fn drawing(title: &str, lines: &[Line], plots: &[Plot], in_a_row: usize) -> String {
     let (plot_width, plot_height) = plots[0].size;
-    let width = plot_width * plots.len().min(in_a_row) as f64;
+    let needed = |line: &Line| 26.0 + 8.0 + 6.6 * line.name.width() as f64 + 24.0;
+    let longest = lines.iter().map(needed).fold(0.0, f64::max);
+    let width = (plot_width * plots.len().min(in_a_row) as f64).max(18.0 + longest);
     let (mut body, mut left, mut top) = (String::new(), 18.0, 26.0);
     for line in lines {
-        let needed = 26.0 + 8.0 + 6.6 * line.name.width() as f64 + 24.0;
+        let needed = needed(line);
         if left > 18.0 && left + needed > width {
             (left, top) = (18.0, top + 20.0);
         }

@@ -138,11 +138,21 @@ impl<'a> Summary<'a> {
         tops
     }
 
+    /// The names of the variants: the settings in which they differ.
     pub(crate) fn column_names(&self) -> Vec<String> {
-        let names = self
-            .columns
-            .iter()
-            .map(|column| variant(&self.sweep.axes.columns, column));
+        let keys = &self.sweep.axes.columns;
+        let differs = |&at: &usize| match &self.columns[..] {
+            [first, others @ ..] if !others.is_empty() => {
+                others.iter().any(|column| column[at] != first[at])
+            }
+            _ => true,
+        };
+        let shown: Vec<usize> = (0..keys.len()).filter(differs).collect();
+        let keys: Vec<String> = shown.iter().map(|&at| keys[at].clone()).collect();
+        let names = self.columns.iter().map(|column| {
+            let values: Vec<AxisValue> = shown.iter().map(|&at| column[at].clone()).collect();
+            variant(&keys, &values)
+        });
         names.collect()
     }
 
