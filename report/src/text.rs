@@ -101,6 +101,15 @@ pub fn grouped(number: usize) -> String {
     text
 }
 
+/// A sentence with a capital at its start.
+pub fn capitalized(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    match chars.next() {
+        Some(first) => first.to_uppercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}
+
 /// `1 image`, `2 images`.
 pub fn images(number: usize) -> String {
     let s = if number == 1 { "" } else { "s" };

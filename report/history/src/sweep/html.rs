@@ -1,7 +1,7 @@
 //! The page of a sweep.
 
 use topk_report::cells::{header, number, sortable};
-use topk_report::text::{grouped, or_dash, percent};
+use topk_report::text::{capitalized, grouped, or_dash, percent};
 use topk_report::{Escaped, page};
 
 use super::axis_value::variant;
@@ -49,7 +49,11 @@ impl Summary<'_> {
         let notes: Vec<String> = self
             .notes
             .iter()
-            .map(|note| format!("{}.", Escaped(&capitalized(note))))
+            .map(|note| match note.contains(" is not counted") {
+                // Names of runs stay as they are.
+                true => format!("{}.", Escaped(note)),
+                false => format!("{}.", Escaped(&capitalized(note))),
+            })
             .collect();
         let (shown, folded) = notes.split_at(notes.len().min(MAX_NOTES));
         if !shown.is_empty() {
@@ -152,16 +156,6 @@ impl Summary<'_> {
 }
 
 /// A sentence with a capital letter.
-fn capitalized(sentence: &str) -> String {
-    let mut chars = sentence.chars();
-    match chars.next() {
-        // Names of runs stay as they are.
-        Some(first) if !sentence.contains(" is not counted") => {
-            first.to_uppercase().chain(chars).collect()
-        }
-        _ => sentence.to_owned(),
-    }
-}
 
 /// A cell with the value of a setting, which sorts numbers by value.
 fn value_cell(value: &AxisValue) -> String {

@@ -298,3 +298,32 @@ fn drawing(title: &str, lines: &[Line], plots: &[Plot], in_a_row: usize) -> Stri
     let descriptions: Vec<&str> = plots.iter().map(|plot| plot.description.as_str()).collect();
     file((width, top), title, &descriptions.join("; "), &body)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drawing_is_as_wide_as_its_longest_name() {
+        let plot = Plot {
+            id: "plot".to_owned(),
+            title: "title".to_owned(),
+            description: String::new(),
+            size: SMALL,
+            x_label: String::new(),
+            x: Axis::unlabelled(1),
+            y: Axis::percent([0.5].into_iter()),
+            hits: Vec::new(),
+            lines: Vec::new(),
+            marks: Vec::new(),
+        };
+        let width = |name: &str| -> f64 {
+            let line = Line::new(name, 0, vec![(0.0, 0.5)]);
+            let svg = drawing("title", &[line], &[plot.clone()], 3);
+            let (_, rest) = svg.split_once("viewBox=\"0 0 ").unwrap();
+            rest.split(' ').next().unwrap().parse().unwrap()
+        };
+        assert_eq!(width("ce"), SMALL.0);
+        assert!(width(&"x".repeat(80)) > 6.0 * 80.0);
+    }
+}
