@@ -270,15 +270,23 @@ impl Ranks {
             (state.run.clone().unwrap_or_default(), state.ended.clone())
         };
         if ended.is_none() {
-            let error = error.map(str::to_owned);
-            let _ = folder.write_end(&run, &End { error });
+            let end = End {
+                error: error.map(str::to_owned),
+            };
+            let _ = folder.write_end(&run, &end);
             // What happens to the others from now on does not matter.
             self.watch.end(Ok(()));
         }
         // Signs of life continue, so that the others do not give up before.
         let start = Instant::now();
         let patience = PATIENCE.min(self.watch.timeout);
-        while start.elapsed() < patience && self.has_living(&run) {
+        // A rank that starts late would wait for a rank 0 that has left. These errors already say that others are absent.
+        let late = match &ended {
+            Some(Err(RanksError::Missing { .. } | RanksError::Occupied { .. })) => false,
+            Some(Err(_)) => true,
+            Some(Ok(())) | None => error.is_some(),
+        };
+        while start.elapsed() < patience && self.has_living(&run, late) {
             let state = self.watch.lock();
             drop(self.watch.wait(state));
         }
@@ -287,11 +295,15 @@ impl Ranks {
         folder.clear(&run, alone)
     }
 
-    /// Whether another rank has signed in, gives signs of life and has not signed out.
-    fn has_living(&self, run: &str) -> bool {
+    /// Whether another rank has signed in, gives signs of life and has not signed out; with `late`, whether one has not
+    /// signed in yet.
+    fn has_living(&self, run: &str, late: bool) -> bool {
         let state = self.watch.lock();
         (1..self.watch.world_size).any(|rank| {
             let peer = &state.peers[rank];
+            if peer.sign.is_none() {
+                return late;
+            }
             !peer.lost
                 && peer.age().is_none_or(|age| age < SILENCE)
                 && self.watch.folder.file(run, rank, Kind::Alive).exists()
@@ -375,6 +387,26 @@ mod tests {
         assert_eq!(state.ended, Some(Ok(())));
         drop(state);
         member.close(None);
+        assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_rank_that_starts_after_the_end_hears_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let timeout = Duration::from_secs(8);
+        let leader = join(0, folder.path(), timeout);
+        let closing = thread::spawn(move || leader.close(Some("no such model")));
+        thread::sleep(Duration::from_secs(1));
+        let member = join(1, folder.path(), timeout);
+        let mut state = member.watch.lock();
+        while state.ended.is_none() {
+            state = member.watch.wait(state);
+        }
+        let message = "no such model".to_owned();
+        assert_eq!(state.ended, Some(Err(RanksError::Ended { message })));
+        drop(state);
+        member.close(None);
+        assert!(!closing.join().unwrap());
         assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
     }
 
