@@ -176,6 +176,24 @@ impl ImageSet {
         }
     }
 
+    /// Gives the images labels of other classes, and leaves out those of classes for which `label` has none. Images
+    /// without a label keep none.
+    pub fn relabel(&mut self, classes: Classes, label: impl Fn(u32) -> Option<u32>) {
+        self.listing.samples.retain_mut(|sample| {
+            let Some(class) = sample.label else {
+                return true;
+            };
+            sample.label = label(class);
+            sample.label.is_some()
+        });
+        self.listing.classes = classes;
+    }
+
+    /// Adds a line to the decisions of [`warnings`](Self::warnings).
+    pub fn decide(&mut self, decision: impl Into<String>) {
+        self.warnings.decide(decision);
+    }
+
     /// Gives the images the labels of other classes with the same wnids or names.
     ///
     /// # Errors

@@ -71,10 +71,15 @@ impl Collected {
                 message,
             }));
         }
-        self.images.extend(batch.indices.iter().map(|&index| Image {
-            index,
-            name: samples[index].name.clone(),
-            labels: labels[index].clone(),
+        self.images.extend(batch.indices.iter().map(|&index| {
+            Image {
+                index,
+                name: samples[index].name.clone(),
+                labels: labels[index].clone(),
+                groups: (options.groups.as_ref())
+                    .and_then(|groups| groups.of_image(&samples[index].name))
+                    .map(<[u32]>::to_vec),
+            }
         }));
         for (model, scores) in scores.into_iter().enumerate() {
             self.inference[model] += scores.inference;

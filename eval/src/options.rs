@@ -1,6 +1,6 @@
 use topk_data::{DataError, ImageSet};
 use topk_image::Limits;
-use topk_labels::ClassNames;
+use topk_labels::{ClassNames, ImageGroups};
 use topk_report::text::{grouped, images};
 use topk_results::{CropAveraging, DataInfo, LossSettings, Shard, Subset};
 
@@ -42,6 +42,8 @@ pub struct EvalOptions {
     pub class_indices: Option<Vec<u32>>,
     /// Classes that may be predicted, ascending; all by default.
     pub valid_classes: Option<Vec<u32>>,
+    /// Groups of images whose accuracy is reported, too.
+    pub groups: Option<ImageGroups>,
     /// What to do with unreadable images.
     pub on_bad_image: OnBadImage,
     /// A loss to report besides cross-entropy.
@@ -78,8 +80,11 @@ impl EvalOptions {
                     .labels
                     .as_ref()
                     .map(|path| path.display().to_string()),
+                preset: None,
                 real_labels: None,
                 valid_labels: None,
+                groups: None,
+                group_names: Vec::new(),
                 images: description.images,
                 classes: description.classes,
                 sha256: set.sha256()?,
@@ -90,6 +95,7 @@ impl EvalOptions {
             class_names: None,
             class_indices: None,
             valid_classes: None,
+            groups: None,
             on_bad_image: OnBadImage::Fail,
             loss: None,
             crop_averaging: None,

@@ -17,6 +17,7 @@ pub(crate) fn thumbnail(set: &ImageSet, index: usize, limits: &Limits) -> Option
     // The browser enlarges smaller thumbnails.
     let side = SIDE.min(shorter);
     let preprocessing = Preprocessing {
+        trim: 0,
         resize: Resize::ShorterSide(side),
         interpolation: Interpolation::Bilinear,
         crop: Crop::Center {

@@ -40,6 +40,8 @@ pub struct PreprocessOverrides {
     /// Settings that replace the metadata of the model. By default, a model without metadata has those of the
     /// configuration file beside it, unless the normalization is set.
     pub preset: Option<NamedPreset>,
+    /// Number of pixels to remove from each side of an image before resizing.
+    pub trim: u32,
     /// Shorter side after resizing, in pixels; 0 for no resizing.
     pub resize: Option<u32>,
     /// timm's `crop_pct`, as a fraction of the shorter side.
@@ -380,6 +382,7 @@ fn preprocessing(
         },
     };
     Ok(Preprocessing {
+        trim: overrides.trim,
         resize,
         interpolation,
         crop: match overrides.crops {

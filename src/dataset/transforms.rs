@@ -97,6 +97,7 @@ impl Transforms {
     /// Preparation of training images.
     pub(super) fn training(&self, config: &Config) -> Preparation {
         let resize = config.train_resize.map(|shorter_side| Preprocessing {
+            trim: 0,
             resize: Resize::ShorterSide(shorter_side),
             interpolation: Interpolation::Bilinear,
             crop: Crop::None,

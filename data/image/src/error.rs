@@ -70,6 +70,18 @@ pub enum ImageError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// Nothing remains of the image without its outermost pixels.
+    #[error(
+        "{trim} pixels cannot be removed from each side of an image of {width} x {height} pixels"
+    )]
+    Trim {
+        /// Width.
+        width: u32,
+        /// Height.
+        height: u32,
+        /// Number of pixels to remove from each side.
+        trim: u32,
+    },
     /// The resized image would be empty or too large.
     #[error(transparent)]
     Resize(#[from] ResizeError),

@@ -141,8 +141,8 @@ impl Preprocessor {
 
     fn fill(&mut self, image: &RgbImage) -> Result<[u32; 2], ImageError> {
         let Preprocessing { resize, crop, .. } = self.preprocessing;
-        let from = [image.width, image.height];
-        let to = resize.apply(from)?;
+        let source = trimmed(image, self.preprocessing.trim)?;
+        let to = resize.apply(source.size)?;
         let size = crop.size().unwrap_or(to);
         let windows = windows(crop, to)?;
         let fill = match crop {
@@ -159,7 +159,6 @@ impl Preprocessor {
         self.limits.check_bytes("cropping the image", crops)?;
         self.crops.resize(crops as usize, 0);
 
-        let source = Source::of(image);
         let kind = (self.preprocessing.interpolation, self.preprocessing.pillow);
         if windows.len() == 1 && resized == crops {
             // The region is the crop.
@@ -193,6 +192,24 @@ impl Preprocessor {
         }
         Ok(size)
     }
+}
+
+/// An image without its outermost pixels.
+fn trimmed(image: &RgbImage, trim: u32) -> Result<Source<'_>, ImageError> {
+    let source = Source::of(image);
+    if trim == 0 {
+        return Ok(source);
+    }
+    let inside = source.size.map(|side| trim..side.saturating_sub(trim));
+    let [columns, rows] = inside;
+    if columns.is_empty() || rows.is_empty() {
+        return Err(ImageError::Trim {
+            width: image.width,
+            height: image.height,
+            trim,
+        });
+    }
+    Ok(source.part(&Region { columns, rows }))
 }
 
 /// The smallest region that contains both.

@@ -1,7 +1,7 @@
 //! A region of the resized image equals that part of the whole resized image.
 
 use proptest::prelude::*;
-use topk_image::{Limits, Preprocessor};
+use topk_image::{Limits, Preprocessor, RgbImage};
 use topk_preprocessing::{Crop, Halves, Interpolation, Pillow, Preprocessing, Resize};
 
 /// A 24-bit BMP of noise.
@@ -56,6 +56,7 @@ proptest! {
     ) {
         let encoded = bitmap(width, height, seed);
         let whole = Preprocessing {
+            trim: 0,
             resize: Resize::Exact([to_width, to_height]),
             interpolation,
             crop: Crop::None,
@@ -88,6 +89,48 @@ proptest! {
         let (found, size) = crops(&encoded, Preprocessing { crop: middle, ..whole });
         prop_assert_eq!(found, cut(&resized, columns, center, size));
     }
+}
+
+#[test]
+fn trimmed_images_are_those_without_their_outermost_pixels() {
+    let [width, height, trim] = [37, 29, 2];
+    let encoded = bitmap(width as u32, height as u32, 5);
+    let untouched = Preprocessing {
+        resize: Resize::None,
+        crop: Crop::None,
+        ..Preprocessing::torchvision(16, 12)
+    };
+    let (pixels, _) = crops(&encoded, untouched);
+    let size = [width - 2 * trim, height - 2 * trim];
+    let inside = RgbImage {
+        width: size[0] as u32,
+        height: size[1] as u32,
+        pixels: cut(&pixels, width, [trim, trim], size),
+    };
+    for preprocessing in [untouched, Preprocessing::torchvision(16, 12)] {
+        let trimmed = Preprocessing {
+            trim: trim as u32,
+            ..preprocessing
+        };
+        let (found, _) = crops(&encoded, trimmed);
+        let mut preprocessor = Preprocessor::new(preprocessing, Limits::default()).unwrap();
+        assert_eq!(found, preprocessor.crops_of(&inside).unwrap().pixels());
+    }
+    let nothing = Preprocessing {
+        trim: 15,
+        ..untouched
+    };
+    let mut preprocessor = Preprocessor::new(nothing, Limits::default()).unwrap();
+    let error = preprocessor.crops(&encoded).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "15 pixels cannot be removed from each side of an image of 37 x 29 pixels"
+    );
+    let fast = Preprocessing {
+        fast: true,
+        ..nothing
+    };
+    assert!(Preprocessor::new(fast, Limits::default()).is_err());
 }
 
 #[test]

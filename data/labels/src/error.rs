@@ -108,6 +108,14 @@ pub enum LabelError {
         /// The expected contents.
         expected: &'static str,
     },
+    /// A file is not a table of groups.
+    #[error("{}: {reason}. Give a table with a row for each image and a column of 0 and 1 for each group", path.display())]
+    Groups {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// Names of folders that are not those of one set of classes.
     #[error("{}: {reason}. Give a class map with the index of each class, or move other folders away", path.display())]
     ClassFolders {

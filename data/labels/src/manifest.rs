@@ -118,10 +118,10 @@ impl Manifest {
     }
 }
 
-type Objects = Vec<(usize, Map<String, Value>)>;
+pub(crate) type Objects = Vec<(usize, Map<String, Value>)>;
 
 /// The entries of a JSON array, numbered from 1.
-fn items(path: &Path, text: &str) -> Result<Objects, LabelError> {
+pub(crate) fn items(path: &Path, text: &str) -> Result<Objects, LabelError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let items: Vec<Map<String, Value>> =
         serde_json::from_str(text).map_err(|error| json(path, &error))?;
@@ -132,7 +132,7 @@ fn items(path: &Path, text: &str) -> Result<Objects, LabelError> {
 }
 
 /// The objects of JSON lines.
-fn objects(path: &Path, text: &str) -> Result<Objects, LabelError> {
+pub(crate) fn objects(path: &Path, text: &str) -> Result<Objects, LabelError> {
     let object = |(number, line): (usize, &str)| {
         let object = serde_json::from_str(line);
         let object = object.map_err(|error| match text::lines(text).nth(1) {

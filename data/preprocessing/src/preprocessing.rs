@@ -9,6 +9,9 @@ use crate::{Crop, CropMode, Halves, Interpolation, Pillow, Resize};
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
+    /// Number of pixels that are removed from each side first, such as the frame of ObjectNet's images.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub trim: u32,
     /// The resizing before crops are taken.
     pub resize: Resize,
     /// The resampling filter.
@@ -55,6 +58,7 @@ impl Preprocessing {
     /// torchvision's transforms for evaluation: `Resize(resize)`, bilinear, and `CenterCrop(crop)`.
     pub fn torchvision(resize: u32, crop: u32) -> Self {
         Self {
+            trim: 0,
             resize: Resize::ShorterSide(resize),
             interpolation: Interpolation::Bilinear,
             crop: Crop::Center {
@@ -102,6 +106,7 @@ impl Preprocessing {
             CropMode::Border => Resize::Contain(scaled),
         };
         Self {
+            trim: 0,
             resize,
             interpolation: config.interpolation,
             crop: Crop::Center {
@@ -119,8 +124,15 @@ impl Preprocessing {
     ///
     /// # Errors
     ///
-    /// If one is not from 1 to 65,536.
+    /// If one is not from 1 to 65,536, or images are to be trimmed and decoded at reduced size.
     pub fn check(self) -> Result<Self, PreprocessingError> {
+        if self.trim > 0 && self.fast {
+            return Err(PreprocessingError {
+                what: "trim",
+                value: self.trim.to_string(),
+                expected: "0 for images that are decoded at reduced size",
+            });
+        }
         let resized = self.resize.at_least().map(|size| ("a resized side", size));
         let cropped = self.crop.size().map(|size| ("a crop's side", size));
         for (what, size) in [resized, cropped].into_iter().flatten() {
@@ -136,8 +148,15 @@ impl Preprocessing {
     }
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 impl fmt::Display for Preprocessing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.trim > 0 {
+            write!(f, "trim {} pixels from each side, ", self.trim)?;
+        }
         match self.resize {
             Resize::None => write!(f, "{}", self.resize)?,
             resize => write!(f, "resize {resize} ({})", self.interpolation)?,

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use zip::result::ZipError;
 
+use crate::LogitsWriter;
 use crate::npy;
 use crate::rows::{Dtype, Rows, integers};
 
@@ -228,6 +229,47 @@ impl Logits {
             labels: labels.into_iter().map(|label| label as u32).collect(),
             indices,
         })
+    }
+
+    /// The logits of several files as of one, such as of the shards of an evaluation, which are copied to a temporary file.
+    ///
+    /// # Errors
+    /// If there are none, they differ in the number of classes, two have an image with the same index, or they cannot be
+    /// copied.
+    pub fn join(parts: &[Self]) -> Result<Self, LogitsError> {
+        let classes = parts.first().map_or(0, Self::classes);
+        // In the order of the images, so that the order of the files does not matter.
+        let mut order = Vec::new();
+        for (of, part) in parts.iter().enumerate() {
+            if part.classes() != classes {
+                return Err(LogitsError::Array {
+                    path: part.path.clone(),
+                    name: "logits",
+                    reason: format!(
+                        "has {} classes, but the first file has {classes}",
+                        part.classes()
+                    ),
+                });
+            }
+            let rows = part.indices.iter().enumerate();
+            order.extend(rows.map(|(row, &index)| (index, of, row)));
+        }
+        order.sort_unstable();
+        if let Some(pair) = order.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let (index, of, _) = pair[1];
+            return Err(LogitsError::Array {
+                path: parts[of].path.clone(),
+                name: "indices",
+                reason: format!("has image {index}, which another file or row has too"),
+            });
+        }
+        let mut writer = LogitsWriter::temporary(classes)?;
+        let mut logits = Vec::new();
+        for (index, of, row) in order {
+            parts[of].read(row, 1, &mut logits)?;
+            writer.push(index, parts[of].labels[row], &logits)?;
+        }
+        writer.finish()
     }
 
     pub(crate) fn new(path: PathBuf, rows: Rows, labels: Vec<u32>, indices: Vec<u64>) -> Self {

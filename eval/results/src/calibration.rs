@@ -90,7 +90,7 @@ pub(crate) fn sets(calibration: &Calibration) -> Table {
 }
 
 /// A number without superfluous digits, although it is not exact: 90 for 100 · 0.9.
-fn rounded(number: f64) -> String {
+pub(crate) fn rounded(number: f64) -> String {
     let text = format!("{number:.6}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -228,6 +228,16 @@ impl Results {
                 let what = || format!("a label of image `{}`", image.name);
                 range(is_class, what, label, format!("0..{}", self.data.classes))?;
             }
+            let groups = self.data.group_names.len();
+            for &group in image.groups.iter().flatten() {
+                let what = || format!("a group of image `{}`", image.name);
+                range(
+                    (group as usize) < groups,
+                    what,
+                    group,
+                    format!("0..{groups}"),
+                )?;
+            }
         }
         let failed = self.failures.iter().map(|failure| failure.index);
         ascending("indices of failures", failed)?;
@@ -294,6 +304,16 @@ impl Results {
             (
                 outcome.rank as usize >= self.num_valid_classes(),
                 "its rank is not below the number of valid classes",
+            ),
+            (
+                (outcome.label_ranks.first()).is_some_and(|&first| first != outcome.rank),
+                "its rank is not the lowest of its label_ranks",
+            ),
+            (
+                !outcome.label_ranks.is_sorted_by(|a, b| a < b)
+                    || (outcome.label_ranks.last())
+                        .is_some_and(|&last| last as usize >= self.num_valid_classes()),
+                "its label_ranks are not ascending, or not below the number of valid classes",
             ),
             (
                 !self.is_valid_class(outcome.predicted),

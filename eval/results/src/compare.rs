@@ -3,7 +3,9 @@ use std::cmp::Ordering;
 use serde::Serialize;
 use thiserror::Error;
 use topk_calibration::LogitsDifference;
+use topk_report::text::{grouped, images, percent};
 
+use crate::calibration_change::CalibrationChange;
 use crate::class_changes::{ClassChange, ClassCounts};
 use crate::counted::Counted;
 use crate::file;
@@ -104,6 +106,12 @@ pub struct Comparison {
     /// How far the logits are apart, if files of them were compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logits: Option<LogitsDifference>,
+    /// The calibration of both, if it was measured on the same images and with the same settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationChange>,
+    /// Why it is not compared, if it was measured for both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration_note: Option<String>,
     /// Limits for drops of accuracy that were checked.
     pub gates: Vec<Gate>,
     /// Classes whose top-1 accuracy changed, from the largest loss to the largest gain.
@@ -293,6 +301,11 @@ impl Comparison {
             size(b).total_cmp(&size(a))
         });
         let subset = before.0.subset_caveat().or(after.0.subset_caveat());
+        let (calibration, calibration_note) = CalibrationChange::of(
+            &before.0.models[before.1],
+            &after.0.models[after.1],
+            only_in_before + only_in_after == 0,
+        );
         Ok(Self {
             subset,
             before: first,
@@ -308,6 +321,8 @@ impl Comparison {
             predicted,
             agreeing,
             logits: None,
+            calibration,
+            calibration_note,
             gates: Vec::new(),
             classes: classes.changed(before.0),
             changed,
@@ -318,6 +333,17 @@ impl Comparison {
     /// Fraction of the images with the same prediction, of those that both have one for; none without such images.
     pub fn agreement(&self) -> Option<f64> {
         (self.predicted > 0).then(|| self.agreeing as f64 / self.predicted as f64)
+    }
+
+    /// How often the predictions are the same, in words.
+    pub(crate) fn agreement_text(&self) -> Option<String> {
+        let agreement = self.agreement()?;
+        Some(format!(
+            "same prediction for {} of {} ({} %)",
+            grouped(self.agreeing),
+            images(self.predicted),
+            percent(agreement)
+        ))
     }
 
     /// How far the logits are apart, in words.

@@ -4,6 +4,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
+use topk_calibration::SetMethod;
+
 use crate::file::FileError;
 use crate::schema::{COVERAGES, CropAveraging, Results};
 
@@ -63,6 +65,35 @@ impl Results {
         header.extend(COVERAGES.map(|percent| format!("top1_at_coverage_{percent}")));
         let distances = self.settings.topk.iter();
         header.extend(distances.map(|k| format!("hierarchical_distance_top{k}")));
+        let multilabel = [
+            "ranking_average_precision",
+            "coverage_error",
+            "ranking_loss",
+            "r_precision",
+        ];
+        header.extend(multilabel.map(str::to_owned));
+        let calibration = [
+            "temperature",
+            "temperature_low",
+            "temperature_high",
+            "half_nll",
+            "half_nll_scaled",
+            "half_brier",
+            "half_brier_scaled",
+            "half_ece",
+            "half_ece_scaled",
+        ];
+        header.extend(calibration.map(str::to_owned));
+        header.extend(self.set_columns().iter().flat_map(|(method, target)| {
+            let columns = ["threshold", "coverage", "size"];
+            columns.map(|column| format!("{}_{target}_{column}", method.name().to_lowercase()))
+        }));
+        for name in &self.data.group_names {
+            header.extend([
+                format!("group_{name}_top1"),
+                format!("group_{name}_error_ratio"),
+            ]);
+        }
         let mut rows = vec![header];
         rows.extend((0..self.models.len()).map(|model| self.csv_row(model)));
         write_csv(&rows)
@@ -149,7 +180,56 @@ impl Results {
         row.extend(coverage.map(|coverage| field(coverage.accuracy)));
         let topk = self.settings.topk.iter();
         row.extend(topk.map(|&k| field(metrics.hierarchical_distance(k))));
+        let multilabel = metrics.multilabel.as_ref();
+        row.extend([
+            field(multilabel.map(|metrics| metrics.ranking_average_precision)),
+            field(multilabel.map(|metrics| metrics.coverage_error)),
+            field(multilabel.map(|metrics| metrics.ranking_loss)),
+            field(multilabel.map(|metrics| metrics.r_precision)),
+        ]);
+        let calibration = entry.calibration.as_ref();
+        let temperature = calibration.map(|found| found.temperature);
+        row.extend([
+            field(temperature.map(|temperature| temperature.value)),
+            field(temperature.map(|temperature| temperature.low)),
+            field(temperature.map(|temperature| temperature.high)),
+            field(calibration.map(|found| found.before.nll.value)),
+            field(calibration.map(|found| found.after.nll.value)),
+            field(calibration.map(|found| found.before.brier.value)),
+            field(calibration.map(|found| found.after.brier.value)),
+            field(calibration.map(|found| found.before.ece.value)),
+            field(calibration.map(|found| found.after.ece.value)),
+        ]);
+        for column in self.set_columns() {
+            let sets = calibration.iter().flat_map(|found| &found.sets);
+            let sets = sets
+                .into_iter()
+                .find(|sets| (sets.method, sets.target) == column);
+            row.extend([
+                field(sets.and_then(|sets| sets.threshold)),
+                field(sets.map(|sets| sets.coverage.value)),
+                field(sets.map(|sets| sets.size.value)),
+            ]);
+        }
+        for group in &metrics.groups {
+            row.extend([field(group.accuracy), field(group.error_ratio)]);
+        }
         row
+    }
+
+    /// The methods and targets of the prediction sets of all models.
+    fn set_columns(&self) -> Vec<(SetMethod, f64)> {
+        let mut columns = Vec::new();
+        let calibrations = self
+            .models
+            .iter()
+            .filter_map(|model| model.calibration.as_ref());
+        for sets in calibrations.flat_map(|found| &found.sets) {
+            if !columns.contains(&(sets.method, sets.target)) {
+                columns.push((sets.method, sets.target));
+            }
+        }
+        columns
     }
 
     /// Appends one row per model to a text file in the format of the paper's code (`dump_results`): name,

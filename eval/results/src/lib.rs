@@ -45,7 +45,8 @@
 //! }
 //! ```
 //!
-//! An image with several true classes has a list of labels. Null stands for images that could not be evaluated or
+//! An image with several true classes has a list of labels, and `label_ranks` of outcomes, which is there only then, has
+//! the ranks of all of them. `groups` of images, if present, has the groups of each image. Null stands for images that could not be evaluated or
 //! have no valid label. `tied` lists the outcomes with a tie. `best`, if present, has `count` `classes` and
 //! `probabilities` for each outcome that is not null, concatenated. Numbers are read back to the last bit.
 //! `format` increases with every change that older readers would misunderstand.
@@ -53,21 +54,25 @@
 pub mod bench;
 mod by_confidence;
 mod calibration;
+mod calibration_change;
 mod chance;
 mod check;
 mod class_changes;
 mod class_csv;
 mod compare;
+mod corruption;
 mod counted;
 mod csv;
 mod file;
 mod gate;
+mod groups;
 mod html;
 mod leaderboard;
 mod measurements;
 mod merge;
 mod metrics;
 mod metrics_table;
+mod multilabel;
 mod names;
 mod predictions;
 mod recompute;
@@ -79,25 +84,31 @@ mod statistics;
 mod table;
 
 pub use calibration::{calibration_json, calibration_table};
+pub use calibration_change::CalibrationChange;
 pub use check::InvalidResults;
 pub use class_changes::ClassChange;
 pub use compare::{
     ChangedImage, CompareError, ComparedModel, Comparison, ImagePrediction, PairedAccuracy,
     RankChange, RankError,
 };
+pub use corruption::{Corruption, CorruptionError, CorruptionErrors, SEVERITIES};
 pub use file::{FileError, is_result_file};
 pub use gate::{Gate, GateError};
 pub use html::ReportError;
-pub use leaderboard::{Leaderboard, LeaderboardEntry, LeaderboardGroup, PairedTest};
+pub use leaderboard::{
+    Leaderboard, LeaderboardEntry, LeaderboardGroup, PairedTest, ShiftAccuracy, ShiftModel,
+    ShiftSet, Shifts,
+};
 pub use measurements::{Measurements, ModelMeasurements};
 pub use merge::MergeError;
 pub use metrics::{ClassRow, Confusion};
 pub use predictions::{PredictionsError, PredictionsFormat};
 pub use schema::{
     CALIBRATION_BINS, COVERAGES, CalibrationBin, ClassAverage, CoverageAccuracy, CropAveraging,
-    DataInfo, Environment, FORMAT, Failure, FailurePolicy, GpuInfo, HierarchicalDistance, Image,
-    LossSettings, Metrics, ModelInfo, ModelResults, Outcome, OutputKind, PluginInfo, Prediction,
-    QuantizationInfo, Results, Settings, Severity, Shard, Subset, Timing, TopkAccuracy,
+    DataInfo, Environment, FORMAT, Failure, FailurePolicy, GpuInfo, GroupAccuracy,
+    HierarchicalDistance, Image, LossSettings, Metrics, ModelInfo, ModelResults, MultilabelMetrics,
+    Outcome, OutputKind, PluginInfo, Prediction, QuantizationInfo, RecallAtK, Results, Settings,
+    Severity, Shard, Subset, Timing, TopkAccuracy,
 };
 pub use scorer::{LabelledLogits, ScoreError, Scorer};
 pub use scores::ScorePrecision;

@@ -240,7 +240,13 @@ impl Timing {
 }
 
 /// The fields of a data set that must be the same.
-const DATA: [&str; 4] = ["images", "classes", "sha256", "labels_sha256"];
+const DATA: [&str; 5] = [
+    "images",
+    "classes",
+    "sha256",
+    "labels_sha256",
+    "group_names",
+];
 
 /// The fields of a model that must be the same.
 const MODEL: [&str; 11] = [

@@ -50,6 +50,8 @@ impl Metrics {
             macro_avg: class_average(&counts, |row| f64::from(u8::from(row.is_seen()))),
             weighted_avg: class_average(&counts, |row| row.images as f64),
             severity: results.severity(model),
+            multilabel: results.multilabel(model),
+            groups: results.groups(model),
         }
     }
 }

@@ -75,6 +75,29 @@ impl Results {
             text += "\n";
             text += &table("WordNet distance", columns);
         }
+        let several = |metrics: &Metrics| metrics.multilabel.clone();
+        if self
+            .models
+            .iter()
+            .any(|model| model.metrics.multilabel.is_some())
+        {
+            let columns = vec![
+                percents("ranking precision %", &|metrics| {
+                    Some(several(metrics)?.ranking_average_precision)
+                }),
+                decimals("coverage error", 2, &|metrics| {
+                    Some(several(metrics)?.coverage_error)
+                }),
+                decimals("ranking loss", 4, &|metrics| {
+                    Some(several(metrics)?.ranking_loss)
+                }),
+                percents("R-precision %", &|metrics| {
+                    Some(several(metrics)?.r_precision)
+                }),
+            ];
+            text += "\n";
+            text += &table("all true classes", columns);
+        }
         let is_old = |metrics: &Metrics| metrics.brier_score.is_none() && metrics.evaluated > 0;
         let notes = match self.models.iter().any(|model| is_old(&model.metrics)) {
             true => "\nBrier: – where an older version evaluated some of the images.",

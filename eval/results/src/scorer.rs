@@ -343,11 +343,13 @@ impl Scorer {
             logits: scores,
             labels,
         } = row;
-        let (rank, label) = labels
+        let mut ranks: Vec<(usize, usize)> = labels
             .iter()
             .filter_map(|&label| Some((label_rank(scores, label).ok()?, label)))
-            .min()
-            .expect("scores that are not NaN have ranks");
+            .collect();
+        ranks.sort_unstable();
+        ranks.dedup();
+        let &(rank, label) = ranks.first().expect("scores that are not NaN have ranks");
         let tied = scores
             .iter()
             .enumerate()
@@ -371,6 +373,10 @@ impl Scorer {
         let cross_entropy = log_sum + (scores[predicted] - scores[label]);
         let outcome = Outcome {
             rank: rank as u32,
+            label_ranks: match ranks.len() {
+                1 => Vec::new(),
+                _ => ranks.iter().map(|&(rank, _)| rank as u32).collect(),
+            },
             tied,
             predicted: self.class(predicted),
             confidence: probability(predicted),

@@ -121,7 +121,33 @@ impl Results {
                 .map(|columns| tables(&names, columns))
                 .join("\n")
         };
-        table + &self.notes() + &self.calibrations()
+        table + &self.notes() + &self.groups_table() + &self.calibrations()
+    }
+
+    /// The accuracy of each model on the groups of the data, if there are any.
+    fn groups_table(&self) -> String {
+        let names = &self.data.group_names;
+        if names.is_empty() {
+            return String::new();
+        }
+        let of_first = self
+            .models
+            .first()
+            .map_or(&[][..], |model| &model.metrics.groups);
+        let counts = of_first.iter().map(|group| grouped(group.images));
+        let mut columns = vec![Column::new("images", counts)];
+        for (name, model) in self.model_names().iter().zip(&self.models) {
+            let cells = model.metrics.groups.iter().map(|group| {
+                let ratio = or_dash(group.error_ratio, |ratio| format!("{ratio:.2}"));
+                format!("{} ({ratio})", or_dash(group.accuracy, percent))
+            });
+            columns.push(Column::new(name, cells));
+        }
+        let names = Column::new("top-1 % (error ratio)", names.iter().cloned());
+        format!(
+            "\n{}\nerror ratio: top-1 error relative to that on all images of the groups' file.\n",
+            tables(&names, columns)
+        )
     }
 
     /// The calibration of each model, if it was measured.
@@ -325,17 +351,13 @@ impl Comparison {
             ]);
         }
         table += "only before, only after: images that one of the two classifies correctly\n";
-        if let Some(agreement) = self.agreement() {
-            table += &format!(
-                "same prediction for {} of {} ({} %)\n",
-                grouped(self.agreeing),
-                images(self.predicted),
-                percent(agreement)
-            );
+        if let Some(agreement) = self.agreement_text() {
+            table += &format!("{agreement}\n");
         }
         if let Some(difference) = self.logits_difference() {
             table += &format!("{}\n", wrap(&difference, TERMINAL_WIDTH, 2));
         }
+        table += &self.calibration_table();
         for gate in &self.gates {
             let passed = if gate.passed { "passed" } else { "FAILED" };
             table += &format!(
@@ -384,6 +406,21 @@ impl Comparison {
             }
             _ => String::new(),
         }
+    }
+
+    /// The calibration of both.
+    fn calibration_table(&self) -> String {
+        if let Some(note) = &self.calibration_note {
+            return format!("{}\n", wrap(note, TERMINAL_WIDTH, 2));
+        }
+        let Some(change) = &self.calibration else {
+            return String::new();
+        };
+        let rows = change.rows();
+        let column =
+            |title: &str, at: usize| Column::new(title, rows.iter().map(|row| row[at].clone()));
+        let columns = [column("before", 1), column("after", 2)];
+        format!("\n{}\n", block(&column("calibration", 0), &columns))
     }
 
     /// The classes that lost and gained most.

@@ -86,12 +86,12 @@ fn errors_name_contradictions() {
         (
             "/images/names",
             "[]",
-            "indices, names and labels of images are [30, 0, 30]",
+            "indices, names, labels and groups of images are [30, 0, 30, 30]",
         ),
         (
             "/models/0/outcomes/confidence",
             "[0.5]",
-            "[30, 30, 1, 30, 30, 30] entries long",
+            "[30, 30, 1, 30, 30, 30, 30] entries long",
         ),
         (
             "/models/0/outcomes/rank/0",

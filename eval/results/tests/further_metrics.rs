@@ -153,6 +153,134 @@ fn of_several_true_classes_the_first_has_the_image() {
     assert_eq!(right, results.models[0].metrics.topk[0].correct);
 }
 
+/// Against scikit-learn (`data/make_multilabel.py`).
+#[test]
+fn several_true_classes_are_ranked_as_by_scikit_learn() {
+    let expected: Value = serde_json::from_str(include_str!("data/multilabel.json")).unwrap();
+    let source: Value = serde_json::from_str(include_str!("data/metrics.json")).unwrap();
+    let scores: Vec<Vec<f32>> = serde_json::from_value(source["scores"].clone()).unwrap();
+    let mut results = results(300, 8);
+    results.settings.topk = vec![1, 2, 5];
+    let scorer = Scorer::new(8).unwrap();
+    for (at, image) in results.images.iter_mut().enumerate() {
+        let label = image.labels[0];
+        if at % 3 == 0 {
+            image.labels.push((label + 1 + at as u32) % 8);
+        }
+        if at % 4 == 0 {
+            image.labels.push((label + 3) % 8);
+        }
+        let labels = &image.labels;
+        let outcome = scorer.score(&image.name, &scores[at], CropAveraging::None, labels);
+        results.models[0].outcomes[at] = outcome.unwrap();
+    }
+    let results = results.recompute().unwrap();
+    // They are in the file, too.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    results.save(file.path()).unwrap();
+    let read = Results::read(file.path()).unwrap();
+    assert_eq!(read, results);
+    let found = read.models[0].metrics.multilabel.as_ref().unwrap();
+    assert_eq!(expected["several"], found.several);
+    for (name, value) in [
+        ("mean_labels", found.mean_labels),
+        ("ranking_average_precision", found.ranking_average_precision),
+        ("coverage_error", found.coverage_error),
+        ("ranking_loss", found.ranking_loss),
+        ("r_precision", found.r_precision),
+    ] {
+        assert_close(Some(value), &expected[name], 1e-12);
+    }
+    for recall in &found.recall {
+        assert_close(
+            Some(recall.recall),
+            &expected["recall"][recall.k.to_string()],
+            1e-12,
+        );
+    }
+    let table = results.metrics_table();
+    assert!(table.contains("all true classes"), "{table}");
+    assert!(
+        table.lines().all(|line| line.chars().count() <= 80),
+        "{table}"
+    );
+    // Older files do not have the ranks of the other classes.
+    let mut older = results;
+    for outcome in older.models[0].outcomes.iter_mut().flatten() {
+        outcome.label_ranks.clear();
+    }
+    assert_eq!(
+        older.recompute().unwrap().models[0].metrics.multilabel,
+        None
+    );
+}
+
+#[test]
+fn groups_have_accuracies_of_their_own() {
+    let mut results = results(300, 8);
+    results.data.groups = Some("factors.jsonl".to_owned());
+    results.data.group_names = ["dark", "none", "<b>large"].map(str::to_owned).to_vec();
+    for (at, image) in results.images.iter_mut().enumerate() {
+        // Every tenth image is not in the file.
+        image.groups = (at % 10 > 0).then(|| match at % 3 {
+            0 => vec![0],
+            1 => vec![0, 2],
+            _ => vec![],
+        });
+    }
+    let results = results.recompute().unwrap();
+    let outcomes = results.models[0].outcomes.iter().enumerate();
+    let correct: Vec<(usize, bool)> = outcomes
+        .map(|(at, outcome)| (at, outcome.as_ref().unwrap().rank == 0))
+        .filter(|(at, _)| at % 10 > 0)
+        .collect();
+    let error = |of: &dyn Fn(usize) -> bool| {
+        let of_group: Vec<bool> = correct
+            .iter()
+            .filter(|(at, _)| of(*at))
+            .map(|(_, right)| *right)
+            .collect();
+        let wrong = of_group.iter().filter(|right| !**right).count();
+        (of_group.len(), wrong as f64 / of_group.len() as f64)
+    };
+    let (_, average) = error(&|_| true);
+    let groups = &results.models[0].metrics.groups;
+    for (group, of) in [
+        (0, &(|at: usize| at % 3 < 2) as &dyn Fn(usize) -> bool),
+        (2, &|at| at % 3 == 1),
+    ] {
+        let (images, error) = error(of);
+        assert_eq!(groups[group].images, images);
+        assert!((groups[group].accuracy.unwrap() - (1.0 - error)).abs() < 1e-12);
+        assert!((groups[group].error_ratio.unwrap() - error / average).abs() < 1e-12);
+    }
+    assert_eq!(
+        (groups[1].images, groups[1].accuracy, groups[1].error_ratio),
+        (0, None, None)
+    );
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    results.save(file.path()).unwrap();
+    assert_eq!(Results::read(file.path()).unwrap(), results);
+    let table = results.table();
+    assert!(table.contains("top-1 % (error ratio)"), "{table}");
+    let page = results.to_html(&[], |_| None).unwrap();
+    assert!(page.contains("Groups of images") && !page.contains("<b>large"));
+    let row = &rows(&results.to_csv())[0];
+    assert_eq!(
+        row["group_dark_top1"],
+        groups[0].accuracy.unwrap().to_string()
+    );
+    assert_eq!(row["group_none_error_ratio"], "");
+    // Parts of one run have the same groups.
+    let mut other = results.clone();
+    other.data.group_names[0] = "bright".to_owned();
+    assert!(results.check_same_run(&other).is_err());
+    other = results;
+    other.images[1].groups = Some(vec![3]);
+    assert!(other.recompute().is_err());
+}
+
 /// The rows of a CSV file by the names of the columns.
 fn rows(csv: &str) -> Vec<BTreeMap<String, String>> {
     let mut reader = csv::Reader::from_reader(csv.as_bytes());

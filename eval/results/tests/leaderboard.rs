@@ -5,7 +5,7 @@ mod synthetic;
 use serde_json::Value;
 use synthetic::{SKILLS, Size, run, run_indices};
 use topk_results::{
-    Comparison, GateError, Leaderboard, LeaderboardEntry, QuantizationInfo, Results,
+    Comparison, GateError, Leaderboard, LeaderboardEntry, QuantizationInfo, Results, Subset,
 };
 use topk_testing::{Site, browse_alone};
 
@@ -221,6 +221,18 @@ fn other_images_are_in_other_lists() {
     for text in [board.table(), board.to_html(), board.to_markdown()] {
         assert!(text.contains("PARTIAL: 150 images of 200"), "{text}");
     }
+    let mut drawn = run_indices(SIZE, &SKILLS[..1], None, &[3, 9]);
+    drawn.subset = Some(Subset {
+        images: 2,
+        seed: 7,
+        indices: vec![3, 9],
+    });
+    drawn.complete = true;
+    let board_of_subset = leaderboard(&[drawn.recompute().unwrap()]);
+    assert!(board_of_subset.groups[0].is_partial());
+    assert_eq!(board_of_subset.to_model_index(None), None);
+    let table = board_of_subset.table();
+    assert!(table.contains("SUBSET: 2 of 200 images"), "{table}");
     // The same model in two files is told apart by the file.
     let names: Vec<&str> = board
         .groups
@@ -312,6 +324,153 @@ fn the_model_index_is_the_one_that_was_checked() {
     assert!(index == expected, "data/model_index.yaml differs:\n{index}");
     let named = board.to_model_index(Some("imagenet-1k")).unwrap();
     assert_eq!(named, index.replace("\"imagefolder\"", "\"imagenet-1k\""));
+}
+
+/// Results on a test set.
+fn on(preset: &str, skills: std::ops::Range<usize>) -> Results {
+    let mut results = run(SIZE, &SKILLS[skills], None);
+    results.data.preset = Some(preset.to_owned());
+    results.data.sha256 = format!("{preset:0<64}");
+    results.data.path = format!("/data/{preset}");
+    results.recompute().unwrap()
+}
+
+#[test]
+fn test_sets_are_columns_of_one_table() {
+    let mut all = vec![
+        on("imagenet-a", 0..2),
+        on("imagenet", 0..3),
+        on("imagenet-v2", 0..1),
+    ];
+    let mut real = on("imagenet", 0..1);
+    real.data.real_labels = Some("real.json".to_owned());
+    real.data.sha256 = "r".repeat(64);
+    // Older results of the same model, and a set without a name.
+    let mut older = on("imagenet-a", 0..1);
+    older.started = "2020-01-01T00:00:00Z".to_owned();
+    older.models[0]
+        .outcomes
+        .iter_mut()
+        .flatten()
+        .for_each(|outcome| outcome.rank = 7);
+    let mut unnamed = run(SIZE, &SKILLS[..1], None);
+    unnamed.data.sha256 = "0".repeat(64);
+    let part = run_indices(SIZE, &SKILLS[..1], None, &[0, 1, 2]);
+    let mut part = part;
+    part.data.preset = Some("imagenet-r".to_owned());
+    let others = [real, older, unnamed, part].map(|results| results.recompute().unwrap());
+    all.extend(others);
+
+    let board = leaderboard(&all);
+    let shifts = board.shifts().unwrap();
+    let names: Vec<&str> = shifts.sets.iter().map(|set| &*set.name).collect();
+    assert_eq!(
+        names,
+        ["imagenet", "imagenet-real", "imagenet-v2", "imagenet-a"]
+    );
+    assert_eq!(shifts.models.len(), 3);
+    let first = &all[1].models;
+    for model in &shifts.models {
+        let results = first
+            .iter()
+            .find(|of| of.model.sha256 == model.sha256)
+            .unwrap();
+        for accuracy in &results.metrics.topk {
+            let found = model.accuracy(0, accuracy.k).unwrap();
+            assert_eq!(Some(found.accuracy), accuracy.accuracy);
+            assert_eq!((found.low, found.high), (accuracy.low, accuracy.high));
+        }
+    }
+    let top1 = |at: usize| shifts.models[at].accuracy(0, 1).unwrap().accuracy;
+    assert!(top1(0) >= top1(1) && top1(1) >= top1(2));
+    let of = |at: usize| {
+        let sha256 = &first[at].model.sha256;
+        shifts
+            .models
+            .iter()
+            .find(|model| model.sha256 == *sha256)
+            .unwrap()
+    };
+    // Of the two results on ImageNet-A, the newer.
+    let newer = all[0].models[0].metrics.topk[0].accuracy;
+    assert_eq!(of(0).accuracy(3, 1).map(|found| found.accuracy), newer);
+    assert_eq!((of(1).accuracy(1, 1), of(2).accuracy(2, 1)), (None, None));
+    assert!(of(0).accuracy(2, 5).is_some() && of(0).corruptions.is_none());
+    assert_eq!(shifts.notes.len(), 2, "{:?}", shifts.notes);
+    let table = board.table();
+    assert!(
+        table.starts_with("Test sets, top-1 accuracy in %"),
+        "{table}"
+    );
+    assert!(
+        table.lines().all(|line| line.chars().count() <= 80),
+        "{table}"
+    );
+    let json: Value = serde_json::from_str(&shifts.to_json()).unwrap();
+    assert_eq!(json["sets"][3]["name"], "imagenet-a");
+    // One set, even with several lists, needs no table.
+    assert_eq!(leaderboard(&all[..1]).shifts(), None);
+    assert!(!leaderboard(&all[..1]).table().contains("Test sets"));
+}
+
+#[test]
+fn corruptions_are_summed_up() {
+    const NAMES: [&str; 15] = [
+        "gaussian_noise",
+        "shot_noise",
+        "impulse_noise",
+        "defocus_blur",
+        "glass_blur",
+        "motion_blur",
+        "zoom_blur",
+        "snow",
+        "frost",
+        "fog",
+        "brightness",
+        "contrast",
+        "elastic_transform",
+        "pixelate",
+        "jpeg_compression",
+    ];
+    let sets = NAMES
+        .iter()
+        .flat_map(|name| (1..=5).map(move |severity| (name, severity)));
+    let mut all: Vec<Results> = sets
+        .map(|(name, severity)| on(&format!("imagenet-c/{name}/{severity}"), 0..1))
+        .collect();
+    all.push(on("imagenet", 0..1));
+    let error = 1.0 - all[0].models[0].metrics.topk[0].accuracy.unwrap();
+    let board = leaderboard(&all);
+    let shifts = board.shifts().unwrap();
+    let errors = shifts.models[0].corruptions.as_ref().unwrap();
+    assert!((errors.mean_error.unwrap() - error).abs() < 1e-12);
+    // The mean of 1 / e over AlexNet's errors.
+    assert!((errors.mce.unwrap() - error * 1.293_451).abs() < 1e-5 * error);
+    // As bad as without corruptions.
+    assert_eq!(errors.relative_mce, Some(0.0));
+    let table = board.table();
+    assert!(
+        table.contains("relative mCE %") && !table.contains("/data/imagenet-c"),
+        "{table}"
+    );
+    let page = board.to_html();
+    assert!(page.contains("jpeg compression") && !page.contains("/data/imagenet-c"));
+    assert!(board.to_markdown().contains("| mCE % |"));
+    // Each of the 76 lists is in the CSV file.
+    assert_eq!(board.to_csv().lines().count(), 77);
+
+    all.remove(3);
+    let board = leaderboard(&all);
+    let errors = board.shifts().unwrap().models[0]
+        .corruptions
+        .clone()
+        .unwrap();
+    assert_eq!(errors.mce, None);
+    assert!(
+        board.table().contains("still needs: 1"),
+        "{}",
+        board.table()
+    );
 }
 
 /// Files of older versions lack the fields.

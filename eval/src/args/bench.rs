@@ -177,7 +177,7 @@ impl BenchArgs {
         for &provider in providers {
             self.acceleration.check(provider)?;
         }
-        let overrides = self.preprocessing.overrides()?;
+        let overrides = self.preprocessing.overrides(None)?;
         if self.data.is_none() {
             check_without_data(&overrides)?;
         }
@@ -263,6 +263,7 @@ impl BenchArgs {
 /// Checks that images of noise are not to be preprocessed.
 fn check_without_data(overrides: &PreprocessOverrides) -> Result<()> {
     let flags = [
+        ("--trim", overrides.trim > 0),
         ("--resize", overrides.resize.is_some()),
         ("--interpolation", overrides.interpolation.is_some()),
         ("--crops", overrides.crops != Crops::default()),

@@ -78,7 +78,8 @@ impl CalibrationArgs {
         }
         ensure!(
             !several_ranks,
-            "--logits and --calibrate need the logits of all images in one process: leave out the launcher"
+            "--logits and --calibrate need the logits of all images in one process: leave out the launcher, or evaluate \
+             shards with --shard and --logits, and pass their files to `topk-eval calibrate`"
         );
         ensure!(
             !(resume && self.logits.is_none()),
@@ -190,9 +191,9 @@ fn named(path: &Path, name: &str) -> PathBuf {
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct CalibrateArgs {
     /// Logits and labels, as .npz or .safetensors: the file of --logits, or any with the arrays `logits` of shape
-    /// [images, classes] and `labels`
-    #[arg(value_name = "LOGITS")]
-    logits: PathBuf,
+    /// [images, classes] and `labels`; several files, such as of all shards, count as one
+    #[arg(value_name = "LOGITS", required = true)]
+    logits: Vec<PathBuf>,
 
     #[command(flatten)]
     settings: SettingsArgs,
@@ -207,8 +208,14 @@ impl CalibrateArgs {
         let files = || requested([("--json", &self.json)]);
         check(files())?;
         let settings = self.settings.settings()?;
-        let calibration = Calibration::measure(&Logits::open(&self.logits)?, &settings)
-            .with_context(|| self.logits.display().to_string())?;
+        let parts = self.logits.iter().map(|path| Logits::open(path));
+        let parts: Vec<Logits> = parts.collect::<Result<_, _>>()?;
+        let logits = match <[Logits; 1]>::try_from(parts) {
+            Ok([logits]) => logits,
+            Err(parts) => Logits::join(&parts)?,
+        };
+        let calibration = Calibration::measure(&logits, &settings)
+            .with_context(|| self.logits[0].display().to_string())?;
         print(&calibration_table("", &calibration), files())?;
         if let Some(path) = &self.json {
             write(path, &calibration_json(&calibration))?;

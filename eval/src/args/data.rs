@@ -8,9 +8,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use topk_data::remote::{self, RemoteCache};
 use topk_data::{Format, ImageSet, Options, Split};
 use topk_image::Limits;
-use topk_labels::{ClassNames, ClassSubset, Classes, RealLabels};
+use topk_labels::{ClassNames, ClassSubset, Classes, ImageGroups, ImagenetVariant, RealLabels};
 
-use crate::options::{Labels, Limit, OnBadImage, labels_of};
+use super::variant;
+use crate::options::{Labels, Limit, OnBadImage};
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Dataset")]
@@ -51,6 +52,21 @@ pub(super) struct DataArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) valid_labels: Option<PathBuf>,
 
+    /// Also report the accuracy on groups of images: CSV or JSON with a row for each image and a column of 0 and 1 for each
+    /// group, such as ImageNet-X's imagenet_x_val_multi_factor.jsonl
+    #[arg(long, value_name = "FILE")]
+    pub(super) groups: Option<PathBuf>,
+
+    /// Test set for ImageNet's 1,000 classes: sets what its folders mean, which classes may be predicted, and how its
+    /// images are prepared
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = variants(),
+        conflicts_with_all = ["class_map", "classes_present", "valid_labels"]
+    )]
+    pub(super) preset_data: Option<ImagenetVariant>,
+
     /// Evaluate only N images, drawn at random: the same share of each class
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
@@ -75,6 +91,11 @@ fn formats() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
 }
 
+fn variants() -> impl TypedValueParser<Value = ImagenetVariant> {
+    PossibleValuesParser::new(ImagenetVariant::ALL.map(ImagenetVariant::name))
+        .try_map(|name| name.parse::<ImagenetVariant>())
+}
+
 impl DataArgs {
     /// All paths.
     pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
@@ -84,6 +105,7 @@ impl DataArgs {
             &mut self.class_names,
             &mut self.real_labels,
             &mut self.valid_labels,
+            &mut self.groups,
         ];
         paths.into_iter().flatten()
     }
@@ -100,6 +122,10 @@ impl DataArgs {
         let mut set = ImageSet::open(path, &options)?;
         if self.classes_present {
             set.keep_present_classes();
+        }
+        if let Some(variant) = self.preset_data {
+            variant::name(&set, variant)?;
+            variant::apply(&mut set, variant)?;
         }
         ensure!(!set.is_empty(), "{} contains no images", path.display());
         Ok(set)
@@ -151,7 +177,39 @@ impl DataArgs {
                     "add their labels to the dataset's files, or remove these images".to_owned(),
             }
         );
-        Ok(labels_of(set))
+        let labels = set.samples().iter().filter_map(|sample| sample.label);
+        let classes = labels.map(|label| variant::true_classes(self.preset_data, label));
+        Ok(classes.collect())
+    }
+
+    /// The groups of images, and how many images are in none because the file does not have them.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or has none of the images.
+    pub(super) fn groups(&self, set: &ImageSet) -> Result<Option<(ImageGroups, usize)>> {
+        let Some(path) = &self.groups else {
+            return Ok(None);
+        };
+        let groups = ImageGroups::read(&remote::local(path)?)?;
+        let samples = set.samples().iter();
+        let missing = samples.filter(|sample| groups.of_image(&sample.name).is_none());
+        let missing = missing.count();
+        ensure!(
+            missing < set.len(),
+            "--groups: {} has none of the images of {}, such as {}",
+            path.display(),
+            set.description().path.display(),
+            set.samples()[0].name
+        );
+        Ok(Some((groups, missing)))
+    }
+
+    /// Name of the test set in results, if it was given.
+    pub(super) fn preset(&self, set: &ImageSet) -> Result<Option<String>> {
+        let variant = self.preset_data;
+        variant
+            .map(|variant| variant::name(set, variant))
+            .transpose()
     }
 
     pub(super) fn class_names(&self) -> Result<Option<ClassNames>> {
@@ -170,7 +228,11 @@ impl DataArgs {
         named: bool,
     ) -> Result<ValidClasses> {
         let Some(path) = &self.valid_labels else {
-            return Ok(ValidClasses::default());
+            let valid = self.preset_data.and_then(ImagenetVariant::valid_classes);
+            return Ok(ValidClasses {
+                valid: valid.map(<[u32]>::to_vec),
+                indices: None,
+            });
         };
         let file = &remote::local(path)?;
         let data = set.classes();

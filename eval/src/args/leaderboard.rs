@@ -25,6 +25,10 @@ pub(super) struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 
+    /// Write the table over test sets as JSON, for results of at least two sets with --preset-data
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
     /// Write one row per model as CSV
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -44,6 +48,7 @@ impl ReportArgs {
         requested([
             ("--html", &self.html),
             ("--markdown", &self.markdown),
+            ("--json", &self.json),
             ("--csv", &self.csv),
             ("--model-index", &self.model_index),
         ])
@@ -62,6 +67,13 @@ impl ReportArgs {
             eprintln!("{}", wrap_for(&std::io::stderr(), line));
         }
         print(&leaderboard.table(), self.files())?;
+        if let Some(path) = &self.json {
+            let shifts = leaderboard.shifts().context(
+                "--json writes a table over test sets, but the results are not of at least two that were named with \
+                 --preset-data or --real-labels",
+            )?;
+            write(path, &shifts.to_json())?;
+        }
         if let Some(path) = &self.html {
             write(path, &leaderboard.to_html())?;
         }

@@ -15,6 +15,7 @@ mod preprocessing;
 mod progress;
 mod ranks;
 mod run;
+mod variant;
 
 use std::env;
 use std::process::ExitCode;

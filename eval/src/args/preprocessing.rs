@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use topk_data::remote;
+use topk_labels::ImagenetVariant;
 use topk_preprocessing::{
     ChannelOrder, CropMode, Crops, Interpolation, Normalization, Pillow, PixelRange, Preset,
     parse_channels, parse_input_size,
@@ -11,6 +12,9 @@ use topk_preprocessing::{
 
 use crate::preset::NamedPreset;
 use crate::transform::PreprocessOverrides;
+
+/// Width of the red frame of ObjectNet's images, as its own evaluation removes it.
+const FRAME: u32 = 2;
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(
@@ -22,6 +26,10 @@ pub(super) struct PreprocessingArgs {
     /// config.json, or a preprocessor_config.json of Hugging Face
     #[arg(long, value_name = "FILE|NAME")]
     preset: Option<PathBuf>,
+
+    /// Number of pixels to remove from each side of an image before resizing [default: 2 for ObjectNet, else 0]
+    #[arg(long, value_name = "PIXELS", conflicts_with = "fast")]
+    trim: Option<u32>,
 
     /// Shorter side of the resized images in pixels, or 0 for no resizing
     #[arg(long, value_name = "PIXELS", conflicts_with_all = ["crop_pct", "crop_mode"])]
@@ -40,7 +48,8 @@ pub(super) struct PreprocessingArgs {
     #[arg(long, value_enum, default_value = "center")]
     crops: Crops,
 
-    /// timm's crop_pct: images are resized to input size / PCT before cropping
+    /// timm's crop_pct: images are resized to input size / PCT before cropping [default for ImageNet-C, whose images are
+    /// crops: 1]
     #[arg(long, value_name = "PCT")]
     crop_pct: Option<f64>,
 
@@ -81,11 +90,20 @@ impl PreprocessingArgs {
         self.preset.as_mut().filter(|path| !is_name(path))
     }
 
-    /// The settings.
+    /// The settings, of which some depend on a test set.
     ///
     /// # Errors
     /// If the preset does not exist or cannot be reproduced.
-    pub(super) fn overrides(&self) -> Result<PreprocessOverrides> {
+    pub(super) fn overrides(
+        &self,
+        variant: Option<ImagenetVariant>,
+    ) -> Result<PreprocessOverrides> {
+        let has_frame = matches!(
+            variant,
+            Some(ImagenetVariant::ObjectNet | ImagenetVariant::ObjectNet113)
+        );
+        // Its images are crops already.
+        let is_cropped = variant == Some(ImagenetVariant::C) && self.resize.is_none();
         let preset = self.preset.as_ref().map(|path| -> Result<NamedPreset> {
             let name = path.to_string_lossy();
             if !remote::is_remote(path) {
@@ -99,8 +117,9 @@ impl PreprocessingArgs {
         });
         Ok(PreprocessOverrides {
             preset: preset.transpose()?,
+            trim: self.trim.unwrap_or(if has_frame { FRAME } else { 0 }),
             resize: self.resize,
-            crop_pct: self.crop_pct,
+            crop_pct: self.crop_pct.or(is_cropped.then_some(1.0)),
             crop_mode: self.crop_mode,
             interpolation: self.interpolation,
             input_size: self.input_size,

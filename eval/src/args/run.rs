@@ -11,8 +11,9 @@ use topk_cli::INTERRUPTED;
 use topk_data::{ImageSet, remote};
 use topk_files::OutputFile;
 use topk_image::Limits;
+use topk_labels::ImageGroups;
 use topk_native::Runtime;
-use topk_report::text::{TERMINAL_WIDTH, wrap};
+use topk_report::text::{TERMINAL_WIDTH, grouped, images, wrap};
 use topk_results::{CropAveraging, DataInfo, LossSettings, Results};
 
 use super::calibration::CalibrationArgs;
@@ -313,8 +314,23 @@ impl RunArgs {
         let card = models.first().and_then(Model::card);
         let named = class_names.is_some() || card.is_some_and(|card| card.class_names.is_some());
         let valid = self.data_set.valid_classes(set, classes, named)?;
+        let (groups, ungrouped) = self.data_set.groups(set)?.unzip();
+        let mut decisions = options.data.decisions;
+        if let Some(missing) = ungrouped.filter(|&missing| missing > 0) {
+            decisions.push(format!(
+                "{} of {} are not in the file of --groups: they count in the accuracy, but in no group",
+                grouped(missing),
+                images(set.len())
+            ));
+        }
         Ok(EvalOptions {
             data: DataInfo {
+                groups: text(&self.data_set.groups),
+                group_names: (groups.as_ref())
+                    .map(|groups: &ImageGroups| groups.names().to_vec())
+                    .unwrap_or_default(),
+                decisions,
+                preset: self.data_set.preset(set)?,
                 real_labels: text(&self.data_set.real_labels),
                 valid_labels: text(&self.data_set.valid_labels),
                 ..options.data
@@ -332,12 +348,13 @@ impl RunArgs {
                 }
             },
             class_names,
+            groups,
             class_indices: valid.indices,
             valid_classes: valid.valid,
             on_bad_image: self.data_set.on_bad_image,
             loss: self.loss(models),
             crop_averaging: self.scoring.crop_average,
-            overrides: self.preprocessing.overrides()?,
+            overrides: self.preprocessing.overrides(self.data_set.preset_data)?,
             limits: Limits {
                 max_pixels: self.data_set.max_pixels,
                 ..Limits::default()

@@ -92,6 +92,95 @@ fn half_of_the_images_calibrate_the_model() {
 }
 
 #[test]
+fn logits_of_shards_give_the_calibration_of_the_whole() {
+    let case = random_case();
+    let whole = case.results(&["--calibrate"]);
+    let files = ["1/2", "2/2"].map(|shard| {
+        let file = case.path(&format!("logits-{}.npz", &shard[..1]));
+        let path = file.to_str().unwrap().to_owned();
+        case.results(&["--shard", shard, "--logits", &path]);
+        path
+    });
+    let json = case.path("calibration.json");
+    let [first, second] = &files;
+    let output = topk_eval(&["calibrate", second, first, "--json", json.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let found: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    assert_eq!(found, whole["models"][0]["calibration"]);
+    let output = topk_eval(&["calibrate", first, first]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("has image 0, which another file or row has too"),
+        "{error}"
+    );
+}
+
+#[test]
+fn calibration_is_compared_and_in_the_table() {
+    let case = random_case();
+    let [csv, first, second, other] =
+        ["out.csv", "1.json", "2.json", "3.json"].map(|name| case.path(name));
+    let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let run = |json: &std::path::Path, coverage: &str| {
+        let flags = [
+            "--calibrate",
+            "--coverage",
+            coverage,
+            "--csv",
+            &path(&csv),
+            "--json",
+            &path(json),
+        ];
+        let output = case.run(&flags);
+        assert!(output.status.success(), "{output:?}");
+    };
+    run(&first, "0.8");
+    let results: Value = serde_json::from_slice(&fs::read(&first).unwrap()).unwrap();
+    let calibration = &results["models"][0]["calibration"];
+    let mut reader = csv::Reader::from_path(&csv).unwrap();
+    let titles = reader.headers().unwrap().clone();
+    let row = reader.records().next().unwrap().unwrap();
+    let field = |title: &str| -> f64 {
+        let at = titles.iter().position(|known| known == title).expect(title);
+        row[at].parse().unwrap()
+    };
+    assert_eq!(calibration["temperature"]["value"], field("temperature"));
+    assert_eq!(
+        calibration["after"]["ece"]["value"],
+        field("half_ece_scaled")
+    );
+    let sets = calibration["sets"].as_array().unwrap();
+    let lac = sets.iter().find(|sets| sets["method"] == "lac").unwrap();
+    assert_eq!(lac["size"]["value"], field("lac_0.8_size"));
+
+    run(&second, "0.8");
+    run(&other, "0.9");
+    let compare = |after: &std::path::Path| {
+        let json = case.path("comparison.json");
+        let output = topk_eval(&[
+            "compare",
+            &path(&first),
+            &path(after),
+            "--json",
+            &path(&json),
+        ]);
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let json: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+        (text, json)
+    };
+    let (text, json) = compare(&second);
+    assert!(
+        text.contains("NLL, scaled") && text.contains("LAC sets at 80 %, size"),
+        "{text}"
+    );
+    assert_eq!(json["calibration"]["before"], *calibration);
+    let (text, json) = compare(&other);
+    assert!(text.contains("and is not compared"), "{text}");
+    assert!(json.get("calibration").is_none());
+}
+
+#[test]
 fn files_of_logits_give_the_same_calibration() {
     let case = random_case();
     let json = case.path("calibration.json");

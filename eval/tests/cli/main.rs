@@ -15,6 +15,7 @@ mod remote;
 mod sources;
 mod standard_output;
 mod subset;
+mod variants;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -26,6 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let [a, b, c, d] = [a, b, c, d].map(u32::from);
     let preprocessing = Preprocessing {
+        trim: u32::from(crop / 4 % 4),
         resize: match kind % 5 {
             0 => Resize::None,
             1 => Resize::ShorterSide(a),

@@ -1,7 +1,7 @@
 //! The section on a comparison.
 
 use topk_report::cells::{header, number, sortable};
-use topk_report::text::{grouped, images, p_value, percent};
+use topk_report::text::{capitalized, grouped, images, p_value, percent};
 use topk_report::{Breakable, Escaped};
 
 use crate::compare::{Comparison, ImagePrediction};
@@ -30,16 +30,9 @@ pub(super) fn section(comparison: &Comparison) -> String {
             comparison.size_change()
         );
     }
-    if let Some(agreement) = comparison.agreement() {
-        html += &format!(
-            "<br>Same prediction for {} of {} ({} %).",
-            grouped(comparison.agreeing),
-            images(comparison.predicted),
-            percent(agreement)
-        );
-    }
-    if let Some(difference) = comparison.logits_difference() {
-        html += &format!("<br>{}.", Escaped(&difference));
+    let sentences = [comparison.agreement_text(), comparison.logits_difference()];
+    for sentence in sentences.into_iter().flatten() {
+        html += &format!("<br>{}.", Escaped(&capitalized(&sentence)));
     }
     html += "</p>";
     if let Some(subset) = &comparison.subset {
@@ -83,6 +76,7 @@ pub(super) fn section(comparison: &Comparison) -> String {
     html += "</tbody></table></div><p class=\"faint\">Differences are in percentage points, with Newcombe's interval. \
              “Only before” and “only after” count the images that only this model classifies correctly. p is that \
              of McNemar's exact test.</p>";
+    html += &calibration(comparison);
     html += &classes(comparison);
     let listed = comparison.changed.len().min(LISTED);
     if listed == 0 {
@@ -114,6 +108,27 @@ pub(super) fn section(comparison: &Comparison) -> String {
         );
     }
     html + "</tbody></table></div></section>"
+}
+
+/// The calibration of both.
+fn calibration(comparison: &Comparison) -> String {
+    if let Some(note) = &comparison.calibration_note {
+        return format!("<p class=\"warn\">{}.</p>", Escaped(note));
+    }
+    let Some(change) = &comparison.calibration else {
+        return String::new();
+    };
+    let mut html =
+        String::from("<h3>Calibration</h3><div class=\"scroll panel\"><table><thead><tr>");
+    html += &header("", false);
+    html += &header("before", true);
+    html += &header("after", true);
+    html += "</tr></thead><tbody>";
+    for [title, before, after] in change.rows() {
+        let [before, after] = [before, after].map(|value| number(&value));
+        html += &format!("<tr><th scope=\"row\">{title}</th>{before}{after}</tr>");
+    }
+    html + "</tbody></table></div>"
 }
 
 /// The classes whose accuracy changed.

@@ -4,6 +4,7 @@ use topk_report::cells::{header, sortable, sorted_descending};
 use topk_report::text::{grouped, or_dash, p_value, percent};
 use topk_report::{Breakable, Escaped, page};
 
+use super::shifts;
 use crate::leaderboard::{Leaderboard, LeaderboardEntry, LeaderboardGroup};
 use crate::table::speed;
 
@@ -33,7 +34,11 @@ impl Leaderboard {
             body += &format!("<p class=\"warn\">{}</p>", lines.join("<br>"));
         }
         body += "</header>";
-        for group in &self.groups {
+        let shifts = self.shifts();
+        if let Some(shifts) = &shifts {
+            body += &shifts::section(shifts);
+        }
+        for group in self.shown(shifts.as_ref()) {
             body += &section(group);
         }
         body += "<p class=\"faint\">Bars and numbers below the accuracies are 95 % intervals (Wilson). ECE is the expected \

@@ -3,12 +3,14 @@
 mod calibration;
 mod chart;
 mod comparison;
+mod groups;
 mod leaderboard;
 mod model;
 mod overview;
 mod page;
 mod risk;
 mod run;
+mod shifts;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

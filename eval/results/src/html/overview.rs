@@ -196,6 +196,31 @@ pub(super) fn metrics(results: &Results, names: &[String]) -> String {
     row("F1, weighted average", Some(true), &|metrics| {
         percents(metrics.weighted_avg.as_ref().map(|average| average.f1))
     });
+    if metrics().any(|metrics| metrics.multilabel.is_some()) {
+        row("label ranking average precision", Some(true), &|metrics| {
+            let several = metrics.multilabel.as_ref();
+            percents(several.map(|several| several.ranking_average_precision))
+        });
+        row(
+            "R-precision over all true classes",
+            Some(true),
+            &|metrics| {
+                percents(
+                    metrics
+                        .multilabel
+                        .as_ref()
+                        .map(|several| several.r_precision),
+                )
+            },
+        );
+        row("coverage error", Some(false), &|metrics| {
+            let error = metrics
+                .multilabel
+                .as_ref()
+                .map(|several| several.coverage_error);
+            (error, or_dash(error, |error| format!("{error:.2}")))
+        });
+    }
     if metrics().any(|metrics| metrics.severity.is_some()) {
         let height =
             |height: Option<f64>| (height, or_dash(height, |height| format!("{height:.2}")));

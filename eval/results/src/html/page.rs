@@ -4,7 +4,7 @@ use topk_report::text::images;
 use topk_report::{Escaped, page};
 
 use super::model::{self, Thumbnail};
-use super::{ReportError, calibration, comparison, overview, risk, run};
+use super::{ReportError, calibration, comparison, groups, overview, risk, run};
 use crate::compare::Comparison;
 use crate::schema::Results;
 
@@ -23,6 +23,7 @@ pub(super) fn report(
     body += "</header>";
     body += &overview::cards(results, &names);
     body += &overview::metrics(results, &names);
+    body += &groups::section(results, &names);
     body += &overview::accuracy_by_k(results, &names);
     body += &overview::reliability(results, &names);
     body += &calibration::section(results, &names);

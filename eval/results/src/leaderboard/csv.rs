@@ -17,6 +17,7 @@ impl Leaderboard {
             "results",
             "data",
             "data_sha256",
+            "preset_data",
         ];
         let mut header: Vec<String> = first.map(str::to_owned).to_vec();
         let extent = ["images", "classes", "valid_classes", "complete"];
@@ -66,6 +67,7 @@ fn row(
         entry.source.clone(),
         data.path.clone(),
         data.sha256.clone(),
+        data.preset.clone().unwrap_or_default(),
         entry.metrics.images.to_string(),
         data.classes.to_string(),
         field(scope.valid_classes.as_ref().map(Vec::len)),

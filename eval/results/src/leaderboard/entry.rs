@@ -50,6 +50,10 @@ pub(crate) struct Scope {
     pub(crate) valid_classes: Option<Vec<u32>>,
     pub(crate) failures: FailurePolicy,
     pub(crate) complete: bool,
+    /// That the images are a random subset, if so.
+    pub(crate) subset: Option<String>,
+    /// Name of the test set: the same images may be of several.
+    preset: Option<String>,
     pub(crate) shard: Option<Shard>,
 }
 
@@ -112,6 +116,8 @@ impl LeaderboardEntry {
                 valid_classes: results.settings.valid_classes.clone(),
                 failures: results.settings.failures,
                 complete: results.complete,
+                subset: results.subset_caveat(),
+                preset: results.data.preset.clone(),
                 shard: results.shard,
             },
             data: results.data.clone(),

@@ -96,7 +96,7 @@ impl LeaderboardGroup {
     /// Whether images of the data set were not evaluated.
     pub fn is_partial(&self) -> bool {
         let scope = &self.entries[0].scope;
-        !scope.complete || scope.shard.is_some()
+        !scope.complete || scope.shard.is_some() || scope.subset.is_some()
     }
 
     /// The test of a model against the best; none for the best itself.
@@ -118,7 +118,10 @@ impl LeaderboardGroup {
         let (data, scope) = (self.data(), &self.entries[0].scope);
         let mut extent = images(self.images());
         if self.is_partial() {
-            extent = format!("PARTIAL: {extent} of {}", grouped(data.images));
+            extent = match &scope.subset {
+                Some(subset) => subset.clone(),
+                None => format!("PARTIAL: {extent} of {}", grouped(data.images)),
+            };
             if let Some(shard) = scope.shard {
                 extent += &format!(" (shard {} of {})", shard.index, shard.count);
             }
@@ -131,6 +134,9 @@ impl LeaderboardGroup {
                 grouped(data.classes)
             ),
         };
+        if let Some(preset) = &data.preset {
+            extent += &format!(", {preset}");
+        }
         if let Some(labels) = &data.real_labels {
             extent += &format!(", labels of {labels}");
         }

@@ -2,14 +2,16 @@
 
 use topk_report::text::{or_dash, percent};
 
-use super::{Leaderboard, LeaderboardGroup};
+use super::{Leaderboard, LeaderboardGroup, Shifts};
 use crate::table::speed;
 
 impl Leaderboard {
     /// One heading and table for each list, in GitHub-flavoured Markdown.
     pub fn to_markdown(&self) -> String {
-        let groups: Vec<String> = self.groups.iter().map(LeaderboardGroup::markdown).collect();
-        groups.join("\n")
+        let shifts = self.shifts();
+        let mut parts: Vec<String> = shifts.iter().map(Shifts::markdown).collect();
+        parts.extend(self.shown(shifts.as_ref()).map(LeaderboardGroup::markdown));
+        parts.join("\n")
     }
 }
 
@@ -71,12 +73,12 @@ impl LeaderboardGroup {
     }
 }
 
-fn row(cells: &[String]) -> String {
+pub(super) fn row(cells: &[String]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
 /// The text without meaning as Markdown or HTML, on one line.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for char in text.chars() {
         match char {

@@ -5,10 +5,14 @@ mod entry;
 mod group;
 mod markdown;
 mod model_index;
+mod shift_tables;
+mod shifts;
 mod table;
 
 pub use self::entry::LeaderboardEntry;
 pub use self::group::{LeaderboardGroup, PairedTest};
+pub(crate) use self::shift_tables::{CORRUPTION_COLUMNS, CORRUPTION_NOTE, corruption_cell};
+pub use self::shifts::{ShiftAccuracy, ShiftModel, ShiftSet, Shifts};
 
 /// The models of several result files, in one list for each data set.
 ///

@@ -8,8 +8,9 @@ use crate::table::{Column, speed, tables};
 impl Leaderboard {
     /// The lists as tables of at most 80 columns.
     pub fn table(&self) -> String {
-        let mut table = String::new();
-        for group in &self.groups {
+        let shifts = self.shifts();
+        let mut table = (shifts.as_ref()).map_or_else(String::new, |shifts| shifts.table() + "\n");
+        for group in self.shown(shifts.as_ref()) {
             table += &group.table();
             table.push('\n');
         }

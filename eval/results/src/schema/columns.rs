@@ -22,6 +22,8 @@ pub(crate) mod images {
         indices: Vec<usize>,
         names: Vec<&'a str>,
         labels: Vec<Labels>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        groups: Option<Vec<Option<&'a [u32]>>>,
     }
 
     #[derive(Deserialize)]
@@ -29,6 +31,8 @@ pub(crate) mod images {
         indices: Vec<usize>,
         names: Vec<String>,
         labels: Vec<Labels>,
+        #[serde(default)]
+        groups: Option<Vec<Option<Vec<u32>>>>,
     }
 
     pub(crate) fn serialize<S: Serializer>(images: &[Image], to: S) -> Result<S::Ok, S::Error> {
@@ -40,6 +44,10 @@ pub(crate) mod images {
             indices: images.iter().map(|image| image.index).collect(),
             names: images.iter().map(|image| &*image.name).collect(),
             labels: images.iter().map(labels).collect(),
+            groups: (images.iter().any(|image| image.groups.is_some())).then(|| {
+                let groups = images.iter().map(|image| image.groups.as_deref());
+                groups.collect()
+            }),
         };
         columns.serialize(to)
     }
@@ -49,23 +57,26 @@ pub(crate) mod images {
             indices,
             names,
             labels,
+            groups,
         } = Read::deserialize(from)?;
-        let lengths = [indices.len(), names.len(), labels.len()];
-        if lengths != [indices.len(); 3] {
+        let groups = groups.unwrap_or_else(|| vec![None; indices.len()]);
+        let lengths = [indices.len(), names.len(), labels.len(), groups.len()];
+        if lengths != [indices.len(); 4] {
             return Err(D::Error::custom(format!(
-                "indices, names and labels of images are {lengths:?} entries long, but their lengths must be \
-                 equal"
+                "indices, names, labels and groups of images are {lengths:?} entries long, but their lengths must \
+                 be equal"
             )));
         }
-        let rows = indices.into_iter().zip(names).zip(labels);
+        let rows = indices.into_iter().zip(names).zip(labels).zip(groups);
         Ok(rows
-            .map(|((index, name), labels)| Image {
+            .map(|(((index, name), labels), groups)| Image {
                 index,
                 name,
                 labels: match labels {
                     Labels::One(label) => vec![label],
                     Labels::List(labels) => labels,
                 },
+                groups,
             })
             .collect())
     }
@@ -87,6 +98,9 @@ pub(crate) mod outcomes {
         #[serde(default)]
         brier: Option<Vec<Option<f32>>>,
         topk_loss: Option<Vec<Option<f64>>>,
+        /// Null where `rank` is the only rank.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label_ranks: Option<Vec<Option<Vec<u32>>>>,
         /// Indices of outcomes with ties.
         tied: Vec<usize>,
         best: Option<Best>,
@@ -125,6 +139,16 @@ pub(crate) mod outcomes {
                 let losses = outcomes.iter().map(|outcome| outcome.as_ref()?.topk_loss);
                 losses.collect()
             }),
+            label_ranks: present()
+                .any(|outcome| !outcome.label_ranks.is_empty())
+                .then(|| {
+                    let ranks = |outcome: &Outcome| outcome.label_ranks.clone();
+                    let of_outcome = |outcome: &Option<Outcome>| outcome.as_ref().map(ranks);
+                    let ranks = outcomes.iter().map(of_outcome);
+                    ranks
+                        .map(|ranks| ranks.filter(|ranks| !ranks.is_empty()))
+                        .collect()
+                }),
             tied: (0..outcomes.len())
                 .filter(|&i| outcomes[i].as_ref().is_some_and(|outcome| outcome.tied))
                 .collect(),
@@ -144,7 +168,7 @@ pub(crate) mod outcomes {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Vec<Option<Outcome>>, D::Error> {
-        let columns = Columns::deserialize(from)?;
+        let mut columns = Columns::deserialize(from)?;
         let len = columns.rank.len();
         let losses = columns.topk_loss.as_ref().map_or(len, Vec::len);
         let lengths = [
@@ -154,10 +178,11 @@ pub(crate) mod outcomes {
             columns.cross_entropy.len(),
             columns.brier.as_ref().map_or(len, Vec::len),
             losses,
+            columns.label_ranks.as_ref().map_or(len, Vec::len),
         ];
-        if lengths != [len; 6] {
+        if lengths != [len; 7] {
             return Err(D::Error::custom(format!(
-                "rank, predicted, confidence, cross_entropy, brier and topk_loss of outcomes are \
+                "rank, predicted, confidence, cross_entropy, brier, topk_loss and label_ranks of outcomes are \
                  {lengths:?} entries long, but their lengths must be equal"
             )));
         }
@@ -171,10 +196,12 @@ pub(crate) mod outcomes {
             );
             let topk_loss = columns.topk_loss.as_ref().and_then(|losses| losses[i]);
             let brier = columns.brier.as_ref().and_then(|scores| scores[i]);
+            let label_ranks = (columns.label_ranks.as_mut()).and_then(|ranks| ranks[i].take());
             outcomes.push(match values {
                 (Some(rank), Some(predicted), Some(confidence), Some(cross_entropy)) => {
                     Some(Outcome {
                         rank,
+                        label_ranks: label_ranks.unwrap_or_default(),
                         tied: false,
                         predicted,
                         confidence,
@@ -184,7 +211,11 @@ pub(crate) mod outcomes {
                         best: Vec::new(),
                     })
                 }
-                (None, None, None, None) if topk_loss.is_none() && brier.is_none() => None,
+                (None, None, None, None)
+                    if topk_loss.is_none() && brier.is_none() && label_ranks.is_none() =>
+                {
+                    None
+                }
                 _ => {
                     return Err(D::Error::custom(format!(
                         "outcome {i} is null in some arrays but not in others"

@@ -10,6 +10,9 @@ pub struct Image {
     /// True classes. The first valid one is the class of the image in per-class tables; images without a
     /// valid label do not count.
     pub labels: Vec<u32>,
+    /// Groups that it belongs to, as indices of [`DataInfo::group_names`](crate::DataInfo::group_names), ascending; `None`
+    /// if the file of groups does not have it.
+    pub groups: Option<Vec<u32>>,
 }
 
 /// An image that could not be evaluated.

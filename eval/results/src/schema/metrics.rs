@@ -65,6 +65,63 @@ pub struct Metrics {
     /// Distances in WordNet's hierarchy; absent unless all classes are among ImageNet's 1,000.
     #[serde(default)]
     pub severity: Option<Severity>,
+    /// Over all true classes of the images; absent if every image has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multilabel: Option<MultilabelMetrics>,
+    /// The groups of the data, in their order; empty without a file of groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupAccuracy>,
+}
+
+/// Metrics over all true classes of images, of which some have several, such as with the ReaL labels. Of equal scores the
+/// lower class comes first, as in the rank of a class; scikit-learn counts them all before each other.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct MultilabelMetrics {
+    /// Images with several valid true classes.
+    pub several: usize,
+    /// Mean number of true classes of an image.
+    pub mean_labels: f64,
+    /// Label ranking average precision, above 0 to 1: the mean over the true classes of an image of the share of true
+    /// classes among those up to it, as scikit-learn's `label_ranking_average_precision_score`.
+    pub ranking_average_precision: f64,
+    /// Mean number of best classes that include all true ones, as scikit-learn's `coverage_error`.
+    pub coverage_error: f64,
+    /// Mean fraction of the pairs of a true and a wrong class in which the wrong one has the higher score, 0 to 1, as
+    /// scikit-learn's `label_ranking_loss`.
+    pub ranking_loss: f64,
+    /// Mean fraction of the true classes of an image, of which there are n, that are among the n best, 0 to 1.
+    pub r_precision: f64,
+    /// Mean fraction of the true classes that are among the k best, at each k of the settings.
+    pub recall: Vec<RecallAtK>,
+}
+
+/// Recall at one k.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RecallAtK {
+    /// The k.
+    pub k: usize,
+    /// The recall, 0 to 1.
+    pub recall: f64,
+}
+
+/// Accuracy on the images of a group.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct GroupAccuracy {
+    /// Its name.
+    pub name: String,
+    /// Images of the group that count.
+    pub images: usize,
+    /// Images whose predicted class is correct.
+    pub correct: usize,
+    /// Top-1 accuracy, 0 to 1; absent if there are no images.
+    pub accuracy: Option<f64>,
+    /// Lower bound of the 95 % Wilson interval.
+    pub low: f64,
+    /// Upper bound.
+    pub high: f64,
+    /// The top-1 error divided by that on all images of the file of groups, as the error ratio of ImageNet-X: above 1 where
+    /// the model errs more than on average. Absent if one of them has no images, or the model makes no errors.
+    pub error_ratio: Option<f64>,
 }
 
 /// Accuracy on the most confident images.

@@ -12,8 +12,8 @@ mod subset;
 
 pub use image::{Failure, Image};
 pub use metrics::{
-    CALIBRATION_BINS, COVERAGES, CalibrationBin, ClassAverage, CoverageAccuracy,
-    HierarchicalDistance, Metrics, Severity, TopkAccuracy,
+    CALIBRATION_BINS, COVERAGES, CalibrationBin, ClassAverage, CoverageAccuracy, GroupAccuracy,
+    HierarchicalDistance, Metrics, MultilabelMetrics, RecallAtK, Severity, TopkAccuracy,
 };
 pub use model::{ModelInfo, ModelResults, QuantizationInfo, Timing};
 pub use outcome::{CropAveraging, Outcome, OutputKind, Prediction};

@@ -6,6 +6,8 @@ pub struct Outcome {
     /// Rank of the true class, from 0; the lowest rank if there are several. Of equal scores the lower class
     /// comes first (see [`topk_ops::accuracy::label_rank`]).
     pub rank: u32,
+    /// Ranks of all valid true classes, ascending, if there are several; empty for a single one, whose rank is `rank`.
+    pub label_ranks: Vec<u32>,
     /// Whether a wrong class has exactly the score of the true class, so that the rank is a convention.
     pub tied: bool,
     /// The class with the highest score.

@@ -8,12 +8,21 @@ pub struct DataInfo {
     pub path: String,
     /// Format, such as `imagenet` or `cifar100`.
     pub format: String,
+    /// Name of the test set for ImageNet's classes, such as `imagenet-a`, if it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
     /// The file of labels, if there is one.
     pub labels: Option<String>,
     /// The file of ReaL labels, if they replace those of the data set.
     pub real_labels: Option<String>,
     /// The file of valid classes, if predictions are restricted.
     pub valid_labels: Option<String>,
+    /// The file of groups of images, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<String>,
+    /// Names of these groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub group_names: Vec<String>,
     /// Number of images of the whole data set.
     pub images: usize,
     /// Number of classes.

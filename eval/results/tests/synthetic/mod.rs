@@ -178,6 +178,7 @@ pub fn run_indices(
             index,
             name: format!("ILSVRC2012_val_{:08}.JPEG", index + 1),
             labels: vec![label(index, size.classes)],
+            groups: None,
         })
         .collect();
     let fails = |index: usize| index % 9973 == 11 || index == 261;
@@ -215,8 +216,11 @@ pub fn run_indices(
             path: "/data/imagenet/val".to_owned(),
             format: "imagenet".to_owned(),
             labels: Some("/data/imagenet/val.txt".to_owned()),
+            preset: None,
             real_labels: None,
             valid_labels: None,
+            groups: None,
+            group_names: Vec::new(),
             images: size.images,
             classes: size.classes,
             sha256: "5f1d0c6f2b6a43a6d1c7c2a2ba5b4c38f5b8e3f5a6d7f0e9c8b7a6958473625f".to_owned(),
