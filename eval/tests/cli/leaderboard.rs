@@ -65,7 +65,7 @@ fn a_folder_becomes_a_leaderboard() {
     );
     assert!(messages.contains("a.yaml has 2 models"), "{messages}");
     let html = fs::read_to_string(case.path("a.html")).unwrap();
-    assert!(html.contains("Top-k accuracy of 3 models") && html.contains("runs/settings.json"));
+    assert!(html.contains("Top-k accuracy of 2 models") && html.contains("runs/settings.json"));
     assert_eq!(
         fs::read_to_string(case.path("a.csv"))
             .unwrap()

@@ -20,7 +20,9 @@ impl Leaderboard {
         };
         let title = format!("Top-k accuracy of {}", count(self.models(), "model"));
         let mut body = format!("<header><h1>{}</h1><p>", Escaped(&title));
-        body += &match self.groups.len() {
+        let shifts = self.shifts();
+        body += &match self.shown(shifts.as_ref()).count() {
+            0 => String::new(),
             1 => "All were evaluated on the same images.".to_owned(),
             lists => format!(
                 "In {lists} lists: models are in the same list only if they were evaluated on the same images, with the \
@@ -34,7 +36,6 @@ impl Leaderboard {
             body += &format!("<p class=\"warn\">{}</p>", lines.join("<br>"));
         }
         body += "</header>";
-        let shifts = self.shifts();
         if let Some(shifts) = &shifts {
             body += &shifts::section(shifts);
         }
@@ -50,9 +51,13 @@ impl Leaderboard {
 
 fn section(group: &LeaderboardGroup) -> String {
     let data = group.data();
+    let (heading, path) = match &data.preset {
+        Some(preset) => (preset, format!("{}: ", Breakable(&data.path))),
+        None => (&data.path, String::new()),
+    };
     let mut html = format!(
-        "<section><h2>{}</h2><p{}>{}. <span class=\"faint\">Data {}</span></p>",
-        Breakable(&data.path),
+        "<section><h2>{}</h2><p{}>{path}{}. <span class=\"faint\">Data {}</span></p>",
+        Breakable(heading),
         if group.is_partial() {
             " class=\"warn\""
         } else {

@@ -10,11 +10,13 @@ use crate::leaderboard::{
 };
 
 pub(super) fn section(shifts: &Shifts) -> String {
-    let mut html = String::from("<section><h2>Test sets</h2><p>One row for each model.</p>");
+    let mut html = String::from(
+        "<section><h2>Test sets</h2><p>Top-1 accuracy in %, in a row for each model.</p>",
+    );
     html += "<div class=\"scroll panel\"><table class=\"leaderboard\"><thead><tr>";
     html += &sortable("model", false);
     for set in &shifts.sets {
-        html += &sortable(&format!("{} top-1 %", set.name), true);
+        html += &sortable(&set.name, true);
     }
     if shifts.has_corruptions() {
         for (title, _) in CORRUPTION_COLUMNS {

@@ -45,9 +45,13 @@ impl Leaderboard {
         Self { groups, left_out }
     }
 
-    /// Number of models in all lists.
+    /// Number of models, by their hashes.
     pub fn models(&self) -> usize {
-        self.groups.iter().map(|group| group.entries.len()).sum()
+        let entries = self.groups.iter().flat_map(|group| &group.entries);
+        let mut hashes: Vec<&str> = entries.map(|entry| &*entry.model.sha256).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        hashes.len()
     }
 
     /// Number of data sets.

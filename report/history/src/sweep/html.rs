@@ -155,8 +155,6 @@ impl Summary<'_> {
     }
 }
 
-/// A sentence with a capital letter.
-
 /// A cell with the value of a setting, which sorts numbers by value.
 fn value_cell(value: &AxisValue) -> String {
     match value {

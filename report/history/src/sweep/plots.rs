@@ -319,7 +319,7 @@ mod tests {
         };
         let width = |name: &str| -> f64 {
             let line = Line::new(name, 0, vec![(0.0, 0.5)]);
-            let svg = drawing("title", &[line], &[plot.clone()], 3);
+            let svg = drawing("title", &[line], std::slice::from_ref(&plot), 3);
             let (_, rest) = svg.split_once("viewBox=\"0 0 ").unwrap();
             rest.split(' ').next().unwrap().parse().unwrap()
         };
