@@ -7,6 +7,9 @@ use crate::parameters::check_min_classes;
 use crate::ranking::{Ranked, by_rank, fill};
 use crate::workspace::{SampleBuffers, Workspace};
 
+/// The most samples that a loss computes side by side.
+pub(crate) const MAX_SIDE_BY_SIDE: usize = 8;
+
 /// The loss of a single sample: the part of [`Loss`](crate::Loss) that each loss implements.
 ///
 /// The trait is sealed: its implementations are the losses of this crate, and references and boxes of
@@ -33,6 +36,27 @@ pub trait SampleLoss: Debug + Send + Sync {
         sample.in_f64(workspace, |workspace, sample| {
             self.compute_f64(workspace, sample)
         })
+    }
+
+    /// Number of samples of this many classes, at most [`MAX_SIDE_BY_SIDE`], that take less time together than one
+    /// by one.
+    #[doc(hidden)]
+    fn side_by_side(&self, _classes: usize) -> usize {
+        1
+    }
+
+    /// [`compute_f32`](Self::compute_f32) for up to [`side_by_side`](Self::side_by_side) samples. The result of a sample
+    /// does not depend on the others.
+    #[doc(hidden)]
+    fn compute_side_by_side_f32(
+        &self,
+        workspace: &mut Workspace,
+        samples: &mut [Sample<'_, f32>],
+        values: &mut [f64],
+    ) {
+        for (sample, value) in samples.iter_mut().zip(values) {
+            *value = self.compute_f32(workspace, sample.reborrow());
+        }
     }
 
     /// Returns the sum over all classes of the loss with that class as label times its entry in `targets`, and writes
@@ -109,6 +133,19 @@ macro_rules! delegate {
                 (**self).compute_f32(workspace, sample)
             }
 
+            fn side_by_side(&self, classes: usize) -> usize {
+                (**self).side_by_side(classes)
+            }
+
+            fn compute_side_by_side_f32(
+                &self,
+                workspace: &mut Workspace,
+                samples: &mut [Sample<'_, f32>],
+                values: &mut [f64],
+            ) {
+                (**self).compute_side_by_side_f32(workspace, samples, values)
+            }
+
             fn compute_soft(
                 &self,
                 workspace: &mut Workspace,
@@ -139,6 +176,26 @@ pub struct Sample<'a, T> {
 }
 
 impl<'a, T> Sample<'a, T> {
+    /// A sample without classes, which fills the place of one.
+    pub(crate) const EMPTY: Self = Self {
+        index: 0,
+        scores: &[],
+        label: 0,
+        factor: 0.0,
+        grad: None,
+    };
+
+    /// The same sample for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> Sample<'_, T> {
+        Sample {
+            index: self.index,
+            scores: self.scores,
+            label: self.label,
+            factor: self.factor,
+            grad: self.grad.as_deref_mut(),
+        }
+    }
+
     /// The scores of all classes but the label's.
     pub(crate) fn wrong_scores(&self) -> impl Iterator<Item = &'a T> + Clone + use<'a, T> {
         let (before, after) = (&self.scores[..self.label], &self.scores[self.label + 1..]);

@@ -23,6 +23,19 @@ pub trait Score: Copy + Debug + Default + Into<f64> + PartialOrd + Send + Sync +
         workspace: &mut Workspace,
         sample: Sample<'_, Self>,
     ) -> f64;
+
+    /// Computes the losses of up to [`SampleLoss::side_by_side`] samples.
+    #[doc(hidden)]
+    fn compute_side_by_side<L: SampleLoss + ?Sized>(
+        loss: &L,
+        workspace: &mut Workspace,
+        samples: &mut [Sample<'_, Self>],
+        values: &mut [f64],
+    ) {
+        for (sample, value) in samples.iter_mut().zip(values) {
+            *value = Self::compute(loss, workspace, sample.reborrow());
+        }
+    }
 }
 
 impl Score for f32 {
@@ -40,6 +53,15 @@ impl Score for f32 {
         sample: Sample<'_, Self>,
     ) -> f64 {
         loss.compute_f32(workspace, sample)
+    }
+
+    fn compute_side_by_side<L: SampleLoss + ?Sized>(
+        loss: &L,
+        workspace: &mut Workspace,
+        samples: &mut [Sample<'_, Self>],
+        values: &mut [f64],
+    ) {
+        loss.compute_side_by_side_f32(workspace, samples, values);
     }
 }
 

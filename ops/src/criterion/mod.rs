@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use crate::executor::{Executor, Rayon};
 use crate::parameters::first_negative_or_not_finite;
 use crate::reduction::Reduction;
-use crate::sample::{Sample, SampleLoss};
+use crate::sample::{MAX_SIDE_BY_SIDE, Sample, SampleLoss};
 use crate::workspace::Workspace;
 use crate::{LossError, Score};
 
@@ -348,62 +348,139 @@ impl<L: SampleLoss> Criterion<L> {
             static WORKSPACE: RefCell<Workspace> = RefCell::default();
         }
         WORKSPACE.with_borrow_mut(|workspace| {
-            let mut sum = 0.0;
+            let samples = self.side_by_side(classes);
             let outputs = &mut task.outputs;
             let mut grad = outputs
                 .grad
                 .as_mut()
-                .map(|grad| grad.chunks_exact_mut(classes));
-            let rows = task.scores.chunks_exact(classes).zip(task.labels);
-            for (i, (scores, &label)) in rows.enumerate() {
-                let grad = grad.as_mut().and_then(Iterator::next);
-                let weight = self.weight_of(label);
-                let mut smoothed = None;
-                let loss = if Some(label) == self.ignore_index {
-                    if let Some(grad) = grad {
-                        grad.fill(T::default());
-                    }
-                    0.0
-                } else if self.label_smoothing > 0.0 {
-                    let Some(label) = validate(scores, label) else {
-                        return;
-                    };
-                    let sample = Sample {
-                        index: task.first + i,
-                        scores,
-                        label,
-                        factor: total.recip(),
-                        grad,
-                    };
-                    smoothed = Some(self.smoothed(workspace, sample));
-                    match outputs.losses {
-                        Some(_) => self.unsmoothed(workspace, task.first + i, scores, label),
-                        None => 0.0,
-                    }
-                } else {
-                    let Some(label) = validate(scores, label) else {
-                        return;
-                    };
-                    let sample = Sample {
-                        index: task.first + i,
-                        scores,
-                        label,
-                        factor: weight / total,
-                        grad,
-                    };
-                    T::compute(&self.loss, workspace, sample)
+                .map(|grad| grad.chunks_mut(samples * classes));
+            let scores = task.scores.chunks(samples * classes);
+            let mut sum = 0.0;
+            for (i, (scores, labels)) in scores.zip(task.labels.chunks(samples)).enumerate() {
+                let rows = Rows {
+                    first: task.first + i * samples,
+                    scores,
+                    labels,
+                    grad: grad.as_mut().and_then(Iterator::next),
+                    classes,
+                    total,
                 };
-                if let Some(losses) = &mut outputs.losses {
-                    losses[i] = loss;
+                let mut results = [SampleResult::default(); MAX_SIDE_BY_SIDE];
+                let valid = match samples {
+                    1 => self
+                        .compute_sample(workspace, rows, outputs.losses.is_some())
+                        .map(|result| results[0] = result),
+                    _ => self.compute_side_by_side(workspace, rows, &mut results),
+                };
+                if valid.is_none() {
+                    return;
                 }
-                let value = smoothed.unwrap_or(weight * loss);
-                if let Some(values) = &mut outputs.values {
-                    values[i] = T::from_f64(value);
+                for (i, result) in (i * samples..).zip(&results[..labels.len()]) {
+                    if let Some(losses) = &mut outputs.losses {
+                        losses[i] = result.loss;
+                    }
+                    if let Some(values) = &mut outputs.values {
+                        values[i] = T::from_f64(result.value);
+                    }
+                    sum += result.value;
                 }
-                sum += value;
             }
             task.sum = Some(sum);
         });
+    }
+
+    /// Number of samples that are computed side by side.
+    fn side_by_side(&self, classes: usize) -> usize {
+        if self.label_smoothing > 0.0 {
+            return 1;
+        }
+        let samples = self.loss.side_by_side(classes);
+        debug_assert!((1..=MAX_SIDE_BY_SIDE).contains(&samples));
+        samples
+    }
+
+    /// Computes one sample; without label smoothing too, if `needs_loss`. Returns `None` if it is invalid.
+    fn compute_sample<T: Score>(
+        &self,
+        workspace: &mut Workspace,
+        row: Rows<'_, T>,
+        needs_loss: bool,
+    ) -> Option<SampleResult> {
+        let label = row.labels[0];
+        if Some(label) == self.ignore_index {
+            if let Some(grad) = row.grad {
+                grad.fill(T::default());
+            }
+            return Some(SampleResult::default());
+        }
+        let weight = self.weight_of(label);
+        let label = validate(row.scores, label)?;
+        let mut sample = Sample {
+            index: row.first,
+            scores: row.scores,
+            label,
+            factor: weight / row.total,
+            grad: row.grad,
+        };
+        if self.label_smoothing > 0.0 {
+            // The weights are part of the targets.
+            sample.factor = row.total.recip();
+            let value = self.smoothed(workspace, sample);
+            let loss = match needs_loss {
+                true => self.unsmoothed(workspace, row.first, row.scores, label),
+                false => 0.0,
+            };
+            return Some(SampleResult { loss, value });
+        }
+        let loss = T::compute(&self.loss, workspace, sample);
+        Some(SampleResult {
+            loss,
+            value: weight * loss,
+        })
+    }
+
+    /// Computes samples side by side. Returns `None` if one is invalid.
+    fn compute_side_by_side<T: Score>(
+        &self,
+        workspace: &mut Workspace,
+        rows: Rows<'_, T>,
+        results: &mut [SampleResult],
+    ) -> Option<()> {
+        let mut samples = [const { Sample::EMPTY }; MAX_SIDE_BY_SIDE];
+        let mut weights = [0.0; MAX_SIDE_BY_SIDE];
+        let mut indices = [0; MAX_SIDE_BY_SIDE];
+        let mut count = 0;
+        let mut grad = rows.grad.map(|grad| grad.chunks_exact_mut(rows.classes));
+        let scores = rows.scores.chunks_exact(rows.classes);
+        for (i, (scores, &label)) in scores.zip(rows.labels).enumerate() {
+            let grad = grad.as_mut().and_then(Iterator::next);
+            if Some(label) == self.ignore_index {
+                if let Some(grad) = grad {
+                    grad.fill(T::default());
+                }
+                continue;
+            }
+            weights[count] = self.weight_of(label);
+            indices[count] = i;
+            samples[count] = Sample {
+                index: rows.first + i,
+                scores,
+                label: validate(scores, label)?,
+                factor: weights[count] / rows.total,
+                grad,
+            };
+            count += 1;
+        }
+        let mut losses = [0.0; MAX_SIDE_BY_SIDE];
+        let losses = &mut losses[..count];
+        T::compute_side_by_side(&self.loss, workspace, &mut samples[..count], losses);
+        for ((&i, &loss), weight) in indices.iter().zip(&*losses).zip(weights) {
+            results[i] = SampleResult {
+                loss,
+                value: weight * loss,
+            };
+        }
+        Some(())
     }
 
     /// The error of the first invalid sample.
@@ -428,6 +505,26 @@ impl<L: SampleLoss> Criterion<L> {
             },
         }
     }
+}
+
+/// Consecutive samples of a task that are computed together.
+struct Rows<'a, T> {
+    /// Index of the first sample in the batch.
+    first: usize,
+    scores: &'a [T],
+    labels: &'a [i64],
+    grad: Option<&'a mut [T]>,
+    classes: usize,
+    /// The divisor of the reduction.
+    total: f64,
+}
+
+/// The loss of a sample, and what it contributes to the values; both are 0 where the label is ignored.
+#[derive(Clone, Copy, Default)]
+struct SampleResult {
+    /// Before label smoothing and weight.
+    loss: f64,
+    value: f64,
 }
 
 /// The part of the outputs that belongs to a task.

@@ -90,6 +90,43 @@ fn the_sum_over_no_samples_is_zero_and_the_mean_nan() {
 }
 
 #[test]
+fn results_do_not_depend_on_the_samples_beside() {
+    for (k, classes) in [(2, 3), (2, 40), (5, 101), (20, 31), (20, 300), (32, 2000)] {
+        let samples = 19;
+        let scores: Vec<f32> = (0..samples * classes)
+            .map(|i| 4.0 * f32::sin(0.37 * i as f32 + (i * i % 1013) as f32))
+            .collect();
+        let labels: Vec<i64> = (0..samples)
+            .map(|i| {
+                if i % 5 == 3 {
+                    -1
+                } else {
+                    (i * 7 % classes) as i64
+                }
+            })
+            .collect();
+        let criterion = Criterion::new(SmoothTopkSvm::new(k, 0.5, 1.0).unwrap())
+            .with_reduction(Reduction::None)
+            .with_ignore_index(-1);
+        let (mut values, mut grad) = (vec![0.0; samples], vec![0.0; scores.len()]);
+        criterion
+            .forward_backward(&scores, &labels, &mut values, &mut grad)
+            .unwrap();
+        let mut forward = vec![0.0; samples];
+        criterion.forward(&scores, &labels, &mut forward).unwrap();
+        assert_eq!(forward, values);
+        for (i, (scores, label)) in scores.chunks(classes).zip(labels).enumerate() {
+            let (mut value, mut own) = ([0.0], vec![0.0; classes]);
+            criterion
+                .forward_backward(scores, &[label], &mut value, &mut own)
+                .unwrap();
+            assert_eq!(value[0], values[i], "k={k} classes={classes} sample {i}");
+            assert_eq!(own, grad[i * classes..(i + 1) * classes]);
+        }
+    }
+}
+
+#[test]
 fn sums_do_not_depend_on_the_executor() {
     struct Backwards;
     impl Executor for Backwards {

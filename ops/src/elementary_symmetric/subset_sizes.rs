@@ -1,7 +1,7 @@
 //! Sizes of random subsets: the elementary symmetric polynomials up to a common factor.
 //!
-//! See the [method](super#method). This is the implementation that every `f64` loss uses, and the
-//! head of the classes for `f32`.
+//! See the [method](super#method). This is the implementation that every `f64` loss uses;
+//! [`side_by_side`](super::side_by_side) is the same for the head of the classes of several `f32` samples.
 
 use crate::simd::{self, LANES_F64, LanesF64, vectorized};
 
@@ -34,22 +34,7 @@ impl SubsetSizes {
     pub(crate) fn set(&mut self, k: usize, offsets: impl IntoIterator<Item = f64>) {
         self.set_elements(k, offsets);
         let tilt = self.balanced_shift().exp();
-        self.convolve(tilt, &[1.0]);
-    }
-
-    /// As [`set`](Self::set), but the elements of `offsets` (at least k) are only the head: `tail` holds
-    /// the polynomials e_0, …, e_k of exp(z_i)/`tilt` over all other elements, with z relative to the
-    /// k-th largest log-weight. Trailing polynomials that are missing are 0.
-    pub(crate) fn set_with_tail(
-        &mut self,
-        k: usize,
-        offsets: impl IntoIterator<Item = f64>,
-        tilt: f64,
-        tail: &[f64],
-    ) {
-        debug_assert!(tail.len() <= k + 1);
-        self.set_elements(k, offsets);
-        self.convolve(tilt, tail);
+        self.convolve(tilt);
     }
 
     /// Stores the elements as exp(−z_i).
@@ -69,9 +54,8 @@ impl SubsetSizes {
         simd::exp(&mut self.q);
     }
 
-    /// Turns reciprocal weights into probabilities and adds the elements one by one to the sizes
-    /// `first`.
-    fn convolve(&mut self, tilt: f64, first: &[f64]) {
+    /// Turns reciprocal weights into probabilities and adds the elements one by one.
+    fn convolve(&mut self, tilt: f64) {
         self.tilt = tilt;
         self.p.resize(self.q.len(), [0.0; LANES_F64]);
         for (p, q) in self
@@ -87,11 +71,8 @@ impl SubsetSizes {
         let width = self.width();
         self.prefix
             .resize((self.elements + 1) * width, [0.0; LANES_F64]);
-        let (given, rest) = self.prefix[..width]
-            .as_flattened_mut()
-            .split_at_mut(first.len());
-        given.copy_from_slice(first);
-        rest.fill(0.0);
+        self.prefix[..width].fill([0.0; LANES_F64]);
+        self.prefix[0][0] = 1.0;
         let (p, q) = (self.p.as_flattened(), self.q.as_flattened());
         let n = self.elements;
         add_elements(&p[..n], &q[..n], width, &mut self.prefix);
@@ -102,9 +83,8 @@ impl SubsetSizes {
         self.k / LANES_F64 + 1
     }
 
-    /// P_0, …, P_k among all elements. A tail is not scaled to probabilities: with one, only ratios are
-    /// meaningful.
-    pub(crate) fn sizes(&self) -> &[f64] {
+    /// P_0, …, P_k among all elements.
+    fn sizes(&self) -> &[f64] {
         &self.prefix[self.elements * self.width()..].as_flattened()[..=self.k]
     }
 

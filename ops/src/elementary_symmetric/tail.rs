@@ -1,13 +1,12 @@
 //! The tail of the classes, in `f32` vectors.
 //!
 //! For `f32` scores the smooth top-k SVM splits the wrong classes in two. The head, some 1.5 k classes with
-//! the highest scores, is computed class by class in `f64` by
-//! [`SubsetSizes`](super::subset_sizes::SubsetSizes). The tail, all other wrong classes, is computed
-//! here, with weights x_i = c · exp(z_i − z_(k)) relative to the k-th highest.
+//! the highest scores, is computed class by class in `f64`, [`side_by_side`](super::side_by_side) with those of
+//! other samples. The tail, all other wrong classes, is computed here, with weights x_i = c · exp(z_i − z_(k)) relative to the k-th highest.
 //!
 //! - Forward: the elementary symmetric polynomials e_0, …, e_k of the tail, by the recursion
 //!   e_j ← e_j + x_i e_{j−1}: sums of positive terms. Each lane of a vector has its own polynomials, of
-//!   every 16th class; lanes are merged by products of polynomials in `f64`. The constant c is 1; or if e_k
+//!   every 16th class; `side_by_side` merges the lanes by products of polynomials in `f64`. The constant c is 1; or if e_k
 //!   could overflow, it keeps Σ x_i at most k, so that e_j is at most kʲ/j!.
 //! - Backward: with e_0, …, e_k now those of head and tail together, the polynomials without class i are
 //!   e_j − x_i e_{j−1} + x_i² e_{j−2} − …, so that the derivatives for the whole tail are one polynomial
@@ -31,8 +30,6 @@ pub(crate) const MAX_K: usize = 32;
 pub(crate) struct Buffers {
     /// Polynomials of each lane.
     lanes: Vec<Lanes>,
-    /// Their products.
-    products: Vec<[f64; LANES]>,
     carry: Vec<Lanes>,
 }
 
@@ -42,136 +39,128 @@ pub(crate) fn fits_unscaled(k: usize, weights: usize) -> bool {
 }
 
 vectorized! {
-    /// Sets `result` to e_0, …, e_k of the weights times `scale`, where k + 1 is the length of `result`.
-    pub(crate) fn polynomials(
-        weights: &[Lanes],
+    /// Returns e_1, …, e_k of the weights times `scale`, for every 16th of them.
+    pub(crate) fn polynomials<'b>(
+        weights: &[f32],
+        k: usize,
         scale: f32,
-        buffers: &mut Buffers,
-        result: &mut [f64],
-    ) {
-        let Buffers {
-            lanes,
-            products,
-            carry,
-        } = buffers;
-        lanes.resize(result.len(), [0.0; LANES]);
-        lanes[0] = [1.0; LANES];
+        buffers: &'b mut Buffers,
+    ) -> &'b [Lanes] {
+        let Buffers { lanes, carry } = buffers;
+        lanes.resize(k, [0.0; LANES]);
+        let (vectors, rest) = weights.as_chunks::<LANES>();
+        let mut last = [0.0; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        let weights = (vectors, &last);
         // Degrees are computed in blocks that fit into registers. Each block needs the highest polynomial
         // of the block below it before each step; those are carried over in memory.
-        carry.clear();
-        if lanes.len() - 1 > BLOCK {
-            carry.resize(weights.len(), [1.0; LANES]);
-        }
-        for t in lanes[1..].chunks_mut(BLOCK) {
+        carry.resize(if k > BLOCK { vectors.len() + 1 } else { 0 }, [0.0; LANES]);
+        for (block, t) in lanes.chunks_mut(BLOCK).enumerate() {
+            let carry = Carry {
+                below: block > 0,
+                memory: carry,
+            };
             match t.len() {
                 1 => recursion::<1>(weights, scale, carry, t),
                 2 => recursion::<2>(weights, scale, carry, t),
                 3 => recursion::<3>(weights, scale, carry, t),
                 4 => recursion::<4>(weights, scale, carry, t),
-                5 => recursion::<5>(weights, scale, carry, t),
-                6 => recursion::<6>(weights, scale, carry, t),
-                7 => recursion::<7>(weights, scale, carry, t),
-                8 => recursion::<8>(weights, scale, carry, t),
-                9 => recursion::<9>(weights, scale, carry, t),
                 _ => recursion::<BLOCK>(weights, scale, carry, t),
             }
         }
-        merge(lanes, products, result);
+        lanes
     }
 }
 
 /// Number of degrees computed at once.
-const BLOCK: usize = 10;
+const BLOCK: usize = 5;
 
-/// The recursion for K consecutive degrees. On entry `carry` holds, for each step, the polynomial of
-/// the degree below the first; on return, that of the last degree. An empty `carry` means e_0 = 1.
+/// What a block of degrees needs to know of the block below it, and that above of it.
+struct Carry<'a> {
+    /// Whether there is a block below; otherwise the degree below the first is 0, and its polynomial 1.
+    below: bool,
+    /// The polynomial of the degree below the first before each step, and then that of the last; empty if there is
+    /// but one block.
+    memory: &'a mut [Lanes],
+}
+
+/// The recursion for K consecutive degrees.
 #[inline(always)]
 fn recursion<const K: usize>(
-    weights: &[Lanes],
+    (vectors, last): (&[Lanes], &Lanes),
     scale: f32,
-    carry: &mut [Lanes],
+    carry: Carry<'_>,
     result: &mut [Lanes],
 ) {
+    // One loop over lanes does all of a step: LLVM keeps what is used in several of them in memory.
     let mut t: [Lanes; K] = [[0.0; LANES]; K];
-    let step = |t: &mut [Lanes; K], w: &Lanes, below: &Lanes| {
+    let first = |t: &mut [Lanes; K], w: &Lanes| {
         for lane in 0..LANES {
             let x = w[lane] * scale;
             for m in (1..K).rev() {
                 t[m][lane] = x.mul_add(t[m - 1][lane], t[m][lane]);
             }
-            t[0][lane] = x.mul_add(below[lane], t[0][lane]);
+            t[0][lane] += x;
         }
     };
-    if carry.is_empty() {
-        for w in weights {
-            step(&mut t, w, &[1.0; LANES]);
+    let first_of_several = |t: &mut [Lanes; K], w: &Lanes, carry: &mut Lanes| {
+        for lane in 0..LANES {
+            let x = w[lane] * scale;
+            carry[lane] = t[K - 1][lane];
+            for m in (1..K).rev() {
+                t[m][lane] = x.mul_add(t[m - 1][lane], t[m][lane]);
+            }
+            t[0][lane] += x;
+        }
+    };
+    let next = |t: &mut [Lanes; K], w: &Lanes, carry: &mut Lanes| {
+        for lane in 0..LANES {
+            let x = w[lane] * scale;
+            let below = carry[lane];
+            carry[lane] = t[K - 1][lane];
+            for m in (1..K).rev() {
+                t[m][lane] = x.mul_add(t[m - 1][lane], t[m][lane]);
+            }
+            t[0][lane] = x.mul_add(below, t[0][lane]);
+        }
+    };
+    if let Some((carry_of_last, memory)) = carry.memory.split_last_mut() {
+        if carry.below {
+            for (w, carry) in vectors.iter().zip(memory) {
+                next(&mut t, w, carry);
+            }
+            next(&mut t, last, carry_of_last);
+        } else {
+            for (w, carry) in vectors.iter().zip(memory) {
+                first_of_several(&mut t, w, carry);
+            }
+            first_of_several(&mut t, last, carry_of_last);
         }
     } else {
-        for (w, carry) in weights.iter().zip(carry) {
-            let below = *carry;
-            *carry = t[K - 1];
-            step(&mut t, w, &below);
+        for w in vectors {
+            first(&mut t, w);
         }
+        first(&mut t, last);
     }
     result.copy_from_slice(&t);
 }
 
-/// Product of the lanes' polynomials, by halves: the upper lanes times the lower ones, until one lane
-/// is left.
-#[inline(always)]
-fn merge(lanes: &[Lanes], products: &mut Vec<[f64; LANES]>, product: &mut [f64]) {
-    products.resize(lanes.len(), [0.0; LANES]);
-    let t = &mut products[..lanes.len()];
-    for (t, lanes) in t.iter_mut().zip(lanes) {
-        for lane in 0..LANES {
-            t[lane] = f64::from(lanes[lane]);
-        }
-    }
-    multiply_halves::<{ LANES / 2 }>(t);
-    multiply_halves::<{ LANES / 4 }>(t);
-    multiply_halves::<{ LANES / 8 }>(t);
-    multiply_halves::<{ LANES / 16 }>(t);
-    for (product, t) in product.iter_mut().zip(t) {
-        *product = t[0];
-    }
-}
-
-/// Multiplies the first `HALF` polynomials by the next `HALF`, in place.
-#[inline(always)]
-fn multiply_halves<const HALF: usize>(t: &mut [[f64; LANES]]) {
-    // From the highest degree down: a product reads lower degrees only.
-    for j in (0..t.len()).rev() {
-        let mut sum = [0.0; HALF];
-        for (low, high) in t[..=j].iter().zip(t[..=j].iter().rev()) {
-            for lane in 0..HALF {
-                sum[lane] = low[lane].mul_add(high[lane + HALF], sum[lane]);
-            }
-        }
-        t[j][..HALF].copy_from_slice(&sum);
-    }
-}
-
 vectorized! {
-    /// Sets `derivatives` to x · Σ_l `coefficients`_l · xˡ, with x = w · `scale` for each weight w.
-    pub(crate) fn derivatives(
-        weights: &[Lanes],
-        scale: f32,
-        coefficients: &[f32],
-        derivatives: &mut [f32],
-    ) {
-        let (vectors, rest) = derivatives.as_chunks_mut::<LANES>();
-        let (full, last) = weights.split_at(vectors.len());
+    /// Replaces each weight w by x · Σ_l `coefficients`_l · xˡ, with x = w · `scale`.
+    pub(crate) fn derivatives(weights: &mut [f32], scale: f32, coefficients: &[f32]) {
+        let (vectors, rest) = weights.as_chunks_mut::<LANES>();
         match *coefficients {
-            [a] => horner(full, scale, [a], vectors),
-            [a, b] => horner(full, scale, [a, b], vectors),
-            [a, b, c] => horner(full, scale, [a, b, c], vectors),
-            [a, b, c, d] => horner(full, scale, [a, b, c, d], vectors),
-            [a, b, c, d, e] => horner(full, scale, [a, b, c, d, e], vectors),
-            _ => horner_by_coefficient(full, scale, coefficients, vectors),
+            [a] => horner(vectors, scale, [a]),
+            [a, b] => horner(vectors, scale, [a, b]),
+            [a, b, c] => horner(vectors, scale, [a, b, c]),
+            [a, b, c, d] => horner(vectors, scale, [a, b, c, d]),
+            [a, b, c, d, e] => horner(vectors, scale, [a, b, c, d, e]),
+            _ => horner_by_coefficient(vectors, scale, coefficients),
         }
-        if let [weights] = last {
+        if !rest.is_empty() {
             let mut padded = [[0.0; LANES]];
-            horner_by_coefficient(&[*weights], scale, coefficients, &mut padded);
+            padded[0][..rest.len()].copy_from_slice(rest);
+            horner_by_coefficient(&mut padded, scale, coefficients);
             rest.copy_from_slice(&padded[0][..rest.len()]);
         }
     }
@@ -179,57 +168,32 @@ vectorized! {
 
 /// Weight by weight, for few coefficients, which stay in registers.
 #[inline(always)]
-fn horner<const K: usize>(
-    weights: &[Lanes],
-    scale: f32,
-    coefficients: [f32; K],
-    derivatives: &mut [Lanes],
-) {
-    let pairs = weights
-        .as_flattened()
-        .iter()
-        .zip(derivatives.as_flattened_mut());
-    for (w, derivative) in pairs {
-        let x = w * scale;
+fn horner<const K: usize>(weights: &mut [Lanes], scale: f32, coefficients: [f32; K]) {
+    for w in weights.as_flattened_mut() {
+        let x = *w * scale;
         let sum = coefficients
             .iter()
             .rev()
             .fold(0f32, |sum, &coefficient| sum.mul_add(x, coefficient));
-        *derivative = sum * x;
+        *w = sum * x;
     }
 }
 
 /// Coefficient by coefficient, for few weights, which stay in registers.
 #[inline(always)]
-fn horner_by_coefficient(
-    weights: &[Lanes],
-    scale: f32,
-    coefficients: &[f32],
-    derivatives: &mut [Lanes],
-) {
+fn horner_by_coefficient(weights: &mut [Lanes], scale: f32, coefficients: &[f32]) {
     const SIDE_BY_SIDE: usize = 4;
-    let (blocks, rest) = weights.as_chunks::<SIDE_BY_SIDE>();
-    let (blocks_out, rest_out) = derivatives.as_chunks_mut::<SIDE_BY_SIDE>();
-    for (weights, derivatives) in blocks.iter().zip(blocks_out) {
-        horner_of(weights, scale, coefficients, derivatives);
+    let (blocks, rest) = weights.as_chunks_mut::<SIDE_BY_SIDE>();
+    for weights in blocks {
+        horner_of(weights, scale, coefficients);
     }
-    for (weights, derivatives) in rest.iter().zip(rest_out) {
-        horner_of(
-            &[*weights],
-            scale,
-            coefficients,
-            std::array::from_mut(derivatives),
-        );
+    for weights in rest {
+        horner_of(std::array::from_mut(weights), scale, coefficients);
     }
 }
 
 #[inline(always)]
-fn horner_of<const N: usize>(
-    weights: &[Lanes; N],
-    scale: f32,
-    coefficients: &[f32],
-    derivatives: &mut [Lanes; N],
-) {
+fn horner_of<const N: usize>(weights: &mut [Lanes; N], scale: f32, coefficients: &[f32]) {
     let mut x = *weights;
     for x in x.as_flattened_mut() {
         *x *= scale;
@@ -244,7 +208,7 @@ fn horner_of<const N: usize>(
     }
     for i in 0..N {
         for lane in 0..LANES {
-            derivatives[i][lane] = sum[i][lane] * x[i][lane];
+            weights[i][lane] = sum[i][lane] * x[i][lane];
         }
     }
 }
@@ -256,14 +220,17 @@ mod tests {
     #[test]
     fn polynomials_of_equal_weights_are_binomials() {
         for k in 1..=MAX_K {
-            let mut weights = vec![[0.5; LANES]; 3];
-            weights[2][9..].fill(0.0);
-            let mut found = vec![f64::NAN; k + 1];
-            polynomials(&weights, 2.0, &mut Buffers::default(), &mut found);
-            let mut binomial = 1.0;
-            for (j, found) in found.iter().enumerate() {
-                assert!((found / binomial - 1.0).abs() < 1e-6, "k={k} j={j}");
-                binomial *= (41 - j) as f64 / (j + 1) as f64;
+            for len in [0, 7, 16, 41] {
+                let weights = vec![0.5; len];
+                let found = polynomials(&weights, k, 2.0, &mut Buffers::default()).to_vec();
+                for lane in 0..LANES {
+                    let of_lane = (len + LANES - 1 - lane) / LANES;
+                    let mut binomial = 1.0;
+                    for (j, found) in found.iter().enumerate() {
+                        binomial *= (of_lane as f32 - j as f32) / (j + 1) as f32;
+                        assert_eq!(found[lane], binomial, "k={k} len={len} j={}", j + 1);
+                    }
+                }
             }
         }
     }
@@ -273,9 +240,8 @@ mod tests {
         for len in [5usize, 16, 100, 131] {
             for k in 1..=8 {
                 let coefficients: Vec<f32> = (0..k).map(|l| 1.0 - 0.3 * l as f32).collect();
-                let weights = vec![[0.25; LANES]; len.div_ceil(LANES)];
-                let mut found = vec![f32::NAN; len];
-                derivatives(&weights, 2.0, &coefficients, &mut found);
+                let mut found = vec![0.25; len];
+                derivatives(&mut found, 2.0, &coefficients);
                 let expected: f32 = coefficients
                     .iter()
                     .zip(1..)

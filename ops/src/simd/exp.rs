@@ -3,10 +3,11 @@ use super::{LANES, LanesF64};
 vectorized! {
     /// Sets `weights` to exp((s − `reference`) · `scale`) for each score s of at most `reference`; entries
     /// for larger scores are unspecified.
-    pub(crate) fn weights(scores: &[f32], reference: f32, scale: f32, weights: &mut [f32]) {
+    pub(crate) fn weights(scores: &[f32], reference: f32, scale: f64, weights: &mut [f32]) {
         // Halves, because the difference of two scores may overflow.
-        let (reference, scale) = (-0.5 * reference, 2.0 * scale.min(0.5 * f32::MAX));
-        let weight = |score: f32| exp_nonpositive(score.mul_add(0.5, reference) * scale);
+        let reference = -0.5 * reference;
+        let scale = (2.0 * std::f64::consts::LOG2_E * scale).min(f32::MAX.into()) as f32;
+        let weight = |score: f32| exp2_nonpositive(score.mul_add(0.5, reference) * scale);
         let (scores, rest) = scores.as_chunks::<LANES>();
         let (weights, weights_of_rest) = weights.as_chunks_mut::<LANES>();
         for (weights, scores) in weights.iter_mut().zip(scores) {
@@ -23,29 +24,25 @@ vectorized! {
     }
 }
 
-/// exp(x) for x ≤ 0, to about 1 ulp; 0 where the result is below the normal numbers, and at −∞.
+/// 2ˣ for x ≤ 0, to about 1 ulp; 0 where the result is below the normal numbers, and at −∞.
 #[inline(always)]
-fn exp_nonpositive(x: f32) -> f32 {
-    const LOWEST: f32 = -87.0;
+fn exp2_nonpositive(x: f32) -> f32 {
+    const LOWEST: f32 = -125.5;
     // Adding this rounds to an integer, which ends up in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    // ln 2 in two parts, the first with few digits.
-    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-    let clamped = if x > LOWEST { x } else { LOWEST };
-    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, ROUND);
-    let whole = shifted - ROUND;
-    let r = whole.mul_add(-LN_2[1], whole.mul_add(-LN_2[0], clamped));
-    // Taylor's series to the seventh power: |r| is at most ½ ln 2.
-    let p = r.mul_add(1.0 / 5040.0, 1.0 / 720.0);
-    let p = p.mul_add(r, 1.0 / 120.0);
-    let p = p.mul_add(r, 1.0 / 24.0);
-    let p = p.mul_add(r, 1.0 / 6.0);
-    let p = p.mul_add(r, 0.5);
-    let p = p.mul_add(r, 1.0);
+    // Any power of which the exponent below becomes 0, like the mantissa.
+    let clamped = if x > LOWEST { x } else { -127.0 };
+    let shifted = clamped + ROUND;
+    let r = clamped - (shifted - ROUND);
+    // 2ʳ to 1e-8 for |r| ≤ ½: interpolates at the Chebyshev nodes, with the constant 1.
+    let p = r.mul_add(0.000_154_531_63, 0.001_339_086_3);
+    let p = p.mul_add(r, 0.009_618_083);
+    let p = p.mul_add(r, 0.055_503_57);
+    let p = p.mul_add(r, 0.240_226_5);
+    let p = p.mul_add(r, std::f32::consts::LN_2);
     let p = p.mul_add(r, 1.0);
     // Adds the integer to the exponent of p.
-    let power = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
-    if x > LOWEST { power } else { 0.0 }
+    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
 vectorized! {
@@ -94,14 +91,14 @@ mod tests {
     fn exponential_is_right_to_an_ulp() {
         let mut worst = 0f64;
         for i in 0..200_000 {
-            let x = -87.0 * (i as f32 + 0.5) / 200_000.0;
-            let expected = f64::from(x).exp();
-            let found = f64::from(exp_nonpositive(x));
+            let x = -125.5 * (i as f32 + 0.5) / 200_000.0;
+            let expected = f64::from(x).exp2();
+            let found = f64::from(exp2_nonpositive(x));
             worst = worst.max((found / expected - 1.0).abs());
         }
         assert!(worst < 1.2e-7, "{worst}");
-        let ends = [f32::NEG_INFINITY, 0.0, -100.0].map(exp_nonpositive);
-        assert_eq!(ends, [0.0, 1.0, 0.0]);
+        let ends = [f32::NEG_INFINITY, -1e30, -126.0, 0.0, -1.0].map(exp2_nonpositive);
+        assert_eq!(ends, [0.0, 0.0, 0.0, 1.0, 0.5]);
     }
 
     #[test]

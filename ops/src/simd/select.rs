@@ -1,3 +1,5 @@
+use std::cmp::Ordering;
+
 use super::{LANES, Lanes};
 
 /// Candidates that are sorted side by side; there are rarely more.
@@ -5,6 +7,15 @@ const CANDIDATES: usize = 128;
 
 /// Groups of classes whose maxima are found side by side.
 const GROUPS: usize = 128;
+
+/// Groups that are enough for few scores.
+const FEW_GROUPS: usize = GROUPS / 4;
+
+/// Bisections after which any threshold that is low enough is taken.
+const MAX_BISECTIONS: usize = 16;
+
+/// Vectors of which those with a hit are listed at once.
+const BLOCK: usize = 64;
 
 /// Sets `highest` to the indices of the `count` highest scores without the label's, in descending
 /// order of score. Of equal scores the lower class comes first.
@@ -15,7 +26,11 @@ pub(crate) fn highest(scores: &[f32], label: usize, count: usize, highest: &mut 
     highest.clear();
     if count > GROUPS / 2 || !few_candidates(scores, label, count, highest) {
         highest.extend((0..scores.len()).filter(|&class| class != label));
-        let order = |&a: &usize, &b: &usize| scores[b].total_cmp(&scores[a]).then(a.cmp(&b));
+        // Not `total_cmp`, in which −0 is below 0.
+        let order = |&a: &usize, &b: &usize| {
+            let order = scores[b].partial_cmp(&scores[a]);
+            order.unwrap_or(Ordering::Equal).then(a.cmp(&b))
+        };
         if count < highest.len() {
             highest.select_nth_unstable_by(count - 1, order);
         }
@@ -29,15 +44,12 @@ vectorized! {
     /// [`GROUPS`].
     fn few_candidates(scores: &[f32], label: usize, count: usize, highest: &mut Vec<usize>) -> bool {
         let maxima = group_maxima(scores);
-        // count + 1 groups have a maximum of at least the (count + 1)-th largest maximum: so at least
-        // count + 1 scores reach it, the label's possibly among them, and few others do.
-        let threshold = match count {
-            0..=10 => nth_largest(
-                &halves::<{ GROUPS / 4 }>(&halves::<{ GROUPS / 2 }>(&maxima)),
-                count,
-            ),
-            11..=20 => nth_largest(&halves::<{ GROUPS / 2 }>(&maxima), count),
-            _ => nth_largest(&maxima, count),
+        // Where more than `count` groups have a maximum that reaches the threshold, more than `count` scores reach
+        // it, the label's possibly among them, and few others do.
+        let threshold = if count < FEW_GROUPS / 3 {
+            nth_largest(&halves(&halves::<{ GROUPS / 2 }>(&maxima)), count)
+        } else {
+            reached_by_more_than(&maxima, count)
         };
         let mut candidates = [0; CANDIDATES + LANES];
         let Some(len) = indices_from(scores, threshold, &mut candidates) else {
@@ -68,17 +80,18 @@ fn group_maxima(scores: &[f32]) -> [f32; GROUPS] {
     let (blocks, rest) = scores.as_chunks::<GROUPS>();
     for block in blocks {
         for i in 0..GROUPS {
-            maxima[i] = if block[i] > maxima[i] {
-                block[i]
-            } else {
-                maxima[i]
-            };
+            maxima[i] = larger(maxima[i], block[i]);
         }
     }
     for (max, &score) in maxima.iter_mut().zip(rest) {
-        *max = if score > *max { score } else { *max };
+        *max = larger(*max, score);
     }
     maxima
+}
+
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
 }
 
 /// Maxima of pairs of groups.
@@ -86,29 +99,33 @@ fn group_maxima(scores: &[f32]) -> [f32; GROUPS] {
 fn halves<const HALF: usize>(maxima: &[f32]) -> [f32; HALF] {
     let mut halves = [0.0; HALF];
     for i in 0..HALF {
-        halves[i] = f32::max(maxima[i], maxima[i + HALF]);
+        halves[i] = larger(maxima[i], maxima[i + HALF]);
     }
     halves
 }
 
-/// The (n + 1)-th largest number; there are more than `n`.
+/// The (n + 1)-th largest number; there are more than `n`. Takes time proportional to the square of the numbers.
 #[inline(always)]
-fn nth_largest<const N: usize>(numbers: &[f32; N], n: usize) -> f32 {
-    let mut larger = [0u32; N];
+fn nth_largest(numbers: &[f32; FEW_GROUPS], n: usize) -> f32 {
+    let mut larger = [0.0; FEW_GROUPS];
     for &other in numbers {
-        for i in 0..N {
-            larger[i] += u32::from(other > numbers[i]);
+        for i in 0..FEW_GROUPS {
+            larger[i] = if other > numbers[i] {
+                larger[i] + 1.0
+            } else {
+                larger[i]
+            };
         }
     }
     let mut nth = *numbers;
-    for i in 0..N {
-        nth[i] = if larger[i] <= n as u32 {
+    for i in 0..FEW_GROUPS {
+        nth[i] = if larger[i] <= n as f32 {
             nth[i]
         } else {
             f32::INFINITY
         };
     }
-    let mut width = N;
+    let mut width = FEW_GROUPS;
     while width > 1 {
         width /= 2;
         for i in 0..width {
@@ -116,6 +133,40 @@ fn nth_largest<const N: usize>(numbers: &[f32; N], n: usize) -> f32 {
         }
     }
     nth[0]
+}
+
+/// A number that more than `count` of the maxima reach, and if possible few more: by bisection.
+#[inline(always)]
+fn reached_by_more_than(maxima: &[f32; GROUPS], count: usize) -> f32 {
+    // −∞ is the maximum of no score.
+    let mut low = f32::INFINITY;
+    let mut high = f32::NEG_INFINITY;
+    for &max in maxima {
+        let score = if max > f32::NEG_INFINITY {
+            max
+        } else {
+            f32::INFINITY
+        };
+        low = if score < low { score } else { low };
+        high = larger(high, max);
+    }
+    for _ in 0..MAX_BISECTIONS {
+        let middle = 0.5 * low + 0.5 * high;
+        let mut reach = 0;
+        for &max in maxima {
+            reach += u32::from(max >= middle);
+        }
+        let excess = reach as i32 - count as i32;
+        if excess <= 0 {
+            high = middle;
+        } else {
+            low = middle;
+            if excess <= 1 + count as i32 / 8 {
+                break;
+            }
+        }
+    }
+    low
 }
 
 /// Puts the indices of all scores of at least `threshold` into `indices` and returns their number, or
@@ -129,19 +180,38 @@ fn indices_from(
     // −∞ is the padding.
     let threshold = threshold.max(f32::MIN);
     let mut len = 0;
-    let (vectors, rest) = scores.as_chunks::<LANES>();
-    for (i, vector) in vectors.iter().enumerate() {
-        append_hits(vector, i * LANES, threshold, indices, &mut len);
-        if len > CANDIDATES {
-            return None;
+    for (block, scores) in scores.chunks(BLOCK * LANES).enumerate() {
+        let first = block * BLOCK * LANES;
+        let (vectors, rest) = scores.as_chunks::<LANES>();
+        // Which vectors have a hit is unpredictable: a branch for each would cost more than the comparisons.
+        let mut hits = [0u8; BLOCK];
+        let mut hit_count = 0;
+        for (i, vector) in vectors.iter().enumerate() {
+            let mut hit = false;
+            for &score in vector {
+                hit |= score >= threshold;
+            }
+            hits[hit_count % BLOCK] = i as u8;
+            hit_count += usize::from(hit);
+        }
+        for &i in &hits[..hit_count] {
+            let i = usize::from(i);
+            append_hits(&vectors[i], first + i * LANES, threshold, indices, &mut len);
+            if len > CANDIDATES {
+                return None;
+            }
+        }
+        if !rest.is_empty() {
+            let mut padded = [f32::NEG_INFINITY; LANES];
+            padded[..rest.len()].copy_from_slice(rest);
+            let first = first + vectors.len() * LANES;
+            append_hits(&padded, first, threshold, indices, &mut len);
         }
     }
-    let mut padded = [f32::NEG_INFINITY; LANES];
-    padded[..rest.len()].copy_from_slice(rest);
-    append_hits(&padded, vectors.len() * LANES, threshold, indices, &mut len);
     (len <= CANDIDATES).then_some(len)
 }
 
+/// Appends the indices of scores of at least `threshold`; there is space for all.
 #[inline(always)]
 fn append_hits(
     vector: &Lanes,
@@ -150,21 +220,9 @@ fn append_hits(
     indices: &mut [u32; CANDIDATES + LANES],
     len: &mut usize,
 ) {
-    // There is nearly never a hit: one branch for all lanes.
-    let mut hit = false;
-    for &score in vector {
-        hit |= score >= threshold;
-    }
-    if hit {
-        let mut hits = 0u16;
-        for (lane, &score) in vector.iter().enumerate() {
-            hits |= u16::from(score >= threshold) << lane;
-        }
-        while hits != 0 {
-            indices[*len] = first as u32 + hits.trailing_zeros();
-            *len += 1;
-            hits &= hits - 1;
-        }
+    for (lane, &score) in vector.iter().enumerate() {
+        indices[*len] = (first + lane) as u32;
+        *len += usize::from(score >= threshold);
     }
 }
 
@@ -173,11 +231,21 @@ fn append_hits(
 fn rank(values: &[Lanes], classes: &[u32], sorted: &mut [u32; CANDIDATES]) {
     for (i, vector) in values.iter().enumerate() {
         let mut rank = [0u32; LANES];
-        for (j, &other) in values.as_flattened().iter().enumerate() {
+        // Of equal values the earlier one comes first.
+        for &other in values[..i].as_flattened() {
             for lane in 0..LANES {
-                let before = (j as u32) < (i * LANES + lane) as u32;
-                let first = (other > vector[lane]) | (before & (other == vector[lane]));
+                rank[lane] += u32::from(other >= vector[lane]);
+            }
+        }
+        for (j, &other) in vector.iter().enumerate() {
+            for lane in 0..LANES {
+                let first = (other > vector[lane]) | ((other == vector[lane]) & (j < lane));
                 rank[lane] += u32::from(first);
+            }
+        }
+        for &other in values[i + 1..].as_flattened() {
+            for lane in 0..LANES {
+                rank[lane] += u32::from(other > vector[lane]);
             }
         }
         for lane in 0..LANES {
@@ -189,6 +257,19 @@ fn rank(values: &[Lanes], classes: &[u32], sorted: &mut [u32; CANDIDATES]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zeros_of_both_signs_are_equal() {
+        let mut scores = vec![-1.0; 300];
+        scores[7] = -0.0;
+        scores[200..].fill(0.0);
+        let mut found = Vec::new();
+        for count in [1, 2, 40, 70] {
+            highest(&scores, 202, count, &mut found);
+            let expected = std::iter::once(7).chain((200..300).filter(|&i| i != 202));
+            assert!(found.iter().copied().eq(expected.take(count)), "{count}");
+        }
+    }
 
     #[test]
     fn agrees_with_sorting() {

@@ -1,9 +1,11 @@
 use crate::LossError;
+mod single;
+
 use crate::elementary_symmetric::subset_sizes::SubsetSizes;
-use crate::elementary_symmetric::tail::{self, MAX_K};
+use crate::elementary_symmetric::tail::MAX_K;
 use crate::parameters::{check_alpha, check_k, check_tau, more_than};
 use crate::sample::{Sample, SampleLoss};
-use crate::simd::{self, LANES, Lanes};
+use crate::simd;
 use crate::workspace::Workspace;
 
 /// The smooth top-k SVM: the loss of Berrada, Zisserman and Kumar, "Smooth Loss Functions for Deep
@@ -71,16 +73,10 @@ impl SmoothTopkSvm {
     }
 }
 
-/// Buffers for one sample.
+/// Buffers for one sample in `f64`.
 #[derive(Debug, Default)]
 struct Buffers {
     wrong: Vec<f64>,
-    weights: Vec<Lanes>,
-    head: Vec<usize>,
-    polynomials: tail::Buffers,
-    /// e_0, …, e_k of the tail.
-    tail: Vec<f64>,
-    coefficients: Vec<f32>,
     sizes: SubsetSizes,
 }
 
@@ -90,7 +86,7 @@ impl SampleLoss for SmoothTopkSvm {
     }
 
     fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
-        let Buffers { wrong, sizes, .. } = workspace.of_loss();
+        let Buffers { wrong, sizes } = workspace.of_loss();
         let Sample { scores, label, .. } = sample;
         let k = self.k as f64;
         wrong.clear();
@@ -118,10 +114,37 @@ impl SampleLoss for SmoothTopkSvm {
     fn compute_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
         match self.k {
             1 => self.top1_f32(workspace, sample),
-            2..=MAX_K => self.topk_f32(workspace.of_loss(), sample),
+            2..=MAX_K => {
+                let mut value = [0.0];
+                self.side_by_side_f32(workspace, &mut [sample], &mut value);
+                value[0]
+            }
             _ => sample.in_f64(workspace, |workspace, sample| {
                 self.compute_f64(workspace, sample)
             }),
+        }
+    }
+
+    fn side_by_side(&self, classes: usize) -> usize {
+        match self.k {
+            2..=MAX_K => single::samples_side_by_side(classes),
+            _ => 1,
+        }
+    }
+
+    fn compute_side_by_side_f32(
+        &self,
+        workspace: &mut Workspace,
+        samples: &mut [Sample<'_, f32>],
+        values: &mut [f64],
+    ) {
+        match self.k {
+            2..=MAX_K => self.side_by_side_f32(workspace, samples, values),
+            _ => {
+                for (sample, value) in samples.iter_mut().zip(values) {
+                    *value = self.compute_f32(workspace, sample.reborrow());
+                }
+            }
         }
     }
 }
@@ -146,7 +169,7 @@ impl SmoothTopkSvm {
         let weights = sample
             .grad
             .unwrap_or_else(|| workspace.f32.scratch(scores.len()));
-        simd::weights(scores, max, self.scale_f32(), weights);
+        simd::weights(scores, max, self.per_score(), weights);
         weights[label] = 0.0;
         let sum = simd::sum(weights);
         let (value, p) = self.value_and_probability(max.into(), scores[label].into(), sum.ln());
@@ -158,67 +181,9 @@ impl SmoothTopkSvm {
         value
     }
 
-    /// As for `f64`, but all classes except a few more than k are computed in `f32` vectors; see
-    /// [`tail`].
-    fn topk_f32(&self, buffers: &mut Buffers, sample: Sample<'_, f32>) -> f64 {
-        let Buffers {
-            weights,
-            head,
-            polynomials,
-            tail: tail_polynomials,
-            coefficients,
-            sizes,
-            ..
-        } = buffers;
-        let Sample { scores, label, .. } = sample;
-        let k = self.k as f64;
-        let size = tail::head_size(self.k).min(scores.len() - 1);
-        simd::highest(scores, label, size, head);
-        let kth = scores[head[self.k - 1]];
-        let per_score = (1.0 / k / self.tau).min(f64::MAX);
-        let offset = |&class: &usize| (f64::from(scores[class]) - f64::from(kth)) * per_score;
-        let offsets = head.iter().map(offset);
-
-        let mut c = 1f32;
-        let has_tail = head.len() + 1 < scores.len();
-        if has_tail {
-            weights.resize(scores.len().div_ceil(LANES), [0.0; LANES]);
-            let (flat, padding) = weights.as_flattened_mut().split_at_mut(scores.len());
-            padding.fill(0.0);
-            simd::weights(scores, kth, self.scale_f32(), flat);
-            flat[label] = 0.0;
-            for &class in &*head {
-                flat[class] = 0.0;
-            }
-            if !tail::fits_unscaled(self.k, scores.len()) {
-                c = (k / simd::sum(flat)).min(1.0) as f32;
-            }
-            tail_polynomials.resize(self.k + 1, 0.0);
-            tail::polynomials(weights, c, polynomials, tail_polynomials);
-            sizes.set_with_tail(self.k, offsets, 1.0 / f64::from(c), tail_polynomials);
-        } else {
-            sizes.set_with_tail(self.k, offsets, 1.0, &[1.0]);
-        }
-
-        let (value, p) =
-            self.value_and_probability(kth.into(), scores[label].into(), sizes.log_ratio());
-        if let Some(grad) = sample.grad {
-            let scale = sample.factor * p / k;
-            if has_tail {
-                tail_coefficients(sizes.sizes(), scale, coefficients);
-                tail::derivatives(weights, c, coefficients, grad);
-            }
-            for (&class, difference) in head.iter().zip(sizes.marginal_differences()) {
-                grad[class] = (scale * difference) as f32;
-            }
-            grad[label] = -scale as f32;
-        }
-        value
-    }
-
     /// 1/(kτ).
-    fn scale_f32(&self) -> f32 {
-        (1.0 / self.k as f64 / self.tau).min(f32::MAX.into()) as f32
+    fn per_score(&self) -> f64 {
+        (1.0 / self.k as f64 / self.tau).min(f64::MAX)
     }
 
     /// The loss and p; `log_ratio` is ln e_k − ln e_{k−1} relative to the k-th highest wrong score.
@@ -232,21 +197,6 @@ impl SmoothTopkSvm {
         let p = if u > 0.0 { 1.0 } else { small } / (1.0 + small);
         (value, p)
     }
-}
-
-/// Computes the coefficients of xˡ⁺¹ in `scale` · (π⁽ᵏ⁾ − π⁽ᵏ⁻¹⁾), the derivative for a class of the tail
-/// with weight x, from the polynomials e_0, …, e_k of all wrong classes:
-/// π⁽ʲ⁾ = (x e_{j−1} − x² e_{j−2} + …) / e_j.
-fn tail_coefficients(e: &[f64], scale: f64, coefficients: &mut Vec<f32>) {
-    let k = e.len() - 1;
-    let (mut over_k, mut over_km1) = (scale / e[k], scale / e[k - 1]);
-    coefficients.clear();
-    coefficients.extend((0..k).map(|l| {
-        let e_km2 = if l + 2 > k { 0.0 } else { e[k - 2 - l] };
-        let coefficient = over_k * e[k - 1 - l] - over_km1 * e_km2;
-        (over_k, over_km1) = (-over_k, -over_km1);
-        coefficient.clamp(f32::MIN.into(), f32::MAX.into()) as f32
-    }));
 }
 
 #[cfg(test)]

@@ -1,0 +1,350 @@
+//! The polynomials of several samples side by side: head and tail of the classes together.
+//!
+//! The head of one sample is a chain of short steps, each of which waits for the one before it. Here each lane of
+//! an `f64` vector is a sample, so that eight of them take little more time than one. Lanes do not exchange
+//! numbers: the result of a sample does not depend on the samples beside it.
+//!
+//! The method for the head is that of [`SubsetSizes`](super::subset_sizes::SubsetSizes), and [`tail`](super::tail)
+//! that for the other classes.
+
+use crate::simd::{self, LANES, LANES_F64, Lanes, LanesF64, vectorized};
+
+/// Number of samples side by side.
+pub(crate) const SAMPLES: usize = LANES_F64;
+
+/// Degrees of a product that are computed at once.
+const TILE: usize = 4;
+
+/// Zeros before the coefficient of degree 0, so that each tile reads as many coefficients.
+const PADDING: usize = TILE - 1;
+
+/// The elementary symmetric polynomials of the wrong classes of up to [`SAMPLES`] samples; reuses its buffers.
+///
+/// Weights are relative to the k-th highest wrong score of each sample.
+#[derive(Debug, Default)]
+pub(crate) struct SideBySide {
+    k: usize,
+    /// Number of classes in the head.
+    head: usize,
+    /// What the weights of the tail were divided by.
+    tilt: LanesF64,
+    /// 1 − p_i; exp(−z_i) before that.
+    q: Vec<LanesF64>,
+    /// p_i, with which class i of the head is in a random subset.
+    p: Vec<LanesF64>,
+    /// Polynomials of every 8th class of the tail, each after [`PADDING`] zeros.
+    tail: Vec<LanesF64>,
+    /// The halves of the polynomials of one sample.
+    halves: [Vec<LanesF64>; 2],
+    /// e_0, …, e_k of the tail and the first i classes of the head, for i = 0, …, `head`.
+    prefix: Vec<LanesF64>,
+    /// Buffer of [`differences`].
+    suffix: Vec<LanesF64>,
+    differences: Vec<LanesF64>,
+    coefficients: Vec<[f32; SAMPLES]>,
+}
+
+impl SideBySide {
+    /// Prepares for samples with `head` classes in the head, where 1 ≤ `k` ≤ `head`, and no tail.
+    pub(crate) fn start(&mut self, k: usize, head: usize) {
+        debug_assert!((1..=head).contains(&k));
+        self.k = k;
+        self.head = head;
+        self.tilt = [1.0; SAMPLES];
+        self.q.clear();
+        self.q.resize(head, [0.0; SAMPLES]);
+        self.p.resize(head, [0.0; SAMPLES]);
+        let padded = PADDING + k + 1;
+        self.tail.clear();
+        self.tail.resize(LANES_F64 * padded, [0.0; SAMPLES]);
+        for polynomial in self.tail.chunks_exact_mut(padded) {
+            polynomial[PADDING] = [1.0; SAMPLES];
+        }
+        for half in &mut self.halves {
+            half.clear();
+            half.resize(padded, [0.0; SAMPLES]);
+        }
+    }
+
+    /// Sets the head of a sample: z of each class, relative to the k-th largest. ±∞ represents a difference beyond the
+    /// range of `f64`.
+    pub(crate) fn set_head(&mut self, sample: usize, offsets: impl Iterator<Item = f64>) {
+        for (q, z) in self.q.iter_mut().zip(offsets) {
+            q[sample] = -z;
+        }
+    }
+
+    /// Sets the tail of a sample: e_1, …, e_k of exp(z_i)/`tilt` over every 16th of its classes.
+    pub(crate) fn set_tail(&mut self, sample: usize, tilt: f64, polynomials: &[Lanes]) {
+        debug_assert_eq!(polynomials.len(), self.k);
+        self.tilt[sample] = tilt;
+        store_tail(sample, polynomials, &mut self.halves, &mut self.tail);
+    }
+
+    /// Computes the polynomials of head and tail together.
+    pub(crate) fn compute(&mut self) {
+        let width = self.k + 1;
+        merge(PADDING + width, &mut self.tail);
+        simd::exp(&mut self.q);
+        self.prefix.resize((self.head + 1) * width, [0.0; SAMPLES]);
+        self.prefix[..width].copy_from_slice(&self.tail[PADDING..PADDING + width]);
+        add_elements(
+            &self.tilt,
+            &mut self.p,
+            &mut self.q,
+            width,
+            &mut self.prefix,
+        );
+    }
+
+    /// e_0, …, e_k of each sample up to a common factor.
+    fn polynomials(&self) -> &[LanesF64] {
+        &self.prefix[self.head * (self.k + 1)..]
+    }
+
+    /// ln e_k − ln e_{k−1} of a sample, relative to its k-th largest log-weight.
+    pub(crate) fn log_ratio(&self, sample: usize) -> f64 {
+        let e = self.polynomials();
+        (self.tilt[sample] * (e[self.k][sample] / e[self.k - 1][sample])).ln()
+    }
+
+    /// π⁽ᵏ⁾_i − π⁽ᵏ⁻¹⁾_i of each class of the head.
+    pub(crate) fn head_differences(&mut self) -> &[LanesF64] {
+        self.differences.resize(self.head, [0.0; SAMPLES]);
+        differences(
+            &self.p,
+            &self.q,
+            self.k + 1,
+            &self.prefix,
+            &mut self.suffix,
+            &mut self.differences,
+        );
+        &self.differences
+    }
+
+    /// The coefficients of xˡ⁺¹, l = 0, …, k − 1, in `factor` · (π⁽ᵏ⁾ − π⁽ᵏ⁻¹⁾) of a class of the tail, where x is its
+    /// weight over the tilt: π⁽ʲ⁾ = (x e_{j−1} − x² e_{j−2} + …) / e_j.
+    pub(crate) fn tail_coefficients(&mut self, factor: &LanesF64) -> &[[f32; SAMPLES]] {
+        let mut coefficients = std::mem::take(&mut self.coefficients);
+        coefficients.resize(self.k, [0.0; SAMPLES]);
+        alternating_sums(self.polynomials(), factor, &mut coefficients);
+        self.coefficients = coefficients;
+        &self.coefficients
+    }
+}
+
+vectorized! {
+    /// Multiplies the upper half of the lanes by the lower half, and stores the products of a sample beside those of the
+    /// others.
+    fn store_tail(
+        sample: usize,
+        polynomials: &[Lanes],
+        halves: &mut [Vec<LanesF64>; 2],
+        tail: &mut [LanesF64],
+    ) {
+        let [low, high] = halves;
+        for (half, first) in [(&mut *low, 0), (&mut *high, LANES / 2)] {
+            half[PADDING] = [1.0; LANES_F64];
+            for (half, lanes) in half[PADDING + 1..].iter_mut().zip(polynomials) {
+                for lane in 0..LANES_F64 {
+                    half[lane] = lanes[first + lane].into();
+                }
+            }
+        }
+        multiply(low, high);
+        let padded = low.len();
+        for (i, coefficients) in low.iter().enumerate().skip(PADDING) {
+            for (lane, &coefficient) in coefficients.iter().enumerate() {
+                tail[lane * padded + i][sample] = coefficient;
+            }
+        }
+    }
+}
+
+vectorized! {
+    /// Product of the polynomials of `length` coefficients each, which is stored over the first.
+    fn merge(length: usize, polynomials: &mut [LanesF64]) {
+        let mut half = LANES_F64 * length;
+        while half > length {
+            half /= 2;
+            let (low, high) = polynomials.split_at_mut(half);
+            for (low, high) in low.chunks_exact_mut(length).zip(high.chunks_exact(length)) {
+                multiply(low, high);
+            }
+        }
+    }
+}
+
+/// Multiplies `a` by `b`, both after [`PADDING`] zeros, up to the same degree.
+#[inline(always)]
+fn multiply(a: &mut [LanesF64], b: &[LanesF64]) {
+    // From the highest degrees down: a product reads lower degrees only.
+    let mut end = a.len();
+    while end > PADDING {
+        let begin = end - TILE;
+        let mut sums = [[0.0; LANES_F64]; TILE];
+        for i in PADDING..end {
+            let b: &[LanesF64; TILE] = b[begin + PADDING - i..]
+                .first_chunk()
+                .expect("there are as many coefficients below the end of the tile");
+            for lane in 0..LANES_F64 {
+                for degree in 0..TILE {
+                    sums[degree][lane] = a[i][lane].mul_add(b[degree][lane], sums[degree][lane]);
+                }
+            }
+        }
+        a[begin..end].copy_from_slice(&sums);
+        end = begin;
+    }
+}
+
+vectorized! {
+    /// Turns reciprocal weights, in `q`, into probabilities, and adds the classes one by one: e_j ← q e_j + p e_{j−1}.
+    ///
+    /// `prefix` holds the polynomials before each class and after the last, of `width` coefficients; the first ones
+    /// are given.
+    fn add_elements(
+        tilt: &LanesF64,
+        p: &mut [LanesF64],
+        q: &mut [LanesF64],
+        width: usize,
+        prefix: &mut [LanesF64],
+    ) {
+        for (p, q) in p.iter_mut().zip(&mut *q) {
+            for lane in 0..SAMPLES {
+                let reciprocal = q[lane] * tilt[lane];
+                p[lane] = 1.0 / (1.0 + reciprocal);
+                q[lane] = 1.0 / (1.0 + 1.0 / reciprocal);
+            }
+        }
+        for (i, (p, q)) in p.iter().zip(q).enumerate() {
+            let (row, next) = prefix[i * width..(i + 2) * width].split_at_mut(width);
+            for lane in 0..SAMPLES {
+                next[0][lane] = q[lane] * row[0][lane];
+            }
+            for (next, rows) in next[1..].iter_mut().zip(row.windows(2)) {
+                for lane in 0..SAMPLES {
+                    next[lane] = q[lane].mul_add(rows[1][lane], p[lane] * rows[0][lane]);
+                }
+            }
+        }
+    }
+}
+
+vectorized! {
+    /// For each class, p times the difference of e_{k−1} without it over e_k and e_{k−2} without it over e_{k−1}.
+    ///
+    /// `prefix` is that of [`add_elements`]; `suffix` is a buffer.
+    fn differences(
+        p: &[LanesF64],
+        q: &[LanesF64],
+        width: usize,
+        prefix: &[LanesF64],
+        suffix: &mut Vec<LanesF64>,
+        differences: &mut [LanesF64],
+    ) {
+        // With the polynomials f of the classes after the current one: f_{k−1−j}/e_k − f_{k−2−j}/e_{k−1} for
+        // j = 0, …, k − 1, and 0. Leaving a class out gives products of polynomials before it and after it.
+        let k = width - 1;
+        let e = &prefix[p.len() * width..];
+        suffix.clear();
+        suffix.resize(width, [0.0; SAMPLES]);
+        for lane in 0..SAMPLES {
+            suffix[k - 1][lane] = 1.0 / e[k][lane];
+        }
+        if k > 1 {
+            for lane in 0..SAMPLES {
+                suffix[k - 2][lane] = -1.0 / e[k - 1][lane];
+            }
+        }
+        let before = prefix.chunks_exact(width);
+        for (((p, q), before), difference) in p.iter().zip(q).zip(before).zip(differences).rev() {
+            let mut sum = [0.0; SAMPLES];
+            for (j, before) in before[..k].iter().enumerate() {
+                let above = suffix[j + 1];
+                for lane in 0..SAMPLES {
+                    sum[lane] = before[lane].mul_add(suffix[j][lane], sum[lane]);
+                    suffix[j][lane] = q[lane].mul_add(suffix[j][lane], p[lane] * above[lane]);
+                }
+            }
+            for lane in 0..SAMPLES {
+                difference[lane] = p[lane] * sum[lane];
+            }
+        }
+    }
+}
+
+vectorized! {
+    /// See [`SideBySide::tail_coefficients`].
+    fn alternating_sums(e: &[LanesF64], factor: &LanesF64, coefficients: &mut [[f32; SAMPLES]]) {
+        let k = coefficients.len();
+        let (mut over_k, mut over_km1) = ([0.0; SAMPLES], [0.0; SAMPLES]);
+        for lane in 0..SAMPLES {
+            over_k[lane] = factor[lane] / e[k][lane];
+            over_km1[lane] = factor[lane] / e[k - 1][lane];
+        }
+        for (l, coefficient) in coefficients.iter_mut().enumerate() {
+            let e_km1 = e[k - 1 - l];
+            let e_km2 = if l + 2 > k { [0.0; SAMPLES] } else { e[k - 2 - l] };
+            for lane in 0..SAMPLES {
+                let sum = over_k[lane] * e_km1[lane] - over_km1[lane] * e_km2[lane];
+                coefficient[lane] = sum.clamp(f32::MIN.into(), f32::MAX.into()) as f32;
+                over_k[lane] = -over_k[lane];
+                over_km1[lane] = -over_km1[lane];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elementary_symmetric::log_esf;
+
+    #[test]
+    fn products_are_truncated() {
+        for k in 1..10usize {
+            let mut a = vec![[0.0; SAMPLES]; PADDING];
+            a.resize(PADDING + k + 1, [1.0; SAMPLES]);
+            let b = a.clone();
+            multiply(&mut a, &b);
+            for (j, coefficient) in a[PADDING..].iter().enumerate() {
+                assert_eq!(*coefficient, [(j + 1) as f64; SAMPLES]);
+            }
+            assert_eq!(a[..PADDING], [[0.0; SAMPLES]; PADDING]);
+        }
+    }
+
+    #[test]
+    fn ratios_are_those_of_all_classes() {
+        let z = |i: usize| f64::sin(2.7 * i as f64) - 0.05 * i as f64;
+        for (k, head, classes) in [(1, 3, 3), (3, 5, 40), (7, 11, 100), (20, 31, 50)] {
+            let mut all = SideBySide::default();
+            all.start(k, head);
+            for sample in 0..3 {
+                let mut sorted: Vec<f64> = (0..classes).map(|i| z(i + sample)).collect();
+                sorted.sort_by(|a, b| b.total_cmp(a));
+                let kth = sorted[k - 1];
+                all.set_head(sample, sorted[..head].iter().map(|z| z - kth));
+                let weights: Vec<f32> = sorted[head..]
+                    .iter()
+                    .map(|z| (z - kth).exp() as f32 * 2.0)
+                    .collect();
+                let mut buffers = crate::elementary_symmetric::tail::Buffers::default();
+                let tail =
+                    crate::elementary_symmetric::tail::polynomials(&weights, k, 1.0, &mut buffers);
+                all.set_tail(sample, 0.5, tail);
+            }
+            all.compute();
+            for sample in 0..3 {
+                let z: Vec<f64> = (0..classes).map(|i| z(i + sample)).collect();
+                let mut sorted = z.clone();
+                sorted.sort_by(|a, b| b.total_cmp(a));
+                let esf = log_esf(&z, k).unwrap();
+                let expected = esf[k] - esf[k - 1] - sorted[k - 1];
+                let found = all.log_ratio(sample);
+                assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+            }
+        }
+    }
+}

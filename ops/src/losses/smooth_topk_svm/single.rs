@@ -1,0 +1,119 @@
+//! `f32` scores and k from 2 to [`MAX_K`](crate::elementary_symmetric::tail::MAX_K): all classes except a few more than
+//! k, the [`tail`], are computed in `f32` vectors, and the others with several samples
+//! [side by side](crate::elementary_symmetric::side_by_side).
+
+use super::SmoothTopkSvm;
+use crate::elementary_symmetric::side_by_side::{SAMPLES, SideBySide};
+use crate::elementary_symmetric::tail;
+use crate::sample::Sample;
+use crate::simd;
+use crate::workspace::Workspace;
+
+/// Scores of samples side by side. With their gradients they should fit the first-level cache.
+const SCORES: usize = 1 << 13;
+
+/// Number of samples of this many classes that are computed side by side.
+pub(super) fn samples_side_by_side(classes: usize) -> usize {
+    (SCORES / classes).clamp(1, SAMPLES)
+}
+
+/// Buffers for the samples side by side.
+#[derive(Debug, Default)]
+struct Buffers {
+    heads: [Vec<usize>; SAMPLES],
+    tail: tail::Buffers,
+    /// Weights of a sample whose gradient is not requested.
+    weights: Vec<f32>,
+    polynomials: SideBySide,
+    /// Coefficients of one sample.
+    coefficients: Vec<f32>,
+}
+
+impl SmoothTopkSvm {
+    /// Sets the losses, of at most [`SAMPLES`] samples, and their gradients.
+    pub(super) fn side_by_side_f32(
+        &self,
+        workspace: &mut Workspace,
+        samples: &mut [Sample<'_, f32>],
+        values: &mut [f64],
+    ) {
+        let Buffers {
+            heads,
+            tail,
+            weights,
+            polynomials,
+            coefficients,
+        } = workspace.of_loss();
+        let Some(first) = samples.first() else {
+            return;
+        };
+        let classes = first.scores.len();
+        let head_size = tail::head_size(self.k).min(classes - 1);
+        let has_tail = head_size + 1 < classes;
+        let k = self.k as f64;
+        let per_score = self.per_score();
+
+        polynomials.start(self.k, head_size);
+        let mut kths = [0f32; SAMPLES];
+        // Factors of the weights.
+        let mut scales = [1f32; SAMPLES];
+        for (lane, sample) in samples.iter_mut().enumerate() {
+            let (scores, head) = (sample.scores, &mut heads[lane]);
+            simd::highest(scores, sample.label, head_size, head);
+            let kth = scores[head[self.k - 1]];
+            kths[lane] = kth;
+            let offset = |&class: &usize| (f64::from(scores[class]) - f64::from(kth)) * per_score;
+            polynomials.set_head(lane, head.iter().map(offset));
+            if !has_tail {
+                continue;
+            }
+            // The gradient's memory holds the weights first.
+            let weights = sample.grad.as_deref_mut().unwrap_or_else(|| {
+                weights.resize(classes, 0.0);
+                weights
+            });
+            simd::weights(scores, kth, per_score, weights);
+            weights[sample.label] = 0.0;
+            for &class in &*head {
+                weights[class] = 0.0;
+            }
+            if !tail::fits_unscaled(self.k, classes) {
+                scales[lane] = (k / simd::sum(weights)).min(1.0) as f32;
+            }
+            let lanes = tail::polynomials(weights, self.k, scales[lane], tail);
+            polynomials.set_tail(lane, 1.0 / f64::from(scales[lane]), lanes);
+        }
+        polynomials.compute();
+
+        let mut factors = [0.0; SAMPLES];
+        for (lane, (sample, value)) in samples.iter().zip(values).enumerate() {
+            let label_score = sample.scores[sample.label].into();
+            let log_ratio = polynomials.log_ratio(lane);
+            let (loss, p) = self.value_and_probability(kths[lane].into(), label_score, log_ratio);
+            *value = loss;
+            factors[lane] = sample.factor * p / k;
+        }
+        if samples.iter().all(|sample| sample.grad.is_none()) {
+            return;
+        }
+        if has_tail {
+            let of_all = polynomials.tail_coefficients(&factors);
+            for (lane, sample) in samples.iter_mut().enumerate() {
+                if let Some(grad) = &mut sample.grad {
+                    coefficients.clear();
+                    coefficients.extend(of_all.iter().map(|coefficient| coefficient[lane]));
+                    tail::derivatives(grad, scales[lane], coefficients);
+                }
+            }
+        }
+        let differences = polynomials.head_differences();
+        for (lane, sample) in samples.iter_mut().enumerate() {
+            if let Some(grad) = &mut sample.grad {
+                for (&class, difference) in heads[lane].iter().zip(differences) {
+                    grad[class] = (factors[lane] * difference[lane]) as f32;
+                }
+                grad[sample.label] = -factors[lane] as f32;
+            }
+        }
+    }
+}
