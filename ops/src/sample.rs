@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use crate::LossError;
 use crate::parameters::check_min_classes;
 use crate::ranking::{Ranked, by_rank, fill};
+use crate::simd;
 use crate::workspace::{SampleBuffers, Workspace};
 
 /// The most samples that a loss computes side by side.
@@ -235,6 +236,21 @@ impl<'a, T> Sample<'a, T> {
 }
 
 impl Sample<'_, f32> {
+    /// The `k` highest scores of the wrong classes, in descending order; of equal ones the lower class comes first.
+    pub(crate) fn highest_wrong<'w>(&self, k: usize, workspace: &'w mut Workspace) -> &'w [Ranked] {
+        let Workspace {
+            ranked, highest, ..
+        } = workspace;
+        simd::highest(self.scores, self.label, k, highest);
+        ranked.clear();
+        ranked.extend(
+            highest
+                .iter()
+                .map(|&class| (self.scores[class].into(), class)),
+        );
+        ranked
+    }
+
     /// Computes with the sample in `f64`.
     pub(crate) fn in_f64(
         self,
@@ -260,6 +276,12 @@ impl Sample<'_, f32> {
 }
 
 impl Sample<'_, f64> {
+    /// The `k` highest scores of the wrong classes: the `k`-th last, and those before it in any order.
+    pub(crate) fn highest_wrong<'w>(&self, k: usize, workspace: &'w mut Workspace) -> &'w [Ranked] {
+        self.select_wrong(k, &mut workspace.ranked);
+        &workspace.ranked[..k]
+    }
+
     /// Finds the `k`-th highest score of the wrong classes: returns the higher ones, in any order,
     /// the `k`-th itself, and the lower ones, in any order.
     pub(crate) fn select_wrong<'r>(

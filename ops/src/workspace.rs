@@ -10,6 +10,8 @@ pub struct Workspace {
     pub(crate) f64: SampleBuffers<f64>,
     pub(crate) f32: SampleBuffers<f32>,
     pub(crate) ranked: Vec<Ranked>,
+    /// The highest scores of a sample by [`simd::highest`](crate::simd::highest).
+    pub(crate) highest: Vec<usize>,
     /// One entry for each type of buffers that a loss requested.
     of_losses: Vec<Box<dyn Any>>,
 }

@@ -1,4 +1,6 @@
+use crate::Score;
 use crate::parameters::more_than;
+use crate::ranking::Ranked;
 use crate::sample::{Sample, SampleLoss};
 use crate::workspace::Workspace;
 
@@ -31,14 +33,28 @@ impl SampleLoss for MaxTopkSvm {
     }
 
     fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
-        let (_, (kth, class), _) = sample.select_wrong(self.k, &mut workspace.ranked);
+        let highest = sample.highest_wrong(self.k, workspace);
+        self.compute(sample, highest)
+    }
+
+    fn compute_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
+        let highest = sample.highest_wrong(self.k, workspace);
+        self.compute(sample, highest)
+    }
+}
+
+impl MaxTopkSvm {
+    /// The loss from the k highest wrong classes, with the k-th last.
+    fn compute<T: Score>(&self, sample: Sample<'_, T>, highest: &[Ranked]) -> f64 {
+        let (kth, class) = highest[self.k - 1];
         let k = self.k as f64;
-        let hinge = self.alpha + (kth - sample.scores[sample.label]) / k;
+        let label_score: f64 = sample.scores[sample.label].into();
+        let hinge = self.alpha + (kth - label_score) / k;
         if let Some(grad) = sample.grad {
-            grad.fill(0.0);
+            grad.fill(T::default());
             if hinge > 0.0 {
-                grad[class] = sample.factor / k;
-                grad[sample.label] = -sample.factor / k;
+                grad[class] = T::from_f64(sample.factor / k);
+                grad[sample.label] = T::from_f64(-sample.factor / k);
             }
         }
         hinge.max(0.0)

@@ -1,5 +1,8 @@
+use std::cmp::Ordering;
+
+use crate::Score;
 use crate::parameters::more_than;
-use crate::ranking::select_rank;
+use crate::ranking::{Ranked, by_rank, select_rank};
 use crate::sample::{Sample, SampleLoss};
 use crate::workspace::Workspace;
 
@@ -35,16 +38,25 @@ impl SampleLoss for Psi5 {
 
     fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
         let scores = sample.scores.iter().copied();
-        let (_, (next, class), _) = select_rank(&mut workspace.ranked, scores, self.k);
-        let hinge = self.alpha + (next - sample.scores[sample.label]);
-        if let Some(grad) = sample.grad {
-            grad.fill(0.0);
-            if hinge > 0.0 && class != sample.label {
-                grad[class] = sample.factor;
-                grad[sample.label] = -sample.factor;
-            }
-        }
-        hinge.max(0.0)
+        let (_, next, _) = select_rank(&mut workspace.ranked, scores, self.k);
+        self.compute(sample, next)
+    }
+
+    fn compute_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
+        let wrong = (self.k + 1).min(sample.scores.len() - 1);
+        let highest = sample.highest_wrong(wrong, workspace);
+        // The label is among all scores, but not among these.
+        let label = (sample.scores[sample.label].into(), sample.label);
+        let before_label = highest
+            .iter()
+            .take_while(|wrong| by_rank(wrong, &label).is_lt())
+            .count();
+        let next = match before_label.cmp(&self.k) {
+            Ordering::Less => highest[self.k - 1],
+            Ordering::Equal => label,
+            Ordering::Greater => highest[self.k],
+        };
+        self.compute(sample, next)
     }
 
     fn compute_soft(
@@ -70,6 +82,22 @@ impl SampleLoss for Psi5 {
             grad[class] += all;
         }
         hinges.map(|(hinge, target)| target * hinge.max(0.0)).sum()
+    }
+}
+
+impl Psi5 {
+    /// The loss from the (k + 1)-th highest score of all classes.
+    fn compute<T: Score>(&self, sample: Sample<'_, T>, (next, class): Ranked) -> f64 {
+        let label_score: f64 = sample.scores[sample.label].into();
+        let hinge = self.alpha + (next - label_score);
+        if let Some(grad) = sample.grad {
+            grad.fill(T::default());
+            if hinge > 0.0 && class != sample.label {
+                grad[class] = T::from_f64(sample.factor);
+                grad[sample.label] = T::from_f64(-sample.factor);
+            }
+        }
+        hinge.max(0.0)
     }
 }
 

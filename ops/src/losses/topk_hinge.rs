@@ -1,4 +1,6 @@
+use crate::Score;
 use crate::parameters::more_than;
+use crate::ranking::Ranked;
 use crate::sample::{Sample, SampleLoss};
 use crate::workspace::Workspace;
 
@@ -54,21 +56,35 @@ impl SampleLoss for TopkHingeAlpha {
     }
 
     fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
-        let (higher, kth, _) = sample.select_wrong(self.k, &mut workspace.ranked);
+        let highest = sample.highest_wrong(self.k, workspace);
+        self.compute(sample, highest)
+    }
+
+    fn compute_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
+        let highest = sample.highest_wrong(self.k, workspace);
+        self.compute(sample, highest)
+    }
+}
+
+impl TopkHingeAlpha {
+    /// The loss from the k highest wrong classes, with the k-th last.
+    fn compute<T: Score>(&self, sample: Sample<'_, T>, highest: &[Ranked]) -> f64 {
         let (k, label) = (self.k as f64, sample.label);
-        let violation = |score: f64| self.alpha + (score - sample.scores[label]);
+        let label_score: f64 = sample.scores[label].into();
+        let violation = |score: f64| self.alpha + (score - label_score);
         // The k-th wrong class counts only if it ranks before the label, whose h is 0.
+        let kth = highest[self.k - 1];
         let kth_violation = violation(kth.0);
         let kth_counts = kth_violation > 0.0 || (kth_violation == 0.0 && kth.1 < label);
-        let classes = || higher.iter().chain(kth_counts.then_some(&kth));
-        let sum: f64 = classes().map(|&(score, _)| violation(score)).sum();
+        let classes = &highest[..self.k - usize::from(!kth_counts)];
+        let sum: f64 = classes.iter().map(|&(score, _)| violation(score)).sum();
         if let Some(grad) = sample.grad {
-            grad.fill(0.0);
+            grad.fill(T::default());
             if sum > 0.0 {
-                for &(_, class) in classes() {
-                    grad[class] = sample.factor / k;
+                for &(_, class) in classes {
+                    grad[class] = T::from_f64(sample.factor / k);
                 }
-                grad[label] = -sample.factor * classes().count() as f64 / k;
+                grad[label] = T::from_f64(-sample.factor * classes.len() as f64 / k);
             }
         }
         (sum / k).max(0.0)
@@ -81,19 +97,29 @@ impl SampleLoss for TopkHingeBeta {
     }
 
     fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
-        let (higher, kth, _) = sample.select_wrong(self.k, &mut workspace.ranked);
+        let highest = sample.highest_wrong(self.k, workspace);
+        self.compute(sample, highest)
+    }
+
+    fn compute_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
+        let highest = sample.highest_wrong(self.k, workspace);
+        self.compute(sample, highest)
+    }
+}
+
+impl TopkHingeBeta {
+    /// The loss from the k highest wrong classes.
+    fn compute<T: Score>(&self, sample: Sample<'_, T>, highest: &[Ranked]) -> f64 {
         let (k, label) = (self.k as f64, sample.label);
-        let violation = |score: f64| self.alpha + (score - sample.scores[label]);
-        let classes = || {
-            let all = higher.iter().chain([&kth]);
-            all.filter(|&&(score, _)| violation(score) > 0.0)
-        };
+        let label_score: f64 = sample.scores[label].into();
+        let violation = |score: f64| self.alpha + (score - label_score);
+        let classes = || highest.iter().filter(|&&(score, _)| violation(score) > 0.0);
         if let Some(grad) = sample.grad {
-            grad.fill(0.0);
+            grad.fill(T::default());
             for &(_, class) in classes() {
-                grad[class] = sample.factor / k;
+                grad[class] = T::from_f64(sample.factor / k);
             }
-            grad[label] = -sample.factor * classes().count() as f64 / k;
+            grad[label] = T::from_f64(-sample.factor * classes().count() as f64 / k);
         }
         let sum: f64 = classes().map(|&(score, _)| violation(score)).sum();
         sum / k

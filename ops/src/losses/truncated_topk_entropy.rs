@@ -1,6 +1,7 @@
 use crate::LossError;
 use crate::parameters::{check_k, more_than};
 use crate::sample::{Sample, SampleLoss};
+use crate::simd;
 use crate::workspace::Workspace;
 
 /// The truncated top-k entropy loss of Lapin, Hein and Schiele, "Loss Functions for Top-k Error:
@@ -56,11 +57,42 @@ impl SampleLoss for TruncatedTopkEntropy {
             grad[class] = scale;
             grad[sample.label] = -scale * (1.0 + rest);
         }
-        if label_offset > 0.0 {
-            ((-label_offset).exp() * (1.0 + rest)).ln_1p()
-        } else {
-            (label_offset.exp() + rest).ln_1p() - label_offset
+        value(label_offset, rest)
+    }
+
+    fn compute_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
+        let Sample { scores, label, .. } = sample;
+        let Workspace { f32, highest, .. } = workspace;
+        simd::highest(scores, label, self.k, highest);
+        let class = highest[self.k - 1];
+        let kth = scores[class];
+        let forward_only = sample.grad.is_none();
+        // The gradient's memory holds the weights first.
+        let weights = sample.grad.unwrap_or_else(|| f32.scratch(scores.len()));
+        simd::weights(scores, kth, 1.0, weights);
+        weights[label] = 0.0;
+        for &class in &*highest {
+            weights[class] = 0.0;
         }
+        let rest = simd::sum(weights);
+        let label_offset = f64::from(scores[label]) - f64::from(kth);
+        if !forward_only {
+            let scale = sample.factor / (label_offset.exp() + 1.0 + rest);
+            simd::scale(weights, scale as f32);
+            weights[class] = scale as f32;
+            weights[label] = (-scale * (1.0 + rest)) as f32;
+        }
+        value(label_offset, rest)
+    }
+}
+
+/// The loss, from the label's score relative to the k-th wrong class, and the sum of exp of all lower wrong scores,
+/// relative to the same.
+fn value(label_offset: f64, rest: f64) -> f64 {
+    if label_offset > 0.0 {
+        ((-label_offset).exp() * (1.0 + rest)).ln_1p()
+    } else {
+        (label_offset.exp() + rest).ln_1p() - label_offset
     }
 }
 
