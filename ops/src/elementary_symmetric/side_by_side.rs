@@ -152,10 +152,9 @@ vectorized! {
             }
         }
         multiply(low, high);
-        let padded = low.len();
-        for (i, coefficients) in low.iter().enumerate().skip(PADDING) {
-            for (lane, &coefficient) in coefficients.iter().enumerate() {
-                tail[lane * padded + i][sample] = coefficient;
+        for (lane, of_lane) in tail.chunks_exact_mut(low.len()).enumerate() {
+            for (coefficients, low) in of_lane.iter_mut().zip(&*low) {
+                coefficients[sample] = low[lane];
             }
         }
     }

@@ -65,6 +65,11 @@ vectorized! {
                 2 => recursion::<2>(weights, scale, carry, t),
                 3 => recursion::<3>(weights, scale, carry, t),
                 4 => recursion::<4>(weights, scale, carry, t),
+                5 => recursion::<5>(weights, scale, carry, t),
+                6 => recursion::<6>(weights, scale, carry, t),
+                7 => recursion::<7>(weights, scale, carry, t),
+                8 => recursion::<8>(weights, scale, carry, t),
+                9 => recursion::<9>(weights, scale, carry, t),
                 _ => recursion::<BLOCK>(weights, scale, carry, t),
             }
         }
@@ -73,7 +78,7 @@ vectorized! {
 }
 
 /// Number of degrees computed at once.
-const BLOCK: usize = 5;
+const BLOCK: usize = 10;
 
 /// What a block of degrees needs to know of the block below it, and that above of it.
 struct Carry<'a> {

@@ -220,9 +220,14 @@ fn append_hits(
     indices: &mut [u32; CANDIDATES + LANES],
     len: &mut usize,
 ) {
+    let mut hits = 0u32;
     for (lane, &score) in vector.iter().enumerate() {
-        indices[*len] = (first + lane) as u32;
-        *len += usize::from(score >= threshold);
+        hits |= if score >= threshold { 1 << lane } else { 0 };
+    }
+    while hits != 0 {
+        indices[*len] = first as u32 + hits.trailing_zeros();
+        *len += 1;
+        hits &= hits - 1;
     }
 }
 

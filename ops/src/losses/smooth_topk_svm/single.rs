@@ -22,7 +22,7 @@ pub(super) fn samples_side_by_side(classes: usize) -> usize {
 struct Buffers {
     heads: [Vec<usize>; SAMPLES],
     tail: tail::Buffers,
-    /// Weights of a sample whose gradient is not requested.
+    /// Weights of samples whose gradient is not requested.
     weights: Vec<f32>,
     polynomials: SideBySide,
     /// Coefficients of one sample.
@@ -55,33 +55,53 @@ impl SmoothTopkSvm {
 
         polynomials.start(self.k, head_size);
         let mut kths = [0f32; SAMPLES];
-        // Factors of the weights.
-        let mut scales = [1f32; SAMPLES];
-        for (lane, sample) in samples.iter_mut().enumerate() {
-            let (scores, head) = (sample.scores, &mut heads[lane]);
+        for (lane, (sample, head)) in samples.iter().zip(&mut *heads).enumerate() {
+            let scores = sample.scores;
             simd::highest(scores, sample.label, head_size, head);
             let kth = scores[head[self.k - 1]];
             kths[lane] = kth;
             let offset = |&class: &usize| (f64::from(scores[class]) - f64::from(kth)) * per_score;
             polynomials.set_head(lane, head.iter().map(offset));
-            if !has_tail {
-                continue;
+        }
+        // Factors of the weights.
+        let mut scales = [1f32; SAMPLES];
+        if has_tail {
+            if weights.len() < samples.len() * classes {
+                weights.resize(samples.len() * classes, 0.0);
             }
-            // The gradient's memory holds the weights first.
-            let weights = sample.grad.as_deref_mut().unwrap_or_else(|| {
-                weights.resize(classes, 0.0);
-                weights
-            });
-            simd::weights(scores, kth, per_score, weights);
-            weights[sample.label] = 0.0;
-            for &class in &*head {
-                weights[class] = 0.0;
+            // One step at a time: a vector of weights can be read fast only some time after single ones of them were set.
+            for ((sample, weights), kth) in samples
+                .iter_mut()
+                .zip(weights.chunks_exact_mut(classes))
+                .zip(kths)
+            {
+                let scores = sample.scores;
+                simd::weights(scores, kth, per_score, weights_of(sample, weights));
             }
-            if !tail::fits_unscaled(self.k, classes) {
-                scales[lane] = (k / simd::sum(weights)).min(1.0) as f32;
+            for ((sample, weights), head) in samples
+                .iter_mut()
+                .zip(weights.chunks_exact_mut(classes))
+                .zip(&*heads)
+            {
+                let label = sample.label;
+                let weights = weights_of(sample, weights);
+                weights[label] = 0.0;
+                for &class in head {
+                    weights[class] = 0.0;
+                }
             }
-            let lanes = tail::polynomials(weights, self.k, scales[lane], tail);
-            polynomials.set_tail(lane, 1.0 / f64::from(scales[lane]), lanes);
+            for (lane, (sample, weights)) in samples
+                .iter_mut()
+                .zip(weights.chunks_exact_mut(classes))
+                .enumerate()
+            {
+                let weights = weights_of(sample, weights);
+                if !tail::fits_unscaled(self.k, classes) {
+                    scales[lane] = (k / simd::sum(weights)).min(1.0) as f32;
+                }
+                let lanes = tail::polynomials(weights, self.k, scales[lane], tail);
+                polynomials.set_tail(lane, 1.0 / f64::from(scales[lane]), lanes);
+            }
         }
         polynomials.compute();
 
@@ -115,5 +135,13 @@ impl SmoothTopkSvm {
                 grad[sample.label] = -factors[lane] as f32;
             }
         }
+    }
+}
+
+/// Memory for the weights of the classes: that of the gradient, which replaces them, or else `buffer`.
+fn weights_of<'m>(sample: &'m mut Sample<'_, f32>, buffer: &'m mut [f32]) -> &'m mut [f32] {
+    match &mut sample.grad {
+        Some(grad) => grad,
+        None => buffer,
     }
 }
