@@ -39,6 +39,12 @@ pub trait SampleLoss: Debug + Send + Sync {
         })
     }
 
+    /// Roughly the time per score, in those of cross-entropy: batches are divided among threads by it.
+    #[doc(hidden)]
+    fn work_per_score(&self) -> usize {
+        1
+    }
+
     /// Number of samples of this many classes, at most [`MAX_SIDE_BY_SIDE`], that take less time together than one
     /// by one.
     #[doc(hidden)]
@@ -132,6 +138,10 @@ macro_rules! delegate {
 
             fn compute_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
                 (**self).compute_f32(workspace, sample)
+            }
+
+            fn work_per_score(&self) -> usize {
+                (**self).work_per_score()
             }
 
             fn side_by_side(&self, classes: usize) -> usize {

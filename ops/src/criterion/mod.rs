@@ -305,8 +305,8 @@ impl<L: SampleLoss> Criterion<L> {
         labels: &[i64],
         outputs: TaskOutputs<'_, T>,
     ) -> Option<f64> {
-        // Tasks depend on the shape alone, so that sums do not depend on the number of threads.
-        let samples = (SCORES_PER_TASK / classes).max(1);
+        // Tasks depend on shape and loss alone, so that sums do not depend on the number of threads.
+        let samples = self.samples_per_task(labels.len(), classes);
         let mut values = outputs.values.map(|values| values.chunks_mut(samples));
         let mut losses = outputs.losses.map(|losses| losses.chunks_mut(samples));
         let mut grad = outputs.grad.map(|grad| grad.chunks_mut(samples * classes));
@@ -341,6 +341,14 @@ impl<L: SampleLoss> Criterion<L> {
             .iter_mut()
             .map(|task| task.get_mut().expect("no task panicked").sum)
             .sum()
+    }
+
+    /// Number of samples in each task but the last. There is one even for an empty batch.
+    fn samples_per_task(&self, samples: usize, classes: usize) -> usize {
+        let work = classes.saturating_mul(self.loss.work_per_score());
+        let tasks = samples.saturating_mul(work).div_ceil(SCORES_PER_TASK);
+        let samples_per_task = samples.div_ceil(tasks.max(1)).max(1);
+        samples_per_task.next_multiple_of(self.side_by_side(classes))
     }
 
     fn run_task<T: Score>(&self, task: &mut Task<'_, T>, classes: usize, total: f64) {
@@ -535,7 +543,8 @@ struct TaskOutputs<'a, T> {
     grad: Option<&'a mut [T]>,
 }
 
-/// Batches are split into tasks of about this many scores, which are worth handing to another thread.
+/// Batches are split into tasks of about this many scores, fewer for slow losses, which are worth handing to another
+/// thread.
 pub const SCORES_PER_TASK: usize = 1 << 14;
 
 /// Consecutive samples of a batch.

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 use crate::{CrossEntropy, Loss, MaxTopkSvm, SmoothTopkSvm, bf16, f16};
 
@@ -87,6 +89,35 @@ fn the_sum_over_no_samples_is_zero_and_the_mean_nan() {
     criterion(Reduction::None)
         .forward_backward(&[], &[], nothing, &mut [])
         .unwrap();
+}
+
+#[test]
+fn slow_losses_are_divided_among_more_tasks() {
+    struct Count(AtomicUsize);
+    impl Executor for Count {
+        fn for_each(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+            self.0.store(tasks, Ordering::Relaxed);
+            (0..tasks).for_each(task);
+        }
+    }
+    let tasks = |k, samples, classes| {
+        let count = Count(AtomicUsize::new(1));
+        let scores = vec![0f32; samples * classes];
+        let criterion = Criterion::new(SmoothTopkSvm::new(k, 1.0, 1.0).unwrap());
+        let mut values = [0.0];
+        let outputs = BatchOutputs::new(&mut values);
+        let labels = vec![0; samples];
+        criterion
+            .compute(&count, &scores, &labels, outputs)
+            .unwrap();
+        count.0.into_inner()
+    };
+    assert_eq!(tasks(50, 16, 1000), 16);
+    assert_eq!(tasks(5, 16, 1000), 1);
+    assert_eq!(tasks(5, 256, 1000), 16);
+    // Of equal size.
+    assert_eq!(tasks(5, 256, 100), 2);
+    assert_eq!(tasks(1, 1, 100_000), 1);
 }
 
 #[test]

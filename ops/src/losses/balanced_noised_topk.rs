@@ -155,6 +155,10 @@ impl SampleLoss for BalancedNoisedTopk {
         }
     }
 
+    fn work_per_score(&self) -> usize {
+        self.draws.saturating_mul(16)
+    }
+
     fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
         let Sample {
             scores,

@@ -112,6 +112,10 @@ impl SampleLoss for DifferentiableTopkCrossEntropy {
         self.k()
     }
 
+    fn work_per_score(&self) -> usize {
+        self.k().saturating_mul(16)
+    }
+
     fn compute_f64(&self, workspace: &mut Workspace, sample: Sample<'_, f64>) -> f64 {
         let Buffers {
             ranked,

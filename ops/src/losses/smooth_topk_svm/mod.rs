@@ -125,6 +125,13 @@ impl SampleLoss for SmoothTopkSvm {
         }
     }
 
+    fn work_per_score(&self) -> usize {
+        match self.k {
+            0..=MAX_K => 1 + self.k / 8,
+            _ => self.k.saturating_mul(2),
+        }
+    }
+
     fn side_by_side(&self, classes: usize) -> usize {
         match self.k {
             2..=MAX_K => single::samples_side_by_side(classes),
