@@ -32,7 +32,7 @@ pub(crate) struct SideBySide {
     q: Vec<LanesF64>,
     /// p_i, with which class i of the head is in a random subset.
     p: Vec<LanesF64>,
-    /// Polynomials of every 8th class of the tail, each after [`PADDING`] zeros.
+    /// Polynomials of an 8th of the classes of the tail, each after [`PADDING`] zeros.
     tail: Vec<LanesF64>,
     /// The halves of the polynomials of one sample.
     halves: [Vec<LanesF64>; 2],
@@ -74,7 +74,7 @@ impl SideBySide {
         }
     }
 
-    /// Sets the tail of a sample: e_1, …, e_k of exp(z_i)/`tilt` over every 16th of its classes.
+    /// Sets the tail of a sample: e_1, …, e_k of exp(z_i)/`tilt` over a 16th of its classes in each lane.
     pub(crate) fn set_tail(&mut self, sample: usize, tilt: f64, polynomials: &[Lanes]) {
         debug_assert_eq!(polynomials.len(), self.k);
         self.tilt[sample] = tilt;

@@ -2,11 +2,12 @@
 //!
 //! For `f32` scores the smooth top-k SVM splits the wrong classes in two. The head, some 1.5 k classes with
 //! the highest scores, is computed class by class in `f64`, [`side_by_side`](super::side_by_side) with those of
-//! other samples. The tail, all other wrong classes, is computed here, with weights x_i = c · exp(z_i − z_(k)) relative to the k-th highest.
+//! other samples. The tail, all other wrong classes, is computed here, with weights x_i = c · exp(z_i − z_(k)) relative
+//! to the k-th highest.
 //!
 //! - Forward: the elementary symmetric polynomials e_0, …, e_k of the tail, by the recursion
-//!   e_j ← e_j + x_i e_{j−1}: sums of positive terms. Each lane of a vector has its own polynomials, of
-//!   every 16th class; `side_by_side` merges the lanes by products of polynomials in `f64`. The constant c is 1; or if e_k
+//!   e_j ← e_j + x_i e_{j−1}: sums of positive terms. Each lane of a vector has its own polynomials, of a
+//!   16th of the classes; `side_by_side` merges the lanes by products of polynomials in `f64`. The constant c is 1; or if e_k
 //!   could overflow, it keeps Σ x_i at most k, so that e_j is at most kʲ/j!.
 //! - Backward: with e_0, …, e_k now those of head and tail together, the polynomials without class i are
 //!   e_j − x_i e_{j−1} + x_i² e_{j−2} − …, so that the derivatives for the whole tail are one polynomial
@@ -15,7 +16,7 @@
 //!   head above it, no term exceeds k/2, so that the error of the gradient, which is 1/k of the result, is a
 //!   few roundings.
 
-use crate::simd::{LANES, Lanes, vectorized};
+use crate::simd::{LANES, Lanes, last_lanes, vectorized};
 
 /// Number of classes in the head, if there are as many.
 pub(crate) fn head_size(k: usize) -> usize {
@@ -39,7 +40,7 @@ pub(crate) fn fits_unscaled(k: usize, weights: usize) -> bool {
 }
 
 vectorized! {
-    /// Returns e_1, …, e_k of the weights times `scale`, for every 16th of them.
+    /// Returns e_1, …, e_k of the weights times `scale`, for a 16th of them in each lane.
     pub(crate) fn polynomials<'b>(
         weights: &[f32],
         k: usize,
@@ -48,9 +49,8 @@ vectorized! {
     ) -> &'b [Lanes] {
         let Buffers { lanes, carry } = buffers;
         lanes.resize(k, [0.0; LANES]);
-        let (vectors, rest) = weights.as_chunks::<LANES>();
-        let mut last = [0.0; LANES];
-        last[..rest.len()].copy_from_slice(rest);
+        let (vectors, _) = weights.as_chunks::<LANES>();
+        let last = last_lanes(weights, 0.0);
         let weights = (vectors, &last);
         // Degrees are computed in blocks that fit into registers. Each block needs the highest polynomial
         // of the block below it before each step; those are carried over in memory.
@@ -153,7 +153,13 @@ fn recursion<const K: usize>(
 vectorized! {
     /// Replaces each weight w by x · Σ_l `coefficients`_l · xˡ, with x = w · `scale`.
     pub(crate) fn derivatives(weights: &mut [f32], scale: f32, coefficients: &[f32]) {
-        let (vectors, rest) = weights.as_chunks_mut::<LANES>();
+        // The last ones first, because some of them are replaced with whole vectors.
+        let mut last = [last_lanes(weights, 0.0)];
+        if let Some(all) = weights.last_chunk::<LANES>() {
+            last = [*all];
+        }
+        horner_by_coefficient(&mut last, scale, coefficients);
+        let (vectors, _) = weights.as_chunks_mut::<LANES>();
         match *coefficients {
             [a] => horner(vectors, scale, [a]),
             [a, b] => horner(vectors, scale, [a, b]),
@@ -162,11 +168,11 @@ vectorized! {
             [a, b, c, d, e] => horner(vectors, scale, [a, b, c, d, e]),
             _ => horner_by_coefficient(vectors, scale, coefficients),
         }
-        if !rest.is_empty() {
-            let mut padded = [[0.0; LANES]];
-            padded[0][..rest.len()].copy_from_slice(rest);
-            horner_by_coefficient(&mut padded, scale, coefficients);
-            rest.copy_from_slice(&padded[0][..rest.len()]);
+        if let Some(all) = weights.last_chunk_mut::<LANES>() {
+            *all = last[0];
+        } else if !weights.is_empty() {
+            let hidden = LANES - weights.len();
+            weights.copy_from_slice(&last[0][hidden..]);
         }
     }
 }
@@ -229,7 +235,8 @@ mod tests {
                 let weights = vec![0.5; len];
                 let found = polynomials(&weights, k, 2.0, &mut Buffers::default()).to_vec();
                 for lane in 0..LANES {
-                    let of_lane = (len + LANES - 1 - lane) / LANES;
+                    // The rest is in the last lanes.
+                    let of_lane = len / LANES + usize::from(lane >= LANES - len % LANES);
                     let mut binomial = 1.0;
                     for (j, found) in found.iter().enumerate() {
                         binomial *= (of_lane as f32 - j as f32) / (j + 1) as f32;

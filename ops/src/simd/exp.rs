@@ -8,19 +8,24 @@ vectorized! {
         let reference = -0.5 * reference;
         let scale = (2.0 * std::f64::consts::LOG2_E * scale).min(f32::MAX.into()) as f32;
         let weight = |score: f32| exp2_nonpositive(score.mul_add(0.5, reference) * scale);
-        let (scores, rest) = scores.as_chunks::<LANES>();
-        let (weights, weights_of_rest) = weights.as_chunks_mut::<LANES>();
-        for (weights, scores) in weights.iter_mut().zip(scores) {
+        if let (Some(scores), Some(weights)) =
+            (scores.last_chunk::<LANES>(), weights.last_chunk_mut::<LANES>())
+        {
+            // Some of these are computed again below.
+            for lane in 0..LANES {
+                weights[lane] = weight(scores[lane]);
+            }
+        } else {
+            for (weights, scores) in weights.iter_mut().zip(scores) {
+                *weights = weight(*scores);
+            }
+        }
+        let (weights, _) = weights.as_chunks_mut::<LANES>();
+        for (weights, scores) in weights.iter_mut().zip(scores.as_chunks::<LANES>().0) {
             for lane in 0..LANES {
                 weights[lane] = weight(scores[lane]);
             }
         }
-        let mut padded = [0.0; LANES];
-        padded[..rest.len()].copy_from_slice(rest);
-        for padded in &mut padded {
-            *padded = weight(*padded);
-        }
-        weights_of_rest.copy_from_slice(&padded[..rest.len()]);
     }
 }
 

@@ -49,3 +49,37 @@ pub(crate) const LANES_F64: usize = 8;
 
 /// One `f64` vector.
 pub(crate) type LanesF64 = [f64; LANES_F64];
+
+/// The numbers after the last whole vector, in the last lanes of a vector whose other lanes are `fill`.
+///
+/// Reads the last vector's worth of numbers and hides those that belong to whole vectors: copying only the others would
+/// take longer than most computations with them, because a vector cannot be loaded soon after parts of it were stored.
+#[inline(always)]
+pub(crate) fn last_lanes(numbers: &[f32], fill: f32) -> Lanes {
+    let hidden = LANES - numbers.len() % LANES;
+    let mut lanes = [fill; LANES];
+    if let Some(last) = numbers.last_chunk::<LANES>() {
+        for lane in 0..LANES {
+            lanes[lane] = if lane < hidden { fill } else { last[lane] };
+        }
+    } else if !numbers.is_empty() {
+        lanes[hidden..].copy_from_slice(numbers);
+    }
+    lanes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_lanes_are_those_after_whole_vectors() {
+        let numbers: Vec<f32> = (1..=50).map(|i| i as f32).collect();
+        for len in 0..numbers.len() {
+            let mut expected = [-1.0; LANES];
+            let rest = &numbers[len / LANES * LANES..len];
+            expected[LANES - rest.len()..].copy_from_slice(rest);
+            assert_eq!(last_lanes(&numbers[..len], -1.0), expected, "{len}");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-use super::LANES;
+use super::{LANES, last_lanes};
 
 /// Numbers that are reduced side by side: several vectors, because each operation waits for the one before it in
 /// the same vector.
@@ -8,12 +8,8 @@ vectorized! {
     /// Whether all scores are finite.
     pub(crate) fn all_finite(scores: &[f32]) -> bool {
         // Zero times a finite number is zero, and NaN times any other.
-        let sums = lanewise([0.0; SIDE_BY_SIDE], scores, |sum, score| score.mul_add(0.0, sum));
-        let mut finite = true;
-        for sum in sums {
-            finite &= sum == 0.0;
-        }
-        finite
+        let sums = lanewise(0.0, scores, |sum, score| score.mul_add(0.0, sum));
+        fold(sums, |a, b| a + b) == 0.0
     }
 }
 
@@ -21,15 +17,7 @@ vectorized! {
     /// The largest score; the lowest finite number if there are no scores.
     pub(crate) fn max(scores: &[f32]) -> f32 {
         let larger = |a: f32, b: f32| if b > a { b } else { a };
-        let mut max = lanewise([f32::MIN; SIDE_BY_SIDE], scores, larger);
-        let mut width = SIDE_BY_SIDE;
-        while width > 1 {
-            width /= 2;
-            for i in 0..width {
-                max[i] = larger(max[i], max[i + width]);
-            }
-        }
-        max[0]
+        fold(lanewise(f32::MIN, scores, larger), larger)
     }
 }
 
@@ -39,44 +27,52 @@ vectorized! {
         let mut total = 0.0;
         // Short runs in `f32`, so that their rounding errors stay small.
         for values in values.chunks(32 * SIDE_BY_SIDE) {
-            let sums = lanewise([0.0; SIDE_BY_SIDE], values, |sum, value| sum + value);
-            let mut sums = sums.map(f64::from);
-            let mut width = SIDE_BY_SIDE;
-            while width > 1 {
-                width /= 2;
-                for i in 0..width {
-                    sums[i] += sums[i + width];
-                }
-            }
-            total += sums[0];
+            let sums = lanewise(0.0, values, |sum, value| sum + value);
+            total += fold(sums.map(f64::from), |a, b| a + b);
         }
         total
     }
 }
 
-/// Combines each of `lanes` with numbers in turn, one by one: which ones depends on their indices alone.
+/// Combines each lane, at first `neutral`, with numbers in turn: which ones depends on their indices alone. Combining two
+/// lanes must be possible too.
 #[inline(always)]
 fn lanewise(
-    mut lanes: [f32; SIDE_BY_SIDE],
+    neutral: f32,
     numbers: &[f32],
     combine: impl Fn(f32, f32) -> f32,
 ) -> [f32; SIDE_BY_SIDE] {
+    let mut lanes = [neutral; SIDE_BY_SIDE];
     let (blocks, rest) = numbers.as_chunks::<SIDE_BY_SIDE>();
     for block in blocks {
         for i in 0..SIDE_BY_SIDE {
             lanes[i] = combine(lanes[i], block[i]);
         }
     }
-    let (vectors, rest) = rest.as_chunks::<LANES>();
-    for vector in vectors {
+    // In lanes of their own: LLVM makes single numbers of lanes that several loops change.
+    let mut others = last_lanes(numbers, neutral);
+    for vector in rest.as_chunks::<LANES>().0 {
         for lane in 0..LANES {
-            lanes[lane] = combine(lanes[lane], vector[lane]);
+            others[lane] = combine(others[lane], vector[lane]);
         }
     }
-    for (lane, &number) in lanes.iter_mut().zip(rest) {
-        *lane = combine(*lane, number);
+    for lane in 0..LANES {
+        lanes[lane] = combine(lanes[lane], others[lane]);
     }
     lanes
+}
+
+/// Combines all lanes, in halves.
+#[inline(always)]
+fn fold<T: Copy>(mut lanes: [T; SIDE_BY_SIDE], combine: impl Fn(T, T) -> T) -> T {
+    let mut width = SIDE_BY_SIDE;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            lanes[i] = combine(lanes[i], lanes[i + width]);
+        }
+    }
+    lanes[0]
 }
 
 vectorized! {

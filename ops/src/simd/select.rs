@@ -1,12 +1,12 @@
 use std::cmp::Ordering;
 
-use super::{LANES, Lanes};
+use super::{LANES, Lanes, last_lanes};
 
 /// Candidates that are sorted side by side; there are rarely more.
 const CANDIDATES: usize = 128;
 
-/// Groups of classes whose maxima are found side by side.
-const GROUPS: usize = 128;
+/// Groups of classes whose maxima are found side by side: eight vectors.
+const GROUPS: usize = 8 * LANES;
 
 /// Groups that are enough for few scores.
 const FEW_GROUPS: usize = GROUPS / 4;
@@ -72,7 +72,7 @@ vectorized! {
     }
 }
 
-/// Largest score of each group; a group is every [`GROUPS`]-th class.
+/// Largest score of each group; a group is every [`GROUPS`]-th class, and one of those after them.
 #[inline(always)]
 fn group_maxima(scores: &[f32]) -> [f32; GROUPS] {
     // Flat loops of known length: for a loop over lanes within one over vectors LLVM emits gathers.
@@ -83,10 +83,34 @@ fn group_maxima(scores: &[f32]) -> [f32; GROUPS] {
             maxima[i] = larger(maxima[i], block[i]);
         }
     }
-    for (max, &score) in maxima.iter_mut().zip(rest) {
-        *max = larger(*max, score);
+    // Each part in groups of its own, so that few classes have a group each.
+    let rest = add_to_maxima::<{ GROUPS / 2 }>(&mut maxima, 0, rest);
+    let rest = add_to_maxima::<{ GROUPS / 4 }>(&mut maxima, GROUPS / 2, rest);
+    add_to_maxima::<LANES>(&mut maxima, GROUPS - 2 * LANES, rest);
+    let last = last_lanes(scores, f32::NEG_INFINITY);
+    let own = &mut maxima.as_chunks_mut::<LANES>().0[GROUPS / LANES - 1];
+    for lane in 0..LANES {
+        own[lane] = larger(own[lane], last[lane]);
     }
     maxima
+}
+
+/// Adds the first N scores, if there are as many, to the groups from `first` on; returns the others.
+#[inline(always)]
+fn add_to_maxima<'a, const N: usize>(
+    maxima: &mut [f32; GROUPS],
+    first: usize,
+    scores: &'a [f32],
+) -> &'a [f32] {
+    match scores.split_first_chunk::<N>() {
+        Some((added, others)) => {
+            for i in 0..N {
+                maxima[first + i] = larger(maxima[first + i], added[i]);
+            }
+            others
+        }
+        None => scores,
+    }
 }
 
 #[inline(always)]
@@ -182,7 +206,7 @@ fn indices_from(
     let mut len = 0;
     for (block, scores) in scores.chunks(BLOCK * LANES).enumerate() {
         let first = block * BLOCK * LANES;
-        let (vectors, rest) = scores.as_chunks::<LANES>();
+        let (vectors, _) = scores.as_chunks::<LANES>();
         // Which vectors have a hit is unpredictable: a branch for each would cost more than the comparisons.
         let mut hits = [0u8; BLOCK];
         let mut hit_count = 0;
@@ -201,12 +225,12 @@ fn indices_from(
                 return None;
             }
         }
-        if !rest.is_empty() {
-            let mut padded = [f32::NEG_INFINITY; LANES];
-            padded[..rest.len()].copy_from_slice(rest);
-            let first = first + vectors.len() * LANES;
-            append_hits(&padded, first, threshold, indices, &mut len);
-        }
+    }
+    if !scores.len().is_multiple_of(LANES) {
+        let last = last_lanes(scores, f32::NEG_INFINITY);
+        // Below 0 for fewer scores than lanes, whose first lanes have no hit.
+        let first = scores.len().wrapping_sub(LANES);
+        append_hits(&last, first, threshold, indices, &mut len);
     }
     (len <= CANDIDATES).then_some(len)
 }
@@ -225,7 +249,7 @@ fn append_hits(
         hits |= if score >= threshold { 1 << lane } else { 0 };
     }
     while hits != 0 {
-        indices[*len] = first as u32 + hits.trailing_zeros();
+        indices[*len] = (first as u32).wrapping_add(hits.trailing_zeros());
         *len += 1;
         hits &= hits - 1;
     }
@@ -282,7 +306,9 @@ mod tests {
         for (classes, distinct) in [
             (2, 9),
             (17, 5),
+            (21, 100),
             (40, 100),
+            (127, 1000),
             (300, 7),
             (1000, 1),
             (5000, 9000),
