@@ -1,8 +1,8 @@
 //! The losses as ONNX operators: names, attributes and outputs.
 
 use crate::{
-    Loss, LossError, LossName, MaxTopkSvm, Psi5, SmoothTopkSvm, TopkHingeAlpha, TopkHingeBeta,
-    TruncatedTopkEntropy,
+    DfTopk, LdrKl, Loss, LossError, LossName, MaxTopkSvm, Psi5, SmoothTopkSvm, TopkHingeAlpha,
+    TopkHingeBeta, TruncatedTopkEntropy,
 };
 
 /// Domain of the operators.
@@ -28,7 +28,7 @@ pub const DOMAIN_VERSION: i64 = 1;
 ///
 /// | attribute | type | default |
 /// | --- | --- | --- |
-/// | `k` | int | none: required |
+/// | `k` (where [`has_k`](Self::has_k)) | int | none: required |
 /// | `tau` (where [`has_tau`](Self::has_tau)) | float | 1 |
 /// | `alpha` (where [`has_alpha`](Self::has_alpha)) | float | 1 |
 /// | `reduction` | string: `none`, `sum` or `mean` | `mean` |
@@ -51,17 +51,23 @@ pub enum LossOperator {
     TruncatedTopkEntropy,
     /// [`crate::Psi5`].
     Psi5,
+    /// [`crate::LdrKl`].
+    LdrKl,
+    /// [`crate::DfTopk`].
+    DfTopk,
 }
 
 impl LossOperator {
     /// All operators.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::SmoothTopkSvm,
         Self::MaxTopkSvm,
         Self::TopkHingeAlpha,
         Self::TopkHingeBeta,
         Self::TruncatedTopkEntropy,
         Self::Psi5,
+        Self::LdrKl,
+        Self::DfTopk,
     ];
 
     /// The operator's name in ONNX files.
@@ -73,6 +79,8 @@ impl LossOperator {
             Self::TopkHingeBeta => "TopkHingeBetaLoss",
             Self::TruncatedTopkEntropy => "TruncatedTopkEntropyLoss",
             Self::Psi5 => "Psi5Loss",
+            Self::LdrKl => "LDRKLLoss",
+            Self::DfTopk => "DFTopkLoss",
         }
     }
 
@@ -85,7 +93,14 @@ impl LossOperator {
             Self::TopkHingeBeta => LossName::TopkHingeBeta,
             Self::TruncatedTopkEntropy => LossName::TruncatedTopkEntropy,
             Self::Psi5 => LossName::Psi5,
+            Self::LdrKl => LossName::LdrKl,
+            Self::DfTopk => LossName::DfTopk,
         }
+    }
+
+    /// Whether the operator has the attribute `k`.
+    pub fn has_k(self) -> bool {
+        self.loss_name().has_k()
     }
 
     /// Whether the operator has the attribute `tau`.
@@ -98,8 +113,12 @@ impl LossOperator {
         self.loss_name().has_alpha()
     }
 
-    /// The operator's loss with these parameters; `tau` and `alpha` are ignored if the loss does not have
-    /// them.
+    /// Whether the operator has the output `prob`.
+    pub fn has_prob(self) -> bool {
+        self == Self::SmoothTopkSvm
+    }
+
+    /// The operator's loss with these parameters; those that the loss does not have are ignored.
     ///
     /// # Errors
     /// If a parameter of the loss is out of range.
@@ -111,6 +130,8 @@ impl LossOperator {
             Self::TopkHingeBeta => TopkHingeBeta::new(k, alpha)?.into(),
             Self::TruncatedTopkEntropy => TruncatedTopkEntropy::new(k)?.into(),
             Self::Psi5 => Psi5::new(k, alpha)?.into(),
+            Self::LdrKl => LdrKl::new(tau, alpha)?.into(),
+            Self::DfTopk => DfTopk::new(k, tau)?.into(),
         })
     }
 
@@ -131,14 +152,16 @@ impl LossOperator {
                 "The truncated top-k entropy of Lapin, Hein and Schiele (CVPR 2016)"
             }
             Self::Psi5 => "The top-k calibrated hinge psi_5 of Yang and Koyejo (ICML 2020)",
+            Self::LdrKl => "The LDR-KL loss of Zhu, Ying and Yang (ICML 2023)",
+            Self::DfTopk => "The log-likelihood under the top-k operator DFTopK (arXiv 2510.11472)",
         }
     }
 
     /// Names of the outputs.
     pub fn output_names(self) -> &'static [&'static str] {
-        match self {
-            Self::SmoothTopkSvm => &["loss", "grad", "prob"],
-            _ => &["loss", "grad"],
+        match self.has_prob() {
+            true => &["loss", "grad", "prob"],
+            false => &["loss", "grad"],
         }
     }
 }
@@ -158,6 +181,10 @@ pub enum OperatorLoss {
     TruncatedTopkEntropy(TruncatedTopkEntropy),
     /// The hinge loss ψ₅.
     Psi5(Psi5),
+    /// The LDR-KL loss.
+    LdrKl(LdrKl),
+    /// The log-likelihood under DFTopK.
+    DfTopk(DfTopk),
 }
 
 impl OperatorLoss {
@@ -170,18 +197,22 @@ impl OperatorLoss {
             Self::TopkHingeBeta(_) => LossOperator::TopkHingeBeta,
             Self::TruncatedTopkEntropy(_) => LossOperator::TruncatedTopkEntropy,
             Self::Psi5(_) => LossOperator::Psi5,
+            Self::LdrKl(_) => LossOperator::LdrKl,
+            Self::DfTopk(_) => LossOperator::DfTopk,
         }
     }
 
-    /// Number of highest scores among which the label should be.
-    pub fn k(&self) -> usize {
+    /// Number of highest scores among which the label should be, if the loss has one.
+    pub fn k(&self) -> Option<usize> {
         match self {
-            Self::SmoothTopkSvm(loss) => loss.k(),
-            Self::MaxTopkSvm(loss) => loss.k(),
-            Self::TopkHingeAlpha(loss) => loss.k(),
-            Self::TopkHingeBeta(loss) => loss.k(),
-            Self::TruncatedTopkEntropy(loss) => loss.k(),
-            Self::Psi5(loss) => loss.k(),
+            Self::SmoothTopkSvm(loss) => Some(loss.k()),
+            Self::MaxTopkSvm(loss) => Some(loss.k()),
+            Self::TopkHingeAlpha(loss) => Some(loss.k()),
+            Self::TopkHingeBeta(loss) => Some(loss.k()),
+            Self::TruncatedTopkEntropy(loss) => Some(loss.k()),
+            Self::Psi5(loss) => Some(loss.k()),
+            Self::LdrKl(_) => None,
+            Self::DfTopk(loss) => Some(loss.k()),
         }
     }
 
@@ -189,6 +220,8 @@ impl OperatorLoss {
     pub fn tau(&self) -> Option<f64> {
         match self {
             Self::SmoothTopkSvm(loss) => Some(loss.tau()),
+            Self::LdrKl(loss) => Some(loss.tau()),
+            Self::DfTopk(loss) => Some(loss.tau()),
             Self::MaxTopkSvm(_)
             | Self::TopkHingeAlpha(_)
             | Self::TopkHingeBeta(_)
@@ -204,8 +237,9 @@ impl OperatorLoss {
             Self::MaxTopkSvm(loss) => Some(loss.alpha()),
             Self::TopkHingeAlpha(loss) => Some(loss.alpha()),
             Self::TopkHingeBeta(loss) => Some(loss.alpha()),
-            Self::TruncatedTopkEntropy(_) => None,
+            Self::TruncatedTopkEntropy(_) | Self::DfTopk(_) => None,
             Self::Psi5(loss) => Some(loss.alpha()),
+            Self::LdrKl(loss) => Some(loss.alpha()),
         }
     }
 
@@ -218,6 +252,8 @@ impl OperatorLoss {
             Self::TopkHingeBeta(loss) => loss,
             Self::TruncatedTopkEntropy(loss) => loss,
             Self::Psi5(loss) => loss,
+            Self::LdrKl(loss) => loss,
+            Self::DfTopk(loss) => loss,
         }
     }
 }
@@ -240,7 +276,9 @@ from_loss!(
     TopkHingeAlpha,
     TopkHingeBeta,
     TruncatedTopkEntropy,
-    Psi5
+    Psi5,
+    LdrKl,
+    DfTopk
 );
 
 impl LossName {
@@ -280,7 +318,7 @@ mod tests {
         for operator in LossOperator::ALL {
             let loss = operator.loss(3, 0.5, 2.0).unwrap();
             assert_eq!(loss.operator(), operator);
-            assert_eq!(loss.k(), 3);
+            assert_eq!(loss.k(), operator.has_k().then_some(3));
             assert_eq!(loss.tau(), operator.has_tau().then_some(0.5));
             assert_eq!(loss.alpha(), operator.has_alpha().then_some(2.0));
         }

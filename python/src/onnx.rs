@@ -10,7 +10,7 @@ use topk_ops_onnx::OnnxLoss;
 use crate::loss::{invalid, parse_reduction};
 
 /// The `FunctionProto` of an operator, serialized, for scores of `classes` classes and version `opset` of ONNX's
-/// operators. `tau` and `alpha` are ignored if the operator does not have them.
+/// operators. `k`, `tau` and `alpha` are ignored if the operator does not have them.
 #[pyfunction]
 #[allow(clippy::too_many_arguments, reason = "the settings of the operator")]
 pub(crate) fn onnx_function<'py>(

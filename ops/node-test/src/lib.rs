@@ -51,7 +51,7 @@ impl Case {
             .unwrap();
         let mut outputs = vec![values, grad];
         let unweighted = loss.loss.as_loss();
-        if loss.loss.tau().is_some() {
+        if let (true, Some(k)) = (loss.loss.operator().has_prob(), loss.loss.k()) {
             let rows = scores.chunks(classes).zip(&labels);
             let prob = rows.map(|(row, label)| {
                 if Some(*label) == loss.ignore_index {
@@ -61,7 +61,7 @@ impl Case {
                 let (mut value, mut grad) = ([0.0], vec![0.0; classes]);
                 Loss::forward_backward(&unweighted, &row, &[*label], &mut value, &mut grad)
                     .unwrap();
-                (-grad[*label as usize] * loss.loss.k() as f64) as f32
+                (-grad[*label as usize] * k as f64) as f32
             });
             outputs.push(prob.collect());
         }

@@ -4,6 +4,7 @@
 mod batch;
 mod body;
 mod hinge;
+mod likelihood;
 mod loss;
 mod model;
 mod opset;

@@ -114,7 +114,9 @@ impl OnnxLoss {
 
     /// The attributes of a node that calls the operator.
     pub fn attributes(&self) -> Vec<AttributeProto> {
-        let mut attributes = vec![attribute::int("k", self.loss.k() as i64)];
+        let k = self.loss.k();
+        let k = k.map(|k| attribute::int("k", k as i64));
+        let mut attributes: Vec<AttributeProto> = k.into_iter().collect();
         for (name, value) in self.parameters() {
             attributes.push(attribute::float(name, value as f32));
         }
@@ -127,7 +129,7 @@ impl OnnxLoss {
 
     /// The operator as a function of ONNX's standard operators, for scores of this number of classes.
     ///
-    /// The function has all attributes of the operator, but is specific to one `k`, one `reduction`, the
+    /// The function has all attributes of the operator, but is specific to one `k`, if there is one, one `reduction`, the
     /// presence of `ignore_index` and that of the input `weights`: a call with another `k` gives NaN.
     /// `tau`, `alpha` and the value of `ignore_index` may vary between calls. It computes in `f32`. A label
     /// that is not a class is an index out of range, which CPU runtimes report; scores that are not finite
@@ -162,8 +164,8 @@ impl OnnxLoss {
         if !(MIN_OPSET..=MAX_OPSET).contains(&opset) {
             return Err(FunctionError::Opset { opset });
         }
-        let (operator, k) = (self.loss.operator(), self.loss.k());
-        if k > MAX_K {
+        let operator = self.loss.operator();
+        if let Some(k) = self.loss.k().filter(|&k| k > MAX_K) {
             return Err(FunctionError::LargeK { k });
         }
         let inputs: &[&str] = if weighted {
@@ -191,7 +193,8 @@ impl OnnxLoss {
     }
 
     pub(crate) fn doc(&self, classes: usize) -> String {
-        let (operator, k) = (self.loss.operator(), self.loss.k());
+        let operator = self.loss.operator();
+        let k = self.loss.k().map(|k| format!("k = {k}, "));
         let prob = if operator.output_names().contains(&"prob") {
             "; prob [N], p = 1/(1 + exp -u) of each sample"
         } else {
@@ -200,9 +203,9 @@ impl OnnxLoss {
         format!(
             "{}. Inputs: scores [N, C], labels [N] (int64 or int32) and, if there are any, weights [C] \
              of the classes. Outputs: loss, [N] with reduction none, else [1]; grad [N, C], the \
-             derivative of the sum of loss with respect to scores{prob}. Written for k = {k}, \
-             reduction {} and {classes} classes.",
+             derivative of the sum of loss with respect to scores{prob}. Written for {}reduction {} and {classes} classes.",
             operator.description(),
+            k.unwrap_or_default(),
             self.reduction.as_str(),
         )
     }
@@ -226,11 +229,16 @@ impl OnnxLoss {
         let label_score = body.gathered("label_score", &scores, &label, classes);
 
         // 1, or NaN if the call has another k.
-        let k = body.int_attribute("k");
-        let own_k = body.int(self.loss.k() as i64);
-        let is_own_k = body.op("is_own_k", "Equal", &[&k, &own_k]);
-        let (valid, invalid) = (body.float(1.0), body.float(f32::NAN));
-        let valid = body.op("valid", "Where", &[&is_own_k, &valid, &invalid]);
+        let valid = match self.loss.k() {
+            Some(own_k) => {
+                let k = body.int_attribute("k");
+                let own_k = body.int(own_k as i64);
+                let is_own_k = body.op("is_own_k", "Equal", &[&k, &own_k]);
+                let (valid, invalid) = (body.float(1.0), body.float(f32::NAN));
+                body.op("valid", "Where", &[&is_own_k, &valid, &invalid])
+            }
+            None => body.float(1.0),
+        };
 
         let weighted = inputs.contains(&"weights");
         let weight = weight(&mut body, &label, ignored.as_deref(), weighted);
@@ -298,6 +306,8 @@ impl OnnxLoss {
                 crate::hinge::truncated_topk_entropy(loss.k(), batch)
             }
             OperatorLoss::Psi5(loss) => crate::hinge::psi5(loss.k(), batch),
+            OperatorLoss::LdrKl(_) => crate::likelihood::ldr_kl(batch),
+            OperatorLoss::DfTopk(loss) => crate::likelihood::df_topk(loss.k(), batch),
         }
     }
 }

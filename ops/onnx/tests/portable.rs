@@ -215,8 +215,12 @@ fn case(
     };
     let weights = weighted.then(|| (0..classes).map(|class| 0.5 + class as f32 / 4.0).collect());
     let labels = vec![1, if ignore { -100 } else { 1 }, 0];
+    let k = match operator.has_k() {
+        true => format!("_k{k}"),
+        false => String::new(),
+    };
     let name = format!(
-        "test_{}_k{k}_c{classes}_{}{}{}",
+        "test_{}{k}_c{classes}_{}{}{}",
         operator.name().to_lowercase(),
         format!("{reduction:?}").to_lowercase(),
         if weighted { "_weight" } else { "" },

@@ -48,6 +48,8 @@ pub(crate) enum KernelError {
     },
     #[error("{0}. Use the CPU provider for this model")]
     NoCudaKernel(PlanError),
+    #[error("this loss has no CUDA kernel. Use the CPU provider for this model")]
+    NotOnCuda,
     #[error(transparent)]
     Cuda(#[from] CudaError),
     #[error(transparent)]
@@ -74,7 +76,7 @@ pub(crate) fn infer_shapes(
     let one = Some(vec![Dim { size: 1, name: c"" }]);
     let unreduced = shapes.short_string(c"reduction")?.as_deref() == Some("none");
     let loss = if unreduced { samples.clone() } else { one };
-    let prob = if operator.has_tau() { samples } else { None };
+    let prob = if operator.has_prob() { samples } else { None };
     for (output, shape) in [loss, scores, prob].into_iter().enumerate() {
         if let Some(shape) = shape {
             shapes.set_output(output, &shape)?;
@@ -116,9 +118,13 @@ impl Kernel {
     /// of classes that is too small.
     pub(crate) fn new(operator: LossOperator, info: &KernelInfo<'_>) -> Result<Self, KernelError> {
         let attributes = Attributes(info);
-        let k = attributes.int("k")?;
-        let k = k.ok_or(KernelError::MissingAttribute("k"))?;
-        let k = usize::try_from(k).map_err(|_| KernelError::NegativeK(k))?;
+        let k = match (attributes.int("k")?, operator.has_k()) {
+            (Some(k), true) => usize::try_from(k).map_err(|_| KernelError::NegativeK(k))?,
+            (None, true) => return Err(KernelError::MissingAttribute("k")),
+            (Some(_), false) => return Err(KernelError::UnknownAttribute("k")),
+            // It is not a parameter of the loss.
+            (None, false) => 1,
+        };
         let tau = attributes.number("tau", operator.has_tau())?;
         let alpha = attributes.number("alpha", operator.has_alpha())?;
         let reduction = match attributes.string("reduction")? {
@@ -176,7 +182,9 @@ impl Kernel {
         let values = outputs.tensor::<T>(0, &[length as i64])?;
         let values = values.ok_or_else(missing("loss"))?;
         let grad = outputs.tensor::<T>(1, &scores.shape)?;
-        let prob = match self.loss.tau() {
+        let tau = self.loss.tau();
+        let tau = tau.filter(|_| self.loss.operator().has_prob());
+        let prob = match tau {
             Some(tau) => outputs.tensor::<T>(2, &[samples])?.zip(Some(tau)),
             None => None,
         };
@@ -199,11 +207,11 @@ impl Kernel {
     /// Checks that the loss can be computed on a GPU.
     ///
     /// # Errors
-    /// If k is too large for the CUDA kernels.
+    /// If it has no CUDA kernel, or k is too large for it.
     pub(crate) fn check_cuda(&self) -> Result<(), KernelError> {
         let limits = DeviceLimits { shared_memory: 0 };
         // As many classes as any k needs.
-        match plan(&on_cuda(&self.loss), 1, KernelLoss::MAX_CLASSES, limits) {
+        match plan(&on_cuda(&self.loss)?, 1, KernelLoss::MAX_CLASSES, limits) {
             Ok(_) => Ok(()),
             Err(error) => Err(KernelError::NoCudaKernel(error)),
         }
@@ -234,7 +242,7 @@ impl Kernel {
         if let Some(weights) = &weights {
             check_vector(weights_name, &weights.shape, classes, &scores.shape)?;
         }
-        let loss = on_cuda(&self.loss);
+        let loss = on_cuda(&self.loss)?;
         loss.check_classes(classes as usize)?;
         let batch = Batch {
             loss,
@@ -260,9 +268,9 @@ impl Kernel {
             memory: memory.cast(),
             stride: classes as usize,
         });
-        let prob = match self.loss.tau() {
-            Some(_) => outputs.device_tensor::<f32>(2, &[samples])?,
-            None => None,
+        let prob = match self.loss.operator().has_prob() {
+            true => outputs.device_tensor::<f32>(2, &[samples])?,
+            false => None,
         };
         let scratch = inputs.scratch(0, batch.workspace_bytes())?;
         let stream = Stream::from_raw(inputs.stream()?);
@@ -307,16 +315,26 @@ fn check_vector(
     }
 }
 
+/// Whether CUDA kernels compute the loss of an operator. Others are not offered to the CUDA provider, so that ONNX Runtime
+/// copies their tensors to the CPU.
+pub(crate) fn has_cuda_kernel(operator: LossOperator) -> bool {
+    !matches!(operator, LossOperator::LdrKl | LossOperator::DfTopk)
+}
+
 /// The loss as CUDA kernels compute it.
-fn on_cuda(loss: &OperatorLoss) -> KernelLoss {
-    match *loss {
+///
+/// # Errors
+/// If they do not.
+fn on_cuda(loss: &OperatorLoss) -> Result<KernelLoss, KernelError> {
+    Ok(match *loss {
         OperatorLoss::SmoothTopkSvm(loss) => loss.into(),
         OperatorLoss::MaxTopkSvm(loss) => loss.into(),
         OperatorLoss::TopkHingeAlpha(loss) => loss.into(),
         OperatorLoss::TopkHingeBeta(loss) => loss.into(),
         OperatorLoss::TruncatedTopkEntropy(loss) => loss.into(),
         OperatorLoss::Psi5(loss) => loss.into(),
-    }
+        OperatorLoss::LdrKl(_) | OperatorLoss::DfTopk(_) => return Err(KernelError::NotOnCuda),
+    })
 }
 
 /// The attributes of a node.

@@ -307,7 +307,9 @@ fn domain(runtime: Runtime) -> Result<Domain, RuntimeError> {
         .flat_map(|loss| Operator::all_types(runtime, loss))
         .collect();
     if runtime.minor >= CUDA {
-        operators.extend(LossOperator::ALL.map(|loss| Operator::on_cuda(runtime, loss)));
+        let losses = LossOperator::ALL.into_iter();
+        let losses = losses.filter(|&loss| kernel::has_cuda_kernel(loss));
+        operators.extend(losses.map(|loss| Operator::on_cuda(runtime, loss)));
     }
     for operator in operators.leak() {
         let table = (&raw const *operator).cast();

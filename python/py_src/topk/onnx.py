@@ -4,8 +4,8 @@ A model that contains a loss of this package is exported with the loss as an ope
 definition in ONNX's standard operators is a function in the file: it runs in ONNX Runtime and other runtimes with
 functions. In ONNX Runtime, the library of native kernels takes the place of the function where it is registered.
 
-The losses of six functions are operators: `smooth_topk_svm`, `max_topk_svm`, `topk_hinge_alpha`, `topk_hinge_beta`,
-`truncated_topk_entropy` and `psi5`. Exporting needs PyTorch 2.6 or newer, `onnx` and `onnxscript`.
+The losses of eight functions are operators: `smooth_topk_svm`, `max_topk_svm`, `topk_hinge_alpha`, `topk_hinge_beta`,
+`truncated_topk_entropy`, `psi5`, `ldr_kl` and `dftopk`. Exporting needs PyTorch 2.6 or newer, `onnx` and `onnxscript`.
 
 >>> import torch
 >>> import topk.nn
@@ -52,6 +52,8 @@ _OPERATORS = {
     "topk_hinge_beta": ("TopkHingeBetaLoss", 2),
     "truncated_topk_entropy": ("TruncatedTopkEntropyLoss", 2),
     "psi5": ("Psi5Loss", 2),
+    "ldr_kl": ("LDRKLLoss", 2),
+    "dftopk": ("DFTopkLoss", 2),
 }
 
 
@@ -207,7 +209,8 @@ def add_functions(program: torch.onnx.ONNXProgram | onnx_ir.Model) -> None:
         values = {name: attribute.value for name, attribute in node.attributes.items()}
         weighted = len(node.inputs) > 2 and node.inputs[2] is not None
         found = (
-            values["k"],
+            # Without k, it is not a parameter of the loss.
+            values.get("k", 1),
             values.get("tau", 1.0),
             values.get("alpha", 1.0),
             values["reduction"],

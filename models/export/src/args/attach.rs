@@ -49,12 +49,16 @@ enum Kind {
 }
 
 impl AttachArgs {
+    /// Whether the best classes are outputs too.
+    pub(super) fn predictions(&self) -> bool {
+        self.predictions
+    }
+
     /// The options for a loss, which lack only what these arguments say.
     pub(super) fn run(&self, model: &Path, loss: AttachOptions, out: &Path) -> Result<()> {
         let options = AttachOptions {
             output: self.output.clone(),
             labels: self.labels.clone(),
-            predictions: self.predictions,
             as_logits: self.output_kind == Kind::Logits,
             verify: !self.no_verify,
             ..loss

@@ -117,7 +117,7 @@ impl LossArgs {
                 labels: None,
                 class_weights: self.class_weights,
                 scalar: self.scalar,
-                predictions: false,
+                predictions: self.attach.predictions().then_some(self.topk),
                 as_logits: false,
                 verify: true,
             };
@@ -181,7 +181,9 @@ impl LossOptions {
         // Temperature and margin of another loss mean something else.
         let same = operator.loss_name().as_str() == trained.loss;
         let loss = self.build(operator, k, same.then_some(trained), Reduction::None)?;
-        let of_training = description(&trained.loss, trained.k, trained.tau, trained.alpha);
+        let has_k = trained.loss.parse().is_ok_and(LossName::has_k);
+        let k = has_k.then_some(trained.k);
+        let of_training = description(&trained.loss, k, trained.tau, trained.alpha);
         let note = match description_of(&loss) == of_training {
             true => format!("{}, as in training", output_is(&loss)),
             false => format!("{}, but training used {of_training}", output_is(&loss)),
@@ -274,12 +276,13 @@ fn description_of(loss: &OnnxLoss) -> String {
 }
 
 /// Name and parameters of a loss.
-fn description(name: &str, k: usize, tau: Option<f64>, alpha: Option<f64>) -> String {
-    let mut text = format!("{name} with k = {k}");
-    for (parameter, value) in [("tau", tau), ("alpha", alpha)] {
-        if let Some(value) = value {
-            text += &format!(", {parameter} = {value}");
-        }
-    }
-    text
+fn description(name: &str, k: Option<usize>, tau: Option<f64>, alpha: Option<f64>) -> String {
+    let parameters = [
+        ("k", k.map(|k| k.to_string())),
+        ("tau", tau.map(|tau| tau.to_string())),
+        ("alpha", alpha.map(|alpha| alpha.to_string())),
+    ];
+    let parameters = parameters.into_iter();
+    let given = parameters.filter_map(|(name, value)| Some(format!("{name} = {}", value?)));
+    format!("{name} with {}", given.collect::<Vec<_>>().join(", "))
 }

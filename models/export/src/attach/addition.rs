@@ -90,14 +90,14 @@ impl Addition {
         graph
             .output
             .push(value(&grad, data_type, scores.dims.clone(), &doc));
-        let predictions = options.predictions.then(|| {
+        let predictions = options.predictions.map(|k| {
             let best = [PROBABILITIES, CLASSES].map(|name| names.output(name, "output", notes));
-            let dims = vec![batch, fixed(options.loss.loss.k())];
+            let dims = vec![batch, fixed(k)];
             let doc = "The highest probabilities, from the highest down";
             let probabilities = value(&best[0], DataType::Float, dims.clone(), doc);
             let classes = value(&best[1], DataType::Int64, dims, "Their classes");
             graph.output.extend([probabilities, classes]);
-            best
+            (best, k as i64)
         });
 
         // The loss reads scores of two dimensions.
@@ -157,10 +157,9 @@ impl Addition {
                 .node
                 .push(NodeProto::new("Reshape", &inputs, &[&grad], []));
         }
-        if let Some(best) = &predictions {
-            let k = options.loss.loss.k() as i64;
+        if let Some((best, k)) = &predictions {
             add_predictions(
-                &mut graph, &mut names, host.opset, &flat, data_type, k, best,
+                &mut graph, &mut names, host.opset, &flat, data_type, *k, best,
             );
         }
         let model = ModelProto {
@@ -329,7 +328,6 @@ fn metadata(
     let of = &options.loss;
     let mut described = json!({
         "loss": of.loss.operator().loss_name().as_str(),
-        "k": of.loss.k(),
         "reduction": of.reduction.as_str(),
         "classes": scores.scores.classes,
         "scores": scores.name,
@@ -341,6 +339,9 @@ fn metadata(
             Form::Native => "native",
         },
     });
+    if let Some(k) = of.loss.k() {
+        described["k"] = k.into();
+    }
     let numbers = [("tau", of.loss.tau()), ("alpha", of.loss.alpha())];
     for (name, value) in numbers {
         if let Some(value) = value {

@@ -40,8 +40,8 @@ pub struct AttachOptions {
     pub class_weights: bool,
     /// Whether a reduced loss has shape `[]` instead of `[1]`.
     pub scalar: bool,
-    /// Whether the k highest probabilities and their classes are outputs too.
-    pub predictions: bool,
+    /// How many of the highest probabilities, and their classes, are outputs too; `None` for neither.
+    pub predictions: Option<usize>,
     /// Whether probabilities may be used as if they were scores.
     pub as_logits: bool,
     /// Whether the model is run in ONNX Runtime, and its loss and gradient compared with those of `topk-ops`.

@@ -29,7 +29,7 @@ fn options(loss: OnnxLoss) -> AttachOptions {
         labels: None,
         class_weights: false,
         scalar: false,
-        predictions: false,
+        predictions: None,
         as_logits: false,
         // The values are compared here.
         verify: false,
@@ -143,7 +143,7 @@ fn check(case: &Case, opset: i64, data_type: DataType) {
                 continue;
             }
             let error = (found - expected).abs() / expected.abs().max(1.0);
-            let k = case.loss.loss.k();
+            let k = case.loss.loss.k().unwrap_or_default();
             assert!(
                 error <= bar,
                 "{data_type:?}, version {opset}, k = {k}: {found} is not {expected}"

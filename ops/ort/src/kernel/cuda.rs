@@ -177,7 +177,8 @@ fn all_outputs_are_computed_from_device_memory() {
         .map(|i| i * 5 % classes as i64)
         .collect();
     let weights: Vec<f32> = (0..classes).map(|class| (class % 3) as f32).collect();
-    for operator in LossOperator::ALL {
+    let losses = LossOperator::ALL.into_iter();
+    for operator in losses.filter(|&operator| super::has_cuda_kernel(operator)) {
         for (reduction, length) in [
             (Reduction::None, samples),
             (Reduction::Sum, 1),

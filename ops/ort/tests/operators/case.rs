@@ -157,15 +157,18 @@ pub struct Case {
 }
 
 impl Case {
-    /// All outputs of the operator with this k.
+    /// All outputs of the operator with this k, if it has one.
     pub fn new(operator: LossOperator, k: i64, scores: Array, labels: Array) -> Self {
         Self {
             operator,
-            attributes: vec![attribute::int("k", k)],
+            attributes: match operator.has_k() {
+                true => vec![attribute::int("k", k)],
+                false => Vec::new(),
+            },
             scores,
             labels,
             weights: None,
-            outputs: [true, true, operator.has_tau()],
+            outputs: [true, true, operator.has_prob()],
             stated: Stated::Names,
         }
     }
@@ -295,7 +298,7 @@ impl Case {
             value.to_string().parse().unwrap()
         };
         let (tau, alpha) = (number("tau"), number("alpha"));
-        let k = get("k").and_then(|a| a.i).unwrap();
+        let k = get("k").and_then(|a| a.i).unwrap_or(1);
         let k = usize::try_from(k).map_err(|_| LossError::ZeroK)?;
         let loss = self.operator.loss(k, tau, alpha)?;
         let reduction = get("reduction").and_then(|a| a.s.as_deref());

@@ -124,11 +124,14 @@ fn case() -> impl Strategy<Value = Case> {
         )
             .prop_map(
                 move |(operator, scores, labels, weights, mut outputs, stated)| {
-                    outputs[2] &= operator.has_tau();
+                    let mut attributes = attributes.clone();
+                    // Half of the nodes without a k.
+                    attributes.retain(|a| operator.has_k() || outputs[2] || a.name != "k");
+                    outputs[2] &= operator.has_prob();
                     outputs[0] |= outputs == [false; 3];
                     Case {
                         operator,
-                        attributes: attributes.clone(),
+                        attributes,
                         scores,
                         labels,
                         weights,
@@ -148,8 +151,11 @@ fn is_typed(case: &Case) -> bool {
     let reduction =
         get("reduction").is_none_or(|a| a.s.as_deref().is_some_and(|s| reductions.contains(&s)));
     let kind = case.scores.kind;
-    get("k").is_some_and(|a| a.i.is_some())
-        && number("tau", case.operator.has_tau())
+    let k = match case.operator.has_k() {
+        true => get("k").is_some_and(|a| a.i.is_some()),
+        false => get("k").is_none(),
+    };
+    k && number("tau", case.operator.has_tau())
         && number("alpha", case.operator.has_alpha())
         && reduction
         && get("ignore_index").is_none_or(|a| a.i.is_some())

@@ -40,6 +40,29 @@ fn all_losses_and_settings_agree_with_rust() {
     }
 }
 
+/// LDR-KL is the smooth top-1 SVM less τ ln n, with the same gradient.
+#[test]
+fn ldr_kl_is_the_smooth_top_1_svm_but_for_a_constant() {
+    let (scores, labels) = batch(Float64, Int64, 9, 11);
+    let run = |operator| {
+        let case = Case::new(operator, 1, scores.clone(), labels.clone())
+            .with(attribute::float("tau", 0.5))
+            .with(attribute::float("alpha", 0.7))
+            .with(attribute::string("reduction", "none"));
+        case.check()
+    };
+    let svm = run(LossOperator::SmoothTopkSvm);
+    let ldr_kl = run(LossOperator::LdrKl);
+    assert_eq!((svm.len(), ldr_kl.len()), (3, 2));
+    let constant = 0.5 * 11f64.ln();
+    for (svm, ldr_kl) in svm[0].elements.iter().zip(&ldr_kl[0].elements) {
+        assert!((svm - constant - ldr_kl).abs() < 1e-14);
+    }
+    for (svm, ldr_kl) in svm[1].elements.iter().zip(&ldr_kl[1].elements) {
+        assert!((svm - ldr_kl).abs() < 1e-14);
+    }
+}
+
 #[test]
 fn all_types_agree_with_rust() {
     for operator in LossOperator::ALL {
