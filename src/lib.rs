@@ -74,7 +74,9 @@ pub use args::Args;
 pub use checkpoints::CheckpointSettings;
 pub use class_weights::ClassWeights;
 pub use config::{Config, ErrorPolicy};
-pub use dataset::{AugmentSettings, EraseMode, SamplingSettings, TrainInterpolation};
+pub use dataset::{
+    AugmentSettings, EraseMode, SamplingSettings, TrainCropMode, TrainInterpolation,
+};
 pub use logging::{LogFormat, LoggingSettings};
 pub use loss::LossSettings;
 pub use machine::{AmpDtype, Machine, Tf32};

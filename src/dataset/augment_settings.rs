@@ -2,9 +2,9 @@
 
 use serde::{Serialize, Serializer};
 use topk_image::augment::{
-    Augmentation, AugmentationError, ColorJitter, ErasingValue, RandomCrop, RandomErasing,
-    RandomGrey, RandomHorizontalFlip, RandomResizedCrop, RandomVerticalFlip, Step, TimmAugment,
-    TimmPolicy,
+    Augmentation, AugmentationError, ColorJitter, ErasingValue, KeepRatioCrop, Place, RandomCrop,
+    RandomErasing, RandomGaussianBlur, RandomGrey, RandomHorizontalFlip, RandomResizedCrop,
+    RandomVerticalFlip, Step, TimmAugment, TimmPolicy,
 };
 use topk_preprocessing::{Interpolation, Normalization};
 
@@ -15,16 +15,29 @@ use crate::config::ConfigError;
 #[serde(rename_all = "kebab-case")]
 pub struct AugmentSettings {
     /// Train without augmentation: --augment none
-    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true, conflicts_with_all = ["augment", "scale", "ratio", "train_interpolation", "hflip", "vflip", "aa", "color_jitter", "color_jitter_prob", "grayscale_prob", "reprob", "remode", "recount"], help_heading = "Augmentation")]
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true, conflicts_with_all = ["augment", "train_crop_mode", "scale", "ratio", "train_interpolation", "hflip", "vflip", "aa", "color_jitter", "color_jitter_prob", "grayscale_prob", "gaussian_blur_prob", "reprob", "remode", "recount"], help_heading = "Augmentation")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_aug: bool,
 
-    /// Smallest and largest area of a random resized crop, as parts of the image's [default: 0.08 1, except for CIFAR]
+    /// How training images are cropped [default: rrc, except for CIFAR]
+    #[arg(
+        long,
+        value_name = "MODE",
+        value_enum,
+        conflicts_with = "augment",
+        help_heading = "Augmentation"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_crop_mode: Option<TrainCropMode>,
+
+    /// Smallest and largest area of a random resized crop, as parts of the image's [default: 0.08 1, except for CIFAR; 0.8 1
+    /// with --train-crop-mode rkrc and rkrr]
     #[arg(long, value_name = "PART", num_args = 1..=2, value_delimiter = ',', action = clap::ArgAction::Set, conflicts_with = "augment", help_heading = "Augmentation")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<Vec<f64>>,
 
-    /// Smallest and largest width / height of a random resized crop [default: 0.75 1.3333, except for CIFAR]
+    /// Smallest and largest width / height of a random resized crop [default: 0.75 1.3333, except for CIFAR; with
+    /// --train-crop-mode rkrc and rkrr the factor of the image's, 0.9 1.1111]
     #[arg(long, value_name = "RATIO", num_args = 1..=2, value_delimiter = ',', action = clap::ArgAction::Set, conflicts_with = "augment", help_heading = "Augmentation")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio: Option<Vec<f64>>,
@@ -99,6 +112,16 @@ pub struct AugmentSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grayscale_prob: Option<f64>,
 
+    /// Probability of blurring an image [default: 0]
+    #[arg(
+        long,
+        value_name = "P",
+        conflicts_with = "augment",
+        help_heading = "Augmentation"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gaussian_blur_prob: Option<f64>,
+
     /// Probability of erasing random rectangles of an image [default: 0]
     #[arg(
         long,
@@ -130,6 +153,18 @@ pub struct AugmentSettings {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recount: Option<u32>,
+}
+
+/// How training images are cropped.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrainCropMode {
+    /// A random part, resized
+    Rrc,
+    /// The image, resized with nearly its proportions, and its centre
+    Rkrc,
+    /// The image, resized with nearly its proportions, and a random part of it
+    Rkrr,
 }
 
 /// Filter of random resized crops.
@@ -167,6 +202,17 @@ fn optional_policy<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&policy.map(|policy| policy.to_string()).unwrap_or_default())
+}
+
+impl TrainCropMode {
+    /// Where a crop that keeps the ratio is taken.
+    fn place(self) -> Option<Place> {
+        match self {
+            Self::Rrc => None,
+            Self::Rkrc => Some(Place::Center),
+            Self::Rkrr => Some(Place::Random),
+        }
+    }
 }
 
 impl TrainInterpolation {
@@ -223,6 +269,7 @@ impl AugmentSettings {
             ("vflip", self.vflip),
             ("color-jitter-prob", self.color_jitter_prob),
             ("grayscale-prob", self.grayscale_prob),
+            ("gaussian-blur-prob", self.gaussian_blur_prob),
             ("reprob", self.reprob),
         ] {
             if let Some(p) = p
@@ -271,13 +318,30 @@ impl AugmentSettings {
         let two = |values: &[f64]| [values[0], values[values.len() - 1]];
         let filters = self.train_interpolation.map(TrainInterpolation::filters);
         let mut steps = Vec::new();
-        let resizes = self.scale.is_some() || self.ratio.is_some() || filters.is_some();
-        steps.push(match is_cifar_sized && !resizes {
-            true => Step::Crop(RandomCrop {
+        let resizes = self.scale.is_some()
+            || self.ratio.is_some()
+            || filters.is_some()
+            || self.train_crop_mode.is_some();
+        let kept = self.train_crop_mode.and_then(TrainCropMode::place);
+        steps.push(match (is_cifar_sized && !resizes, kept) {
+            (true, _) => Step::Crop(RandomCrop {
                 padding: 4,
                 size: None,
             }),
-            false => {
+            (false, Some(place)) => {
+                let mut crop = KeepRatioCrop::new([width, height], place);
+                if let Some(scale) = &self.scale {
+                    crop.scale = two(scale);
+                }
+                if let Some(ratio) = &self.ratio {
+                    crop.ratio = two(ratio);
+                }
+                if let Some(filters) = filters {
+                    (crop.interpolation, crop.other) = filters;
+                }
+                Step::KeepRatioCrop(crop)
+            }
+            (false, None) => {
                 let mut crop = RandomResizedCrop::new([width, height]);
                 if let Some(scale) = &self.scale {
                     crop.scale = two(scale);
@@ -326,6 +390,10 @@ impl AugmentSettings {
         }
         if let Some(p) = above_0(self.grayscale_prob) {
             steps.push(Step::Grey(RandomGrey { p }));
+        }
+        if let Some(p) = above_0(self.gaussian_blur_prob) {
+            let blur = RandomGaussianBlur::default();
+            steps.push(Step::GaussianBlur(RandomGaussianBlur { p, ..blur }));
         }
         let erasing = above_0(self.reprob).map(|p| RandomErasing {
             p,

@@ -28,7 +28,7 @@ use sampling::{limit_validation, order, overfit};
 use split::{check_split, imbalance_decision, split, split_decisions};
 use transforms::Transforms;
 
-pub use augment_settings::{AugmentSettings, EraseMode, TrainInterpolation};
+pub use augment_settings::{AugmentSettings, EraseMode, TrainCropMode, TrainInterpolation};
 pub use settings::SamplingSettings;
 pub(crate) use transforms::default_augmentation;
 

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from timm.data import auto_augment, create_transform, random_erasing
-from timm.data.transforms import RandomResizedCropAndInterpolation
+from timm.data.transforms import CenterCropOrPad, RandomCropOrPad, RandomResizedCropAndInterpolation, ResizeKeepRatio
 from torchvision import transforms
 
 FLAGS = """
@@ -22,6 +22,12 @@ FLAGS = """
 --color-jitter 0.3 0.2 0.1 0.05
 --color-jitter 0.4 --color-jitter-prob 0.8
 --grayscale-prob 0.2
+--gaussian-blur-prob 0.1
+--grayscale-prob 0.2 --gaussian-blur-prob 0.5 --color-jitter 0.4
+--train-crop-mode rrc
+--train-crop-mode rkrc
+--train-crop-mode rkrr --train-interpolation random
+--train-crop-mode rkrr --scale 0.7 1.2 --ratio 0.8 1.25
 --reprob 0.25
 --reprob 0.5 --remode const
 --reprob 0.5 --remode rand --recount 3
@@ -31,11 +37,13 @@ FLAGS = """
 --aa rand-m9-mstd0.5-inc1 --train-interpolation bicubic
 --aa rand-m7-n3-p0.25 --reprob 0.1
 --aa augmix-m5-w4-d2 --train-interpolation random
+--aa augmix-w2-b1
 --scale 0.5 1 --vflip 0.1 --aa rand-m6-n1-mmax12-tweights --grayscale-prob 0.1 --reprob 0.2 --recount 2
 """
 
 # As in timm's train.py, except for the defaults of --color-jitter and --train-interpolation.
 parser = argparse.ArgumentParser()
+parser.add_argument("--train-crop-mode", type=str)
 parser.add_argument("--scale", type=float, nargs="+")
 parser.add_argument("--ratio", type=float, nargs="+")
 parser.add_argument("--hflip", type=float, default=0.5)
@@ -43,6 +51,7 @@ parser.add_argument("--vflip", type=float, default=0.0)
 parser.add_argument("--color-jitter", type=float, nargs="+")
 parser.add_argument("--color-jitter-prob", type=float)
 parser.add_argument("--grayscale-prob", type=float, default=0.0)
+parser.add_argument("--gaussian-blur-prob", type=float, default=0.0)
 parser.add_argument("--aa", type=str)
 parser.add_argument("--train-interpolation", type=str, default="bilinear")
 parser.add_argument("--reprob", type=float, default=0.0)
@@ -77,7 +86,7 @@ def policy(step, aa):
     if isinstance(step, auto_augment.AugMixAugment):
         depth = f"-d{step.depth}" if step.depth > 0 else ""
         tail = "" if std == float("inf") else f"-mstd{number(std)}"
-        return f"augmix-m{op.magnitude}-w{step.width}{depth}-a{number(step.alpha)}{tail}", fill, mode
+        return f"augmix-m{op.magnitude}-w{step.width}{depth}-a{number(step.alpha)}{'-b1' * step.blended}{tail}", fill, mode
     names = [op.name for op in step.ops]
     text = f"rand-m{int(op.magnitude)}-n{step.num_layers}-p{number(op.prob)}-mstd{number(std)}"
     text += f"-mmax{largest}" if largest else ""
@@ -93,6 +102,19 @@ def described(step, aa):
         mode = "random" if isinstance(modes, (tuple, list)) else modes.value
         height, width = step.size
         return f"resized-crop:size={width}x{height}:scale={span(step.scale)}:ratio={span(step.ratio)}:interpolation={mode}"
+    if isinstance(step, ResizeKeepRatio):
+        modes = step.interpolation
+        mode = "random" if isinstance(modes, (tuple, list)) else modes.value
+        assert (step.longest, step.random_scale_prob, step.random_aspect_prob, step.random_scale_area) == (0, 0.5, 0.5, True)
+        height, width = step.size
+        text = f"scale={span(step.random_scale_range)}:ratio={span(step.random_aspect_range)}:interpolation={mode}"
+        return f"keep-ratio-crop:size={width}x{height}:{text}"
+    if isinstance(step, (CenterCropOrPad, RandomCropOrPad)):
+        assert step.padding_mode == "reflect"
+        return "place=" + ("center" if isinstance(step, CenterCropOrPad) else "random")
+    if isinstance(step, transforms.GaussianBlur):
+        assert step.kernel_size == (23, 23)
+        return f"kernel=23:sigma={span(step.sigma)}"
     if isinstance(step, transforms.RandomHorizontalFlip):
         return f"flip:p={number(step.p)}"
     if isinstance(step, transforms.RandomVerticalFlip):
@@ -105,6 +127,8 @@ def described(step, aa):
         return "color-jitter:" + text.replace("hue=0..0", "hue=-0..0")
     if isinstance(step, transforms.RandomApply):
         (inner,) = step.transforms
+        if isinstance(inner, transforms.GaussianBlur):
+            return f"gaussian-blur:p={number(step.p)}:{described(inner, aa)}"
         return f"{described(inner, aa)}:p={number(step.p)}"
     if isinstance(step, transforms.RandomGrayscale):
         return f"grey:p={number(step.p)}"
@@ -134,6 +158,6 @@ for line in FLAGS.strip().splitlines():
             values["color_jitter"] = values["color_jitter"][0]
         transform = create_transform((3, *size), is_training=True, **values)
         steps = [described(step, flags["aa"] or "") for step in transform.transforms]
-        cases.append({"flags": line, "size": size, "augment": ",".join(filter(None, steps))})
+        cases.append({"flags": line, "size": size, "augment": ",".join(filter(None, steps)).replace(",place=", ":place=")})
 path = Path(__file__).with_name("timm-transforms.json")
 path.write_text(json.dumps(cases, indent=0) + "\n")

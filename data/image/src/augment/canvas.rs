@@ -23,6 +23,8 @@ pub struct Canvas {
 struct Mixture {
     image: RgbImage,
     sums: Vec<f32>,
+    /// The mixture so far, if chains are blended one after the other; else empty.
+    blended: Vec<u8>,
 }
 
 impl Mixture {
@@ -33,6 +35,7 @@ impl Mixture {
                 self.image.clone_from(image);
                 self.sums.clear();
                 self.sums.resize(image.pixels.len(), 0.0);
+                self.blended.clear();
             }
             Operation::AddToMix(weight) => {
                 assert_eq!(self.sums.len(), image.pixels.len(), "{operation:?}");
@@ -49,6 +52,21 @@ impl Mixture {
                 }
                 self.sums.clear();
             }
+            Operation::BlendIntoMix(weight) => {
+                if self.blended.is_empty() {
+                    self.blended.extend_from_slice(&self.image.pixels);
+                }
+                assert_eq!(self.blended.len(), image.pixels.len(), "{operation:?}");
+                for (value, &changed) in self.blended.iter_mut().zip(&image.pixels) {
+                    *value = blend(*value, changed, weight);
+                }
+                image.clone_from(&self.image);
+            }
+            Operation::EndBlendedMix => {
+                assert_eq!(self.blended.len(), image.pixels.len(), "{operation:?}");
+                image.pixels.copy_from_slice(&self.blended);
+                self.blended.clear();
+            }
             _ => return false,
         }
         true
@@ -57,6 +75,7 @@ impl Mixture {
     fn release(&mut self) {
         release(&mut self.image.pixels);
         release(&mut self.sums);
+        release(&mut self.blended);
     }
 }
 
@@ -120,8 +139,8 @@ impl Canvas {
         };
         for operation in rest {
             if *operation == Operation::BeginMix {
-                // The image, and a sum of four bytes per value.
-                let bytes = 5 * image.pixels.len() as u64;
+                // The image, a sum of four bytes per value, and a blended mixture.
+                let bytes = 6 * image.pixels.len() as u64;
                 limits.check_bytes("mixing augmentations", bytes)?;
             }
             if !mixture.apply(operation, image) && !operation.apply_in_place(image) {

@@ -26,11 +26,13 @@
 //! ```
 
 mod augmenter;
+mod blur;
 mod canvas;
 mod crop;
 mod erasing;
 mod error;
 mod jitter;
+mod keep_ratio_crop;
 mod mix;
 mod operation;
 mod planes;
@@ -43,11 +45,13 @@ mod text;
 mod timm;
 
 pub use augmenter::{Augmented, Augmenter};
+pub use blur::RandomGaussianBlur;
 pub use canvas::Canvas;
 pub use crop::{RandomCrop, RandomGrey, RandomHorizontalFlip, RandomVerticalFlip};
 pub use erasing::{ErasingValue, RandomErasing};
 pub use error::AugmentationError;
 pub use jitter::ColorJitter;
+pub use keep_ratio_crop::{KeepRatioCrop, Place};
 pub use mix::{Mix, Mixing};
 pub use operation::{Operation, Rect};
 pub use planes::Shown;

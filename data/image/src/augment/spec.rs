@@ -2,8 +2,9 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AugmentationError, ColorJitter, Operation, RandAugment, RandomCrop, RandomErasing, RandomGrey,
-    RandomHorizontalFlip, RandomResizedCrop, RandomVerticalFlip, TimmAugment, TrivialAugmentWide,
+    AugmentationError, ColorJitter, KeepRatioCrop, Operation, RandAugment, RandomCrop,
+    RandomErasing, RandomGaussianBlur, RandomGrey, RandomHorizontalFlip, RandomResizedCrop,
+    RandomVerticalFlip, TimmAugment, TrivialAugmentWide,
 };
 use crate::ImageError;
 use topk_preprocessing::Pillow;
@@ -19,8 +20,10 @@ use topk_preprocessing::Pillow;
 /// | `flip` | `p=0.5` |
 /// | `vflip` | `p=0.5` |
 /// | `resized-crop` | `size`, `scale=0.08..1`, `ratio=0.75..1.3333333333333333`, `interpolation=bilinear`, or `random` for bilinear or bicubic |
+/// | `keep-ratio-crop` | `size`, `scale=0.8..1`, `ratio=0.9..1.1111111111111112`, `interpolation=bilinear` or `random`, `place=random` or `center` |
 /// | `color-jitter` | `brightness=0`, `contrast=0`, `saturation=0`, `hue=0`: distances, or ranges such as `0.5..1`; `p=1` |
 /// | `grey` | `p=0.1` |
+/// | `gaussian-blur` | `p=0.5`, `kernel=23`, `sigma=0.1..2` |
 /// | `aa` | `policy`: a [policy of timm](super::TimmPolicy); `fill=124-116-104`, `interpolation=random` |
 /// | `rand-augment` | `ops=2`, `magnitude=9`, `bins=31` |
 /// | `trivial-augment` | `bins=31` |
@@ -63,6 +66,10 @@ pub enum Step {
     Grey(RandomGrey),
     /// A policy of timm.
     Timm(TimmAugment),
+    /// The whole image, resized, and a part of it.
+    KeepRatioCrop(KeepRatioCrop),
+    /// Random blur.
+    GaussianBlur(RandomGaussianBlur),
 }
 
 impl Augmentation {
@@ -83,6 +90,8 @@ impl Augmentation {
                 Step::VerticalFlip(step) => step.check(),
                 Step::Grey(step) => step.check(),
                 Step::Timm(step) => step.check(),
+                Step::KeepRatioCrop(step) => step.check(),
+                Step::GaussianBlur(step) => step.check(),
             }?;
         }
         if let Some(erasing) = &self.erasing {
@@ -96,6 +105,7 @@ impl Augmentation {
         self.steps.iter().fold(image, |image, step| match step {
             Step::Crop(crop) => crop.size.unwrap_or(image),
             Step::ResizedCrop(crop) => crop.size,
+            Step::KeepRatioCrop(crop) => crop.size,
             _ => image,
         })
     }
@@ -128,6 +138,8 @@ impl Augmentation {
                 Step::VerticalFlip(step) => out.extend(step.draw(generator)),
                 Step::Grey(step) => out.extend(step.draw(generator)),
                 Step::Timm(step) => step.draw(image, generator, out),
+                Step::KeepRatioCrop(step) => out.extend(step.draw(image, generator)),
+                Step::GaussianBlur(step) => out.extend(step.draw(generator)),
             }
             for operation in &out[before..] {
                 image = operation.size(image);

@@ -19,6 +19,8 @@ import torch
 from PIL import Image
 from timm.data import auto_augment as timm
 from timm.data.random_erasing import RandomErasing
+from timm.data.transforms import ResizeKeepRatio, center_crop_or_pad, crop_or_pad
+from torchvision.transforms import functional as F
 
 HERE = Path(__file__).parent
 MODES = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -35,6 +37,9 @@ def done(image, operation):
     if name == "rotate_filled":
         mode = MODES[value["interpolation"]]
         return timm.rotate(image, value["degrees"], resample=mode, fillcolor=tuple(value["fill"]))
+    if name == "crop_reflected":
+        width, height = value["size"]
+        return crop_or_pad(image, value["y"], value["x"], height, width, padding_mode="reflect")
     return {
         "invert": timm.invert,
         "solarize_add": lambda image: timm.solarize_add(image, value),
@@ -49,7 +54,7 @@ def done(image, operation):
     }[name](image)
 
 
-def augmix(image, chains, weights, part):
+def augmix(image, chains, weights, part, blended):
     """timm's AugMix with these chains of operations, which it would draw."""
     mix = timm.AugMixAugment([lambda image, op=op: done(image, op) for op in sum(chains, [])])
     numbers = iter(range(len(mix.ops)))
@@ -58,7 +63,8 @@ def augmix(image, chains, weights, part):
         mock.patch.object(np.random, "randint", lambda *_: next(depths)),
         mock.patch.object(np.random, "choice", lambda ops, depth, replace: [ops[next(numbers)] for _ in range(depth)]),
     ):
-        return mix._apply_basic(image, np.float32(weights), np.float32(part))
+        apply = mix._apply_blended if blended else mix._apply_basic
+        return apply(image, np.float32(weights), np.float32(part))
 
 
 def operations(rng):
@@ -68,6 +74,8 @@ def operations(rng):
     yield from ([{"solarize_add": add}] for add in (0, 1, 55, 110, 128))
     radii = [0.0, 0.1, 0.25, 0.4, 0.5, 0.75, 1.0, 1.3, 2.0, 5.0, 30.0] + [rng.uniform(0.1, 2.0) for _ in range(8)]
     yield from ([{"gaussian_blur": radius}] for radius in radii)
+    for x, y, size in [(-5, -3, (40, 30)), (-2, 0, (50, 5)), (0, -9, (3, 20)), (-40, -40, (60, 45))]:
+        yield [{"crop_reflected": {"x": x, "y": y, "size": size}}]
     for mode in MODES:
         colour = {"interpolation": mode, "fill": FILL}
         for strength in (0.0, 0.03, 0.1, 0.3, -0.01, -0.21, rng.uniform(-0.3, 0.3)):
@@ -90,7 +98,9 @@ def mixtures(rng):
         chains = [[rng.choice(ops) for _ in range(rng.randint(1, 3))] for _ in range(width)]
         weights = [rng.random() for _ in range(width)]
         weights = [float(np.float32(weight / sum(weights))) for weight in weights]
-        yield {"chains": chains, "weights": weights, "part": float(np.float32(rng.random()))}
+        part = float(np.float32(rng.random()))
+        blended = timm.AugMixAugment([])._calc_blended_weights(np.float32(weights), np.float32(part))
+        yield {"chains": chains, "weights": weights, "part": part, "blended": blended.tolist()}
 
 
 def sources():
@@ -118,7 +128,8 @@ def pixels():
             for operation in chain:
                 changed = done(changed, operation)
             hashes.append(sha256(changed))
-        hashes += [sha256(augmix(image, mix["chains"], mix["weights"], mix["part"])) for mix in mixed]
+        for blended in (False, True):
+            hashes += [sha256(augmix(image, mix["chains"], mix["weights"], mix["part"], blended)) for mix in mixed]
         yield json.dumps({"file": name, "box": box, "sha256": hashes})
 
 
@@ -202,7 +213,7 @@ def names():
             "largest": op.magnitude_max or 10,
             "weights": None if policy.choice_weights is None else list(policy.choice_weights),
         }
-    for text in ("augmix", "augmix-m5-w4-d2", "augmix-a0.5-mstd0.5"):
+    for text in ("augmix", "augmix-m5-w4-d2", "augmix-a0.5-mstd0.5", "augmix-b1", "augmix-w2-b0"):
         policy = timm.augment_and_mix_transform(text, {"img_mean": FILL, "translate_pct": 0.3})
         op = policy.ops[0]
         yield {
@@ -213,10 +224,48 @@ def names():
             "width": policy.width,
             "depth": policy.depth,
             "alpha": policy.alpha,
+            "blended": policy.blended,
         }
     for text in ("original-mstd0.5", "v0"):
         policy = timm.auto_augment_transform(text, {"img_mean": FILL})
         yield {"text": text, "std": policy.policy[0][0].magnitude_std}
+
+
+def kept_ratios():
+    """Sizes after ResizeKeepRatio, for drawn areas and ratios, and where CenterCropOrPad then crops."""
+    rng = random.Random(5)
+    for _ in range(60):
+        image = [rng.randint(1, 300), rng.randint(1, 300)]
+        size = [rng.randint(8, 60), rng.randint(8, 60)]
+        scale = rng.choice([None, rng.uniform(0.5, 2.0)])
+        ratio = rng.choice([None, rng.uniform(0.6, 1.6)])
+        (width, height), (crop_width, crop_height) = image, size
+        resized = ResizeKeepRatio.get_params(
+            Image.new("L", (width, height)),
+            (crop_height, crop_width),
+            0.0,
+            random_scale_prob=2.0 * (scale is not None),
+            random_scale_range=(scale, scale),
+            random_scale_area=True,
+            random_aspect_prob=2.0 * (ratio is not None),
+            random_aspect_range=(ratio, ratio),
+        )
+        height, width = (max(side, 1) for side in resized)
+        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        cropped = center_crop_or_pad(torch.stack([rows, columns]) + 1, (crop_height, crop_width))
+        # Indices count from 1, and 0 is padding.
+        top = [cropped[0, :, crop_width // 2], cropped[1, crop_height // 2, :]]
+        y, x = (int(side[0]) - 1 if side[0] > 0 else -int((side == 0).cumprod(0).sum()) for side in top)
+        yield {"image": image, "size": size, "scale": scale, "ratio": ratio, "resized": [width, height], "center": [x, y]}
+
+
+def blurs():
+    """torchvision's blurs, whose values near a half depend on the order in which a processor adds them."""
+    for name in ("33x65_444.jpg", "17x15_444.jpg"):
+        image = Image.open(HERE / "images" / name).convert("RGB")
+        for sigma in (0.1, 0.45, 1.1, 2.0):
+            blurred = F.gaussian_blur(image, 23, [sigma, sigma])
+            yield {"file": name, "kernel": 23, "sigma": sigma, "pixels": blurred.tobytes().hex()}
 
 
 def erased():
@@ -245,16 +294,23 @@ def erased():
         }
 
 
-lines = list(pixels())
-if "--check" in sys.argv:
-    assert (HERE / "timm.jsonl").read_text().splitlines() == lines
-    sys.exit()
-(HERE / "timm.jsonl").write_text("\n".join(lines) + "\n")
-numbers = {
-    "size": SIZE,
-    "levels": list(levels()),
-    "policies": policies(),
-    "names": list(names()),
-    "erased": list(erased()),
-}
-(HERE / "timm.json").write_text(json.dumps(numbers, separators=(",", ":")) + "\n")
+def main():
+    lines = list(pixels())
+    if "--check" in sys.argv:
+        assert (HERE / "timm.jsonl").read_text().splitlines() == lines
+        return
+    (HERE / "timm.jsonl").write_text("\n".join(lines) + "\n")
+    numbers = {
+        "size": SIZE,
+        "levels": list(levels()),
+        "policies": policies(),
+        "names": list(names()),
+        "erased": list(erased()),
+        "kept_ratios": list(kept_ratios()),
+        "blurs": list(blurs()),
+    }
+    (HERE / "timm.json").write_text(json.dumps(numbers, separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    main()

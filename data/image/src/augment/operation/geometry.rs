@@ -30,6 +30,35 @@ pub(super) fn crop(image: &RgbImage, [x, y]: [i64; 2], out: &mut RgbImage) {
     }
 }
 
+/// Copies a part from this column and row; pixels beyond the edges of the image are reflected.
+pub(super) fn crop_reflected(image: &RgbImage, [x, y]: [i64; 2], out: &mut RgbImage) {
+    let pixels = image.pixels.as_chunks::<3>().0;
+    let [width, height] = [image.width as usize, image.height as usize];
+    let columns: Vec<usize> = (x..)
+        .take(out.width as usize)
+        .map(|x| reflected(x, width))
+        .collect();
+    let target = out.pixels.as_chunks_mut::<3>().0;
+    for (y, row) in (y..).zip(target.chunks_exact_mut(out.width as usize)) {
+        let begin = reflected(y, height) * width;
+        let source = &pixels[begin..begin + width];
+        for (pixel, &column) in row.iter_mut().zip(&columns) {
+            *pixel = source[column];
+        }
+    }
+}
+
+/// The index within an axis of this length of one beyond its ends, at which it is reflected as often as needed: after
+/// the last index comes the one before it.
+pub(super) fn reflected(index: i64, len: usize) -> usize {
+    let last = len as i64 - 1;
+    if last == 0 {
+        return 0;
+    }
+    let within = index.rem_euclid(2 * last);
+    within.min(2 * last - within) as usize
+}
+
 /// The visible part of an axis in a window.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::augment) struct Overlap {
@@ -58,6 +87,13 @@ pub(in crate::augment) fn overlap(at: i64, size: u32, image: u32) -> Overlap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn edges_are_reflected_without_repeating_them() {
+        let found: Vec<usize> = (-5..8).map(|index| reflected(index, 3)).collect();
+        assert_eq!(found, [1, 0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2, 1]);
+        assert_eq!(reflected(-7, 1), 0);
+    }
 
     #[test]
     fn a_window_shows_what_is_inside() {

@@ -5,6 +5,7 @@ mod blur;
 mod color;
 mod geometry;
 mod hue;
+mod kernel_blur;
 mod sharpness;
 mod tables;
 mod warp;
@@ -59,6 +60,16 @@ pub enum Operation {
         /// Width and height.
         size: [u32; 2],
     },
+    /// Crops a part, which may extend beyond the image: pixels there are reflected, like `F.pad` of torchvision with
+    /// `reflect`.
+    CropReflected {
+        /// First column.
+        x: i64,
+        /// First row.
+        y: i64,
+        /// Width and height.
+        size: [u32; 2],
+    },
     /// Resizes a part.
     ResizedCrop {
         /// The part, which must be inside the image.
@@ -106,6 +117,14 @@ pub enum Operation {
     SolarizeAdd(u8),
     /// Blurs with this standard deviation in pixels, like Pillow's `GaussianBlur`.
     GaussianBlur(f64),
+    /// Convolves with a sampled Gaussian, like torchvision's `gaussian_blur`. Values that torchvision computes in `f32`
+    /// are computed in `f64`: those within 0.0002 of a half may be rounded to the other side.
+    GaussianKernel {
+        /// Width and height of the kernel, an odd number.
+        kernel: u32,
+        /// Standard deviation in pixels.
+        sigma: f64,
+    },
     /// Takes each pixel from a·x + b·y + c and d·x + e·y + f, like `Image.transform` of Pillow.
     Affine {
         /// `[a, b, c, d, e, f]`.
@@ -130,13 +149,20 @@ pub enum Operation {
     AddToMix(f32),
     /// Ends the mixture: interpolates from the image (0) to the mixture (1).
     EndMix(f32),
+    /// Ends a chain: interpolates from the blended mixture so far, at first the image (0), to its result (1), and returns
+    /// to the image.
+    BlendIntoMix(f32),
+    /// Ends a blended mixture, which is the result.
+    EndBlendedMix,
 }
 
 impl Operation {
     /// Width and height of the result for an image of this size.
     pub fn size(&self, image: [u32; 2]) -> [u32; 2] {
         match *self {
-            Self::Crop { size, .. } | Self::ResizedCrop { size, .. } => size,
+            Self::Crop { size, .. }
+            | Self::CropReflected { size, .. }
+            | Self::ResizedCrop { size, .. } => size,
             _ => image,
         }
     }
@@ -157,6 +183,9 @@ impl Operation {
             Self::Invert => tables::invert(image),
             Self::SolarizeAdd(add) => tables::solarize_add(image, add),
             Self::GaussianBlur(std) => blur::gaussian_blur(image, std),
+            Self::GaussianKernel { kernel, sigma } => {
+                kernel_blur::gaussian_kernel(image, kernel, sigma);
+            }
             _ => return false,
         }
         true
@@ -179,6 +208,7 @@ impl Operation {
         out.clear(width, height);
         match *self {
             Self::Crop { x, y, .. } => geometry::crop(image, [x, y], out),
+            Self::CropReflected { x, y, .. } => geometry::crop_reflected(image, [x, y], out),
             Self::ResizedCrop {
                 part,
                 size,

@@ -7,9 +7,9 @@ use std::str::FromStr;
 
 use super::jitter::{around_0, around_1};
 use super::{
-    Augmentation, AugmentationError, ColorJitter, ErasingValue, RandAugment, RandomCrop,
-    RandomErasing, RandomGrey, RandomHorizontalFlip, RandomResizedCrop, RandomVerticalFlip, Step,
-    TimmAugment, TrivialAugmentWide,
+    Augmentation, AugmentationError, ColorJitter, ErasingValue, KeepRatioCrop, Place, RandAugment,
+    RandomCrop, RandomErasing, RandomGaussianBlur, RandomGrey, RandomHorizontalFlip,
+    RandomResizedCrop, RandomVerticalFlip, Step, TimmAugment, TrivialAugmentWide,
 };
 use options::{Range, Syntax};
 use topk_preprocessing::Interpolation;
@@ -29,6 +29,11 @@ static RESIZED_CROP: Syntax<4> = Syntax {
     options: ["size", "scale", "ratio", "interpolation"],
     example: "resized-crop:224:scale=0.08..1",
 };
+static KEEP_RATIO_CROP: Syntax<5> = Syntax {
+    step: "keep-ratio-crop",
+    options: ["size", "scale", "ratio", "interpolation", "place"],
+    example: "keep-ratio-crop:224:place=center",
+};
 static COLOR_JITTER: Syntax<5> = Syntax {
     step: "color-jitter",
     options: ["brightness", "contrast", "saturation", "hue", "p"],
@@ -43,6 +48,11 @@ static GREY: Syntax<1> = Syntax {
     step: "grey",
     options: ["p"],
     example: "grey:0.1",
+};
+static GAUSSIAN_BLUR: Syntax<3> = Syntax {
+    step: "gaussian-blur",
+    options: ["p", "kernel", "sigma"],
+    example: "gaussian-blur:0.1",
 };
 static AA: Syntax<3> = Syntax {
     step: "aa",
@@ -111,11 +121,30 @@ impl Step {
             "resized-crop" => {
                 let options = RESIZED_CROP.read(options)?;
                 let default = RandomResizedCrop::new(options.require(0, SIZE, options::size)?);
-                let names = "box, bilinear, hamming, bicubic, lanczos or random";
-                let interpolation = options.get(3, names, interpolations)?;
+                let interpolation = options.get(3, INTERPOLATIONS, interpolations)?;
                 let (interpolation, other) =
                     interpolation.unwrap_or((default.interpolation, default.other));
                 Self::ResizedCrop(RandomResizedCrop {
+                    scale: options.range(1)?.unwrap_or(default.scale),
+                    ratio: options.range(2)?.unwrap_or(default.ratio),
+                    interpolation,
+                    other,
+                    ..default
+                })
+            }
+            "keep-ratio-crop" => {
+                let options = KEEP_RATIO_CROP.read(options)?;
+                let place = options.get(4, "center or random", |text| match text {
+                    "center" => Some(Place::Center),
+                    RANDOM => Some(Place::Random),
+                    _ => None,
+                })?;
+                let size = options.require(0, SIZE, options::size)?;
+                let default = KeepRatioCrop::new(size, place.unwrap_or(Place::Random));
+                let interpolation = options.get(3, INTERPOLATIONS, interpolations)?;
+                let (interpolation, other) =
+                    interpolation.unwrap_or((default.interpolation, default.other));
+                Self::KeepRatioCrop(KeepRatioCrop {
                     scale: options.range(1)?.unwrap_or(default.scale),
                     ratio: options.range(2)?.unwrap_or(default.ratio),
                     interpolation,
@@ -148,6 +177,15 @@ impl Step {
                 let p = GREY.read(options)?.number(0)?;
                 Self::Grey(p.map_or_else(Default::default, |p| RandomGrey { p }))
             }
+            "gaussian-blur" => {
+                let options = GAUSSIAN_BLUR.read(options)?;
+                let default = RandomGaussianBlur::default();
+                Self::GaussianBlur(RandomGaussianBlur {
+                    p: options.number(0)?.unwrap_or(default.p),
+                    kernel: options.integer(1)?.unwrap_or(default.kernel),
+                    sigma: options.range(2)?.unwrap_or(default.sigma),
+                })
+            }
             "aa" => Self::Timm(timm(options)?),
             "rand-augment" => {
                 let options = RAND_AUGMENT.read(options)?;
@@ -172,8 +210,10 @@ impl Step {
                     FLIP.step,
                     VFLIP.step,
                     RESIZED_CROP.step,
+                    KEEP_RATIO_CROP.step,
                     COLOR_JITTER.step,
                     GREY.step,
+                    GAUSSIAN_BLUR.step,
                     AA.step,
                     RAND_AUGMENT.step,
                     TRIVIAL_AUGMENT.step,
@@ -189,6 +229,8 @@ impl Step {
     }
 }
 
+const INTERPOLATIONS: &str = "box, bilinear, hamming, bicubic, lanczos or random";
+
 const SIZE: &str = "a size, such as 224 or 320x240";
 
 /// The interpolation with this name, or two at random.
@@ -199,7 +241,15 @@ fn interpolations(name: &str) -> Option<(Interpolation, Option<Interpolation>)> 
     }
 }
 
-/// The name of an interpolation that is bilinear or bicubic at random.
+/// The text of two filters, of which the second is used for half of the images.
+fn interpolation_name(one: Interpolation, other: Option<Interpolation>) -> &'static str {
+    match (one, other) {
+        (Interpolation::Bilinear, Some(Interpolation::Bicubic)) => RANDOM,
+        (interpolation, _) => interpolation.name(),
+    }
+}
+
+/// The name of an interpolation that is bilinear or bicubic at random, and of a random place.
 const RANDOM: &str = "random";
 
 fn timm(options: Option<&str>) -> Result<TimmAugment, AugmentationError> {
@@ -290,15 +340,30 @@ impl fmt::Display for Step {
             Self::ResizedCrop(crop) => {
                 let [width, height] = crop.size;
                 let [scale, ratio] = [crop.scale, crop.ratio].map(Range);
-                let interpolation = match (crop.interpolation, crop.other) {
-                    (Interpolation::Bilinear, Some(Interpolation::Bicubic)) => RANDOM,
-                    (interpolation, _) => interpolation.name(),
-                };
+                let interpolation = interpolation_name(crop.interpolation, crop.other);
                 write!(
                     f,
                     "resized-crop:size={width}x{height}:scale={scale}:ratio={ratio}:\
                      interpolation={interpolation}"
                 )
+            }
+            Self::KeepRatioCrop(crop) => {
+                let [width, height] = crop.size;
+                let [scale, ratio] = [crop.scale, crop.ratio].map(Range);
+                let interpolation = interpolation_name(crop.interpolation, crop.other);
+                let place = match crop.place {
+                    Place::Center => "center",
+                    Place::Random => RANDOM,
+                };
+                write!(
+                    f,
+                    "keep-ratio-crop:size={width}x{height}:scale={scale}:ratio={ratio}:\
+                     interpolation={interpolation}:place={place}"
+                )
+            }
+            Self::GaussianBlur(RandomGaussianBlur { p, kernel, sigma }) => {
+                let sigma = Range(*sigma);
+                write!(f, "gaussian-blur:p={p}:kernel={kernel}:sigma={sigma}")
             }
             Self::ColorJitter(jitter) => {
                 let brightness = Range(jitter.brightness);

@@ -154,6 +154,7 @@ impl TimmAugment {
                 width,
                 depth,
                 alpha,
+                blended,
                 std,
             } => {
                 let settings = settings(std, MAGNITUDE, 0.3);
@@ -163,6 +164,15 @@ impl TimmAugment {
                 let sum: f64 = weights.iter().sum();
                 let beta = Beta::new(alpha, alpha).expect("alpha was checked");
                 let part = beta.sample(generator) as f32;
+                // With a tiny alpha, all variates may be 0.
+                let share = |weight: f64| match sum > 0.0 {
+                    true => (weight / sum) as f32,
+                    false => 1.0 / width as f32,
+                };
+                let mut weights: Vec<f32> = weights.into_iter().map(share).collect();
+                if blended {
+                    weights = blended_weights(&weights, part);
+                }
                 out.push(Operation::BeginMix);
                 for weight in weights {
                     let depth = depth.unwrap_or_else(|| generator.random_range(1..=3));
@@ -171,15 +181,15 @@ impl TimmAugment {
                         let op = ops[generator.random_range(0..ops.len())];
                         self.push(op, magnitude.into(), &settings, image, generator, out);
                     }
-                    // With a tiny alpha, all variates may be 0.
-                    let weight = if sum > 0.0 {
-                        weight / sum
-                    } else {
-                        1.0 / f64::from(width)
-                    };
-                    out.push(Operation::AddToMix(weight as f32));
+                    out.push(match blended {
+                        false => Operation::AddToMix(weight),
+                        true => Operation::BlendIntoMix(weight),
+                    });
                 }
-                out.push(Operation::EndMix(part));
+                out.push(match blended {
+                    false => Operation::EndMix(part),
+                    true => Operation::EndBlendedMix,
+                });
             }
         }
     }
@@ -218,6 +228,27 @@ impl TimmAugment {
         };
         out.extend(level.operation(op, image, interpolation, self.fill));
     }
+}
+
+/// The weights with which chains are blended one after the other, so that each has `part` times its weight in the end
+/// and the image the rest; in the precision of timm.
+fn blended_weights(weights: &[f32], part: f32) -> Vec<f32> {
+    let mut rest = 1.0;
+    let mut blended: Vec<f32> = weights
+        .iter()
+        .rev()
+        .map(|weight| {
+            let blended = match rest > 0.0 {
+                true => weight * part / rest,
+                // Nothing is left of the image and the chains before.
+                false => 0.0,
+            };
+            rest *= 1.0 - blended;
+            blended
+        })
+        .collect();
+    blended.reverse();
+    blended
 }
 
 #[cfg(test)]

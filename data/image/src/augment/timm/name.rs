@@ -15,7 +15,7 @@ use super::tables::{AutoPolicy, RandSet};
 /// | `original`, `originalr`, `v0`, `v0r` | AutoAugment; `-mstd0.5` varies magnitudes |
 /// | `3a` | 3-Augment |
 /// | `rand-m9-n2-p0.5-mstd0.5-mmax10-inc1-tweights` | RandAugment, with any of these sections |
-/// | `augmix-m3-w3-d2-a1-mstd0.5` | AugMix, with any of these sections |
+/// | `augmix-m3-w3-d2-a1-mstd0.5-b1` | AugMix, with any of these sections |
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -54,6 +54,10 @@ pub enum TimmPolicy {
         depth: Option<u32>,
         /// α of the distributions of weights.
         alpha: f64,
+        /// Whether each chain is blended with the image before it, in timm's words `blended`: nearly the same mixture,
+        /// but rounded after each chain.
+        #[serde(default)]
+        blended: bool,
         /// Standard deviation of magnitudes; infinite for uniform ones from 0 to the magnitude.
         std: f64,
     },
@@ -84,9 +88,10 @@ impl FromStr for TimmPolicy {
                     width: 3,
                     depth: None,
                     alpha: 1.0,
+                    blended: false,
                     std: f64::INFINITY,
                 },
-                &["m", "w", "d", "a", "mstd"],
+                &["m", "w", "d", "a", "b", "mstd"],
             ),
             _ => {
                 let mut all = AutoPolicy::ALL.into_iter();
@@ -150,6 +155,7 @@ impl TimmPolicy {
             (Self::AugMix { width, .. }, "w") => *width = whole()?,
             (Self::AugMix { depth, .. }, "d") => *depth = Some(whole()?),
             (Self::AugMix { alpha, .. }, "a") => *alpha = number()?,
+            (Self::AugMix { blended, .. }, "b") => *blended = whole()? != 0,
             _ => return None,
         }
         Some(())
@@ -204,6 +210,7 @@ impl fmt::Display for TimmPolicy {
                 width,
                 depth,
                 alpha,
+                blended,
                 std,
             } => {
                 write!(f, "augmix-m{magnitude}-w{width}")?;
@@ -211,6 +218,9 @@ impl fmt::Display for TimmPolicy {
                     write!(f, "-d{depth}")?;
                 }
                 write!(f, "-a{alpha}")?;
+                if blended {
+                    f.write_str("-b1")?;
+                }
                 match std {
                     f64::INFINITY => Ok(()),
                     std => write!(f, "-mstd{std}"),

@@ -186,15 +186,38 @@ fn texts_mean_what_they_mean_to_timm() {
                 width,
                 depth,
                 alpha,
+                blended,
                 std,
             } => {
                 let depth = depth.map_or(-1.0, f64::from);
                 let found = [magnitude.into(), width.into(), depth, alpha, finite(std)];
                 let expected = ["magnitude", "width", "depth", "alpha", "std"].map(number);
                 assert_eq!(found, expected, "{text}");
+                assert_eq!(case["blended"], blended, "{text}");
             }
         }
     }
+}
+
+#[test]
+fn chains_are_blended_with_the_weights_of_timm() {
+    #[derive(serde::Deserialize)]
+    struct Mixture {
+        weights: Vec<f32>,
+        part: f32,
+        blended: Vec<f32>,
+    }
+    let lines = include_str!("../../../tests/data/timm.jsonl");
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    let mixtures: Vec<Mixture> = serde_json::from_value(first["mixtures"].clone()).unwrap();
+    assert_eq!(mixtures.len(), 6);
+    for mixture in mixtures {
+        let found = blended_weights(&mixture.weights, mixture.part);
+        assert_eq!(found, mixture.blended);
+    }
+    // All of the image, and none of it.
+    assert_eq!(blended_weights(&[0.5, 0.5], 0.0), [0.0, 0.0]);
+    assert_eq!(blended_weights(&[0.0, 1.0], 1.0), [0.0, 1.0]);
 }
 
 #[test]
@@ -209,7 +232,7 @@ fn unknown_policies_and_sections_are_errors() {
             "rand-x3: \"x3\" is not a section of this policy: expected m, n, p, mstd, mmax, inc, t",
         ),
         ("rand-m9.5", "\"m9.5\" is not a section"),
-        ("augmix-b1", "\"b1\" is not a section"),
+        ("augmix-b", "\"b\" is not a section"),
         ("original-m3", "\"m3\" is not a section"),
         ("rand-tall", "\"tall\" is not a section"),
     ] {
@@ -321,6 +344,19 @@ fn augmix_adds_chains_whose_weights_sum_to_1() {
         ));
     }
     assert_equally_likely(&depths);
+}
+
+#[test]
+fn blended_chains_end_with_the_image() {
+    for operations in drawn("augmix-w4-b1", 100) {
+        let blends = operations
+            .iter()
+            .filter(|operation| matches!(operation, Operation::BlendIntoMix(_)));
+        assert_eq!(blends.count(), 4);
+        assert_eq!(operations.last(), Some(&Operation::EndBlendedMix));
+    }
+    let policy: TimmPolicy = "augmix-b1".parse().unwrap();
+    assert_eq!(policy.to_string(), "augmix-m3-w3-a1-b1");
 }
 
 #[test]
