@@ -467,6 +467,31 @@ impl Config {
         all
     }
 
+    /// The settings of the training images, which have this augmentation, by the names of their flags.
+    pub(crate) fn data_settings(&self, augmentation: &Augmentation) -> BTreeMap<String, Value> {
+        let SamplingSettings {
+            sampler,
+            aug_repeats: _,
+            limit_batches,
+            overfit_batches,
+        } = self.sampling;
+        let mut all = BTreeMap::from([
+            ("augment".to_owned(), augmentation.to_string().into()),
+            ("sampler".to_owned(), sampler.to_string().into()),
+        ]);
+        let optional = [
+            ("mix", self.mix.map(|mix| mix.to_string().into())),
+            ("train-resize", self.train_resize.map(Value::from)),
+            ("aug-repeats", self.sampling.repeats().map(Value::from)),
+            ("imbalance-factor", self.imbalance_factor.map(Value::from)),
+            ("limit-batches", limit_batches.map(Value::from)),
+            ("overfit-batches", overfit_batches.map(Value::from)),
+        ];
+        let given = optional.into_iter();
+        all.extend(given.filter_map(|(key, value)| Some((key.to_owned(), value?))));
+        all
+    }
+
     /// How the training images are divided into batches.
     pub(crate) fn batching(&self) -> Batching {
         Batching {

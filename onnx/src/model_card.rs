@@ -74,6 +74,10 @@ pub struct Training {
     /// ones of earlier versions are not recorded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub optimizer: BTreeMap<String, Value>,
+    /// Settings of the training images, by the names of their flags: the augmentation, mixing and sampler, such as
+    /// `augment` and `sampler`; those of earlier versions are not recorded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data_settings: BTreeMap<String, Value>,
     /// Seed of initialisation, noise, order and augmentation.
     pub seed: u64,
     /// Epoch after which these weights were saved; the first is 1.
@@ -127,7 +131,7 @@ const PLAIN: [&str; 7] = [
 ];
 
 /// Fields of [`Training`].
-const TRAINED: [&str; 13] = [
+const TRAINED: [&str; 14] = [
     "dataset",
     "noise",
     "loss",
@@ -136,6 +140,7 @@ const TRAINED: [&str; 13] = [
     "alpha",
     "loss_settings",
     "optimizer",
+    "data_settings",
     "seed",
     "epoch",
     "val_top1",
@@ -240,6 +245,7 @@ mod tests {
                     ("opt".into(), "adamw".into()),
                     ("lr".into(), 0.001.into()),
                 ]),
+                data_settings: BTreeMap::from([("sampler".into(), "shuffle".into())]),
                 seed: u64::MAX,
                 epoch: 7,
                 val_top1: Some(1.0 / 3.0),
@@ -261,6 +267,7 @@ mod tests {
         assert!(!metadata.contains_key("topk.alpha"));
         assert_eq!(metadata["topk.loss_settings"], r#"{"label-smoothing":0.1}"#);
         assert_eq!(metadata["topk.optimizer"], r#"{"lr":0.001,"opt":"adamw"}"#);
+        assert_eq!(metadata["topk.data_settings"], r#"{"sampler":"shuffle"}"#);
         assert!(!metadata.contains_key("topk.training"));
         metadata.insert("author".into(), "somebody".into());
         assert_eq!(read(&metadata).unwrap(), Some(card()));

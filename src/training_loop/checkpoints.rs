@@ -200,6 +200,7 @@ impl TrainingLoop<'_> {
                 alpha,
                 loss_settings: config.loss.further(),
                 optimizer: config.optimization(),
+                data_settings: config.data_settings(&data.augmentation),
                 seed: config.seed.into(),
                 epoch,
                 val_top1: validated.map(|validated| validated.val.top1()),

@@ -25,6 +25,7 @@ pub fn card(architecture: &Architecture) -> ModelCard {
             alpha: Some(1.0),
             loss_settings: BTreeMap::new(),
             optimizer: Default::default(),
+            data_settings: Default::default(),
             seed: 5,
             epoch: 1,
             val_top1: Some(0.5),
