@@ -468,9 +468,17 @@ mod tests {
                 "--overfit-batches must be used with --on-bad-image fail, got --overfit-batches 1 --on-bad-image skip",
             ),
             (
-                "--input-size 1 28 28",
-                "--input-size must be 3, height and width, because images are decoded to red, green and blue, got 1 \
-                 channels",
+                "--input-size 4 28 28",
+                "--in-chans must be 1 (grey) or 3 (red, green and blue), which are what image files are decoded to (for \
+                 images of other channels, train in PyTorch with the losses of the Python package topk), got 4",
+            ),
+            (
+                "--input-size 1 28 28 --in-chans 3",
+                "--in-chans must be the channels of --input-size, got 3 with --input-size of 1 channels",
+            ),
+            (
+                "--in-chans 1 --augment-on-device",
+                "--augment-on-device must be used with --in-chans 3, got --in-chans 1 --augment-on-device",
             ),
             (
                 "--scale 0.5",

@@ -79,7 +79,7 @@ fn following() -> impl Iterator<Item = &'static str> {
 
 /// Settings that a continuation in another folder must share with the run: the network, and what is recorded in the
 /// best checkpoints of both.
-const OF_NETWORK: [&str; 2] = ["model", "test-resize"];
+const OF_NETWORK: [&str; 3] = ["model", "in-chans", "test-resize"];
 
 /// Settings on which the accuracies depend that select the best checkpoints.
 const OF_VALIDATION: [&str; 5] = [
@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn settings_with_an_effect_are_settings() {
         let all = map(
-            "--model=basic-4 --topk=1 --augment=none --format=folder --class-map=M --val-data=V --workers=2 --test-data=T --val-resize=9 --input-size=8 \
+            "--model=basic-4 --topk=1 --augment=none --format=folder --class-map=M --val-data=V --workers=2 --test-data=T --val-resize=9 --input-size=8 --in-chans=1 \
              --test-resize=9 --shuffle=shards --shuffle-buffer=9 --limit-batches=3 --val-topk=1,3 --model-ema-decay=0.9 --val-raw \
              --save-last --checkpoint-hist=2 --checkpoint-interval=2 --patience=2 --min-delta=0.5 --eval-metric=loss",
         );
@@ -360,6 +360,7 @@ mod tests {
             "",
             "--augment=crop:4,flip --mix=mixup:0.2,cutmix:1 --sched=cosine --tau=10..0.1 --amp --lr=1e-5",
             "--input-size=3,48,64 --scale=0.2,1 --color-jitter=0.3,0.2,0.1 --aa=3a --reprob=0.25 --remode=rand",
+            "--input-size=48 --in-chans=1 --train-crop-mode=rkrr --gaussian-blur-prob=0.1",
             "--input-size=48 --no-aug --sampler=square-root --limit-batches=3",
             "--loss=bce --bce-sum --bce-target-thresh=0.2 --smoothing=0.1 --teacher=t.onnx --distillation-tau=2",
             "--class-weights=balanced --loss=balanced-noised-topk --max-margin=0.5",

@@ -11,7 +11,7 @@ use topk_data::Format;
 use topk_image::augment::{Augmentation, Mixing};
 use topk_models::Classifier;
 use topk_native::Device;
-use topk_preprocessing::Crops;
+use topk_preprocessing::{Crops, ImageMode};
 
 use crate::batching::{Batching, LastBatch};
 use crate::checkpoints::CheckpointSettings;
@@ -101,7 +101,7 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub imbalance_factor: Option<f64>,
 
-    /// Size of the network's input: one number for height and width, height and width, or 3, height and width
+    /// Size of the network's input: one number for height and width, height and width, or channels, height and width
     /// [default: 32 for CIFAR, 224 otherwise]
     #[arg(
         long,
@@ -116,6 +116,12 @@ pub struct Config {
         serialize_with = "one_or_several"
     )]
     pub input_size: Option<Vec<usize>>,
+
+    /// Channels of the network's input: 3 for red, green and blue, or 1, for which images are converted to grey
+    /// [default: that of --input-size, or 3]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_chans: Option<usize>,
 
     /// Resize the shorter side of training images to this before augmentation
     #[arg(long, value_name = "PIXELS", help_heading = "Data")]
@@ -430,6 +436,25 @@ impl Config {
     /// The k of the loss and of the top-k accuracy; that of the paper until it is known from the data.
     pub(crate) fn topk(&self) -> usize {
         self.topk.unwrap_or(TOPK)
+    }
+
+    /// The channels in --input-size, if they are given.
+    pub(crate) fn channels_of_size(&self) -> Option<usize> {
+        match self.input_size.as_deref() {
+            Some(&[channels, _, _]) => Some(channels),
+            _ => None,
+        }
+    }
+
+    /// Channels of the network's input, if they are given.
+    pub(crate) fn input_channels(&self) -> Option<usize> {
+        self.in_chans.or(self.channels_of_size())
+    }
+
+    /// The mode that images are converted to, as in timm: grey for a network of one channel.
+    pub(crate) fn image_mode(&self) -> ImageMode {
+        let mode = self.input_channels().and_then(ImageMode::of_channels);
+        mode.unwrap_or_default()
     }
 
     /// Height and width of the network's input, if they are given.

@@ -124,7 +124,7 @@ fn weights_decision(weights: &ClassWeights, resolved: &[f64], data: &Dataset) ->
 
 /// Whether the images are CIFAR's in their own size.
 fn is_cifar_sized(data: &Dataset) -> bool {
-    data.is_cifar && data.shape == [3, 32, 32]
+    data.is_cifar && data.shape[1..] == [32, 32]
 }
 
 /// The network, and whether it is that of the weights in --checkpoint.
@@ -149,7 +149,8 @@ fn model_of(path: &Path, default: &str, data: &Dataset) -> Result<String, TrainE
     }
     let network = architecture(default, data.shape, data.class_names.len())?;
     let matched = |network: &Architecture| {
-        let renamed = network.renamed(weights)?;
+        let mut renamed = network.renamed(weights)?;
+        network.adapt_input_conv(&mut renamed.weights)?;
         network.matched(renamed.weights, Classifier::New)
     };
     match matched(&network) {

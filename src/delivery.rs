@@ -16,8 +16,8 @@ use crate::images::{Batch, Pixels};
 #[derive(Debug)]
 pub(crate) struct Delivery {
     stream: CopyStream,
-    /// Height and width of the images.
-    sides: [i64; 2],
+    /// Channels, height and width of the images.
+    shape: [i64; 3],
     /// Tensors may be used by one thread at a time.
     normalization: Mutex<Normalization>,
     form: Form,
@@ -81,17 +81,21 @@ pub(crate) struct Inputs {
 }
 
 impl Delivery {
-    /// The delivery of images of this height and width to a device, which normalises with this table.
+    /// The delivery of images of this shape (channels, height, width) to a device. One that normalises does so with this
+    /// table, of three channels.
     pub(crate) fn new(
         device: Device,
-        [height, width]: [usize; 2],
+        shape: [usize; 3],
         table: &NormalizationTable,
         form: Form,
     ) -> Result<Self, TchError> {
-        let values: Vec<f32> = (0..3).flat_map(|channel| *table.channel(channel)).collect();
+        let channels = 0..table.channels();
+        let values: Vec<f32> = channels
+            .flat_map(|channel| *table.channel(channel))
+            .collect();
         Ok(Self {
             stream: CopyStream::new(device)?,
-            sides: [height as i64, width as i64],
+            shape: shape.map(|dim| dim as i64),
             normalization: Mutex::new(Normalization {
                 table: Tensor::from_slice(&values).f_to_device(device)?,
                 channels: Tensor::from_slice(&[0i32, 256, 512]).f_to_device(device)?,
@@ -115,14 +119,16 @@ impl Delivery {
         self: &Arc<Self>,
         batch: HostBatch<'_>,
     ) -> Result<UploadedImages, TchError> {
-        let [height, width] = self.sides;
+        let [channels, height, width] = self.shape;
         let count = batch.labels.len() as i64;
         let own = batch.mix.as_ref().map(|mix| mix.partners().len() as i64);
         let own = own.unwrap_or(count);
         let stream = &self.stream;
         let mut tensors = vec![
             match batch.images {
-                HostImages::Normalized(values) => stream.stage(values, &[own, 3, height, width]),
+                HostImages::Normalized(values) => {
+                    stream.stage(values, &[own, channels, height, width])
+                }
                 HostImages::Pixels(pixels, _) => stream.stage(pixels, &[count, height, width, 3]),
             }?,
             stream.stage(batch.labels, &[count])?,
@@ -188,7 +194,7 @@ impl Delivery {
     /// The shown part of images `[images, height, width, channels]`; `crops` has the first column and row of each, in
     /// the padded image, and whether it is mirrored.
     fn cropped(&self, pixels: &Tensor, crops: &Tensor, padding: i64) -> Result<Tensor, TchError> {
-        let [height, width] = self.sides;
+        let [_, height, width] = self.shape;
         let padded = pixels.f_constant_pad_nd([0, 0, padding, padding, padding, padding])?;
         let indices = |len| Tensor::f_arange(len, (Kind::Int64, pixels.device()));
         let [x, y, mirrored] = [0, 1, 2].map(|column| crops.f_select(1, column));
@@ -302,10 +308,11 @@ mod tests {
             set: Arc::new(set),
         };
         let table = NormalizationTable::new(&MeanAndStd::CIFAR100);
-        let delivery = form.map(|form| Delivery::new(Device::Cpu, [32, 32], &table, form));
+        let delivery = form.map(|form| Delivery::new(Device::Cpu, SHAPE, &table, form));
         let images = Images::new(
             source,
             ImageOptions {
+                mode: topk_preprocessing::ImageMode::Rgb,
                 shape: SHAPE,
                 table,
                 preparation: Preparation::Augment {

@@ -11,7 +11,7 @@ use topk_data::{Image, ImageSet};
 use topk_image::augment::{Augmentation, Augmented, Augmenter, Mix, Mixing};
 use topk_image::{Limits, NormalizationTable, Preprocessor, RgbImage};
 use topk_loader::{Prefetch, Workers, prefetch};
-use topk_preprocessing::Preprocessing;
+use topk_preprocessing::{ImageMode, Preprocessing};
 
 use crate::batching::{Batching, LastBatch, Part};
 use crate::config::ErrorPolicy;
@@ -115,6 +115,7 @@ pub(crate) struct Images {
     labels: Vec<i64>,
     /// Channels, height and width of the network's input.
     shape: [usize; 3],
+    mode: ImageMode,
     table: NormalizationTable,
     preparation: Preparation,
     /// How batches get to the device; `None` if that is the CPU.
@@ -146,6 +147,8 @@ pub(crate) struct Source {
 pub(crate) struct ImageOptions {
     /// Channels, height and width of the network's input.
     pub(crate) shape: [usize; 3],
+    /// What images are converted to.
+    pub(crate) mode: ImageMode,
     pub(crate) table: NormalizationTable,
     pub(crate) preparation: Preparation,
     pub(crate) delivery: Option<Arc<Delivery>>,
@@ -163,6 +166,7 @@ impl Images {
     pub(crate) fn new(source: Source, options: ImageOptions) -> Result<Self, PreparationError> {
         let ImageOptions {
             shape,
+            mode,
             table,
             preparation,
             delivery,
@@ -181,7 +185,8 @@ impl Images {
         let limits = Limits::default();
         let worker = || {
             let augmenter = Augmenter::new(augmentation.clone(), limits)
-                .map_err(|error| PreparationError(error.to_string()))?;
+                .map_err(|error| PreparationError(error.to_string()))?
+                .with_mode(mode);
             let preprocessor = preprocessing
                 .map(|preprocessing| Preprocessor::new(preprocessing, limits))
                 .transpose()
@@ -197,6 +202,7 @@ impl Images {
             indices: source.indices,
             labels: source.labels,
             shape,
+            mode,
             table,
             preparation,
             delivery,
@@ -407,13 +413,13 @@ impl Images {
     }
 
     fn mixed(&self, mix: &Mix, images: &[f32]) -> Vec<f32> {
-        let [_, _, width] = self.shape;
+        let [_, height, width] = self.shape;
         let len: usize = self.shape.iter().product();
         let mut mixed = vec![0.0; mix.partners().len() * len];
         mixed
             .par_chunks_exact_mut(len)
             .enumerate()
-            .for_each(|(i, out)| mix.write(i, images, width, out));
+            .for_each(|(i, out)| mix.write(i, images, [width, height], out));
         mixed
     }
 
@@ -467,7 +473,14 @@ impl Images {
                         .normalize_planes(shape, &pixels, table, generator, out)
                         .map_err(message);
                 }
-                self.table.normalize(&pixels, out);
+                match self.mode {
+                    ImageMode::Rgb => self.table.normalize(&pixels, out),
+                    mode @ ImageMode::L => {
+                        let mut image = RgbImage::of_planes(shape, &pixels);
+                        image.convert(mode);
+                        self.table.normalize_interleaved(&image.pixels, out);
+                    }
+                }
                 return Ok(());
             }
             (Image::Encoded(bytes), out) if preprocessor.is_none() && !on_device => {

@@ -119,13 +119,13 @@ impl Teacher {
             .card()
             .ok_or_else(|| TeacherError::NoCard { path: path.clone() })?;
         let [mean, std] = [data.normalization.mean, data.normalization.std];
-        let is_same = (card.mean, card.std) == (mean, std);
+        let [own_mean, own_std] = [card.mean, card.std].map(|values| values.rgb());
+        let is_same = (own_mean, own_std) == (mean, std);
         let renormalization = (!is_same).then(|| {
-            let factor = (0..3).map(|c| std[c] / card.std[c]).collect();
-            let summand = (0..3)
-                .map(|c| (mean[c] - card.mean[c]) / card.std[c])
-                .collect();
-            [factor, summand]
+            let channels = 0..data.mode.channels();
+            let factor = channels.clone().map(|c| std[c] / own_std[c]).collect();
+            let summand = channels.map(|c| (mean[c] - own_mean[c]) / own_std[c]);
+            [factor, summand.collect()]
         });
         let Distillation { alpha, tau } = config.loss.distillation();
         let mut lines = vec![format!(
@@ -283,6 +283,7 @@ fn checked(model: &Model, path: &Path, data: &Dataset) -> Result<Option<Vec<i64>
     let expected = InputKind {
         element: Element::F32,
         layout: Layout::Nchw,
+        mode: data.mode,
     };
     let kind = model.kind();
     let [_, height, width] = data.shape;
@@ -377,8 +378,8 @@ mod tests {
                 class_names: Some(data.class_names.clone()),
                 input_size: data.shape,
                 resize: None,
-                mean: data.normalization.mean,
-                std: data.normalization.std,
+                mean: data.normalization.mean.into(),
+                std: data.normalization.std.into(),
                 training: None,
             };
             let (weights, onnx) = (

@@ -430,12 +430,16 @@ fn initial_weights(
         error: Box::new(error),
     };
     let Loaded { weights, notes } = Loaded::read(path, ReadOptions::default())?;
-    let renamed = network.architecture().renamed(weights).map_err(fail)?;
+    let mut renamed = network.architecture().renamed(weights).map_err(fail)?;
+    let adapted = network
+        .architecture()
+        .adapt_input_conv(&mut renamed.weights);
+    let adapted = adapted.map_err(fail)?;
     let notes = notes.into_iter().map(|note| match note {
         Note::NotEma { .. } => format!("{note}; `topk-export weights --use-ema` writes those"),
         note => note.to_string(),
     });
-    let notes = notes.chain(renamed.notes).collect();
+    let notes = notes.chain(renamed.notes).chain(adapted).collect();
     let matched = network.architecture().matched(renamed.weights, classifier);
     Ok((matched.map_err(fail)?.tensors, notes))
 }

@@ -196,3 +196,99 @@ fn validation_and_test_of_oblong_images_agree() {
     let end = log(folder, "run").pop().unwrap();
     assert_eq!(end["checkpoints"][0]["test"], epoch["val"], "{end}");
 }
+
+/// Trained on grey images of colour photographs: recorded, resumed bit by bit, and tested like validated.
+#[test]
+fn images_of_one_channel_are_trained_on() {
+    let folder = photos();
+    let folder = folder.path();
+    let photos = folder.join("photos");
+    let same = [
+        format!("--val-data={}", photos.display()),
+        format!("--test-data={}", photos.display()),
+    ];
+    let flags = [
+        "--model=basic-4",
+        "--in-chans=1",
+        "--input-size=32",
+        "--val-resize=40",
+        "--aa=rand-m9",
+        "--reprob=0.5",
+        "--mix=cutmix:1",
+        "--sched=constant",
+        "--lr=0.01",
+        &*same[0],
+        &*same[1],
+    ];
+    let two = [&flags[..], &["--epochs=2"]].concat();
+    let output = train(folder, "photos", "run", &two);
+    assert!(output.status.success(), "{output:?}");
+    let events = log(folder, "run");
+    assert_eq!(events[0]["config"]["in-chans"], 1);
+    let decisions = events[0]["decisions"].to_string();
+    assert!(
+        decisions.contains("--in-chans 1: images are converted to grey like Pillow's convert(")
+            && decisions
+                .contains("mean 0.449 and std 0.226 are the averages over red, green and blue"),
+        "{decisions}"
+    );
+    let best = Checkpoint::load(&folder.join("run/best1.safetensors")).unwrap();
+    assert_eq!(best.card().input_size, [1, 32, 32]);
+    assert_eq!(best.card().mean.as_slice(), [0.449]);
+    let images = &best.card().training.as_ref().unwrap().data_settings;
+    assert_eq!(images["mix"], "cutmix:1");
+    assert_eq!(images["sampler"], "shuffle");
+    let augment = images["augment"].as_str().unwrap();
+    assert!(
+        augment.contains("aa:policy=rand-m9") && augment.contains(":fill=114-114-114"),
+        "{augment}"
+    );
+    let end = &events[events.len() - 1]["checkpoints"][0];
+    assert_eq!(end["test"], end["val"], "{end}");
+    let results = fs::read_to_string(folder.join("run/best1.json")).unwrap();
+    assert!(
+        results.contains(r#""mode":"L""#) || results.contains(r#""mode": "L""#),
+        "{results}"
+    );
+
+    trained(folder, "photos", "resumed", &flags);
+    let output = train(folder, "photos", "resumed", &two);
+    assert!(output.status.success(), "{output:?}");
+    let weights = |out: &str| fs::read(folder.join(out).join("best1.safetensors")).unwrap();
+    assert!(weights("run") == weights("resumed"));
+
+    // Other channels are another network.
+    let colours: Vec<&str> = two
+        .iter()
+        .copied()
+        .filter(|flag| *flag != "--in-chans=1")
+        .collect();
+    let output = train(folder, "photos", "run", &colours);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && message.contains("--in-chans"),
+        "{message}"
+    );
+
+    // Weights of a network for colours are adapted.
+    let coloured = ["--model=basic-4", "--input-size=32", "--val-size=4"];
+    trained(folder, "photos", "colours", &coloured);
+    let checkpoint = folder.join("colours/best1.safetensors");
+    let checkpoint = format!("--checkpoint={}", checkpoint.display());
+    let grey = [&coloured[..], &["--in-chans=1", &*checkpoint]].concat();
+    let (_, decisions, _) = trained(folder, "photos", "adapted", &grey);
+    assert!(
+        decisions.contains(
+            "base.0.weight of three input channels is summed over them for grey images, as by timm"
+        ),
+        "{decisions}"
+    );
+
+    let output = train(folder, "photos", "four", &["--in-chans=4"]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        message.trim_end(),
+        "error: --in-chans must be 1 (grey) or 3 (red, green and blue), which are what image files are decoded to (for \
+         images of other channels, train in PyTorch with the losses of the Python package topk), got 4"
+    );
+}

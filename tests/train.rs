@@ -241,7 +241,7 @@ fn evaluator_and_libtorch_agree_on_each_image() {
             );
             assert_eq!(training.tau, (loss == "svm").then_some(1.0));
             assert_eq!(
-                (card.mean, card.std),
+                (card.mean.rgb(), card.std.rgb()),
                 (Normalization::CIFAR100.mean, Normalization::CIFAR100.std)
             );
             assert_eq!(card.class_names.as_ref(), Some(&test.class_names));

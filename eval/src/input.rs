@@ -4,10 +4,7 @@ use ort::session::SessionInputValue;
 use ort::value::{PrimitiveTensorElementType, Tensor};
 use std::fmt::{self, Debug};
 use topk_image::{CropPixels, NormalizationTable};
-use topk_preprocessing::ChannelOrder;
-
-/// Channels of an image: red, green, blue.
-pub(crate) const CHANNELS: usize = 3;
+use topk_preprocessing::{ChannelOrder, ImageMode};
 
 /// Type and layout of the input of a model.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -16,6 +13,24 @@ pub struct InputKind {
     pub element: Element,
     /// Order of its dimensions.
     pub layout: Layout,
+    /// What its channels are.
+    pub mode: ImageMode,
+}
+
+impl InputKind {
+    /// Shape of a batch.
+    pub(crate) fn shape(self, count: usize, [height, width]: [usize; 2]) -> [usize; 4] {
+        let channels = self.mode.channels();
+        match self.layout {
+            Layout::Nchw => [count, channels, height, width],
+            Layout::Nhwc => [count, height, width, channels],
+        }
+    }
+
+    /// Number of values of an image.
+    pub(crate) fn values(self, [height, width]: [usize; 2]) -> usize {
+        self.mode.channels() * height * width
+    }
 }
 
 /// Type of the elements of an input. Floating-point inputs are normalised, integers are raw pixels.
@@ -50,7 +65,7 @@ pub struct InputTensor {
     /// Number of images; the others are to be ignored.
     count: usize,
     size: [usize; 2],
-    layout: Layout,
+    kind: InputKind,
     values: Values,
 }
 
@@ -69,7 +84,7 @@ pub(crate) struct InputView<'a> {
     rows: usize,
     count: usize,
     size: [usize; 2],
-    layout: Layout,
+    kind: InputKind,
     values: ValuesView<'a>,
 }
 
@@ -85,7 +100,7 @@ pub enum ValuesView<'a> {
 /// The values of some images of a tensor.
 #[derive(Debug)]
 pub(crate) struct ValuesMut<'a> {
-    layout: Layout,
+    kind: InputKind,
     values: SliceMut<'a>,
 }
 
@@ -104,16 +119,20 @@ impl InputTensor {
     /// # Panics
     /// If the length of `images` is not a multiple of the image size, or an image has no pixels.
     pub fn f32(images: Vec<f32>, size: [usize; 2]) -> Self {
-        let len = CHANNELS * size[0] * size[1];
+        let kind = InputKind {
+            element: Element::F32,
+            layout: Layout::Nchw,
+            mode: ImageMode::Rgb,
+        };
+        let len = kind.values(size);
         assert!(len > 0 && images.len().is_multiple_of(len));
         let count = images.len() / len;
-        let layout = Layout::Nchw;
-        let tensor = Tensor::from_array((layout.shape(count, size), images));
+        let tensor = Tensor::from_array((kind.shape(count, size), images));
         Self {
             rows: count,
             count,
             size,
-            layout,
+            kind,
             values: Values::F32(tensor.expect("the shape fits the values")),
         }
     }
@@ -121,7 +140,7 @@ impl InputTensor {
     /// A batch of zeros in memory of this allocator.
     pub(crate) fn zeros(
         allocator: &Allocator,
-        InputKind { element, layout }: InputKind,
+        kind: InputKind,
         count: usize,
         size: [usize; 2],
     ) -> ort::Result<Self> {
@@ -134,8 +153,8 @@ impl InputTensor {
             tensor.extract_tensor_mut().1.fill(zero);
             Ok(tensor)
         }
-        let shape = layout.shape(count, size);
-        let values = match element {
+        let shape = kind.shape(count, size);
+        let values = match kind.element {
             Element::F32 => Values::F32(zeros(allocator, shape, 0.0)?),
             Element::F16 => Values::F16(zeros(allocator, shape, f16::ZERO)?),
             Element::Bf16 => Values::Bf16(zeros(allocator, shape, bf16::ZERO)?),
@@ -146,7 +165,7 @@ impl InputTensor {
             rows: count,
             count,
             size,
-            layout,
+            kind,
             values,
         })
     }
@@ -196,7 +215,7 @@ impl InputTensor {
 
     /// Type and layout.
     pub fn kind(&self) -> InputKind {
-        self.view().kind()
+        self.kind
     }
 
     /// The images, for a run.
@@ -210,13 +229,13 @@ impl InputTensor {
         };
         InputView {
             rows: self.rows,
-            ..InputView::new(values, self.layout, self.count, self.size)
+            ..InputView::new(values, self.kind, self.count, self.size)
         }
     }
 
     /// Copies `count` images from index `start`, of the same kind and size, and fills the rest with zeros.
     pub(crate) fn copy(&mut self, images: InputView<'_>, start: usize, count: usize) {
-        let image = CHANNELS * self.size[0] * self.size[1];
+        let image = self.kind.values(self.size);
         let range = start * image..(start + count) * image;
         match (images.values, &mut self.values) {
             (ValuesView::F32(from), Values::F32(to)) => copy(from, range, to),
@@ -231,7 +250,7 @@ impl InputTensor {
 
     /// The values in groups of `images` images.
     pub(crate) fn groups_mut(&mut self, images: usize) -> Vec<ValuesMut<'_>> {
-        let len = images * CHANNELS * self.size[0] * self.size[1];
+        let len = images * self.kind.values(self.size);
         let slices: Vec<SliceMut> = match &mut self.values {
             Values::F32(tensor) => parts(tensor, len).map(SliceMut::F32).collect(),
             Values::F16(tensor) => parts(tensor, len).map(SliceMut::F16).collect(),
@@ -239,9 +258,9 @@ impl InputTensor {
             Values::F64(tensor) => parts(tensor, len).map(SliceMut::F64).collect(),
             Values::U8(tensor) => parts(tensor, len).map(SliceMut::U8).collect(),
         };
-        let layout = self.layout;
+        let kind = self.kind;
         let slices = slices.into_iter();
-        slices.map(|values| ValuesMut { layout, values }).collect()
+        slices.map(|values| ValuesMut { kind, values }).collect()
     }
 }
 
@@ -249,7 +268,7 @@ impl<'a> InputView<'a> {
     /// `count` images of this height and width.
     pub(crate) fn new(
         values: ValuesView<'a>,
-        layout: Layout,
+        kind: InputKind,
         count: usize,
         size: [usize; 2],
     ) -> Self {
@@ -257,7 +276,7 @@ impl<'a> InputView<'a> {
             rows: count,
             count,
             size,
-            layout,
+            kind,
             values,
         }
     }
@@ -279,10 +298,7 @@ impl<'a> InputView<'a> {
 
     /// Type and layout.
     pub(crate) fn kind(&self) -> InputKind {
-        InputKind {
-            element: self.element(),
-            layout: self.layout,
-        }
+        self.kind
     }
 
     /// The tensor, for a run.
@@ -295,23 +311,13 @@ impl<'a> InputView<'a> {
             ValuesView::U8(tensor) => tensor.into(),
         }
     }
-
-    fn element(&self) -> Element {
-        match self.values {
-            ValuesView::F32(_) => Element::F32,
-            ValuesView::F16(_) => Element::F16,
-            ValuesView::Bf16(_) => Element::Bf16,
-            ValuesView::F64(_) => Element::F64,
-            ValuesView::U8(_) => Element::U8,
-        }
-    }
 }
 
 impl<'a> ValuesMut<'a> {
-    /// The values of images in this layout.
+    /// The values of images of this kind, in memory of its elements.
     #[cfg(feature = "ndarray")]
-    pub(crate) fn new(layout: Layout, values: SliceMut<'a>) -> Self {
-        Self { layout, values }
+    pub(crate) fn new(kind: InputKind, values: SliceMut<'a>) -> Self {
+        Self { kind, values }
     }
 
     /// Writes crops in the type and layout of the model's input. Integers are raw pixels.
@@ -321,31 +327,36 @@ impl<'a> ValuesMut<'a> {
         table: &NormalizationTable,
         order: ChannelOrder,
     ) {
+        let InputKind { layout, mode, .. } = self.kind;
         let image = Image {
-            layout: self.layout,
-            order,
-            len: CHANNELS * crops.height() as usize * crops.width() as usize,
+            layout,
+            // The channel of the image for each channel of the input.
+            channels: match mode {
+                ImageMode::Rgb => &order.channels()[..],
+                ImageMode::L => &[0],
+            },
+            area: crops.height() as usize * crops.width() as usize,
         };
         let pixels = crops.pixels();
-        match (self.values, self.layout, order) {
+        match (self.values, layout, order) {
             (SliceMut::F32(values), Layout::Nchw, ChannelOrder::Rgb) => {
                 crops.normalize(table, values);
             }
-            (SliceMut::U8(values), Layout::Nhwc, ChannelOrder::Rgb) => {
+            (SliceMut::U8(values), Layout::Nhwc, ChannelOrder::Rgb) if mode.is_rgb() => {
                 values.copy_from_slice(pixels);
             }
-            (SliceMut::U8(values), ..) => image.write(pixels, values, [0, 1, 2].map(|_| raw())),
+            (SliceMut::U8(values), ..) => image.write(pixels, values, &[raw(); 3]),
             (SliceMut::F32(values), ..) => {
-                image.write(pixels, values, values_of(table, |value| value));
+                image.write(pixels, values, &values_of(table, |value| value));
             }
             (SliceMut::F16(values), ..) => {
-                image.write(pixels, values, values_of(table, f16::from_f32));
+                image.write(pixels, values, &values_of(table, f16::from_f32));
             }
             (SliceMut::Bf16(values), ..) => {
-                image.write(pixels, values, values_of(table, bf16::from_f32));
+                image.write(pixels, values, &values_of(table, bf16::from_f32));
             }
             (SliceMut::F64(values), ..) => {
-                image.write(pixels, values, values_of(table, f64::from));
+                image.write(pixels, values, &values_of(table, f64::from));
             }
         }
     }
@@ -383,65 +394,54 @@ fn raw() -> ChannelValues<u8> {
 }
 
 /// Normalised values, converted to the type of an input.
-fn values_of<T>(
-    table: &NormalizationTable,
-    convert: impl Fn(f32) -> T,
-) -> [ChannelValues<T>; CHANNELS] {
-    [0, 1, 2].map(|channel| table.channel(channel).map(&convert))
+fn values_of<T>(table: &NormalizationTable, convert: impl Fn(f32) -> T) -> Vec<ChannelValues<T>> {
+    let channels = 0..table.channels();
+    channels
+        .map(|channel| table.channel(channel).map(&convert))
+        .collect()
 }
+
+/// Number of values of a pixel of an image: red, green and blue, which are the same in grey images.
+const RGB: usize = 3;
 
 /// How the images of an input are laid out.
 #[derive(Clone, Copy)]
-struct Image {
+struct Image<'a> {
     layout: Layout,
-    order: ChannelOrder,
-    /// Number of values of an image.
-    len: usize,
+    /// The channel of the image for each channel of the input.
+    channels: &'a [usize],
+    /// Number of pixels of an image.
+    area: usize,
 }
 
-impl Image {
-    /// Writes the values of interleaved pixels; `of_pixels` are those of red, green and blue.
-    fn write<T: Copy>(
-        self,
-        pixels: &[u8],
-        values: &mut [T],
-        of_pixels: [ChannelValues<T>; CHANNELS],
-    ) {
-        assert_eq!(pixels.len(), values.len());
-        // The channel of the image for each channel of the input.
-        let from = self.order.channels();
+impl Image<'_> {
+    /// Writes the values of interleaved pixels; `of_pixels` are those of each channel of the image.
+    fn write<T: Copy>(self, pixels: &[u8], values: &mut [T], of_pixels: &[ChannelValues<T>]) {
+        let channels = self.channels;
+        assert_eq!(RGB * values.len(), channels.len() * pixels.len());
         for (pixels, values) in pixels
-            .chunks_exact(self.len)
-            .zip(values.chunks_exact_mut(self.len))
+            .chunks_exact(RGB * self.area)
+            .zip(values.chunks_exact_mut(channels.len() * self.area))
         {
             match self.layout {
                 Layout::Nchw => {
-                    let planes = values.chunks_exact_mut(self.len / CHANNELS);
-                    for (plane, channel) in planes.zip(from) {
-                        let pixels = pixels.iter().skip(channel).step_by(CHANNELS);
+                    let planes = values.chunks_exact_mut(self.area);
+                    for (plane, &channel) in planes.zip(channels) {
+                        let pixels = pixels.iter().skip(channel).step_by(RGB);
                         for (value, &pixel) in plane.iter_mut().zip(pixels) {
                             *value = of_pixels[channel][usize::from(pixel)];
                         }
                     }
                 }
                 Layout::Nhwc => {
-                    let values = values.chunks_exact_mut(CHANNELS);
-                    for (values, pixels) in values.zip(pixels.chunks_exact(CHANNELS)) {
-                        for (value, channel) in values.iter_mut().zip(from) {
+                    let values = values.chunks_exact_mut(channels.len());
+                    for (values, pixels) in values.zip(pixels.chunks_exact(RGB)) {
+                        for (value, &channel) in values.iter_mut().zip(channels) {
                             *value = of_pixels[channel][usize::from(pixels[channel])];
                         }
                     }
                 }
             }
-        }
-    }
-}
-
-impl Layout {
-    pub(crate) fn shape(self, count: usize, [height, width]: [usize; 2]) -> [usize; 4] {
-        match self {
-            Self::Nchw => [count, CHANNELS, height, width],
-            Self::Nhwc => [count, height, width, CHANNELS],
         }
     }
 }
@@ -462,6 +462,9 @@ impl fmt::Display for Element {
 impl fmt::Display for InputKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.element, f)?;
+        if self.mode == ImageMode::L {
+            f.write_str(" grey")?;
+        }
         match (self.element, self.layout) {
             (Element::U8, Layout::Nchw) => f.write_str(" NCHW"),
             (Element::U8, Layout::Nhwc) | (_, Layout::Nchw) => Ok(()),
@@ -498,14 +501,15 @@ mod tests {
     #[test]
     fn pixels_are_written_in_both_layouts_and_orders() {
         let pixels: Vec<u8> = (0..12).collect();
-        let image = |layout, order| Image {
+        let image = |layout, channels| Image {
             layout,
-            order,
-            len: 6,
+            channels,
+            area: 2,
         };
-        let planes = image(Layout::Nchw, ChannelOrder::Rgb);
+        let (rgb, bgr) = (ChannelOrder::Rgb.channels(), ChannelOrder::Bgr.channels());
+        let planes = image(Layout::Nchw, &rgb);
         let mut values = [0; 12];
-        planes.write(&pixels, &mut values, [0, 1, 2].map(|_| raw()));
+        planes.write(&pixels, &mut values, &[raw(); 3]);
         assert_eq!(values, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
         // Each channel has its own values.
         let table = NormalizationTable::new(&Normalization {
@@ -515,11 +519,7 @@ mod tests {
         let expected =
             |pixel: u8| f64::from(table.channel(usize::from(pixel % 3))[usize::from(pixel)]);
         let mut values = [0.0; 12];
-        image(Layout::Nhwc, ChannelOrder::Rgb).write(
-            &pixels,
-            &mut values,
-            values_of(&table, f64::from),
-        );
+        image(Layout::Nhwc, &rgb).write(&pixels, &mut values, &values_of(&table, f64::from));
         assert_eq!(
             values.to_vec(),
             pixels
@@ -528,7 +528,7 @@ mod tests {
                 .collect::<Vec<_>>()
         );
         let mut values = [f16::ZERO; 12];
-        planes.write(&pixels, &mut values, values_of(&table, f16::from_f32));
+        planes.write(&pixels, &mut values, &values_of(&table, f16::from_f32));
         let order = [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11];
         assert_eq!(values, order.map(|pixel| f16::from_f64(expected(pixel))));
 
@@ -538,12 +538,23 @@ mod tests {
             (Layout::Nhwc, [2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9]),
         ] {
             let mut values = [0.0; 12];
-            let bgr = image(layout, ChannelOrder::Bgr);
-            bgr.write(&pixels, &mut values, values_of(&table, f64::from));
+            let bgr = image(layout, &bgr);
+            bgr.write(&pixels, &mut values, &values_of(&table, f64::from));
             assert_eq!(values, order.map(expected), "{layout:?}");
             let mut values = [0; 12];
-            bgr.write(&pixels, &mut values, [0, 1, 2].map(|_| raw()));
+            bgr.write(&pixels, &mut values, &[raw(); 3]);
             assert_eq!(values, order, "{layout:?}");
+        }
+
+        // One of the three equal values of grey pixels.
+        let grey: Vec<u8> = [7, 8, 250, 255]
+            .into_iter()
+            .flat_map(|grey| [grey; 3])
+            .collect();
+        for layout in [Layout::Nchw, Layout::Nhwc] {
+            let mut values = [0; 4];
+            image(layout, &[0]).write(&grey, &mut values, &[raw()]);
+            assert_eq!(values, [7, 8, 250, 255]);
         }
     }
 }

@@ -323,5 +323,5 @@ fn unreadable(error: impl ToString) -> ImageError {
 /// The normalised values of pixels; unused if the model takes raw pixels.
 fn table(transform: &InputTransform) -> NormalizationTable {
     let normalization = transform.normalization.unwrap_or(Normalization::IMAGENET);
-    NormalizationTable::in_range(&normalization, transform.pixel_range)
+    NormalizationTable::in_range(&normalization, transform.pixel_range).in_mode(transform.kind.mode)
 }

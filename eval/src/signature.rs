@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use ort::value::{TensorElementType, ValueType};
 use topk_labels::{Classes, imagenet};
+use topk_preprocessing::ImageMode;
 
-use crate::input::{CHANNELS, Element, InputKind, Layout};
+use crate::input::{Element, InputKind, Layout};
 
 /// An input for images.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,8 +20,8 @@ pub(crate) struct ImageInput {
 }
 
 /// The inputs that are supported, for messages.
-pub(crate) const EXPECTED_INPUT: &str =
-    "[batch, 3, height, width] or [batch, height, width, 3] of floating-point numbers or u8";
+pub(crate) const EXPECTED_INPUT: &str = "[batch, 3, height, width] or [batch, height, width, 3], or 1 in place of 3 for \
+                                         grey images, of floating-point numbers or u8";
 
 /// The outputs that are supported, for messages.
 pub(crate) const EXPECTED_OUTPUT: &str = "[batch, classes] of floating-point numbers";
@@ -55,19 +56,26 @@ pub(crate) fn image_input(value: &ValueType) -> Option<ImageInput> {
         Layout::Nchw => known(a),
         Layout::Nhwc => known(c),
     };
-    let is_three = |layout: &Layout| channels(*layout) == Some(CHANNELS);
-    let is_free = |layout: &Layout| channels(*layout).is_none();
-    let layout = usual
-        .into_iter()
-        .find(is_three)
-        .or(usual.into_iter().find(is_free))?;
+    let with = |count: Option<usize>, mode| {
+        let mut layouts = usual.into_iter();
+        let layout = layouts.find(|layout| channels(*layout) == count);
+        layout.map(|layout| (layout, mode))
+    };
+    // Any number of channels may be three.
+    let (layout, mode) = with(Some(3), ImageMode::Rgb)
+        .or(with(Some(1), ImageMode::L))
+        .or(with(None, ImageMode::Rgb))?;
     let size = match layout {
         Layout::Nchw => [b, c],
         Layout::Nhwc => [a, b],
     };
     let some = [batch, size[0], size[1]].iter().all(|&dim| dim != 0);
     some.then(|| ImageInput {
-        kind: InputKind { element, layout },
+        kind: InputKind {
+            element,
+            layout,
+            mode,
+        },
         batch: known(batch),
         size: size.map(known),
     })
@@ -345,13 +353,18 @@ mod tests {
             ([-1, -1, -1, -1], Some(Nchw), Some(Nhwc)),
             ([-1, 224, 224, -1], Some(Nhwc), Some(Nhwc)),
             ([-1, -1, 224, 224], Some(Nchw), Some(Nchw)),
-            ([-1, 1, 28, 28], None, None),
+            ([-1, 1, 28, 28], Some(Nchw), Some(Nchw)),
+            ([-1, 28, 28, 1], Some(Nhwc), Some(Nhwc)),
+            ([-1, 4, 28, 28], None, None),
             ([0, 3, 28, 28], None, None),
         ] {
             assert_eq!(layout(&float(&shape)), float32, "{shape:?}");
             let pixels = tensor(TensorElementType::Uint8, &shape);
             assert_eq!(layout(&pixels), uint8, "{shape:?}");
         }
+        let mode = |shape: &[i64]| image_input(&float(shape)).unwrap().kind.mode;
+        assert_eq!(mode(&[-1, 1, 28, 28]), ImageMode::L);
+        assert_eq!(mode(&[1, 1, 28, 3]), ImageMode::Rgb);
         let input = image_input(&float(&[4, 3, 384, -1])).unwrap();
         assert_eq!((input.batch, input.size), (Some(4), [Some(384), None]));
         assert_eq!(

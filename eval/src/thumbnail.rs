@@ -2,7 +2,7 @@ use image::ImageEncoder;
 use image::codecs::png::PngEncoder;
 use topk_data::{Image, ImageSet};
 use topk_image::{Limits, Preprocessor, RgbImage, decode};
-use topk_preprocessing::{Crop, Halves, Interpolation, Pillow, Preprocessing, Resize};
+use topk_preprocessing::{Crop, Halves, ImageMode, Interpolation, Pillow, Preprocessing, Resize};
 
 /// Side of a thumbnail, in pixels.
 const SIDE: u32 = 112;
@@ -17,6 +17,7 @@ pub(crate) fn thumbnail(set: &ImageSet, index: usize, limits: &Limits) -> Option
     // The browser enlarges smaller thumbnails.
     let side = SIDE.min(shorter);
     let preprocessing = Preprocessing {
+        mode: ImageMode::Rgb,
         trim: 0,
         resize: Resize::ShorterSide(side),
         interpolation: Interpolation::Bilinear,

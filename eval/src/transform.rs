@@ -1,6 +1,6 @@
 use thiserror::Error;
 use topk_preprocessing::{
-    ChannelOrder, Crop, CropMode, Crops, Geometry, Halves, Interpolation, Normalization,
+    ChannelOrder, Crop, CropMode, Crops, Geometry, Halves, ImageMode, Interpolation, Normalization,
     NormalizationError, Pillow, PixelRange, Preprocessing, PreprocessingError, Preset, Resize,
 };
 
@@ -72,7 +72,7 @@ pub struct PreprocessOverrides {
 pub enum TransformError {
     /// Neither the metadata nor the user specify the normalisation.
     #[error(
-        "{model} has no metadata on normalisation: pass --mean and --std (three numbers each, in \
+        "{model} has no metadata on normalisation: pass --mean and --std (three numbers each, or one for grey images, in \
          units of pixel / 255) or a --preset"
     )]
     NoNormalization {
@@ -113,6 +113,24 @@ pub enum TransformError {
         preset: String,
         /// Height and width that it is for.
         found: [usize; 2],
+    },
+    /// The model takes grey images.
+    #[error(
+        "{model} takes grey images, but the normalisation has three channels: pass one number each for --mean and --std, \
+         such as the averages that timm uses, {} and {}",
+        grey.mean[0], grey.std[0]
+    )]
+    Grey {
+        /// The model file.
+        model: String,
+        /// The averages over the channels.
+        grey: Normalization,
+    },
+    /// The order of the channels is that of colours.
+    #[error("{model} takes grey images: omit --bgr, and use a --preset for red, green and blue")]
+    GreyOrder {
+        /// The model file.
+        model: String,
     },
     /// The preset cannot be used.
     #[error(transparent)]
@@ -229,14 +247,18 @@ impl ResolvedTransform {
             })?;
         let channel_order = overrides
             .channel_order
-            .or(preset.map(|preset| preset.channel_order));
+            .or(preset.map(|preset| preset.channel_order))
+            .unwrap_or_default();
+        if model.kind().mode == ImageMode::L && !channel_order.is_rgb() {
+            return Err(TransformError::GreyOrder { model: name() });
+        }
         Ok(Self {
             transform: InputTransform {
                 preprocessing,
                 size,
                 normalization,
                 pixel_range,
-                channel_order: channel_order.unwrap_or_default(),
+                channel_order,
                 kind: model.kind(),
             },
             preset: named,
@@ -299,8 +321,8 @@ fn normalization(
 ) -> Result<Normalization, TransformError> {
     let name = || model.path().display().to_string();
     let card = model.card().map(|card| Normalization {
-        mean: card.mean,
-        std: card.std,
+        mean: card.mean.rgb(),
+        std: card.std.rgb(),
     });
     let raw = overrides.pixel_range == Some(PixelRange::Byte);
     let known = overrides
@@ -308,13 +330,20 @@ fn normalization(
         .or(preset.map(|preset| preset.normalization))
         .or(card)
         .or(raw.then_some(Normalization::NONE));
-    known
+    let normalization = known
         .ok_or_else(|| TransformError::NoNormalization { model: name() })?
         .check()
         .map_err(|error| TransformError::Normalization {
             model: name(),
             error,
-        })
+        })?;
+    match model.kind().mode {
+        ImageMode::L if !normalization.is_grey() => Err(TransformError::Grey {
+            model: name(),
+            grey: normalization.grey(),
+        }),
+        _ => Ok(normalization),
+    }
 }
 
 /// Resizing and cropping according to the user's flags and the preset; none without them.
@@ -382,6 +411,7 @@ fn preprocessing(
         },
     };
     Ok(Preprocessing {
+        mode: model.kind().mode,
         trim: overrides.trim,
         resize,
         interpolation,

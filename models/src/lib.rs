@@ -11,6 +11,7 @@ mod architecture;
 mod architectures;
 mod builder;
 mod checkpoint;
+mod input_channels;
 mod layer_groups;
 mod onnx;
 pub mod op;

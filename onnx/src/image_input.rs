@@ -25,6 +25,10 @@ pub fn normalize_inside(graph: &mut GraphProto, input: ImageInput, mean: &[f32],
         }
     }
 
+    let colors = match mean.len() {
+        1 => "Grey",
+        _ => "RGB",
+    };
     let mut nodes = Vec::new();
     let mut pixels = name.clone();
     let mut scale = 1.0;
@@ -40,8 +44,8 @@ pub fn normalize_inside(graph: &mut GraphProto, input: ImageInput, mean: &[f32],
                 DimensionValue::DimParam(name) => Dim::Dynamic(name),
             })
             .collect();
-        let doc = "RGB images as decoded, 0 to 255";
-        *first = builder::value_info(&name, DataType::Uint8, &dims, doc);
+        let doc = format!("{colors} images as decoded, 0 to 255");
+        *first = builder::value_info(&name, DataType::Uint8, &dims, &doc);
         let (float, planes) = (format!("{name}.float"), format!("{name}.planes"));
         let to = attribute::int("to", DataType::Float as i64);
         let order = attribute::ints("perm", [0, 3, 1, 2]);
@@ -50,7 +54,7 @@ pub fn normalize_inside(graph: &mut GraphProto, input: ImageInput, mean: &[f32],
         pixels = planes;
         scale = 255.0;
     } else {
-        first.doc_string = "RGB images: pixel / 255".to_owned();
+        first.doc_string = format!("{colors} images: pixel / 255");
     }
     let mut constant = |suffix: &str, values: &[f32]| {
         let constant = format!("{name}.{suffix}");

@@ -5,6 +5,8 @@ use serde_json::Value;
 use thiserror::Error;
 use topk_preprocessing::Interpolation;
 
+use crate::ChannelValues;
+
 /// A classifier's description of itself: its input, the meaning of its outputs, and its training.
 ///
 /// In ONNX files each field is a metadata entry whose key is `topk.` and the field's name. Strings are
@@ -28,9 +30,9 @@ pub struct ModelCard {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resize: Option<CardResize>,
     /// Mean per channel of pixels / 255, red first.
-    pub mean: [f32; 3],
+    pub mean: ChannelValues,
     /// Standard deviation per channel of pixels / 255.
-    pub std: [f32; 3],
+    pub std: ChannelValues,
     /// How it was trained, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub training: Option<Training>,
@@ -231,8 +233,8 @@ mod tests {
             class_names: Some(vec!["apple".into(), "no \"bear\"".into()]),
             input_size: [3, 32, 32],
             resize: None,
-            mean: [0.4914, 0.4824, 0.4467],
-            std: [0.247, 0.2435, 0.2616],
+            mean: [0.4914, 0.4824, 0.4467].into(),
+            std: [0.247, 0.2435, 0.2616].into(),
             training: Some(Training {
                 dataset: "123".into(),
                 noise: 0.6,
@@ -318,6 +320,25 @@ mod tests {
             r#"{"cover":[320,256],"interpolation":"bicubic","shorter_side":256}"#
         );
         assert_eq!(read(&metadata).unwrap(), Some(oblong));
+    }
+
+    #[test]
+    fn grey_images_have_one_mean() {
+        let grey = ModelCard {
+            input_size: [1, 28, 28],
+            mean: ChannelValues::L([0.125]),
+            std: ChannelValues::L([0.5]),
+            ..card()
+        };
+        let mut metadata = grey.to_metadata();
+        assert_eq!(metadata["topk.mean"], "[0.125]");
+        assert_eq!(read(&metadata).unwrap(), Some(grey));
+        metadata.insert("topk.mean".into(), "[0.1,0.2]".into());
+        let error = read(&metadata).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the metadata topk.* is not a valid model card: expected a list of three numbers, or of one for grey images"
+        );
     }
 
     #[test]

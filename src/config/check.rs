@@ -3,6 +3,7 @@
 use thiserror::Error;
 use topk_models::Classifier;
 use topk_ops::LossName;
+use topk_preprocessing::ImageMode;
 
 use super::{Config, ErrorPolicy};
 use crate::machine::{AmpDtype, Machine};
@@ -105,12 +106,7 @@ impl Config {
                 advice: "give the file of weights with --checkpoint",
             });
         }
-        if let Some([channels, _, _]) = self.input_size.as_deref()
-            && *channels != 3
-        {
-            let expected = "3, height and width, because images are decoded to red, green and blue";
-            return fail("input-size", expected, format!("{channels} channels"));
-        }
+        self.check_channels()?;
         self.sampling.check(self)?;
         self.augmenting.check()?;
         self.validation.check(self)?;
@@ -119,6 +115,35 @@ impl Config {
         self.schedule.check(self.epochs, self.peak_lr())?;
         if self.data.is_none() {
             return Err(ConfigError::no_data());
+        }
+        Ok(())
+    }
+
+    /// Checks the number of channels.
+    fn check_channels(&self) -> Result<(), ConfigError> {
+        let fail = |flag, expected, found| {
+            Err(ConfigError::Range {
+                flag,
+                expected,
+                found,
+            })
+        };
+        if let (Some(channels), Some(of_size)) = (self.in_chans, self.channels_of_size())
+            && channels != of_size
+        {
+            let found = format!("{channels} with --input-size of {of_size} channels");
+            return fail("in-chans", "the channels of --input-size", found);
+        }
+        if let Some(channels) = self.input_channels()
+            && ImageMode::of_channels(channels).is_none()
+        {
+            let expected = "1 (grey) or 3 (red, green and blue), which are what image files are decoded to (for images of \
+                            other channels, train in PyTorch with the losses of the Python package topk)";
+            return fail("in-chans", expected, channels.to_string());
+        }
+        if !self.image_mode().is_rgb() && self.machine.augment_on_device {
+            let found = "--in-chans 1 --augment-on-device".to_owned();
+            return fail("augment-on-device", "used with --in-chans 3", found);
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use topk_data::{
 use topk_image::NormalizationTable;
 use topk_image::augment::{Augmentation, AugmentationError};
 use topk_labels::Classes;
-use topk_preprocessing::{Normalization, Resize};
+use topk_preprocessing::{ImageMode, Normalization, Resize};
 
 use crate::config::Config;
 use crate::data_record::{DataRecord, Listed};
@@ -163,6 +163,8 @@ pub(crate) struct Dataset {
     pub(crate) class_names: Vec<String>,
     /// Channels, height and width of the network's input.
     pub(crate) shape: [usize; 3],
+    /// What images are converted to.
+    pub(crate) mode: ImageMode,
     pub(crate) normalization: Normalization,
     /// How test images are resized.
     pub(crate) test_resize: Resize,
@@ -291,10 +293,11 @@ impl Dataset {
             labels: train_labels,
         };
         let loader = |preparation, order| -> Result<ImageOptions, DatasetError> {
-            let table = NormalizationTable::new(&transforms.normalization);
+            let table = NormalizationTable::new(&transforms.normalization).in_mode(transforms.mode);
             Ok(ImageOptions {
                 order,
                 shape: transforms.shape,
+                mode: transforms.mode,
                 delivery: transforms.delivery(config, device, &preparation, &table)?,
                 table,
                 preparation,
@@ -319,6 +322,7 @@ impl Dataset {
             test,
             class_names,
             shape: transforms.shape,
+            mode: transforms.mode,
             normalization: transforms.normalization,
             test_resize: match config.test_resize {
                 Some(side) => Resize::ShorterSide(side),

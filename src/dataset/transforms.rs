@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tch::Device;
 use topk_image::NormalizationTable;
 use topk_image::augment::{Augmentation, Step};
-use topk_preprocessing::{Crop, Halves, Interpolation, Normalization, Preprocessing, Resize};
+use topk_preprocessing::{
+    Crop, Halves, ImageMode, Interpolation, Normalization, Preprocessing, Resize,
+};
 
 use super::DatasetError;
 use crate::config::Config;
@@ -24,6 +26,8 @@ pub(crate) fn default_augmentation(is_cifar_sized: bool, [_, height, width]: [us
 /// Input size, normalisation, resizing and augmentation.
 pub(super) struct Transforms {
     pub(super) shape: [usize; 3],
+    /// What images are converted to.
+    pub(super) mode: ImageMode,
     pub(super) normalization: Normalization,
     /// How validation images are resized.
     pub(super) resize: Resize,
@@ -34,17 +38,15 @@ pub(super) struct Transforms {
 
 impl Transforms {
     pub(super) fn new(config: &Config, is_cifar: bool) -> Result<Self, DatasetError> {
-        let cifar = is_cifar.then_some([3, 32, 32]);
-        let shape = match (config.input_sides(), cifar) {
-            (Some([height, width]), _) => [3, height, width],
-            (None, Some(shape)) => shape,
-            (None, None) => [3, 224, 224],
-        };
-        let [_, height, width] = shape.map(|side| side as u32);
+        let cifar = is_cifar.then_some([32, 32]);
+        let sides = config.input_sides().or(cifar).unwrap_or([224, 224]);
+        let mode = config.image_mode();
+        let shape = [mode.channels(), sides[0], sides[1]];
+        let [height, width] = sides.map(|side| side as u32);
         let larger = |side: u32| (side * 8).div_ceil(7);
         let resize = match config.val_resize {
             Some(side) => Resize::ShorterSide(side),
-            None if cifar == Some(shape) => Resize::None,
+            None if cifar == Some(sides) => Resize::None,
             None if height == width => Resize::ShorterSide(larger(height)),
             None => Resize::Cover([width, height].map(larger)),
         };
@@ -52,8 +54,13 @@ impl Transforms {
             true => Normalization::CIFAR100,
             false => Normalization::IMAGENET,
         };
-        let is_cifar_sized = cifar == Some(shape);
+        let normalization = match mode {
+            ImageMode::Rgb => normalization,
+            ImageMode::L => normalization.grey(),
+        };
+        let is_cifar_sized = cifar == Some(sides);
         let evaluation = Preprocessing {
+            mode,
             resize,
             crop: Crop::Center {
                 size: [width, height],
@@ -64,6 +71,7 @@ impl Transforms {
         };
         Ok(Self {
             shape,
+            mode,
             normalization,
             resize,
             evaluation: (resize != Resize::None).then_some(evaluation),
@@ -85,6 +93,14 @@ impl Transforms {
         if config.augmenting.are_given() {
             lines.push(format!("--augment {}", self.augmentation));
         }
+        if !self.mode.is_rgb() {
+            let Normalization { mean, std } = self.normalization;
+            lines.push(format!(
+                "--in-chans 1: images are converted to grey like Pillow's convert(\"{}\"); mean {} and std {} are the averages \
+                 over red, green and blue",
+                self.mode, mean[0], std[0]
+            ));
+        }
         if let Resize::Cover([width, height]) = self.resize {
             lines.push(format!(
                 "validation images are resized to cover {height}x{width} pixels (height x width) before the centre crop; \
@@ -97,6 +113,7 @@ impl Transforms {
     /// Preparation of training images.
     pub(super) fn training(&self, config: &Config) -> Preparation {
         let resize = config.train_resize.map(|shorter_side| Preprocessing {
+            mode: self.mode,
             trim: 0,
             resize: Resize::ShorterSide(shorter_side),
             interpolation: Interpolation::Bilinear,
@@ -123,7 +140,6 @@ impl Transforms {
         preparation: &Preparation,
         table: &NormalizationTable,
     ) -> Result<Option<Arc<Delivery>>, DatasetError> {
-        let [_, height, width] = self.shape;
         let form = match preparation {
             Preparation::Augment { augmentation, .. } if config.machine.augment_on_device => {
                 Form::Cropped {
@@ -131,12 +147,14 @@ impl Transforms {
                 }
             }
             _ if device == Device::Cpu => return Ok(None),
+            // A device that normalises gets pixels of three channels.
+            _ if !self.mode.is_rgb() => Form::Normalized,
             Preparation::Augment { augmentation, .. } if augmentation.erasing.is_some() => {
                 Form::Normalized
             }
             _ => Form::Pixels,
         };
-        let delivery = Delivery::new(device, [height, width], table, form);
+        let delivery = Delivery::new(device, self.shape, table, form);
         Ok(Some(Arc::new(delivery?)))
     }
 

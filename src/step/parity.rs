@@ -172,7 +172,7 @@ fn batch(recorded: &Recorded, step: usize, part: usize) -> Batch {
         let mix = Mix::mixup((0..count).rev().collect(), lambda);
         let mut mixed = vec![0.0; images.len()];
         for (i, out) in mixed.chunks_mut(len).enumerate() {
-            mix.write(i, &images, SHAPE[2], out);
+            mix.write(i, &images, [SHAPE[2], SHAPE[1]], out);
         }
         let partners = mix.partners().iter().map(|&i| batch.labels[i]);
         batch.mixed = Some((partners.collect(), mix.lambda()));

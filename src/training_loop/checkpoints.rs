@@ -6,7 +6,7 @@ use std::path::Path;
 
 use topk_history::{Accuracy, BEST1, BESTK};
 use topk_models::Checkpoint;
-use topk_onnx::{CardResize, ModelCard, Training};
+use topk_onnx::{CardResize, ChannelValues, ModelCard, Training};
 use topk_preprocessing::{Interpolation, Resize};
 
 use super::TrainingLoop;
@@ -185,8 +185,8 @@ impl TrainingLoop<'_> {
                 cover: cover.map(|size| size.map(|side| side as usize)),
                 interpolation: Interpolation::Bilinear,
             }),
-            mean: data.normalization.mean,
-            std: data.normalization.std,
+            mean: ChannelValues::new(data.normalization.mean, data.mode),
+            std: ChannelValues::new(data.normalization.std, data.mode),
             training: Some(Training {
                 dataset: config
                     .data

@@ -1,16 +1,16 @@
-use topk_preprocessing::{Normalization, PixelRange};
+use topk_preprocessing::{ImageMode, Normalization, PixelRange};
 
-/// The normalized value of every pixel of every channel.
+/// The normalized value of every pixel of every channel: of red, green and blue, or of grey images.
 #[derive(Clone, Debug)]
-pub struct NormalizationTable([[f32; 256]; 3]);
+pub struct NormalizationTable(Vec<[f32; 256]>);
 
 impl NormalizationTable {
     /// Computes the value of every pixel.
     pub fn new(normalization: &Normalization) -> Self {
         let Normalization { mean, std } = normalization;
-        Self(std::array::from_fn(|channel| {
-            std::array::from_fn(|pixel| (pixel as f32 / 255.0 - mean[channel]) / std[channel])
-        }))
+        let channel =
+            |(mean, std)| std::array::from_fn(|pixel| (pixel as f32 / 255.0 - mean) / std);
+        Self(mean.iter().zip(std).map(channel).collect())
     }
 
     /// Computes the value of every pixel for networks that take pixels of this range.
@@ -22,28 +22,40 @@ impl NormalizationTable {
             return Self::new(normalization);
         }
         let Normalization { mean, std } = normalization;
-        Self(std::array::from_fn(|channel| {
-            let [mean, std] = [mean, std].map(|values| f64::from(values[channel]));
+        let channel = |(&mean, &std): (&f32, &f32)| {
+            let [mean, std] = [mean, std].map(f64::from);
             std::array::from_fn(|pixel| ((pixel as f64 - 255.0 * mean) / std) as f32)
-        }))
+        };
+        Self(mean.iter().zip(std).map(channel).collect())
     }
 
-    /// The values of one channel: 0 red, 1 green, 2 blue.
+    /// The values for images of this mode: of all channels, or of the first one of grey images.
+    pub fn in_mode(mut self, mode: ImageMode) -> Self {
+        self.0.truncate(mode.channels());
+        self
+    }
+
+    /// Number of channels that are written.
+    pub fn channels(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The values of one channel: 0 red or grey, 1 green, 2 blue.
     ///
     /// # Panics
-    /// If `channel` is over 2.
+    /// If there is no such channel.
     pub fn channel(&self, channel: usize) -> &[f32; 256] {
         &self.0[channel]
     }
 
-    /// Normalizes one CHW image of three channels.
+    /// Normalizes one CHW image.
     ///
     /// # Panics
-    /// If the lengths of `pixels` and `out` differ or are not a multiple of three.
+    /// If the lengths of `pixels` and `out` differ or are not a multiple of [`channels`](Self::channels).
     pub fn normalize(&self, pixels: &[u8], out: &mut [f32]) {
         assert_eq!(pixels.len(), out.len());
-        assert!(pixels.len().is_multiple_of(3));
-        let plane = pixels.len() / 3;
+        assert!(pixels.len().is_multiple_of(self.channels()));
+        let plane = pixels.len() / self.channels();
         let planes = pixels.chunks(plane).zip(out.chunks_mut(plane));
         for (table, (pixels, out)) in self.0.iter().zip(planes) {
             for (out, &pixel) in out.iter_mut().zip(pixels) {
@@ -52,18 +64,23 @@ impl NormalizationTable {
         }
     }
 
-    /// Normalizes one image of interleaved pixels, `height × width × 3`, into planes, `3 × height ×
-    /// width`.
+    /// Normalizes one image of interleaved pixels, `height × width × 3`, into planes, `channels × height ×
+    /// width`. Of grey images, which have the same value three times, one is written.
     ///
     /// # Panics
-    /// If the lengths of `pixels` and `out` differ or are not a multiple of three.
+    /// If the number of pixels is not that of `out`, or the length of `pixels` is not a multiple of three.
     pub fn normalize_interleaved(&self, pixels: &[u8], out: &mut [f32]) {
-        assert_eq!(pixels.len(), out.len());
         let (pixels, rest) = pixels.as_chunks::<3>();
         assert!(rest.is_empty());
+        assert_eq!(self.channels() * pixels.len(), out.len());
+        let [reds, greens, blues] = &self.0[..] else {
+            for (out, &[grey, ..]) in out.iter_mut().zip(pixels) {
+                *out = self.0[0][usize::from(grey)];
+            }
+            return;
+        };
         let (red, others) = out.split_at_mut(pixels.len());
         let (green, blue) = others.split_at_mut(pixels.len());
-        let [reds, greens, blues] = &self.0;
         let out = red.iter_mut().zip(green).zip(blue);
         for (((red, green), blue), &[r, g, b]) in out.zip(pixels) {
             *red = reds[usize::from(r)];
@@ -127,5 +144,16 @@ mod tests {
         table.normalize(&planes, &mut expected);
         table.normalize_interleaved(&interleaved, &mut found);
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn grey_pixels_are_written_once() {
+        let table = NormalizationTable::new(&Normalization::IMAGENET.grey()).in_mode(ImageMode::L);
+        let mut out = [f32::NAN; 2];
+        table.normalize_interleaved(&[0, 0, 0, 255, 255, 255], &mut out);
+        assert_eq!(out, [-0.449 / 0.226, (1.0 - 0.449) / 0.226]);
+        let mut of_plane = [f32::NAN; 2];
+        table.normalize(&[0, 255], &mut of_plane);
+        assert_eq!(of_plane, out);
     }
 }

@@ -3,7 +3,7 @@ use crate::decode::{RgbImage, decode_into};
 use crate::limits::release;
 use crate::resize::{Region, Resampler, Source};
 use crate::{ImageError, Limits, NormalizationTable};
-use topk_preprocessing::{Crop, Preprocessing, PreprocessingError};
+use topk_preprocessing::{Crop, ImageMode, Preprocessing, PreprocessingError};
 
 /// Decodes and preprocesses images one at a time; each thread has its own preprocessor.
 ///
@@ -49,14 +49,14 @@ impl<'a> CropPixels<'a> {
             .chunks_exact(3 * self.size[0] as usize * self.size[1] as usize)
     }
 
-    /// Writes the normalized values of all crops: `crops × 3 × height × width`.
+    /// Writes the normalized values of all crops: `crops × channels × height × width`, with the channels of the table.
     ///
     /// # Panics
     ///
-    /// If `out` and [`pixels`](Self::pixels) differ in length.
+    /// If `out` has another length.
     pub fn normalize(&self, table: &NormalizationTable, out: &mut [f32]) {
-        assert_eq!(out.len(), self.pixels.len());
-        let len = 3 * self.size[0] as usize * self.size[1] as usize;
+        assert_eq!(3 * out.len(), table.channels() * self.pixels.len());
+        let len = table.channels() * self.size[0] as usize * self.size[1] as usize;
         for (crop, out) in self.iter().zip(out.chunks_exact_mut(len)) {
             table.normalize_interleaved(crop, out);
         }
@@ -97,7 +97,10 @@ impl Preprocessor {
         let mut image = std::mem::take(&mut self.image);
         let decoded = decode_into(encoded, &self.limits, at_least, &mut image);
         let size = match &decoded {
-            Ok(_reserved) => self.take(&image),
+            Ok(_reserved) => {
+                image.convert(self.preprocessing.mode);
+                self.take(&image)
+            }
             Err(error) => Err(error.clone()),
         };
         // The next image reuses its memory.
@@ -124,8 +127,22 @@ impl Preprocessor {
             image.pixels.len(),
             3 * image.width as usize * image.height as usize
         );
+        let size = match self.preprocessing.mode {
+            ImageMode::Rgb => self.take(image),
+            mode @ ImageMode::L => {
+                let bytes = image.pixels.len() as u64;
+                self.limits.check_bytes("converting the image", bytes)?;
+                let mut own = std::mem::take(&mut self.image);
+                own.clone_from(image);
+                own.convert(mode);
+                let size = self.take(&own);
+                release(&mut own.pixels);
+                self.image = own;
+                size
+            }
+        };
         Ok(CropPixels {
-            size: self.take(image)?,
+            size: size?,
             pixels: &self.crops,
         })
     }

@@ -245,7 +245,7 @@ fn batches_are_mixed_as_torchvision_mixes_them() {
         assert!((mix.lambda() - left).abs() < 1e-7, "{lambda} {left}");
         let mut mixed = vec![f32::NAN; batch.len()];
         for (index, out) in mixed.chunks_exact_mut(IMAGE).enumerate() {
-            mix.write(index, &batch, 10, out);
+            mix.write(index, &batch, [10, 6], out);
         }
         let bytes: Vec<u8> = mixed.iter().flat_map(|value| value.to_le_bytes()).collect();
         let center = expected.center;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use topk_image::{Limits, Preprocessor, RgbImage};
-use topk_preprocessing::{Crop, Halves, Interpolation, Pillow, Preprocessing, Resize};
+use topk_preprocessing::{Crop, Halves, ImageMode, Interpolation, Pillow, Preprocessing, Resize};
 
 /// A 24-bit BMP of noise.
 fn bitmap(width: u32, height: u32, seed: u32) -> Vec<u8> {
@@ -56,6 +56,7 @@ proptest! {
     ) {
         let encoded = bitmap(width, height, seed);
         let whole = Preprocessing {
+            mode: ImageMode::Rgb,
             trim: 0,
             resize: Resize::Exact([to_width, to_height]),
             interpolation,

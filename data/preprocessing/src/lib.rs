@@ -22,6 +22,7 @@
 
 mod channels;
 mod crop;
+mod image_mode;
 mod interpolation;
 mod normalization;
 mod parse;
@@ -33,6 +34,7 @@ mod torchvision_weights;
 
 pub use channels::{ChannelOrder, PixelRange, PixelRangeError};
 pub use crop::{Crop, CropMode, Crops, Halves};
+pub use image_mode::ImageMode;
 pub use interpolation::Interpolation;
 pub use normalization::{Normalization, NormalizationError};
 pub use parse::{ParseChannelsError, ParseInputSizeError, parse_channels, parse_input_size};

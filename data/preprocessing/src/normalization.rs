@@ -44,6 +44,31 @@ impl Normalization {
         std: [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0],
     };
 
+    /// The normalization of grey images: the averages over the channels, as timm uses them for networks of one channel.
+    ///
+    /// The averages are computed in `f64` from the shortest decimals of the values, which are those that Python has.
+    pub fn grey(self) -> Self {
+        let average = |values: [f32; 3]| {
+            let decimal = |value: f32| {
+                let text = value.to_string();
+                text.parse().unwrap_or_else(|_| f64::from(value))
+            };
+            let sum: f64 = values.into_iter().map(decimal).sum();
+            [(sum / 3.0) as f32; 3]
+        };
+        Self {
+            mean: average(self.mean),
+            std: average(self.std),
+        }
+    }
+
+    /// Whether all channels have the same mean and the same standard deviation, as those of grey images must.
+    pub fn is_grey(&self) -> bool {
+        [self.mean, self.std]
+            .iter()
+            .all(|values| values.iter().all(|value| value == &values[0]))
+    }
+
     /// Checks that pixels can be normalized with these values.
     ///
     /// # Errors
@@ -65,6 +90,16 @@ impl Normalization {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `numpy.mean` of the three values, in `f32`.
+    #[test]
+    fn grey_images_have_the_averages_of_the_channels() {
+        let grey = Normalization::IMAGENET.grey();
+        assert_eq!((grey.mean, grey.std), ([0.449; 3], [0.226; 3]));
+        assert!(grey.is_grey() && !Normalization::IMAGENET.is_grey());
+        let again = grey.grey();
+        assert_eq!(again, grey);
+    }
 
     #[test]
     fn unusable_numbers_are_rejected() {

@@ -4,20 +4,23 @@ use thiserror::Error;
 
 /// A text that is not one number per channel.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
-#[error("expected three numbers, such as 0.5,0.5,0.5")]
+#[error("expected three numbers, such as 0.5,0.4,0.3, or one for all channels")]
 pub struct ParseChannelsError;
 
-/// Parses one number each for red, green and blue, separated by commas.
+/// Parses one number each for red, green and blue, separated by commas, or one for all channels.
 ///
 /// # Errors
-/// If there are not three, or one is not a number.
+/// If there are neither three nor one, or one is not a number.
 pub fn parse_channels(text: &str) -> Result<[f32; 3], ParseChannelsError> {
     let numbers: Option<Vec<f32>> = text
         .split(',')
         .map(|number| number.trim().parse().ok())
         .collect();
-    let numbers = numbers.and_then(|numbers| numbers.try_into().ok());
-    numbers.ok_or(ParseChannelsError)
+    match numbers.as_deref() {
+        Some(&[number]) => Ok([number; 3]),
+        Some(&[red, green, blue]) => Ok([red, green, blue]),
+        _ => Err(ParseChannelsError),
+    }
 }
 
 /// A text that is not an input size.
@@ -44,8 +47,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn channels_are_three_numbers() {
+    fn channels_are_three_numbers_or_one() {
         assert_eq!(parse_channels("0.5, 0.4,0.3"), Ok([0.5, 0.4, 0.3]));
+        assert_eq!(parse_channels("0.1307"), Ok([0.1307; 3]));
         for text in ["0.5,0.4", "a,b,c", "", "1,2,3,4"] {
             assert_eq!(parse_channels(text), Err(ParseChannelsError), "{text}");
         }

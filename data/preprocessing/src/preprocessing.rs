@@ -3,12 +3,16 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Crop, CropMode, Halves, Interpolation, Pillow, Resize};
+use crate::{Crop, CropMode, Halves, ImageMode, Interpolation, Pillow, Resize};
 
 /// How an encoded image becomes the input of a network, up to normalization.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
+    /// The mode that images are converted to after decoding. Grey images have the same value in all three channels
+    /// until they are normalized.
+    #[serde(default, skip_serializing_if = "ImageMode::is_rgb")]
+    pub mode: ImageMode,
     /// Number of pixels that are removed from each side first, such as the frame of ObjectNet's images.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub trim: u32,
@@ -58,6 +62,7 @@ impl Preprocessing {
     /// torchvision's transforms for evaluation: `Resize(resize)`, bilinear, and `CenterCrop(crop)`.
     pub fn torchvision(resize: u32, crop: u32) -> Self {
         Self {
+            mode: ImageMode::Rgb,
             trim: 0,
             resize: Resize::ShorterSide(resize),
             interpolation: Interpolation::Bilinear,
@@ -106,6 +111,7 @@ impl Preprocessing {
             CropMode::Border => Resize::Contain(scaled),
         };
         Self {
+            mode: ImageMode::Rgb,
             trim: 0,
             resize,
             interpolation: config.interpolation,
@@ -154,6 +160,9 @@ fn is_zero(number: &u32) -> bool {
 
 impl fmt::Display for Preprocessing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.mode.is_rgb() {
+            write!(f, "convert to {}, ", self.mode)?;
+        }
         if self.trim > 0 {
             write!(f, "trim {} pixels from each side, ", self.trim)?;
         }

@@ -57,7 +57,7 @@ pub(super) struct PreprocessingArgs {
     #[arg(long, value_enum)]
     crop_mode: Option<CropMode>,
 
-    /// Mean of red, green and blue, in units of pixel / 255
+    /// Mean of red, green and blue, in units of pixel / 255, or one number for all, which grey images need
     #[arg(long, value_name = "R,G,B", value_parser = parse_channels, requires = "std")]
     mean: Option<[f32; 3]>,
 

@@ -8,7 +8,7 @@ use topk_data::ImageSet;
 use super::InputElement;
 use crate::classes::assign_classes;
 use crate::error::{BadImages, EvaluationError};
-use crate::input::{CHANNELS, ValuesMut};
+use crate::input::ValuesMut;
 use crate::model::Model;
 use crate::model_run::images_per_batch;
 use crate::options::{EvalOptions, OnBadImage, labels_of};
@@ -56,7 +56,8 @@ pub struct Batches<'a, T> {
 /// image follow each other.
 #[derive(Clone, Debug)]
 pub struct ImageBatch<'a, T> {
-    /// `[N, 3, height, width]` or `[N, height, width, 3]`, as the model takes them.
+    /// `[N, 3, height, width]` or `[N, height, width, 3]`, as the model takes them; with 1 in place of 3 if it takes grey
+    /// images.
     pub images: Array4<T>,
     /// For each row, the output of the model for its class, or [`UNLABELLED`].
     pub labels: Array1<i64>,
@@ -144,12 +145,12 @@ impl<'a, T: InputElement> Batches<'a, T> {
     fn prepare(&self, indices: Vec<usize>) -> Result<ImageBatch<'a, T>, EvaluationError> {
         let InputTransform { size, kind, .. } = self.transform;
         let crops = self.transform.crops();
-        let mut images = zeros(kind.layout.shape(indices.len() * crops, size))?;
-        let of_image = crops * CHANNELS * size[0] * size[1];
+        let mut images = zeros(kind.shape(indices.len() * crops, size))?;
+        let of_image = crops * kind.values(size);
         let values = images.as_slice_mut().expect("a new array is dense");
         let slots = values
             .chunks_exact_mut(of_image)
-            .map(|values| vec![ValuesMut::new(kind.layout, T::slice_mut(values))])
+            .map(|values| vec![ValuesMut::new(kind, T::slice_mut(values))])
             .collect();
         let (results, _) = self.pipeline.fill(&indices, slots);
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use topk_results::OutputKind;
 
 use super::InputElement;
-use crate::input::{CHANNELS, InputView, Layout};
+use crate::input::{InputKind, InputView, Layout};
 use crate::model::{Model, ModelError};
 use crate::worker::SessionWorker;
 
@@ -30,7 +30,7 @@ impl Model {
         images: impl Into<ArrayView4<'a, T>>,
     ) -> Result<Array2<f32>, ModelError> {
         let images = images.into();
-        let layout = self.kind().layout;
+        let kind = self.kind();
         let (count, size) = self.check_images::<T>(images.shape())?;
         let outputs = self.examine(size)?;
         if count == 0 {
@@ -42,11 +42,11 @@ impl Model {
         let run_size = self.images_per_run().unwrap_or(1);
         let workers = self.workers_mut().len();
         let part = count.div_ceil(workers).next_multiple_of(run_size);
-        let image = CHANNELS * size[0] * size[1];
+        let image = kind.values(size);
         let parts = self.workers_mut().par_iter_mut();
         let scores = parts
             .zip(values.par_chunks(part * image))
-            .map(|(worker, values)| run(worker, layout, size, values))
+            .map(|(worker, values)| run(worker, kind, size, values))
             .collect::<Result<Vec<_>, _>>();
         let logits = scores
             .and_then(|scores| {
@@ -74,7 +74,11 @@ impl Model {
         let fixed = self.input_size();
         let fits =
             |side: usize| size[side] > 0 && fixed[side].is_none_or(|fixed| fixed == size[side]);
-        if T::ELEMENT == kind.element && shape[channels] == CHANNELS && fits(0) && fits(1) {
+        if T::ELEMENT == kind.element
+            && shape[channels] == kind.mode.channels()
+            && fits(0)
+            && fits(1)
+        {
             return Ok((shape[0], size));
         }
         let side = |side: usize, name: &str| {
@@ -82,9 +86,10 @@ impl Model {
             fixed.unwrap_or_else(|| name.to_owned())
         };
         let (height, width) = (side(0, "height"), side(1, "width"));
+        let channels = kind.mode.channels();
         let expected = match kind.layout {
-            Layout::Nchw => format!("[batch, {CHANNELS}, {height}, {width}]"),
-            Layout::Nhwc => format!("[batch, {height}, {width}, {CHANNELS}]"),
+            Layout::Nchw => format!("[batch, {channels}, {height}, {width}]"),
+            Layout::Nhwc => format!("[batch, {height}, {width}, {channels}]"),
         };
         Err(ModelError::Images {
             path: self.path().to_owned(),
@@ -115,12 +120,12 @@ impl Model {
 /// Scores of some images, row-major.
 fn run<T: InputElement>(
     worker: &mut SessionWorker,
-    layout: Layout,
+    kind: InputKind,
     size: [usize; 2],
     values: &[T],
 ) -> Result<Vec<f32>, String> {
-    let count = values.len() / (CHANNELS * size[0] * size[1]);
-    let tensor = TensorRef::from_array_view((layout.shape(count, size), values));
+    let count = values.len() / kind.values(size);
+    let tensor = TensorRef::from_array_view((kind.shape(count, size), values));
     let tensor = tensor.map_err(|error| error.to_string())?;
-    worker.scores(InputView::new(T::view(&tensor), layout, count, size))
+    worker.scores(InputView::new(T::view(&tensor), kind, count, size))
 }

@@ -125,9 +125,13 @@ impl<'f> Section<'f> {
         };
         let list: Option<Vec<f64>> = match value {
             Value::Array(values) => values.iter().map(Value::as_f64).collect(),
-            value => value.as_f64().map(|number| vec![number; 3]),
+            value => value.as_f64().map(|number| vec![number]),
         };
-        let channels = list.and_then(|list| list.try_into().ok());
+        let channels = match list.as_deref() {
+            Some(&[number]) => Some([number; 3]),
+            Some(&[red, green, blue]) => Some([red, green, blue]),
+            _ => None,
+        };
         channels
             .map(Some)
             .ok_or_else(|| self.unexpected(key, "three numbers"))

@@ -67,7 +67,7 @@ fn crop_mode(cfg: &Section<'_>) -> Result<CropMode, PresetError> {
     })
 }
 
-/// Width and height from `[3, height, width]`.
+/// Width and height from `[3, height, width]`, or `[1, height, width]` of networks for grey images.
 fn size(cfg: &Section<'_>, key: &str) -> Result<Option<[u32; 2]>, PresetError> {
     let Some(value) = cfg.get(key) else {
         return Ok(None);
@@ -76,9 +76,11 @@ fn size(cfg: &Section<'_>, key: &str) -> Result<Option<[u32; 2]>, PresetError> {
         .as_array()
         .and_then(|values| values.iter().map(side).collect());
     match sides.as_deref() {
-        Some(&[3, height, width]) => Ok(Some([width, height])),
+        Some(&[1 | 3, height, width]) => Ok(Some([width, height])),
         Some(&[channels, _, _]) => {
-            Err(cfg.error(key, format!("has {channels} channels, but images have 3")))
+            let reason =
+                format!("has {channels} channels, but images have 3, or 1 if they are grey");
+            Err(cfg.error(key, reason))
         }
         _ => Err(cfg.unexpected(key, "[3, height, width]")),
     }
@@ -119,8 +121,8 @@ mod tests {
     fn errors_name_the_key() {
         for (cfg, expected) in [
             (
-                r#""input_size": [1, 28, 28]"#,
-                "`input_size` has 1 channels, but images have 3",
+                r#""input_size": [4, 28, 28]"#,
+                "`input_size` has 4 channels, but images have 3, or 1 if they are grey",
             ),
             (
                 r#""input_size": 224"#,

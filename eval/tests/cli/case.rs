@@ -110,8 +110,8 @@ pub fn card() -> ModelCard {
         class_names: Some(class_names()),
         input_size: [3, 32, 32],
         resize: None,
-        mean: [0.5; 3],
-        std: [0.25; 3],
+        mean: [0.5; 3].into(),
+        std: [0.25; 3].into(),
         training: None,
     }
 }

@@ -50,8 +50,8 @@ impl Case {
             class_names: names.map(|names| names.iter().map(|&name| name.to_owned()).collect()),
             input_size: [3, 8, 8],
             resize: None,
-            mean: [0.5; 3],
-            std: [0.25; 3],
+            mean: [0.5; 3].into(),
+            std: [0.25; 3].into(),
             training: None,
         };
         let file = model(linear(8, bias)(), "", card.to_metadata());

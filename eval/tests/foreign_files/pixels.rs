@@ -47,8 +47,8 @@ fn case() -> TempDir {
         class_names: Some(vec!["left".to_owned(), "right".to_owned()]),
         input_size: [3, SIDE, SIDE],
         resize: None,
-        mean: [0.5; 3],
-        std: [0.25; 3],
+        mean: [0.5; 3].into(),
+        std: [0.25; 3].into(),
         training: None,
     };
     let file = model(graph.finish(), "", card.to_metadata());

@@ -6,6 +6,7 @@
 #[path = "../cli/case.rs"]
 mod case;
 mod errors;
+mod grey;
 #[allow(dead_code, reason = "the example's main function")]
 #[path = "../../examples/judge-logits.rs"]
 mod judge_logits;

@@ -23,8 +23,11 @@ impl TestImages {
     /// The images in this size: channels, height and width.
     pub(crate) fn new(size: [usize; 3]) -> Self {
         let [channels, height, width] = size;
-        let planes = PHOTOGRAPHS.as_chunks::<{ SIDE * SIDE }>().0.iter();
-        let mut pixels: Vec<u8> = planes
+        // Of grey images, the red plane.
+        let photographs = PHOTOGRAPHS.as_chunks::<{ SIDE * SIDE }>().0;
+        let photographs = photographs.chunks_exact(CHANNELS);
+        let mut pixels: Vec<u8> = photographs
+            .flat_map(|planes| planes.iter().cycle().take(channels))
             .flat_map(|plane| resized(plane, [height, width]))
             .collect();
         pixels.extend(noise(channels * height * width));
@@ -43,8 +46,8 @@ impl TestImages {
         pixels.map(|&pixel| f32::from(pixel) / 255.0).collect()
     }
 
-    /// (Pixels / 255 − mean) / std.
-    pub(crate) fn normalized(&self, mean: [f32; 3], std: [f32; 3]) -> Vec<f32> {
+    /// (Pixels / 255 − mean) / std, with one number per channel.
+    pub(crate) fn normalized(&self, mean: &[f32], std: &[f32]) -> Vec<f32> {
         let [channels, height, width] = self.size;
         let planes = self.pixels.chunks_exact(height * width).enumerate();
         planes
@@ -129,6 +132,15 @@ mod tests {
             let planar = image * 60 + rest % 3 * 20 + rest / 3;
             assert_eq!(pixel, images.pixels[planar]);
         }
+    }
+
+    #[test]
+    fn grey_images_have_one_plane() {
+        let images = TestImages::new([1, SIDE, SIDE]);
+        assert_eq!(images.shape(), [2, 1, SIDE, SIDE]);
+        assert_eq!(images.pixels.len(), 2 * SIDE * SIDE);
+        assert_eq!(images.pixels[..SIDE * SIDE], PHOTOGRAPHS[..SIDE * SIDE]);
+        assert_eq!(images.normalized(&[0.5], &[0.5]).len(), images.pixels.len());
     }
 
     #[cfg(feature = "libtorch")]

@@ -9,7 +9,7 @@ use topk_models::{
     CLASSES, Checkpoint, GRAD, INPUT, LABELS, LOGITS, LOSS, OnnxOptions, Outputs, PROBABILITIES,
 };
 use topk_native::{Runtime, RuntimeError};
-use topk_onnx::ImageInput;
+use topk_onnx::{ChannelValues, ImageInput};
 use topk_ops::LossError;
 use topk_ops_onnx::Form;
 
@@ -137,8 +137,8 @@ pub enum VerificationError {
 /// The outputs expected of a model for the test images.
 pub(crate) struct Expected {
     images: TestImages,
-    mean: [f32; 3],
-    std: [f32; 3],
+    mean: ChannelValues,
+    std: ChannelValues,
     classes: usize,
     /// Logits of the network in libtorch, `[images, classes]`.
     logits: Option<Vec<f32>>,
@@ -155,7 +155,7 @@ impl Expected {
         let (mean, std) = (card.mean, card.std);
         let images = TestImages::new(card.input_size);
         let classes = checkpoint.architecture().classes();
-        let normalized = images.normalized(mean, std);
+        let normalized = images.normalized(mean.as_slice(), std.as_slice());
         let (logits, checkpoint) = reference_logits(checkpoint, &normalized, images.shape());
         if let Some(logits) = &logits {
             if !logits.iter().all(|logit| logit.is_finite()) {
@@ -261,7 +261,7 @@ impl Expected {
         let [count, channels, height, width] = images.shape();
         let input: SessionInputValue = match options.image_input {
             None => {
-                let normalized = images.normalized(self.mean, self.std);
+                let normalized = images.normalized(self.mean.as_slice(), self.std.as_slice());
                 OrtTensor::from_array((images.shape(), normalized))?.into()
             }
             Some(ImageInput::Float) => {

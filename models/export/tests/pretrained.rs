@@ -57,8 +57,8 @@ fn real_weights_agree_with_onnxruntime_on_photographs() {
             class_names: None,
             input_size: wanted.size,
             resize: wanted.resize,
-            mean: wanted.normalization.mean,
-            std: wanted.normalization.std,
+            mean: wanted.normalization.mean.into(),
+            std: wanted.normalization.std.into(),
             training: None,
         };
         let checkpoint = Checkpoint::new(card, StateDict::read(&weights).unwrap()).unwrap();

@@ -76,8 +76,8 @@ fn weights_without_a_card_become_a_model() {
         class_names: None,
         input_size: images.size,
         resize: None,
-        mean: images.normalization.mean,
-        std: images.normalization.std,
+        mean: images.normalization.mean.into(),
+        std: images.normalization.std.into(),
         training: None,
     };
     assert_eq!(card, expected);
@@ -86,7 +86,7 @@ fn weights_without_a_card_become_a_model() {
          --resize 40 --interpolation lanczos",
     );
     assert_eq!(card.class_names.unwrap()[6], "name 6");
-    assert_eq!((card.mean, card.std), ([0.0; 3], [1.0; 3]));
+    assert_eq!((card.mean, card.std), ([0.0; 3].into(), [1.0; 3].into()));
     let resize = card.resize.unwrap();
     assert_eq!(resize.shorter_side, 40);
     assert_eq!(

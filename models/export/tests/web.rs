@@ -34,7 +34,7 @@ fn checkpoint((name, [height, width]): (&str, [usize; 2]), filter: Interpolation
     let architecture = architecture(name, [3, height, width], CLASSES).unwrap();
     let shapes = architecture.parameter_shapes().into_iter().collect();
     let mut card = card(&architecture);
-    (card.mean, card.std) = ([0.4, 0.5, 0.55], [0.2, 0.25, 0.3]);
+    (card.mean, card.std) = ([0.4, 0.5, 0.55].into(), [0.2, 0.25, 0.3].into());
     let shorter_side = match ([height, width], filter) {
         ([224, 224], _) => Some(256),
         ([97, 64], _) => Some(111),
@@ -100,7 +100,7 @@ fn expected(model: &mut Model, pixels: &[u8], k: usize) -> Vec<(String, f64)> {
         .map(|i| {
             let channel = i / plane;
             let fraction = f32::from(pixels[i % plane * 3 + channel]) / 255.0;
-            (fraction - card.mean[channel]) / card.std[channel]
+            (fraction - card.mean.rgb()[channel]) / card.std.rgb()[channel]
         })
         .collect();
     let [_, height, width] = card.input_size;

@@ -11,7 +11,7 @@ pub(super) const NETWORKS: &[Definition] = &[Definition::cifar("basic-N", &[32],
 /// Three stages of two convolutions, `planes` channels wide and doubling at each stage, then global average
 /// pooling.
 fn basic(b: &mut Builder, planes: usize) -> Value {
-    b.require_input_size([3, 32, 32]);
+    b.require_sides([32, 32]);
     b.initializers = Initializers {
         conv: Init::kaiming_normal_out,
         linear_bias: Init::zeros,

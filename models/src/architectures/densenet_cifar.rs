@@ -12,7 +12,7 @@ pub(super) const NETWORKS: &[Definition] = &[Definition::cifar(
 
 /// Three blocks of equal depth, with bottlenecks, and half of the channels kept between them.
 fn densenet(b: &mut Builder, depth: usize, growth: usize) -> Value {
-    b.require_input_size([3, 32, 32]);
+    b.require_sides([32, 32]);
     if depth < 10 || depth % 6 != 4 {
         b.reject_numbers("DEPTH must be 6n + 4, such as 40");
     }

@@ -79,8 +79,9 @@ impl Builder {
         self.error.get_or_insert(error);
     }
 
-    /// Requires images of one size.
-    pub(crate) fn require_input_size(&mut self, expected: [usize; 3]) {
+    /// Requires images of this height and width.
+    pub(crate) fn require_sides(&mut self, [height, width]: [usize; 2]) {
+        let expected = [self.input_size[0], height, width];
         if self.input_size != expected {
             self.fail(ArchitectureError::InputSize {
                 name: self.name.clone(),

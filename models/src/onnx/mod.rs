@@ -8,10 +8,12 @@ mod nodes;
 use thiserror::Error;
 use topk_onnx::proto::{DataType, ModelProto, NodeProto, TensorProto};
 use topk_onnx::{
-    CheckError, Dim, Float16Error, GraphBuilder, ImageInput, MAX_OPSET, ModelCard, OPSET, Training,
-    attribute, check, fold_batch_norm, ir_version, model, normalize_inside, to_float16,
+    ChannelValues, CheckError, Dim, Float16Error, GraphBuilder, ImageInput, MAX_OPSET, ModelCard,
+    OPSET, Training, attribute, check, fold_batch_norm, ir_version, model, normalize_inside,
+    to_float16,
 };
 use topk_ops_onnx::{Form, FunctionError, OnnxLoss, Scores};
+use topk_preprocessing::ImageMode;
 
 use crate::checkpoint::Checkpoint;
 use nodes::add_nodes;
@@ -108,11 +110,15 @@ pub fn onnx_model(checkpoint: Checkpoint, options: &OnnxOptions) -> Result<Model
     let mut graph = GraphBuilder::new(architecture.name());
     let batch = Dim::Dynamic("batch");
     let [channels, height, width] = architecture.input_size().map(Dim::Fixed);
+    let mode = card.mean.mode();
     graph.input(
         INPUT,
         DataType::Float,
         &[batch, channels, height, width],
-        "RGB images: (pixel / 255 - mean) / std, see the metadata topk.mean and topk.std",
+        &format!(
+            "{} images: (pixel / 255 - mean) / std, see the metadata topk.mean and topk.std",
+            colors(mode)
+        ),
     );
     for (name, weight) in checkpoint.into_weights() {
         let shape = weight.shape().to_vec();
@@ -130,7 +136,7 @@ pub fn onnx_model(checkpoint: Checkpoint, options: &OnnxOptions) -> Result<Model
     let (mean, std) = (card.mean, card.std);
     if options.image_input.is_some() {
         // The model normalises; the metadata tells the caller what is left to do, which is nothing.
-        (card.mean, card.std) = ([0.0; 3], [1.0; 3]);
+        [card.mean, card.std] = [0.0, 1.0].map(|value| ChannelValues::all(value, mode));
     }
     let mut model = model(graph, &doc, card.to_metadata());
     model.opset_import[0].version = options.opset;
@@ -149,10 +155,18 @@ pub fn onnx_model(checkpoint: Checkpoint, options: &OnnxOptions) -> Result<Model
         to_float16(&mut model)?;
     }
     if let (Some(input), Some(graph)) = (options.image_input, &mut model.graph) {
-        normalize_inside(graph, input, &mean, &std);
+        normalize_inside(graph, input, mean.as_slice(), std.as_slice());
     }
     check(&model)?;
     Ok(model)
+}
+
+/// What the images of a mode have.
+fn colors(mode: ImageMode) -> &'static str {
+    match mode {
+        ImageMode::Rgb => "RGB",
+        ImageMode::L => "Grey",
+    }
 }
 
 /// The model's doc string.

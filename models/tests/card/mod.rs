@@ -14,8 +14,8 @@ pub fn card(architecture: &Architecture) -> ModelCard {
         class_names: Some(classes.map(|class| format!("class {class}")).collect()),
         input_size: architecture.input_size(),
         resize: None,
-        mean: [0.5; 3],
-        std: [0.25; 3],
+        mean: [0.5; 3].into(),
+        std: [0.25; 3].into(),
         training: Some(Training {
             dataset: "random".to_owned(),
             noise: 0.0,

@@ -168,8 +168,8 @@ fn write_model(path: &Path) -> Result<()> {
         class_names: None,
         input_size: [3, SIDE, SIDE],
         resize: None,
-        mean: [0.5; 3],
-        std: [0.25; 3],
+        mean: [0.5; 3].into(),
+        std: [0.25; 3].into(),
         training: None,
     };
     let model = topk_onnx::model(graph.finish(), "", card.to_metadata());

@@ -1,16 +1,19 @@
 use rand::Rng;
 
 use super::planes::{Shown, normalize_shown};
-use super::{Augmentation, AugmentationError, Canvas, Operation, RandomErasing};
+use super::{Augmentation, AugmentationError, Canvas, Operation, RandomErasing, Step, grey};
 use crate::decode::decode_into;
 use crate::limits::release;
 use crate::{ImageError, Limits, NormalizationTable, RgbImage};
+use topk_preprocessing::ImageMode;
 
 /// Decodes and augments images one at a time; each thread has its own augmenter. Buffers are reused.
 #[derive(Debug)]
 pub struct Augmenter {
     augmentation: Augmentation,
+    mode: ImageMode,
     limits: Limits,
+    /// The image before its augmentation, if it is not the caller's.
     decoded: RgbImage,
     operations: Vec<Operation>,
     canvas: Canvas,
@@ -45,11 +48,12 @@ impl<'a> Augmented<'a> {
         self.operations
     }
 
-    /// Writes the normalised values, `3 × height × width`, after random erasing if it is configured.
+    /// Writes the normalised values, `channels × height × width` with the channels of the table, after random erasing if
+    /// it is configured.
     ///
     /// # Panics
     ///
-    /// If `out` and [`pixels`](Self::pixels) differ in length.
+    /// If `out` has another length.
     pub fn normalize(
         &self,
         table: &NormalizationTable,
@@ -74,10 +78,24 @@ impl Augmenter {
         Ok(Self {
             canvas: Canvas::new(augmentation.pillow, limits),
             augmentation,
+            mode: ImageMode::Rgb,
             limits,
             decoded: RgbImage::default(),
             operations: Vec::new(),
         })
+    }
+
+    /// Converts images to this mode before they are augmented, and the colours that transforms fill with.
+    pub fn with_mode(mut self, mode: ImageMode) -> Self {
+        self.mode = mode;
+        if mode == ImageMode::L {
+            for step in &mut self.augmentation.steps {
+                if let Step::Timm(step) = step {
+                    step.fill = [grey(step.fill); 3];
+                }
+            }
+        }
+        self
     }
 
     /// The augmentation.
@@ -98,6 +116,7 @@ impl Augmenter {
         self.canvas.release();
         release(&mut self.decoded.pixels);
         let _reserved = decode_into(encoded, &self.limits, None, &mut self.decoded)?;
+        self.decoded.convert(self.mode);
         let size = [self.decoded.width, self.decoded.height];
         self.augmentation
             .draw(size, generator, &mut self.operations)?;
@@ -128,8 +147,19 @@ impl Augmenter {
             return Err(ImageError::NoPixels { width, height });
         }
         self.canvas.release();
+        release(&mut self.decoded.pixels);
         self.augmentation
             .draw([width, height], generator, &mut self.operations)?;
+        let image = match self.mode {
+            ImageMode::Rgb => image,
+            mode @ ImageMode::L => {
+                let bytes = image.pixels.len() as u64;
+                self.limits.check_bytes("converting the image", bytes)?;
+                self.decoded.clone_from(image);
+                self.decoded.convert(mode);
+                &self.decoded
+            }
+        };
         let image = self.canvas.apply(&self.operations, image)?;
         Ok(Augmented {
             image,
@@ -164,8 +194,8 @@ impl Augmenter {
     ///
     /// # Panics
     ///
-    /// If there are not three planes of the size in `shape`, or if `out` does not have `3 × height × width`
-    /// values for the size after [`Augmentation::size`].
+    /// If there are not three planes of the size in `shape`, or if `out` does not have `channels × height × width`
+    /// values for the size after [`Augmentation::size`] and the channels of the table.
     pub fn normalize_planes(
         &mut self,
         shape: [usize; 3],
@@ -183,13 +213,15 @@ impl Augmenter {
         }
         self.augmentation
             .draw(image, generator, &mut self.operations)?;
-        let size = match Shown::after(&self.operations, image) {
+        let shown = Shown::after(&self.operations, image).filter(|_| self.mode.is_rgb());
+        let size = match shown {
             Some(shown) => {
                 normalize_shown(shown, image, planes, table, out);
                 shown.size
             }
             None => {
                 self.decoded = RgbImage::of_planes(shape, planes);
+                self.decoded.convert(self.mode);
                 let image = self.canvas.apply(&self.operations, &self.decoded)?;
                 table.normalize_interleaved(&image.pixels, out);
                 [image.width, image.height]

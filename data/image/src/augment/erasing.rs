@@ -73,11 +73,11 @@ impl RandomErasing {
         )
     }
 
-    /// Draws a rectangle and erases it in an image of three planes.
+    /// Draws a rectangle and erases it in an image of planes.
     ///
     /// # Panics
     ///
-    /// If `values` does not have three planes of this width and height, or the probability is invalid.
+    /// If `values` does not have planes of this width and height, or the probability is invalid.
     pub fn apply(
         &self,
         [width, height]: [u32; 2],
@@ -85,7 +85,7 @@ impl RandomErasing {
         values: &mut [f32],
     ) {
         let plane = width as usize * height as usize;
-        assert_eq!(values.len(), 3 * plane);
+        assert!(values.len().is_multiple_of(plane));
         for rect in self.draw([width, height], generator) {
             for plane in values.chunks_exact_mut(plane) {
                 let rows = plane.chunks_exact_mut(width as usize);

@@ -170,12 +170,13 @@ impl Mix {
 
     /// Writes one image of a mixed batch, so that threads can share the work.
     ///
-    /// `batch` has images of three planes with `width` columns; `out` has the length of one image.
+    /// `batch` has images of planes of this width and height; `out` has the length of one image.
     ///
     /// # Panics
     ///
-    /// If the batch lacks the image or its partner, or `out` does not have rows of this width.
-    pub fn write(&self, index: usize, batch: &[f32], width: usize, out: &mut [f32]) {
+    /// If the batch lacks the image or its partner, or `out` does not have planes of this size.
+    pub fn write(&self, index: usize, batch: &[f32], size: [usize; 2], out: &mut [f32]) {
+        let [width, height] = size;
         let len = out.len();
         let image = |index: usize| &batch[index * len..][..len];
         let [own, partner] = [index, self.partners[index]].map(image);
@@ -188,10 +189,12 @@ impl Mix {
             }
             Some(rect) => {
                 out.copy_from_slice(own);
-                let plane = len / 3;
-                assert_eq!(len, 3 * width * (plane / width));
+                let plane = width * height;
+                assert!(len.is_multiple_of(plane));
                 let rows = rect.y as usize..(rect.y + rect.height) as usize;
-                for row in (0..3).flat_map(|channel| rows.clone().map(move |row| (channel, row))) {
+                for row in
+                    (0..len / plane).flat_map(|channel| rows.clone().map(move |row| (channel, row)))
+                {
                     let begin = row.0 * plane + row.1 * width + rect.x as usize;
                     let cut = begin..begin + rect.width as usize;
                     out[cut.clone()].copy_from_slice(&partner[cut]);

@@ -54,6 +54,7 @@ pub use jitter::ColorJitter;
 pub use keep_ratio_crop::{KeepRatioCrop, Place};
 pub use mix::{Mix, Mixing};
 pub use operation::{Operation, Rect};
+pub(crate) use operation::{grey, to_grey};
 pub use planes::Shown;
 pub use policy::{RandAugment, TrivialAugmentWide};
 pub use resized_crop::RandomResizedCrop;

@@ -10,7 +10,9 @@ mod tiff;
 mod webp;
 
 use topk_files::Placeholder;
+use topk_preprocessing::ImageMode;
 
+use crate::augment::to_grey;
 use crate::limits::Reserved;
 use crate::{ImageError, Limits};
 
@@ -41,6 +43,17 @@ impl RgbImage {
             width: width as u32,
             height: height as u32,
             pixels,
+        }
+    }
+
+    /// Converts pixels to a mode; grey pixels have the same value in all channels.
+    ///
+    /// Except for files with YCbCr or Lab pixels, which are not read as such, that is `Image.open(file).convert(mode)`:
+    /// Pillow computes the luma of red, green and blue, also of palettes and of CMYK.
+    pub fn convert(&mut self, mode: ImageMode) {
+        match mode {
+            ImageMode::Rgb => {}
+            ImageMode::L => to_grey(&mut self.pixels),
         }
     }
 

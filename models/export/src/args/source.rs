@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use topk_labels::{ClassNames, imagenet};
 use topk_models::{Checkpoint, architecture_of, images};
-use topk_onnx::{CardResize, ModelCard};
-use topk_preprocessing::{Interpolation, parse_channels, parse_input_size};
+use topk_onnx::{CardResize, ChannelValues, ModelCard};
+use topk_preprocessing::{
+    ImageMode, Interpolation, Normalization, parse_channels, parse_input_size,
+};
 use topk_weights::{Loaded, Note, ReadOptions, StateDict};
 
 /// A file of weights. Checkpoints of `topk-train` record everything that the other options could say.
@@ -45,8 +47,8 @@ pub(super) struct Source {
     #[arg(long, value_enum)]
     interpolation: Option<Interpolation>,
 
-    /// Mean of red, green and blue, in units of pixels / 255 [default: the checkpoint's or the
-    /// architecture's]
+    /// Mean of red, green and blue, in units of pixels / 255, or one number for all, which grey images need
+    /// [default: the checkpoint's or the architecture's]
     #[arg(long, value_name = "R,G,B", value_parser = parse_channels, requires = "std")]
     mean: Option<[f32; 3]>,
 
@@ -101,7 +103,13 @@ impl Source {
             card.input_size = [card.input_size[0], height, width];
         }
         if let (Some(mean), Some(std)) = (self.mean, self.std) {
-            (card.mean, card.std) = (mean, std);
+            let mode = card.mean.mode();
+            let normalization = Normalization { mean, std };
+            ensure!(
+                mode == ImageMode::Rgb || normalization.is_grey(),
+                "{path} is a network for grey images: give one number each for --mean and --std"
+            );
+            [card.mean, card.std] = [mean, std].map(|values| ChannelValues::new(values, mode));
         }
         card.resize = self.resize(card.resize)?;
         if foreign {
@@ -142,7 +150,13 @@ impl Source {
              0.229,0.224,0.225 for those of DeiT; the pretrained_cfg of the model in timm says which"
         );
         let weights = renamed.weights;
-        let classes = architecture_of(&weights, name, images.size)?.classes();
+        let [_, height, width] = images.size;
+        let (mode, normalization) = match designed.input_channels_of(&weights) {
+            Some(1) => (ImageMode::L, images.normalization.grey()),
+            _ => (ImageMode::Rgb, images.normalization),
+        };
+        let input_size = [mode.channels(), height, width];
+        let classes = architecture_of(&weights, name, input_size)?.classes();
         let names = || {
             imagenet::synsets()
                 .iter()
@@ -152,10 +166,10 @@ impl Source {
             format: ModelCard::FORMAT,
             architecture: name.to_owned(),
             class_names: (classes == imagenet::CLASSES).then(|| names().collect()),
-            input_size: images.size,
+            input_size,
             resize: images.resize,
-            mean: images.normalization.mean,
-            std: images.normalization.std,
+            mean: ChannelValues::new(normalization.mean, mode),
+            std: ChannelValues::new(normalization.std, mode),
             training: None,
         };
         Ok((card, weights))
@@ -163,7 +177,10 @@ impl Source {
 
     /// What is assumed about images and classes, since neither the file nor the options say it.
     fn assumed(&self, card: &ModelCard) -> Option<String> {
-        let list = |values: [f32; 3]| values.map(|value| value.to_string()).join(",");
+        let list = |values: ChannelValues| {
+            let values: Vec<String> = values.as_slice().iter().map(f32::to_string).collect();
+            values.join(",")
+        };
         let mut assumed = Vec::new();
         if self.input_size.is_none() {
             let [_, height, width] = card.input_size;

@@ -53,7 +53,7 @@ pub(in crate::augment) fn blend(from: u8, to: u8, factor: f32) -> u8 {
 
 /// Luma according to ITU-R 601, with 16 fractional bits.
 #[inline(always)]
-fn grey([r, g, b]: [u8; 3]) -> u8 {
+pub(crate) fn grey([r, g, b]: [u8; 3]) -> u8 {
     let sum = 19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b);
     ((sum + 0x8000) >> 16) as u8
 }
@@ -72,6 +72,11 @@ pub(super) fn sum_of_greys(pixels: &[u8]) -> u64 {
     });
     let of_rest = rest.iter().map(|&pixel| u64::from(grey(pixel)));
     of_blocks.sum::<u64>() + of_rest.sum::<u64>()
+}
+
+/// Sets all channels of each pixel to its grey value, as `Image.convert("L")` computes it.
+pub(crate) fn to_grey(pixels: &mut [u8]) {
+    saturate(pixels, 0.0);
 }
 
 /// Blends each pixel with its grey value.

@@ -11,6 +11,7 @@ mod tables;
 mod warp;
 
 pub(super) use color::blend;
+pub(crate) use color::{grey, to_grey};
 pub(super) use geometry::{Overlap, overlap};
 
 use serde::{Deserialize, Serialize};
