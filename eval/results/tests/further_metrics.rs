@@ -215,53 +215,45 @@ fn several_true_classes_are_ranked_as_by_scikit_learn() {
     );
 }
 
+/// Against the code of ImageNet-X (`data/make_groups.py`).
 #[test]
-fn groups_have_accuracies_of_their_own() {
+fn groups_have_the_accuracies_of_imagenet_x() {
+    let expected: Value = serde_json::from_str(include_str!("data/groups.json")).unwrap();
     let mut results = results(300, 8);
     results.data.groups = Some("factors.jsonl".to_owned());
-    results.data.group_names = ["dark", "none", "<b>large"].map(str::to_owned).to_vec();
+    results.data.group_names = serde_json::from_value(expected["factors"].clone()).unwrap();
+    let factors = results.data.group_names.len();
     for (at, image) in results.images.iter_mut().enumerate() {
         // Every tenth image is not in the file.
-        image.groups = (at % 10 > 0).then(|| match at % 3 {
-            0 => vec![0],
-            1 => vec![0, 2],
-            _ => vec![],
-        });
+        let groups = (0..factors as u32).filter(|&factor| (5 * at + 3 * factor as usize) % 11 < 3);
+        image.groups = (at % 10 > 0).then(|| groups.collect());
     }
     let results = results.recompute().unwrap();
-    let outcomes = results.models[0].outcomes.iter().enumerate();
-    let correct: Vec<(usize, bool)> = outcomes
-        .map(|(at, outcome)| (at, outcome.as_ref().unwrap().rank == 0))
-        .filter(|(at, _)| at % 10 > 0)
-        .collect();
-    let error = |of: &dyn Fn(usize) -> bool| {
-        let of_group: Vec<bool> = correct
-            .iter()
-            .filter(|(at, _)| of(*at))
-            .map(|(_, right)| *right)
-            .collect();
-        let wrong = of_group.iter().filter(|right| !**right).count();
-        (of_group.len(), wrong as f64 / of_group.len() as f64)
-    };
-    let (_, average) = error(&|_| true);
     let groups = &results.models[0].metrics.groups;
-    for (group, of) in [
-        (0, &(|at: usize| at % 3 < 2) as &dyn Fn(usize) -> bool),
-        (2, &|at| at % 3 == 1),
-    ] {
-        let (images, error) = error(of);
-        assert_eq!(groups[group].images, images);
-        assert!((groups[group].accuracy.unwrap() - (1.0 - error)).abs() < 1e-12);
-        assert!((groups[group].error_ratio.unwrap() - error / average).abs() < 1e-12);
+    assert_eq!(groups.len(), 16);
+    for (at, group) in groups.iter().enumerate() {
+        assert_eq!(expected["images"][at], group.images);
+        assert_close(group.accuracy, &expected["accuracies"][at], 1e-12);
+        assert_close(group.error_ratio, &expected["error_ratios"][at], 1e-12);
     }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    results.save(file.path()).unwrap();
+    assert_eq!(Results::read(file.path()).unwrap(), results);
+}
+
+#[test]
+fn groups_are_in_all_outputs() {
+    let mut results = results(300, 8);
+    results.data.group_names = ["dark", "none", "<b>large"].map(str::to_owned).to_vec();
+    for (at, image) in results.images.iter_mut().enumerate() {
+        image.groups = Some(if at % 3 == 0 { vec![0, 2] } else { vec![] });
+    }
+    let results = results.recompute().unwrap();
+    let groups = &results.models[0].metrics.groups;
     assert_eq!(
         (groups[1].images, groups[1].accuracy, groups[1].error_ratio),
         (0, None, None)
     );
-
-    let file = tempfile::NamedTempFile::new().unwrap();
-    results.save(file.path()).unwrap();
-    assert_eq!(Results::read(file.path()).unwrap(), results);
     let table = results.table();
     assert!(table.contains("top-1 % (error ratio)"), "{table}");
     let page = results.to_html(&[], |_| None).unwrap();
