@@ -115,12 +115,11 @@ fn on_cpu<T: Score + Element, L: TensorLoss>(
     labels: &Tensor,
 ) -> Result<Tensor, TensorLossError> {
     let requires_grad = scores.requires_grad() && is_grad_enabled();
+    let row_major_scores = row_major(scores, T::KIND)?;
+    let row_major_labels = row_major(labels, Kind::Int64)?;
     let original = scores;
-    // A lazily negated tensor is contiguous too, but its memory has the numbers before the negation.
-    let scores = original.detach().f_to_kind(T::KIND)?.f_resolve_neg()?;
-    let scores = scores.f_contiguous()?;
-    let labels = labels.f_to_device(Device::Cpu)?.f_resolve_neg()?;
-    let labels = labels.f_contiguous()?;
+    let scores = row_major_scores.as_ref().unwrap_or(scores);
+    let labels = row_major_labels.as_ref().unwrap_or(labels);
     let shape = match criterion.reduction() {
         Reduction::None => labels.size(),
         Reduction::Sum | Reduction::Mean => vec![],
@@ -131,8 +130,8 @@ fn on_cpu<T: Score + Element, L: TensorLoss>(
         .transpose()?;
     criterion.compute(
         &LibtorchThreads,
-        elements::<T>(&scores),
-        elements(&labels),
+        elements::<T>(scores),
+        elements(labels),
         BatchOutputs {
             grad: grad.as_mut().map(elements_mut),
             ..BatchOutputs::new(elements_mut(&mut values))
@@ -143,6 +142,19 @@ fn on_cpu<T: Score + Element, L: TensorLoss>(
         Some(grad) => with_gradient(original, &values, &grad.into_tensor())?,
         None => values,
     })
+}
+
+/// A copy of the tensor in row-major order on the CPU, or `None` if it is that already: for small batches, operations that
+/// change nothing would take longer than the loss.
+fn row_major(tensor: &Tensor, kind: Kind) -> Result<Option<Tensor>, TchError> {
+    let on_cpu = tensor.device() == Device::Cpu;
+    // A lazily negated tensor is contiguous too, but its memory has the numbers before the negation.
+    if on_cpu && tensor.kind() == kind && tensor.is_contiguous() && !tensor.f_is_neg()? {
+        return Ok(None);
+    }
+    let tensor = tensor.detach().f_to_device(Device::Cpu)?;
+    let tensor = tensor.f_to_kind(kind)?.f_resolve_neg()?;
+    tensor.f_contiguous().map(Some)
 }
 
 /// Computes the loss with libtorch's operations, on any device.
