@@ -1,5 +1,6 @@
 //! Development tasks of this repository, run with `cargo xtask TASK`.
 
+mod bench;
 mod cargo;
 mod demo;
 mod dist;
@@ -66,6 +67,19 @@ enum Task {
         /// Fail if a test is skipped although this machine has what it requires
         #[arg(long)]
         strict: bool,
+    },
+    /// Time the losses beside libtorch's cross-entropy
+    ///
+    /// Runs `cargo bench --package topk-ops-tch`, in which the losses alternate with libtorch's in one
+    /// process, and prints medians and their ratios. Writes them to `docs/benchmarks/loss.json` with
+    /// date and machine, and the table in `docs/benchmarks.md`. Takes about ten seconds after the build.
+    Bench {
+        /// Write nothing, and fail if a loss is more than 1.5 times as slow as in the file
+        ///
+        /// Compares times relative to libtorch's, of the fastest tenth of the turns, so that it can run
+        /// on other machines and beside other programs.
+        #[arg(long)]
+        check: bool,
     },
     /// Compile the CUDA kernels to PTX, after a change of `ops/cuda/kernels`
     ///
@@ -138,6 +152,7 @@ fn main() -> ExitCode {
         .map(|()| ExitCode::SUCCESS),
         Task::Demo => demo::run().map(|()| ExitCode::SUCCESS),
         Task::Test { strict } => test::run(strict),
+        Task::Bench { check } => bench::run(check).map(|()| ExitCode::SUCCESS),
         Task::Ptx => ptx::run().map(|()| ExitCode::SUCCESS),
         Task::Doctor => doctor::run().map(|()| ExitCode::SUCCESS),
         Task::Dist { profile } => dist::run(&profile).map(|()| ExitCode::SUCCESS),
