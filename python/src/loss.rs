@@ -150,6 +150,7 @@ impl Loss {
         weight: usize,
         reduction: &str,
         ignore_index: i64,
+        label_smoothing: f64,
         values: usize,
         grad: usize,
         threads: usize,
@@ -163,6 +164,7 @@ impl Loss {
             weight,
             reduction,
             ignore_index,
+            label_smoothing,
             values,
             grad,
             threads,
@@ -190,6 +192,7 @@ struct Batch {
     weight: usize,
     reduction: Reduction,
     ignore_index: i64,
+    label_smoothing: f64,
     values: usize,
     grad: usize,
     threads: usize,
@@ -201,7 +204,8 @@ impl Batch {
     unsafe fn compute<T: Score>(&self, loss: &dyn SampleLoss) -> Result<(), LossError> {
         let mut criterion = Criterion::new(loss)
             .with_reduction(self.reduction)
-            .with_ignore_index(self.ignore_index);
+            .with_ignore_index(self.ignore_index)
+            .with_label_smoothing(self.label_smoothing)?;
         if self.weight != 0 {
             // SAFETY: the caller's promise.
             let weight = unsafe { entries::<T>(self.weight, self.classes) };

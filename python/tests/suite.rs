@@ -93,6 +93,7 @@ files! {
     test_docs
     test_functional
     test_golden
+    test_label_smoothing
     test_nn
     test_onnx
     test_stubs

@@ -56,7 +56,7 @@ def by_kernel(name, parameters, scores, labels, weight, reduction):
 
 
 def on_cpu(name, parameters, scores, labels, weight, reduction):
-    return _torch._Loss.apply(scores, labels, weight, name, parameters, IGNORE, reduction)
+    return _torch._Loss.apply(scores, labels, weight, name, parameters, IGNORE, 0.0, reduction)
 
 
 def leaf(tensor, device=DEVICE):

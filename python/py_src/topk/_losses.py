@@ -59,6 +59,12 @@ def check_k(k, name="k"):
     return k
 
 
+def check_label_smoothing(label_smoothing):
+    """Raises `ValueError` if this is not a probability."""
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+
+
 def check_reduction(reduction):
     """Raises `ValueError` if this is not the name of a reduction."""
     if reduction not in REDUCTIONS:

@@ -9,9 +9,10 @@ from . import _losses
 _TYPES = ("float32", "float64", "float16", "bfloat16")
 
 
-def loss(name, parameters, input, target, weight, ignore_index, reduction, with_gradient=False):
+def loss(name, parameters, input, target, weight, ignore_index, reduction, with_gradient=False, label_smoothing=0.0):
     """The loss, and its gradient with respect to `input` if `with_gradient`."""
     _losses.check_reduction(reduction)
+    _losses.check_label_smoothing(label_smoothing)
     input = numpy.asarray(input)
     target = numpy.asarray(target)
     if input.dtype.name not in _TYPES:
@@ -49,6 +50,7 @@ def loss(name, parameters, input, target, weight, ignore_index, reduction, with_
         0 if weight is None else weight.ctypes.data,
         reduction,
         ignore_index,
+        float(label_smoothing),
         values.ctypes.data,
         gradient.ctypes.data if with_gradient else 0,
         _threads(),

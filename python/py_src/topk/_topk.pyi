@@ -54,6 +54,7 @@ class Loss:
         weight: int,
         reduction: str,
         ignore_index: int,
+        label_smoothing: float,
         values: int,
         grad: int,
         threads: int,

@@ -29,12 +29,14 @@ _AUTOCAST = frozenset(
 _graph_is_retained = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
 
-def loss(name, parameters, input, target, weight, ignore_index, reduction):
+def loss(name, parameters, input, target, weight, ignore_index, reduction, label_smoothing=0.0):
     """Checks the arguments as `torch.nn.functional.cross_entropy` does, and computes the loss."""
     if not isinstance(target, Tensor):
         raise TypeError(f"target must be a Tensor, got {type(target).__name__}")
     if reduction not in _losses.REDUCTIONS:
         _losses.check_reduction(reduction)
+    if label_smoothing != 0.0:
+        _losses.check_label_smoothing(label_smoothing)
     device = input.device.type
     if device in _AUTOCAST and torch.is_autocast_enabled(device):
         # As PyTorch's losses do: halves are too coarse for sums of exponentials.
@@ -59,17 +61,19 @@ def loss(name, parameters, input, target, weight, ignore_index, reduction):
         raise _device_error(input, target)
 
     if torch.compiler.is_compiling() or not _is_plain(input):
-        values = _by_operator(name, parameters, input, target, weight, ignore_index, reduction)
+        values = _by_operator(name, parameters, input, target, weight, ignore_index, reduction, label_smoothing)
     elif torch._C._are_functorch_transforms_active():
-        values = _TransformableLoss.apply(input, target, weight, name, parameters, ignore_index, reduction)[0]
+        values = _TransformableLoss.apply(
+            input, target, weight, name, parameters, ignore_index, label_smoothing, reduction
+        )[0]
     elif input.requires_grad and torch.is_grad_enabled():
-        kernel = _cuda.kernel(name, parameters, input, reduction, ignore_index)
+        kernel = _kernel(name, parameters, input, reduction, ignore_index, label_smoothing)
         if kernel is None:
-            values = _Loss.apply(input, target, weight, name, parameters, ignore_index, reduction)
+            values = _Loss.apply(input, target, weight, name, parameters, ignore_index, label_smoothing, reduction)
         else:
             values = _LossByKernel.apply(input, target, weight, kernel, reduction)
     else:
-        values, _ = _compute(name, parameters, input, target, weight, ignore_index, reduction, False)
+        values, _ = _compute(name, parameters, input, target, weight, ignore_index, reduction, False, label_smoothing)
     if dimensions == 2 or reduction != "none":
         return values
     return values.reshape(shape[:1] + shape[2:] if dimensions > 2 else ())
@@ -87,20 +91,22 @@ def _is_plain(input):
     return type(input) in (Tensor, torch.nn.Parameter) and torch._C._len_torch_dispatch_stack() == 0
 
 
-def _by_operator(name, parameters, input, target, weight, ignore_index, reduction):
+def _by_operator(name, parameters, input, target, weight, ignore_index, reduction, label_smoothing):
     if name == "balanced_noised_topk" and not isinstance(parameters[-1], Tensor):
         parameters = (*parameters[:-1], torch.tensor(parameters[-1]))
     if input.requires_grad and torch.is_grad_enabled():
-        return _WITH_GRADIENT[name](input, target, weight, *parameters, reduction, ignore_index)[0]
-    return _VALUE[name](input, target, weight, *parameters, reduction, ignore_index)
+        return _WITH_GRADIENT[name](input, target, weight, *parameters, reduction, ignore_index, label_smoothing)[0]
+    return _VALUE[name](input, target, weight, *parameters, reduction, ignore_index, label_smoothing)
 
 
 class _Loss(torch.autograd.Function):
     """The loss of `[N, C]` scores."""
 
     @staticmethod
-    def forward(ctx, input, target, weight, name, parameters, ignore_index, reduction):
-        values, gradient = _compute(name, parameters, input, target, weight, ignore_index, reduction, True)
+    def forward(ctx, input, target, weight, name, parameters, ignore_index, label_smoothing, reduction):
+        values, gradient = _compute(
+            name, parameters, input, target, weight, ignore_index, reduction, True, label_smoothing
+        )
         ctx.reduction = reduction
         ctx.save_for_backward(gradient, input)
         return values
@@ -117,8 +123,8 @@ class _Loss(torch.autograd.Function):
         ):
             # As `loss.backward()` calls it, where a pass over the gradient can be saved: nothing needs it when the
             # graph is freed. PyTorch would copy a tensor with other references, but not an alias.
-            return gradient.detach(), None, None, None, None, None, None
-        return _scaled(gradient, input, of_values, ctx.reduction), None, None, None, None, None, None
+            return gradient.detach(), *(None,) * 7
+        return _scaled(gradient, input, of_values, ctx.reduction), *(None,) * 7
 
 
 class _LossByKernel(torch.autograd.Function):
@@ -178,8 +184,8 @@ class _TransformableLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(input, target, weight, name, parameters, ignore_index, reduction):
-        return _compute(name, parameters, input, target, weight, ignore_index, reduction, True)
+    def forward(input, target, weight, name, parameters, ignore_index, label_smoothing, reduction):
+        return _compute(name, parameters, input, target, weight, ignore_index, reduction, True, label_smoothing)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -191,10 +197,10 @@ class _TransformableLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, of_values, _):
-        return _scaled(*ctx.saved_tensors, of_values, ctx.reduction), None, None, None, None, None, None
+        return _scaled(*ctx.saved_tensors, of_values, ctx.reduction), *(None,) * 7
 
     @staticmethod
-    def vmap(info, in_dims, input, target, weight, name, parameters, ignore_index, reduction):
+    def vmap(info, in_dims, input, target, weight, name, parameters, ignore_index, label_smoothing, reduction):
         batch = info.batch_size
         if in_dims[2] is not None:
             raise NotImplementedError("vmap over class weights is not implemented: use a loop, or reduction='none'")
@@ -205,7 +211,7 @@ class _TransformableLoss(torch.autograd.Function):
         size, classes = input.shape[1:]
         rows = target.reshape(-1)
         values, gradient = _TransformableLoss.apply(
-            input.reshape(-1, classes), rows, weight, name, parameters, ignore_index, "none"
+            input.reshape(-1, classes), rows, weight, name, parameters, ignore_index, label_smoothing, "none"
         )
         values = values.reshape(batch, size)
         gradient = gradient.reshape(batch, size, classes)
@@ -233,17 +239,29 @@ def _scaled(gradient, input, of_values, reduction):
     return gradient * of_values
 
 
-def _compute(name, parameters, input, target, weight, ignore_index, reduction, with_gradient):
+def _kernel(name, parameters, input, reduction, ignore_index, label_smoothing):
+    """The kernel for a loss on an NVIDIA GPU, if there is one: not with label smoothing."""
+    if label_smoothing != 0.0:
+        return None
+    return _cuda.kernel(name, parameters, input, reduction, ignore_index)
+
+
+def _compute(name, parameters, input, target, weight, ignore_index, reduction, with_gradient, label_smoothing):
     """The loss, and the gradient or `None`."""
+    options = (weight, ignore_index, reduction, with_gradient, label_smoothing)
     if input.is_cpu:
-        return _compute_on_cpu(name, parameters, input, target, weight, ignore_index, reduction, with_gradient)
-    kernel = _cuda.kernel(name, parameters, input, reduction, ignore_index)
+        return _compute_on_cpu(name, parameters, input, target, *options)
+    kernel = _kernel(name, parameters, input, reduction, ignore_index, label_smoothing)
     if kernel is not None:
         return _cuda.loss(kernel, *_cuda.as_read(input, target, weight), reduction, with_gradient)
-    return _composite.loss(name, parameters, input, target, weight, ignore_index, reduction, with_gradient)
+    return _composite.loss(
+        name, parameters, input, target, weight, ignore_index, reduction, with_gradient, label_smoothing
+    )
 
 
-def _compute_on_cpu(name, parameters, input, target, weight, ignore_index, reduction, with_gradient):
+def _compute_on_cpu(
+    name, parameters, input, target, weight, ignore_index, reduction, with_gradient, label_smoothing=0.0
+):
     samples, classes = input.shape
     dtype = input.dtype
     scores = input.contiguous()
@@ -261,6 +279,7 @@ def _compute_on_cpu(name, parameters, input, target, weight, ignore_index, reduc
         0 if weight is None else weight.data_ptr(),
         reduction,
         ignore_index,
+        float(label_smoothing),
         values.data_ptr(),
         gradient.data_ptr() if with_gradient else 0,
         torch.get_num_threads(),
@@ -340,23 +359,28 @@ def _scalar_type(tensor):
 def _register(library, name, parameters):
     """Defines the two operators of a loss; returns their overloads."""
     arguments = f"Tensor input, Tensor target, Tensor? weight, {parameters}, str reduction, int ignore_index"
+    arguments += ", float label_smoothing=0.0"
+    # Where the reduction is among the arguments after the three tensors.
+    at_reduction = len(parameters.split(", "))
     tags = (torch.Tag.pt2_compliant_tag,)
     library.define(f"{name}({arguments}) -> Tensor", tags=tags)
     library.define(f"{name}_grad({arguments}) -> (Tensor, Tensor)", tags=tags)
 
     def computed(with_gradient):
         def operator(input, target, weight, *rest):
-            *rest, reduction, ignore_index = rest
+            # The dispatcher leaves out an argument that is the default.
+            *rest, reduction, ignore_index, label_smoothing = (*rest, 0.0)[: at_reduction + 3]
             if rest and isinstance(rest[-1], Tensor) and input.is_cpu:
                 rest[-1] = int(rest[-1])
             rest = (tuple(each) if isinstance(each, list) else each for each in rest)
-            both = _compute(name, tuple(rest), input, target, weight, ignore_index, reduction, with_gradient)
+            options = (weight, ignore_index, reduction, with_gradient, label_smoothing)
+            both = _compute(name, tuple(rest), input, target, *options)
             return both if with_gradient else both[0]
 
         return operator
 
     def fake(input, target, weight, *rest):
-        return input.new_empty((input.shape[0],) if rest[-2] == "none" else ())
+        return input.new_empty((input.shape[0],) if rest[at_reduction] == "none" else ())
 
     def fake_grad(input, target, weight, *rest):
         gradient = torch.empty_like(input, memory_format=torch.contiguous_format)
@@ -378,10 +402,10 @@ def _register(library, name, parameters):
     def backward(ctx, of_values):
         _, gradient = with_grad(*ctx.saved_tensors, *ctx.inputs)
         none = (None,) * (2 + len(ctx.inputs))
-        return _scaled(gradient, ctx.saved_tensors[0], of_values, ctx.inputs[-2]), *none
+        return _scaled(gradient, ctx.saved_tensors[0], of_values, ctx.inputs[at_reduction]), *none
 
     def setup_context_grad(ctx, inputs, output):
-        ctx.reduction = inputs[-2]
+        ctx.reduction = inputs[3 + at_reduction]
         ctx.arguments = len(inputs)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(output[1], inputs[0])

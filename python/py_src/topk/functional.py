@@ -58,13 +58,16 @@ if torch is not None:
 _WITH_GRADIENT = ContextVar("with_gradient", default=False)
 
 
-def _evaluate(name, parameters, input, target, weight, ignore_index, reduction):
+def _evaluate(name, parameters, input, target, weight, ignore_index, reduction, label_smoothing):
     if torch is not None and isinstance(input, torch.Tensor):
-        return _torch.loss(name, parameters, input, target, weight, ignore_index, reduction)
-    return _numpy.loss(name, parameters, input, target, weight, ignore_index, reduction, _WITH_GRADIENT.get())
+        return _torch.loss(name, parameters, input, target, weight, ignore_index, reduction, label_smoothing)
+    with_gradient = _WITH_GRADIENT.get()
+    return _numpy.loss(name, parameters, input, target, weight, ignore_index, reduction, with_gradient, label_smoothing)
 
 
-def smooth_topk_svm(input, target, k=5, *, tau=1.0, alpha=1.0, weight=None, ignore_index=-100, reduction="mean"):
+def smooth_topk_svm(
+    input, target, k=5, *, tau=1.0, alpha=1.0, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0
+):
     r"""The smooth top-k SVM of Berrada, Zisserman and Kumar, "Smooth Loss Functions for Deep Top-k Classification",
     ICLR 2018 (https://arxiv.org/abs/1802.07595).
 
@@ -87,6 +90,9 @@ def smooth_topk_svm(input, target, k=5, *, tau=1.0, alpha=1.0, weight=None, igno
         weight: factors of the classes, of shape `(C)`
         ignore_index: label of samples that do not count
         reduction: `"none"`, `"mean"` or `"sum"`
+        label_smoothing: probability, from 0 to 1, of a label drawn from all classes in place of the own one, as of
+            `torch.nn.functional.cross_entropy`. Most losses are then computed with each class as the label, which takes
+            up to C times as long
 
     Example:
 
@@ -101,72 +107,82 @@ def smooth_topk_svm(input, target, k=5, *, tau=1.0, alpha=1.0, weight=None, igno
         True
     """
     parameters = (_losses.check_k(k), float(tau), float(alpha))
-    return _evaluate("smooth_topk_svm", parameters, input, target, weight, ignore_index, reduction)
+    return _evaluate("smooth_topk_svm", parameters, input, target, weight, ignore_index, reduction, label_smoothing)
 
 
-def max_topk_svm(input, target, k=5, *, alpha=1.0, weight=None, ignore_index=-100, reduction="mean"):
+def max_topk_svm(
+    input, target, k=5, *, alpha=1.0, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0
+):
     """The hard top-k SVM, max(0, alpha + (t - s_y) / k), where t is the k-th highest score of the wrong classes.
 
     It is the limit of :func:`smooth_topk_svm` at temperature 0, and for k = 1 the multi-class hinge loss of Crammer and
     Singer (JMLR 2001). Only two scores of a sample have a gradient, so it trains deep networks poorly.
 
     Args:
-        input, target, k, weight, ignore_index, reduction: see :func:`smooth_topk_svm`
+        input, target, k, weight, ignore_index, reduction, label_smoothing: see :func:`smooth_topk_svm`
         alpha: margin, at least 0, in units of the scores
     """
     parameters = (_losses.check_k(k), float(alpha))
-    return _evaluate("max_topk_svm", parameters, input, target, weight, ignore_index, reduction)
+    return _evaluate("max_topk_svm", parameters, input, target, weight, ignore_index, reduction, label_smoothing)
 
 
-def topk_hinge_alpha(input, target, k=5, *, alpha=1.0, weight=None, ignore_index=-100, reduction="mean"):
+def topk_hinge_alpha(
+    input, target, k=5, *, alpha=1.0, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0
+):
     """The top-k hinge loss alpha of Lapin, Hein and Schiele, NIPS 2015 (https://arxiv.org/abs/1511.06683).
 
     With h_j = alpha + s_j - s_y for the wrong classes and 0 for the label, it is max(0, (h_[1] + ... + h_[k]) / k),
     where h_[j] is the j-th largest of all.
 
     Args:
-        input, target, k, weight, ignore_index, reduction: see :func:`smooth_topk_svm`
+        input, target, k, weight, ignore_index, reduction, label_smoothing: see :func:`smooth_topk_svm`
         alpha: margin, at least 0, in units of the scores
     """
     parameters = (_losses.check_k(k), float(alpha))
-    return _evaluate("topk_hinge_alpha", parameters, input, target, weight, ignore_index, reduction)
+    return _evaluate("topk_hinge_alpha", parameters, input, target, weight, ignore_index, reduction, label_smoothing)
 
 
-def topk_hinge_beta(input, target, k=5, *, alpha=1.0, weight=None, ignore_index=-100, reduction="mean"):
+def topk_hinge_beta(
+    input, target, k=5, *, alpha=1.0, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0
+):
     """The top-k hinge loss beta of Usunier, Buffoni and Gallinari (ICML 2009), in the form of Lapin, Hein and Schiele,
     NIPS 2015 (https://arxiv.org/abs/1511.06683).
 
     With the h of :func:`topk_hinge_alpha`, it is (max(0, h_[1]) + ... + max(0, h_[k])) / k.
 
     Args:
-        input, target, k, weight, ignore_index, reduction: see :func:`smooth_topk_svm`
+        input, target, k, weight, ignore_index, reduction, label_smoothing: see :func:`smooth_topk_svm`
         alpha: margin, at least 0, in units of the scores
     """
     parameters = (_losses.check_k(k), float(alpha))
-    return _evaluate("topk_hinge_beta", parameters, input, target, weight, ignore_index, reduction)
+    return _evaluate("topk_hinge_beta", parameters, input, target, weight, ignore_index, reduction, label_smoothing)
 
 
-def truncated_topk_entropy(input, target, k=5, *, weight=None, ignore_index=-100, reduction="mean"):
+def truncated_topk_entropy(
+    input, target, k=5, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0
+):
     """The truncated top-k entropy of Lapin, Hein and Schiele, CVPR 2016 (https://arxiv.org/abs/1512.00486):
     cross-entropy without the k - 1 highest wrong classes.
 
     Args:
-        input, target, k, weight, ignore_index, reduction: see :func:`smooth_topk_svm`
+        input, target, k, weight, ignore_index, reduction, label_smoothing: see :func:`smooth_topk_svm`
     """
     parameters = (_losses.check_k(k),)
-    return _evaluate("truncated_topk_entropy", parameters, input, target, weight, ignore_index, reduction)
+    return _evaluate(
+        "truncated_topk_entropy", parameters, input, target, weight, ignore_index, reduction, label_smoothing
+    )
 
 
-def psi5(input, target, k=5, *, alpha=1.0, weight=None, ignore_index=-100, reduction="mean"):
+def psi5(input, target, k=5, *, alpha=1.0, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     """The top-k calibrated hinge psi_5 of Yang and Koyejo, ICML 2020 (https://arxiv.org/abs/1901.11141):
     max(0, alpha + s_[k+1] - s_y), where s_[k+1] is the (k + 1)-th highest of all scores.
 
     Args:
-        input, target, k, weight, ignore_index, reduction: see :func:`smooth_topk_svm`
+        input, target, k, weight, ignore_index, reduction, label_smoothing: see :func:`smooth_topk_svm`
         alpha: margin, at least 0, in units of the scores
     """
     parameters = (_losses.check_k(k), float(alpha))
-    return _evaluate("psi5", parameters, input, target, weight, ignore_index, reduction)
+    return _evaluate("psi5", parameters, input, target, weight, ignore_index, reduction, label_smoothing)
 
 
 def balanced_noised_topk(
@@ -182,12 +198,13 @@ def balanced_noised_topk(
     weight=None,
     ignore_index=-100,
     reduction="mean",
+    label_smoothing=0.0,
 ):
     """The noised top-k loss of Garcin, Servajean, Joly and Salmon, ICML 2022 (https://arxiv.org/abs/2202.02193):
     :func:`psi5` with the (k + 1)-th highest score replaced by its mean over draws of normal noise on the scores.
 
     Args:
-        input, target, k, weight, ignore_index, reduction: see :func:`smooth_topk_svm`
+        input, target, k, weight, ignore_index, reduction, label_smoothing: see :func:`smooth_topk_svm`
         epsilon: standard deviation of the noise, at least 0, in units of the scores. The paper uses 1 with 5 draws for
             Pl@ntNet-300K, and 0.2 with 10 draws for CIFAR-100
         draws: number of noise vectors per sample
@@ -200,29 +217,31 @@ def balanced_noised_topk(
     if seed is None:
         seed = _random_seed(input)
     parameters = (_losses.check_k(k), float(epsilon), _losses.check_k(draws, "draws"), float(alpha), margins, seed)
-    return _evaluate("balanced_noised_topk", parameters, input, target, weight, ignore_index, reduction)
+    return _evaluate(
+        "balanced_noised_topk", parameters, input, target, weight, ignore_index, reduction, label_smoothing
+    )
 
 
-def lml(input, target, k=5, *, weight=None, ignore_index=-100, reduction="mean"):
+def lml(input, target, k=5, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     """The log-likelihood of the label under the limited multi-label projection of Amos, Koltun and Kolter, 2019
     (https://arxiv.org/abs/1906.08707).
 
     The projection maps scores to probabilities p_i = sigmoid(s_i + nu) that sum to k; the loss is -ln p_y.
 
     Args:
-        input, target, k, weight, ignore_index, reduction: see :func:`smooth_topk_svm`
+        input, target, k, weight, ignore_index, reduction, label_smoothing: see :func:`smooth_topk_svm`
     """
-    return _evaluate("lml", (_losses.check_k(k),), input, target, weight, ignore_index, reduction)
+    return _evaluate("lml", (_losses.check_k(k),), input, target, weight, ignore_index, reduction, label_smoothing)
 
 
 def differentiable_topk_cross_entropy(
-    input, target, k=5, *, tau=1.0, p_k=None, weight=None, ignore_index=-100, reduction="mean"
+    input, target, k=5, *, tau=1.0, p_k=None, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0
 ):
     """The differentiable top-k cross-entropy of Petersen, Kuehne, Borgelt and Deussen, ICML 2022
     (https://arxiv.org/abs/2206.07290), with the relaxation NeuralSort (https://arxiv.org/abs/1903.08850).
 
     Args:
-        input, target, weight, ignore_index, reduction: see :func:`smooth_topk_svm`
+        input, target, weight, ignore_index, reduction, label_smoothing: see :func:`smooth_topk_svm`
         k: the largest k to train for; ignored if `p_k` is given
         tau: temperature of the relaxation, above 0, in units of the scores
         p_k: probabilities of k = 1, 2, ..., a sequence that sums to 1. By default top-1 and top-k in equal parts
@@ -231,10 +250,12 @@ def differentiable_topk_cross_entropy(
         k = _losses.check_k(k)
         p_k = (1.0,) if k == 1 else (0.5, *(0.0,) * (k - 2), 0.5)
     parameters = (tuple(float(p) for p in p_k), float(tau))
-    return _evaluate("differentiable_topk_cross_entropy", parameters, input, target, weight, ignore_index, reduction)
+    return _evaluate(
+        "differentiable_topk_cross_entropy", parameters, input, target, weight, ignore_index, reduction, label_smoothing
+    )
 
 
-def lapsum(input, target, k=5, *, tau=1.0, weight=None, ignore_index=-100, reduction="mean"):
+def lapsum(input, target, k=5, *, tau=1.0, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     """The log-likelihood of the label under LapSum's soft top-k selection, Struski, Bednarczyk, Podolak and Tabor,
     ICML 2025 (https://arxiv.org/abs/2503.06242).
 
@@ -242,40 +263,40 @@ def lapsum(input, target, k=5, *, tau=1.0, weight=None, ignore_index=-100, reduc
     function of the Laplace distribution; the loss is -ln p_y.
 
     Args:
-        input, target, k, weight, ignore_index, reduction: see :func:`smooth_topk_svm`
+        input, target, k, weight, ignore_index, reduction, label_smoothing: see :func:`smooth_topk_svm`
         tau: temperature, above 0, in units of the scores
     """
     parameters = (_losses.check_k(k), float(tau))
-    return _evaluate("lapsum", parameters, input, target, weight, ignore_index, reduction)
+    return _evaluate("lapsum", parameters, input, target, weight, ignore_index, reduction, label_smoothing)
 
 
-def dftopk(input, target, k=5, *, tau=1.0, weight=None, ignore_index=-100, reduction="mean"):
+def dftopk(input, target, k=5, *, tau=1.0, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     """The log-likelihood of the label under the differentiable top-k operator DFTopK, 2025
     (https://arxiv.org/abs/2510.11472).
 
     It is -ln sigmoid((s_y - t) / tau), where t is the middle between the k-th and the (k + 1)-th highest score.
 
     Args:
-        input, target, k, weight, ignore_index, reduction: see :func:`smooth_topk_svm`
+        input, target, k, weight, ignore_index, reduction, label_smoothing: see :func:`smooth_topk_svm`
         tau: temperature, above 0, in units of the scores
     """
     parameters = (_losses.check_k(k), float(tau))
-    return _evaluate("dftopk", parameters, input, target, weight, ignore_index, reduction)
+    return _evaluate("dftopk", parameters, input, target, weight, ignore_index, reduction, label_smoothing)
 
 
-def ldr_kl(input, target, tau=1.0, alpha=1.0, *, weight=None, ignore_index=-100, reduction="mean"):
+def ldr_kl(input, target, tau=1.0, alpha=1.0, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     """The LDR-KL loss of Zhu, Ying and Yang, ICML 2023 (https://arxiv.org/abs/2112.14869): tau times the logarithm of
     the mean over all classes of exp((s_j - s_y + alpha) / tau), where the label's own term is 1.
 
     It is :func:`smooth_topk_svm` with k = 1, less tau ln C: it can be negative. It does not depend on a k.
 
     Args:
-        input, target, weight, ignore_index, reduction: see :func:`smooth_topk_svm`
+        input, target, weight, ignore_index, reduction, label_smoothing: see :func:`smooth_topk_svm`
         tau: temperature, above 0, in units of the scores
         alpha: margin, at least 0, in units of the scores
     """
     parameters = (float(tau), float(alpha))
-    return _evaluate("ldr_kl", parameters, input, target, weight, ignore_index, reduction)
+    return _evaluate("ldr_kl", parameters, input, target, weight, ignore_index, reduction, label_smoothing)
 
 
 def value_and_grad(loss, input, target, *args, **options):

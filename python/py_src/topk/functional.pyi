@@ -21,6 +21,7 @@ def balanced_noised_topk(
     weight: Tensor | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor: ...
 @overload
 def balanced_noised_topk(
@@ -36,6 +37,7 @@ def balanced_noised_topk(
     weight: Array | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Any: ...
 @overload
 def differentiable_topk_cross_entropy(
@@ -48,6 +50,7 @@ def differentiable_topk_cross_entropy(
     weight: Tensor | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor: ...
 @overload
 def differentiable_topk_cross_entropy(
@@ -60,6 +63,7 @@ def differentiable_topk_cross_entropy(
     weight: Array | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Any: ...
 @overload
 def lml(
@@ -70,6 +74,7 @@ def lml(
     weight: Tensor | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor: ...
 @overload
 def lml(
@@ -80,6 +85,7 @@ def lml(
     weight: Array | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Any: ...
 @overload
 def max_topk_svm(
@@ -91,6 +97,7 @@ def max_topk_svm(
     weight: Tensor | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor: ...
 @overload
 def max_topk_svm(
@@ -102,6 +109,7 @@ def max_topk_svm(
     weight: Array | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Any: ...
 @overload
 def psi5(
@@ -113,6 +121,7 @@ def psi5(
     weight: Tensor | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor: ...
 @overload
 def psi5(
@@ -124,6 +133,7 @@ def psi5(
     weight: Array | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Any: ...
 @overload
 def smooth_topk_svm(
@@ -136,6 +146,7 @@ def smooth_topk_svm(
     weight: Tensor | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor: ...
 @overload
 def smooth_topk_svm(
@@ -148,6 +159,7 @@ def smooth_topk_svm(
     weight: Array | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Any: ...
 @overload
 def topk_hinge_alpha(
@@ -159,6 +171,7 @@ def topk_hinge_alpha(
     weight: Tensor | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor: ...
 @overload
 def topk_hinge_alpha(
@@ -170,6 +183,7 @@ def topk_hinge_alpha(
     weight: Array | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Any: ...
 @overload
 def topk_hinge_beta(
@@ -181,6 +195,7 @@ def topk_hinge_beta(
     weight: Tensor | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor: ...
 @overload
 def topk_hinge_beta(
@@ -192,6 +207,7 @@ def topk_hinge_beta(
     weight: Array | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Any: ...
 @overload
 def truncated_topk_entropy(
@@ -202,6 +218,7 @@ def truncated_topk_entropy(
     weight: Tensor | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor: ...
 @overload
 def truncated_topk_entropy(
@@ -212,6 +229,7 @@ def truncated_topk_entropy(
     weight: Array | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Any: ...
 @overload
 def dftopk(
@@ -223,6 +241,7 @@ def dftopk(
     weight: Tensor | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor: ...
 @overload
 def dftopk(
@@ -234,6 +253,7 @@ def dftopk(
     weight: Array | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Any: ...
 @overload
 def lapsum(
@@ -245,6 +265,7 @@ def lapsum(
     weight: Tensor | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor: ...
 @overload
 def lapsum(
@@ -256,6 +277,7 @@ def lapsum(
     weight: Array | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Any: ...
 @overload
 def ldr_kl(
@@ -267,6 +289,7 @@ def ldr_kl(
     weight: Tensor | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor: ...
 @overload
 def ldr_kl(
@@ -278,6 +301,7 @@ def ldr_kl(
     weight: Array | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
 ) -> Any: ...
 def value_and_grad(
     loss: Callable[..., Any], input: Array, target: Array, *args: Any, **options: Any

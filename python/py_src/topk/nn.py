@@ -27,21 +27,27 @@ __all__ = [
 class _Loss(torch.nn.Module):
     """A loss with class weights, an ignored label and a reduction."""
 
-    def __init__(self, weight, ignore_index, reduction):
+    def __init__(self, weight, ignore_index, reduction, label_smoothing):
         super().__init__()
         _losses.check_reduction(reduction)
         self.register_buffer("weight", weight)
         self.ignore_index = ignore_index
         self.reduction = reduction
+        self.label_smoothing = label_smoothing
 
     def _options(self):
-        return {"weight": self.weight, "ignore_index": self.ignore_index, "reduction": self.reduction}
+        return {
+            "weight": self.weight,
+            "ignore_index": self.ignore_index,
+            "reduction": self.reduction,
+            "label_smoothing": self.label_smoothing,
+        }
 
     def extra_repr(self):
         own = (name for name in self.__dict__ if not name.startswith("_") and name != "training")
         shown = {name: getattr(self, name) for name in own}
         # What every loss has is shown last, and only if it was set.
-        common = {"ignore_index": shown.pop("ignore_index"), "reduction": shown.pop("reduction")}
+        common = {name: shown.pop(name) for name in ("ignore_index", "reduction", "label_smoothing")}
         parts = [f"{name}={value}" for name, value in shown.items() if value is not None]
         if self.weight is not None:
             parts.append(f"weight=({len(self.weight)} classes)")
@@ -49,6 +55,8 @@ class _Loss(torch.nn.Module):
             parts.append(f"ignore_index={common['ignore_index']}")
         if common["reduction"] != "mean":
             parts.append(f"reduction={common['reduction']!r}")
+        if common["label_smoothing"] != 0.0:
+            parts.append(f"label_smoothing={common['label_smoothing']}")
         return ", ".join(parts)
 
 
@@ -62,6 +70,7 @@ class SmoothTopkSVM(_Loss):
         weight: factors of the classes, a tensor of shape `(C)`
         ignore_index: label of samples that do not count
         reduction: `"none"`, `"mean"` or `"sum"`
+        label_smoothing: probability, from 0 to 1, of a label drawn from all classes in place of the own one
 
     Shape:
         - input: `(C)`, `(N, C)` or `(N, C, d1, ...)`
@@ -80,8 +89,10 @@ class SmoothTopkSVM(_Loss):
         >>> criterion.tau = 0.05
     """
 
-    def __init__(self, k=5, tau=1.0, alpha=1.0, *, weight=None, ignore_index=-100, reduction="mean"):
-        super().__init__(weight, ignore_index, reduction)
+    def __init__(
+        self, k=5, tau=1.0, alpha=1.0, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0
+    ):
+        super().__init__(weight, ignore_index, reduction, label_smoothing)
         self.k = k
         self.tau = tau
         self.alpha = alpha
@@ -96,11 +107,11 @@ class MaxTopkSVM(_Loss):
     Args:
         k: number of highest scores among which the label should be
         alpha: margin, at least 0, in units of the scores
-        weight, ignore_index, reduction: see :class:`SmoothTopkSVM`
+        weight, ignore_index, reduction, label_smoothing: see :class:`SmoothTopkSVM`
     """
 
-    def __init__(self, k=5, alpha=1.0, *, weight=None, ignore_index=-100, reduction="mean"):
-        super().__init__(weight, ignore_index, reduction)
+    def __init__(self, k=5, alpha=1.0, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+        super().__init__(weight, ignore_index, reduction, label_smoothing)
         self.k = k
         self.alpha = alpha
 
@@ -114,11 +125,11 @@ class TopkHingeAlpha(_Loss):
     Args:
         k: number of highest scores among which the label should be
         alpha: margin, at least 0, in units of the scores
-        weight, ignore_index, reduction: see :class:`SmoothTopkSVM`
+        weight, ignore_index, reduction, label_smoothing: see :class:`SmoothTopkSVM`
     """
 
-    def __init__(self, k=5, alpha=1.0, *, weight=None, ignore_index=-100, reduction="mean"):
-        super().__init__(weight, ignore_index, reduction)
+    def __init__(self, k=5, alpha=1.0, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+        super().__init__(weight, ignore_index, reduction, label_smoothing)
         self.k = k
         self.alpha = alpha
 
@@ -132,11 +143,11 @@ class TopkHingeBeta(_Loss):
     Args:
         k: number of highest scores among which the label should be
         alpha: margin, at least 0, in units of the scores
-        weight, ignore_index, reduction: see :class:`SmoothTopkSVM`
+        weight, ignore_index, reduction, label_smoothing: see :class:`SmoothTopkSVM`
     """
 
-    def __init__(self, k=5, alpha=1.0, *, weight=None, ignore_index=-100, reduction="mean"):
-        super().__init__(weight, ignore_index, reduction)
+    def __init__(self, k=5, alpha=1.0, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+        super().__init__(weight, ignore_index, reduction, label_smoothing)
         self.k = k
         self.alpha = alpha
 
@@ -149,11 +160,11 @@ class TruncatedTopkEntropy(_Loss):
 
     Args:
         k: number of highest scores among which the label should be
-        weight, ignore_index, reduction: see :class:`SmoothTopkSVM`
+        weight, ignore_index, reduction, label_smoothing: see :class:`SmoothTopkSVM`
     """
 
-    def __init__(self, k=5, *, weight=None, ignore_index=-100, reduction="mean"):
-        super().__init__(weight, ignore_index, reduction)
+    def __init__(self, k=5, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+        super().__init__(weight, ignore_index, reduction, label_smoothing)
         self.k = k
 
     def forward(self, input, target):
@@ -166,11 +177,11 @@ class Psi5(_Loss):
     Args:
         k: number of highest scores among which the label should be
         alpha: margin, at least 0, in units of the scores
-        weight, ignore_index, reduction: see :class:`SmoothTopkSVM`
+        weight, ignore_index, reduction, label_smoothing: see :class:`SmoothTopkSVM`
     """
 
-    def __init__(self, k=5, alpha=1.0, *, weight=None, ignore_index=-100, reduction="mean"):
-        super().__init__(weight, ignore_index, reduction)
+    def __init__(self, k=5, alpha=1.0, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+        super().__init__(weight, ignore_index, reduction, label_smoothing)
         self.k = k
         self.alpha = alpha
 
@@ -189,7 +200,7 @@ class BalancedNoisedTopk(_Loss):
         draws: number of noise vectors per sample
         alpha: margin, at least 0, in units of the scores
         margins: one margin per class instead of `alpha`, a sequence of C numbers
-        weight, ignore_index, reduction: see :class:`SmoothTopkSVM`
+        weight, ignore_index, reduction, label_smoothing: see :class:`SmoothTopkSVM`
     """
 
     def __init__(
@@ -203,8 +214,9 @@ class BalancedNoisedTopk(_Loss):
         weight=None,
         ignore_index=-100,
         reduction="mean",
+        label_smoothing=0.0,
     ):
-        super().__init__(weight, ignore_index, reduction)
+        super().__init__(weight, ignore_index, reduction, label_smoothing)
         self.k = k
         self.epsilon = epsilon
         self.draws = draws
@@ -229,11 +241,11 @@ class LML(_Loss):
 
     Args:
         k: number of highest scores among which the label should be
-        weight, ignore_index, reduction: see :class:`SmoothTopkSVM`
+        weight, ignore_index, reduction, label_smoothing: see :class:`SmoothTopkSVM`
     """
 
-    def __init__(self, k=5, *, weight=None, ignore_index=-100, reduction="mean"):
-        super().__init__(weight, ignore_index, reduction)
+    def __init__(self, k=5, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+        super().__init__(weight, ignore_index, reduction, label_smoothing)
         self.k = k
 
     def forward(self, input, target):
@@ -247,11 +259,13 @@ class DifferentiableTopkCrossEntropy(_Loss):
         k: the largest k to train for; ignored if `p_k` is given
         tau: temperature of the relaxation, above 0, in units of the scores
         p_k: probabilities of k = 1, 2, ..., a sequence that sums to 1. By default top-1 and top-k in equal parts
-        weight, ignore_index, reduction: see :class:`SmoothTopkSVM`
+        weight, ignore_index, reduction, label_smoothing: see :class:`SmoothTopkSVM`
     """
 
-    def __init__(self, k=5, tau=1.0, *, p_k=None, weight=None, ignore_index=-100, reduction="mean"):
-        super().__init__(weight, ignore_index, reduction)
+    def __init__(
+        self, k=5, tau=1.0, *, p_k=None, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0
+    ):
+        super().__init__(weight, ignore_index, reduction, label_smoothing)
         self.k = k
         self.tau = tau
         self.p_k = p_k
@@ -268,11 +282,11 @@ class LapSum(_Loss):
     Args:
         k: number of highest scores among which the label should be
         tau: temperature, above 0, in units of the scores
-        weight, ignore_index, reduction: see :class:`SmoothTopkSVM`
+        weight, ignore_index, reduction, label_smoothing: see :class:`SmoothTopkSVM`
     """
 
-    def __init__(self, k=5, tau=1.0, *, weight=None, ignore_index=-100, reduction="mean"):
-        super().__init__(weight, ignore_index, reduction)
+    def __init__(self, k=5, tau=1.0, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+        super().__init__(weight, ignore_index, reduction, label_smoothing)
         self.k = k
         self.tau = tau
 
@@ -286,11 +300,11 @@ class DFTopk(_Loss):
     Args:
         k: number of highest scores among which the label should be
         tau: temperature, above 0, in units of the scores
-        weight, ignore_index, reduction: see :class:`SmoothTopkSVM`
+        weight, ignore_index, reduction, label_smoothing: see :class:`SmoothTopkSVM`
     """
 
-    def __init__(self, k=5, tau=1.0, *, weight=None, ignore_index=-100, reduction="mean"):
-        super().__init__(weight, ignore_index, reduction)
+    def __init__(self, k=5, tau=1.0, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+        super().__init__(weight, ignore_index, reduction, label_smoothing)
         self.k = k
         self.tau = tau
 
@@ -304,11 +318,11 @@ class LDRKL(_Loss):
     Args:
         tau: temperature, above 0, in units of the scores
         alpha: margin, at least 0, in units of the scores
-        weight, ignore_index, reduction: see :class:`SmoothTopkSVM`
+        weight, ignore_index, reduction, label_smoothing: see :class:`SmoothTopkSVM`
     """
 
-    def __init__(self, tau=1.0, alpha=1.0, *, weight=None, ignore_index=-100, reduction="mean"):
-        super().__init__(weight, ignore_index, reduction)
+    def __init__(self, tau=1.0, alpha=1.0, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+        super().__init__(weight, ignore_index, reduction, label_smoothing)
         self.tau = tau
         self.alpha = alpha
 

@@ -9,6 +9,7 @@ class _Loss(torch.nn.Module):
     weight: Tensor | None
     ignore_index: int
     reduction: Reduction
+    label_smoothing: float
     def forward(self, input: Tensor, target: Tensor) -> Tensor: ...
     def __call__(self, input: Tensor, target: Tensor) -> Tensor: ...
 
@@ -29,6 +30,7 @@ class BalancedNoisedTopk(_Loss):
         weight: Tensor | None = None,
         ignore_index: int = -100,
         reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
     ) -> None: ...
 
 class DifferentiableTopkCrossEntropy(_Loss):
@@ -44,6 +46,7 @@ class DifferentiableTopkCrossEntropy(_Loss):
         weight: Tensor | None = None,
         ignore_index: int = -100,
         reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
     ) -> None: ...
 
 class LML(_Loss):
@@ -55,6 +58,7 @@ class LML(_Loss):
         weight: Tensor | None = None,
         ignore_index: int = -100,
         reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
     ) -> None: ...
 
 class MaxTopkSVM(_Loss):
@@ -68,6 +72,7 @@ class MaxTopkSVM(_Loss):
         weight: Tensor | None = None,
         ignore_index: int = -100,
         reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
     ) -> None: ...
 
 class Psi5(_Loss):
@@ -81,6 +86,7 @@ class Psi5(_Loss):
         weight: Tensor | None = None,
         ignore_index: int = -100,
         reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
     ) -> None: ...
 
 class SmoothTopkSVM(_Loss):
@@ -96,6 +102,7 @@ class SmoothTopkSVM(_Loss):
         weight: Tensor | None = None,
         ignore_index: int = -100,
         reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
     ) -> None: ...
 
 class TopkHingeAlpha(_Loss):
@@ -109,6 +116,7 @@ class TopkHingeAlpha(_Loss):
         weight: Tensor | None = None,
         ignore_index: int = -100,
         reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
     ) -> None: ...
 
 class TopkHingeBeta(_Loss):
@@ -122,6 +130,7 @@ class TopkHingeBeta(_Loss):
         weight: Tensor | None = None,
         ignore_index: int = -100,
         reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
     ) -> None: ...
 
 class TruncatedTopkEntropy(_Loss):
@@ -133,6 +142,7 @@ class TruncatedTopkEntropy(_Loss):
         weight: Tensor | None = None,
         ignore_index: int = -100,
         reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
     ) -> None: ...
 
 class LapSum(_Loss):
@@ -146,6 +156,7 @@ class LapSum(_Loss):
         weight: Tensor | None = None,
         ignore_index: int = -100,
         reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
     ) -> None: ...
 
 class DFTopk(_Loss):
@@ -159,6 +170,7 @@ class DFTopk(_Loss):
         weight: Tensor | None = None,
         ignore_index: int = -100,
         reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
     ) -> None: ...
 
 class LDRKL(_Loss):
@@ -172,4 +184,5 @@ class LDRKL(_Loss):
         weight: Tensor | None = None,
         ignore_index: int = -100,
         reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
     ) -> None: ...

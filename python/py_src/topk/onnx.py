@@ -145,7 +145,9 @@ def _translation(call, attributes, outputs, with_gradient):
     from onnxscript import opset18
 
     def translate(input, target, weight, *settings):
-        *parameters, reduction, ignore_index = settings
+        *parameters, reduction, ignore_index, label_smoothing = (*settings, 0.0)[: len(attributes) + 3]
+        if label_smoothing != 0.0:
+            raise ValueError("label smoothing cannot be exported: set label_smoothing to 0 for the export")
         inputs = (input, target) if weight is None else (input, target, weight)
         values = dict(zip(attributes, parameters))
         loss, gradient, *_ = call(*inputs, **values, reduction=reduction, ignore_index=ignore_index, _outputs=outputs)

@@ -66,7 +66,7 @@ def compute_dtype(device):
 
 
 @torch.no_grad()
-def loss(name, parameters, input, target, weight, ignore_index, reduction, with_gradient):
+def loss(name, parameters, input, target, weight, ignore_index, reduction, with_gradient, label_smoothing=0.0):
     """The loss of a batch and its gradient.
 
     Args:
@@ -78,6 +78,8 @@ def loss(name, parameters, input, target, weight, ignore_index, reduction, with_
         ignore_index: Samples with this label have loss 0 and gradient 0, whatever their scores.
         reduction: "none", "mean" or "sum".
         with_gradient: Whether to compute the gradient.
+        label_smoothing: The probability of a label drawn from all classes; the loss is then computed with each class as
+            the label.
 
     Shape:
         - input: (N, C)
@@ -107,7 +109,12 @@ def loss(name, parameters, input, target, weight, ignore_index, reduction, with_
     # In the sum of the weights, a label that is not a class has the weight of one.
     weights = torch.ones_like(values) if weight is None else weight.to(dtype)[labels]
     weights = weights.masked_fill(ignored, 0.0)
-    factor = weights.masked_fill(invalid, float("nan")).masked_fill_(ignored, 0.0)
+    factor = weights
+    if label_smoothing != 0.0:
+        options = (with_gradient, label_smoothing)
+        values, gradient = _smoothed(name, parameters, scores, weight, values, gradient, weights, *options)
+        factor = torch.ones_like(weights)
+    factor = factor.masked_fill(invalid, float("nan")).masked_fill_(ignored, 0.0)
     values = values * factor
     if reduction == "mean":
         total = weights.sum()
@@ -118,6 +125,23 @@ def loss(name, parameters, input, target, weight, ignore_index, reduction, with_
     if with_gradient:
         gradient = gradient.mul_(factor.unsqueeze(1)).to(input.dtype)
     return values.to(input.dtype), gradient
+
+
+def _smoothed(name, parameters, scores, weight, values, gradient, weights, with_gradient, label_smoothing):
+    """The weighted losses and gradients, with the labels' `weights`, mixed with those of every class as the label."""
+    classes = scores.shape[1]
+    values = values * weights * (1.0 - label_smoothing)
+    if with_gradient:
+        gradient = gradient * weights.unsqueeze(1) * (1.0 - label_smoothing)
+    shares = scores.new_ones(classes) if weight is None else weight.to(scores.dtype)
+    shares = shares * (label_smoothing / classes)
+    for label in range(classes):
+        labels = torch.full(scores.shape[:1], label, device=scores.device)
+        of_class, its_gradient = _by_chunks(name, parameters, scores, labels, with_gradient)
+        values = values + of_class * shares[label]
+        if with_gradient:
+            gradient = gradient + its_gradient * shares[label]
+    return values, gradient
 
 
 def _without_seed(name, parameters):
