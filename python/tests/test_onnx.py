@@ -18,6 +18,9 @@ OPERATORS = {
     "TopkHingeBeta": {"alpha": 0.5},
     "TruncatedTopkEntropy": {},
     "Psi5": {},
+    # The first argument is tau.
+    "LDRKL": {"alpha": 0.5},
+    "DFTopk": {"tau": 0.5},
 }
 
 
@@ -95,6 +98,12 @@ def test_two_losses_of_one_name_are_refused():
     with pytest.raises(ValueError, match="two losses SmoothTopkSVMLoss with different k"):
         topk.onnx.export(Two(topk.nn.SmoothTopkSVM(3)), inputs, verbose=False)
     topk.onnx.export(Two(topk.nn.SmoothTopkSVM(2, tau=0.1)), inputs, verbose=False)
+
+
+def test_label_smoothing_is_refused():
+    inputs = torch.randn(4, 8), torch.randint(10, (4,))
+    with pytest.raises(Exception, match="label smoothing cannot be exported"):
+        topk.onnx.export(Classifier(topk.nn.SmoothTopkSVM(3, label_smoothing=0.1)), inputs, verbose=False)
 
 
 def test_large_k_is_refused():
