@@ -410,11 +410,11 @@ impl Config {
             ("test-data", &self.test_data),
         ] {
             if let Some(path) = path {
-                return Err(ConfigError::Range {
+                return Err(ConfigError::out_of_range(
                     flag,
-                    expected: "absent, because the images are given",
-                    found: path.display().to_string(),
-                });
+                    "absent, because the images are given",
+                    path.display().to_string(),
+                ));
             }
         }
         self.data = Some(images.training.description().path);

@@ -200,11 +200,11 @@ impl Settings {
         // Of the default, nothing is left without momentum.
         let nesterov = |setting: &Setting| setting.key == "nesterov" && setting.value == "true";
         if config.optimizer.momentum == 0.0 && settings.iter().any(nesterov) {
-            return Err(RecipeError::Config(ConfigError::NoEffect {
-                flag: "nesterov".to_owned(),
-                beside: "with --momentum 0",
-                advice: "give a --momentum above 0",
-            }));
+            return Err(RecipeError::Config(ConfigError::no_effect(
+                "nesterov",
+                "with --momentum 0",
+                "give a --momentum above 0",
+            )));
         }
         config.decisions = replaced;
         let (loss, optimizer) = (config.loss.name, config.optimizer.name);

@@ -194,13 +194,8 @@ impl LossSettings {
     /// # Errors
     /// If a value is out of range, or two settings cannot be used together; the message names the flag.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let fail = |flag, expected, found: String| {
-            Err(ConfigError::Range {
-                flag,
-                expected,
-                found,
-            })
-        };
+        let fail =
+            |flag, expected, found: String| Err(ConfigError::out_of_range(flag, expected, found));
         if self.draws == 0 {
             return fail("draws", "at least 1", "0".to_owned());
         }

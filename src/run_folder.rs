@@ -47,6 +47,14 @@ pub(crate) enum FolderError {
     State(#[from] StateError),
 }
 
+impl FolderError {
+    /// The error of reading or writing a file.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |error| Self::Io { path, error }
+    }
+}
+
 /// The folder of a run, locked against other processes.
 ///
 /// Nothing in it changes until [`rewind`](Self::rewind). Without that, folders and files that opening it created are
@@ -76,10 +84,7 @@ pub(crate) enum Found {
 impl RunFolder {
     /// Opens or creates the folder of a run.
     pub(crate) fn open(path: &Path) -> Result<(Self, Found), FolderError> {
-        let fail = |path: &Path| {
-            let path = path.to_owned();
-            move |error| FolderError::Io { path, error }
-        };
+        let fail = FolderError::io;
         let files = [TIMES, LOG].map(|name| path.join(name));
         let missing = files
             .iter()
@@ -165,7 +170,7 @@ impl RunFolder {
             match cut() {
                 Ok(true) => {}
                 Ok(false) => return Err(FolderError::Shortened(path)),
-                Err(error) => return Err(FolderError::Io { path, error }),
+                Err(error) => return Err(FolderError::io(&path)(error)),
             }
         }
         Ok(())
@@ -175,10 +180,7 @@ impl RunFolder {
     pub(crate) fn replace_logs(&mut self, log: &[u8], times: &[u8]) -> Result<(), FolderError> {
         self.rewind(0, 0)?;
         for (file, name, bytes) in [(&mut self.log, LOG, log), (&mut self.times, TIMES, times)] {
-            append(file, bytes).map_err(|error| FolderError::Io {
-                path: self.path.join(name),
-                error,
-            })?;
+            append(file, bytes).map_err(FolderError::io(&self.path.join(name)))?;
         }
         Ok(())
     }
@@ -186,7 +188,7 @@ impl RunFolder {
     /// The contents of the log.
     pub(crate) fn log_bytes(&self) -> Result<Vec<u8>, FolderError> {
         let path = self.path.join(LOG);
-        fs::read(&path).map_err(|error| FolderError::Io { path, error })
+        fs::read(&path).map_err(FolderError::io(&path))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -200,10 +202,7 @@ impl RunFolder {
         position: &mut Position,
     ) -> Result<(), FolderError> {
         let line = event.to_line();
-        append(&mut self.log, line.as_bytes()).map_err(|error| FolderError::Io {
-            path: self.path.join(LOG),
-            error,
-        })?;
+        append(&mut self.log, line.as_bytes()).map_err(FolderError::io(&self.path.join(LOG)))?;
         position.log_bytes += line.len() as u64;
         Ok(())
     }
@@ -215,10 +214,8 @@ impl RunFolder {
         position: &mut Position,
     ) -> Result<(), FolderError> {
         let line = time.to_line();
-        append(&mut self.times, line.as_bytes()).map_err(|error| FolderError::Io {
-            path: self.path.join(TIMES),
-            error,
-        })?;
+        append(&mut self.times, line.as_bytes())
+            .map_err(FolderError::io(&self.path.join(TIMES)))?;
         position.times_bytes += line.len() as u64;
         Ok(())
     }
@@ -226,9 +223,8 @@ impl RunFolder {
 
 /// Removes the temporary files of a process that was killed while writing.
 fn remove_temporary_files(folder: &Path) -> Result<(), FolderError> {
-    let fail = |path: PathBuf| move |error| FolderError::Io { path, error };
-    for entry in fs::read_dir(folder).map_err(fail(folder.to_owned()))? {
-        let entry = entry.map_err(fail(folder.to_owned()))?;
+    for entry in fs::read_dir(folder).map_err(FolderError::io(folder))? {
+        let entry = entry.map_err(FolderError::io(folder))?;
         let (name, path) = (entry.file_name(), entry.path());
         let name = name.to_string_lossy();
         let is_ours = |name: &&str| {
@@ -237,9 +233,9 @@ fn remove_temporary_files(folder: &Path) -> Result<(), FolderError> {
             files.iter().any(|file| name.starts_with(file)) || checkpoint.is_some()
         };
         if name.starts_with(DRAFT_PREFIX) {
-            fs::remove_dir_all(&path).map_err(fail(path))?;
+            fs::remove_dir_all(&path).map_err(FolderError::io(&path))?;
         } else if name.strip_prefix('.').filter(is_ours).is_some() {
-            fs::remove_file(&path).map_err(fail(path))?;
+            fs::remove_file(&path).map_err(FolderError::io(&path))?;
         }
     }
     Ok(())
@@ -247,10 +243,7 @@ fn remove_temporary_files(folder: &Path) -> Result<(), FolderError> {
 
 /// Writes a file atomically.
 pub(crate) fn write_atomically(path: &Path, contents: &[u8]) -> Result<(), FolderError> {
-    topk_files::write(path, contents).map_err(|error| FolderError::Io {
-        path: path.to_owned(),
-        error,
-    })
+    topk_files::write(path, contents).map_err(FolderError::io(path))
 }
 
 fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {

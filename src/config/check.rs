@@ -1,5 +1,7 @@
 //! What settings must be, as far as that does not depend on the data.
 
+use std::fmt::Display;
+
 use thiserror::Error;
 use topk_models::Classifier;
 use topk_ops::LossName;
@@ -34,12 +36,35 @@ pub(crate) enum ConfigError {
 }
 
 impl ConfigError {
-    pub(crate) fn no_data() -> Self {
+    /// The error that this flag must be what is expected, got what was found.
+    pub(crate) fn out_of_range(
+        flag: &'static str,
+        expected: &'static str,
+        found: impl Display,
+    ) -> Self {
         Self::Range {
-            flag: "data",
-            expected: "given",
-            found: "nothing".to_owned(),
+            flag,
+            expected,
+            found: found.to_string(),
         }
+    }
+
+    /// The error that this flag, with its value, has no effect beside another setting.
+    pub(crate) fn no_effect(
+        flag: impl Display,
+        beside: &'static str,
+        advice: &'static str,
+    ) -> Self {
+        Self::NoEffect {
+            flag: flag.to_string(),
+            beside,
+            advice,
+        }
+    }
+
+    /// The error that --data is missing.
+    pub(crate) fn no_data() -> Self {
+        Self::out_of_range("data", "given", "nothing")
     }
 }
 
@@ -49,13 +74,8 @@ impl Config {
     /// # Errors
     /// If a value is out of range; the message names the flag.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let fail = |flag, expected, found: String| {
-            Err(ConfigError::Range {
-                flag,
-                expected,
-                found,
-            })
-        };
+        let fail =
+            |flag, expected, found: String| Err(ConfigError::out_of_range(flag, expected, found));
         for (flag, value) in [
             ("topk", self.topk),
             ("epochs", Some(self.epochs)),
@@ -100,11 +120,11 @@ impl Config {
         }
         self.loss.check()?;
         if self.classifier == Classifier::New && self.checkpoint.is_none() {
-            return Err(ConfigError::NoEffect {
-                flag: "classifier new".to_owned(),
-                beside: "without --checkpoint",
-                advice: "give the file of weights with --checkpoint",
-            });
+            return Err(ConfigError::no_effect(
+                "classifier new",
+                "without --checkpoint",
+                "give the file of weights with --checkpoint",
+            ));
         }
         self.check_channels()?;
         self.sampling.check(self)?;
@@ -121,13 +141,7 @@ impl Config {
 
     /// Checks the number of channels.
     fn check_channels(&self) -> Result<(), ConfigError> {
-        let fail = |flag, expected, found| {
-            Err(ConfigError::Range {
-                flag,
-                expected,
-                found,
-            })
-        };
+        let fail = |flag, expected, found| Err(ConfigError::out_of_range(flag, expected, found));
         if let (Some(channels), Some(of_size)) = (self.in_chans, self.channels_of_size())
             && channels != of_size
         {
@@ -153,13 +167,7 @@ impl Config {
     /// # Errors
     /// If they cannot; the message names the flag.
     pub(crate) fn check_ranks(&self, ranks: usize) -> Result<(), ConfigError> {
-        let fail = |flag, expected, found| {
-            Err(ConfigError::Range {
-                flag,
-                expected,
-                found,
-            })
-        };
+        let fail = |flag, expected, found| Err(ConfigError::out_of_range(flag, expected, found));
         if ranks == 1 {
             return Ok(());
         }
@@ -188,20 +196,15 @@ impl Config {
             ..
         } = self.machine;
         if amp_dtype == AmpDtype::Float16 && !amp {
-            return Err(ConfigError::NoEffect {
-                flag: "amp-dtype float16".to_owned(),
-                beside: "without --amp",
-                advice: "give --amp too",
-            });
+            return Err(ConfigError::no_effect(
+                "amp-dtype float16",
+                "without --amp",
+                "give --amp too",
+            ));
         }
         if self.machine.cuda_graphs {
-            let fail = |expected, found| {
-                Err(ConfigError::Range {
-                    flag: "cuda-graphs",
-                    expected,
-                    found,
-                })
-            };
+            let fail =
+                |expected, found| Err(ConfigError::out_of_range("cuda-graphs", expected, found));
             if let Some(mix) = &self.mix {
                 return fail("used without --mix", format!("--mix {mix}"));
             }
@@ -227,11 +230,11 @@ impl Config {
             }
         }
         if deterministic && cudnn_benchmark == Some(true) {
-            return Err(ConfigError::NoEffect {
-                flag: "cudnn-benchmark".to_owned(),
-                beside: "with --deterministic, which must not choose algorithms by their time",
-                advice: "omit --deterministic",
-            });
+            return Err(ConfigError::no_effect(
+                "cudnn-benchmark",
+                "with --deterministic, which must not choose algorithms by their time",
+                "omit --deterministic",
+            ));
         }
         Ok(())
     }

@@ -240,13 +240,8 @@ impl AugmentSettings {
     /// # Errors
     /// If one is out of range or without effect; the message names the flag.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let fail = |flag, expected, found: String| {
-            Err(ConfigError::Range {
-                flag,
-                expected,
-                found,
-            })
-        };
+        let fail =
+            |flag, expected, found: String| Err(ConfigError::out_of_range(flag, expected, found));
         let text = |values: &[f64]| {
             let values: Vec<String> = values.iter().map(f64::to_string).collect();
             values.join(",")
@@ -292,11 +287,11 @@ impl AugmentSettings {
         if let (Some(policy), Some(_)) = (&self.aa, &self.color_jitter)
             && policy.replaces_color_jitter()
         {
-            return Err(ConfigError::NoEffect {
-                flag: "color-jitter".to_owned(),
-                beside: "with --aa other than 3-Augment, as in timm",
-                advice: "use both with --augment, as in resized-crop:224,flip,aa:rand-m9,color-jitter:0.4:0.4:0.4",
-            });
+            return Err(ConfigError::no_effect(
+                "color-jitter",
+                "with --aa other than 3-Augment, as in timm",
+                "use both with --augment, as in resized-crop:224,flip,aa:rand-m9,color-jitter:0.4:0.4:0.4",
+            ));
         }
         Ok(())
     }

@@ -55,13 +55,7 @@ impl SamplingSettings {
     /// # Errors
     /// If a value is out of range or contradicts another setting; the message names the flag.
     pub(crate) fn check(&self, config: &Config) -> Result<(), ConfigError> {
-        let fail = |flag, expected, found| {
-            Err(ConfigError::Range {
-                flag,
-                expected,
-                found,
-            })
-        };
+        let fail = |flag, expected, found| Err(ConfigError::out_of_range(flag, expected, found));
         if let Some(repeats) = self.repeats()
             && !(1.0..=1e6).contains(&repeats)
         {

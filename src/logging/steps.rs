@@ -52,10 +52,7 @@ impl StepLog {
         is_copied: bool,
     ) -> Result<Self, TrainError> {
         let path = folder.join(STEPS);
-        let fail = |error| FolderError::Io {
-            path: path.clone(),
-            error,
-        };
+        let fail = |error| FolderError::io(&path)(error);
         let options = || {
             let mut options = File::options();
             options
@@ -92,13 +89,9 @@ impl StepLog {
         if position.steps_bytes == 0 || !source.exists() {
             return Ok(());
         }
-        let fail = |path: &Path| {
-            let path = path.to_owned();
-            move |error| FolderError::Io { path, error }
-        };
-        let bytes = fs::read(&source).map_err(fail(&source))?;
+        let bytes = fs::read(&source).map_err(FolderError::io(&source))?;
         let length = (position.steps_bytes as usize).min(bytes.len());
-        fs::write(&target, &bytes[..length]).map_err(fail(&target))
+        fs::write(&target, &bytes[..length]).map_err(FolderError::io(&target))
     }
 
     /// Appends a record, and adds its length to the position.
@@ -109,10 +102,7 @@ impl StepLog {
     ) -> Result<(), TrainError> {
         let line = record.to_line();
         let written = self.file.write_all(line.as_bytes());
-        written.map_err(|error| FolderError::Io {
-            path: self.path.clone(),
-            error,
-        })?;
+        written.map_err(FolderError::io(&self.path))?;
         position.steps_bytes += line.len() as u64;
         Ok(self.events.step(record)?)
     }

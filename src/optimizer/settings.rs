@@ -300,14 +300,8 @@ impl OptimizerSettings {
     /// # Errors
     /// If a value is out of range, or has no effect; the message names the flag.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let fail = |flag, expected, found: f64| {
-            let found = found.to_string();
-            Err(ConfigError::Range {
-                flag,
-                expected,
-                found,
-            })
-        };
+        let fail =
+            |flag, expected, found: f64| Err(ConfigError::out_of_range(flag, expected, found));
         for (flag, value) in [
             ("weight-decay", Some(self.weight_decay)),
             ("opt-eps", self.opt_eps),
@@ -331,11 +325,11 @@ impl OptimizerSettings {
                 return fail("clip-grad", "a finite number above 0", value);
             }
             None if self.clip_mode != ClipMode::Norm => {
-                return Err(ConfigError::NoEffect {
-                    flag: "clip-mode".to_owned(),
-                    beside: "without --clip-grad",
-                    advice: "give the limit with --clip-grad",
-                });
+                return Err(ConfigError::no_effect(
+                    "clip-mode",
+                    "without --clip-grad",
+                    "give the limit with --clip-grad",
+                ));
             }
             _ => {}
         }
@@ -344,11 +338,11 @@ impl OptimizerSettings {
                 let expected = "at least 2, the first epoch being 1";
                 fail("unfreeze-epoch", expected, epoch as f64)
             }
-            Some(_) if self.freeze.is_empty() => Err(ConfigError::NoEffect {
-                flag: "unfreeze-epoch".to_owned(),
-                beside: "without --freeze",
-                advice: "name the layers with --freeze",
-            }),
+            Some(_) if self.freeze.is_empty() => Err(ConfigError::no_effect(
+                "unfreeze-epoch",
+                "without --freeze",
+                "name the layers with --freeze",
+            )),
             _ => Ok(()),
         }
     }

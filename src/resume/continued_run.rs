@@ -50,7 +50,7 @@ impl ContinuedRun {
         let log = match File::open(&path) {
             Ok(log) => log,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(no_run().into()),
-            Err(error) => return Err(FolderError::Io { path, error }.into()),
+            Err(error) => return Err(FolderError::io(&path)(error).into()),
         };
         match log.try_lock_shared() {
             Ok(()) => {}
@@ -60,7 +60,7 @@ impl ContinuedRun {
                 }
                 .into());
             }
-            Err(TryLockError::Error(error)) => return Err(FolderError::Io { path, error }.into()),
+            Err(TryLockError::Error(error)) => return Err(FolderError::io(&path)(error).into()),
         }
         let state = State::read(&folder)?.ok_or_else(no_run)?;
         let run = Self {
@@ -82,7 +82,7 @@ impl ContinuedRun {
 
     fn read(&self, name: &str) -> Result<Vec<u8>, FolderError> {
         let path = self.folder.join(name);
-        fs::read(&path).map_err(|error| FolderError::Io { path, error })
+        fs::read(&path).map_err(FolderError::io(&path))
     }
 
     /// The log at the saved state, without the end of the run.

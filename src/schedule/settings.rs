@@ -328,13 +328,8 @@ impl ScheduleSettings {
     /// # Errors
     /// If a value is out of range, or has no effect; the message names the flag.
     pub(crate) fn check(&self, epochs: usize, peak: f64) -> Result<(), ConfigError> {
-        let fail = |flag, expected, found: String| {
-            Err(ConfigError::Range {
-                flag,
-                expected,
-                found,
-            })
-        };
+        let fail =
+            |flag, expected, found: String| Err(ConfigError::out_of_range(flag, expected, found));
         for (flag, value) in [
             ("lr", self.lr),
             ("lr-base", self.lr_base),
@@ -378,32 +373,26 @@ impl ScheduleSettings {
 
     fn check_milestones(&self, milestones: &Milestones) -> Result<(), ConfigError> {
         if !self.sched.has_milestones() {
-            return Err(ConfigError::NoEffect {
-                flag: format!("decay-milestones {milestones}"),
-                beside: self.sched.beside(),
-                advice: "use --sched step",
-            });
+            return Err(ConfigError::no_effect(
+                format!("decay-milestones {milestones}"),
+                self.sched.beside(),
+                "use --sched step",
+            ));
         }
         let first = milestones.0.first().copied();
         if first == Some(0) || !milestones.0.is_sorted() {
-            return Err(ConfigError::Range {
-                flag: "decay-milestones",
-                expected: "epochs, counted from 1, in ascending order",
-                found: milestones.to_string(),
-            });
+            return Err(ConfigError::out_of_range(
+                "decay-milestones",
+                "epochs, counted from 1, in ascending order",
+                milestones,
+            ));
         }
         Ok(())
     }
 
     /// Checks that settings have those that they need.
     fn check_effects(&self, warmup: usize, cooldown: usize) -> Result<(), ConfigError> {
-        let fail = |flag: &str, beside, advice| {
-            Err(ConfigError::NoEffect {
-                flag: flag.to_owned(),
-                beside,
-                advice,
-            })
-        };
+        let fail = |flag: &str, beside, advice| Err(ConfigError::no_effect(flag, beside, advice));
         let advice = "give a learning rate with --lr-base";
         if self.lr_base.is_none() && self.lr_base_size.is_some() {
             return fail("lr-base-size", "without --lr-base", advice);

@@ -220,10 +220,7 @@ fn epoch_of(path: &Path) -> Option<usize> {
 /// Removes a file, if it exists.
 fn remove_file(path: &Path) -> Result<(), FolderError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FolderError::Io {
-            path: path.to_owned(),
-            error,
-        }),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FolderError::io(path)(error)),
         _ => Ok(()),
     }
 }

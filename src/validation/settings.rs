@@ -130,26 +130,26 @@ impl ValidationSettings {
     pub(crate) fn check(&self, config: &Config) -> Result<(), ConfigError> {
         if let Some(delta) = self.min_delta {
             if !(delta.is_finite() && delta >= 0.0) {
-                return Err(ConfigError::Range {
-                    flag: "min-delta",
-                    expected: "a finite number of at least 0",
-                    found: delta.to_string(),
-                });
+                return Err(ConfigError::out_of_range(
+                    "min-delta",
+                    "a finite number of at least 0",
+                    delta,
+                ));
             }
             if self.patience.is_none() {
-                return Err(ConfigError::NoEffect {
-                    flag: format!("min-delta {delta}"),
-                    beside: "without --patience",
-                    advice: "give the number of validations with --patience",
-                });
+                return Err(ConfigError::no_effect(
+                    format!("min-delta {delta}"),
+                    "without --patience",
+                    "give the number of validations with --patience",
+                ));
             }
         }
         if self.val_raw && config.model_ema_decay.is_none() {
-            return Err(ConfigError::NoEffect {
-                flag: "val-raw".to_owned(),
-                beside: "without --model-ema-decay: the raw weights are those that are validated",
-                advice: "give --model-ema-decay",
-            });
+            return Err(ConfigError::no_effect(
+                "val-raw",
+                "without --model-ema-decay: the raw weights are those that are validated",
+                "give --model-ema-decay",
+            ));
         }
         Ok(())
     }
