@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use topk_image::{Limits, Preprocessor};
-use topk_preprocessing::{Crop, Halves, Interpolation, Pillow, Preprocessing, Resize};
+use topk_preprocessing::{Crop, Halves, ImageMode, Interpolation, Pillow, Preprocessing, Resize};
 
 const LIMITS: Limits = Limits {
     max_pixels: 1 << 16,
@@ -26,6 +26,11 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let [a, b, c, d] = [a, b, c, d].map(u32::from);
     let preprocessing = Preprocessing {
+        mode: if crop > 127 {
+            ImageMode::L
+        } else {
+            ImageMode::Rgb
+        },
         trim: u32::from(crop / 4 % 4),
         resize: match kind % 5 {
             0 => Resize::None,
@@ -40,7 +45,11 @@ fuzz_target!(|bytes: &[u8]| {
             1 => Crop::Center {
                 size: [c, d],
                 fill: [crop; 3],
-                halves: if kind > 63 { Halves::Even } else { Halves::Down },
+                halves: if kind > 63 {
+                    Halves::Even
+                } else {
+                    Halves::Down
+                },
             },
             2 => Crop::Five { size: [c, d] },
             _ => Crop::Ten { size: [c, d] },
