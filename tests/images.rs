@@ -173,16 +173,18 @@ fn a_manifest_is_trained_on_as_it_says() {
     assert!(output.status.success(), "{output:?}");
 }
 
+/// Flags that validate and test on the training images.
+fn same_images(folder: &Path) -> [String; 2] {
+    let photos = folder.join("photos");
+    ["--val-data", "--test-data"].map(|flag| format!("{flag}={}", photos.display()))
+}
+
 /// The final test prepares oblong images as validation does.
 #[test]
 fn validation_and_test_of_oblong_images_agree() {
     let folder = photos();
     let folder = folder.path();
-    let photos = folder.join("photos");
-    let same = [
-        format!("--val-data={}", photos.display()),
-        format!("--test-data={}", photos.display()),
-    ];
+    let same = same_images(folder);
     let flags = [
         "--model=resnet18",
         "--loss=ce",
@@ -202,11 +204,7 @@ fn validation_and_test_of_oblong_images_agree() {
 fn images_of_one_channel_are_trained_on() {
     let folder = photos();
     let folder = folder.path();
-    let photos = folder.join("photos");
-    let same = [
-        format!("--val-data={}", photos.display()),
-        format!("--test-data={}", photos.display()),
-    ];
+    let same = same_images(folder);
     let flags = [
         "--model=basic-4",
         "--in-chans=1",

@@ -274,7 +274,7 @@ fn models_that_are_not_image_classifiers_are_rejected() {
     assert!(error.contains("expected `a` to be "), "{error}");
     assert!(
         error.contains(
-            "[batch, 3, height, width] or [batch, height, width, 3] of floating-point numbers or u8, got "
+            "[batch, 3, height, width] or [batch, height, width, 3], or 1 in place of 3 for grey images, of floating-point numbers or u8, got "
         ),
         "{error}"
     );

@@ -380,8 +380,7 @@ fn the_loss_is_that_of_training() {
 #[test]
 fn a_loss_of_training_without_operator_is_an_error() {
     let case = Case::new();
-    let names =
-        "svm, max-topk-svm, topk-hinge-alpha, topk-hinge-beta, truncated-topk-entropy, psi5";
+    let names = "svm, max-topk-svm, topk-hinge-alpha, topk-hinge-beta, truncated-topk-entropy, psi5, ldr-kl, dftopk";
     for name in [
         "ce",
         "balanced-noised-topk",
@@ -407,8 +406,7 @@ fn a_loss_of_training_without_operator_is_an_error() {
             )
         );
     }
-    let note =
-        "the output `loss` is truncated-topk-entropy with k = 1, but training used ce with k = 3";
+    let note = "the output `loss` is truncated-topk-entropy with k = 1, but training used ce";
     assert_eq!(
         case.loss_of("ce", " --loss truncated-topk-entropy --topk 1"),
         (

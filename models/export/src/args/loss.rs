@@ -284,5 +284,9 @@ fn description(name: &str, k: Option<usize>, tau: Option<f64>, alpha: Option<f64
     ];
     let parameters = parameters.into_iter();
     let given = parameters.filter_map(|(name, value)| Some(format!("{name} = {}", value?)));
-    format!("{name} with {}", given.collect::<Vec<_>>().join(", "))
+    let given: Vec<String> = given.collect();
+    match given.is_empty() {
+        true => name.to_owned(),
+        false => format!("{name} with {}", given.join(", ")),
+    }
 }
