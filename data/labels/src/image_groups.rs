@@ -62,7 +62,7 @@ impl ImageGroups {
             .find(|title| titles.iter().any(|known| known == *title));
         let Some(image) = image else {
             return Err(groups_error(format!(
-                "there is no column of images, titled {}",
+                "it lacks a column with the names of the images, titled {}",
                 IMAGE_TITLES.join(", ")
             )));
         };
@@ -225,7 +225,10 @@ mod tests {
     fn other_files_are_errors() {
         let error = |text: &str| read(text).unwrap_err();
         assert!(error("").ends_with("is empty"));
-        assert!(error("a,b\n1,0\n").contains("there is no column of images, titled file_name"));
+        assert!(
+            error("a,b\n1,0\n")
+                .contains("it lacks a column with the names of the images, titled file_name")
+        );
         assert!(error("image,class\na.jpg,7\n").contains("0 columns have only the values 0 and 1"));
         assert!(error("image,dark\na.jpg,1\nx/a.jpg,0\n").contains("a.jpg is in it twice"));
         assert!(error("image,dark\na.jpg,1\n,0\n").contains("line 3"));

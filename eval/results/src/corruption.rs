@@ -48,7 +48,7 @@ pub struct Corruption {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CorruptionErrors {
     /// The mean corruption error: the mean over the 15 corruptions of the error of the model, averaged over the severities,
-    /// divided by that of AlexNet. 1 is as good as AlexNet, and lower is better. Absent unless all 75 errors are known.
+    /// divided by that of AlexNet. AlexNet has 1, and lower is better. Absent unless all 75 errors are known.
     pub mce: Option<f64>,
     /// The same for the rise of the error above that on the validation set; absent if that is not known either.
     pub relative_mce: Option<f64>,
