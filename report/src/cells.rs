@@ -30,6 +30,12 @@ pub fn number(text: &str) -> String {
     format!("<td class=\"n\">{}</td>", Escaped(text))
 }
 
+/// A cell with a number and the value by which rows are sorted; missing values are the lowest. `html` is markup.
+pub fn sorted_number(value: Option<f64>, html: &str) -> String {
+    let value = value.map_or_else(|| "-Infinity".to_owned(), |value| value.to_string());
+    format!("<td class=\"n\" data-value=\"{value}\">{html}</td>")
+}
+
 /// A table of labels and values. Labels are text, values are HTML.
 pub fn facts(rows: impl IntoIterator<Item = (String, String)>) -> String {
     let mut html = String::from("<table class=\"facts\"><tbody>");

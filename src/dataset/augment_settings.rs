@@ -310,7 +310,11 @@ impl AugmentSettings {
         if self.no_aug {
             return Ok(Augmentation::default());
         }
-        let two = |values: &[f64]| [values[0], values[values.len() - 1]];
+        let range = |values: &Option<Vec<f64>>, default| match values.as_deref() {
+            Some([first, .., last]) => [*first, *last],
+            Some([both]) => [*both; 2],
+            _ => default,
+        };
         let filters = self.train_interpolation.map(TrainInterpolation::filters);
         let mut steps = Vec::new();
         let resizes = self.scale.is_some()
@@ -325,28 +329,18 @@ impl AugmentSettings {
             }),
             (false, Some(place)) => {
                 let mut crop = KeepRatioCrop::new([width, height], place);
-                if let Some(scale) = &self.scale {
-                    crop.scale = two(scale);
-                }
-                if let Some(ratio) = &self.ratio {
-                    crop.ratio = two(ratio);
-                }
-                if let Some(filters) = filters {
-                    (crop.interpolation, crop.other) = filters;
-                }
+                crop.scale = range(&self.scale, crop.scale);
+                crop.ratio = range(&self.ratio, crop.ratio);
+                (crop.interpolation, crop.other) =
+                    filters.unwrap_or((crop.interpolation, crop.other));
                 Step::KeepRatioCrop(crop)
             }
             (false, None) => {
                 let mut crop = RandomResizedCrop::new([width, height]);
-                if let Some(scale) = &self.scale {
-                    crop.scale = two(scale);
-                }
-                if let Some(ratio) = &self.ratio {
-                    crop.ratio = two(ratio);
-                }
-                if let Some(filters) = filters {
-                    (crop.interpolation, crop.other) = filters;
-                }
+                crop.scale = range(&self.scale, crop.scale);
+                crop.ratio = range(&self.ratio, crop.ratio);
+                (crop.interpolation, crop.other) =
+                    filters.unwrap_or((crop.interpolation, crop.other));
                 Step::ResizedCrop(crop)
             }
         });

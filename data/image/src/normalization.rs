@@ -43,7 +43,7 @@ impl NormalizationTable {
     /// The values of one channel: 0 red or grey, 1 green, 2 blue.
     ///
     /// # Panics
-    /// If there is no such channel.
+    /// If `channel` is out of range.
     pub fn channel(&self, channel: usize) -> &[f32; 256] {
         &self.0[channel]
     }

@@ -1,13 +1,13 @@
 //! Groups of images, such as the factors of ImageNet-X.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 use topk_files::excerpt;
 
 use crate::manifest::{Objects, items, objects};
+use crate::table::{Row, rows};
 use crate::{LabelError, text};
 
 /// Titles of the column of images.
@@ -23,7 +23,6 @@ const MAX_GROUPS: usize = 1000;
 /// et al., "ImageNet-X: Understanding Model Mistakes with Factor of Variation Annotations", ICLR 2023).
 #[derive(Clone, Debug)]
 pub struct ImageGroups {
-    path: PathBuf,
     names: Vec<String>,
     /// Groups of each image, by the name in the file.
     members: HashMap<String, Vec<u32>>,
@@ -81,7 +80,6 @@ impl ImageGroups {
             )));
         }
         let mut members = HashMap::with_capacity(rows.len());
-        let mut lines = HashMap::with_capacity(rows.len());
         for (number, row) in &rows {
             let name = match row.get(*image) {
                 Some(Value::String(name)) if !name.is_empty() => name,
@@ -97,25 +95,13 @@ impl ImageGroups {
             };
             let groups = (0..).zip(&names);
             let groups = groups.filter(|(_, title)| membership(row.get(*title)) == Some(true));
-            let name = key(name).to_owned();
-            match lines.entry(name.clone()) {
-                Entry::Vacant(entry) => entry.insert(*number),
-                Entry::Occupied(_) => {
-                    return Err(groups_error(format!("{} is in it twice", excerpt(&name))));
-                }
-            };
-            members.insert(name, groups.map(|(group, _)| group).collect());
+            let groups = groups.map(|(group, _)| group).collect();
+            if members.insert(key(name).to_owned(), groups).is_some() {
+                let name = excerpt(key(name));
+                return Err(groups_error(format!("{name} is in it twice")));
+            }
         }
-        Ok(Self {
-            path: path.to_owned(),
-            names,
-            members,
-        })
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+        Ok(Self { names, members })
     }
 
     /// Names of the groups.
@@ -156,25 +142,23 @@ fn membership(value: Option<&Value>) -> Option<bool> {
 
 /// The rows of a table with titles.
 fn table(path: &Path, text: &str) -> Result<Objects, LabelError> {
-    let first = text.lines().next().unwrap_or_default();
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(if first.contains('\t') { b'\t' } else { b',' })
-        .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
-    let invalid = |error: &csv::Error| LabelError::Groups {
-        path: path.to_owned(),
-        reason: error.to_string(),
+    let (rows, _) = rows(path, text)?;
+    let mut rows = rows.into_iter();
+    let Some(Row { fields: titles, .. }) = rows.next() else {
+        return Err(LabelError::Empty(path.to_owned()));
     };
-    let titles = reader.headers().map_err(|error| invalid(&error))?.clone();
-    let rows = reader.records().map(|record| {
-        let record = record.map_err(|error| invalid(&error))?;
-        let line = record
-            .position()
-            .map_or(0, |position| position.line() as usize);
-        let fields = titles.iter().zip(&record);
-        let fields = fields.map(|(title, field)| (title.to_owned(), Value::from(field)));
-        Ok((line, fields.collect()))
+    let objects = rows.map(|Row { number, fields }| {
+        if fields.len() != titles.len() {
+            let expected = format!("{} columns as in the first line", titles.len());
+            return Err(LabelError::line(path, number, &fields.join(","), expected));
+        }
+        let fields = titles
+            .iter()
+            .cloned()
+            .zip(fields.into_iter().map(Value::from));
+        Ok((number, fields.collect()))
     });
-    rows.collect()
+    objects.collect()
 }
 
 #[cfg(test)]

@@ -118,6 +118,11 @@ impl ImagenetVariant {
         }
     }
 
+    /// Whether its folders are objects of ObjectNet.
+    pub fn is_objectnet(self) -> bool {
+        matches!(self, Self::ObjectNet | Self::ObjectNet113)
+    }
+
     /// Its number of images, as published.
     pub fn images(self) -> usize {
         match self {

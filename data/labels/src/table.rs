@@ -184,7 +184,7 @@ impl Table {
 }
 
 /// The rows of a table, and whether it has separators other than spaces.
-fn rows(path: &Path, text: &str) -> Result<(Vec<Row>, bool), LabelError> {
+pub(crate) fn rows(path: &Path, text: &str) -> Result<(Vec<Row>, bool), LabelError> {
     let all = |separator| text::lines(text).all(|(_, line)| line.contains(separator));
     let some = |separator| text::lines(text).any(|(_, line)| line.contains(separator));
     // Names may contain the other separators.

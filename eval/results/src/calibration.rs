@@ -4,7 +4,7 @@ use topk_calibration::{Calibration, Estimate, PredictionSets, Reliability, SetMe
 use topk_report::text::{TERMINAL_WIDTH, images, percent, wrap};
 
 use crate::file;
-use crate::table::{Column, block};
+use crate::table::{Column, block, plus_minus};
 
 /// A table with a title for each row and column.
 pub(crate) struct Table {
@@ -14,8 +14,7 @@ pub(crate) struct Table {
 
 /// The value and half of its interval.
 fn with_interval(estimate: Estimate, text: impl Fn(f64) -> String) -> String {
-    let half = (estimate.high - estimate.low) / 2.0;
-    format!("{} ±{}", text(estimate.value), text(half))
+    plus_minus(estimate.value, [estimate.low, estimate.high], text)
 }
 
 /// What the figures are, in a sentence.

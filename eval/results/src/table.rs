@@ -33,6 +33,15 @@ impl Column {
     }
 }
 
+/// A value and half of its interval.
+pub(crate) fn plus_minus(
+    value: f64,
+    [low, high]: [f64; 2],
+    text: impl Fn(f64) -> String,
+) -> String {
+    format!("{} ±{}", text(value), text((high - low) / 2.0))
+}
+
 /// Width of columns with the gaps before them.
 pub(crate) fn width(columns: &[Column]) -> usize {
     columns

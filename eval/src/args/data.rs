@@ -11,7 +11,7 @@ use topk_image::Limits;
 use topk_labels::{ClassNames, ClassSubset, Classes, ImageGroups, ImagenetVariant, RealLabels};
 
 use super::variant;
-use crate::options::{Labels, Limit, OnBadImage};
+use crate::options::{Labels, Limit, OnBadImage, labels_of};
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Dataset")]
@@ -177,9 +177,13 @@ impl DataArgs {
                     "add their labels to the dataset's files, or remove these images".to_owned(),
             }
         );
-        let labels = set.samples().iter().filter_map(|sample| sample.label);
-        let classes = labels.map(|label| variant::true_classes(self.preset_data, label));
-        Ok(classes.collect())
+        let mut labels = labels_of(set);
+        if self.preset_data.is_some_and(ImagenetVariant::is_objectnet) {
+            for label in &mut labels {
+                *label = variant::classes_of_object(label[0]);
+            }
+        }
+        Ok(labels)
     }
 
     /// The groups of images, and how many images are in none because the file does not have them.

@@ -98,10 +98,7 @@ impl PreprocessingArgs {
         &self,
         variant: Option<ImagenetVariant>,
     ) -> Result<PreprocessOverrides> {
-        let has_frame = matches!(
-            variant,
-            Some(ImagenetVariant::ObjectNet | ImagenetVariant::ObjectNet113)
-        );
+        let has_frame = variant.is_some_and(ImagenetVariant::is_objectnet);
         // Its images are crops already.
         let is_cropped = variant == Some(ImagenetVariant::C) && self.resize.is_none();
         let preset = self.preset.as_ref().map(|path| -> Result<NamedPreset> {

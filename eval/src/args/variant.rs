@@ -26,21 +26,19 @@ pub(super) fn name(set: &ImageSet, variant: ImagenetVariant) -> Result<String> {
 /// Gives the images of a test set their classes among ImageNet's 1,000, leaves out those that do not belong to it, and
 /// records what was decided.
 pub(super) fn apply(set: &mut ImageSet, variant: ImagenetVariant) -> Result<()> {
-    match variant {
-        ImagenetVariant::ObjectNet | ImagenetVariant::ObjectNet113 => use_objects(set, variant)?,
-        _ => {
-            // Folders 0 to 999, as of ImageNet-V2.
-            if *set.classes() == Classes::Numbered(imagenet::CLASSES) {
-                set.relabel(Classes::Imagenet, Some);
-            }
-            ensure!(
-                *set.classes() == Classes::Imagenet,
-                "--preset-data {variant} needs class folders named by WordNet ID, or 0 to 999, but {} has {} other \
-                 classes",
-                set.description().path.display(),
-                grouped(set.classes().len())
-            );
+    if variant.is_objectnet() {
+        use_objects(set, variant)?;
+    } else {
+        // Folders 0 to 999, as of ImageNet-V2.
+        if *set.classes() == Classes::Numbered(imagenet::CLASSES) {
+            set.relabel(Classes::Imagenet, Some);
         }
+        ensure!(
+            *set.classes() == Classes::Imagenet,
+            "--preset-data {variant} needs class folders named by WordNet ID, or 0 to 999, but {} has {} other classes",
+            set.description().path.display(),
+            grouped(set.classes().len())
+        );
     }
     if let Some(valid) = variant.valid_classes() {
         restrict(set, variant, valid)?;
@@ -117,14 +115,9 @@ fn restrict(set: &mut ImageSet, variant: ImagenetVariant, valid: &[u32]) -> Resu
     Ok(())
 }
 
-/// The true classes of an image of a test set with this label.
-pub(super) fn true_classes(variant: Option<ImagenetVariant>, label: u32) -> Vec<u32> {
-    let objects = match variant {
-        Some(ImagenetVariant::ObjectNet | ImagenetVariant::ObjectNet113) => {
-            ImagenetVariant::objects()
-        }
-        _ => &[],
-    };
-    let object = objects.iter().find(|object| object.classes[0] == label);
+/// The classes that show the object with this label, which is the first of them.
+pub(super) fn classes_of_object(label: u32) -> Vec<u32> {
+    let mut objects = ImagenetVariant::objects().iter();
+    let object = objects.find(|object| object.classes[0] == label);
     object.map_or_else(|| vec![label], |object| object.classes.clone())
 }

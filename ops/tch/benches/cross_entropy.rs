@@ -93,7 +93,7 @@ fn compare(name: &str, (batch, classes, k): (i64, i64, usize), of_loss: &MeanLos
     tch::manual_seed(0);
     let scores = Tensor::randn([batch, classes], (Kind::Float, Device::Cpu));
     let labels = Tensor::randint(classes, [batch], (Kind::Int64, Device::Cpu));
-    let cross_entropy = mean_of(Ok(CrossEntropy)).expect("there are no parameters");
+    let cross_entropy = mean_of(Ok(CrossEntropy)).expect("cross-entropy has no parameters");
 
     let [theirs, ours, cross_entropy] = turns([
         &mut || {

@@ -1,8 +1,8 @@
 //! The section on groups of images.
 
-use topk_report::cells::{sortable, sorted_descending};
+use topk_report::Breakable;
+use topk_report::cells::{sortable, sorted_descending, sorted_number};
 use topk_report::text::{grouped, or_dash, percent};
-use topk_report::{Breakable, Escaped};
 
 use crate::schema::{GroupAccuracy, Results};
 
@@ -30,7 +30,7 @@ pub(super) fn section(results: &Results, names: &[String]) -> String {
         html += &format!(
             "<tr><th scope=\"row\">{}</th>{}",
             Breakable(&groups[at]),
-            cell(
+            sorted_number(
                 Some(first.metrics.groups[at].images as f64),
                 &grouped(first.metrics.groups[at].images)
             )
@@ -50,15 +50,5 @@ fn accuracy(group: &GroupAccuracy) -> String {
     });
     let top1 = or_dash(group.accuracy, percent) + &interval.unwrap_or_default();
     let ratio = or_dash(group.error_ratio, |ratio| format!("{ratio:.2}"));
-    sorted_cell(group.accuracy, &top1) + &cell(group.error_ratio, &ratio)
-}
-
-fn cell(value: Option<f64>, text: &str) -> String {
-    sorted_cell(value, &Escaped(text).to_string())
-}
-
-/// A number with the value by which rows are sorted; missing ones are the lowest.
-fn sorted_cell(value: Option<f64>, html: &str) -> String {
-    let value = value.map_or_else(|| "-Infinity".to_owned(), |value| value.to_string());
-    format!("<td class=\"n\" data-value=\"{value}\">{html}</td>")
+    sorted_number(group.accuracy, &top1) + &sorted_number(group.error_ratio, &ratio)
 }

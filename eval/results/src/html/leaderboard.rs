@@ -1,6 +1,6 @@
 //! The page of many results.
 
-use topk_report::cells::{header, sortable, sorted_descending};
+use topk_report::cells::{header, sortable, sorted_descending, sorted_number};
 use topk_report::text::{grouped, or_dash, p_value, percent};
 use topk_report::{Breakable, Escaped, page};
 
@@ -137,11 +137,11 @@ fn row(group: &LeaderboardGroup, at: usize, range: (f64, f64)) -> String {
     }
     let metrics = &entry.metrics;
     let decimals = |value: f64| format!("{value:.4}");
-    html += &cell(
+    html += &sorted_number(
         metrics.cross_entropy,
         &or_dash(metrics.cross_entropy, decimals),
     );
-    html += &cell(
+    html += &sorted_number(
         metrics.calibration_error,
         &or_dash(metrics.calibration_error, percent),
     );
@@ -152,13 +152,13 @@ fn row(group: &LeaderboardGroup, at: usize, range: (f64, f64)) -> String {
         Escaped(&model.precision),
         Escaped(&model.number_format())
     );
-    html += &cell(model.bytes.map(|bytes| bytes as f64), &entry.megabytes());
+    html += &sorted_number(model.bytes.map(|bytes| bytes as f64), &entry.megabytes());
     html + &format!("<td class=\"n\">{}</td></tr>", Escaped(entry.day()))
 }
 
 fn accuracy(entry: &LeaderboardEntry, k: usize, is_like_best: bool, is_best: bool) -> String {
     let Some(accuracy) = entry.accuracy(k) else {
-        return cell(None, "–");
+        return sorted_number(None, "–");
     };
     let class = if is_best { "n best" } else { "n" };
     let mark = if is_like_best {
@@ -177,24 +177,12 @@ fn accuracy(entry: &LeaderboardEntry, k: usize, is_like_best: bool, is_best: boo
 /// The speed of inference and the device, without which it says nothing.
 fn speed_cell(entry: &LeaderboardEntry) -> String {
     let measured = entry.timing.images_per_second;
-    let value = match measured > 0.0 {
-        true => measured.to_string(),
-        false => "-Infinity".to_owned(),
-    };
-    format!(
-        "<td class=\"n\" data-value=\"{value}\">{}<div class=\"label device\">{}</div></td>",
+    let html = format!(
+        "{}<div class=\"label device\">{}</div>",
         speed(measured),
         Escaped(&entry.device())
-    )
-}
-
-/// A number with the value by which rows are sorted; missing ones are the lowest.
-fn cell(value: Option<f64>, text: &str) -> String {
-    let value = value.map_or_else(|| "-Infinity".to_owned(), |value| value.to_string());
-    format!(
-        "<td class=\"n\" data-value=\"{value}\">{}</td>",
-        Escaped(text)
-    )
+    );
+    sorted_number(Some(measured).filter(|&speed| speed > 0.0), &html)
 }
 
 /// The top-1 accuracy and its interval, drawn between the lowest and the highest bound of the list.

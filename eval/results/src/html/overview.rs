@@ -6,7 +6,7 @@ use topk_report::text::{grouped, images, or_dash, percent};
 use topk_report::{Breakable, COLORS, Escaped};
 
 use super::chart::{self, AccuracyLine};
-use crate::schema::{Metrics, Results};
+use crate::schema::{Metrics, MultilabelMetrics, Results};
 use crate::statistics::wilson;
 use crate::table::speed;
 
@@ -197,27 +197,19 @@ pub(super) fn metrics(results: &Results, names: &[String]) -> String {
         percents(metrics.weighted_avg.as_ref().map(|average| average.f1))
     });
     if metrics().any(|metrics| metrics.multilabel.is_some()) {
+        let several = |metrics: &Metrics, value: fn(&MultilabelMetrics) -> f64| {
+            metrics.multilabel.as_ref().map(value)
+        };
         row("label ranking average precision", Some(true), &|metrics| {
-            let several = metrics.multilabel.as_ref();
-            percents(several.map(|several| several.ranking_average_precision))
+            percents(several(metrics, |found| found.ranking_average_precision))
         });
         row(
             "R-precision over all true classes",
             Some(true),
-            &|metrics| {
-                percents(
-                    metrics
-                        .multilabel
-                        .as_ref()
-                        .map(|several| several.r_precision),
-                )
-            },
+            &|metrics| percents(several(metrics, |found| found.r_precision)),
         );
         row("coverage error", Some(false), &|metrics| {
-            let error = metrics
-                .multilabel
-                .as_ref()
-                .map(|several| several.coverage_error);
+            let error = several(metrics, |found| found.coverage_error);
             (error, or_dash(error, |error| format!("{error:.2}")))
         });
     }

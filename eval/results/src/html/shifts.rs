@@ -1,6 +1,6 @@
 //! The section on several test sets.
 
-use topk_report::cells::{header, sortable};
+use topk_report::cells::{header, number, sortable, sorted_number};
 use topk_report::text::{grouped, or_dash, percent};
 use topk_report::{Breakable, Escaped};
 
@@ -49,7 +49,7 @@ fn row(shifts: &Shifts, model: &ShiftModel) -> String {
     let mut html = format!("<tr><td class=\"path\">{}</td>", Breakable(&model.name));
     for (at, set) in shifts.sets.iter().enumerate() {
         let Some(top1) = model.accuracy(at, 1) else {
-            html += "<td class=\"n\" data-value=\"-Infinity\">–</td>";
+            html += &sorted_number(None, "–");
             continue;
         };
         let [low, high] = [top1.low, top1.high].map(percent);
@@ -68,11 +68,7 @@ fn row(shifts: &Shifts, model: &ShiftModel) -> String {
     if shifts.has_corruptions() {
         for (_, value) in CORRUPTION_COLUMNS {
             let number = model.corruptions.as_ref().and_then(value);
-            html += &format!(
-                "<td class=\"n\" data-value=\"{}\">{}</td>",
-                number.map_or_else(|| "-Infinity".to_owned(), |number| number.to_string()),
-                corruption_cell(model, value)
-            );
+            html += &sorted_number(number, &corruption_cell(model, value));
         }
     }
     html + "</tr>"
@@ -102,15 +98,15 @@ fn corruptions(model: &ShiftModel) -> String {
 }
 
 fn corruption(corruption: &CorruptionError) -> String {
-    let number = |value: Option<f64>| format!("<td class=\"n\">{}</td>", or_dash(value, percent));
+    let part = |value: Option<f64>| number(&or_dash(value, percent));
     let mut html = format!(
         "<tr><th scope=\"row\">{}</th>",
         corruption.name.replace('_', " ")
     );
     html += &(corruption.errors.iter().copied())
-        .map(number)
+        .map(part)
         .collect::<String>();
-    html += &number(corruption.mean());
-    html += &number(corruption.corruption_error);
+    html += &part(corruption.mean());
+    html += &part(corruption.corruption_error);
     html + "</tr>"
 }

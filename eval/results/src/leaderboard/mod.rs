@@ -9,6 +9,8 @@ mod shift_tables;
 mod shifts;
 mod table;
 
+use std::collections::BTreeSet;
+
 pub use self::entry::LeaderboardEntry;
 pub use self::group::{LeaderboardGroup, PairedTest};
 pub(crate) use self::shift_tables::{CORRUPTION_COLUMNS, CORRUPTION_NOTE, corruption_cell};
@@ -48,22 +50,12 @@ impl Leaderboard {
     /// Number of models, by their hashes.
     pub fn models(&self) -> usize {
         let entries = self.groups.iter().flat_map(|group| &group.entries);
-        let mut hashes: Vec<&str> = entries.map(|entry| &*entry.model.sha256).collect();
-        hashes.sort_unstable();
-        hashes.dedup();
-        hashes.len()
+        distinct(entries.map(|entry| &*entry.model.sha256))
     }
 
     /// Number of data sets.
     pub fn data_sets(&self) -> usize {
-        let mut hashes: Vec<&str> = self
-            .groups
-            .iter()
-            .map(|group| &*group.data().sha256)
-            .collect();
-        hashes.sort_unstable();
-        hashes.dedup();
-        hashes.len()
+        distinct(self.groups.iter().map(|group| &*group.data().sha256))
     }
 
     /// The values of k of all lists, ascending.
@@ -78,4 +70,9 @@ impl Leaderboard {
         all.dedup();
         all
     }
+}
+
+/// Number of different texts.
+fn distinct<'a>(texts: impl Iterator<Item = &'a str>) -> usize {
+    texts.collect::<BTreeSet<_>>().len()
 }

@@ -1,6 +1,6 @@
 //! The metadata of a Hugging Face model card.
 
-use super::{Leaderboard, LeaderboardEntry};
+use super::{Leaderboard, LeaderboardEntry, distinct};
 use crate::schema::DataInfo;
 
 impl Leaderboard {
@@ -47,10 +47,7 @@ impl Leaderboard {
     pub fn models_in_index(&self) -> usize {
         let complete = self.groups.iter().filter(|group| !group.is_partial());
         let entries = complete.flat_map(|group| &group.entries);
-        let mut hashes: Vec<&str> = entries.map(|entry| &*entry.model.sha256).collect();
-        hashes.sort_unstable();
-        hashes.dedup();
-        hashes.len()
+        distinct(entries.map(|entry| &*entry.model.sha256))
     }
 }
 

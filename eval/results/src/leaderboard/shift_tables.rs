@@ -5,7 +5,7 @@ use topk_report::text::{TERMINAL_WIDTH, or_dash, percent, wrap};
 use super::markdown::{escaped, row};
 use super::shifts::{ShiftAccuracy, ShiftModel, Shifts};
 use crate::corruption::CorruptionErrors;
-use crate::table::{Column, tables};
+use crate::table::{Column, plus_minus, tables};
 
 /// What the columns on ImageNet-C are.
 pub(crate) const CORRUPTION_NOTE: &str = "mCE: mean corruption error on ImageNet-C, relative to AlexNet (lower is better). \
@@ -112,11 +112,10 @@ impl Shifts {
 
 /// An accuracy and half of its interval in percent.
 fn cell(accuracy: Option<ShiftAccuracy>) -> String {
-    let text = accuracy.map(|accuracy| {
-        let half = (accuracy.high - accuracy.low) / 2.0;
-        format!("{} ±{}", percent(accuracy.accuracy), percent(half))
-    });
-    text.unwrap_or_else(|| "–".to_owned())
+    accuracy.map_or_else(
+        || "–".to_owned(),
+        |of| plus_minus(of.accuracy, [of.low, of.high], percent),
+    )
 }
 
 /// A value on ImageNet-C in percent.

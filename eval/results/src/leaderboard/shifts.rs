@@ -232,7 +232,7 @@ impl List<'_> {
         }
     }
 
-    /// The accuracies of a model in its newest results; none if there are no results.
+    /// The accuracies of a model in its newest results; empty if it was not evaluated on this set.
     fn accuracies(&self, sha256: &str, notes: &mut Vec<String>) -> Vec<ShiftAccuracy> {
         let of_model = self.group.entries.iter();
         let mut of_model: Vec<&LeaderboardEntry> = of_model

@@ -2,8 +2,9 @@
 
 use topk_report::text::{TERMINAL_WIDTH, fit, or_dash, percent, wrap};
 
+use super::entry::Accuracy;
 use super::{Leaderboard, LeaderboardEntry, LeaderboardGroup};
-use crate::table::{Column, speed, tables};
+use crate::table::{Column, plus_minus, speed, tables};
 
 impl Leaderboard {
     /// The lists as tables of at most 80 columns.
@@ -84,11 +85,7 @@ impl LeaderboardEntry {
     pub(crate) fn accuracy_cell(&self, k: usize) -> String {
         match self.accuracy(k) {
             None => "–".to_owned(),
-            Some(accuracy) => format!(
-                "{} ±{}",
-                percent(accuracy.value),
-                percent((accuracy.high - accuracy.low) / 2.0)
-            ),
+            Some(Accuracy { value, low, high }) => plus_minus(value, [low, high], percent),
         }
     }
 

@@ -113,7 +113,7 @@ pub struct GroupAccuracy {
     pub images: usize,
     /// Images whose predicted class is correct.
     pub correct: usize,
-    /// Top-1 accuracy, 0 to 1; absent if there are no images.
+    /// Top-1 accuracy, 0 to 1; absent without images.
     pub accuracy: Option<f64>,
     /// Lower bound of the 95 % Wilson interval.
     pub low: f64,
