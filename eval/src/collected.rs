@@ -12,9 +12,11 @@ use crate::options::{EvalOptions, Labels, OnBadImage};
 pub(crate) struct EvaluatedBatch {
     /// Indices of the images in the data set.
     pub(crate) indices: Vec<usize>,
-    /// For each image, the error if it could not be read, or if a model returned invalid scores.
+    /// For each image, the error if it could not be read.
     pub(crate) errors: Vec<Option<String>>,
-    /// For each model, its scores; none if the models were not run, because an image could not be read.
+    /// Positions of images for which a model returned invalid scores, with the errors.
+    pub(crate) invalid: Vec<(usize, String)>,
+    /// For each model, its scores; none if the models were not run, because of a bad image here or before.
     pub(crate) scores: Option<Vec<BatchScores>>,
     /// Time for decoding and resizing, summed over threads.
     pub(crate) preparation: Duration,
@@ -25,8 +27,8 @@ pub(crate) struct EvaluatedBatch {
 pub(crate) struct Collected {
     pub(crate) images: Vec<Image>,
     pub(crate) failures: Vec<Failure>,
-    /// Names and errors of the images that end the run, with [`OnBadImage::Fail`]. The images that are collected
-    /// precede them.
+    /// Names and errors of the images that end the run, with [`OnBadImage::Fail`]: the bad images of the first batch
+    /// that has any, and those of later batches that cannot be read. The images that are collected precede them.
     pub(crate) bad_images: Vec<(String, String)>,
     /// For each model, the outcomes of `images`.
     pub(crate) outcomes: Vec<Vec<Option<Outcome>>>,
@@ -46,14 +48,21 @@ impl Collected {
 
     pub(crate) fn add(
         &mut self,
-        batch: EvaluatedBatch,
+        mut batch: EvaluatedBatch,
         set: &ImageSet,
         labels: &Labels,
         options: &EvalOptions,
     ) {
         let samples = set.samples();
+        let ended = !self.bad_images.is_empty();
+        if !ended {
+            // Some later batches were evaluated before the first bad image was found, others not.
+            for (at, error) in batch.invalid {
+                batch.errors[at].get_or_insert(error);
+            }
+        }
         let failed = batch.errors.iter().any(Option::is_some);
-        if options.on_bad_image == OnBadImage::Fail && (failed || !self.bad_images.is_empty()) {
+        if options.on_bad_image == OnBadImage::Fail && (failed || ended) {
             for (&index, error) in batch.indices.iter().zip(batch.errors) {
                 self.bad_images
                     .extend(error.map(|error| (samples[index].name.clone(), error)));

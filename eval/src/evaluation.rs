@@ -1,7 +1,7 @@
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use topk_calibration::{Logits, LogitsError, LogitsWriter};
@@ -119,8 +119,9 @@ impl KeptLogits {
 struct Context<'a> {
     set: &'a ImageSet,
     labels: &'a Labels,
-    /// With [`OnBadImage::Fail`], whether there was a bad image: the others are only checked then.
-    failed: Option<AtomicBool>,
+    /// With [`OnBadImage::Fail`], the number of the first batch with a bad image. The images of later batches are only
+    /// read; those of earlier ones are evaluated, so that the error does not depend on which batch is ready first.
+    failed: Option<AtomicUsize>,
 }
 
 impl Context<'_> {
@@ -136,10 +137,14 @@ impl Context<'_> {
         let mut evaluated = EvaluatedBatch {
             indices: batch.indices.clone(),
             errors: batch.errors.clone(),
+            invalid: Vec::new(),
             scores: None,
             preparation: batch.preparation,
         };
-        if self.has_failed(&evaluated) {
+        if evaluated.errors.iter().any(Option::is_some) {
+            self.fail(batch.number);
+        }
+        if self.ends_before(batch.number) {
             return Ok(evaluated);
         }
         let image = |index: usize| (&self.set.samples()[index].name, &self.labels[index]);
@@ -147,31 +152,35 @@ impl Context<'_> {
             .iter_mut()
             .map(|(scorer, worker)| scorer.score(worker, batch, image));
         let mut scores: Vec<BatchScores> = scores.collect::<Result<_, _>>()?;
-        let invalid: Vec<(usize, String)> = scores
+        evaluated.invalid = scores
             .iter_mut()
             .flat_map(|scores| scores.invalid.drain(..))
             .collect();
-        for (at, error) in invalid {
+        for (at, _) in &evaluated.invalid {
             // An image counts for all models or for none, so that they can be compared.
             for scores in &mut scores {
-                scores.outcomes[at] = None;
-                scores.logits[at] = None;
+                scores.outcomes[*at] = None;
+                scores.logits[*at] = None;
             }
-            evaluated.errors[at].get_or_insert(error);
+        }
+        if !evaluated.invalid.is_empty() {
+            self.fail(batch.number);
         }
         evaluated.scores = Some(scores);
-        self.has_failed(&evaluated);
         Ok(evaluated)
     }
 
-    fn has_failed(&self, batch: &EvaluatedBatch) -> bool {
-        let Some(failed) = &self.failed else {
-            return false;
-        };
-        if batch.errors.iter().any(Option::is_some) {
-            failed.store(true, Ordering::Relaxed);
+    /// Records a bad image in a batch.
+    fn fail(&self, batch: usize) {
+        if let Some(failed) = &self.failed {
+            failed.fetch_min(batch, Ordering::Relaxed);
         }
-        failed.load(Ordering::Relaxed)
+    }
+
+    /// Whether this batch is not evaluated, because it or one before it has a bad image.
+    fn ends_before(&self, batch: usize) -> bool {
+        let failed = self.failed.as_ref();
+        failed.is_some_and(|failed| failed.load(Ordering::Relaxed) <= batch)
     }
 }
 
@@ -506,7 +515,7 @@ impl<'a> Evaluation<'a> {
             set: self.set,
             labels: &self.labels,
             failed: match self.options.on_bad_image {
-                OnBadImage::Fail => Some(AtomicBool::new(false)),
+                OnBadImage::Fail => Some(AtomicUsize::new(usize::MAX)),
                 OnBadImage::CountWrong | OnBadImage::Skip => None,
             },
         };

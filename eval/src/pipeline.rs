@@ -60,6 +60,8 @@ pub struct MemoryError(pub(crate) String);
 pub(crate) struct Batch {
     /// Number of images that `inputs` have memory for.
     images: usize,
+    /// Its position among the batches of the run.
+    pub(crate) number: usize,
     /// Indices of the images in the data set.
     pub(crate) indices: Vec<usize>,
     /// For each transform, the crops of these images; undefined for images that could not be read.
@@ -147,7 +149,8 @@ impl<'a> Pipeline<'a> {
         } = memory;
         // An allocator serves one thread at a time.
         let allocators = Mutex::new(allocators);
-        let prepare = move |indices: &[usize], batch: &mut Batch| {
+        let prepare = move |(number, indices): (usize, &[usize]), batch: &mut Batch| {
+            batch.number = number;
             let images = if full { batch_size } else { indices.len() };
             self.allocate(batch, images, &allocators)
                 .map_err(|error| MemoryError(error.to_string()))?;
@@ -156,11 +159,11 @@ impl<'a> Pipeline<'a> {
         };
         let ahead = rayon::current_num_threads().div_ceil(batch_size) + usize::from(full);
         // Images of a server are on their way before their batch is prepared.
-        let batches = (0..).step_by(batch_size).zip(indices.chunks(batch_size));
-        let batches = batches.map(|(start, batch)| {
-            let soon = indices[start..].iter().take(batch.len() + READ_AHEAD);
-            self.set.read_ahead(soon.copied());
-            batch
+        let batches = indices.chunks(batch_size).enumerate();
+        let batches = batches.inspect(|(number, batch)| {
+            let soon = indices[number * batch_size..].iter();
+            self.set
+                .read_ahead(soon.take(batch.len() + READ_AHEAD).copied());
         });
         topk_loader::process(
             batches,
