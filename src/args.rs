@@ -538,7 +538,7 @@ mod tests {
         );
         assert_eq!(
             (config.peak_lr(), config.machine.channels_last),
-            (0.25, false)
+            (0.25, Some(false))
         );
         // The settings that a dry run prints are a recipe.
         for config in [

@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn settings_with_an_effect_are_settings() {
         let all = map(
-            "--model=basic-4 --topk=1 --augment=none --format=folder --class-map=M --val-data=V --workers=2 --test-data=T --val-resize=9 --input-size=8 --in-chans=1 \
+            "--model=basic-4 --channels-last --topk=1 --augment=none --format=folder --class-map=M --val-data=V --workers=2 --test-data=T --val-resize=9 --input-size=8 --in-chans=1 \
              --test-resize=9 --shuffle=shards --shuffle-buffer=9 --limit-batches=3 --val-topk=1,3 --model-ema-decay=0.9 --val-raw \
              --save-last --checkpoint-hist=2 --checkpoint-interval=2 --patience=2 --min-delta=0.5 --eval-metric=loss",
         );

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tch::Device;
 use topk_history::Confusion;
 use topk_models::{Architecture, Checkpoint, Classifier, MatchError, architecture};
 use topk_weights::{Loaded, ReadOptions};
@@ -19,7 +20,7 @@ const CIFAR_MODEL: &str = "densenet-40-40";
 const MODEL: &str = "resnet18";
 
 /// Settings whose defaults follow the data. A run that is resumed without them keeps its own.
-pub(crate) const FOLLOW_THE_DATA: [&str; 7] = [
+pub(crate) const FOLLOW_THE_DATA: [&str; 8] = [
     "model",
     "topk",
     "input-size",
@@ -27,13 +28,22 @@ pub(crate) const FOLLOW_THE_DATA: [&str; 7] = [
     "augment",
     "shuffle",
     "shuffle-buffer",
+    "channels-last",
 ];
+
+/// With fewer output channels of a convolution, oneDNN is slower in the channels-last memory format; see
+/// `docs/benchmarks.md`.
+const CHANNELS_LAST_FROM: usize = 8;
 
 /// The settings with all defaults filled in, and these among the [decisions](Config::decisions).
 ///
 /// # Errors
 /// If the network is neither given nor known from --checkpoint, and the default does not fit its weights.
-pub(crate) fn resolve(config: &Config, data: &Dataset) -> Result<Config, TrainError> {
+pub(crate) fn resolve(
+    config: &Config,
+    data: &Dataset,
+    device: Device,
+) -> Result<Config, TrainError> {
     let mut config = config.clone().resolved();
     let mut defaults = Vec::new();
     if config.model.is_none() {
@@ -81,6 +91,17 @@ pub(crate) fn resolve(config: &Config, data: &Dataset) -> Result<Config, TrainEr
         let defaults = defaults.join(" ");
         let line = format!("defaults for {images}: {defaults}");
         config.decisions.push(line);
+    }
+    if config.machine.channels_last.is_none() {
+        let network = architecture(config.model(), data.shape, data.class_names.len())?;
+        let narrowest = network.narrowest_convolution();
+        let faster = device == Device::Cpu && narrowest >= Some(CHANNELS_LAST_FROM);
+        if faster {
+            let line =
+                "--channels-last: this memory format is the faster one for this network on the CPU";
+            config.decisions.push(line.to_owned());
+        }
+        config.machine.channels_last = Some(faster);
     }
     if let Some(weights) = &config.loss.class_weights {
         let resolved = weights.resolve(&data.class_names, &data.class_counts)?;

@@ -55,7 +55,7 @@ pub(crate) fn measure(config: &Config) -> Result<DryRun, TrainError> {
     set_up_process(config, None)?;
     let device = select_device(config.device)?;
     let data = load_data(config, None, device)?;
-    let config = &resolve(config, &data)?;
+    let config = &resolve(config, &data, device)?;
     let (learner, notes) = learner(config, &data, device, config.checkpoint.as_deref())?;
     for note in notes {
         eprintln!("note: {note}");

@@ -42,9 +42,11 @@ pub struct Machine {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cudnn_benchmark: Option<bool>,
 
-    /// Use the channels-last (NHWC) memory format
-    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Machine")]
-    pub channels_last: bool,
+    /// Use the channels-last (NHWC) memory format [default: true on the CPU for networks of which all convolutions have
+    /// at least 8 output channels, otherwise false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Machine")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels_last: Option<bool>,
 
     /// Crop and flip training images on the device; needs an --augment of a crop and flips, and images of the network's
     /// input size, such as CIFAR's

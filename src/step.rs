@@ -78,7 +78,8 @@ impl Learner {
         network: Network,
         shape: [usize; 3],
     ) -> Result<Self, TrainError> {
-        if config.machine.channels_last {
+        let channels_last = config.machine.channels_last == Some(true);
+        if channels_last {
             lay_out_channels_last(&network)?;
         }
         let device = network.variables().device();
@@ -87,7 +88,7 @@ impl Learner {
             Ema::new(&network, decay, warmup)
         });
         if let Some(ema) = &ema
-            && config.machine.channels_last
+            && channels_last
         {
             lay_out_channels_last(ema.network())?;
         }
@@ -146,7 +147,7 @@ impl Learner {
                     .map(|limit| (optimizer.clip_mode, limit)),
                 unfreeze_epoch: optimizer.unfreeze_epoch,
                 amp,
-                channels_last: config.machine.channels_last,
+                channels_last,
             },
         };
         learner.begin_epoch(1);

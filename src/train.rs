@@ -154,7 +154,7 @@ fn train_with(
     if ranks.any(is_finished)? {
         return already_finished(out, ranks);
     }
-    let config = &ranks.together(resolve(config, &data))?;
+    let config = &ranks.together(resolve(config, &data, device))?;
     let has_weights = ranks.any(origin.is_some_and(Origin::has_weights))?;
     let checkpoint = config.checkpoint.as_deref().filter(|_| !has_weights);
     let (mut learner, notes) = ranks.together(learner(config, &data, device, checkpoint))?;

@@ -390,6 +390,35 @@ fn a_sweep_rejects_what_it_would_ignore() {
 }
 
 #[test]
+fn channels_last_is_the_default_where_it_is_faster() {
+    let case = Case::new();
+    let data = "--data cifar --device cpu --workers 1 --val-size 20 --train-size 32 --epochs 1";
+    let line = "--channels-last: this memory format is the faster one for this network on the CPU";
+    // basic-7 has convolutions of 7 channels.
+    for (flags, expected, decided) in [
+        ("--model basic-7", false, false),
+        ("--model basic-8", true, true),
+        ("--model basic-8 --channels-last=false", false, false),
+        ("--model basic-7 --channels-last", true, false),
+    ] {
+        let printed = unwrapped(&case.printed(&format!("{data} {flags} --dry-run")));
+        assert_eq!(printed.contains(line), decided, "{printed}");
+        let recorded = format!("channels-last = {expected}");
+        assert!(printed.contains(&recorded), "{printed}");
+    }
+    let words = format!("{data} --model basic-8 --out run");
+    case.printed(&format!("{words} --channels-last=false"));
+    // A run keeps its own.
+    let printed = case.printed(&words);
+    assert!(printed.contains("already contains this run"), "{printed}");
+    let error = case.error(&format!("{words} --channels-last"));
+    assert!(
+        error.contains("--channels-last was false, now true"),
+        "{error}"
+    );
+}
+
+#[test]
 fn the_estimated_time_is_that_of_whole_epochs() {
     let case = Case::new();
     // Two batches per epoch; two and one image over.

@@ -202,7 +202,7 @@ fn settings_are_read_and_written() {
     expected.schedule.lr = Some(0.2);
     expected.schedule.sched = Scheduler::Cosine;
     expected.sampling.sampler = Sampler::SquareRoot;
-    expected.machine.channels_last = true;
+    expected.machine.channels_last = Some(true);
     expected.decisions.clone_from(&config.decisions);
     assert_eq!(config, expected);
     assert_eq!(

@@ -209,6 +209,15 @@ impl Architecture {
         single.map(|node| node.name.as_str())
     }
 
+    /// The smallest number of output channels of a convolution; `None` without convolutions.
+    pub fn narrowest_convolution(&self) -> Option<usize> {
+        let channels = self.nodes.iter().filter_map(|node| match node.op {
+            Op::Conv2d { out_channels, .. } => Some(out_channels),
+            _ => None,
+        });
+        channels.min()
+    }
+
     /// Name of the first layer that draws random numbers in training, if there is one.
     pub fn random_layer(&self) -> Option<&str> {
         let draws =

@@ -20,7 +20,7 @@ const CHECKPOINTS: [(&str, &str); 2] = [("best1", "top-1"), ("bestk", "top-5")];
 
 /// The paper's settings for CIFAR-100, with a small network and few epochs, to take a few minutes on
 /// two cores. There are 172 images per class, 22 of them for validation.
-const SETTINGS: [&str; 14] = [
+const SETTINGS: [&str; 15] = [
     "--model=basic-16",
     "--topk=5",
     "--tau=1",
@@ -34,6 +34,7 @@ const SETTINGS: [&str; 14] = [
     "--weight-decay=1e-4",
     "--seed=0",
     "--device=cpu",
+    "--channels-last=false",
     "--validation-batch-size=256",
 ];
 
