@@ -10,14 +10,14 @@ use std::process::{Command, Output};
 use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
-use tch::{Kind, Tensor, no_grad};
+use tch::{Kind, Tensor};
 use tempfile::TempDir;
 use topk_data::{Image, ImageSet, Options};
 use topk_eval::{EvalOptions, Evaluation, Execution, InputTensor, Model, labels_of};
 use topk_history::Accuracy;
 use topk_image::NormalizationTable;
 use topk_models::Checkpoint;
-use topk_models_tch::{Mode, Network};
+use topk_models_tch::scores;
 use topk_native::Runtime;
 use topk_ops::accuracy::label_ranks;
 use topk_preprocessing::Normalization;
@@ -102,11 +102,6 @@ impl Case {
     }
 }
 
-fn network(checkpoint: &Path) -> Network {
-    let checkpoint = Checkpoint::load(checkpoint).unwrap();
-    Network::of_checkpoint(checkpoint, tch::Device::Cpu)
-}
-
 /// The normalised test images of a case, and their labels.
 struct TestImages {
     images: Vec<Vec<f32>>,
@@ -143,7 +138,7 @@ impl TestImages {
 
 fn ranks_by_libtorch(checkpoint: &Path, test: &TestImages) -> Vec<usize> {
     let images = Tensor::from_slice(&test.images.concat()).view([-1, 3, 32, 32]);
-    let scores = no_grad(|| network(checkpoint).forward(&images, Mode::Eval));
+    let scores = scores(&Checkpoint::load(checkpoint).unwrap(), &images);
     let scores: Vec<f32> = Vec::try_from(scores.view(-1)).unwrap();
     label_ranks(&scores, &test.labels).unwrap()
 }
@@ -255,11 +250,11 @@ fn exported_scores_equal_those_of_libtorch() {
     let case = Case::new();
     case.train("run", &[]);
     let out = case.path("run");
-    let network = network(&out.join("best1.safetensors"));
+    let checkpoint = Checkpoint::load(&out.join("best1.safetensors")).unwrap();
     let runtime = Runtime::load().unwrap();
     let mut model = Model::open(&runtime, &out.join("best1.onnx"), Execution::default()).unwrap();
     let images = Tensor::randn([50, 3, 32, 32], (Kind::Float, tch::Device::Cpu));
-    let expected = no_grad(|| network.forward(&images, Mode::Eval));
+    let expected = scores(&checkpoint, &images);
     let expected: Vec<f32> = Vec::try_from(expected.view(-1)).unwrap();
     let images: Vec<f32> = Vec::try_from(images.view(-1)).unwrap();
     let found = model.scores(&InputTensor::f32(images, [32; 2])).unwrap();

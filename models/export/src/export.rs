@@ -110,15 +110,10 @@ impl<'a> Export<'a> {
         checkpoint: Checkpoint,
         options: &'a ExportOptions,
     ) -> Result<Self, ExportError> {
-        let (expected, checkpoint) = if options.verify {
-            let (expected, checkpoint) = Expected::new(checkpoint)?;
-            (Some(expected), checkpoint)
-        } else {
-            (None, checkpoint)
-        };
+        let expected = options.verify.then(|| Expected::new(&checkpoint));
         Ok(Self {
             options,
-            expected,
+            expected: expected.transpose()?,
             model: onnx_model(checkpoint, &options.model)?,
         })
     }

@@ -1,27 +1,21 @@
 //! What needs libtorch: the network to compare with, and the initial weights of a new classifier.
 
 use anyhow::Result;
-use tch::{Device, Tensor, no_grad};
+use tch::{Device, Tensor};
 use topk_models::{Architecture, Checkpoint, Classifier};
-use topk_models_tch::{Mode, Network};
+use topk_models_tch::{Network, scores};
 use topk_onnx::ModelCard;
 use topk_weights::StateDict;
 
-/// Logits `[N, classes]` of the network for normalised images of this shape, `[N, C, H, W]`, and the
-/// checkpoint.
-///
-/// The weights move into the network and back, one by one, so that a large model is not in memory twice.
+/// Logits `[N, classes]` of the network for normalised images of this shape, `[N, C, H, W]`.
 pub(crate) fn reference_logits(
-    checkpoint: Checkpoint,
+    checkpoint: &Checkpoint,
     images: &[f32],
     shape: [usize; 4],
-) -> (Option<Vec<f32>>, Checkpoint) {
-    let card = checkpoint.card().clone();
+) -> Option<Vec<f32>> {
     let images = Tensor::from_slice(images).reshape(shape.map(|dim| dim as i64));
-    let network = Network::of_checkpoint(checkpoint, Device::Cpu);
-    let logits = no_grad(|| network.forward(&images, Mode::Eval));
-    let logits = Vec::try_from(logits.view(-1)).expect("logits are f32");
-    (Some(logits), network.into_checkpoint(card))
+    let logits = scores(checkpoint, &images);
+    Some(Vec::try_from(logits.view(-1)).expect("logits are f32"))
 }
 
 /// A checkpoint of these weights, except for those of the classifier, which are drawn with this seed.

@@ -145,18 +145,17 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
-    /// Runs the network in libtorch if it is built in. Returns the checkpoint too, which moves through the
-    /// network.
+    /// Runs the network in libtorch if it is built in.
     ///
     /// # Errors
     /// If the logits are not finite, or all 0.
-    pub(crate) fn new(checkpoint: Checkpoint) -> Result<(Self, Checkpoint), VerificationError> {
+    pub(crate) fn new(checkpoint: &Checkpoint) -> Result<Self, VerificationError> {
         let card = checkpoint.card();
         let (mean, std) = (card.mean, card.std);
         let images = TestImages::new(card.input_size);
         let classes = checkpoint.architecture().classes();
         let normalized = images.normalized(mean.as_slice(), std.as_slice());
-        let (logits, checkpoint) = reference_logits(checkpoint, &normalized, images.shape());
+        let logits = reference_logits(checkpoint, &normalized, images.shape());
         if let Some(logits) = &logits {
             if !logits.iter().all(|logit| logit.is_finite()) {
                 return Err(VerificationError::NotFinite);
@@ -165,14 +164,13 @@ impl Expected {
                 return Err(VerificationError::Zero);
             }
         }
-        let expected = Self {
+        Ok(Self {
             images,
             mean,
             std,
             classes,
             logits,
-        };
-        Ok((expected, checkpoint))
+        })
     }
 
     /// Runs a model that was written with these options, and checks its outputs.

@@ -6,9 +6,11 @@
 mod compute;
 mod network;
 mod plan;
+mod scores;
 mod sync_batch_norm;
 mod tensor;
 
 pub use network::{LoadError, Mode, Network};
+pub use scores::scores;
 pub use sync_batch_norm::{BatchNormTensors, SyncBatchNorm};
 pub use tensor::{tensor_of, weight_of};

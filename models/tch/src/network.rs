@@ -3,13 +3,12 @@ use std::collections::{BTreeMap, HashMap};
 use tch::nn::{Path, VarStore, init};
 use tch::{Device, Tensor, no_grad};
 use thiserror::Error;
-use topk_models::op::{Init, Parameter, Value};
+use topk_models::op::{Init, Parameter};
 use topk_models::{Architecture, Checkpoint};
 use topk_onnx::ModelCard;
 use topk_weights::{Dtype, Tensor as Weight};
 
-use crate::compute::Operation;
-use crate::plan::{in_place, last_uses};
+use crate::plan::Plan;
 use crate::sync_batch_norm::SyncBatchNorm;
 use crate::tensor::{tensor_of, weight_of};
 
@@ -30,10 +29,7 @@ pub struct Network {
     architecture: Architecture,
     variables: VarStore,
     tensors: BTreeMap<String, Tensor>,
-    /// For each node, the values that no later node reads.
-    last_uses: Vec<Vec<Value>>,
-    /// For each node, whether it may overwrite its input.
-    in_place: Vec<bool>,
+    plan: Plan,
     sync_batch_norm: Option<Box<dyn SyncBatchNorm>>,
 }
 
@@ -66,20 +62,6 @@ impl Network {
         })
     }
 
-    /// A network with the weights of a checkpoint. Moves them one by one, so that at no time all weights
-    /// are in memory twice. Uses no random numbers.
-    pub fn of_checkpoint(checkpoint: Checkpoint, device: Device) -> Self {
-        let architecture = checkpoint.architecture().clone();
-        let mut weights = checkpoint.into_weights();
-        Self::build(architecture, device, |parameter, path, name| {
-            let mut tensor = variable(parameter, path, name, init::Init::Const(0.0));
-            let weight = weights.remove(&parameter.name);
-            let weight = weight.expect("a checkpoint has the weights of its architecture");
-            no_grad(|| tensor.copy_(&tensor_of(&weight)));
-            tensor
-        })
-    }
-
     fn build(
         architecture: Architecture,
         device: Device,
@@ -97,8 +79,7 @@ impl Network {
             tensors.insert(parameter.name, tensor);
         }
         Self {
-            last_uses: last_uses(&architecture),
-            in_place: in_place(&architecture),
+            plan: Plan::new(&architecture),
             architecture,
             variables,
             tensors,
@@ -128,30 +109,9 @@ impl Network {
 
     /// Scores `[N, classes]` of normalised images `[N, C, H, W]`.
     pub fn forward(&self, images: &Tensor, mode: Mode) -> Tensor {
-        let nodes = self.architecture.nodes();
-        // By index of value; `None` once no later node reads it.
-        let mut values = vec![Some(images.shallow_clone())];
-        for ((node, last_uses), &in_place) in nodes.iter().zip(&self.last_uses).zip(&self.in_place)
-        {
-            let result = {
-                let read = |value: &Value| values[value.index()].as_ref();
-                let inputs: Vec<&Tensor> = node.inputs.iter().filter_map(read).collect();
-                let operation = Operation {
-                    node,
-                    tensors: &self.tensors,
-                    mode,
-                    in_place,
-                    sync_batch_norm: self.sync_batch_norm.as_deref(),
-                };
-                operation.compute(&inputs)
-            };
-            values.push(Some(result));
-            for value in last_uses {
-                values[value.index()] = None;
-            }
-        }
-        let scores = values.pop().flatten();
-        scores.expect("the last node computes the scores, which no node reads")
+        let sync = self.sync_batch_norm.as_deref();
+        self.plan
+            .scores(&self.architecture, &self.tensors, images, mode, sync)
     }
 
     /// A copy of the parameters and statistics, by name.
@@ -164,25 +124,8 @@ impl Network {
 
     /// A checkpoint with a copy of the current weights.
     pub fn checkpoint(&self, card: ModelCard) -> Checkpoint {
-        checkpoint(card, self.architecture.clone(), self.weights())
-    }
-
-    /// A checkpoint with the weights of a network that is no longer needed. Moves them one by one, so that
-    /// at no time all weights are in memory twice.
-    pub fn into_checkpoint(self, card: ModelCard) -> Checkpoint {
-        let Self {
-            architecture,
-            variables,
-            tensors,
-            ..
-        } = self;
-        // It shares the tensors, which would therefore outlive the loop below.
-        drop(variables);
-        let weights = tensors.into_iter();
-        let weights = weights
-            .map(|(name, tensor)| (name, weight_of(&tensor)))
-            .collect();
-        checkpoint(card, architecture, weights)
+        let checkpoint = Checkpoint::of_network(card, self.architecture.clone(), self.weights());
+        checkpoint.expect("a network has the tensors of its architecture")
     }
 
     /// Copies weights into the network, by name, such as those of [`Architecture::matched`]. Parameters
@@ -211,15 +154,6 @@ impl Network {
         });
         Ok(())
     }
-}
-
-fn checkpoint(
-    card: ModelCard,
-    architecture: Architecture,
-    weights: BTreeMap<String, Weight>,
-) -> Checkpoint {
-    let checkpoint = Checkpoint::of_network(card, architecture, weights);
-    checkpoint.expect("a network has the tensors of its architecture")
 }
 
 /// A new variable, trainable if its parameter is.

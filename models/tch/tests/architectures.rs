@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor, no_grad};
 use topk_eval::{Execution, InputTensor, Model};
 use topk_models::op::{BatchNorm, Node, Op};
 use topk_models::{Architecture, Checkpoint, OnnxOptions, architecture, onnx_model};
-use topk_models_tch::{BatchNormTensors, Mode, Network, SyncBatchNorm};
+use topk_models_tch::{BatchNormTensors, Mode, Network, SyncBatchNorm, scores};
 use topk_native::Runtime;
 
 #[path = "../../tests/card/mod.rs"]
@@ -231,4 +231,20 @@ fn training_normalises_with_what_it_is_told_to_use() {
     assert_eq!(calls.load(Ordering::Relaxed), norms);
     let _ = no_grad(|| networks[1].forward(&images, Mode::Eval));
     assert_eq!(calls.load(Ordering::Relaxed), norms);
+}
+
+#[test]
+fn scores_of_a_checkpoint_are_those_of_its_network() {
+    tch::manual_seed(7);
+    for (name, side) in [("basic-4", 32), ("resnet18", 64), ("vit_b_16", 224)] {
+        let network = Network::new(
+            architecture(name, [3, side, side], CLASSES).unwrap(),
+            Device::Cpu,
+        );
+        let checkpoint = network.checkpoint(card(network.architecture()));
+        let side = side as i64;
+        let images = Tensor::randn([2, 3, side, side], (Kind::Float, Device::Cpu));
+        let expected = no_grad(|| network.forward(&images, Mode::Eval));
+        assert_eq!(scores(&checkpoint, &images), expected, "{name}");
+    }
 }
