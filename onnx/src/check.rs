@@ -132,16 +132,14 @@ fn check_constant(constant: &TensorProto) -> Result<(), CheckError> {
         });
     }
     if constant.data_type() == DataType::Float {
-        let mut floats = constant
-            .raw_data
-            .as_chunks()
-            .0
-            .iter()
-            .map(|&b| f32::from_le_bytes(b));
-        if let Some(index) = floats.position(|value| !value.is_finite()) {
+        let (floats, _) = constant.raw_data.as_chunks();
+        let finite = |&bytes: &[u8; 4]| f32::from_le_bytes(bytes).is_finite();
+        // Without a branch per element, which is several times faster.
+        if !floats.iter().fold(true, |all, bytes| all & finite(bytes)) {
+            let index = floats.iter().position(|bytes| !finite(bytes));
             return Err(CheckError::NotFinite {
                 name: constant.name.clone(),
-                index,
+                index: index.unwrap_or_default(),
             });
         }
     }

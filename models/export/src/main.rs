@@ -14,6 +14,9 @@ fn main() -> ExitCode {
         return code;
     }
     match Args::parse().run() {
+        #[cfg(feature = "libtorch")]
+        Ok(()) => topk_libtorch::exit(),
+        #[cfg(not(feature = "libtorch"))]
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}", error_message(error.as_ref()));

@@ -108,6 +108,9 @@ pub struct Tensor {
     bytes: Vec<u8>,
 }
 
+/// Number of elements that are checked at once.
+const FINITE_BLOCK: usize = 1024;
+
 /// Number of bytes of a tensor of this shape; `None` if no memory could hold it.
 pub(crate) fn byte_len(shape: &[usize], dtype: Dtype) -> Option<usize> {
     // A dimension of 0 must not hide an overflow: the product of the others is checked too.
@@ -251,8 +254,18 @@ impl Tensor {
     }
 
     fn find<const N: usize>(&self, value: impl Fn([u8; N]) -> f64) -> Option<(usize, f64)> {
-        let elements = self.bytes.as_chunks().0.iter().map(|&bytes| value(bytes));
-        elements.enumerate().find(|(_, value)| !value.is_finite())
+        let (elements, _) = self.bytes.as_chunks();
+        // Without a branch per element, which is several times faster.
+        let all_finite = |block: &[[u8; N]]| {
+            let finite = block.iter().map(|&bytes| value(bytes).is_finite());
+            finite.fold(true, |all, finite| all & finite)
+        };
+        let mut blocks = elements.chunks(FINITE_BLOCK).enumerate();
+        let (block, elements) = blocks.find(|(_, block)| !all_finite(block))?;
+        let elements = elements.iter().map(|&bytes| value(bytes)).enumerate();
+        let mut bad = elements.filter(|(_, value)| !value.is_finite());
+        let (index, value) = bad.next()?;
+        Some((block * FINITE_BLOCK + index, value))
     }
 
     fn map<const N: usize, T>(&self, value: impl Fn([u8; N]) -> T) -> Vec<T> {
@@ -335,5 +348,15 @@ mod tests {
         let doubles = tensor(Dtype::F64, &f64::NAN.to_le_bytes());
         assert!(doubles.not_finite().is_some());
         assert_eq!(tensor(Dtype::I64, &[255; 8]).not_finite(), None);
+        for index in [0, FINITE_BLOCK - 1, FINITE_BLOCK, 2 * FINITE_BLOCK + 5] {
+            let mut values = vec![1.0f32; 2 * FINITE_BLOCK + 6];
+            values[index..].fill(f32::INFINITY);
+            let bytes: Vec<u8> = values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect();
+            let found = tensor(Dtype::F32, &bytes).not_finite();
+            assert_eq!(found, Some((index, f64::INFINITY)));
+        }
     }
 }

@@ -13,6 +13,7 @@
 //! | [`use_caching_allocator`], [`empty_cache`] | a caching allocator for tensors on the CPU |
 //! | [`adapt_spinning_to_load`] | speed while other processes need the CPUs |
 //! | [`select_device`] | the device for a choice of the user; loads CUDA |
+//! | [`exit`] | the end of a program, without the destructors of native libraries |
 //! | [`call`] | results of C++ functions that catch exceptions |
 
 #[cfg(target_os = "linux")]
@@ -21,6 +22,7 @@ mod allocator;
 mod cache;
 pub mod call;
 mod device;
+mod exit;
 mod gradients;
 mod graph;
 mod memory;
@@ -34,6 +36,7 @@ mod stream;
 mod tensors;
 
 pub use device::{DeviceError, select_device};
+pub use exit::exit;
 pub use graph::Graph;
 pub use memory::{empty_cache, use_caching_allocator};
 pub use memory_format::channels_last;
