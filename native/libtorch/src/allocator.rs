@@ -4,7 +4,8 @@ use std::ffi::c_void;
 use std::ptr;
 use std::sync::{LazyLock, Mutex, MutexGuard, Once, PoisonError};
 
-use crate::cache::{Cache, PAGE};
+use crate::cache::Cache;
+use crate::owned_pages;
 
 /// Allocations of at least this many bytes come from the cache; malloc caches smaller ones well enough.
 const MIN_BYTES: usize = 64 << 10;
@@ -43,6 +44,6 @@ extern "C" fn allocate(len: usize) -> *mut c_void {
 
 /// Returns whether the memory came from [`allocate`].
 extern "C" fn free(memory: *mut c_void) -> bool {
-    // Blocks of the cache start at a page. Most others do not, and their many frees need not wait for the lock.
-    memory.addr().is_multiple_of(PAGE) && cache().free(memory.addr())
+    // The many frees of small tensors do not wait for the lock.
+    owned_pages::may_contain(memory.addr()) && cache().free(memory.addr())
 }

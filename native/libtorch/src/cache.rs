@@ -1,9 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::owned_pages;
+
 /// Alignment of allocated blocks, and unit of their lengths, in bytes.
-pub(crate) const PAGE: usize = 4 << 10;
+const PAGE: usize = 4 << 10;
 /// Alignment and unit of memory that is mapped from or returned to the system, in bytes.
-const HUGE_PAGE: usize = 2 << 20;
+pub(crate) const HUGE_PAGE: usize = 2 << 20;
 
 /// Allocated blocks, and free blocks kept for later allocations.
 ///
@@ -66,6 +68,7 @@ impl Cache {
             self.trim();
             system::map(new)
         })?;
+        owned_pages::add(address, new);
         Some(self.insert(address, new))
     }
 
@@ -79,8 +82,13 @@ impl Cache {
             let start = address.next_multiple_of(HUGE_PAGE);
             let whole = (address + found).saturating_sub(start) / HUGE_PAGE;
             let released = whole.min(len.div_ceil(HUGE_PAGE)) * HUGE_PAGE;
+            // Before another thread can map them.
+            owned_pages::remove(start, released);
             // SAFETY: free blocks are unused, and these pages leave the free blocks if this succeeds.
-            if released > 0 && unsafe { system::unmap(start, released) } {
+            let unmapped = unsafe { system::unmap(start, released) };
+            if !unmapped {
+                owned_pages::add(start, released);
+            } else if released > 0 {
                 self.remove(address);
                 self.insert(address, start - address);
                 self.insert(start + released, address + found - start - released);

@@ -29,6 +29,8 @@ mod memory;
 mod memory_format;
 mod numerics;
 mod optimizer;
+#[cfg(target_os = "linux")]
+mod owned_pages;
 mod precision;
 mod scaler;
 mod spinning;
