@@ -6,7 +6,7 @@
 Requires torch 2.11, torchvision 0.26 and `cargo build --release`. Both sides use the same network, batch size,
 optimizer, augmentation (crop:4,flip for CIFAR, else resized-crop:224,flip) and number of threads, load their images
 from disk, and compute loss, top-1 and top-5 accuracy at every step. The PyTorch side is typical user code: eager
-mode, torchvision's data sets and transforms, `DataLoader` with --workers processes, and fused SGD.
+mode (or --compile), torchvision's data sets and transforms, `DataLoader` with --workers processes, and fused SGD.
 
 The first of --epochs, in which memory is allocated and kernels are selected, is not counted; the result is the median
 of the others. Memory is the peak resident set size of the process, without PyTorch's worker processes.
@@ -30,6 +30,7 @@ def arguments():
     parser.add_argument("--loss", choices=["ce", "svm"], default="ce", help="loss of topk-train; PyTorch uses cross-entropy")
     parser.add_argument("--flags", default="", help="more flags for topk-train, such as --flags=--channels-last")
     parser.add_argument("--classes", type=int, help="number of classes of PyTorch's network [default: that of the data]")
+    parser.add_argument("--compile", action="store_true", help="compile PyTorch's network (torch.compile)")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--images", type=int, default=1920, help="number of images per epoch of CIFAR (class folders: all)")
     parser.add_argument("--epochs", type=int, default=3)
@@ -142,6 +143,8 @@ def train_in_pytorch(args):
         images, args.batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
     )
     model = network(args.model, args.classes or classes).train()
+    if args.compile:
+        model = torch.compile(model)
     optimizer = torch.optim.SGD(
         model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4, nesterov=True, fused=True
     )

@@ -1,5 +1,5 @@
 //! Normal and uniform noise that is a function of its indices: stateless and the same in any order, and on every
-//! machine up to the rounding of ln, cos and sin.
+//! machine.
 //!
 //! A value is determined by a seed, a sample, a draw and a class, and can be computed on its own.
 //! Integer arithmetic is modulo 2⁶⁴, with γ = 0x9E3779B97F4A7C15, logical shifts, and ⊕ for
@@ -20,25 +20,27 @@
 //! a stream of that generator; z is the transform of Box and Muller (1958), in `f64`. Two's complement
 //! 64-bit integers work as well as unsigned ones: products and sums wrap to the same bits, a logical
 //! shift by b is an arithmetic one followed by a mask of the lower 64 − b bits, and the integers that
-//! are converted to floating point are below 2⁵³ + 1. The words are the same everywhere. ln, cos and sin are
-//! those of the system's C library or of the device, so that z may differ in its last bits; where that decides
-//! between two scores of a draw that are all but equal, the gradient differs by 1/draws.
+//! are converted to floating point are below 2⁵³ + 1. Here ln, cos and sin are polynomials, and z is the same to the last
+//! bit on all processors. Other implementations, such as that on a GPU, take their own functions, so that their z may
+//! differ in the last bits; where that decides between two scores of a draw that are all but equal, the gradient
+//! differs by 1/draws.
 
-use std::f64::consts::TAU;
+use crate::simd::{self, PAIRS};
 
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 const UNIT: f64 = 1.0 / (1u64 << 53) as f64;
 
 /// The standard normal value of these indices.
 pub fn standard_normal(seed: u64, sample: u64, draw: u64, class: u64) -> f64 {
-    let (even, odd) = pair(key(seed, sample, draw), class / 2);
-    if class.is_multiple_of(2) { even } else { odd }
+    normals(key(seed, sample, draw), class / 2)[(class % 2) as usize]
 }
 
-/// The values of classes 0, 1, … for a sample and draw.
-pub(crate) fn standard_normals(seed: u64, sample: u64, draw: u64) -> impl Iterator<Item = f64> {
+/// Sets `values` to those of classes 0, 1, … for a sample and draw.
+pub(crate) fn standard_normals(seed: u64, sample: u64, draw: u64, values: &mut [f64]) {
     let key = key(seed, sample, draw);
-    (0..).flat_map(move |i| <[f64; 2]>::from(pair(key, i)))
+    for (values, pair) in values.chunks_mut(2 * PAIRS).zip((0..).step_by(PAIRS)) {
+        values.copy_from_slice(&normals(key, pair)[..values.len()]);
+    }
 }
 
 /// A number that is uniform in [0, 1): `(word(0) >> 11) · 2⁻⁵³` of these indices.
@@ -60,18 +62,19 @@ fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// The values of classes 2i and 2i + 1.
-fn pair(key: u64, i: u64) -> (f64, f64) {
-    let i = i.wrapping_mul(2);
-    let u = ((word(key, i) >> 11) + 1) as f64 * UNIT;
-    let v = (word(key, i.wrapping_add(1)) >> 11) as f64 * UNIT;
-    let radius = (-2.0 * u.ln()).sqrt();
-    let (sin, cos) = (TAU * v).sin_cos();
-    (radius * cos, radius * sin)
+/// The values of classes 2 · `pair`, 2 · `pair` + 1, ….
+fn normals(key: u64, pair: u64) -> [f64; 2 * PAIRS] {
+    let word = |i: u64| word(key, i) >> 11;
+    let first = |lane: usize| pair.wrapping_add(lane as u64).wrapping_mul(2);
+    let u = std::array::from_fn(|lane| (word(first(lane)) + 1) as f64 * UNIT);
+    let v = std::array::from_fn(|lane| word(first(lane).wrapping_add(1)) as f64 * UNIT);
+    simd::normals(&u, &v)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::f64::consts::TAU;
+
     use super::*;
 
     #[test]
@@ -83,8 +86,9 @@ mod tests {
 
     #[test]
     fn values_do_not_depend_on_the_order() {
-        let all: Vec<f64> = standard_normals(7, 3, 2).take(9).collect();
-        for class in (0..9).rev() {
+        let mut all = [f64::NAN; 45];
+        standard_normals(7, 3, 2, &mut all);
+        for class in (0..45).rev() {
             let value = standard_normal(7, 3, 2, class);
             assert_eq!(value, all[class as usize]);
         }

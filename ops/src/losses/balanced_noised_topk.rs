@@ -4,7 +4,7 @@ use crate::parameters::{
     check_alpha, check_k, check_min_classes, first_negative_or_not_finite, is_finite_nonnegative,
     more_than,
 };
-use crate::ranking::select_rank;
+use crate::ranking::{Ranked, of_rank};
 use crate::sample::{Sample, SampleLoss};
 use crate::workspace::Workspace;
 
@@ -139,6 +139,13 @@ impl BalancedNoisedTopk {
     }
 }
 
+/// Buffers for one sample.
+#[derive(Debug, Default)]
+struct Buffers {
+    noised: Vec<f64>,
+    ranked: Vec<Ranked>,
+}
+
 impl SampleLoss for BalancedNoisedTopk {
     fn min_classes(&self) -> usize {
         more_than(self.k)
@@ -170,12 +177,15 @@ impl SampleLoss for BalancedNoisedTopk {
         if let Some(grad) = &mut grad {
             grad.fill(0.0);
         }
+        let Buffers { noised, ranked } = workspace.of_loss();
+        noised.resize(scores.len(), 0.0);
         let mut sum = 0.0;
         for draw in 0..self.draws {
-            let noise = standard_normals(self.seed, sample.index as u64, draw as u64);
-            let noised = scores.iter().zip(noise);
-            let noised = noised.map(|(score, z)| score + self.epsilon * z);
-            let (_, (next, class), _) = select_rank(&mut workspace.ranked, noised, self.k);
+            standard_normals(self.seed, sample.index as u64, draw as u64, noised);
+            for (noised, score) in noised.iter_mut().zip(scores) {
+                *noised = score + self.epsilon * *noised;
+            }
+            let (next, class) = of_rank(self.k, noised, ranked);
             // Near the hinge differences of scores are small; sums of scores need not be.
             sum += next - scores[label];
             if let Some(grad) = &mut grad {

@@ -15,12 +15,14 @@ macro_rules! vectorized {
 pub(crate) use vectorized;
 
 mod exp;
+mod normal;
 mod reduce;
 mod select;
 
 use multiversion::target::target_cfg_f;
 
 pub(crate) use exp::{exp, weights};
+pub(crate) use normal::{PAIRS, normals};
 pub(crate) use reduce::{all_finite, max, scale, sum};
 pub(crate) use select::highest;
 
