@@ -30,7 +30,7 @@ pub(crate) use self::watch::names;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The age of a sign of life from which on it does not wait that long for a rank.
-const SILENCE: Duration = Duration::from_secs(4);
+const SILENCE: Duration = Duration::from_secs(8);
 
 /// This process as one of several ranks.
 pub(crate) struct Ranks {
