@@ -7,8 +7,8 @@
 //!
 //! [`LogitsDifference`] compares the logits of two models, such as a model and its quantised version.
 //!
-//! [`Logits`] are read in blocks from a file that [`LogitsWriter`] wrote, or from an `.npz` or `.safetensors` file
-//! of any other program. Memory does not depend on the number of classes times that of images.
+//! [`Logits`] are read in blocks from a file that [`LogitsWriter`] wrote, or from an `.npz`, `.safetensors` or
+//! `.parquet` file of any other program. Memory does not depend on the number of classes times that of images.
 //!
 //! ```
 //! use topk_calibration::{Calibration, Logits, LogitsWriter, Settings};
@@ -35,6 +35,7 @@ mod estimate;
 mod halves;
 mod logits;
 mod npy;
+mod parquet;
 mod reliability;
 mod rows;
 mod sets;

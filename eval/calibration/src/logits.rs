@@ -10,6 +10,7 @@ use zip::result::ZipError;
 
 use crate::LogitsWriter;
 use crate::npy;
+use crate::parquet;
 use crate::rows::{Dtype, Rows, integers};
 
 /// Files of logits that cannot be read or written.
@@ -17,7 +18,7 @@ use crate::rows::{Dtype, Rows, integers};
 #[non_exhaustive]
 pub enum LogitsError {
     /// The extension is not that of a supported format.
-    #[error("{path}: expected a file name that ends in .npz or .safetensors")]
+    #[error("{path}: expected a file name that ends in .npz, .safetensors or .parquet")]
     Extension {
         /// The file.
         path: PathBuf,
@@ -69,6 +70,29 @@ pub enum LogitsError {
         /// What is wrong.
         reason: String,
     },
+    /// A column is missing.
+    #[error(
+        "{path} has no column `{name}`, only {}; expected `logits`, a list of floats for each image, and `label`",
+        found.join(", ")
+    )]
+    MissingColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        name: &'static str,
+        /// The columns that it has.
+        found: Vec<String>,
+    },
+    /// A column cannot be used.
+    #[error("{path}: the column `{name}` {reason}")]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        name: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
     /// The number of logits of an image is wrong.
     #[error("image {index} has {found} logits, expected {expected}")]
     Row {
@@ -108,6 +132,8 @@ pub enum LogitsFormat {
     Npz,
     /// Safetensors.
     Safetensors,
+    /// Parquet, with a row for each image.
+    Parquet,
 }
 
 impl LogitsFormat {
@@ -120,6 +146,7 @@ impl LogitsFormat {
         match extension.map(str::to_ascii_lowercase).as_deref() {
             Some("npz") => Ok(Self::Npz),
             Some("safetensors") => Ok(Self::Safetensors),
+            Some("parquet") => Ok(Self::Parquet),
             _ => Err(LogitsError::Extension {
                 path: path.to_owned(),
             }),
@@ -130,7 +157,8 @@ impl LogitsFormat {
 /// The logits and the true class of each image, in a file.
 ///
 /// A file has the arrays `logits`, floats of shape `[images, classes]`; `labels`, integers of shape `[images]`; and
-/// optionally `indices`, which identify the images. Without them, images are numbered from 0.
+/// optionally `indices`, which identify the images. Without them, images are numbered from 0. In Parquet they are the
+/// columns `logits`, lists of floats, `label` and `index`.
 #[derive(Debug)]
 pub struct Logits {
     path: PathBuf,
@@ -160,12 +188,16 @@ impl Logits {
     /// Opens a file. Logits are read later, in blocks.
     ///
     /// # Errors
-    /// If the file cannot be read, lacks an array, or the shapes or types of its arrays do not fit.
+    /// If the file cannot be read, lacks an array or column, or their shapes or types do not fit.
     pub fn open(path: &Path) -> Result<Self, LogitsError> {
-        let mut arrays = match LogitsFormat::of(path)? {
-            LogitsFormat::Npz => npz(path)?,
-            LogitsFormat::Safetensors => safetensors(path)?,
-        };
+        match LogitsFormat::of(path)? {
+            LogitsFormat::Npz => Self::of_arrays(path, npz(path)?),
+            LogitsFormat::Safetensors => Self::of_arrays(path, safetensors(path)?),
+            LogitsFormat::Parquet => parquet::read(path),
+        }
+    }
+
+    fn of_arrays(path: &Path, mut arrays: BTreeMap<String, Array>) -> Result<Self, LogitsError> {
         let names: Vec<String> = arrays.keys().map(|name| format!("`{name}`")).collect();
         let missing = |name| LogitsError::Missing {
             path: path.to_owned(),
@@ -509,14 +541,14 @@ impl Array {
     }
 }
 
-fn unreadable(path: &Path, error: io::Error) -> LogitsError {
+pub(crate) fn unreadable(path: &Path, error: io::Error) -> LogitsError {
     LogitsError::Read {
         path: path.to_owned(),
         error,
     }
 }
 
-fn format(path: &Path, reason: String) -> LogitsError {
+pub(crate) fn format(path: &Path, reason: String) -> LogitsError {
     LogitsError::Format {
         path: path.to_owned(),
         reason,

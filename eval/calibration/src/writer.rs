@@ -8,6 +8,7 @@ use zip::write::SimpleFileOptions;
 
 use crate::logits::{Logits, LogitsError, LogitsFormat};
 use crate::npy;
+use crate::parquet;
 use crate::rows::{Dtype, Rows};
 
 /// Writes the logits of images as they are computed, in any order.
@@ -236,18 +237,23 @@ impl LogitsWriter {
         if self.output.is_none() {
             return Ok(logits);
         }
-        let written = match LogitsFormat::of(&path)? {
-            LogitsFormat::Npz => write_npz(&path, &logits),
-            LogitsFormat::Safetensors => write_safetensors(&path, &logits),
+        let order = order(&logits);
+        let format = LogitsFormat::of(&path)?;
+        let written = match format {
+            LogitsFormat::Npz => write_npz(&path, &logits, &order),
+            LogitsFormat::Safetensors => write_safetensors(&path, &logits, &order),
+            LogitsFormat::Parquet => parquet::write(&path, &logits, &order),
         };
         written.map_err(|error| LogitsError::Write {
             path: path.clone(),
             error,
         })?;
         self.saved = false;
-        match logits.images() {
-            0 => Ok(logits),
-            _ => Logits::open(&path),
+        // Reading Parquet would copy the logits once more.
+        let in_order = format == LogitsFormat::Parquet && order.is_sorted();
+        match in_order || logits.images() == 0 {
+            true => Ok(logits),
+            false => Logits::open(&path),
         }
     }
 
@@ -331,15 +337,14 @@ fn write_integers(values: &[i64], to: &mut impl Write) -> io::Result<()> {
     bytes.try_for_each(|bytes| to.write_all(&bytes))
 }
 
-fn write_npz(path: &Path, logits: &Logits) -> io::Result<()> {
-    let order = order(logits);
+fn write_npz(path: &Path, logits: &Logits, order: &[usize]) -> io::Result<()> {
     topk_files::write_with(path, |file: &mut BufWriter<OutputFile>| {
         let mut archive = zip::ZipWriter::new(file);
         let stored = SimpleFileOptions::default()
             .compression_method(zip::CompressionMethod::Stored)
             .last_modified_time(zip::DateTime::default());
         let images = logits.images();
-        for (name, values) in columns(logits, &order) {
+        for (name, values) in columns(logits, order) {
             archive.start_file(format!("{name}.npy"), stored)?;
             npy::write_header(&mut archive, Dtype::I64, &[images])?;
             write_integers(&values, &mut archive)?;
@@ -347,7 +352,7 @@ fn write_npz(path: &Path, logits: &Logits) -> io::Result<()> {
         archive.start_file("logits.npy", stored.large_file(true))?;
         npy::write_header(&mut archive, Dtype::F32, &[images, logits.classes()])?;
         let mut buffered = BufWriter::with_capacity(1 << 20, archive);
-        write_rows(logits, &order, &mut buffered)?;
+        write_rows(logits, order, &mut buffered)?;
         buffered
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?
@@ -356,10 +361,9 @@ fn write_npz(path: &Path, logits: &Logits) -> io::Result<()> {
     })
 }
 
-fn write_safetensors(path: &Path, logits: &Logits) -> io::Result<()> {
-    let order = order(logits);
+fn write_safetensors(path: &Path, logits: &Logits, order: &[usize]) -> io::Result<()> {
     let (images, classes) = (logits.images(), logits.classes());
-    let columns = columns(logits, &order);
+    let columns = columns(logits, order);
     let mut header = serde_json::Map::new();
     let mut end = 0;
     let mut add = |name: &str, dtype: Dtype, shape: &[usize]| {
@@ -384,6 +388,6 @@ fn write_safetensors(path: &Path, logits: &Logits) -> io::Result<()> {
         for (_, values) in &columns {
             write_integers(values, file)?;
         }
-        write_rows(logits, &order, file)
+        write_rows(logits, order, file)
     })
 }

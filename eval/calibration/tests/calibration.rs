@@ -1,6 +1,6 @@
 //! Calibration against independent libraries, and files of logits against NumPy's and safetensors' formats.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use topk_calibration::{
@@ -57,6 +57,11 @@ fn measure(fixture: &Fixture) -> Calibration {
     let folder = tempfile::tempdir().unwrap();
     let logits = write(fixture, &folder.path().join("logits.npz"));
     Calibration::measure(&logits, &fixture.settings).unwrap()
+}
+
+fn data(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    folder.join(name)
 }
 
 #[track_caller]
@@ -162,6 +167,7 @@ fn files_of_all_formats_give_the_same_figures() {
     };
     let expected = measured("logits.npz");
     assert_eq!(measured("logits.safetensors"), expected);
+    assert_eq!(measured("logits.parquet"), expected);
 
     let mut writer = LogitsWriter::temporary(fixture.logits[0].len()).unwrap();
     for (at, (label, logits)) in fixture.labels.iter().zip(&fixture.logits).enumerate() {
@@ -179,7 +185,7 @@ fn files_of_all_formats_give_the_same_figures() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     left.sort();
-    assert_eq!(left, ["logits.npz", "logits.safetensors"]);
+    assert_eq!(left, ["logits.npz", "logits.parquet", "logits.safetensors"]);
 }
 
 #[test]
@@ -188,14 +194,76 @@ fn files_of_other_libraries_are_read() {
     fixture.logits.truncate(40);
     fixture.labels.truncate(40);
     let expected = measure(&fixture);
-    for name in ["numpy.npz", "safetensors.safetensors"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/data")
-            .join(name);
-        let logits = Logits::open(&path).unwrap();
+    for name in [
+        "numpy.npz",
+        "safetensors.safetensors",
+        "pyarrow.parquet",
+        "polars.parquet",
+    ] {
+        let logits = Logits::open(&data(name)).unwrap();
         let found = Calibration::measure(&logits, &fixture.settings).unwrap();
         assert_eq!(found, expected, "{name}");
     }
+    for logit in fixture.logits.iter_mut().flatten() {
+        *logit = half::f16::from_f32(*logit).to_f32();
+    }
+    let logits = Logits::open(&data("half.parquet")).unwrap();
+    let found = Calibration::measure(&logits, &fixture.settings).unwrap();
+    assert_eq!(found, measure(&fixture));
+}
+
+/// `data/make_parquet.py` checks that other libraries read the file, which has these bytes.
+#[test]
+fn parquet_files_are_those_that_other_libraries_read() {
+    let mut fixture = fixture();
+    fixture.logits.truncate(40);
+    fixture.labels.truncate(40);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("topk.parquet");
+    write(&fixture, &path);
+    let [found, expected] = [path, data("topk.parquet")].map(|path| std::fs::read(path).unwrap());
+    assert!(
+        found == expected,
+        "run data/make_parquet.py on the new file"
+    );
+}
+
+#[test]
+fn damaged_parquet_files_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.parquet");
+    let whole = std::fs::read(data("topk.parquet")).unwrap();
+    let mut refused = 0;
+    for at in (0..whole.len()).step_by(11) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x55;
+        std::fs::write(&path, &bytes).unwrap();
+        refused += usize::from(Logits::open(&path).is_err());
+        std::fs::write(&path, &whole[..at]).unwrap();
+        assert!(Logits::open(&path).is_err(), "{at} bytes");
+    }
+    // Most bytes are those of logits, which may be any.
+    assert!(refused > 5, "{refused}");
+}
+
+#[test]
+fn parquet_files_with_several_groups_keep_the_order_of_the_images() {
+    // 2²⁴ logits are in a group, so that the second has one row.
+    const CLASSES: usize = 1 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("logits.parquet");
+    let mut writer = LogitsWriter::new(&path, CLASSES).unwrap();
+    for index in (0..17).rev() {
+        let mut logits = vec![0.0; CLASSES];
+        logits[index as usize] = index as f32;
+        writer.push(3 * index, index as u32, &logits).unwrap();
+    }
+    let written = writer.finish().unwrap();
+    let expected: Vec<u64> = (0..17).map(|index| 3 * index).collect();
+    assert_eq!(written.indices(), expected);
+    let found = Logits::open(&path).unwrap();
+    let difference = LogitsDifference::measure(&written, &found).unwrap();
+    assert_eq!((difference.images, difference.max), (17, 0.0));
 }
 
 #[test]
@@ -349,7 +417,8 @@ fn bad_files_are_named() {
     let path = |name: &str| folder.path().join(name);
     let error = |name: &str| Logits::open(&path(name)).unwrap_err().to_string();
     assert!(
-        error("a.csv").ends_with("a.csv: expected a file name that ends in .npz or .safetensors")
+        error("a.csv")
+            .ends_with("a.csv: expected a file name that ends in .npz, .safetensors or .parquet")
     );
     assert!(error("absent.npz").starts_with("cannot read"));
     std::fs::write(path("text.npz"), "not an archive").unwrap();
@@ -387,6 +456,34 @@ fn bad_files_are_named() {
         9,
     );
     assert!(found.contains("ends before the end"), "{found}");
+
+    for (name, expected) in [
+        (
+            "lengths",
+            "`logits` has null, or lists of other lengths than 2",
+        ),
+        (
+            "null",
+            "`logits` has null, or lists of other lengths than 2",
+        ),
+        (
+            "no-list",
+            "`logits` has lists of different lengths: 5 values in 3 rows",
+        ),
+        ("no-label", "the column `label` has null"),
+        (
+            "label",
+            "the column `label` has 2 at 1, which is not in 0..2",
+        ),
+        ("text", "the column `label` is not of integers"),
+        ("wide", "has no column `logits`, only `label`, `0`, `1`"),
+        ("scalar", "the column `logits` is not a list of floats"),
+        ("empty", "the column `logits` is empty"),
+    ] {
+        let path = data(&format!("bad/{name}.parquet"));
+        let error = Logits::open(&path).unwrap_err().to_string();
+        assert!(error.contains(expected), "{name}: {error}");
+    }
 
     let mut writer = LogitsWriter::temporary(3).unwrap();
     writer.push(4, 0, &[1.0, f32::NAN, 0.0]).unwrap();

@@ -12,8 +12,8 @@ use crate::evaluation::Evaluation;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Calibration")]
 pub(super) struct CalibrationArgs {
-    /// Write the logits and the label of each image, as .npz or .safetensors. With several models, the name of each
-    /// is inserted before the extension
+    /// Write the logits and the label of each image, as .npz, .safetensors or .parquet. With several models, the name
+    /// of each is inserted before the extension
     #[arg(long, value_name = "FILE")]
     logits: Option<PathBuf>,
 
@@ -190,8 +190,9 @@ fn named(path: &Path, name: &str) -> PathBuf {
 /// Calibration from a file of logits.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct CalibrateArgs {
-    /// Logits and labels, as .npz or .safetensors: the file of --logits, or any with the arrays `logits` of shape
-    /// [images, classes] and `labels`; several files, such as of all shards, count as one
+    /// Logits and labels, as .npz, .safetensors or .parquet: the file of --logits, or any with the arrays `logits` of
+    /// shape [images, classes] and `labels`, in Parquet the columns `logits`, lists of floats, and `label`; several
+    /// files, such as of all shards, count as one
     #[arg(value_name = "LOGITS", required = true)]
     logits: Vec<PathBuf>,
 

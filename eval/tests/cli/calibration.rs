@@ -184,7 +184,7 @@ fn calibration_is_compared_and_in_the_table() {
 fn files_of_logits_give_the_same_calibration() {
     let case = random_case();
     let json = case.path("calibration.json");
-    for name in ["logits.npz", "logits.safetensors"] {
+    for name in ["logits.npz", "logits.safetensors", "logits.parquet"] {
         let logits = case.path(name);
         let logits = logits.to_str().unwrap();
         let results = case.results(&["--calibrate", "--logits", logits, "--batch-size", "7"]);
@@ -261,7 +261,7 @@ fn what_cannot_be_calibrated_is_an_error() {
     );
     assert!(
         case.error(&["--logits", "logits.csv"])
-            .contains("ends in .npz or .safetensors")
+            .contains("ends in .npz, .safetensors or .parquet")
     );
     assert!(
         case.error(&["--calibrate", "--resume"])
@@ -276,7 +276,7 @@ fn what_cannot_be_calibrated_is_an_error() {
     assert!(
         String::from_utf8(output.stderr)
             .unwrap()
-            .contains("ends in .npz or .safetensors")
+            .contains("ends in .npz, .safetensors or .parquet")
     );
 }
 
