@@ -338,6 +338,11 @@ impl<'a> Evaluation<'a> {
         }
     }
 
+    /// The writers of [`keep_logits`](Self::keep_logits).
+    pub fn kept_logits(&mut self) -> &mut [LogitsWriter] {
+        &mut self.logits
+    }
+
     /// Ends the files of [`keep_logits`](Self::keep_logits), and returns the logits of each model.
     ///
     /// # Errors
@@ -426,11 +431,12 @@ impl<'a> Evaluation<'a> {
         stop: &AtomicBool,
         progress: impl FnMut(&Progress),
     ) -> Result<Results, EvaluationError> {
-        self.run_saving(indices, stop, progress, Duration::MAX, |_| ())
+        self.run_saving(indices, stop, progress, Duration::MAX, |_, _| ())
     }
 
-    /// As [`run`](Self::run), and calls `save` with the results so far at this interval, and before an error is
-    /// returned. They may be merged with those of a later run on the remaining images.
+    /// As [`run`](Self::run), and calls `save` with the results so far, and the writers of the logits of their images, at
+    /// this interval, and before an error is returned. They may be merged with those of a later run on the remaining
+    /// images.
     ///
     /// # Errors
     /// Those of [`run`](Self::run).
@@ -440,7 +446,7 @@ impl<'a> Evaluation<'a> {
         stop: &AtomicBool,
         mut progress: impl FnMut(&Progress),
         interval: Duration,
-        mut save: impl FnMut(Results),
+        mut save: impl FnMut(Results, &mut [LogitsWriter]),
     ) -> Result<Results, EvaluationError> {
         let start = Instant::now();
         let run = self.measurements();
@@ -461,7 +467,7 @@ impl<'a> Evaluation<'a> {
                 // Before the results, which must not have images whose logits are lost.
                 logits.save(stop);
                 if let Ok(results) = collected.clone().into_results(run.clone(), start.elapsed()) {
-                    save(results);
+                    save(results, &mut logits.writers);
                 }
                 saved = Instant::now();
             }
@@ -482,7 +488,7 @@ impl<'a> Evaluation<'a> {
             if let Ok(results) = results
                 && some
             {
-                save(results);
+                save(results, &mut self.logits);
             }
             return Err(error);
         }

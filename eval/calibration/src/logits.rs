@@ -113,6 +113,14 @@ pub enum LogitsError {
         /// What is wrong.
         reason: String,
     },
+    /// The part of another process cannot be added.
+    #[error("{path} cannot be added to the logits of this process: it {reason}")]
+    ForeignPart {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A row cannot be used.
     #[error("{path}: the logits of image {index} have {reason}")]
     Values {
@@ -326,6 +334,26 @@ impl Logits {
     /// What identifies each image.
     pub fn indices(&self) -> &[u64] {
         &self.indices
+    }
+
+    /// The index of the first image of which another class has a higher logit than this one, of `predicted` for each row:
+    /// the predictions are then not those of these logits.
+    ///
+    /// # Errors
+    /// If the logits cannot be read.
+    ///
+    /// # Panics
+    /// If there are more predictions than images, or one is not a class.
+    pub fn contradiction(&self, predicted: &[u32]) -> Result<Option<u64>, LogitsError> {
+        let mut logits = Vec::new();
+        for (row, &class) in predicted.iter().enumerate() {
+            self.read(row, 1, &mut logits)?;
+            let highest = logits[class as usize];
+            if logits.iter().any(|&logit| logit > highest) {
+                return Ok(Some(self.indices[row]));
+            }
+        }
+        Ok(None)
     }
 
     pub(crate) fn labels(&self) -> &[u32] {

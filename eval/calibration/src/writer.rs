@@ -16,10 +16,15 @@ use crate::rows::{Dtype, Rows};
 /// They are kept in a file beside the output, whose name ends in `.part`, until [`finish`](Self::finish) writes the
 /// output in the order of the images. If the writer is dropped before, the file is removed, unless
 /// [`save`](Self::save) was called: [`resume`](Self::resume) continues it.
+///
+/// Several processes write parts of a run with [`part`](Self::part), and one of them [adds](Self::add_part) those of the
+/// others to its own.
 #[derive(Debug)]
 pub struct LogitsWriter {
-    /// None for logits that are only kept while the writer or its [`Logits`] exist.
+    /// None for logits that are only kept while the writer or its [`Logits`] exist, and for a part.
     output: Option<PathBuf>,
+    /// Where the logits are kept until then; the folder of an unnamed file.
+    kept_at: PathBuf,
     /// None once it has become the output.
     part: Option<BufWriter<File>>,
     classes: usize,
@@ -57,28 +62,20 @@ impl LogitsWriter {
     /// Those of [`new`](Self::new).
     pub fn of_model(path: &Path, classes: usize, identity: &str) -> Result<Self, LogitsError> {
         LogitsFormat::of(path)?;
-        let part = part_of(path);
-        let open = || {
-            let mut file = OpenOptions::new();
-            let file = file
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .open(&part)?;
-            Self::start(file, classes, identity)
-        };
-        let part = open().map_err(|error| LogitsError::Write {
-            path: part.clone(),
-            error,
-        })?;
-        Ok(Self {
-            output: Some(path.to_owned()),
-            part: Some(part),
-            classes,
-            images: Vec::new(),
-            saved: false,
-        })
+        let mut writer = Self::part(&part_of(path), classes, identity)?;
+        writer.output = Some(path.to_owned());
+        Ok(writer)
+    }
+
+    /// A writer without an output, for a process whose logits another adds to its own: to this file, which it replaces,
+    /// and which somebody else removes.
+    ///
+    /// # Errors
+    /// If the file cannot be created.
+    pub fn part(path: &Path, classes: usize, identity: &str) -> Result<Self, LogitsError> {
+        let mut file = OpenOptions::new();
+        let file = file.read(true).write(true).create(true).truncate(true);
+        Self::start(file.open(path), path.to_owned(), classes, identity)
     }
 
     /// A writer to an unnamed file in the system's folder for temporary files.
@@ -86,24 +83,34 @@ impl LogitsWriter {
     /// # Errors
     /// If it cannot be created.
     pub fn temporary(classes: usize) -> Result<Self, LogitsError> {
-        let file = tempfile::tempfile().and_then(|file| Self::start(file, classes, ""));
-        let part = file.map_err(|error| LogitsError::Write {
-            path: std::env::temp_dir(),
-            error,
-        })?;
-        Ok(Self {
-            output: None,
-            part: Some(part),
-            classes,
-            images: Vec::new(),
-            saved: false,
-        })
+        Self::start(tempfile::tempfile(), std::env::temp_dir(), classes, "")
     }
 
-    fn start(file: File, classes: usize, identity: &str) -> io::Result<BufWriter<File>> {
-        let mut part = BufWriter::with_capacity(1 << 20, file);
-        part.write_all(&header(classes, identity))?;
-        Ok(part)
+    fn start(
+        file: io::Result<File>,
+        kept_at: PathBuf,
+        classes: usize,
+        identity: &str,
+    ) -> Result<Self, LogitsError> {
+        let started = file.and_then(|file| {
+            let mut part = BufWriter::with_capacity(1 << 20, file);
+            part.write_all(&header(classes, identity))?;
+            Ok(part)
+        });
+        match started {
+            Ok(part) => Ok(Self {
+                output: None,
+                kept_at,
+                part: Some(part),
+                classes,
+                images: Vec::new(),
+                saved: false,
+            }),
+            Err(error) => Err(LogitsError::Write {
+                path: kept_at,
+                error,
+            }),
+        }
     }
 
     /// Continues the file of an interrupted run, which must have these images. Images that were written after the
@@ -172,6 +179,7 @@ impl LogitsWriter {
         })?;
         Ok(Self {
             output: Some(path.to_owned()),
+            kept_at: part,
             part: Some(BufWriter::with_capacity(1 << 20, file)),
             classes,
             images,
@@ -191,15 +199,75 @@ impl LogitsWriter {
                 expected: self.classes,
             });
         }
-        let image = Image { index, label };
-        let written = self.part.as_mut().map_or(Ok(()), |part| {
-            image.write(part)?;
+        self.write(Image { index, label }, |part| {
             let mut bytes = logits.iter().map(|logit| logit.to_le_bytes());
             bytes.try_for_each(|bytes| part.write_all(&bytes))
+        })
+    }
+
+    /// Adds a record, whose logits `write` writes.
+    fn write(
+        &mut self,
+        image: Image,
+        write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> Result<(), LogitsError> {
+        let written = self.part.as_mut().map_or(Ok(()), |part| {
+            image.write(part)?;
+            write(part)
         });
         written.map_err(|error| self.unwritable(error))?;
         self.images.push(image);
         Ok(())
+    }
+
+    /// Adds these images from the [`part`](Self::part) of another process, whose model has this identity, unless they were
+    /// added before. They are [kept](Self::save) as others are.
+    ///
+    /// # Errors
+    /// If the part cannot be read, is of another model or number of classes, or lacks images.
+    pub fn add_part(
+        &mut self,
+        path: &Path,
+        identity: &str,
+        indices: &[u64],
+    ) -> Result<(), LogitsError> {
+        let unreadable = |error| LogitsError::Read {
+            path: path.to_owned(),
+            error,
+        };
+        let foreign = |reason: String| LogitsError::ForeignPart {
+            path: path.to_owned(),
+            reason,
+        };
+        let mut missing: HashSet<u64> = indices.iter().copied().collect();
+        for image in &self.images {
+            missing.remove(&image.index);
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let file = File::open(path).map_err(unreadable)?;
+        let length = file.metadata().map_err(unreadable)?.len();
+        let mut reader = BufReader::with_capacity(1 << 20, file);
+        let mut found = [0; HEADER as usize];
+        reader.read_exact(&mut found).map_err(unreadable)?;
+        if found != header(self.classes, identity) {
+            return Err(foreign("is of another model or program".to_owned()));
+        }
+        let mut logits = vec![0; 4 * self.classes];
+        let stride = RECORD + logits.len() as u64;
+        for _ in 0..(length - HEADER) / stride {
+            let image = Image::read(&mut reader).map_err(unreadable)?;
+            reader.read_exact(&mut logits).map_err(unreadable)?;
+            if missing.remove(&image.index) {
+                self.write(image, |part| part.write_all(&logits))?;
+            }
+        }
+        match missing.len() {
+            0 if self.saved => self.save(),
+            0 => Ok(()),
+            count => Err(foreign(format!("lacks {count} images"))),
+        }
     }
 
     /// Keeps what was written so far for [`resume`](Self::resume), also if the process is killed.
@@ -212,7 +280,7 @@ impl LogitsWriter {
         flushed.map_err(|error| self.unwritable(error))
     }
 
-    /// Writes the output, if there is one, in ascending order of the indices, and opens the logits.
+    /// Writes the output, if there is one, and opens the logits, in ascending order of the indices.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -234,10 +302,13 @@ impl LogitsWriter {
             self.images.iter().map(|image| image.label).collect(),
             self.images.iter().map(|image| image.index).collect(),
         );
-        if self.output.is_none() {
-            return Ok(logits);
-        }
         let order = order(&logits);
+        if self.output.is_none() {
+            return match order.is_sorted() {
+                true => Ok(logits),
+                false => Logits::join(&[logits]),
+            };
+        }
         let format = LogitsFormat::of(&path)?;
         let written = match format {
             LogitsFormat::Npz => write_npz(&path, &logits, &order),
@@ -258,9 +329,8 @@ impl LogitsWriter {
     }
 
     fn unwritable(&self, error: io::Error) -> LogitsError {
-        let output = self.output.as_deref();
         LogitsError::Write {
-            path: output.map_or_else(std::env::temp_dir, part_of),
+            path: self.kept_at.clone(),
             error,
         }
     }
@@ -268,9 +338,9 @@ impl LogitsWriter {
 
 impl Drop for LogitsWriter {
     fn drop(&mut self) {
-        if let (Some(path), false) = (&self.output, self.saved) {
+        if self.output.is_some() && !self.saved {
             // A file that is left does no harm: the next run replaces it.
-            let _ = fs::remove_file(part_of(path));
+            let _ = fs::remove_file(&self.kept_at);
         }
     }
 }

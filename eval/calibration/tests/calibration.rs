@@ -335,6 +335,70 @@ fn an_interrupted_file_continues() {
 }
 
 #[test]
+fn parts_of_several_processes_are_one() {
+    let fixture = fixture();
+    let folder = tempfile::tempdir().unwrap();
+    let [path, part] = ["logits.npz", "part"].map(|name| folder.path().join(name));
+    let classes = fixture.logits[0].len();
+    let push = |writer: &mut LogitsWriter, images: std::ops::Range<usize>| {
+        for at in images {
+            writer
+                .push(at as u64, fixture.labels[at], &fixture.logits[at])
+                .unwrap();
+        }
+    };
+    let images = fixture.labels.len();
+    let indices: Vec<u64> = (200..images as u64).collect();
+    let mut other = LogitsWriter::part(&part, classes, "abc").unwrap();
+    push(&mut other, 200..250);
+    other.save().unwrap();
+    for path in [Some(&path), None] {
+        let mut writer = match path {
+            Some(path) => LogitsWriter::of_model(path, classes, "abc").unwrap(),
+            None => LogitsWriter::temporary(classes).unwrap(),
+        };
+        push(&mut writer, 0..100);
+        writer.add_part(&part, "abc", &indices[..50]).unwrap();
+        push(&mut writer, 100..200);
+        if path.is_some() {
+            let error = |writer: &mut LogitsWriter, identity: &str| {
+                let error = writer.add_part(&part, identity, &indices).unwrap_err();
+                error.to_string()
+            };
+            assert!(error(&mut writer, "other").contains("is of another model"));
+            let lacks = format!("lacks {} images", images - 250);
+            assert!(error(&mut writer, "abc").contains(&lacks));
+            push(&mut other, 250..images);
+            other.save().unwrap();
+        }
+        writer.add_part(&part, "abc", &indices).unwrap();
+        let logits = writer.finish().unwrap();
+        assert_eq!(logits.images(), images);
+        let found = Calibration::measure(&logits, &fixture.settings).unwrap();
+        assert_eq!(found, measure(&fixture));
+    }
+    drop(other);
+    assert!(part.exists(), "whoever has added it removes it");
+}
+
+#[test]
+fn predictions_are_compared_with_logits() {
+    let fixture = fixture();
+    let folder = tempfile::tempdir().unwrap();
+    let logits = write(&fixture, &folder.path().join("logits.npz"));
+    let highest = |logits: &Vec<f32>| {
+        let classes = 0..logits.len();
+        classes
+            .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+            .unwrap() as u32
+    };
+    let mut predicted: Vec<u32> = fixture.logits.iter().map(highest).collect();
+    assert_eq!(logits.contradiction(&predicted).unwrap(), None);
+    predicted[17] = (predicted[17] + 1) % fixture.logits[0].len() as u32;
+    assert_eq!(logits.contradiction(&predicted).unwrap(), Some(17));
+}
+
+#[test]
 fn nothing_is_left_without_a_save() {
     let folder = tempfile::tempdir().unwrap();
     let mut writer = LogitsWriter::new(&folder.path().join("logits.npz"), 2).unwrap();

@@ -100,7 +100,7 @@ pub use leaderboard::{
     ShiftSet, Shifts,
 };
 pub use measurements::{Measurements, ModelMeasurements};
-pub use merge::MergeError;
+pub use merge::{CALIBRATION_LEFT_OUT, MergeError};
 pub use metrics::{ClassRow, Confusion};
 pub use predictions::{PredictionsError, PredictionsFormat};
 pub use schema::{

@@ -53,6 +53,10 @@ pub enum MergeError {
     Invalid(#[from] InvalidResults),
 }
 
+/// The warning of merged results whose parts had a calibration, which follows from the logits of all images only.
+pub const CALIBRATION_LEFT_OUT: &str = "the calibration that the results have is left out: pass the files of --logits to \
+                                        `topk-eval merge --logits` to measure that of all images";
+
 impl Results {
     /// Merges shards, or parts of an interrupted run. The result is byte for byte that of a single run,
     /// except for times, which are summed, and the start, which is the earliest.
@@ -84,9 +88,7 @@ impl Results {
         let models = parts.iter_mut().flat_map(|part| &mut part.models);
         let calibrations = models.filter_map(|model| model.calibration.take());
         if calibrations.count() > 0 {
-            warnings.push(
-                "the calibration that the results have is left out: it cannot be merged".to_owned(),
-            );
+            warnings.push(CALIBRATION_LEFT_OUT.to_owned());
         }
         // The order of the parts does not matter.
         parts.sort_by_key(|part| part.images.first().map_or(usize::MAX, |image| image.index));

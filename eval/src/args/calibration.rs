@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use topk_calibration::{Calibration, Logits, LogitsFormat, LogitsWriter, Settings};
-use topk_results::{Outcome, Results, calibration_json, calibration_table};
+use topk_results::{CALIBRATION_LEFT_OUT, Results, calibration_json, calibration_table};
 
 use super::outputs::{Output, check, print, requested, write};
 use crate::evaluation::Evaluation;
+use crate::ranks::Ranks;
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Calibration")]
@@ -64,7 +65,7 @@ impl CalibrationArgs {
     }
 
     /// Checks the arguments before the evaluation.
-    pub(super) fn check(&self, several_ranks: bool, resume: bool) -> Result<()> {
+    pub(super) fn check(&self, resume: bool) -> Result<()> {
         if let Some(path) = &self.logits {
             LogitsFormat::of(path)?;
         }
@@ -77,11 +78,6 @@ impl CalibrationArgs {
             return Ok(());
         }
         ensure!(
-            !several_ranks,
-            "--logits and --calibrate need the logits of all images in one process: leave out the launcher, or evaluate \
-             shards with --shard and --logits, and pass their files to `topk-eval calibrate`"
-        );
-        ensure!(
             !(resume && self.logits.is_none()),
             "--calibrate with --resume needs --logits FILE, which keeps the logits of the images that were \
              evaluated before: pass it in both runs"
@@ -89,11 +85,13 @@ impl CalibrationArgs {
         Ok(())
     }
 
-    /// Lets the evaluation keep logits if they are needed. `before` are the results of the run that is resumed.
+    /// Lets the evaluation keep logits if they are needed; those of other ranks than the first where rank 0 finds them.
+    /// `before` are the results of the run that is resumed.
     pub(super) fn keep(
         &self,
         evaluation: &mut Evaluation<'_>,
         before: Option<&Results>,
+        ranks: Option<&Ranks>,
     ) -> Result<()> {
         if !self.calibrate && self.logits.is_none() {
             return Ok(());
@@ -103,6 +101,10 @@ impl CalibrationArgs {
         let mut writers = Vec::new();
         for (at, (model, name)) in run.models.iter().zip(&names).enumerate() {
             let (classes, identity) = (run.data.classes, &model.model.sha256);
+            if let Some(ranks) = ranks.filter(|ranks| !ranks.is_leader()) {
+                writers.push(LogitsWriter::part(&ranks.logits(at), classes, identity)?);
+                continue;
+            }
             let Some(path) = self.logits_of(name, names.len()) else {
                 writers.push(LogitsWriter::temporary(classes)?);
                 continue;
@@ -110,7 +112,7 @@ impl CalibrationArgs {
             writers.push(match before {
                 None => LogitsWriter::of_model(&path, classes, identity)?,
                 Some(before) => {
-                    let evaluated = evaluated(before, &before.models[at].outcomes);
+                    let evaluated: Vec<u64> = before.evaluated(&before.models[at]).collect();
                     LogitsWriter::resume(&path, classes, identity, &evaluated)?
                 }
             });
@@ -172,19 +174,93 @@ impl CalibrationArgs {
     }
 }
 
-/// Indices of the images with an outcome.
-fn evaluated(results: &Results, outcomes: &[Option<Outcome>]) -> Vec<u64> {
-    let images = results.images.iter().zip(outcomes);
-    let evaluated = images.filter(|(_, outcome)| outcome.is_some());
-    evaluated.map(|(image, _)| image.index as u64).collect()
-}
-
 /// The file for a model: `logits-resnet18.npz` of `logits.npz`.
 fn named(path: &Path, name: &str) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let extension = path.extension().unwrap_or_default().to_string_lossy();
     let name = name.replace(['/', '\\'], "-");
     path.with_file_name(format!("{stem}-{name}.{extension}"))
+}
+
+/// Calibration of merged results, from the logits of their parts.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Calibration")]
+pub(super) struct MergedCalibrationArgs {
+    /// Files that --logits of the parts wrote: fit a temperature and prediction sets, and measure both, as a single run with
+    /// --calibrate does
+    #[arg(long, value_name = "LOGITS", num_args = 1..)]
+    logits: Vec<PathBuf>,
+
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+impl MergedCalibrationArgs {
+    /// Measures the calibration of the model of merged results, if there are files of logits.
+    pub(super) fn measure(&self, merged: &mut Results) -> Result<()> {
+        let settings = self.settings.settings()?;
+        let Some(first) = self.logits.first() else {
+            ensure!(
+                settings == Settings::default(),
+                "--coverage, --raps-penalty, --raps-k and --calibration-seed have no effect without --logits: add it"
+            );
+            return Ok(());
+        };
+        ensure!(
+            merged.complete,
+            "the merged results lack images, and a part of the images does not give the calibration of all: evaluate \
+             the others too, or leave out --logits"
+        );
+        let [model] = &merged.models[..] else {
+            bail!(
+                "--logits are those of one model, but the results have {}: evaluate and merge each model alone",
+                merged.models.len()
+            );
+        };
+        let logits = joined(&self.logits)?;
+        let evaluated: Vec<u64> = merged.evaluated(model).collect();
+        ensure!(
+            logits.indices() == evaluated,
+            "the files of logits have {} images from {} on, but the merged results have {}: pass the files of all parts, \
+             and no others",
+            logits.images(),
+            first.display(),
+            evaluated.len()
+        );
+        ensure!(
+            logits.classes() == merged.data.classes,
+            "{} has {} classes, but the merged results have {}: pass the files of the same evaluations",
+            first.display(),
+            logits.classes(),
+            merged.data.classes
+        );
+        let outcomes = model.outcomes.iter().flatten();
+        let predicted: Vec<u32> = outcomes.map(|outcome| outcome.predicted).collect();
+        if let Some(index) = logits.contradiction(&predicted)? {
+            bail!(
+                "the logits of image {index} predict another class than the merged results have: pass the files of the \
+                 same evaluations"
+            );
+        }
+        let calibration = Calibration::measure(&logits, &settings);
+        let path = &model.model.path;
+        let calibration = calibration.with_context(|| format!("cannot calibrate {path}"))?;
+        merged.models[0].calibration = Some(calibration);
+        merged
+            .warnings
+            .retain(|warning| warning != CALIBRATION_LEFT_OUT);
+        Ok(())
+    }
+}
+
+/// The logits of one or several files.
+fn joined(paths: &[PathBuf]) -> Result<Logits> {
+    let parts = paths.iter().map(|path| Logits::open(path));
+    let parts: Vec<Logits> = parts.collect::<Result<_, _>>()?;
+    Ok(match <[Logits; 1]>::try_from(parts) {
+        Ok([logits]) => logits,
+        Err(parts) => Logits::join(&parts)?,
+    })
 }
 
 /// Calibration from a file of logits.
@@ -209,12 +285,7 @@ impl CalibrateArgs {
         let files = || requested([("--json", &self.json)]);
         check(files())?;
         let settings = self.settings.settings()?;
-        let parts = self.logits.iter().map(|path| Logits::open(path));
-        let parts: Vec<Logits> = parts.collect::<Result<_, _>>()?;
-        let logits = match <[Logits; 1]>::try_from(parts) {
-            Ok([logits]) => logits,
-            Err(parts) => Logits::join(&parts)?,
-        };
+        let logits = joined(&self.logits)?;
         let calibration = Calibration::measure(&logits, &settings)
             .with_context(|| self.logits[0].display().to_string())?;
         print(&calibration_table("", &calibration), files())?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use topk_results::Results;
 
+use super::calibration::MergedCalibrationArgs;
 use super::outputs::OutputArgs;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -19,14 +20,18 @@ pub(super) struct MergeArgs {
 
     #[command(flatten)]
     outputs: OutputArgs,
+
+    #[command(flatten)]
+    calibration: MergedCalibrationArgs,
 }
 
 impl MergeArgs {
     pub(super) fn run(&self) -> Result<()> {
         self.outputs.check(false, [])?;
         let parts = self.files.iter().map(|path| Results::read(path));
-        let merged = Results::merge(parts.collect::<Result<_, _>>()?, self.allow_missing)?;
+        let mut merged = Results::merge(parts.collect::<Result<_, _>>()?, self.allow_missing)?;
         self.outputs.check(merged.subset.is_some(), [])?;
+        self.calibration.measure(&mut merged)?;
         for warning in &merged.warnings {
             eprintln!("warning: {warning}");
         }

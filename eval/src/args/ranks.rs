@@ -1,6 +1,6 @@
 //! Several processes that evaluate together.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -8,7 +8,6 @@ use topk_cli::launch::Launch;
 use topk_results::Shard;
 
 use super::execution::seconds;
-use super::outputs::OutputArgs;
 use crate::ranks::Ranks;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -44,13 +43,13 @@ impl RankArgs {
         Ok(launch)
     }
 
-    /// Meets the other ranks.
+    /// Meets the other ranks, perhaps beside this output file.
     ///
     /// # Errors
     /// If they have no folder in common.
-    pub(super) fn join(&self, launch: &Launch, outputs: &OutputArgs) -> Result<Ranks> {
+    pub(super) fn join(&self, launch: &Launch, output: Option<&Path>) -> Result<Ranks> {
         let folder = self.rendezvous_dir.as_deref();
-        let ranks = Ranks::join(launch, folder, outputs.first_replaced(), self.dist_timeout);
+        let ranks = Ranks::join(launch, folder, output, self.dist_timeout);
         Ok(ranks?)
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
+use topk_calibration::LogitsWriter;
 use topk_cli::INTERRUPTED;
 use topk_data::{ImageSet, remote};
 use topk_files::OutputFile;
@@ -28,7 +29,7 @@ use crate::evaluation::Evaluation;
 use crate::model::{Model, ModelOptions};
 use crate::options::EvalOptions;
 use crate::plugin;
-use crate::ranks::{Ranks, names};
+use crate::ranks::{Part, Ranks, names};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct RunArgs {
@@ -119,8 +120,7 @@ impl RunArgs {
 
     fn run_admitted(&self) -> Result<ExitCode> {
         let launch = self.ranks.launch(self.execution.shard)?;
-        self.calibration
-            .check(launch.is_some(), self.execution.resume)?;
+        self.calibration.check(self.execution.resume)?;
         let Some(launch) = launch else {
             self.check_outputs()?;
             return self.evaluate(&self.execution, None);
@@ -130,7 +130,9 @@ impl RunArgs {
             self.check_outputs()?;
         }
         let execution = self.execution.of_rank(&launch)?;
-        let ranks = self.ranks.join(&launch, &self.outputs)?;
+        let mut outputs = self.calibration.files().map(|(_, path)| path);
+        let output = self.outputs.first_replaced().or_else(|| outputs.next());
+        let ranks = self.ranks.join(&launch, output)?;
         let outcome = self.evaluate(&execution, Some(&ranks));
         let error = outcome.as_ref().err().map(|error| format!("{error:#}"));
         if ranks.close(error.as_deref()) {
@@ -213,7 +215,8 @@ impl RunArgs {
             return Ok(ExitCode::SUCCESS);
         }
 
-        self.calibration.keep(&mut evaluation, before.as_ref())?;
+        self.calibration
+            .keep(&mut evaluation, before.as_ref(), ranks)?;
         let mut partial = PartialResults::new(self.outputs.json(), before.as_ref(), ranks);
         // Otherwise results would be computed in vain.
         let interval = match partial.path {
@@ -238,8 +241,8 @@ impl RunArgs {
                 display.show(images, progress.to_string());
             },
             interval,
-            |results| {
-                if let Err(error) = partial.save(results) {
+            |results, logits| {
+                if let Err(error) = partial.save(results, logits) {
                     bar.suspend(|| eprintln!("warning: {error:#}"));
                 }
             },
@@ -248,6 +251,8 @@ impl RunArgs {
             (Err(error), _) => Err(error.into()),
             (Ok(results), None) => partial.merged(vec![results]),
             (Ok(results), Some(ranks)) if !prints => {
+                // Before the results, which must not have images whose logits are not there.
+                evaluation.finish_logits()?;
                 ranks.deliver(&results)?;
                 let stopped = stop.load(Ordering::Relaxed);
                 return Ok(if stopped {
@@ -261,12 +266,17 @@ impl RunArgs {
                     display.show(images, format!("waiting for {}", names(left)));
                 };
                 match ranks.gather(|| stop.load(Ordering::Relaxed), waiting) {
-                    Ok(mut parts) => {
+                    Ok(parts) => {
+                        let added = ranks.add_logits(&parts, evaluation.kept_logits());
+                        let mut parts = results_of(parts);
                         parts.push(results);
-                        partial.merged(parts)
+                        added
+                            .map_err(Error::from)
+                            .and_then(|()| partial.merged(parts))
                     }
                     Err(error) => {
-                        if let Err(error) = partial.save(results) {
+                        let logits = evaluation.kept_logits();
+                        if let Err(error) = partial.save(results, logits) {
                             bar.suspend(|| eprintln!("warning: {error:#}"));
                         }
                         Err(error.into())
@@ -458,8 +468,9 @@ impl<'a> PartialResults<'a> {
         }
     }
 
-    /// Saves the results so far; those of another rank than the first where rank 0 finds them.
-    fn save(&mut self, results: Results) -> Result<()> {
+    /// Saves the results so far; those of another rank than the first where rank 0 finds them. What rank 0 saves of the
+    /// others needs their logits, which it adds to its own.
+    fn save(&mut self, results: Results, logits: &mut [LogitsWriter]) -> Result<()> {
         let Some(path) = self.path else {
             return Ok(());
         };
@@ -468,7 +479,10 @@ impl<'a> PartialResults<'a> {
             Some(ranks) if !ranks.is_leader() => return Ok(ranks.save(&results)?),
             // Before all ranks have joined, a new file would change what they resume from.
             Some(ranks) => match ranks.partial() {
-                Some(parts) => parts,
+                Some(parts) => {
+                    ranks.add_logits(&parts, logits)?;
+                    results_of(parts)
+                }
                 None => return Ok(()),
             },
         };
@@ -482,6 +496,10 @@ impl<'a> PartialResults<'a> {
     fn hint(&self) -> Option<String> {
         self.path.filter(|_| self.saved).map(resume_hint)
     }
+}
+
+fn results_of(parts: Vec<Part>) -> Vec<Results> {
+    parts.into_iter().map(|part| part.results).collect()
 }
 
 fn resume_hint(path: &Path) -> String {

@@ -46,18 +46,29 @@ pub(super) enum Kind {
     Results,
     /// Its error.
     Failed,
+    /// The logits of the model with this index.
+    Logits(usize),
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Alive, Self::Partial, Self::Results, Self::Failed];
-
-    fn extension(self) -> &'static str {
+    fn extension(self) -> String {
         match self {
-            Self::Alive => "alive",
-            Self::Partial => "partial",
-            Self::Results => "results",
-            Self::Failed => "failed",
+            Self::Alive => "alive".to_owned(),
+            Self::Partial => "partial".to_owned(),
+            Self::Results => "results".to_owned(),
+            Self::Failed => "failed".to_owned(),
+            Self::Logits(model) => format!("logits-{model}"),
         }
+    }
+
+    fn of_extension(extension: &str) -> Option<Self> {
+        Some(match extension {
+            "alive" => Self::Alive,
+            "partial" => Self::Partial,
+            "results" => Self::Results,
+            "failed" => Self::Failed,
+            _ => Self::Logits(extension.strip_prefix("logits-")?.parse().ok()?),
+        })
     }
 }
 
@@ -186,8 +197,10 @@ impl Folder {
 
     /// Removes the files of a rank, and the folder if nothing else is in it.
     pub(super) fn remove_rank(&self, run: &str, rank: usize) {
-        for kind in Kind::ALL {
-            let _ = fs::remove_file(self.file(run, rank, kind));
+        for file in self.files().unwrap_or_default() {
+            if file.run == run && matches!(file.name, Name::OfRank(of, _) if of == rank) {
+                let _ = fs::remove_file(file.path);
+            }
         }
         let _ = fs::remove_dir(&self.path);
     }
@@ -235,8 +248,7 @@ fn parse(name: &str) -> Option<(String, Name)> {
     let name = match first.strip_prefix("rank-") {
         None => (first == "run" && extension == "ended").then_some(Name::End)?,
         Some(rank) => {
-            let mut kinds = Kind::ALL.into_iter();
-            let kind = kinds.find(|kind| kind.extension() == extension)?;
+            let kind = Kind::of_extension(extension)?;
             Name::OfRank(rank.parse().ok()?, kind)
         }
     };
@@ -335,11 +347,13 @@ mod tests {
         folder.sign("a1", 1, &Sign::default()).unwrap();
         folder.write("b2", 0, Kind::Results, b"{}").unwrap();
         folder.write_end("b2", &End { error: None }).unwrap();
+        folder.write("b2", 1, Kind::Logits(2), b"").unwrap();
         fs::write(folder.path.join(".rank-1.b2.partial.x7Qw2k"), "").unwrap();
         for other in [
             "rank-1.alive",
             "rank-x.a1.alive",
             "rank-1.a1.json",
+            "rank-1.a1.logits-x",
             "notes.txt",
         ] {
             fs::write(folder.path.join(other), "").unwrap();
@@ -347,9 +361,9 @@ mod tests {
         let signs = folder.signs().unwrap();
         assert_eq!(signs, [(1, "a1".to_owned(), Sign::default())]);
         assert!(!folder.clear("a1", false));
-        assert_eq!(fs::read_dir(&folder.path).unwrap().count(), 7);
+        assert_eq!(fs::read_dir(&folder.path).unwrap().count(), 9);
         assert!(folder.clear("a1", true));
-        assert_eq!(fs::read_dir(&folder.path).unwrap().count(), 4);
+        assert_eq!(fs::read_dir(&folder.path).unwrap().count(), 5);
     }
 
     #[test]

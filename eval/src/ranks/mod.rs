@@ -7,6 +7,7 @@
 mod error;
 mod folder;
 mod leader;
+mod logits;
 mod member;
 mod watch;
 
@@ -31,6 +32,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The age of a sign of life from which on it does not wait that long for a rank.
 const SILENCE: Duration = Duration::from_secs(8);
+
+/// What another rank has evaluated.
+#[derive(Debug)]
+pub(crate) struct Part {
+    rank: usize,
+    pub(crate) results: Results,
+}
 
 /// This process as one of several ranks.
 pub(crate) struct Ranks {
@@ -187,7 +195,7 @@ impl Ranks {
         &self,
         interrupted: impl Fn() -> bool,
         mut waiting: impl FnMut(&[usize], usize),
-    ) -> Result<Vec<Results>, RanksError> {
+    ) -> Result<Vec<Part>, RanksError> {
         let mut since = None;
         let mut state = self.watch.lock();
         loop {
@@ -217,7 +225,7 @@ impl Ranks {
     }
 
     /// Of rank 0: what the others have evaluated so far, if all of them belong to the run.
-    pub(crate) fn partial(&self) -> Option<Vec<Results>> {
+    pub(crate) fn partial(&self) -> Option<Vec<Part>> {
         let state = self.watch.lock();
         let joined = state.peers[1..].iter().all(|peer| peer.checked);
         drop(state);
@@ -225,7 +233,7 @@ impl Ranks {
     }
 
     /// The results of the others, or what they have left of them.
-    fn parts(&self) -> Result<Vec<Results>, RanksError> {
+    fn parts(&self) -> Result<Vec<Part>, RanksError> {
         let (identity, run) = {
             let state = self.watch.lock();
             (
@@ -242,11 +250,11 @@ impl Ranks {
             let Some(path) = paths.find(|path| path.exists()) else {
                 continue;
             };
-            let part = read(&path, rank)?;
+            let results = read(&path, rank)?;
             if let Some(identity) = &identity {
-                check_same(identity, &part, rank)?;
+                check_same(identity, &results, rank)?;
             }
-            parts.push(part);
+            parts.push(Part { rank, results });
         }
         Ok(parts)
     }

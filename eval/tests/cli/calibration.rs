@@ -7,7 +7,7 @@ use serde_json::Value;
 use topk_onnx::proto::{DataType, GraphProto};
 use topk_onnx::{Dim, GraphBuilder, attribute};
 
-use super::case::{CLASSES, Case, RECORD, card, noise};
+use super::case::{CLASSES, Case, RECORD, card, in_order, noise};
 
 const IMAGES: usize = 90;
 
@@ -38,7 +38,7 @@ fn random() -> GraphProto {
     graph.finish()
 }
 
-fn random_case() -> Case {
+pub(super) fn random_case() -> Case {
     let case = Case::new();
     let mut records = Vec::new();
     for (i, pixels) in noise(IMAGES * (RECORD - 2), 1)
@@ -299,23 +299,64 @@ fn a_finished_run_without_what_is_requested_is_not_resumed() {
 }
 
 #[test]
-fn merged_results_have_no_calibration() {
+fn merged_results_have_the_calibration_of_a_single_run() {
     let case = random_case();
+    let coverage = ["--calibrate", "--coverage", "0.8"];
+    let whole = case.results(&coverage);
     let mut parts = Vec::new();
-    for shard in ["1/2", "2/2"] {
-        let results = case.results(&["--calibrate", "--shard", shard]);
+    for shard in ["2/2", "1/2"] {
+        let [json, logits] = ["json", "parquet"].map(|extension| {
+            let path = case.path(&format!("{}.{extension}", &shard[..1]));
+            path.to_str().unwrap().to_owned()
+        });
+        let results = case.results(&["--calibrate", "--shard", shard, "--logits", logits.as_str()]);
         assert_eq!(results["models"][0]["calibration"]["images"], 23);
-        let part = case.path(&shard.replace('/', "-"));
-        fs::write(&part, serde_json::to_vec(&results).unwrap()).unwrap();
-        parts.push(part.to_str().unwrap().to_owned());
+        fs::write(&json, serde_json::to_vec(&results).unwrap()).unwrap();
+        parts.push((json, logits));
     }
-    let output = topk_eval(&["merge", &parts[0], &parts[1]]);
-    assert!(output.status.success(), "{output:?}");
-    let warned = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        warned.contains("the calibration that the results have is left out"),
-        "{warned}"
+    let [(second, second_logits), (first, first_logits)] = &parts[..] else {
+        unreachable!("there are two parts");
+    };
+    let merge = |flags: &[&str]| {
+        let output = topk_eval(&[&["merge", first.as_str(), second], flags].concat());
+        let [stdout, stderr] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.success(), stdout, stderr)
+    };
+    let (merged, _, warned) = merge(&[]);
+    let left_out = "the calibration that the results have is left out";
+    assert!(merged && warned.contains(left_out), "{warned}");
+
+    let json = case.path("merged.json");
+    let json = json.to_str().unwrap();
+    let logits = ["--logits", second_logits, first_logits];
+    let flags = [&logits[..], &["--json", json], &coverage[1..]].concat();
+    let (merged, printed, warned) = merge(&flags);
+    assert!(merged && warned.is_empty(), "{warned}");
+    assert!(printed.contains("fitted on 45 images"), "{printed}");
+    let results: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    assert_eq!(
+        results["models"][0]["calibration"],
+        whole["models"][0]["calibration"]
     );
+
+    let refused = |flags: &[&str], expected: &str| {
+        let (merged, _, error) = merge(flags);
+        assert!(!merged && error.contains(expected), "{error}");
+    };
+    refused(
+        &["--coverage", "0.5"],
+        "have no effect without --logits: add it",
+    );
+    refused(&["--logits", first_logits], "pass the files of all parts");
+    let output = topk_eval(&["merge", first, "--allow-missing", "--logits", first_logits]);
+    assert!(output.status.success(), "a shard is complete: {output:?}");
+    // Logits of another model.
+    case.write_model(&in_order(), Some(&card()));
+    for (shard, file) in [("1/2", first_logits), ("2/2", second_logits)] {
+        case.results(&["--shard", shard, "--logits", file]);
+    }
+    refused(&logits, "predict another class than the merged results");
 }
 
 #[test]

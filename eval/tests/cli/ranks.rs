@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use topk_testing::{Environment, python};
 
+use super::calibration::random_case;
 use super::case::{CLASSES, Case, card, linear, slow_case};
 use super::folders;
 
@@ -201,6 +202,46 @@ fn ranks_give_the_results_of_one_process() {
         assert!(ended[0].stderr.contains(&described), "{}", ended[0].stderr);
         assert_as_one(&case, flags);
     }
+}
+
+#[test]
+fn logits_of_ranks_give_the_calibration_of_one_process() {
+    let case = random_case();
+    fs::copy(case.path("model.onnx"), case.path("again.onnx")).unwrap();
+    let (again, logits) = (case.path("again.onnx"), case.path("logits.npz"));
+    let [again, logits] = [&again, &logits].map(|path| path.to_str().unwrap());
+    let (_, ranks) = outputs(&case);
+    for (flags, files) in [
+        (&["--calibrate"][..], &[][..]),
+        (&["--calibrate", "--logits", logits], &["logits.npz"]),
+        (
+            &["--model", again, "--logits", logits],
+            &["logits-model.npz", "logits-again.npz"],
+        ),
+    ] {
+        let flags = [flags, &["--batch-size", "8"]].concat();
+        let ended = Run::start(&case, 3, &[&flags[..], &to(&ranks)].concat()).end_all();
+        for ended in ended {
+            assert!(ended.status.success(), "{}", ended.stderr);
+        }
+        let read = || files.iter().map(|name| fs::read(case.path(name)).unwrap());
+        let found: Vec<_> = read().collect();
+        assert_as_one(&case, &flags);
+        assert!(read().eq(found), "{files:?}");
+        for name in files {
+            assert!(!case.path(&format!("{name}.part")).exists());
+            fs::remove_file(case.path(name)).unwrap();
+        }
+    }
+    // Without other outputs, they meet beside the logits.
+    let flags = ["--calibrate", "--logits", logits];
+    let ended = Run::start(&case, 2, &flags).end_all();
+    assert!(
+        ended[0].stderr.contains("logits.npz.ranks"),
+        "{}",
+        ended[0].stderr
+    );
+    assert!(!case.path("logits.npz.ranks").exists());
 }
 
 #[test]
@@ -611,7 +652,9 @@ fn interrupted_ranks_leave_their_results_and_resume() {
     let case = slow_case();
     let ranks = case.path("ranks.json");
     // Small batches, for which the model is slowest: a fast machine must not be done before the signal.
-    let flags = ["--device", "cpu", "--batch-size", "1"];
+    let logits = case.path("logits.npz");
+    let logits = ["--calibrate", "--logits", logits.to_str().unwrap()];
+    let flags = [&["--device", "cpu", "--batch-size", "1"], &logits[..]].concat();
     let mut run = Run::start(
         &case,
         2,

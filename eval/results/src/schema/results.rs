@@ -67,6 +67,12 @@ impl Results {
             .filter(move |&index| run.next_if_eq(&index).is_none())
     }
 
+    /// Indices of the images of which a model of these results has an outcome: those whose logits are kept.
+    pub fn evaluated(&self, model: &ModelResults) -> impl Iterator<Item = u64> {
+        let images = self.images.iter().zip(&model.outcomes);
+        images.filter_map(|(image, outcome)| outcome.as_ref().map(|_| image.index as u64))
+    }
+
     /// Indices of the images to evaluate, ascending.
     pub(crate) fn indices(&self) -> impl Iterator<Item = usize> {
         let subset = self.subset.as_ref();
