@@ -10,6 +10,7 @@ use crate::class_changes::{ClassChange, ClassCounts};
 use crate::counted::Counted;
 use crate::file;
 use crate::gate::Gate;
+use crate::group_changes::{GroupChange, GroupPairs};
 use crate::schema::{Outcome, QuantizationInfo, Results};
 use crate::statistics::{Pairs, mcnemar};
 
@@ -114,6 +115,12 @@ pub struct Comparison {
     pub calibration_note: Option<String>,
     /// Limits for drops of accuracy that were checked.
     pub gates: Vec<Gate>,
+    /// Top-1 accuracies on the groups of images, in their order; empty if the results have none, or different ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupChange>,
+    /// Where the groups are from, or why they are not compared, unless both results have the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups_note: Option<String>,
     /// Classes whose top-1 accuracy changed, from the largest loss to the largest gain.
     pub classes: Vec<ClassChange>,
     /// Images whose prediction changed, or that are correct at different k, by change of confidence.
@@ -236,6 +243,7 @@ impl Comparison {
         let (mut only_in_before, mut only_in_after) = (0, 0);
         let (mut predicted, mut agreeing) = (0, 0);
         let mut classes = ClassCounts::new(before.0);
+        let mut groups = GroupPairs::new(before.0, after.0);
         let mut a = before.0.counted(before.1).peekable();
         let mut b = after.0.counted(after.1).peekable();
         loop {
@@ -267,15 +275,11 @@ impl Comparison {
                 predicted += 1;
                 agreeing += usize::from(!is_changed);
             }
+            groups.add(first, second);
             classes.add(first.class, first.is_correct(1), second.is_correct(1));
             for (pairs, &k) in counts.iter_mut().zip(&topk) {
                 let correct = (first.is_correct(k), second.is_correct(k));
-                *match correct {
-                    (true, true) => &mut pairs.both,
-                    (true, false) => &mut pairs.only_first,
-                    (false, true) => &mut pairs.only_second,
-                    (false, false) => &mut pairs.neither,
-                } += 1;
+                pairs.add(correct.0, correct.1);
                 is_changed |= correct.0 != correct.1;
             }
             if is_changed {
@@ -306,6 +310,7 @@ impl Comparison {
             &after.0.models[after.1],
             only_in_before + only_in_after == 0,
         );
+        let (groups, groups_note) = groups.finish();
         Ok(Self {
             subset,
             before: first,
@@ -324,6 +329,8 @@ impl Comparison {
             calibration,
             calibration_note,
             gates: Vec::new(),
+            groups,
+            groups_note,
             classes: classes.changed(before.0),
             changed,
             rank_changes,
@@ -395,7 +402,7 @@ impl Comparison {
 
 impl PairedAccuracy {
     /// Accuracies over at least one image.
-    fn new(k: usize, pairs: &Pairs) -> Self {
+    pub(crate) fn new(k: usize, pairs: &Pairs) -> Self {
         let part = |count: usize| count as f64 / pairs.images() as f64;
         let (before, after) = (
             part(pairs.both + pairs.only_first),

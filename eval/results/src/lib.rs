@@ -65,6 +65,7 @@ mod counted;
 mod csv;
 mod file;
 mod gate;
+mod group_changes;
 mod groups;
 mod html;
 mod leaderboard;
@@ -94,6 +95,7 @@ pub use compare::{
 pub use corruption::{Corruption, CorruptionError, CorruptionErrors, SEVERITIES};
 pub use file::{FileError, is_result_file};
 pub use gate::{Gate, GateError};
+pub use group_changes::GroupChange;
 pub use html::ReportError;
 pub use leaderboard::{
     Leaderboard, LeaderboardEntry, LeaderboardGroup, PairedTest, ShiftAccuracy, ShiftModel,

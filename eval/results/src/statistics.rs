@@ -53,6 +53,16 @@ pub(crate) struct Pairs {
 }
 
 impl Pairs {
+    /// Adds an image that the first and the second classify correctly or not.
+    pub(crate) fn add(&mut self, first: bool, second: bool) {
+        *match (first, second) {
+            (true, true) => &mut self.both,
+            (true, false) => &mut self.only_first,
+            (false, true) => &mut self.only_second,
+            (false, false) => &mut self.neither,
+        } += 1;
+    }
+
     pub(crate) fn images(&self) -> usize {
         self.both + self.only_first + self.only_second + self.neither
     }

@@ -5,10 +5,13 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::calibration::calibration_table;
 use crate::compare::{Comparison, ImagePrediction};
+use crate::group_changes::by_change;
 use crate::schema::{FailurePolicy, Metrics, Results, Timing};
 
 /// Narrower names are not recognisable.
 const MIN_NAME: usize = 18;
+/// Titles of the cells of a [`GroupChange`](crate::GroupChange).
+const GROUP_TITLES: [&str; 5] = ["images", "before %", "after %", "(95 % interval)", "p"];
 /// Number of classes listed that lost, and that gained.
 const LISTED_CLASSES: usize = 5;
 const GAP: &str = "  ";
@@ -367,6 +370,7 @@ impl Comparison {
             table += &format!("{}\n", wrap(&difference, TERMINAL_WIDTH, 2));
         }
         table += &self.calibration_table();
+        table += &self.groups_table();
         for gate in &self.gates {
             let passed = if gate.passed { "passed" } else { "FAILED" };
             table += &format!(
@@ -430,6 +434,29 @@ impl Comparison {
             |title: &str, at: usize| Column::new(title, rows.iter().map(|row| row[at].clone()));
         let columns = [column("before", 1), column("after", 2)];
         format!("\n{}\n", block(&column("calibration", 0), &columns))
+    }
+
+    /// The accuracy on groups of images, if there are any.
+    fn groups_table(&self) -> String {
+        let mut table = String::new();
+        if let Some(note) = &self.groups_note {
+            table += &format!("{}\n", wrap(note, TERMINAL_WIDTH, 2));
+        }
+        if self.groups.is_empty() {
+            return table;
+        }
+        let groups = by_change(&self.groups);
+        let names = Column::new("group", groups.iter().map(|group| group.name.clone()));
+        let titles = GROUP_TITLES.iter().enumerate();
+        let columns: Vec<Column> = titles
+            .map(|(at, title)| {
+                Column::new(title, groups.iter().map(|group| group.cells()[at].clone()))
+            })
+            .collect();
+        format!(
+            "{table}\n{}top-1 accuracy on groups of images; p with Holm's correction\n",
+            block(&names, &columns)
+        )
     }
 
     /// The classes that lost and gained most.

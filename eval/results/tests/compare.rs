@@ -72,6 +72,108 @@ fn the_interval_is_about_two_standard_errors_wide() {
     assert!((0.98..1.03).contains(&width), "{width}");
 }
 
+/// The results with three groups of images, of which the third has none.
+fn in_groups() -> Results {
+    let mut results = results();
+    results.data.group_names = ["dark", "large & <b>old", "none"]
+        .map(str::to_owned)
+        .to_vec();
+    for (at, image) in results.images.iter_mut().enumerate() {
+        let groups = (0..2).filter(|&group| at % (group as usize + 2) == 0);
+        // Some images are not in the file of groups.
+        image.groups = (at % 7 > 0).then(|| groups.collect());
+    }
+    results.recompute().unwrap()
+}
+
+/// Each as a comparison of its images alone.
+#[test]
+fn groups_are_compared_as_their_images_alone() {
+    let results = in_groups();
+    let comparison = Comparison::new((&results, 0), (&results, 2)).unwrap();
+    assert_eq!(comparison.groups_note, None);
+    let mut p_values = Vec::new();
+    for (group, found) in (0..2_u32).zip(&comparison.groups) {
+        let is_in = |index: usize| {
+            let groups = results.images[index].groups.as_ref();
+            groups.is_some_and(|groups| groups.contains(&group))
+        };
+        let mut alone = results.clone();
+        alone.images.retain(|image| is_in(image.index));
+        alone.failures.retain(|failure| is_in(failure.index));
+        for model in &mut alone.models {
+            let mut index = 0..;
+            model.outcomes.retain(|_| is_in(index.next().unwrap()));
+        }
+        let alone = alone.recompute().unwrap();
+        let expected = Comparison::new((&alone, 0), (&alone, 2)).unwrap();
+        assert_eq!(found.images, expected.images);
+        assert_eq!(found.top1.as_ref(), Some(&expected.topk[0]));
+        p_values.push(expected.topk[0].p_value);
+        let recorded = &results.models[0].metrics.groups[group as usize];
+        assert_eq!(Some(expected.topk[0].before), recorded.accuracy);
+    }
+    // Holm's correction of two tests: the smaller p counts twice, and the larger is not below it.
+    let [smaller, larger] = [0, 1].map(|at| {
+        let mut sorted = p_values.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted[at]
+    });
+    for (group, p) in comparison.groups.iter().zip(p_values) {
+        let smallest = (2.0 * smaller).min(1.0);
+        let expected = if p == smaller {
+            smallest
+        } else {
+            larger.max(smallest)
+        };
+        assert_eq!(group.holm_p, Some(expected));
+    }
+    let none = &comparison.groups[2];
+    assert_eq!((none.images, &none.top1, none.holm_p), (0, &None, None));
+
+    let table = comparison.table(0);
+    assert!(table.contains("p with Holm's correction"), "{table}");
+    assert!(
+        table.lines().all(|line| line.chars().count() <= 80),
+        "{table}"
+    );
+    let page = comparison.to_html();
+    assert!(page.contains("Groups of images") && !page.contains("& <b>old"));
+    let json: Value = serde_json::from_str(&comparison.to_json()).unwrap();
+    assert_eq!(json["groups"][1]["top1"]["k"], 1);
+    assert!(json["groups"][2]["top1"].is_null());
+}
+
+#[test]
+fn groups_of_one_of_the_results_suffice() {
+    let (with, without) = (in_groups(), results());
+    let both = Comparison::new((&with, 0), (&with, 2)).unwrap();
+    for (before, after, which) in [(&with, &without, "first"), (&without, &with, "second")] {
+        let found = Comparison::new((before, 0), (after, 2)).unwrap();
+        assert_eq!(found.groups, both.groups);
+        let note = found.groups_note.unwrap();
+        assert!(
+            note.contains(&format!("those of the {which} results")),
+            "{note}"
+        );
+    }
+    let plain = Comparison::new((&without, 0), (&without, 2)).unwrap();
+    assert_eq!((plain.groups.len(), &plain.groups_note), (0, &None));
+    assert!(!plain.table(0).contains("group"));
+
+    let mut renamed = with.clone();
+    renamed.data.group_names[0] = "bright".to_owned();
+    let mut moved = with.clone();
+    moved.images[9].groups = Some(vec![2]);
+    for other in [renamed, moved] {
+        let other = other.recompute().unwrap();
+        let found = Comparison::new((&with, 0), (&other, 2)).unwrap();
+        assert!(found.groups.is_empty());
+        assert!(found.table(0).contains("differ between the results"));
+        assert!(found.to_html().contains("differ between the results"));
+    }
+}
+
 #[test]
 fn a_model_does_not_differ_from_itself() {
     let results = results();

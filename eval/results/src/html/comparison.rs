@@ -1,10 +1,11 @@
 //! The section on a comparison.
 
-use topk_report::cells::{header, number, sortable};
+use topk_report::cells::{header, number, sortable, sorted_number};
 use topk_report::text::{capitalized, grouped, images, p_value, percent};
 use topk_report::{Breakable, Escaped};
 
 use crate::compare::{Comparison, ImagePrediction};
+use crate::group_changes::by_change;
 use crate::table;
 
 /// Maximum number of changed images listed.
@@ -77,6 +78,7 @@ pub(super) fn section(comparison: &Comparison) -> String {
              “Only before” and “only after” count the images that only this model classifies correctly. p is that \
              of McNemar's exact test.</p>";
     html += &calibration(comparison);
+    html += &groups(comparison);
     html += &classes(comparison);
     let listed = comparison.changed.len().min(LISTED);
     if listed == 0 {
@@ -127,6 +129,47 @@ fn calibration(comparison: &Comparison) -> String {
     for [title, before, after] in change.rows() {
         let [before, after] = [before, after].map(|value| number(&value));
         html += &format!("<tr><th scope=\"row\">{title}</th>{before}{after}</tr>");
+    }
+    html + "</tbody></table></div>"
+}
+
+/// The accuracy on groups of images, if there are any.
+fn groups(comparison: &Comparison) -> String {
+    let mut html = String::new();
+    if let Some(note) = &comparison.groups_note {
+        html += &format!("<p class=\"warn\">{}.</p>", Escaped(note));
+    }
+    if comparison.groups.is_empty() {
+        return html;
+    }
+    html += "<h3>Groups of images</h3><p class=\"faint\">Top-1 accuracy on the images of each group, and the difference in \
+             percentage points with Newcombe's interval. p is that of McNemar's exact test, with Holm's correction for the \
+             number of groups.</p><div class=\"scroll panel\"><table><thead><tr>";
+    html += &sortable("group", false);
+    for title in [
+        "images",
+        "before %",
+        "after %",
+        "difference (95 % interval)",
+        "p",
+    ] {
+        html += &sortable(title, true);
+    }
+    html += "</tr></thead><tbody>";
+    for group in by_change(&comparison.groups) {
+        html += &format!("<tr><th scope=\"row\">{}</th>", Breakable(&group.name));
+        let accuracies = group.top1.as_ref();
+        let values = [
+            Some(group.images as f64),
+            accuracies.map(|paired| paired.before),
+            accuracies.map(|paired| paired.after),
+            group.difference(),
+            group.holm_p,
+        ];
+        for (value, cell) in values.into_iter().zip(group.cells()) {
+            html += &sorted_number(value, &cell);
+        }
+        html += "</tr>";
     }
     html + "</tbody></table></div>"
 }
