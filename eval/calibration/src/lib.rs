@@ -5,6 +5,8 @@
 //! thresholds of prediction sets (split conformal prediction); on the second it reports calibration errors before
 //! and after scaling, and how large the sets are and how often they contain the true class.
 //!
+//! [`AveragePrecision`] is how well the scores of each class rank images that may have several true classes.
+//!
 //! [`LogitsDifference`] compares the logits of two models, such as a model and its quantised version.
 //!
 //! [`Logits`] are read in blocks from a file that [`LogitsWriter`] wrote, or from an `.npz`, `.safetensors` or
@@ -29,6 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod average_precision;
 mod calibration;
 mod difference;
 mod estimate;
@@ -42,6 +45,7 @@ mod sets;
 mod temperature;
 mod writer;
 
+pub use average_precision::{AveragePrecision, RankedBy};
 pub use calibration::{Calibration, CalibrationError, Settings};
 pub use difference::{DifferenceError, LogitsDifference};
 pub use estimate::{Estimate, wilson};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use topk_calibration::{
-    Calibration, CalibrationError, Estimate, Logits, LogitsDifference, LogitsWriter,
-    PredictionSets, Reliability, SetMethod, Settings,
+    AveragePrecision, Calibration, CalibrationError, Estimate, Logits, LogitsDifference,
+    LogitsWriter, PredictionSets, RankedBy, Reliability, SetMethod, Settings,
 };
 
 /// What `data/make_calibration.py` computed.
@@ -379,6 +379,77 @@ fn parts_of_several_processes_are_one() {
     }
     drop(other);
     assert!(part.exists(), "whoever has added it removes it");
+}
+
+/// Against scikit-learn and torchmetrics (`data/make_average_precision.py`).
+#[test]
+fn average_precision_is_that_of_scikit_learn() {
+    let expected: serde_json::Value =
+        serde_json::from_str(include_str!("data/average_precision.json")).unwrap();
+    let mut fixture = fixture();
+    for at in (5..fixture.logits.len()).step_by(5) {
+        fixture.logits[at] = fixture.logits[at - 1].clone();
+    }
+    let labels = fixture.labels.iter().enumerate().map(|(at, &label)| {
+        let first = label % 11;
+        match at % 3 {
+            // Of repeated labels one counts.
+            0 => vec![first, (label + at as u32) % 11, first],
+            _ => vec![first],
+        }
+    });
+    let labels: Vec<Vec<u32>> = labels.collect();
+    let folder = tempfile::tempdir().unwrap();
+    let logits = write(&fixture, &folder.path().join("logits.npz"));
+    for (ranked_by, name) in [
+        (RankedBy::Softmax, "softmax"),
+        (RankedBy::Sigmoid, "sigmoid"),
+    ] {
+        let found = AveragePrecision::measure(&logits, &labels, ranked_by)
+            .unwrap()
+            .unwrap();
+        assert_eq!((found.classes, found.images), (11, fixture.labels.len()));
+        let expected = &expected[name];
+        let close = |found: f64, field: &str| {
+            assert_close(name, found, expected[field].as_f64().unwrap(), 1e-12);
+        };
+        close(found.mean, "mean");
+        close(found.weighted, "weighted");
+        assert_eq!(serde_json::to_value(found).unwrap()["ranked_by"], name);
+    }
+    let none = vec![Vec::new(); labels.len()];
+    let found = AveragePrecision::measure(&logits, &none, RankedBy::Softmax).unwrap();
+    assert_eq!(found, None);
+}
+
+/// With more logits than are in memory at once.
+#[test]
+fn average_precision_of_many_classes_is_measured_in_parts() {
+    const CLASSES: u32 = 1 << 20;
+    const IMAGES: u32 = 40;
+    let mut writer = LogitsWriter::temporary(CLASSES as usize).unwrap();
+    // Image i has the classes i and CLASSES − 1 − i. The first is best of all; two others are better for the second.
+    let mut labels = Vec::new();
+    for image in 0..IMAGES {
+        let (first, second) = (image, CLASSES - 1 - image);
+        let mut logits = vec![0.0; CLASSES as usize];
+        for (class, logit) in [
+            (first, 5.0),
+            (second, 1.0),
+            (CLASSES - 1 - (image + 1) % IMAGES, 2.0),
+            (CLASSES - 1 - (image + 2) % IMAGES, 3.0),
+        ] {
+            logits[class as usize] = logit;
+        }
+        writer.push(image.into(), first, &logits).unwrap();
+        labels.push(vec![first, second]);
+    }
+    let logits = writer.finish().unwrap();
+    let found = AveragePrecision::measure(&logits, &labels, RankedBy::Sigmoid)
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.classes, 2 * IMAGES as usize);
+    assert_close("mAP", found.mean, f64::midpoint(1.0, 1.0 / 3.0), 1e-12);
 }
 
 #[test]

@@ -70,6 +70,7 @@ impl Results {
             "coverage_error",
             "ranking_loss",
             "r_precision",
+            "mean_average_precision",
         ];
         header.extend(multilabel.map(str::to_owned));
         let calibration = [
@@ -186,6 +187,7 @@ impl Results {
             field(multilabel.map(|metrics| metrics.coverage_error)),
             field(multilabel.map(|metrics| metrics.ranking_loss)),
             field(multilabel.map(|metrics| metrics.r_precision)),
+            field(entry.average_precision.map(|found| found.mean)),
         ]);
         let calibration = entry.calibration.as_ref();
         let temperature = calibration.map(|found| found.temperature);

@@ -51,6 +51,7 @@
 //! `probabilities` for each outcome that is not null, concatenated. Numbers are read back to the last bit.
 //! `format` increases with every change that older readers would misunderstand.
 
+mod average_precision;
 pub mod bench;
 mod by_confidence;
 mod calibration;
@@ -102,7 +103,7 @@ pub use leaderboard::{
     ShiftSet, Shifts,
 };
 pub use measurements::{Measurements, ModelMeasurements};
-pub use merge::{CALIBRATION_LEFT_OUT, MergeError};
+pub use merge::{FROM_LOGITS_LEFT_OUT, MergeError};
 pub use metrics::{ClassRow, Confusion};
 pub use predictions::{PredictionsError, PredictionsFormat};
 pub use schema::{

@@ -72,6 +72,7 @@ impl Measurements {
             },
             metrics: Metrics::default(),
             calibration: None,
+            average_precision: None,
             outcomes: measured.outcomes,
         });
         let results = Results {

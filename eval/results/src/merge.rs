@@ -53,9 +53,9 @@ pub enum MergeError {
     Invalid(#[from] InvalidResults),
 }
 
-/// The warning of merged results whose parts had a calibration, which follows from the logits of all images only.
-pub const CALIBRATION_LEFT_OUT: &str = "the calibration that the results have is left out: pass the files of --logits to \
-                                        `topk-eval merge --logits` to measure that of all images";
+/// The warning of merged results whose parts had figures that follow from the logits of all images only.
+pub const FROM_LOGITS_LEFT_OUT: &str = "the calibration and the mAP that the results have are left out: pass the files of \
+                                        --logits to `topk-eval merge --logits` to measure those of all images";
 
 impl Results {
     /// Merges shards, or parts of an interrupted run. The result is byte for byte that of a single run,
@@ -86,9 +86,13 @@ impl Results {
         }
         let mut parts = parts;
         let models = parts.iter_mut().flat_map(|part| &mut part.models);
-        let calibrations = models.filter_map(|model| model.calibration.take());
-        if calibrations.count() > 0 {
-            warnings.push(CALIBRATION_LEFT_OUT.to_owned());
+        let measured = models.map(|model| {
+            let calibration = model.calibration.take();
+            let average_precision = model.average_precision.take();
+            calibration.is_some() || average_precision.is_some()
+        });
+        if measured.fold(false, |any, of_model| any | of_model) {
+            warnings.push(FROM_LOGITS_LEFT_OUT.to_owned());
         }
         // The order of the parts does not matter.
         parts.sort_by_key(|part| part.images.first().map_or(usize::MAX, |image| image.index));

@@ -1,5 +1,6 @@
 //! Tables of further metrics for a terminal of 80 columns.
 
+use topk_calibration::AveragePrecision;
 use topk_report::text::{or_dash, percent};
 
 use crate::schema::{COVERAGES, Metrics, Results, Severity};
@@ -81,7 +82,7 @@ impl Results {
             .iter()
             .any(|model| model.metrics.multilabel.is_some())
         {
-            let columns = vec![
+            let mut columns = vec![
                 percents("ranking precision %", &|metrics| {
                     Some(several(metrics)?.ranking_average_precision)
                 }),
@@ -95,6 +96,12 @@ impl Results {
                     Some(several(metrics)?.r_precision)
                 }),
             ];
+            let precisions = || self.models.iter().map(|model| model.average_precision);
+            if precisions().any(|found| found.is_some()) {
+                let mean = |found: Option<AveragePrecision>| found.map(|found| found.mean);
+                let cells = precisions().map(|found| or_dash(mean(found), percent));
+                columns.push(Column::new("mAP %", cells));
+            }
             text += "\n";
             text += &table("all true classes", columns);
         }

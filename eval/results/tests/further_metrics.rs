@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use synthetic::{SKILLS, Size, run};
+use topk_calibration::{LogitsWriter, RankedBy};
 use topk_labels::imagenet::synsets;
 use topk_labels::wordnet::lca_height;
-use topk_results::{CropAveraging, FailurePolicy, Metrics, Results, Scorer, Severity};
+use topk_results::{CropAveraging, FailurePolicy, Metrics, OutputKind, Results, Scorer, Severity};
 
 fn fixture(name: &str) -> Value {
     let fixture = include_str!("data/further_metrics.json");
@@ -204,6 +205,33 @@ fn several_true_classes_are_ranked_as_by_scikit_learn() {
         table.lines().all(|line| line.chars().count() <= 80),
         "{table}"
     );
+    // The mean average precision follows from the logits.
+    let mut measured = results.clone();
+    let mut writer = LogitsWriter::temporary(8).unwrap();
+    for (image, scores) in measured.images.iter().zip(&scores) {
+        writer
+            .push(image.index as u64, image.labels[0], scores)
+            .unwrap();
+    }
+    let logits = writer.finish().unwrap();
+    measured.measure_average_precision(0, &logits).unwrap();
+    let softmax = measured.models[0].average_precision.unwrap();
+    assert_eq!(
+        (softmax.classes, softmax.images, softmax.ranked_by),
+        (8, results.images.len(), RankedBy::Softmax)
+    );
+    assert!(measured.metrics_table().contains("mAP %"));
+    let page = measured.to_html(&[], |_| None).unwrap();
+    assert!(page.contains("mean average precision (mAP)"));
+    let row = &rows(&measured.to_csv())[0];
+    assert_eq!(row["mean_average_precision"], softmax.mean.to_string());
+    measured.save(file.path()).unwrap();
+    assert_eq!(Results::read(file.path()).unwrap(), measured);
+    measured.models[0].model.output_kind = OutputKind::Sigmoid;
+    measured.measure_average_precision(0, &logits).unwrap();
+    let sigmoid = measured.models[0].average_precision.unwrap();
+    assert_eq!(sigmoid.ranked_by, RankedBy::Sigmoid);
+    assert_ne!(sigmoid.mean, softmax.mean);
     // Older files do not have the ranks of the other classes.
     let mut older = results;
     for outcome in older.models[0].outcomes.iter_mut().flatten() {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use topk_calibration::{Calibration, Logits, LogitsFormat, LogitsWriter, Settings};
-use topk_results::{CALIBRATION_LEFT_OUT, Results, calibration_json, calibration_table};
+use topk_results::{FROM_LOGITS_LEFT_OUT, Results, calibration_json, calibration_table};
 
 use super::outputs::{Output, check, print, requested, write};
 use crate::evaluation::Evaluation;
@@ -160,6 +160,9 @@ impl CalibrationArgs {
         results: &mut Results,
     ) -> Result<()> {
         let logits = evaluation.finish_logits()?;
+        for (model, logits) in logits.iter().enumerate() {
+            results.measure_average_precision(model, logits)?;
+        }
         if !self.calibrate {
             return Ok(());
         }
@@ -246,9 +249,10 @@ impl MergedCalibrationArgs {
         let path = &model.model.path;
         let calibration = calibration.with_context(|| format!("cannot calibrate {path}"))?;
         merged.models[0].calibration = Some(calibration);
+        merged.measure_average_precision(0, &logits)?;
         merged
             .warnings
-            .retain(|warning| warning != CALIBRATION_LEFT_OUT);
+            .retain(|warning| warning != FROM_LOGITS_LEFT_OUT);
         Ok(())
     }
 }

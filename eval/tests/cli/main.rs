@@ -10,6 +10,7 @@ mod interrupt;
 mod leaderboard;
 #[cfg(target_os = "linux")]
 mod ranks;
+mod real_labels;
 #[cfg(feature = "remote")]
 mod remote;
 mod sources;

@@ -114,25 +114,8 @@ pub(super) fn metrics(results: &Results, names: &[String]) -> String {
     }
     html += "</tr></thead><tbody>";
     let metrics = || results.models.iter().map(|model| &model.metrics);
-    let mut row = |title: &str,
-                   higher: Option<bool>,
-                   value: &dyn Fn(&Metrics) -> (Option<f64>, String)| {
-        let cells: Vec<(Option<f64>, String)> = metrics().map(value).collect();
-        let best = |a: f64, b: f64| {
-            if higher == Some(true) {
-                a.max(b)
-            } else {
-                a.min(b)
-            }
-        };
-        let best = cells.iter().filter_map(|cell| cell.0).reduce(best);
-        html += &format!("<tr><th scope=\"row\">{}</th>", Escaped(title));
-        for (value, text) in &cells {
-            let is_best = higher.is_some() && cells.len() > 1 && value.is_some() && *value == best;
-            let class = if is_best { "n best" } else { "n" };
-            html += &format!("<td class=\"{class}\">{text}</td>");
-        }
-        html += "</tr>";
+    let mut row = |title: &str, higher: Option<bool>, value: &dyn Fn(&Metrics) -> Cell| {
+        html += &row_of(title, higher, metrics().map(value).collect());
     };
     for (at, k) in results.settings.topk.iter().enumerate() {
         row(&format!("top-{k} accuracy"), Some(true), &|metrics| {
@@ -213,6 +196,14 @@ pub(super) fn metrics(results: &Results, names: &[String]) -> String {
             (error, or_dash(error, |error| format!("{error:.2}")))
         });
     }
+    let precisions = || results.models.iter().map(|model| model.average_precision);
+    if precisions().any(|found| found.is_some()) {
+        let cells = precisions().map(|found| percents(found.map(|found| found.mean)));
+        html += &row_of("mean average precision (mAP)", Some(true), cells.collect());
+    }
+    let mut row = |title: &str, higher: Option<bool>, value: &dyn Fn(&Metrics) -> Cell| {
+        html += &row_of(title, higher, metrics().map(value).collect());
+    };
     if metrics().any(|metrics| metrics.severity.is_some()) {
         let height =
             |height: Option<f64>| (height, or_dash(height, |height| format!("{height:.2}")));
@@ -247,6 +238,25 @@ pub(super) fn metrics(results: &Results, names: &[String]) -> String {
                  predicted one; for the severity, over wrong predictions.";
     }
     html + "</p></section>"
+}
+
+/// A value, by which the best is found, and its text.
+type Cell = (Option<f64>, String);
+
+/// A row with a cell for each model. `higher` says whether higher values are better, if either are.
+fn row_of(title: &str, higher: Option<bool>, cells: Vec<Cell>) -> String {
+    let best = |a: f64, b: f64| match higher {
+        Some(true) => a.max(b),
+        _ => a.min(b),
+    };
+    let best = cells.iter().filter_map(|cell| cell.0).reduce(best);
+    let mut html = format!("<tr><th scope=\"row\">{}</th>", Escaped(title));
+    for (value, text) in &cells {
+        let is_best = higher.is_some() && cells.len() > 1 && value.is_some() && *value == best;
+        let class = if is_best { "n best" } else { "n" };
+        html += &format!("<td class=\"{class}\">{text}</td>");
+    }
+    html + "</tr>"
 }
 
 pub(super) fn accuracy_by_k(results: &Results, names: &[String]) -> String {

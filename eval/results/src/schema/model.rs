@@ -3,7 +3,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use topk_calibration::Calibration;
+use topk_calibration::{AveragePrecision, Calibration};
 use topk_preprocessing::{ChannelOrder, Normalization, PixelRange};
 
 use super::columns;
@@ -25,6 +25,10 @@ pub struct ModelResults {
     /// logits, which are not in the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
+    /// Mean average precision over the classes, if some images have several true classes and the logits were kept, which are
+    /// not in the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average_precision: Option<AveragePrecision>,
     /// The outcome of each image; none for images that could not be evaluated or have no valid label.
     #[serde(with = "columns::outcomes")]
     pub outcomes: Vec<Option<Outcome>>,
