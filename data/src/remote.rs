@@ -77,6 +77,38 @@ pub fn local(path: &Path) -> Result<PathBuf, DataError> {
     Ok(storage::local(path)?.into_owned())
 }
 
+/// The same of what may be missing; `None` if it is, or if access is denied, which is what some servers answer about
+/// objects that do not exist.
+///
+/// # Errors
+/// Those of [`local`].
+pub fn local_if_found(path: &Path) -> Result<Option<PathBuf>, DataError> {
+    match local(path) {
+        Ok(found) => Ok(Some(found)),
+        #[cfg(feature = "remote")]
+        Err(DataError::Remote(
+            topk_remote::RemoteError::NotFound { .. } | topk_remote::RemoteError::Denied { .. },
+        )) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A folder that has these copies, which [`local`] made, under these names: of files that refer to each other.
+///
+/// # Errors
+/// If it cannot be made, or this build reads files only.
+pub fn gather(copies: &[(PathBuf, PathBuf)]) -> Result<PathBuf, DataError> {
+    #[cfg(feature = "remote")]
+    return Ok(topk_remote::Client::shared()?.gather(copies)?);
+    #[cfg(not(feature = "remote"))]
+    Err(DataError::NoRemote(format!("{} files", copies.len())))
+}
+
+/// Uses what belongs to the address of an object, such as a signature, for that of another.
+pub fn share_query(address: &Path, other: &Path) {
+    storage::inherit(address, other);
+}
+
 /// Whether a path is an address.
 pub fn is_remote(path: &Path) -> bool {
     storage::is_remote(path)

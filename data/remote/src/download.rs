@@ -15,11 +15,7 @@ impl Client {
     /// If the download fails, or neither the cache nor the home folder is known.
     pub fn download(self: &Arc<Self>, path: &Path) -> Result<PathBuf, RemoteError> {
         let object = self.open(path)?;
-        let folder = self.folder().ok_or_else(|| RemoteError::Cache {
-            path: PathBuf::from("~/.cache"),
-            reason: "HOME and XDG_CACHE_HOME are not set; choose a folder with --cache".to_owned(),
-        })?;
-        let folder = folder.join("files").join(&object.id);
+        let folder = self.files()?.join(&object.id);
         let failed = |error: io::Error| RemoteError::Cache {
             path: folder.clone(),
             reason: error.to_string(),
@@ -53,6 +49,66 @@ impl Client {
             let _ = fs::remove_file(&unfinished);
         }
         written.map(|()| target)
+    }
+
+    /// A folder in the cache that has these downloads under these names, relative to it: of objects that refer to each
+    /// other by their names. Each of their versions has a folder of its own.
+    ///
+    /// # Errors
+    /// If the cache cannot be used.
+    pub fn gather(&self, downloads: &[(PathBuf, PathBuf)]) -> Result<PathBuf, RemoteError> {
+        let root = self.files()?;
+        let mut id = topk_files::Hasher::default();
+        for (name, download) in downloads {
+            // The download's folder has its version.
+            let of = download.strip_prefix(&root).unwrap_or(download);
+            id.update(format!("{}\n{}\n", name.display(), of.display()));
+        }
+        let mut id = id.finish();
+        id.truncate(32);
+        let folder = root.join(&id);
+        let size = |path: &Path| fs::metadata(path).map(|file| file.len()).ok();
+        let complete = || {
+            let mut names = downloads.iter();
+            names.all(|(name, download)| size(&folder.join(name)) == size(download))
+        };
+        if complete() {
+            return Ok(folder);
+        }
+        let unfinished = root.join(format!("unfinished-{id}-{}", std::process::id()));
+        // It appears complete, so somebody has removed files.
+        if folder.exists() && !complete() {
+            let _ = fs::remove_dir_all(&folder);
+        }
+        let link = || -> io::Result<()> {
+            for (name, download) in downloads {
+                let target = unfinished.join(name);
+                fs::create_dir_all(target.parent().unwrap_or(&unfinished))?;
+                if fs::hard_link(download, &target).is_err() {
+                    fs::copy(download, &target)?;
+                }
+            }
+            fs::rename(&unfinished, &folder)
+        };
+        let linked = link();
+        let _ = fs::remove_dir_all(&unfinished);
+        match linked {
+            // Another process may have been faster.
+            Err(error) if !complete() => Err(RemoteError::Cache {
+                path: folder,
+                reason: error.to_string(),
+            }),
+            _ => Ok(folder),
+        }
+    }
+
+    /// The folder of downloads.
+    fn files(&self) -> Result<PathBuf, RemoteError> {
+        let folder = self.folder().ok_or_else(|| RemoteError::Cache {
+            path: PathBuf::from("~/.cache"),
+            reason: "HOME and XDG_CACHE_HOME are not set; choose a folder with --cache".to_owned(),
+        })?;
+        Ok(folder.join("files"))
     }
 }
 

@@ -469,6 +469,26 @@ fn downloads_are_complete_files_of_one_version() {
     server.take_requests();
     assert_eq!(client.download(path).unwrap(), file);
     assert_eq!(server.take_requests(), []);
+
+    // Together with another, under names that they choose.
+    server.put("bucket/models/w.data", contents(300, 3));
+    let weights = client
+        .download(Path::new("s3://bucket/models/w.data"))
+        .unwrap();
+    let files = [("onnx/m.onnx".into(), file), ("w.data".into(), weights)];
+    let together = client.gather(&files).unwrap();
+    for (name, download) in &files {
+        let [found, expected] =
+            [&together.join(name), download].map(|path| std::fs::read(path).unwrap());
+        assert_eq!(found, expected);
+    }
+    assert_eq!(client.gather(&files).unwrap(), together);
+    assert_ne!(client.gather(&files[..1]).unwrap(), together);
+    // What a user removed is made again.
+    std::fs::remove_file(together.join("w.data")).unwrap();
+    assert_eq!(client.gather(&files).unwrap(), together);
+    assert!(together.join("w.data").exists());
+
     let nowhere = Client::new(options(&server)).unwrap();
     let error = nowhere.download(path).unwrap_err().to_string();
     assert!(error.contains("--cache"), "{error}");

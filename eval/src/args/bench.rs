@@ -233,7 +233,7 @@ impl BenchArgs {
             runtime.version()
         );
         eprintln!("{}", wrap(&machine, TERMINAL_WIDTH, 2));
-        let models = model_files(&self.model)?;
+        let models = model_files(&self.model, !self.preprocessing.is_prescribed())?;
         let mut measured = bench(&runtime, &models, &options, |what| {
             eprintln!("{}", wrap(what, TERMINAL_WIDTH, 2));
         })?;

@@ -14,6 +14,7 @@ mod outputs;
 mod preprocessing;
 mod progress;
 mod ranks;
+mod remote_model;
 mod run;
 mod variant;
 

@@ -7,6 +7,7 @@ use glob::Pattern;
 use topk_labels::Classes;
 use topk_results::OutputKind;
 
+use super::remote_model;
 use crate::model::ModelOptions;
 use topk_data::remote;
 
@@ -55,12 +56,13 @@ impl ScoreArgs {
     }
 }
 
-/// The files that the arguments refer to: files, the `.onnx` files of folders, and matches of patterns.
-pub(super) fn model_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+/// The files that the arguments refer to: files, the `.onnx` files of folders, and matches of patterns. With models at
+/// addresses, files beside them are copied: weights, and configurations of the preprocessing if `with_configuration`.
+pub(super) fn model_files(paths: &[PathBuf], with_configuration: bool) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         let found = if remote::is_remote(path) {
-            vec![remote::local(path)?]
+            vec![remote_model::copy(path, with_configuration)?]
         } else if path.is_dir() {
             // Wildcard characters in the folder's own name are literal.
             let folder = Pattern::escape(&path.to_string_lossy());
@@ -112,7 +114,7 @@ mod tests {
         let alone = file("c[1].onnx");
         file("c1.onnx");
 
-        let found = |path: &str| model_files(&[root.path().join(path)]).unwrap();
+        let found = |path: &str| model_files(&[root.path().join(path)], true).unwrap();
         assert_eq!(found("run[1]"), [inside]);
         assert_eq!(found("run[1]/a.onnx"), found("run[1]"));
         assert_eq!(found("c[1].onnx"), [alone]);

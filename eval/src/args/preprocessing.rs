@@ -90,6 +90,11 @@ impl PreprocessingArgs {
         self.preset.as_mut().filter(|path| !is_name(path))
     }
 
+    /// Whether the flags say what a model's configuration would: its preset, or its normalisation.
+    pub(super) fn is_prescribed(&self) -> bool {
+        self.preset.is_some() || self.mean.is_some()
+    }
+
     /// The settings, of which some depend on a test set.
     ///
     /// # Errors

@@ -170,7 +170,8 @@ impl RunArgs {
             devices: execution.devices()?,
             ..self.scores.options(set.classes())
         };
-        let models = Model::open_all(&runtime, &model_files(&self.model)?, opening)?;
+        let files = model_files(&self.model, !self.preprocessing.is_prescribed())?;
+        let models = Model::open_all(&runtime, &files, opening)?;
         let options = self.options(execution, &set, &models)?;
         let mut evaluation = Evaluation::new(&runtime, &set, &labels, models, &options)?;
         let before = self.earlier_results(&evaluation, ranks)?;

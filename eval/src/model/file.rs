@@ -154,7 +154,7 @@ fn unreadable(path: &Path, location: &str, error: &io::Error) -> ModelError {
 }
 
 /// The location without `.`; `None` if it leaves the folder.
-fn inside(location: &str) -> Option<String> {
+pub(crate) fn inside(location: &str) -> Option<String> {
     let mut parts = Vec::new();
     for part in Path::new(location).components() {
         match part {

@@ -24,6 +24,7 @@ use topk_results::{GpuInfo, OutputKind, PluginInfo, QuantizationInfo, ScorePreci
 use self::devices::{gpu_info, providers};
 pub use self::error::ModelError;
 use self::file::ModelFile;
+pub(crate) use self::file::inside;
 use self::session::{find_input, find_output, load_error, open_session, read_card};
 use crate::assignment::{Assignment, assignment};
 use crate::input::{InputKind, InputTensor};

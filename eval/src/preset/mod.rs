@@ -15,6 +15,10 @@ pub use self::error::PresetError;
 /// Names of configuration files that are looked for beside a model.
 const TIMM: &str = "config.json";
 const TRANSFORMERS: &str = "preprocessor_config.json";
+pub(crate) const CONFIGURATIONS: [&str; 2] = [TRANSFORMERS, TIMM];
+
+/// Name of a folder of models, as on the Hugging Face hub; their configuration is in the folder above.
+pub(crate) const MODELS: &str = "onnx";
 
 /// A preset, and where it is from.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,9 +75,9 @@ impl NamedPreset {
     /// If a file has settings that cannot be reproduced, or two prescribe different ones.
     pub(crate) fn beside(model: &Path) -> Result<Option<Self>, PresetError> {
         let folder = model.parent().unwrap_or(Path::new(""));
-        let above = folder.parent().filter(|_| folder.ends_with("onnx"));
+        let above = folder.parent().filter(|_| folder.ends_with(MODELS));
         for folder in [Some(folder), above].into_iter().flatten() {
-            let found = [TRANSFORMERS, TIMM].map(|name| in_folder(folder, name));
+            let found = CONFIGURATIONS.map(|name| in_folder(folder, name));
             let [first, second] = found;
             let (first, second) = match (first?, second?) {
                 (Some(first), Some(second)) => (first, second),

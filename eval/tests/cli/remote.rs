@@ -4,10 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use prost::Message;
+use serde_json::{Value, json};
+use topk_onnx::model;
+use topk_onnx::proto::{DataLocation, StringStringEntryProto};
 use topk_testing::{Fault, ObjectServer, archive};
 
-use crate::case::{Case, in_order};
+use crate::calibration::random;
+use crate::case::{CLASSES, Case, in_order};
 
 const KEY: &str = "AKIDTESTTESTTEST";
 const SECRET: &str = "verysecretsecretkey";
@@ -129,6 +133,161 @@ fn data_and_models_on_a_server_give_the_results_of_files() {
         requests.iter().all(|request| request.method == "HEAD"),
         "{requests:?}"
     );
+}
+
+/// Writes a model whose weights are in another file, and the configuration of its preprocessing in the folder above.
+fn write_with_files(root: &Path) {
+    let folder = root.join("onnx");
+    fs::create_dir_all(folder.join("data")).unwrap();
+    let mut file = model(random(CLASSES), "", []);
+    let graph = file.graph.as_mut().unwrap();
+    let weights = &mut graph.initializer[0];
+    let values = [&weights.raw_data, &weights.float_data].map(|bytes| bytes.to_vec());
+    fs::write(folder.join("data/model.weights"), values.concat()).unwrap();
+    (weights.raw_data, weights.float_data) = Default::default();
+    weights.data_location = DataLocation::External.into();
+    weights.external_data = vec![StringStringEntryProto {
+        key: "location".to_owned(),
+        value: "data/model.weights".to_owned(),
+    }];
+    fs::write(folder.join("model.onnx"), file.encode_to_vec()).unwrap();
+    let configuration = json!({
+        "image_processor_type": "ViTImageProcessor",
+        "size": {"height": 32, "width": 32},
+        "image_mean": [0.25, 0.5, 0.75],
+        "image_std": [0.25, 0.25, 0.5],
+    });
+    fs::write(
+        root.join("preprocessor_config.json"),
+        configuration.to_string(),
+    )
+    .unwrap();
+}
+
+/// Evaluates a model without flags on its preprocessing.
+fn run_plain(remote: &Remote, model: &str) -> (Output, Option<Value>) {
+    let json = remote.case.path("plain.json");
+    let _ = fs::remove_file(&json);
+    let output = Command::new(env!("CARGO_BIN_EXE_topk-eval"))
+        .env_clear()
+        .env("AWS_ENDPOINT_URL", remote.server.endpoint())
+        .env("AWS_ACCESS_KEY_ID", KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET)
+        .args(["--model", model, "--device", "cpu", "--data"])
+        .arg(remote.case.path("val-0.tar"))
+        .arg("--cache")
+        .arg(remote.case.path("cache"))
+        .arg("--json")
+        .arg(&json)
+        .output()
+        .unwrap();
+    let results = fs::read(&json).ok();
+    (
+        output,
+        results.map(|results| serde_json::from_slice(&results).unwrap()),
+    )
+}
+
+#[test]
+fn weights_and_configurations_beside_a_model_are_found_on_servers() {
+    let remote = Remote::new();
+    let folder = remote.case.path("repository");
+    write_with_files(&folder);
+    remote.server.put_folder("bucket/repository", &folder);
+    let local = folder.join("onnx/model.onnx");
+    let (output, of_files) = run_plain(&remote, local.to_str().unwrap());
+    assert!(output.status.success(), "{output:?}");
+    let of_files = of_files.unwrap();
+    let address = "s3://bucket/repository/onnx/model.onnx";
+    // Again from the cache, the second time.
+    for _ in 0..2 {
+        let (output, found) = run_plain(&remote, address);
+        assert!(output.status.success(), "{output:?}");
+        let found = found.unwrap();
+        let [found, expected] = [&found, &of_files].map(|results| &results["models"][0]);
+        assert_eq!(found["outcomes"], expected["outcomes"]);
+        let [model, expected] = [found, expected].map(|found| &found["model"]);
+        for member in [
+            "sha256",
+            "bytes",
+            "external_data",
+            "normalization",
+            "preprocessing_settings",
+        ] {
+            assert!(!model[member].is_null(), "{member}");
+            assert_eq!(model[member], expected[member], "{member}");
+        }
+        let preset = model["preset"].as_str().unwrap();
+        assert!(preset.ends_with("/preprocessor_config.json"), "{preset}");
+    }
+    // A new version of one of the files is another model.
+    let weights = fs::read(folder.join("onnx/data/model.weights")).unwrap();
+    let changed: Vec<u8> = weights.chunks(4).rev().flatten().copied().collect();
+    let key = "bucket/repository/onnx/data/model.weights";
+    remote.server.put(key, changed);
+    let (_, found) = run_plain(&remote, address);
+    let found = &found.unwrap()["models"][0];
+    assert_ne!(
+        found["model"]["sha256"],
+        of_files["models"][0]["model"]["sha256"]
+    );
+    assert_ne!(found["outcomes"], of_files["models"][0]["outcomes"]);
+
+    // Flags on the preprocessing need no configuration.
+    remote.server.take_requests();
+    let json = remote.case.path("flags.json");
+    let output = remote.run(
+        address,
+        remote.case.path("val-0.tar").to_str().unwrap(),
+        &json,
+    );
+    assert!(output.status.success(), "{output:?}");
+    let requests = remote.server.take_requests();
+    assert!(
+        requests
+            .iter()
+            .all(|request| !request.path.ends_with(".json")),
+        "{requests:?}"
+    );
+
+    remote
+        .server
+        .put_folder("bucket/alone/onnx", &folder.join("onnx"));
+    let (output, _) = run_plain(&remote, "s3://bucket/alone/onnx/model.onnx");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("--mean"), "{error}");
+    let model = fs::read(&local).unwrap();
+    remote.server.put("bucket/without/model.onnx", model);
+    let (output, _) = run_plain(&remote, "s3://bucket/without/model.onnx");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("has weights in data/model.weights, which must be beside it")
+            && error.contains("s3://bucket/without/data/model.weights does not exist"),
+        "{error}"
+    );
+}
+
+#[test]
+fn files_beside_a_model_are_read_with_the_query_of_its_address() {
+    let remote = Remote::new();
+    let folder = remote.case.path("repository");
+    write_with_files(&folder);
+    let server = ObjectServer::start();
+    server.put_folder("files/repository", &folder);
+    server.fail(|request| (request.query != "sig=hidden").then_some(Fault::Status(403)));
+    let address = format!(
+        "{}/files/repository/onnx/model.onnx?sig=hidden",
+        server.endpoint()
+    );
+    let (output, found) = run_plain(&remote, &address);
+    assert!(output.status.success(), "{output:?}");
+    let found = found.unwrap();
+    assert_eq!(
+        found["models"][0]["model"]["external_data"],
+        json!(["data/model.weights"])
+    );
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(!printed.contains("hidden") && !found.to_string().contains("hidden"));
 }
 
 #[test]
