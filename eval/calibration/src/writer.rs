@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -31,6 +31,8 @@ pub struct LogitsWriter {
     images: Vec<Image>,
     /// Whether a later run may resume from the part.
     saved: bool,
+    /// The position in each part of another process up to which all images were added.
+    added: HashMap<PathBuf, u64>,
 }
 
 /// Index and label of a written image.
@@ -105,6 +107,7 @@ impl LogitsWriter {
                 classes,
                 images: Vec::new(),
                 saved: false,
+                added: HashMap::new(),
             }),
             Err(error) => Err(LogitsError::Write {
                 path: kept_at,
@@ -184,6 +187,7 @@ impl LogitsWriter {
             classes,
             images,
             saved: true,
+            added: HashMap::new(),
         })
     }
 
@@ -239,7 +243,8 @@ impl LogitsWriter {
             path: path.to_owned(),
             reason,
         };
-        let mut missing: HashSet<u64> = indices.iter().copied().collect();
+        let requested: HashSet<u64> = indices.iter().copied().collect();
+        let mut missing = requested.clone();
         for image in &self.images {
             missing.remove(&image.index);
         }
@@ -254,15 +259,23 @@ impl LogitsWriter {
         if found != header(self.classes, identity) {
             return Err(foreign("is of another model or program".to_owned()));
         }
+        let mut position = self.added.get(path).copied().unwrap_or(HEADER);
+        reader.seek(SeekFrom::Start(position)).map_err(unreadable)?;
         let mut logits = vec![0; 4 * self.classes];
         let stride = RECORD + logits.len() as u64;
-        for _ in 0..(length - HEADER) / stride {
+        let mut left_out = None;
+        while position + stride <= length && !missing.is_empty() {
             let image = Image::read(&mut reader).map_err(unreadable)?;
             reader.read_exact(&mut logits).map_err(unreadable)?;
             if missing.remove(&image.index) {
                 self.write(image, |part| part.write_all(&logits))?;
+            } else if !requested.contains(&image.index) {
+                left_out.get_or_insert(position);
             }
+            position += stride;
         }
+        self.added
+            .insert(path.to_owned(), left_out.unwrap_or(position));
         match missing.len() {
             0 if self.saved => self.save(),
             0 => Ok(()),

@@ -352,12 +352,14 @@ fn parts_of_several_processes_are_one() {
     let mut other = LogitsWriter::part(&part, classes, "abc").unwrap();
     push(&mut other, 200..250);
     other.save().unwrap();
+    let some: Vec<u64> = [&indices[..10], &indices[30..40]].concat();
     for path in [Some(&path), None] {
         let mut writer = match path {
             Some(path) => LogitsWriter::of_model(path, classes, "abc").unwrap(),
             None => LogitsWriter::temporary(classes).unwrap(),
         };
         push(&mut writer, 0..100);
+        writer.add_part(&part, "abc", &some).unwrap();
         writer.add_part(&part, "abc", &indices[..50]).unwrap();
         push(&mut writer, 100..200);
         if path.is_some() {

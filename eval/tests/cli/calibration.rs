@@ -362,9 +362,9 @@ fn merged_results_have_the_calibration_of_a_single_run() {
 #[test]
 fn results_are_compared_with_their_logits() {
     let case = random_case();
-    let [first, second] = ["first", "second"].map(|name| {
+    let [first, second] = [("first", "npz"), ("second", "parquet")].map(|(name, format)| {
         let [json, logits] =
-            ["json", "npz"].map(|extension| case.path(&format!("{name}.{extension}")));
+            ["json", format].map(|extension| case.path(&format!("{name}.{extension}")));
         let results = case.results(&["--logits", logits.to_str().unwrap()]);
         fs::write(&json, serde_json::to_vec(&results).unwrap()).unwrap();
         [json, logits].map(|path| path.to_str().unwrap().to_owned())
