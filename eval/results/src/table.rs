@@ -11,7 +11,7 @@ use crate::schema::{FailurePolicy, Metrics, Results, Timing};
 /// Narrower names are not recognisable.
 const MIN_NAME: usize = 18;
 /// Titles of the cells of a [`GroupChange`](crate::GroupChange).
-const GROUP_TITLES: [&str; 5] = ["images", "before %", "after %", "(95 % interval)", "p"];
+const GROUP_TITLES: [&str; 5] = ["images", "before %", "after %", "difference (95 %)", "p"];
 /// Number of classes listed that lost, and that gained.
 const LISTED_CLASSES: usize = 5;
 const GAP: &str = "  ";
