@@ -104,6 +104,18 @@ pub fn gather(copies: &[(PathBuf, PathBuf)]) -> Result<PathBuf, DataError> {
     Err(DataError::NoRemote(format!("{} files", copies.len())))
 }
 
+/// The address of the folder that an object or a folder is in; `None` if that would leave its bucket, server or repository,
+/// and for what is not an address.
+pub fn parent(address: &Path) -> Option<PathBuf> {
+    #[cfg(feature = "remote")]
+    return topk_remote::parent(address);
+    #[cfg(not(feature = "remote"))]
+    {
+        let _ = address;
+        None
+    }
+}
+
 /// Uses what belongs to the address of an object, such as a signature, for that of another.
 pub fn share_query(address: &Path, other: &Path) {
     storage::inherit(address, other);

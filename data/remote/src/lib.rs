@@ -29,7 +29,7 @@ pub use client::{Client, Options};
 pub use download::local;
 pub use error::RemoteError;
 pub use list::{Kind, Names};
-pub use location::{admit, is_remote, share_query};
+pub use location::{admit, is_remote, parent, share_query};
 pub use object::Object;
 pub use reader::Reader;
 pub use record::Record;

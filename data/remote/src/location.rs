@@ -132,6 +132,18 @@ pub fn admit(path: &Path) -> Result<PathBuf, RemoteError> {
     Ok(PathBuf::from(shown))
 }
 
+/// The address of the folder that an object or a folder is in; `None` for a whole bucket, server or repository, and for
+/// what is not an address.
+pub fn parent(address: &Path) -> Option<PathBuf> {
+    let mut location = Location::parse(address).ok()?;
+    let key = location.key.trim_end_matches('/');
+    if key.is_empty() {
+        return None;
+    }
+    location.key = key.rsplit_once('/').map_or("", |(key, _)| key).to_owned();
+    Some(PathBuf::from(location.to_string()))
+}
+
 /// Uses the query of a pattern for one of the addresses that it stands for.
 pub fn share_query(pattern: &Path, address: &Path) {
     let (Some(pattern), Some(address)) = (pattern.to_str(), address.to_str()) else {
@@ -244,6 +256,22 @@ mod tests {
     fn parsed(text: &str) -> (String, String) {
         let Location { root, key, .. } = Location::parse(Path::new(text)).unwrap();
         (root, key)
+    }
+
+    #[test]
+    fn folders_end_at_the_root() {
+        for (address, folder) in [
+            ("s3://bucket/a/b.tar", Some("s3://bucket/a")),
+            ("s3://bucket/b.tar", Some("s3://bucket")),
+            ("s3://onnx", None),
+            ("hf://owner/onnx/m.onnx", Some("hf://owner/onnx")),
+            ("hf://owner/onnx", None),
+            ("https://host/onnx/", Some("https://host")),
+            ("a/b", None),
+        ] {
+            let found = parent(Path::new(address));
+            assert_eq!(found.as_deref(), folder.map(Path::new), "{address}");
+        }
     }
 
     #[test]

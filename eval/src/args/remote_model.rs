@@ -19,14 +19,14 @@ pub(super) fn copy(address: &Path, with_configuration: bool) -> Result<PathBuf> 
     let model = remote::local(address)?;
     // What is wrong with a model is reported when it is opened.
     let graph = read_without_weights(&model).ok();
-    let (Some(graph), Some(name), Some(folder)) = (graph, address.file_name(), address.parent())
+    let (Some(graph), Some(name), Some(folder)) =
+        (graph, address.file_name(), remote::parent(address))
     else {
         return Ok(model);
     };
-    let above = folder.parent().filter(|_| folder.ends_with(MODELS));
-    let above = above.filter(|above| remote::is_remote(above));
+    let above = remote::parent(&folder).filter(|_| folder.ends_with(MODELS));
     // Where the copies are, relative to a folder that they share.
-    let at = match above {
+    let at = match &above {
         Some(_) => Path::new(MODELS),
         None => Path::new(""),
     };
@@ -46,10 +46,8 @@ pub(super) fn copy(address: &Path, with_configuration: bool) -> Result<PathBuf> 
         copies.push((at.join(location), copy));
     }
     if with_configuration && !has_card(&graph) {
-        let folders = [
-            Some((folder, at)),
-            above.map(|above| (above, Path::new(""))),
-        ];
+        let above = above.as_deref().map(|above| (above, Path::new("")));
+        let folders = [Some((folder.as_path(), at)), above];
         for (folder, at) in folders.into_iter().flatten() {
             for name in CONFIGURATIONS {
                 let configuration = folder.join(name);

@@ -8,7 +8,7 @@ use prost::Message;
 use serde_json::{Value, json};
 use topk_onnx::model;
 use topk_onnx::proto::{DataLocation, StringStringEntryProto};
-use topk_testing::{Fault, ObjectServer, archive};
+use topk_testing::{Fault, ObjectRequest, ObjectServer, archive};
 
 use crate::calibration::random;
 use crate::case::{CLASSES, Case, in_order};
@@ -254,6 +254,14 @@ fn weights_and_configurations_beside_a_model_are_found_on_servers() {
         .server
         .put_folder("bucket/alone/onnx", &folder.join("onnx"));
     let (output, _) = run_plain(&remote, "s3://bucket/alone/onnx/model.onnx");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("--mean"), "{error}");
+    // Stores answer so if the user may not list what there is.
+    let denied = |request: &ObjectRequest| request.path.ends_with("config.json");
+    remote
+        .server
+        .fail(move |request| denied(request).then_some(Fault::Status(403)));
+    let (output, _) = run_plain(&remote, address);
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("--mean"), "{error}");
     let model = fs::read(&local).unwrap();
