@@ -11,6 +11,7 @@ use crate::counted::Counted;
 use crate::file;
 use crate::gate::Gate;
 use crate::group_changes::{GroupChange, GroupPairs};
+use crate::metric_changes::MetricChange;
 use crate::schema::{Outcome, QuantizationInfo, Results};
 use crate::statistics::{Pairs, mcnemar};
 
@@ -107,6 +108,9 @@ pub struct Comparison {
     /// How far the logits are apart, if files of them were compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logits: Option<LogitsDifference>,
+    /// Further metrics that both have; empty unless the same images count for both.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricChange>,
     /// The calibration of both, if it was measured on the same images and with the same settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<CalibrationChange>,
@@ -305,11 +309,14 @@ impl Comparison {
             size(b).total_cmp(&size(a))
         });
         let subset = before.0.subset_caveat().or(after.0.subset_caveat());
-        let (calibration, calibration_note) = CalibrationChange::of(
-            &before.0.models[before.1],
-            &after.0.models[after.1],
-            only_in_before + only_in_after == 0,
-        );
+        let models = (&before.0.models[before.1], &after.0.models[after.1]);
+        let same_images = only_in_before + only_in_after == 0;
+        let metrics = match same_images {
+            true => MetricChange::of(models.0, models.1),
+            false => Vec::new(),
+        };
+        let (calibration, calibration_note) =
+            CalibrationChange::of(models.0, models.1, same_images);
         let (groups, groups_note) = groups.finish();
         Ok(Self {
             subset,
@@ -326,6 +333,7 @@ impl Comparison {
             predicted,
             agreeing,
             logits: None,
+            metrics,
             calibration,
             calibration_note,
             gates: Vec::new(),

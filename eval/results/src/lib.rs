@@ -72,6 +72,7 @@ mod html;
 mod leaderboard;
 mod measurements;
 mod merge;
+mod metric_changes;
 mod metrics;
 mod metrics_table;
 mod multilabel;
@@ -104,6 +105,7 @@ pub use leaderboard::{
 };
 pub use measurements::{Measurements, ModelMeasurements};
 pub use merge::{FROM_LOGITS_LEFT_OUT, MergeError};
+pub use metric_changes::MetricChange;
 pub use metrics::{ClassRow, Confusion};
 pub use predictions::{PredictionsError, PredictionsFormat};
 pub use schema::{

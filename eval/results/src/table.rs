@@ -6,6 +6,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::calibration::calibration_table;
 use crate::compare::{Comparison, ImagePrediction};
 use crate::group_changes::by_change;
+use crate::metric_changes::MetricChange;
 use crate::schema::{FailurePolicy, Metrics, Results, Timing};
 
 /// Narrower names are not recognisable.
@@ -369,6 +370,7 @@ impl Comparison {
         if let Some(difference) = self.logits_difference() {
             table += &format!("{}\n", wrap(&difference, TERMINAL_WIDTH, 2));
         }
+        table += &self.further_metrics_table();
         table += &self.calibration_table();
         table += &self.groups_table();
         for gate in &self.gates {
@@ -429,11 +431,16 @@ impl Comparison {
         let Some(change) = &self.calibration else {
             return String::new();
         };
-        let rows = change.rows();
-        let column =
-            |title: &str, at: usize| Column::new(title, rows.iter().map(|row| row[at].clone()));
-        let columns = [column("before", 1), column("after", 2)];
-        format!("\n{}\n", block(&column("calibration", 0), &columns))
+        side_by_side("calibration", &change.rows())
+    }
+
+    /// The further metrics of both, if there are any.
+    fn further_metrics_table(&self) -> String {
+        let rows: Vec<_> = self.metrics.iter().map(MetricChange::row).collect();
+        match rows.is_empty() {
+            true => String::new(),
+            false => side_by_side("metric", &rows),
+        }
     }
 
     /// The accuracy on groups of images, if there are any.
@@ -498,6 +505,14 @@ impl Comparison {
         }
         table
     }
+}
+
+/// Values of both models.
+fn side_by_side(title: &str, rows: &[[String; 3]]) -> String {
+    let column =
+        |title: &str, at: usize| Column::new(title, rows.iter().map(|row| row[at].clone()));
+    let columns = [column("before", 1), column("after", 2)];
+    format!("\n{}\n", block(&column(title, 0), &columns))
 }
 
 fn prediction(prediction: Option<&ImagePrediction>) -> String {

@@ -4,7 +4,7 @@ mod synthetic;
 
 use serde_json::Value;
 use synthetic::{SKILLS, Size, run, run_indices};
-use topk_results::{Comparison, RankError, Results};
+use topk_results::{Comparison, Metrics, RankError, Results};
 
 const SIZE: Size = Size {
     images: 400,
@@ -52,6 +52,38 @@ fn two_models_of_a_run() {
         .iter()
         .map(|image| image.confidence_change().abs());
     assert!(sizes.collect::<Vec<_>>().is_sorted_by(|a, b| a >= b));
+}
+
+#[test]
+fn further_metrics_stand_side_by_side() {
+    let results = results();
+    let comparison = Comparison::new((&results, 0), (&results, 2)).unwrap();
+    let [before, after] = [0, 2].map(|model| results.models[model].metrics.clone());
+    let found = |name: &str| {
+        let mut metrics = comparison.metrics.iter();
+        let metric = metrics.find(|metric| metric.name == name)?;
+        Some([metric.before, metric.after])
+    };
+    let both = |value: fn(&Metrics) -> Option<f64>| Some([value(&before)?, value(&after)?]);
+    assert_eq!(found("aurc"), both(|metrics| metrics.aurc));
+    assert_eq!(found("brier_score"), both(|metrics| metrics.brier_score));
+    assert_eq!(
+        found("macro_f1"),
+        both(|metrics| Some(metrics.macro_avg.as_ref()?.f1))
+    );
+    let severity = |metrics: &Metrics| metrics.severity.as_ref()?.mistake_severity;
+    assert_eq!(found("mistake_severity"), both(severity));
+    // Every image has one class.
+    assert_eq!(found("ranking_loss"), None);
+    let json: Value = serde_json::from_str(&comparison.to_json()).unwrap();
+    let names = json["metrics"].as_array().unwrap().iter();
+    let aurc = names.clone().find(|metric| metric["name"] == "aurc");
+    assert_eq!(aurc.unwrap()["before"].as_f64(), before.aurc);
+    let table = comparison.table(0);
+    let row = table.lines().find(|line| line.starts_with("AURC"));
+    let values = [before.aurc, after.aurc].map(|value| format!("{:.4}", value.unwrap()));
+    let cells: Vec<_> = row.unwrap().split_whitespace().skip(1).collect();
+    assert_eq!(cells, values);
 }
 
 /// Newcombe's interval is close to the normal approximation for many images.
@@ -237,6 +269,8 @@ fn only_images_of_both_results_are_compared() {
         (250, 100)
     );
     assert_eq!(comparison.check_ranks(), Err(RankError::Images(350)));
+    // They are of all images of each.
+    assert_eq!(comparison.metrics, []);
     let none = run_indices(SIZE, &SKILLS[..1], None, &[399]);
     let error = Comparison::new((&before, 0), (&none, 0)).unwrap_err();
     assert_eq!(error.to_string(), "the results have no images in common");

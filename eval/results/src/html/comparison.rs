@@ -6,6 +6,7 @@ use topk_report::{Breakable, Escaped};
 
 use crate::compare::{Comparison, ImagePrediction};
 use crate::group_changes::by_change;
+use crate::metric_changes::MetricChange;
 use crate::table;
 
 /// Maximum number of changed images listed.
@@ -77,6 +78,10 @@ pub(super) fn section(comparison: &Comparison) -> String {
     html += "</tbody></table></div><p class=\"faint\">Differences are in percentage points, with Newcombe's interval. \
              “Only before” and “only after” count the images that only this model classifies correctly. p is that \
              of McNemar's exact test.</p>";
+    let metrics: Vec<_> = comparison.metrics.iter().map(MetricChange::row).collect();
+    if !metrics.is_empty() {
+        html += &side_by_side("Further metrics", metrics);
+    }
     html += &calibration(comparison);
     html += &groups(comparison);
     html += &classes(comparison);
@@ -120,13 +125,17 @@ fn calibration(comparison: &Comparison) -> String {
     let Some(change) = &comparison.calibration else {
         return String::new();
     };
-    let mut html =
-        String::from("<h3>Calibration</h3><div class=\"scroll panel\"><table><thead><tr>");
+    side_by_side("Calibration", change.rows())
+}
+
+/// A section with values of both.
+fn side_by_side(title: &str, rows: Vec<[String; 3]>) -> String {
+    let mut html = format!("<h3>{title}</h3><div class=\"scroll panel\"><table><thead><tr>");
     html += &header("", false);
     html += &header("before", true);
     html += &header("after", true);
     html += "</tr></thead><tbody>";
-    for [title, before, after] in change.rows() {
+    for [title, before, after] in rows {
         let [before, after] = [before, after].map(|value| number(&value));
         html += &format!("<tr><th scope=\"row\">{title}</th>{before}{after}</tr>");
     }
