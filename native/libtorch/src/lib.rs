@@ -13,7 +13,7 @@
 //! | [`use_caching_allocator`], [`empty_cache`] | a caching allocator for tensors on the CPU |
 //! | [`adapt_spinning_to_load`] | speed while other processes need the CPUs |
 //! | [`select_device`] | the device for a choice of the user; loads CUDA |
-//! | [`exit`] | the end of a program, without the destructors of native libraries |
+//! | [`exit()`] | the end of a program, without the destructors of native libraries |
 //! | [`call`] | results of C++ functions that catch exceptions |
 
 #[cfg(target_os = "linux")]
