@@ -91,7 +91,7 @@ fn rows(model: &ModelResults) -> Vec<(&'static str, &'static str, Digits, Option
         ("aurc", "AURC", Decimals(4), metrics.aurc),
         (
             "balanced_accuracy",
-            "balanced %",
+            "balanced accuracy %",
             Percent,
             metrics.balanced_accuracy(),
         ),

@@ -512,7 +512,7 @@ fn side_by_side(title: &str, rows: &[[String; 3]]) -> String {
     let column =
         |title: &str, at: usize| Column::new(title, rows.iter().map(|row| row[at].clone()));
     let columns = [column("before", 1), column("after", 2)];
-    format!("\n{}\n", block(&column(title, 0), &columns))
+    format!("\n{}", block(&column(title, 0), &columns))
 }
 
 fn prediction(prediction: Option<&ImagePrediction>) -> String {

@@ -1,4 +1,4 @@
-use super::{LANES, LanesF64};
+use super::{LANES, LN_2_PARTS, LanesF64};
 
 vectorized! {
     /// Sets `weights` to exp((s − `reference`) · `scale`) for each score s of at most `reference`; entries
@@ -55,7 +55,6 @@ vectorized! {
     pub(crate) fn exp(vectors: &mut [LanesF64]) {
         const LIMIT: f64 = 600.0;
         const ROUND: f64 = 6_755_399_441_055_744.0;
-        const LN_2: [f64; 2] = [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10];
         // 1/13!, 1/12!, …, 1/0!
         const TAYLOR: [f64; 14] = {
             let mut inverse = [1.0; 14];
@@ -74,7 +73,7 @@ vectorized! {
                 let clamped = if clamped < LIMIT { clamped } else { LIMIT };
                 let shifted = clamped.mul_add(std::f64::consts::LOG2_E, ROUND);
                 let whole = shifted - ROUND;
-                let r = whole.mul_add(-LN_2[1], whole.mul_add(-LN_2[0], clamped));
+                let r = whole.mul_add(-LN_2_PARTS[1], whole.mul_add(-LN_2_PARTS[0], clamped));
                 let mut p = TAYLOR[0];
                 for coefficient in &TAYLOR[1..] {
                     p = p.mul_add(r, *coefficient);

@@ -46,6 +46,9 @@ pub(crate) const LANES: usize = 16;
 /// One `f32` vector.
 pub(crate) type Lanes = [f32; LANES];
 
+/// ln 2 as a sum; the first number has so few bits that its multiples by small integers are exact.
+pub(crate) const LN_2_PARTS: [f64; 2] = [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10];
+
 /// Number of `f64` lanes.
 pub(crate) const LANES_F64: usize = 8;
 

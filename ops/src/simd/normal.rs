@@ -1,6 +1,6 @@
 use std::f64::consts::{FRAC_1_SQRT_2, TAU};
 
-use super::{LANES_F64, LanesF64};
+use super::{LANES_F64, LN_2_PARTS, LanesF64};
 
 /// Pairs of uniform numbers that become normal ones at once.
 pub(crate) const PAIRS: usize = LANES_F64;
@@ -28,8 +28,6 @@ vectorized! {
 /// ln x of a normal number.
 #[inline(always)]
 fn ln(x: f64) -> f64 {
-    // The first has so few bits that its multiples here are exact.
-    const LN_2: [f64; 2] = [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10];
     // 1/21, 1/19, …, 1/3
     const ARTANH: [f64; 10] = {
         let mut inverse = [0.0; 10];
@@ -52,8 +50,8 @@ fn ln(x: f64) -> f64 {
         p = p.mul_add(square, *coefficient);
     }
     let twice = 2.0 * s;
-    let of_m = (twice * square).mul_add(p, e * LN_2[1]) + twice;
-    e.mul_add(LN_2[0], of_m)
+    let of_m = (twice * square).mul_add(p, e * LN_2_PARTS[1]) + twice;
+    e.mul_add(LN_2_PARTS[0], of_m)
 }
 
 /// sin 2πv and cos 2πv.
