@@ -236,9 +236,10 @@ impl Model {
                 let session = open_session(runtime, path, execution, &cache, profile, file.is_ort)?;
                 Ok((session, provider))
             });
-            let sessions = sessions.collect::<Result<Vec<(Session, Provider)>, _>>();
+            // Of several errors the first one counts, whichever occurs first.
+            let sessions: Vec<Result<(Session, Provider), _>> = sessions.collect();
             opening = start.elapsed();
-            sessions
+            sessions.into_iter().collect::<Result<Vec<_>, _>>()
         };
         let requested = devices.first().copied().unwrap_or(execution.provider);
         let (sessions, provider, no_gpu) = open_with(requested, execution.auto_gpu, open)?;
