@@ -65,6 +65,7 @@ mod corruption;
 mod counted;
 mod csv;
 mod file;
+mod further_metrics;
 mod gate;
 mod group_changes;
 mod groups;

@@ -1,8 +1,11 @@
 //! Tables of further metrics for a terminal of 80 columns.
 
-use topk_calibration::AveragePrecision;
 use topk_report::text::{or_dash, percent};
 
+use crate::further_metrics::{
+    ADAPTIVE_ECE, AURC, BALANCED, BRIER, COVERAGE_ERROR, FurtherMetric, MACRO_F1, MACRO_PRECISION,
+    MEAN_AVERAGE_PRECISION, R_PRECISION, RANKING_LOSS, RANKING_PRECISION, SEVERITY, WEIGHTED_F1,
+};
 use crate::schema::{COVERAGES, Metrics, Results, Severity};
 use crate::table::{Column, tables};
 
@@ -17,35 +20,19 @@ impl Results {
         let table = |title: &str, columns: Vec<Column>| {
             tables(&Column::new(title, self.model_names().into_iter()), columns)
         };
-        let percents = |title: &str, value: &dyn Fn(&Metrics) -> Option<f64>| {
-            column(title, &|metrics| or_dash(value(metrics), percent))
+        let further = |metrics: &[FurtherMetric]| -> Vec<Column> {
+            let columns = metrics.iter().map(|metric| {
+                let cells = self.models.iter().map(|model| metric.cell(model));
+                Column::new(metric.column, cells)
+            });
+            columns.collect()
         };
-        let decimals = |title: &str, digits: usize, value: &dyn Fn(&Metrics) -> Option<f64>| {
-            column(title, &|metrics| {
-                or_dash(value(metrics), |number| format!("{number:.digits$}"))
-            })
-        };
-        let macro_avg = |metrics: &Metrics| metrics.macro_avg.clone();
-        let classes = vec![
-            percents("balanced %", &Metrics::balanced_accuracy),
-            percents("precision %", &|metrics| {
-                Some(macro_avg(metrics)?.precision)
-            }),
-            percents("F1 %", &|metrics| Some(macro_avg(metrics)?.f1)),
-            percents("weighted F1 %", &|metrics| {
-                Some(metrics.weighted_avg.as_ref()?.f1)
-            }),
-        ];
-        let probabilities = vec![
-            decimals("Brier", 4, &|metrics| metrics.brier_score),
-            percents("adaptive ECE %", &|metrics| {
-                metrics.adaptive_calibration_error
-            }),
-            decimals("AURC", 4, &|metrics| metrics.aurc),
-        ];
+        let classes = further(&[BALANCED, MACRO_PRECISION, MACRO_F1, WEIGHTED_F1]);
+        let probabilities = further(&[BRIER, ADAPTIVE_ECE, AURC]);
         let coverages = COVERAGES.iter().enumerate().map(|(at, covered)| {
-            percents(&format!("{covered} %"), &|metrics| {
-                metrics.coverage.get(at)?.accuracy
+            column(&format!("{covered} %"), &|metrics| {
+                let at_coverage = metrics.coverage.get(at);
+                or_dash(at_coverage.and_then(|found| found.accuracy), percent)
             })
         });
         let mut text = [
@@ -60,47 +47,29 @@ impl Results {
                 .filter_map(|model| model.metrics.severity.as_ref())
         };
         if severities().next().is_some() {
-            let severity = |metrics: &Metrics| metrics.severity.as_ref()?.mistake_severity;
-            let mut columns = vec![decimals("mistakes", 2, &severity)];
+            let mut columns = further(&[SEVERITY]);
             let kept = |k: usize| {
                 let mut distances =
                     severities().flat_map(|severity: &Severity| &severity.hierarchical_distance);
                 distances.any(|distance| distance.k == k)
             };
             let distances = self.settings.topk.iter().filter(|&&k| kept(k)).map(|&k| {
-                decimals(&format!("top-{k}"), 2, &|metrics| {
-                    metrics.hierarchical_distance(k)
+                column(&format!("top-{k}"), &|metrics| {
+                    let distance = metrics.hierarchical_distance(k);
+                    or_dash(distance, |distance| format!("{distance:.2}"))
                 })
             });
             columns.extend(distances);
             text += "\n";
             text += &table("WordNet distance", columns);
         }
-        let several = |metrics: &Metrics| metrics.multilabel.clone();
-        if self
-            .models
-            .iter()
-            .any(|model| model.metrics.multilabel.is_some())
-        {
-            let mut columns = vec![
-                percents("ranking precision %", &|metrics| {
-                    Some(several(metrics)?.ranking_average_precision)
-                }),
-                decimals("coverage error", 2, &|metrics| {
-                    Some(several(metrics)?.coverage_error)
-                }),
-                decimals("ranking loss", 4, &|metrics| {
-                    Some(several(metrics)?.ranking_loss)
-                }),
-                percents("R-precision %", &|metrics| {
-                    Some(several(metrics)?.r_precision)
-                }),
-            ];
-            let precisions = || self.models.iter().map(|model| model.average_precision);
-            if precisions().any(|found| found.is_some()) {
-                let mean = |found: Option<AveragePrecision>| found.map(|found| found.mean);
-                let cells = precisions().map(|found| or_dash(mean(found), percent));
-                columns.push(Column::new("mAP %", cells));
+        let mut models = self.models.iter();
+        if models.any(|model| model.metrics.multilabel.is_some()) {
+            let mut columns =
+                further(&[RANKING_PRECISION, COVERAGE_ERROR, RANKING_LOSS, R_PRECISION]);
+            let mut models = self.models.iter();
+            if models.any(|model| model.average_precision.is_some()) {
+                columns.extend(further(&[MEAN_AVERAGE_PRECISION]));
             }
             text += "\n";
             text += &table("all true classes", columns);

@@ -6,7 +6,6 @@ use unicode_width::UnicodeWidthStr;
 use crate::calibration::calibration_table;
 use crate::compare::{Comparison, ImagePrediction};
 use crate::group_changes::by_change;
-use crate::metric_changes::MetricChange;
 use crate::schema::{FailurePolicy, Metrics, Results, Timing};
 
 /// Narrower names are not recognisable.
@@ -436,7 +435,11 @@ impl Comparison {
 
     /// The further metrics of both, if there are any.
     fn further_metrics_table(&self) -> String {
-        let rows: Vec<_> = self.metrics.iter().map(MetricChange::row).collect();
+        let rows: Vec<_> = self
+            .metrics
+            .iter()
+            .map(|metric| metric.row.clone())
+            .collect();
         match rows.is_empty() {
             true => String::new(),
             false => side_by_side("metric", &rows),

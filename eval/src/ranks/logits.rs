@@ -18,8 +18,8 @@ impl Ranks {
         self.watch.folder.file(&run, rank, Kind::Logits(model))
     }
 
-    /// Of rank 0: adds the logits of what the others have evaluated, of each model to its writer. There are no writers if
-    /// logits are not kept.
+    /// Adds the logits of the images that the other ranks have evaluated to those of rank 0, which has a writer for each
+    /// model, or an empty slice if logits are not kept.
     ///
     /// # Errors
     /// If a rank has left no logits of what it has evaluated, or they cannot be written.

@@ -14,19 +14,15 @@ static OWNED: [AtomicU64; (1 << ADDRESS_BITS) / HUGE_PAGE / 64] =
 
 /// Records that the cache has mapped these whole huge pages.
 pub(crate) fn add(address: usize, len: usize) {
-    for page in pages(address, len) {
-        if let Some(word) = OWNED.get(page / 64) {
-            word.fetch_or(1 << (page % 64), Ordering::Relaxed);
-        }
+    for (word, bit) in bits(address, len) {
+        word.fetch_or(bit, Ordering::Relaxed);
     }
 }
 
 /// Records that the cache has unmapped these whole huge pages.
 pub(crate) fn remove(address: usize, len: usize) {
-    for page in pages(address, len) {
-        if let Some(word) = OWNED.get(page / 64) {
-            word.fetch_and(!(1 << (page % 64)), Ordering::Relaxed);
-        }
+    for (word, bit) in bits(address, len) {
+        word.fetch_and(!bit, Ordering::Relaxed);
     }
 }
 
@@ -40,9 +36,11 @@ pub(crate) fn may_contain(address: usize) -> bool {
     word.is_none_or(|word| word.load(Ordering::Relaxed) >> (page % 64) & 1 == 1)
 }
 
-fn pages(address: usize, len: usize) -> impl Iterator<Item = usize> {
+/// The bits of whole huge pages, each in its word.
+fn bits(address: usize, len: usize) -> impl Iterator<Item = (&'static AtomicU64, u64)> {
     debug_assert!(address.is_multiple_of(HUGE_PAGE) && len.is_multiple_of(HUGE_PAGE));
-    address / HUGE_PAGE..(address + len) / HUGE_PAGE
+    let pages = address / HUGE_PAGE..(address + len) / HUGE_PAGE;
+    pages.filter_map(|page| Some((OWNED.get(page / 64)?, 1 << (page % 64))))
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use topk_report::{Breakable, Escaped};
 
 use crate::compare::{Comparison, ImagePrediction};
 use crate::group_changes::by_change;
-use crate::metric_changes::MetricChange;
 use crate::table;
 
 /// Maximum number of changed images listed.
@@ -78,7 +77,11 @@ pub(super) fn section(comparison: &Comparison) -> String {
     html += "</tbody></table></div><p class=\"faint\">Differences are in percentage points, with Newcombe's interval. \
              “Only before” and “only after” count the images that only this model classifies correctly. p is that \
              of McNemar's exact test.</p>";
-    let metrics: Vec<_> = comparison.metrics.iter().map(MetricChange::row).collect();
+    let metrics: Vec<_> = comparison
+        .metrics
+        .iter()
+        .map(|metric| metric.row.clone())
+        .collect();
     if !metrics.is_empty() {
         html += &side_by_side("Further metrics", metrics);
     }
