@@ -15,6 +15,7 @@ macro_rules! vectorized {
 pub(crate) use vectorized;
 
 mod exp;
+mod hits;
 mod normal;
 mod reduce;
 mod select;

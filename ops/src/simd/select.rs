@@ -1,5 +1,8 @@
 use std::cmp::Ordering;
 
+use multiversion::target::target_cfg_f;
+
+use super::hits::{self, SPAN};
 use super::{LANES, Lanes, last_lanes};
 
 /// Candidates that are sorted side by side; there are rarely more.
@@ -14,8 +17,8 @@ const FEW_GROUPS: usize = GROUPS / 4;
 /// Bisections after which any threshold that is low enough is taken.
 const MAX_BISECTIONS: usize = 16;
 
-/// Vectors of which those with a hit are listed at once.
-const BLOCK: usize = 64;
+/// Spans of which those with a hit are listed at once.
+const BLOCK: usize = 32;
 
 /// Sets `highest` to the indices of the `count` highest scores without the label's, in descending
 /// order of score. Of equal scores the lower class comes first.
@@ -46,13 +49,36 @@ vectorized! {
         let maxima = group_maxima(scores);
         // Where more than `count` groups have a maximum that reaches the threshold, more than `count` scores reach
         // it, the label's possibly among them, and few others do.
-        let threshold = if count < FEW_GROUPS / 3 {
-            nth_largest(&halves(&halves::<{ GROUPS / 2 }>(&maxima)), count)
+        let threshold = if count <= LANES / 2 {
+            let quarter: [f32; GROUPS / 4] = halves(&halves::<{ GROUPS / 2 }>(&maxima));
+            nth_largest::<LANES>(&halves(&quarter), count)
+        } else if count <= FEW_GROUPS / 2 {
+            nth_largest::<FEW_GROUPS>(&halves(&halves::<{ GROUPS / 2 }>(&maxima)), count)
         } else {
             reached_by_more_than(&maxima, count)
         };
-        let mut candidates = [0; CANDIDATES + LANES];
-        let Some(len) = indices_from(scores, threshold, &mut candidates) else {
+        let mut candidates = [0; CANDIDATES + SPAN];
+        // −∞ is the padding.
+        let threshold = threshold.max(f32::MIN);
+        #[allow(
+            unused_unsafe,
+            reason = "calls are unsafe only in the versions for other processors, where they are not reached"
+        )]
+        let hits = |span: &[f32; SPAN]| {
+            #[cfg(target_arch = "x86_64")]
+            {
+                if target_cfg_f!(target_feature = "avx512f") {
+                    // SAFETY: this version of the function is for processors with AVX-512.
+                    return unsafe { hits::avx512(span, threshold) };
+                }
+                if target_cfg_f!(target_feature = "avx2") {
+                    // SAFETY: this version of the function is for processors with AVX2, which have AVX.
+                    return unsafe { hits::avx(span, threshold) };
+                }
+            }
+            hits::portable(span, threshold)
+        };
+        let Some(len) = indices_of(hits, scores, &mut candidates) else {
             return false;
         };
 
@@ -118,6 +144,11 @@ fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
+#[inline(always)]
+fn smaller(a: f32, b: f32) -> f32 {
+    if b < a { b } else { a }
+}
+
 /// Maxima of pairs of groups.
 #[inline(always)]
 fn halves<const HALF: usize>(maxima: &[f32]) -> [f32; HALF] {
@@ -130,10 +161,10 @@ fn halves<const HALF: usize>(maxima: &[f32]) -> [f32; HALF] {
 
 /// The (n + 1)-th largest number; there are more than `n`. Takes time proportional to the square of the numbers.
 #[inline(always)]
-fn nth_largest(numbers: &[f32; FEW_GROUPS], n: usize) -> f32 {
-    let mut larger = [0.0; FEW_GROUPS];
+fn nth_largest<const N: usize>(numbers: &[f32; N], n: usize) -> f32 {
+    let mut larger = [0.0; N];
     for &other in numbers {
-        for i in 0..FEW_GROUPS {
+        for i in 0..N {
             larger[i] = if other > numbers[i] {
                 larger[i] + 1.0
             } else {
@@ -142,38 +173,43 @@ fn nth_largest(numbers: &[f32; FEW_GROUPS], n: usize) -> f32 {
         }
     }
     let mut nth = *numbers;
-    for i in 0..FEW_GROUPS {
+    for i in 0..N {
         nth[i] = if larger[i] <= n as f32 {
             nth[i]
         } else {
             f32::INFINITY
         };
     }
-    let mut width = FEW_GROUPS;
+    reduce(nth, smaller)
+}
+
+/// Combines all numbers, in halves.
+#[inline(always)]
+fn reduce<const N: usize>(mut numbers: [f32; N], combine: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = N;
     while width > 1 {
         width /= 2;
         for i in 0..width {
-            nth[i] = f32::min(nth[i], nth[i + width]);
+            numbers[i] = combine(numbers[i], numbers[i + width]);
         }
     }
-    nth[0]
+    numbers[0]
 }
 
 /// A number that more than `count` of the maxima reach, and if possible few more: by bisection.
 #[inline(always)]
 fn reached_by_more_than(maxima: &[f32; GROUPS], count: usize) -> f32 {
     // −∞ is the maximum of no score.
-    let mut low = f32::INFINITY;
-    let mut high = f32::NEG_INFINITY;
-    for &max in maxima {
-        let score = if max > f32::NEG_INFINITY {
-            max
+    let mut lowest = *maxima;
+    for low in &mut lowest {
+        *low = if *low > f32::NEG_INFINITY {
+            *low
         } else {
             f32::INFINITY
         };
-        low = if score < low { score } else { low };
-        high = larger(high, max);
     }
+    let mut low = reduce(lowest, smaller);
+    let mut high = reduce(*maxima, larger);
     for _ in 0..MAX_BISECTIONS {
         let middle = 0.5 * low + 0.5 * high;
         let mut reach = 0;
@@ -193,63 +229,58 @@ fn reached_by_more_than(maxima: &[f32; GROUPS], count: usize) -> f32 {
     low
 }
 
-/// Puts the indices of all scores of at least `threshold` into `indices` and returns their number, or
-/// `None` if there are too many.
+/// Puts the indices of all hits into `indices` and returns their number, or `None` if there are too many.
 #[inline(always)]
-fn indices_from(
+fn indices_of(
+    hits: impl Fn(&[f32; SPAN]) -> u64,
     scores: &[f32],
-    threshold: f32,
-    indices: &mut [u32; CANDIDATES + LANES],
+    indices: &mut [u32; CANDIDATES + SPAN],
 ) -> Option<usize> {
-    // −∞ is the padding.
-    let threshold = threshold.max(f32::MIN);
     let mut len = 0;
-    for (block, scores) in scores.chunks(BLOCK * LANES).enumerate() {
-        let first = block * BLOCK * LANES;
-        let (vectors, _) = scores.as_chunks::<LANES>();
-        // Which vectors have a hit is unpredictable: a branch for each would cost more than the comparisons.
-        let mut hits = [0u8; BLOCK];
-        let mut hit_count = 0;
-        for (i, vector) in vectors.iter().enumerate() {
-            let mut hit = false;
-            for &score in vector {
-                hit |= score >= threshold;
-            }
-            hits[hit_count % BLOCK] = i as u8;
-            hit_count += usize::from(hit);
+    let (spans, rest) = scores.as_chunks::<SPAN>();
+    for (block, spans) in spans.chunks(BLOCK).enumerate() {
+        // Which spans have a hit is unpredictable: a branch for each would cost more than the comparisons.
+        let mut with_hits = [(0, 0); BLOCK];
+        let mut count = 0;
+        for (i, span) in spans.iter().enumerate() {
+            let hits = hits(span);
+            with_hits[count % BLOCK] = (i, hits);
+            count += usize::from(hits != 0);
         }
-        for &i in &hits[..hit_count] {
-            let i = usize::from(i);
-            append_hits(&vectors[i], first + i * LANES, threshold, indices, &mut len);
+        for &(i, hits) in &with_hits[..count] {
+            append(hits, (block * BLOCK + i) * SPAN, indices, &mut len);
             if len > CANDIDATES {
                 return None;
             }
         }
     }
-    if !scores.len().is_multiple_of(LANES) {
-        let last = last_lanes(scores, f32::NEG_INFINITY);
-        // Below 0 for fewer scores than lanes, whose first lanes have no hit.
-        let first = scores.len().wrapping_sub(LANES);
-        append_hits(&last, first, threshold, indices, &mut len);
+    if !rest.is_empty() {
+        let mut padded = [f32::NEG_INFINITY; SPAN];
+        let (span, seen) = match scores.last_chunk::<SPAN>() {
+            Some(last) => (last, SPAN - rest.len()),
+            None => {
+                padded[..rest.len()].copy_from_slice(rest);
+                (&padded, 0)
+            }
+        };
+        let hits = hits(span) >> seen;
+        append(hits, scores.len() - rest.len(), indices, &mut len);
     }
     (len <= CANDIDATES).then_some(len)
 }
 
-/// Appends the indices of scores of at least `threshold`; there is space for all.
+/// Appends the indices of the hits, of which the lowest bit is that of class `first`; there is space for all.
 #[inline(always)]
-fn append_hits(
-    vector: &Lanes,
-    first: usize,
-    threshold: f32,
-    indices: &mut [u32; CANDIDATES + LANES],
-    len: &mut usize,
-) {
-    let mut hits = 0u32;
-    for (lane, &score) in vector.iter().enumerate() {
-        hits |= if score >= threshold { 1 << lane } else { 0 };
+fn append(mut hits: u64, first: usize, indices: &mut [u32; CANDIDATES + SPAN], len: &mut usize) {
+    let first = first as u32;
+    // Two without a branch: there are rarely more.
+    for _ in 0..2 {
+        indices[*len] = first + hits.trailing_zeros();
+        *len += usize::from(hits != 0);
+        hits &= hits.wrapping_sub(1);
     }
     while hits != 0 {
-        indices[*len] = (first as u32).wrapping_add(hits.trailing_zeros());
+        indices[*len] = first + hits.trailing_zeros();
         *len += 1;
         hits &= hits - 1;
     }
