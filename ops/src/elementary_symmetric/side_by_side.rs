@@ -7,13 +7,13 @@
 //! The method for the head is that of [`SubsetSizes`](super::subset_sizes::SubsetSizes), and [`tail`](super::tail)
 //! that for the other classes.
 
-use crate::simd::{self, LANES, LANES_F64, Lanes, LanesF64, vectorized};
+use crate::simd::{self, LANES_F64, Lanes, LanesF64, vectorized};
 
 /// Number of samples side by side.
 pub(crate) const SAMPLES: usize = LANES_F64;
 
 /// Degrees of a product that are computed at once.
-const TILE: usize = 4;
+const TILE: usize = 8;
 
 /// Zeros before the coefficient of degree 0, so that each tile reads as many coefficients.
 const PADDING: usize = TILE - 1;
@@ -32,10 +32,11 @@ pub(crate) struct SideBySide {
     q: Vec<LanesF64>,
     /// p_i, with which class i of the head is in a random subset.
     p: Vec<LanesF64>,
-    /// Polynomials of an 8th of the classes of the tail, each after [`PADDING`] zeros.
-    tail: Vec<LanesF64>,
-    /// The halves of the polynomials of one sample.
-    halves: [Vec<LanesF64>; 2],
+    /// The polynomials of the tails, each of an 8th of the classes: coefficients of all of them by degree, after
+    /// [`PADDING`] zeros.
+    tail: Vec<[LanesF64; LANES_F64]>,
+    /// Those of one sample, of a 16th each, in two vectors.
+    of_sample: Vec<[LanesF64; 2]>,
     /// e_0, …, e_k of the tail and the first i classes of the head, for i = 0, …, `head`.
     prefix: Vec<LanesF64>,
     /// Buffer of [`differences`].
@@ -56,14 +57,10 @@ impl SideBySide {
         self.p.resize(head, [0.0; SAMPLES]);
         let padded = PADDING + k + 1;
         self.tail.clear();
-        self.tail.resize(LANES_F64 * padded, [0.0; SAMPLES]);
-        for polynomial in self.tail.chunks_exact_mut(padded) {
-            polynomial[PADDING] = [1.0; SAMPLES];
-        }
-        for half in &mut self.halves {
-            half.clear();
-            half.resize(padded, [0.0; SAMPLES]);
-        }
+        self.tail.resize(padded, [[0.0; SAMPLES]; LANES_F64]);
+        self.tail[PADDING] = [[1.0; SAMPLES]; LANES_F64];
+        self.of_sample.clear();
+        self.of_sample.resize(padded, [[0.0; LANES_F64]; 2]);
     }
 
     /// Sets the head of a sample: z of each class, relative to the k-th largest. ±∞ represents a difference beyond the
@@ -78,16 +75,18 @@ impl SideBySide {
     pub(crate) fn set_tail(&mut self, sample: usize, tilt: f64, polynomials: &[Lanes]) {
         debug_assert_eq!(polynomials.len(), self.k);
         self.tilt[sample] = tilt;
-        store_tail(sample, polynomials, &mut self.halves, &mut self.tail);
+        store_tail(sample, polynomials, &mut self.of_sample, &mut self.tail);
     }
 
     /// Computes the polynomials of head and tail together.
     pub(crate) fn compute(&mut self) {
         let width = self.k + 1;
-        merge(PADDING + width, &mut self.tail);
+        merge(&mut self.tail);
         simd::exp(&mut self.q);
         self.prefix.resize((self.head + 1) * width, [0.0; SAMPLES]);
-        self.prefix[..width].copy_from_slice(&self.tail[PADDING..PADDING + width]);
+        for (prefix, tail) in self.prefix.iter_mut().zip(&self.tail[PADDING..]) {
+            *prefix = tail[0];
+        }
         add_elements(
             &self.tilt,
             &mut self.p,
@@ -102,10 +101,14 @@ impl SideBySide {
         &self.prefix[self.head * (self.k + 1)..]
     }
 
-    /// ln e_k − ln e_{k−1} of a sample, relative to its k-th largest log-weight.
-    pub(crate) fn log_ratio(&self, sample: usize) -> f64 {
+    /// ln e_k − ln e_{k−1} of each sample, relative to its k-th largest log-weight.
+    pub(crate) fn log_ratios(&self) -> LanesF64 {
         let e = self.polynomials();
-        (self.tilt[sample] * (e[self.k][sample] / e[self.k - 1][sample])).ln()
+        let mut ratios = self.tilt;
+        for lane in 0..SAMPLES {
+            ratios[lane] *= e[self.k][lane] / e[self.k - 1][lane];
+        }
+        simd::logarithms(&ratios)
     }
 
     /// π⁽ᵏ⁾_i − π⁽ᵏ⁻¹⁾_i of each class of the head.
@@ -139,60 +142,60 @@ vectorized! {
     fn store_tail(
         sample: usize,
         polynomials: &[Lanes],
-        halves: &mut [Vec<LanesF64>; 2],
-        tail: &mut [LanesF64],
+        of_sample: &mut [[LanesF64; 2]],
+        tail: &mut [[LanesF64; LANES_F64]],
     ) {
-        let [low, high] = halves;
-        for (half, first) in [(&mut *low, 0), (&mut *high, LANES / 2)] {
-            half[PADDING] = [1.0; LANES_F64];
-            for (half, lanes) in half[PADDING + 1..].iter_mut().zip(polynomials) {
-                for lane in 0..LANES_F64 {
-                    half[lane] = lanes[first + lane].into();
-                }
-            }
+        of_sample[PADDING] = [[1.0; LANES_F64]; 2];
+        // All numbers in one loop: for one over lanes within one over degrees LLVM emits gathers.
+        let wide = of_sample[PADDING + 1..].as_flattened_mut().as_flattened_mut();
+        for (wide, &number) in wide.iter_mut().zip(polynomials.as_flattened()) {
+            *wide = number.into();
         }
-        multiply(low, high);
-        for (lane, of_lane) in tail.chunks_exact_mut(low.len()).enumerate() {
-            for (coefficients, low) in of_lane.iter_mut().zip(&*low) {
-                coefficients[sample] = low[lane];
+        multiply(of_sample, 0, 1);
+        for (tail, [product, _]) in tail.iter_mut().zip(&*of_sample).skip(PADDING) {
+            for lane in 0..LANES_F64 {
+                tail[lane][sample] = product[lane];
             }
         }
     }
 }
 
 vectorized! {
-    /// Product of the polynomials of `length` coefficients each, which is stored over the first.
-    fn merge(length: usize, polynomials: &mut [LanesF64]) {
-        let mut half = LANES_F64 * length;
-        while half > length {
+    /// Multiplies all polynomials, and stores the product over the first.
+    fn merge(polynomials: &mut [[LanesF64; LANES_F64]]) {
+        let mut half = LANES_F64;
+        while half > 1 {
             half /= 2;
-            let (low, high) = polynomials.split_at_mut(half);
-            for (low, high) in low.chunks_exact_mut(length).zip(high.chunks_exact(length)) {
-                multiply(low, high);
+            for i in 0..half {
+                multiply(polynomials, i, half + i);
             }
         }
     }
 }
 
-/// Multiplies `a` by `b`, both after [`PADDING`] zeros, up to the same degree.
+/// Multiplies polynomial `a` by `b`, both after [`PADDING`] zeros, up to the same degree.
 #[inline(always)]
-fn multiply(a: &mut [LanesF64], b: &[LanesF64]) {
+fn multiply<const N: usize>(polynomials: &mut [[LanesF64; N]], a: usize, b: usize) {
     // From the highest degrees down: a product reads lower degrees only.
-    let mut end = a.len();
+    let mut end = polynomials.len();
     while end > PADDING {
         let begin = end - TILE;
         let mut sums = [[0.0; LANES_F64]; TILE];
         for i in PADDING..end {
-            let b: &[LanesF64; TILE] = b[begin + PADDING - i..]
+            let factor = polynomials[i][a];
+            let others: &[_; TILE] = polynomials[begin + PADDING - i..]
                 .first_chunk()
                 .expect("there are as many coefficients below the end of the tile");
             for lane in 0..LANES_F64 {
                 for degree in 0..TILE {
-                    sums[degree][lane] = a[i][lane].mul_add(b[degree][lane], sums[degree][lane]);
+                    sums[degree][lane] =
+                        factor[lane].mul_add(others[degree][b][lane], sums[degree][lane]);
                 }
             }
         }
-        a[begin..end].copy_from_slice(&sums);
+        for (polynomial, sum) in polynomials[begin..end].iter_mut().zip(sums) {
+            polynomial[a] = sum;
+        }
         end = begin;
     }
 }
@@ -298,19 +301,18 @@ vectorized! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::elementary_symmetric::log_esf;
+    use crate::elementary_symmetric::{log_esf, tail};
 
     #[test]
     fn products_are_truncated() {
         for k in 1..10usize {
-            let mut a = vec![[0.0; SAMPLES]; PADDING];
-            a.resize(PADDING + k + 1, [1.0; SAMPLES]);
-            let b = a.clone();
-            multiply(&mut a, &b);
-            for (j, coefficient) in a[PADDING..].iter().enumerate() {
-                assert_eq!(*coefficient, [(j + 1) as f64; SAMPLES]);
+            let mut polynomials = vec![[[0.0; SAMPLES]; 2]; PADDING];
+            polynomials.resize(PADDING + k + 1, [[1.0; SAMPLES]; 2]);
+            multiply(&mut polynomials, 0, 1);
+            for (j, [product, _]) in polynomials[PADDING..].iter().enumerate() {
+                assert_eq!(*product, [(j + 1) as f64; SAMPLES]);
             }
-            assert_eq!(a[..PADDING], [[0.0; SAMPLES]; PADDING]);
+            assert_eq!(polynomials[..PADDING], [[[0.0; SAMPLES]; 2]; PADDING]);
         }
     }
 
@@ -329,19 +331,18 @@ mod tests {
                     .iter()
                     .map(|z| (z - kth).exp() as f32 * 2.0)
                     .collect();
-                let mut buffers = crate::elementary_symmetric::tail::Buffers::default();
-                let tail =
-                    crate::elementary_symmetric::tail::polynomials(&weights, k, 1.0, &mut buffers);
-                all.set_tail(sample, 0.5, tail);
+                let mut tails = Default::default();
+                tail::polynomials(&[&weights], k, &[1.0], &mut tails);
+                all.set_tail(sample, 0.5, &tails[0].lanes);
             }
             all.compute();
-            for sample in 0..3 {
+            let log_ratios = all.log_ratios();
+            for (sample, found) in log_ratios.into_iter().take(3).enumerate() {
                 let z: Vec<f64> = (0..classes).map(|i| z(i + sample)).collect();
                 let mut sorted = z.clone();
                 sorted.sort_by(|a, b| b.total_cmp(a));
                 let esf = log_esf(&z, k).unwrap();
                 let expected = esf[k] - esf[k - 1] - sorted[k - 1];
-                let found = all.log_ratio(sample);
                 assert!((found - expected).abs() < 1e-6, "{found} {expected}");
             }
         }

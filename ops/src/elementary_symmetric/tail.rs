@@ -16,6 +16,8 @@
 //!   head above it, no term exceeds k/2, so that the error of the gradient, which is 1/k of the result, is a
 //!   few roundings.
 
+use multiversion::target::target_cfg_f;
+
 use crate::simd::{LANES, Lanes, last_lanes, vectorized};
 
 /// Number of classes in the head, if there are as many.
@@ -26,54 +28,127 @@ pub(crate) fn head_size(k: usize) -> usize {
 /// Largest k that is computed here: e_j fits `f32` with room to spare.
 pub(crate) const MAX_K: usize = 32;
 
-/// Buffers of [`polynomials`].
+/// Largest k for which the polynomials of two samples are computed together.
+const MAX_K_OF_TWO: usize = 6;
+
+/// The polynomials of a sample; reuses its buffers.
 #[derive(Debug, Default)]
-pub(crate) struct Buffers {
-    /// Polynomials of each lane.
-    lanes: Vec<Lanes>,
+pub(crate) struct Polynomials {
+    /// e_1, …, e_k, for a 16th of the weights in each lane.
+    pub(crate) lanes: Vec<Lanes>,
     carry: Vec<Lanes>,
 }
 
 /// Whether the lanes' e_0, …, e_k of this many weights of at most 1 fit `f32`.
 pub(crate) fn fits_unscaled(k: usize, weights: usize) -> bool {
-    (weights.div_ceil(LANES) as f64).powi(k as i32) < 1e30
+    // e_j is at most the number of subsets of j weights.
+    let of_lane = weights.div_ceil(LANES) as f64;
+    let mut subsets = 1.0;
+    (0..k).all(|j| {
+        subsets *= (of_lane - j as f64) / (j + 1) as f64;
+        subsets < 1e30
+    })
 }
 
 vectorized! {
-    /// Returns e_1, …, e_k of the weights times `scale`, for a 16th of them in each lane.
-    pub(crate) fn polynomials<'b>(
-        weights: &[f32],
+    /// Computes e_1, …, e_k of the weights of one or two samples times `scales`; both have as many weights.
+    pub(crate) fn polynomials(
+        weights: &[&[f32]],
         k: usize,
-        scale: f32,
-        buffers: &'b mut Buffers,
-    ) -> &'b [Lanes] {
-        let Buffers { lanes, carry } = buffers;
-        lanes.resize(k, [0.0; LANES]);
-        let (vectors, _) = weights.as_chunks::<LANES>();
-        let last = last_lanes(weights, 0.0);
-        let weights = (vectors, &last);
-        // Degrees are computed in blocks that fit into registers. Each block needs the highest polynomial
-        // of the block below it before each step; those are carried over in memory.
-        carry.resize(if k > BLOCK { vectors.len() + 1 } else { 0 }, [0.0; LANES]);
-        for (block, t) in lanes.chunks_mut(BLOCK).enumerate() {
-            let carry = Carry {
-                below: block > 0,
-                memory: carry,
-            };
-            match t.len() {
-                1 => recursion::<1>(weights, scale, carry, t),
-                2 => recursion::<2>(weights, scale, carry, t),
-                3 => recursion::<3>(weights, scale, carry, t),
-                4 => recursion::<4>(weights, scale, carry, t),
-                5 => recursion::<5>(weights, scale, carry, t),
-                6 => recursion::<6>(weights, scale, carry, t),
-                7 => recursion::<7>(weights, scale, carry, t),
-                8 => recursion::<8>(weights, scale, carry, t),
-                9 => recursion::<9>(weights, scale, carry, t),
-                _ => recursion::<BLOCK>(weights, scale, carry, t),
+        scales: &[f32],
+        results: &mut [Polynomials; 2],
+    ) {
+        // Each step of a sample waits for the one before it. With few degrees and wide vectors, the processor has too
+        // little else to do meanwhile.
+        let together = target_cfg_f!(target_feature = "avx512f") && k <= MAX_K_OF_TWO;
+        match (weights, scales) {
+            (&[a, b], &[scale_a, scale_b]) if together => {
+                of_two([a, b], k, [scale_a, scale_b], results);
+            }
+            _ => {
+                for ((weights, scale), result) in weights.iter().zip(scales).zip(results) {
+                    of_one(weights, k, *scale, result);
+                }
             }
         }
-        lanes
+    }
+}
+
+#[inline(always)]
+fn of_one(weights: &[f32], k: usize, scale: f32, result: &mut Polynomials) {
+    let Polynomials { lanes, carry } = result;
+    lanes.resize(k, [0.0; LANES]);
+    let (vectors, _) = weights.as_chunks::<LANES>();
+    let last = last_lanes(weights, 0.0);
+    let weights = (vectors, &last);
+    // Degrees are computed in blocks that fit into registers. Each block needs the highest polynomial
+    // of the block below it before each step; those are carried over in memory.
+    carry.resize(if k > BLOCK { vectors.len() + 1 } else { 0 }, [0.0; LANES]);
+    for (block, t) in lanes.chunks_mut(BLOCK).enumerate() {
+        let carry = Carry {
+            below: block > 0,
+            memory: carry,
+        };
+        match t.len() {
+            1 => recursion::<1>(weights, scale, carry, t),
+            2 => recursion::<2>(weights, scale, carry, t),
+            3 => recursion::<3>(weights, scale, carry, t),
+            4 => recursion::<4>(weights, scale, carry, t),
+            5 => recursion::<5>(weights, scale, carry, t),
+            6 => recursion::<6>(weights, scale, carry, t),
+            7 => recursion::<7>(weights, scale, carry, t),
+            8 => recursion::<8>(weights, scale, carry, t),
+            9 => recursion::<9>(weights, scale, carry, t),
+            _ => recursion::<BLOCK>(weights, scale, carry, t),
+        }
+    }
+}
+
+#[inline(always)]
+fn of_two(weights: [&[f32]; 2], k: usize, scales: [f32; 2], results: &mut [Polynomials; 2]) {
+    let [a, b] = results.each_mut().map(|result| {
+        result.lanes.resize(k, [0.0; LANES]);
+        &mut *result.lanes
+    });
+    match k {
+        1 => recursion_of_two::<1>(weights, scales, [a, b]),
+        2 => recursion_of_two::<2>(weights, scales, [a, b]),
+        3 => recursion_of_two::<3>(weights, scales, [a, b]),
+        4 => recursion_of_two::<4>(weights, scales, [a, b]),
+        5 => recursion_of_two::<5>(weights, scales, [a, b]),
+        _ => recursion_of_two::<MAX_K_OF_TWO>(weights, scales, [a, b]),
+    }
+}
+
+/// The recursion for all K degrees of two samples.
+#[inline(always)]
+fn recursion_of_two<const K: usize>(
+    [a, b]: [&[f32]; 2],
+    scales: [f32; 2],
+    results: [&mut [Lanes]; 2],
+) {
+    let mut t: [[Lanes; K]; 2] = [[[0.0; LANES]; K]; 2];
+    let step = |t: &mut [[Lanes; K]; 2], a: &Lanes, b: &Lanes| {
+        for lane in 0..LANES {
+            let x = [a[lane] * scales[0], b[lane] * scales[1]];
+            for m in (1..K).rev() {
+                for sample in 0..2 {
+                    let below = t[sample][m - 1][lane];
+                    t[sample][m][lane] = x[sample].mul_add(below, t[sample][m][lane]);
+                }
+            }
+            for sample in 0..2 {
+                t[sample][0][lane] += x[sample];
+            }
+        }
+    };
+    let last = (last_lanes(a, 0.0), last_lanes(b, 0.0));
+    for (a, b) in a.as_chunks().0.iter().zip(b.as_chunks().0) {
+        step(&mut t, a, b);
+    }
+    step(&mut t, &last.0, &last.1);
+    for (result, t) in results.into_iter().zip(t) {
+        result.copy_from_slice(&t);
     }
 }
 
@@ -233,7 +308,10 @@ mod tests {
         for k in 1..=MAX_K {
             for len in [0, 7, 16, 41] {
                 let weights = vec![0.5; len];
-                let found = polynomials(&weights, k, 2.0, &mut Buffers::default()).to_vec();
+                let mut found = <[Polynomials; 2]>::default();
+                polynomials(&[&weights, &weights], k, &[2.0, 2.0], &mut found);
+                assert_eq!(found[0].lanes, found[1].lanes);
+                let found = &found[0].lanes;
                 for lane in 0..LANES {
                     // The rest is in the last lanes.
                     let of_lane = len / LANES + usize::from(lane >= LANES - len % LANES);

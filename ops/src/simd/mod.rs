@@ -16,6 +16,7 @@ pub(crate) use vectorized;
 
 mod exp;
 mod hits;
+mod ln;
 mod normal;
 mod reduce;
 mod select;
@@ -23,6 +24,7 @@ mod select;
 use multiversion::target::target_cfg_f;
 
 pub(crate) use exp::{exp, weights};
+pub(crate) use ln::{logarithms, logarithms_of_1_plus};
 pub(crate) use normal::{PAIRS, normals};
 pub(crate) use reduce::{all_finite, max, scale, sum};
 pub(crate) use select::highest;

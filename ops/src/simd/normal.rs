@@ -1,6 +1,7 @@
-use std::f64::consts::{FRAC_1_SQRT_2, TAU};
+use std::f64::consts::TAU;
 
-use super::{LANES_F64, LN_2_PARTS, LanesF64};
+use super::ln::ln;
+use super::{LANES_F64, LanesF64};
 
 /// Pairs of uniform numbers that become normal ones at once.
 pub(crate) const PAIRS: usize = LANES_F64;
@@ -23,35 +24,6 @@ vectorized! {
         }
         normals
     }
-}
-
-/// ln x of a normal number.
-#[inline(always)]
-fn ln(x: f64) -> f64 {
-    // 1/21, 1/19, …, 1/3
-    const ARTANH: [f64; 10] = {
-        let mut inverse = [0.0; 10];
-        let mut i = 0;
-        while i < 10 {
-            inverse[i] = 1.0 / (21 - 2 * i) as f64;
-            i += 1;
-        }
-        inverse
-    };
-    // x = 2ᵉ m with m from √½ to √2.
-    let exponent = (x.to_bits().wrapping_sub(FRAC_1_SQRT_2.to_bits()) as i64) >> 52;
-    let m = f64::from_bits(x.to_bits().wrapping_sub((exponent as u64) << 52));
-    let e = small(exponent);
-    // ln m = 2 artanh s
-    let s = (m - 1.0) / (m + 1.0);
-    let square = s * s;
-    let mut p = ARTANH[0];
-    for coefficient in &ARTANH[1..] {
-        p = p.mul_add(square, *coefficient);
-    }
-    let twice = 2.0 * s;
-    let of_m = (twice * square).mul_add(p, e * LN_2_PARTS[1]) + twice;
-    e.mul_add(LN_2_PARTS[0], of_m)
 }
 
 /// sin 2πv and cos 2πv.
@@ -89,13 +61,6 @@ fn sin_cos(v: f64) -> (f64, f64) {
     )
 }
 
-/// An integer that is small enough for the lower bits of a mantissa.
-#[inline(always)]
-fn small(integer: i64) -> f64 {
-    const ZERO: f64 = 6_755_399_441_055_744.0;
-    f64::from_bits(ZERO.to_bits().wrapping_add(integer as u64)) - ZERO
-}
-
 /// ±1/n!, ∓1/(n − 2)!, …, of which the last but one is positive and the last, −1/3! or −1/2!, negative.
 const fn alternating_inverse_factorials(n: u32) -> [f64; 8] {
     let mut coefficients = [0.0; 8];
@@ -116,22 +81,6 @@ const fn alternating_inverse_factorials(n: u32) -> [f64; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn logarithm_is_right_to_an_ulp() {
-        let mut worst = 0f64;
-        for i in 1..200_000 {
-            for x in [
-                f64::from(i) / 200_000.0,
-                1.0 - f64::from(i) * f64::EPSILON,
-                f64::from(i) * 2f64.powi(-53),
-            ] {
-                worst = worst.max((ln(x) / x.ln() - 1.0).abs());
-            }
-        }
-        assert!(worst < 4.5e-16, "{worst}");
-        assert_eq!(ln(1.0), 0.0);
-    }
 
     #[test]
     fn sine_and_cosine_are_right_to_an_ulp() {

@@ -195,13 +195,20 @@ impl SmoothTopkSvm {
 
     /// The loss and p; `log_ratio` is ln e_k − ln e_{k−1} relative to the k-th highest wrong score.
     fn value_and_probability(&self, kth: f64, label_score: f64, log_ratio: f64) -> (f64, f64) {
-        let k = self.k as f64;
-        let hinge = self.alpha + (kth - label_score) / k + self.tau * log_ratio;
-        let u = hinge / self.tau;
-        // τ ln(1 + exp u) and 1/(1 + exp −u), for u of any size.
-        let small = (-u.abs()).exp();
-        let value = hinge.max(0.0) + self.tau * small.ln_1p();
-        let p = if u > 0.0 { 1.0 } else { small } / (1.0 + small);
+        let hinge = self.hinge(kth, label_score, log_ratio);
+        let small = (-(hinge / self.tau).abs()).exp();
+        self.smoothed(hinge, small, small.ln_1p())
+    }
+
+    /// τu.
+    fn hinge(&self, kth: f64, label_score: f64, log_ratio: f64) -> f64 {
+        self.alpha + (kth - label_score) / self.k as f64 + self.tau * log_ratio
+    }
+
+    /// τ ln(1 + exp u) and 1/(1 + exp −u), for u of any size: `small` is exp −|u|.
+    fn smoothed(&self, hinge: f64, small: f64, ln_1_plus_small: f64) -> (f64, f64) {
+        let value = hinge.max(0.0) + self.tau * ln_1_plus_small;
+        let p = if hinge > 0.0 { 1.0 } else { small } / (1.0 + small);
         (value, p)
     }
 }

@@ -4,7 +4,7 @@
 
 use super::SmoothTopkSvm;
 use crate::elementary_symmetric::side_by_side::{SAMPLES, SideBySide};
-use crate::elementary_symmetric::tail;
+use crate::elementary_symmetric::tail::{self, Polynomials};
 use crate::sample::Sample;
 use crate::simd;
 use crate::workspace::Workspace;
@@ -12,16 +12,16 @@ use crate::workspace::Workspace;
 /// Scores of samples side by side. With their gradients they should fit the first-level cache.
 const SCORES: usize = 1 << 13;
 
-/// Number of samples of this many classes that are computed side by side.
+/// Number of samples of this many classes that are computed side by side: at least two, for [`tail::polynomials`].
 pub(super) fn samples_side_by_side(classes: usize) -> usize {
-    (SCORES / classes).clamp(1, SAMPLES)
+    (SCORES / classes).clamp(2, SAMPLES)
 }
 
 /// Buffers for the samples side by side.
 #[derive(Debug, Default)]
 struct Buffers {
     heads: [Vec<usize>; SAMPLES],
-    tail: tail::Buffers,
+    tails: [Polynomials; 2],
     /// Weights of samples whose gradient is not requested.
     weights: Vec<f32>,
     polynomials: SideBySide,
@@ -39,7 +39,7 @@ impl SmoothTopkSvm {
     ) {
         let Buffers {
             heads,
-            tail,
+            tails,
             weights,
             polynomials,
             coefficients,
@@ -90,26 +90,44 @@ impl SmoothTopkSvm {
                     weights[class] = 0.0;
                 }
             }
-            for (lane, (sample, weights)) in samples
+            let count = samples.len();
+            let mut of_samples: [&[f32]; SAMPLES] = [&[]; SAMPLES];
+            for ((of_sample, sample), weights) in of_samples
                 .iter_mut()
+                .zip(&mut *samples)
                 .zip(weights.chunks_exact_mut(classes))
-                .enumerate()
             {
-                let weights = weights_of(sample, weights);
-                if !tail::fits_unscaled(self.k, classes) {
-                    scales[lane] = (k / simd::sum(weights)).min(1.0) as f32;
+                *of_sample = weights_of(sample, weights);
+            }
+            if !tail::fits_unscaled(self.k, classes) {
+                for (scale, weights) in scales.iter_mut().zip(&of_samples[..count]) {
+                    *scale = (k / simd::sum(weights)).min(1.0) as f32;
                 }
-                let lanes = tail::polynomials(weights, self.k, scales[lane], tail);
-                polynomials.set_tail(lane, 1.0 / f64::from(scales[lane]), lanes);
+            }
+            for first in (0..count).step_by(2) {
+                let pair = first..count.min(first + 2);
+                let scales = &scales[pair.clone()];
+                tail::polynomials(&of_samples[pair.clone()], self.k, scales, tails);
+                for ((lane, scale), tail) in pair.zip(scales).zip(&*tails) {
+                    polynomials.set_tail(lane, 1.0 / f64::from(*scale), &tail.lanes);
+                }
             }
         }
         polynomials.compute();
 
+        let log_ratios = polynomials.log_ratios();
+        let mut hinges = [0.0; SAMPLES];
+        let mut small = [0.0; SAMPLES];
+        for (lane, sample) in samples.iter().enumerate() {
+            let label_score = sample.scores[sample.label].into();
+            hinges[lane] = self.hinge(kths[lane].into(), label_score, log_ratios[lane]);
+            small[lane] = -(hinges[lane] / self.tau).abs();
+        }
+        simd::exp(std::slice::from_mut(&mut small));
+        let ln_1_plus_small = simd::logarithms_of_1_plus(&small);
         let mut factors = [0.0; SAMPLES];
         for (lane, (sample, value)) in samples.iter().zip(values).enumerate() {
-            let label_score = sample.scores[sample.label].into();
-            let log_ratio = polynomials.log_ratio(lane);
-            let (loss, p) = self.value_and_probability(kths[lane].into(), label_score, log_ratio);
+            let (loss, p) = self.smoothed(hinges[lane], small[lane], ln_1_plus_small[lane]);
             *value = loss;
             factors[lane] = sample.factor * p / k;
         }
