@@ -1,3 +1,5 @@
+//! Reductions of numbers to one. Fewer than a vector holds are combined one by one, which is faster.
+
 use super::{LANES, last_lanes};
 
 /// Numbers that are reduced side by side: several vectors, because each operation waits for the one before it in
@@ -7,6 +9,9 @@ const SIDE_BY_SIDE: usize = 4 * LANES;
 vectorized! {
     /// Whether all scores are finite.
     pub(crate) fn all_finite(scores: &[f32]) -> bool {
+        if scores.len() < LANES {
+            return scores.iter().all(|score| score.is_finite());
+        }
         // Zero times a finite number is zero, and NaN times any other.
         let sums = lanewise(0.0, scores, |sum, score| score.mul_add(0.0, sum));
         fold(sums, |a, b| a + b) == 0.0
@@ -17,6 +22,9 @@ vectorized! {
     /// The largest score; the lowest finite number if there are no scores.
     pub(crate) fn max(scores: &[f32]) -> f32 {
         let larger = |a: f32, b: f32| if b > a { b } else { a };
+        if scores.len() < LANES {
+            return scores.iter().copied().fold(f32::MIN, larger);
+        }
         fold(lanewise(f32::MIN, scores, larger), larger)
     }
 }
@@ -24,6 +32,9 @@ vectorized! {
 vectorized! {
     /// The sum of nonnegative numbers.
     pub(crate) fn sum(values: &[f32]) -> f64 {
+        if values.len() < LANES {
+            return values.iter().map(|&value| f64::from(value)).sum();
+        }
         let mut total = 0.0;
         // Short runs in `f32`, so that their rounding errors stay small.
         for values in values.chunks(32 * SIDE_BY_SIDE) {
