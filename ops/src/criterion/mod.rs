@@ -458,6 +458,8 @@ impl<L: SampleLoss> Criterion<L> {
         let mut weights = [0.0; MAX_SIDE_BY_SIDE];
         let mut indices = [0; MAX_SIDE_BY_SIDE];
         let mut count = 0;
+        // One check of all is faster; scores of ignored samples may be NaN.
+        let all_finite = T::all_finite(rows.scores);
         let mut grad = rows.grad.map(|grad| grad.chunks_exact_mut(rows.classes));
         let scores = rows.scores.chunks_exact(rows.classes);
         for (i, (scores, &label)) in scores.zip(rows.labels).enumerate() {
@@ -470,10 +472,13 @@ impl<L: SampleLoss> Criterion<L> {
             }
             weights[count] = self.weight_of(label);
             indices[count] = i;
+            if !all_finite && !T::all_finite(scores) {
+                return None;
+            }
             samples[count] = Sample {
                 index: rows.first + i,
                 scores,
-                label: validate(scores, label)?,
+                label: class_of(label, scores.len())?,
                 factor: weights[count] / rows.total,
                 grad,
             };
@@ -572,10 +577,14 @@ fn check_output(output: &'static str, found: usize, expected: usize) -> Result<(
 
 /// The label as an index, if it is a class and all scores are finite.
 fn validate<T: Score>(row: &[T], label: i64) -> Option<usize> {
-    let label = usize::try_from(label)
-        .ok()
-        .filter(|&label| label < row.len())?;
-    T::all_finite(row).then_some(label)
+    T::all_finite(row)
+        .then(|| class_of(label, row.len()))
+        .flatten()
+}
+
+/// The label as an index, if it is a class.
+fn class_of(label: i64, classes: usize) -> Option<usize> {
+    usize::try_from(label).ok().filter(|&label| label < classes)
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use crate::elementary_symmetric::subset_sizes::SubsetSizes;
 use crate::elementary_symmetric::tail::MAX_K;
 use crate::parameters::{check_alpha, check_k, check_tau, more_than};
 use crate::sample::{Sample, SampleLoss};
-use crate::simd;
 use crate::workspace::Workspace;
 
 /// The smooth top-k SVM: the loss of Berrada, Zisserman and Kumar, "Smooth Loss Functions for Deep
@@ -113,8 +112,7 @@ impl SampleLoss for SmoothTopkSvm {
 
     fn compute_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
         match self.k {
-            1 => self.top1_f32(workspace, sample),
-            2..=MAX_K => {
+            ..=MAX_K => {
                 let mut value = [0.0];
                 self.side_by_side_f32(workspace, &mut [sample], &mut value);
                 value[0]
@@ -134,7 +132,7 @@ impl SampleLoss for SmoothTopkSvm {
 
     fn side_by_side(&self, classes: usize) -> usize {
         match self.k {
-            2..=MAX_K => single::samples_side_by_side(classes),
+            ..=MAX_K => single::samples_side_by_side(classes),
             _ => 1,
         }
     }
@@ -146,7 +144,7 @@ impl SampleLoss for SmoothTopkSvm {
         values: &mut [f64],
     ) {
         match self.k {
-            2..=MAX_K => self.side_by_side_f32(workspace, samples, values),
+            ..=MAX_K => self.side_by_side_f32(workspace, samples, values),
             _ => {
                 for (sample, value) in samples.iter_mut().zip(values) {
                     *value = self.compute_f32(workspace, sample.reborrow());
@@ -157,37 +155,6 @@ impl SampleLoss for SmoothTopkSvm {
 }
 
 impl SmoothTopkSvm {
-    /// k = 1, where e_1 is a sum and e_0 is 1.
-    fn top1_f32(&self, workspace: &mut Workspace, sample: Sample<'_, f32>) -> f64 {
-        let Sample { scores, label, .. } = sample;
-        if let [first, second] = *scores {
-            // The sum has one term, which is 1.
-            let wrong = if label == 0 { second } else { first };
-            let (value, p) = self.value_and_probability(wrong.into(), scores[label].into(), 0.0);
-            if let Some(grad) = sample.grad {
-                let scale = (sample.factor * p) as f32;
-                grad.fill(scale);
-                grad[label] = -scale;
-            }
-            return value;
-        }
-        let max = simd::max(&scores[..label]).max(simd::max(&scores[label + 1..]));
-        let forward_only = sample.grad.is_none();
-        let weights = sample
-            .grad
-            .unwrap_or_else(|| workspace.f32.scratch(scores.len()));
-        simd::weights(scores, max, self.per_score(), weights);
-        weights[label] = 0.0;
-        let sum = simd::sum(weights);
-        let (value, p) = self.value_and_probability(max.into(), scores[label].into(), sum.ln());
-        if !forward_only {
-            let scale = sample.factor * p;
-            simd::scale(weights, (scale / sum) as f32);
-            weights[label] = -scale as f32;
-        }
-        value
-    }
-
     /// 1/(kτ).
     fn per_score(&self) -> f64 {
         (1.0 / self.k as f64 / self.tau).min(f64::MAX)

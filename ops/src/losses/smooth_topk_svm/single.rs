@@ -1,12 +1,13 @@
-//! `f32` scores and k from 2 to [`MAX_K`](crate::elementary_symmetric::tail::MAX_K): all classes except a few more than
-//! k, the [`tail`], are computed in `f32` vectors, and the others with several samples
-//! [side by side](crate::elementary_symmetric::side_by_side).
+//! `f32` scores and k up to [`MAX_K`](crate::elementary_symmetric::tail::MAX_K), several samples side by side.
+//!
+//! For k > 1 all classes except a few more than k, the [`tail`], are computed in `f32` vectors, and the others with those of
+//! the other samples ([`SideBySide`]).
 
 use super::SmoothTopkSvm;
 use crate::elementary_symmetric::side_by_side::{SAMPLES, SideBySide};
 use crate::elementary_symmetric::tail::{self, Polynomials};
 use crate::sample::Sample;
-use crate::simd;
+use crate::simd::{self, LanesF64};
 use crate::workspace::Workspace;
 
 /// Scores of samples side by side. With their gradients they should fit the first-level cache.
@@ -32,6 +33,84 @@ struct Buffers {
 impl SmoothTopkSvm {
     /// Sets the losses, of at most [`SAMPLES`] samples, and their gradients.
     pub(super) fn side_by_side_f32(
+        &self,
+        workspace: &mut Workspace,
+        samples: &mut [Sample<'_, f32>],
+        values: &mut [f64],
+    ) {
+        match self.k {
+            1 => self.top1_side_by_side(workspace, samples, values),
+            _ => self.topk_side_by_side(workspace, samples, values),
+        }
+    }
+
+    /// k = 1, where e_1 is a sum and e_0 is 1.
+    fn top1_side_by_side(
+        &self,
+        workspace: &mut Workspace,
+        samples: &mut [Sample<'_, f32>],
+        values: &mut [f64],
+    ) {
+        let mut maxima = [0f32; SAMPLES];
+        let mut sums = [1.0; SAMPLES];
+        for ((sample, max), sum) in samples.iter_mut().zip(&mut maxima).zip(&mut sums) {
+            let Sample { scores, label, .. } = *sample;
+            if let [first, second] = *scores {
+                // The sum has one term, which is 1.
+                *max = if label == 0 { second } else { first };
+                continue;
+            }
+            *max = simd::max(&scores[..label]).max(simd::max(&scores[label + 1..]));
+            let weights = match &mut sample.grad {
+                Some(grad) => grad,
+                None => workspace.f32.scratch(scores.len()),
+            };
+            simd::weights(scores, *max, self.per_score(), weights);
+            weights[label] = 0.0;
+            *sum = simd::sum(weights);
+        }
+        let log_ratios = simd::logarithms(&sums);
+        let probabilities = self.finish(samples, &maxima, &log_ratios, values);
+        for ((sample, p), sum) in samples.iter_mut().zip(probabilities).zip(sums) {
+            let label = sample.label;
+            let scale = sample.factor * p;
+            if let Some(grad) = &mut sample.grad {
+                match &mut **grad {
+                    [first, second] => (*first, *second) = (scale as f32, scale as f32),
+                    grad => simd::scale(grad, (scale / sum) as f32),
+                }
+                grad[label] = -scale as f32;
+            }
+        }
+    }
+
+    /// Sets the losses, and returns p of each sample; `log_ratios` are ln e_k − ln e_{k−1} relative to the k-th highest
+    /// wrong score.
+    fn finish(
+        &self,
+        samples: &[Sample<'_, f32>],
+        kths: &[f32; SAMPLES],
+        log_ratios: &LanesF64,
+        values: &mut [f64],
+    ) -> LanesF64 {
+        let mut hinges = [0.0; SAMPLES];
+        let mut small = [0.0; SAMPLES];
+        for (lane, sample) in samples.iter().enumerate() {
+            let label_score = sample.scores[sample.label].into();
+            hinges[lane] = self.hinge(kths[lane].into(), label_score, log_ratios[lane]);
+            small[lane] = -(hinges[lane] / self.tau).abs();
+        }
+        simd::exp(std::slice::from_mut(&mut small));
+        let ln_1_plus_small = simd::logarithms_of_1_plus(&small);
+        let mut probabilities = [0.0; SAMPLES];
+        for (lane, value) in values.iter_mut().enumerate() {
+            (*value, probabilities[lane]) =
+                self.smoothed(hinges[lane], small[lane], ln_1_plus_small[lane]);
+        }
+        probabilities
+    }
+
+    fn topk_side_by_side(
         &self,
         workspace: &mut Workspace,
         samples: &mut [Sample<'_, f32>],
@@ -115,21 +194,9 @@ impl SmoothTopkSvm {
         }
         polynomials.compute();
 
-        let log_ratios = polynomials.log_ratios();
-        let mut hinges = [0.0; SAMPLES];
-        let mut small = [0.0; SAMPLES];
-        for (lane, sample) in samples.iter().enumerate() {
-            let label_score = sample.scores[sample.label].into();
-            hinges[lane] = self.hinge(kths[lane].into(), label_score, log_ratios[lane]);
-            small[lane] = -(hinges[lane] / self.tau).abs();
-        }
-        simd::exp(std::slice::from_mut(&mut small));
-        let ln_1_plus_small = simd::logarithms_of_1_plus(&small);
-        let mut factors = [0.0; SAMPLES];
-        for (lane, (sample, value)) in samples.iter().zip(values).enumerate() {
-            let (loss, p) = self.smoothed(hinges[lane], small[lane], ln_1_plus_small[lane]);
-            *value = loss;
-            factors[lane] = sample.factor * p / k;
+        let mut factors = self.finish(samples, &kths, &polynomials.log_ratios(), values);
+        for (factor, sample) in factors.iter_mut().zip(&*samples) {
+            *factor *= sample.factor / k;
         }
         if samples.iter().all(|sample| sample.grad.is_none()) {
             return;
