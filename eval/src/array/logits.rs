@@ -44,10 +44,12 @@ impl Model {
         let part = count.div_ceil(workers).next_multiple_of(run_size);
         let image = kind.values(size);
         let parts = self.workers_mut().par_iter_mut();
-        let scores = parts
+        let scores: Vec<Result<_, _>> = parts
             .zip(values.par_chunks(part * image))
             .map(|(worker, values)| run(worker, kind, size, values))
-            .collect::<Result<Vec<_>, _>>();
+            .collect();
+        // Of several errors the first one counts, whichever occurs first.
+        let scores: Result<Vec<_>, _> = scores.into_iter().collect();
         let logits = scores
             .and_then(|scores| {
                 let array = Array2::from_shape_vec((count, outputs), scores.concat());
