@@ -1,6 +1,7 @@
 //! For the build scripts of packages that link libtorch.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Sets the run path of programs and tests to libtorch's folder, so that they start from any directory without
@@ -15,7 +16,9 @@ pub fn set_run_path() {
 }
 
 /// Header for all C++ files: how exceptions become error messages.
-const HEADER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include/catch_exceptions.h");
+///
+/// Its contents rather than its path, which would be wrong once the checkout has moved.
+const HEADER: &str = include_str!("../include/catch_exceptions.h");
 
 /// Compiles a C++ file that includes libtorch's headers into a static library with this name, and sets the run
 /// path. The file can include `catch_exceptions.h`.
@@ -42,16 +45,19 @@ impl Shim {
         let file = file.into();
         set_run_path();
         println!("cargo:rerun-if-changed={}", file.display());
-        println!("cargo:rerun-if-changed={HEADER}");
         println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
         println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
+        let include = out_dir().join("include");
+        fs::create_dir_all(&include)
+            .and_then(|()| fs::write(include.join("catch_exceptions.h"), HEADER))
+            .unwrap_or_else(|error| panic!("cannot write to {}: {error}", include.display()));
         let root = libtorch_root();
         let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
         let mut build = cc::Build::new();
         build
             .cpp(true)
             .std("c++17")
-            .include(Path::new(HEADER).with_file_name(""))
+            .include(include)
             .include(root.join("include"))
             .include(root.join("include/torch/csrc/api/include"))
             .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
@@ -84,8 +90,7 @@ impl Shim {
     /// # Panics
     /// If the file does not compile, or uses a symbol that the libraries lack.
     pub fn compile_shared_object(self, name: &str, libraries: &[&str]) -> PathBuf {
-        let out = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
-        let object = Path::new(&out).join(format!("lib{name}.so"));
+        let object = out_dir().join(format!("lib{name}.so"));
         let mut command = self.build.get_compiler().to_command();
         command
             .args(["-shared", "-Wl,-z,defs", "-Wl,--as-needed", "-o"])
@@ -115,6 +120,11 @@ impl Shim {
     pub fn compile(mut self, name: &str) {
         self.build.file(&self.file).compile(name);
     }
+}
+
+/// The folder for what the build script makes.
+fn out_dir() -> PathBuf {
+    env::var_os("OUT_DIR").expect("cargo sets OUT_DIR").into()
 }
 
 /// The folder with libtorch's libraries.
