@@ -1,5 +1,5 @@
 use crate::crop::windows;
-use crate::decode::{RgbImage, decode_into};
+use crate::decode::{Buffers, RgbImage, decode_into};
 use crate::limits::release;
 use crate::resize::{Region, Resampler, Source};
 use crate::{ImageError, Limits, NormalizationTable};
@@ -13,6 +13,7 @@ use topk_preprocessing::{Crop, ImageMode, Preprocessing, PreprocessingError};
 pub struct Preprocessor {
     preprocessing: Preprocessing,
     limits: Limits,
+    buffers: Buffers,
     image: RgbImage,
     resampler: Resampler,
     /// The part of the resized image that is visible in crops.
@@ -73,6 +74,7 @@ impl Preprocessor {
         Ok(Self {
             preprocessing: preprocessing.check()?,
             limits,
+            buffers: Buffers::default(),
             image: RgbImage::default(),
             resampler: Resampler::default(),
             resized: Vec::new(),
@@ -95,7 +97,13 @@ impl Preprocessor {
         let Preprocessing { resize, fast, .. } = self.preprocessing;
         let at_least = resize.at_least().filter(|_| fast);
         let mut image = std::mem::take(&mut self.image);
-        let decoded = decode_into(encoded, &self.limits, at_least, &mut image);
+        let decoded = decode_into(
+            encoded,
+            &self.limits,
+            at_least,
+            &mut self.buffers,
+            &mut image,
+        );
         let size = match &decoded {
             Ok(_reserved) => {
                 image.convert(self.preprocessing.mode);

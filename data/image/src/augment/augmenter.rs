@@ -2,7 +2,7 @@ use rand::Rng;
 
 use super::planes::{Shown, normalize_shown};
 use super::{Augmentation, AugmentationError, Canvas, Operation, RandomErasing, Step, grey};
-use crate::decode::decode_into;
+use crate::decode::{Buffers, decode_into};
 use crate::limits::release;
 use crate::{ImageError, Limits, NormalizationTable, RgbImage};
 use topk_preprocessing::ImageMode;
@@ -14,6 +14,7 @@ pub struct Augmenter {
     mode: ImageMode,
     limits: Limits,
     /// The image before its augmentation, if it is not the caller's.
+    buffers: Buffers,
     decoded: RgbImage,
     operations: Vec<Operation>,
     canvas: Canvas,
@@ -80,6 +81,7 @@ impl Augmenter {
             augmentation,
             mode: ImageMode::Rgb,
             limits,
+            buffers: Buffers::default(),
             decoded: RgbImage::default(),
             operations: Vec::new(),
         })
@@ -115,7 +117,8 @@ impl Augmenter {
     ) -> Result<Augmented<'_>, ImageError> {
         self.canvas.release();
         release(&mut self.decoded.pixels);
-        let _reserved = decode_into(encoded, &self.limits, None, &mut self.decoded)?;
+        let decoded = &mut self.decoded;
+        let _reserved = decode_into(encoded, &self.limits, None, &mut self.buffers, decoded)?;
         self.decoded.convert(self.mode);
         let size = [self.decoded.width, self.decoded.height];
         self.augmentation

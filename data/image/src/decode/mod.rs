@@ -64,6 +64,13 @@ impl RgbImage {
         self.pixels.resize(width as usize * height as usize * 3, 0);
         &mut self.pixels
     }
+
+    /// Sets the size, and returns the buffer of pixels, with whatever values.
+    pub(crate) fn resize(&mut self, width: u32, height: u32) -> &mut [u8] {
+        (self.width, self.height) = (width, height);
+        self.pixels.resize(width as usize * height as usize * 3, 0);
+        &mut self.pixels
+    }
 }
 
 /// A format, detected from the first bytes. Extensions are unreliable: ImageNet has a PNG named `.JPEG`.
@@ -145,8 +152,15 @@ fn known(encoded: &[u8]) -> Option<&'static str> {
 /// If the format is unknown, the data is damaged or truncated, or the image is over the `limits`.
 pub fn decode(encoded: &[u8], limits: &Limits) -> Result<RgbImage, ImageError> {
     let mut image = RgbImage::default();
-    let _reserved = decode_into(encoded, limits, None, &mut image)?;
+    let mut buffers = Buffers::default();
+    let _reserved = decode_into(encoded, limits, None, &mut buffers, &mut image)?;
     Ok(image)
+}
+
+/// Buffers of decoders that are reused from image to image.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    jpeg: jpeg::Baseline,
 }
 
 /// Like [`decode`], into an image whose memory is reused. JPEGs of at least twice the width and height
@@ -156,10 +170,11 @@ pub(crate) fn decode_into(
     encoded: &[u8],
     limits: &Limits,
     at_least: Option<[u32; 2]>,
+    buffers: &mut Buffers,
     image: &mut RgbImage,
 ) -> Result<Reserved, ImageError> {
     match Format::of(encoded)? {
-        Format::Jpeg => jpeg::decode(encoded, limits, at_least, image),
+        Format::Jpeg => jpeg::decode(encoded, limits, at_least, &mut buffers.jpeg, image),
         Format::Png => png::decode(encoded, limits, image),
         Format::Gif => gif::decode(encoded, limits, image),
         Format::WebP => webp::decode(encoded, limits, image),

@@ -1,32 +1,58 @@
 //! JPEG, as libjpeg-turbo decodes it for Pillow: the accurate integer DCT, smooth upsampling.
 
+mod baseline;
+#[cfg(test)]
+mod tests;
+
 use libjpeg_turbo_rs::{
-    ComponentInfo, DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor,
+    ColorSpace, ComponentInfo, DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor,
 };
 
 use super::RgbImage;
 use crate::limits::Reserved;
 use crate::{ImageError, Limits};
+pub(crate) use baseline::Baseline;
+use baseline::Colors;
 
 const FORMAT: &str = "JPEG";
 
+/// Decodes with `baseline` what it can, and everything else with the library.
 pub(super) fn decode(
     encoded: &[u8],
     limits: &Limits,
     at_least: Option<[u32; 2]>,
+    baseline: &mut Baseline,
     image: &mut RgbImage,
 ) -> Result<Reserved, ImageError> {
     let mut decoder = Decoder::new(encoded).map_err(error)?;
     let header = decoder.header();
-    let (width, height) = (u32::from(header.width), u32::from(header.height));
-    let components = header.components.len();
+    let size @ [width, height] = [header.width, header.height].map(u32::from);
     let bytes = prepare(&mut decoder, encoded, limits)?;
     let reserved = limits.reserve(width, height, bytes)?;
     if let Some(at_least) = at_least {
-        decoder.set_scale(scale([width, height], at_least));
+        decoder.set_scale(scale(size, at_least));
     }
-    let (width, height) = (decoder.output_width(), decoder.output_height());
-    let (width, height) = (width as u32, height as u32);
+    if output_size(&decoder) == size {
+        let colors = match decoder.jpeg_color_space() {
+            ColorSpace::Rgb => Colors::Rgb,
+            _ => Colors::YCbCr,
+        };
+        if baseline.decode(encoded, size, colors, image).is_some() {
+            return Ok(reserved);
+        }
+    }
+    with_library(&mut decoder, image)?;
+    Ok(reserved)
+}
+
+/// The size of the image, after scaling.
+fn output_size(decoder: &Decoder<'_>) -> [u32; 2] {
+    [decoder.output_width(), decoder.output_height()].map(|side| side as u32)
+}
+
+fn with_library(decoder: &mut Decoder<'_>, image: &mut RgbImage) -> Result<(), ImageError> {
+    let [width, height] = output_size(decoder);
+    let components = decoder.header().components.len();
     match components {
         1 | 3 => {
             decoder.set_output_format(PixelFormat::Rgb);
@@ -63,7 +89,7 @@ pub(super) fn decode(
             ));
         }
     }
-    Ok(reserved)
+    Ok(())
 }
 
 /// Checks the header, and sets limits and what libjpeg does by default. Returns the memory per pixel.

@@ -1,0 +1,341 @@
+//! The fast decoder compared with the library alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use libjpeg_turbo_rs::{Encoder, Subsampling, compress_raw};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use topk_testing::shared;
+
+use super::*;
+
+fn by_library(encoded: &[u8], limits: &Limits) -> Result<RgbImage, ImageError> {
+    let mut image = RgbImage::default();
+    let mut decoder = Decoder::new(encoded).map_err(error)?;
+    prepare(&mut decoder, encoded, limits)?;
+    with_library(&mut decoder, &mut image)?;
+    Ok(image)
+}
+
+/// A decoder whose buffers have the remains of other images.
+#[derive(Default)]
+struct Fast {
+    baseline: Baseline,
+    image: RgbImage,
+}
+
+impl Fast {
+    /// Whether the fast decoder takes the file, and its pixels.
+    fn decode(&mut self, encoded: &[u8]) -> Option<&RgbImage> {
+        let decoder = Decoder::new(encoded).ok()?;
+        let colors = match decoder.jpeg_color_space() {
+            ColorSpace::Rgb => Colors::Rgb,
+            _ => Colors::YCbCr,
+        };
+        let size = output_size(&decoder);
+        self.baseline
+            .decode(encoded, size, colors, &mut self.image)?;
+        Some(&self.image)
+    }
+
+    /// Checks a file that the fast decoder must take.
+    fn check(&mut self, encoded: &[u8], name: &str) {
+        let expected = by_library(encoded, &Limits::default()).unwrap();
+        let found = self.decode(encoded);
+        let found = found.unwrap_or_else(|| panic!("{name} is not taken"));
+        assert!(*found == expected, "{name} has other pixels");
+    }
+}
+
+const SAMPLINGS: [Subsampling; 4] = [
+    Subsampling::S444,
+    Subsampling::S422,
+    Subsampling::S420,
+    Subsampling::S440,
+];
+
+/// Pixels with some structure, some noise, and some black and white ones.
+fn pixels(size: [usize; 2], random: &mut impl Rng) -> Vec<u8> {
+    let [width, height] = size;
+    let noise = [0, 8, 64, 255][random.random_range(0..4)];
+    let slope: [f32; 6] = random.random();
+    let mut pixels = Vec::new();
+    for y in 0..height {
+        for x in 0..width {
+            for channel in 0..3 {
+                let wave = slope[channel] * x as f32 + slope[channel + 3] * y as f32;
+                let value = 128.0 + 120.0 * wave.sin();
+                let noise = random.random_range(-noise..=noise);
+                pixels.push((value as i32 + noise).clamp(0, 255) as u8);
+            }
+        }
+    }
+    pixels
+}
+
+fn encode(
+    pixels: &[u8],
+    [width, height]: [usize; 2],
+    configure: impl FnOnce(Encoder<'_>) -> Encoder<'_>,
+) -> Vec<u8> {
+    let encoder = Encoder::new(pixels, width, height, PixelFormat::Rgb);
+    configure(encoder).encode().unwrap()
+}
+
+#[test]
+fn images_of_all_samplings_and_sizes_have_the_pixels_of_the_library() {
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let mut fast = Fast::default();
+    for width in 1..=40 {
+        for height in 1..=40 {
+            let pixels = pixels([width, height], &mut random);
+            let quality = [1, 20, 75, 90, 95, 100][random.random_range(0..6)];
+            let optimized = random.random();
+            let restarts = [0, 0, 1, 2, 3, 7][random.random_range(0..6)];
+            let sampling = SAMPLINGS[(width + height) % 4];
+            let is_grey = random.random_ratio(1, 8);
+            let encoded = encode(&pixels, [width, height], |encoder| {
+                encoder
+                    .quality(quality)
+                    .force_baseline(true)
+                    .subsampling(sampling)
+                    .optimize_huffman(optimized)
+                    .grayscale_from_color(is_grey)
+                    .restart_blocks(restarts)
+            });
+            let name = format!(
+                "{width} x {height}, {sampling:?}, grey: {is_grey}, quality {quality}, \
+                 optimized: {optimized}, {restarts} blocks between restarts"
+            );
+            // Chroma of one or two columns is not smoothed.
+            let is_wide = matches!(sampling, Subsampling::S422 | Subsampling::S420) && !is_grey;
+            if is_wide && width <= 4 {
+                assert!(fast.decode(&encoded).is_none(), "{name}");
+            } else {
+                fast.check(&encoded, &name);
+            }
+        }
+    }
+}
+
+#[test]
+fn larger_images_have_the_pixels_of_the_library() {
+    let mut random = ChaCha8Rng::seed_from_u64(2);
+    let mut fast = Fast::default();
+    for sampling in SAMPLINGS {
+        for size in [[640, 129], [97, 500], [256, 256]] {
+            let pixels = pixels(size, &mut random);
+            for quality in [50, 98] {
+                let encoded = encode(&pixels, size, |encoder| {
+                    encoder
+                        .quality(quality)
+                        .subsampling(sampling)
+                        .restart_rows(3)
+                });
+                fast.check(&encoded, &format!("{size:?}, {sampling:?}, {quality}"));
+            }
+        }
+    }
+}
+
+/// Every pair of chroma values, in blocks of one colour, so that also ties are rounded alike.
+#[test]
+fn all_colors_are_converted_like_those_of_the_library() {
+    const SIDE: usize = 8 * 256;
+    let plane = |value: fn(usize, usize) -> usize| {
+        let pixels = (0..SIDE * SIDE).map(|at| value(at % SIDE / 8, at / SIDE / 8) as u8);
+        pixels.collect::<Vec<_>>()
+    };
+    let [cb, cr] = [plane(|x, _| x), plane(|_, y| y)];
+    for y in [plane(|_, _| 100), plane(|x, y| 255 - (x ^ y))] {
+        let planes = [y, cb.clone(), cr.clone()];
+        let sampling = Subsampling::S444;
+        let sides = [SIDE; 3];
+        let planes = planes.each_ref().map(Vec::as_slice);
+        let encoded = compress_raw(&planes, &sides, &sides, SIDE, SIDE, 100, sampling).unwrap();
+        Fast::default().check(&encoded, "an image of all colours");
+    }
+}
+
+#[test]
+fn red_green_and_blue_are_not_converted() {
+    let mut random = ChaCha8Rng::seed_from_u64(3);
+    let size = [37, 29];
+    let pixels = pixels(size, &mut random);
+    let encoded = encode(&pixels, size, |encoder| {
+        let encoder = encoder.colorspace(ColorSpace::Rgb).quality(100);
+        encoder.subsampling(Subsampling::S444)
+    });
+    let mut fast = Fast::default();
+    fast.check(&encoded, "an RGB image");
+    let close = |(a, b): (&u8, &u8)| a.abs_diff(*b) < 4;
+    assert!(fast.image.pixels.iter().zip(&pixels).all(close));
+}
+
+#[test]
+fn unusual_files_are_not_taken() {
+    let mut random = ChaCha8Rng::seed_from_u64(4);
+    let size = [37, 29];
+    let pixels = pixels(size, &mut random);
+    let usual = encode(&pixels, size, |encoder| encoder);
+    let progressive = encode(&pixels, size, |encoder| encoder.progressive(true));
+    let arithmetic = encode(&pixels, size, |encoder| encoder.arithmetic(true));
+    let wide = encode(&pixels, size, |encoder| {
+        encoder.subsampling(Subsampling::S411)
+    });
+    // 16-bit quantization.
+    let coarse = encode(&pixels, size, |encoder| {
+        encoder.quant_table(0, [300; 64]).force_baseline(false)
+    });
+    let mut fast = Fast::default();
+    assert!(fast.decode(&usual).is_some());
+    for (encoded, name) in [
+        (progressive, "progressive"),
+        (arithmetic, "arithmetic"),
+        (wide, "4:1:1"),
+        (coarse, "16-bit quantization"),
+    ] {
+        assert!(fast.decode(&encoded).is_none(), "{name}");
+        let mut image = RgbImage::default();
+        let limits = Limits::default();
+        let decoded = decode(&encoded, &limits, None, &mut fast.baseline, &mut image);
+        assert!(decoded.is_ok(), "{name}");
+        assert_eq!(image, by_library(&encoded, &limits).unwrap(), "{name}");
+    }
+}
+
+/// All files below a folder with the signature of a JPEG.
+fn jpegs(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let encoded = fs::read(&path).unwrap();
+                if encoded.starts_with(&[0xff, 0xd8, 0xff]) {
+                    found.push((path, encoded));
+                }
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Compares all files, and returns their number, and how many of them are taken.
+fn compare(files: &[(PathBuf, Vec<u8>)]) -> [usize; 2] {
+    let mut fast = Fast::default();
+    let mut taken = 0;
+    for (path, encoded) in files {
+        let expected = by_library(encoded, &Limits::default());
+        if let Some(found) = fast.decode(encoded) {
+            taken += 1;
+            assert_eq!(Ok(found), expected.as_ref(), "{}", path.display());
+        }
+    }
+    [files.len(), taken]
+}
+
+#[test]
+fn fixtures_have_the_pixels_of_the_library() {
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/images");
+    assert_eq!(compare(&jpegs(&images)), [42, 27]);
+}
+
+#[test]
+fn photographs_have_the_pixels_of_the_library() {
+    let Some(photographs) = shared("data/imagenet-sample") else {
+        return;
+    };
+    assert_eq!(compare(&jpegs(&photographs)), [300, 300]);
+}
+
+/// Small files of all kinds that are taken.
+fn usual() -> Vec<Vec<u8>> {
+    let mut random = ChaCha8Rng::seed_from_u64(5);
+    let mut usual = Vec::new();
+    for sampling in SAMPLINGS {
+        for restarts in [0, 4] {
+            let size = [45, 50];
+            let pixels = pixels(size, &mut random);
+            usual.push(encode(&pixels, size, |encoder| {
+                encoder
+                    .quality(85)
+                    .subsampling(sampling)
+                    .optimize_huffman(restarts > 0)
+                    .restart_blocks(restarts)
+            }));
+        }
+    }
+    usual
+}
+
+/// Compares a damaged file; whether it is decoded, and whether by the fast decoder.
+fn compare_damaged(fast: &mut Fast, encoded: &[u8]) -> [bool; 2] {
+    let limits = Limits {
+        max_pixels: 1 << 16,
+        ..Limits::default()
+    };
+    let expected = by_library(encoded, &limits);
+    let Fast { baseline, image } = fast;
+    let found = decode(encoded, &limits, None, baseline, image).map(|_reserved| &*image);
+    assert_eq!(
+        found,
+        expected.as_ref().map_err(Clone::clone),
+        "{encoded:?}"
+    );
+    let is_decoded = found.is_ok();
+    [is_decoded, is_decoded && fast.decode(encoded).is_some()]
+}
+
+#[test]
+fn damaged_files_have_the_pixels_or_the_error_of_the_library() {
+    let mut random = ChaCha8Rng::seed_from_u64(6);
+    let mut fast = Fast::default();
+    let [mut decoded, mut taken, mut all] = [0, 0, 0];
+    for usual in usual() {
+        let scan = usual
+            .windows(2)
+            .position(|two| two == [0xff, 0xda])
+            .unwrap();
+        for round in 0..1500 {
+            let mut damaged = usual.clone();
+            let from = if round % 3 == 0 { 0 } else { scan };
+            for _ in 0..random.random_range(1..4) {
+                let at = random.random_range(from..damaged.len());
+                match random.random_range(0..8) {
+                    0..4 => damaged[at] ^= 1 << random.random_range(0..8),
+                    4 => damaged[at] = random.random(),
+                    5 => damaged[at] = 0xff,
+                    6 => drop(damaged.remove(at)),
+                    _ => damaged.insert(at, random.random()),
+                }
+            }
+            let [is_decoded, is_taken] = compare_damaged(&mut fast, &damaged);
+            decoded += u32::from(is_decoded);
+            taken += u32::from(is_taken);
+            all += 1;
+        }
+    }
+    // Some damage is not noticed, and some cannot be repaired.
+    assert!(taken * 20 > all, "{taken} of {all} are taken");
+    assert!(taken * 2 < decoded, "{taken} of {decoded} are taken");
+    assert!(decoded < all, "all {all} are decoded");
+}
+
+#[test]
+fn truncated_files_have_the_pixels_or_the_error_of_the_library() {
+    let mut fast = Fast::default();
+    for usual in usual() {
+        for len in 0..usual.len() {
+            let mut encoded = usual[..len].to_vec();
+            compare_damaged(&mut fast, &encoded);
+            encoded.extend([0xff, 0xd9]);
+            compare_damaged(&mut fast, &encoded);
+        }
+    }
+}
