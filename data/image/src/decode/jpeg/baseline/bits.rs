@@ -31,6 +31,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    /// The next 1 to 32 bits.
+    #[inline(always)]
+    pub(super) fn top(&self, count: u32) -> u32 {
+        (self.bits >> ((64 - count) & 63)) as u32
+    }
+
     /// Removes up to 63 bits, of those that were refilled.
     #[inline(always)]
     pub(super) fn skip(&mut self, count: u32) {

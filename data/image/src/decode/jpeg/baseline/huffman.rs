@@ -1,232 +1,267 @@
-//! Huffman codes, and the coefficients of a block.
+//! Tables of Huffman codes.
 
-use super::bits::{Bits, Reader};
-use super::header::{Codes, ZIGZAG};
+use std::iter::repeat_n;
 
-/// Number of bits that are looked up at once. Nearly all codes are shorter.
-const FAST: u32 = 11;
+use super::header::Codes;
 
 /// The longest code.
 const LONGEST: u32 = 16;
 
-/// Most bits of a DC difference and of an AC coefficient of 8-bit samples, behind the code. With their codes,
-/// two coefficients have no more bits than a refill provides.
-const MOST: [u8; 2] = [11, 10];
+/// Most bits behind the code of a difference of DC coefficients, if samples have 8 bits.
+const MOST_DC: u8 = 11;
 
-/// Whether a code has differences of DC coefficients, or runs of zeros and AC coefficients.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
-    Dc,
-    Ac,
-}
+/// Most bits behind the code of an AC coefficient.
+const MOST_AC: u8 = 10;
 
-/// A code and what it means.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Entry(u32);
+/// Number of bits with which codes of differences of DC coefficients are looked up. Most codes are shorter.
+const DC_BITS: u32 = 9;
 
-impl Entry {
-    /// How far the last position of a block is exceeded at its end. More than by any run of zeros.
-    const END: u32 = 128;
+/// Number of bits with which codes of AC coefficients are looked up: mostly two, with the bits behind them.
+pub(super) const AC_BITS: u32 = 10;
 
-    /// `None` if no encoder writes such a symbol.
-    fn new(kind: Kind, len: u32, symbol: u8) -> Option<Self> {
-        let (run, size) = match kind {
-            Kind::Dc => (0, symbol),
-            Kind::Ac => (symbol >> 4, symbol & 15),
-        };
-        let step = match (kind, run, size) {
-            (Kind::Dc, ..) => 0,
-            // Only sixteen zeros have no coefficient behind them.
-            (Kind::Ac, 0..15, 0) => Self::END,
-            (Kind::Ac, ..) => u32::from(run) + 1,
-        };
-        let size = u32::from(size);
-        let fits = size <= u32::from(MOST[kind as usize]);
-        fits.then_some(Self((len + size) | (size << 8) | (step << 16)))
-    }
+/// Number of positions from any coefficient to the end of a block, and more than any run of zeros.
+pub(super) const END: usize = 128;
 
-    /// Number of bits of the code and of the value behind it.
-    #[inline(always)]
-    fn len(self) -> u32 {
-        self.0 & 63
-    }
-
-    /// Number of positions from the last coefficient to this one.
-    #[inline(always)]
-    fn step(self) -> usize {
-        (self.0 >> 16) as usize
-    }
-
-    /// Reads the code and the value behind it.
-    #[inline(always)]
-    fn read(self, reader: &mut Reader) -> i32 {
-        let size = (self.0 >> 8) & 15;
-        let bits = (reader.bits >> ((64 - self.len()) & 63)) as i32;
-        reader.skip(self.len());
-        // Values with a leading 0 are negative.
-        let bits = bits & ((1 << size) - 1);
-        let negative = (bits - ((1 << size) >> 1)) >> 31;
-        bits + (negative & ((-1 << size) + 1))
-    }
+/// A symbol and the length of its code.
+#[derive(Clone, Copy, Debug, Default)]
+struct Symbol {
+    value: u8,
+    /// 0 if there is no such code.
+    len: u8,
 }
 
 /// A Huffman code.
-#[derive(Debug)]
-pub(super) struct Table {
-    /// What was compiled.
-    kind: Kind,
-    counts: [u8; 16],
+#[derive(Debug, Default)]
+struct Code {
+    /// How many codes there are of 1 to 16 bits.
+    counts: [u8; LONGEST as usize],
+    /// Their symbols.
     symbols: Vec<u8>,
-    /// For the next bits, their code; 0 if it is longer, or none.
-    fast: Box<[Entry; 1 << FAST]>,
-    /// For each length, the first 16 bits that are not of such a code or a shorter one.
-    ends: [u32; LONGEST as usize + 1],
-    /// For each length, the index of its first symbol, less its first code.
-    offsets: [u32; LONGEST as usize + 1],
 }
 
-impl Table {
-    /// A table without codes.
-    pub(super) fn new(kind: Kind) -> Self {
-        Self {
-            kind,
-            counts: [0; 16],
-            symbols: Vec::new(),
-            fast: Box::new([Entry(0); 1 << FAST]),
-            ends: [0; LONGEST as usize + 1],
-            offsets: [0; LONGEST as usize + 1],
-        }
+impl Code {
+    fn is(&self, codes: Codes<'_>) -> bool {
+        self.counts == *codes.counts && self.symbols == codes.symbols
     }
 
-    /// Compiles a code, unless it is the last one; `None` if it is invalid.
-    pub(super) fn compile(&mut self, codes: Codes<'_>) -> Option<()> {
-        if self.counts == *codes.counts && self.symbols == codes.symbols {
-            return Some(());
-        }
-        // Whatever remains of an invalid code is not taken for it.
-        self.counts = [0; 16];
-        self.symbols.clear();
-        self.fast.fill(Entry(0));
+    /// `None` if there are too many codes of some length.
+    fn new(codes: Codes<'_>) -> Option<Self> {
         let mut end = 0;
-        let mut index = 0;
         for (&count, len) in codes.counts.iter().zip(1..) {
-            let first = end >> (LONGEST - len);
-            self.offsets[len as usize] = (index as u32).wrapping_sub(first);
-            for code in (first..).take(usize::from(count)) {
-                let entry = Entry::new(self.kind, len, codes.symbols[index])?;
-                index += 1;
-                if len <= FAST {
-                    let from = (code << (FAST - len)) as usize;
-                    self.fast
-                        .get_mut(from..from + (1 << (FAST - len)))?
-                        .fill(entry);
-                }
-            }
             end += u32::from(count) << (LONGEST - len);
-            if end > 1 << LONGEST {
+        }
+        (end <= 1 << LONGEST).then(|| Self {
+            counts: *codes.counts,
+            symbols: codes.symbols.to_vec(),
+        })
+    }
+
+    /// For all numbers of `bits` bits, the symbol of the code with which they begin, unless it is longer.
+    fn short<const ALL: usize>(&self, bits: u32) -> [Symbol; ALL] {
+        let lens = self.counts.iter().zip(1..=bits as u8);
+        let lens = lens.flat_map(|(&count, len)| repeat_n(len, usize::from(count)));
+        let mut short = [Symbol::default(); ALL];
+        let mut rest = short.as_mut_slice();
+        for (len, &value) in lens.zip(&self.symbols) {
+            // Codes are in the order of their bits, without gaps.
+            let (same, behind) = rest.split_at_mut(1 << (bits - u32::from(len)));
+            same.fill(Symbol { value, len });
+            rest = behind;
+        }
+        short
+    }
+
+    /// The symbol of the code with which 64 bits begin.
+    #[cold]
+    fn find(&self, bits: u64) -> Option<Symbol> {
+        let bits = (bits >> (64 - LONGEST)) as u32;
+        let mut index = 0;
+        let mut end = 0;
+        for (&count, len) in self.counts.iter().zip(1..) {
+            let first = end;
+            end += u32::from(count) << (LONGEST - len);
+            if bits < end {
+                index += ((bits - first) >> (LONGEST - len)) as usize;
+                let value = *self.symbols.get(index)?;
+                return Some(Symbol {
+                    value,
+                    len: len as u8,
+                });
+            }
+            index += usize::from(count);
+        }
+        None
+    }
+}
+
+/// The value that is stored as the lowest `size` bits: with a leading 0, it is negative.
+#[inline(always)]
+pub(super) fn value(bits: u32, size: u32) -> i32 {
+    let bits = bits as i32 & ((1 << size) - 1);
+    let is_negative = (bits - ((1 << size) >> 1)) >> 31;
+    bits + (is_negative & ((-1 << size) + 1))
+}
+
+/// The code of differences of DC coefficients.
+#[derive(Debug)]
+pub(super) struct DcTable {
+    code: Code,
+    short: Box<[Symbol; 1 << DC_BITS]>,
+}
+
+impl Default for DcTable {
+    fn default() -> Self {
+        Self {
+            code: Code::default(),
+            short: Box::new([Symbol::default(); 1 << DC_BITS]),
+        }
+    }
+}
+
+impl DcTable {
+    /// Compiles a code, unless it is that of the last image; `None` if it is invalid or unusual.
+    pub(super) fn compile(&mut self, codes: Codes<'_>) -> Option<()> {
+        if !self.code.is(codes) {
+            if codes.symbols.iter().any(|&size| size > MOST_DC) {
                 return None;
             }
-            self.ends[len as usize] = end;
+            self.code = Code::new(codes)?;
+            *self.short = self.code.short(DC_BITS);
         }
-        self.counts = *codes.counts;
-        self.symbols.extend_from_slice(codes.symbols);
         Some(())
     }
 
-    /// The next code, `None` if there is no such code.
+    /// Lengths of the next code and of the difference behind it.
     #[inline(always)]
-    fn entry(&self, reader: &Reader) -> Option<Entry> {
-        let entry = self.fast[(reader.bits >> (64 - FAST)) as usize];
-        if entry == Entry(0) {
-            return self.long(reader.bits);
+    pub(super) fn find(&self, bits: u64) -> Option<[u32; 2]> {
+        let mut symbol = self.short[(bits >> (64 - DC_BITS)) as usize];
+        if symbol.len == 0 {
+            symbol = self.code.find(bits)?;
         }
-        Some(entry)
-    }
-
-    /// A code that is too long for the fast table.
-    #[cold]
-    fn long(&self, bits: u64) -> Option<Entry> {
-        let bits = (bits >> (64 - LONGEST)) as u32;
-        let len = (FAST + 1..=LONGEST).find(|&len| bits < self.ends[len as usize])?;
-        let code = bits >> (LONGEST - len);
-        let index = code.wrapping_add(self.offsets[len as usize]);
-        Entry::new(self.kind, len, *self.symbols.get(index as usize)?)
+        Some([symbol.len, symbol.value].map(u32::from))
     }
 }
 
-/// Where the coefficients of a component go, and how they are scaled.
+/// The code of AC coefficients.
 #[derive(Debug)]
-pub(super) struct Steps([u32; 256]);
+pub(super) struct AcTable {
+    code: Code,
+    pairs: Box<[Pair; 1 << AC_BITS]>,
+}
 
-impl Steps {
-    pub(super) fn new(quantization: &[u8; 64]) -> Self {
-        // Behind the block.
-        let mut steps = [64; 256];
-        for ((step, &index), &scale) in steps.iter_mut().zip(&ZIGZAG).zip(quantization) {
-            *step = u32::from(index) | (u32::from(scale) << 8);
+impl Default for AcTable {
+    fn default() -> Self {
+        Self {
+            code: Code::default(),
+            pairs: Box::new([Pair(0); 1 << AC_BITS]),
         }
-        Self(steps)
     }
 }
 
-/// The coefficients of a block, row by row. What is behind them is not used.
-pub(super) type Coefficients = [i16; 128];
-
-/// The codes and steps of a component.
-pub(super) struct Coding<'a> {
-    pub(super) dc: &'a Table,
-    pub(super) ac: &'a Table,
-    pub(super) steps: &'a Steps,
-}
-
-/// What is known of a block.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Block {
-    /// The last coefficient in the order of storage that may not be 0.
-    pub(super) last: usize,
-    /// Sum of the absolute values of all coefficients.
-    pub(super) sum: u32,
-}
-
-/// Reads the coefficients of a block, which must be 0 before. `None` if the data is damaged.
-#[inline(always)]
-pub(super) fn read_block(
-    data: &mut Bits<'_>,
-    coding: &Coding<'_>,
-    dc: &mut i16,
-    coefficients: &mut Coefficients,
-) -> Option<Block> {
-    let mut reader = data.reader;
-    data.refill(&mut reader)?;
-    let difference = coding.dc.entry(&reader)?.read(&mut reader);
-    *dc = i16::try_from(i32::from(*dc) + difference).ok()?;
-    let steps = &coding.steps.0;
-    let value = i32::from(*dc) * (steps[0] >> 8) as i32;
-    coefficients[0] = value as i16;
-    let mut sum = value.unsigned_abs();
-    let mut at = 0;
-    let mut last = 0;
-    'block: loop {
-        data.refill(&mut reader)?;
-        for _ in 0..2 {
-            let entry = coding.ac.entry(&reader)?;
-            let value = entry.read(&mut reader);
-            at += entry.step();
-            let step = steps[at & 255];
-            let value = value * (step >> 8) as i32;
-            coefficients[(step & 127) as usize] = value as i16;
-            sum += value.unsigned_abs();
-            if at >= 63 {
-                break 'block;
+impl AcTable {
+    /// Compiles a code, unless it is that of the last image; `None` if it is invalid or unusual.
+    pub(super) fn compile(&mut self, codes: Codes<'_>) -> Option<()> {
+        if !self.code.is(codes) {
+            if codes.symbols.iter().any(|&symbol| symbol & 15 > MOST_AC) {
+                return None;
             }
-            last = at;
+            self.code = Code::new(codes)?;
+            let short = self.code.short(AC_BITS);
+            for (bits, pair) in (0..).zip(&mut *self.pairs) {
+                *pair = Pair::new(bits, &short);
+            }
         }
+        Some(())
     }
-    data.reader = reader;
-    match at {
-        63 => last = 63,
-        64..128 => return None,
-        _ => {}
+
+    /// The next two coefficients.
+    #[inline(always)]
+    pub(super) fn pair(&self, bits: u64) -> Pair {
+        self.pairs[(bits >> (64 - AC_BITS)) as usize]
     }
-    Some(Block { last, sum })
+
+    /// The number of positions to the next coefficient, and the lengths of its code and of the value behind it. `pair`
+    /// is what was found for the bits.
+    #[inline(always)]
+    pub(super) fn single(&self, pair: Pair, bits: u64) -> Option<(usize, [u32; 2])> {
+        if pair == Pair(0) {
+            let symbol = self.code.find(bits)?;
+            let (step, size) = run(symbol);
+            return Some((step, [u32::from(symbol.len), size]));
+        }
+        let len = pair.first_len();
+        Some((pair.steps()[0], [len, pair.len() - len]))
+    }
+}
+
+/// The number of positions from the last coefficient to the next one, and the number of bits of the latter.
+fn run(symbol: Symbol) -> (usize, u32) {
+    match (usize::from(symbol.value >> 4), u32::from(symbol.value & 15)) {
+        // Only sixteen zeros may have no coefficient behind them.
+        (0..15, 0) => (END, 0),
+        (zeros, size) => (zeros + 1, size),
+    }
+}
+
+/// Two coefficients, or one twice: the number of bits of both (8 bits), the positions to the first (8) and from there
+/// to the second (8), their values (16 each), and the number of bits of the first (7). The highest bit is set if only
+/// the code of the first was looked up: the value is behind it. 0 is a longer code, or none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Pair(u64);
+
+impl Pair {
+    fn new(bits: u32, short: &[Symbol; 1 << AC_BITS]) -> Self {
+        let symbol = short[bits as usize];
+        if symbol.len == 0 {
+            return Self(0);
+        }
+        let (step, size) = run(symbol);
+        let first_len = u32::from(symbol.len);
+        let len = first_len + size;
+        let first = u64::from(len) | (step as u64) << 8;
+        if len > AC_BITS {
+            return Self(first | u64::from(first_len | 0x80) << 56);
+        }
+        let stored = |len, size| u64::from(value(bits >> (AC_BITS - len), size) as u16);
+        let mut pair = first | stored(len, size) << 24 | u64::from(len) << 56;
+        let symbol = short[(bits << len) as usize % short.len()];
+        let (second_step, second_size) = run(symbol);
+        let both = len + u32::from(symbol.len) + second_size;
+        if step == END || symbol.len == 0 || both > AC_BITS {
+            pair |= stored(len, size) << 40;
+        } else {
+            pair += u64::from(both - len);
+            pair |= (second_step as u64) << 16 | stored(both, second_size) << 40;
+        }
+        Self(pair)
+    }
+
+    /// Whether the values are known.
+    #[inline(always)]
+    pub(super) fn is_whole(self) -> bool {
+        self.0.cast_signed() > 0
+    }
+
+    /// Number of bits.
+    #[inline(always)]
+    pub(super) fn len(self) -> u32 {
+        (self.0 & 63) as u32
+    }
+
+    /// Number of bits of the first coefficient.
+    #[inline(always)]
+    pub(super) fn first_len(self) -> u32 {
+        (self.0 >> 56 & 63) as u32
+    }
+
+    /// Number of positions from the last coefficient to the first of these, and from there to the second.
+    #[inline(always)]
+    pub(super) fn steps(self) -> [usize; 2] {
+        [8, 16].map(|shift| (self.0 >> shift) as usize & 255)
+    }
+
+    #[inline(always)]
+    pub(super) fn values(self) -> [i16; 2] {
+        [24, 40].map(|shift| (self.0 >> shift) as i16)
+    }
 }

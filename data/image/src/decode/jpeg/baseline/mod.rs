@@ -4,6 +4,7 @@
 //! start. It therefore needs no recovery from damage, and damaged files have the library's pixels.
 
 mod bits;
+mod block;
 mod color;
 mod header;
 mod huffman;
@@ -15,14 +16,15 @@ use multiversion::multiversion;
 use super::RgbImage;
 use crate::limits::release;
 use bits::Bits;
-use header::Header;
-use huffman::{Coding, Kind, Steps, Table, read_block};
+use header::{Component, Header};
+use huffman::{AcTable, DcTable};
+use idct::Quantization;
 
 /// Decodes one image at a time, with reused buffers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Baseline {
-    /// Codes of DC coefficients and of AC coefficients.
-    tables: [[Table; 2]; 2],
+    dc_tables: [DcTable; 2],
+    ac_tables: [AcTable; 2],
     planes: [Plane; 3],
     /// A row of each chroma component, at the size of luma.
     chroma: [Vec<u8>; 2],
@@ -45,10 +47,11 @@ struct Plane {
 /// A component while its blocks are read.
 struct Channel<'a> {
     blocks: [usize; 2],
-    coding: Coding<'a>,
+    tables: (&'a DcTable, &'a AcTable),
+    quantization: &'a Quantization,
     plane: &'a mut Plane,
     /// The last DC coefficient.
-    dc: i16,
+    dc: i32,
 }
 
 /// Where the scan is between two restart markers.
@@ -58,16 +61,6 @@ struct Restarts {
     left: usize,
     /// The next marker.
     marker: u8,
-}
-
-impl Default for Baseline {
-    fn default() -> Self {
-        Self {
-            tables: [Kind::Dc, Kind::Ac].map(|kind| [(); 2].map(|()| Table::new(kind))),
-            planes: Default::default(),
-            chroma: Default::default(),
-        }
-    }
 }
 
 impl Baseline {
@@ -104,15 +97,15 @@ impl Baseline {
         if colors == Colors::Rgb && units.blocks != [1; 2] {
             return None;
         }
-        let steps: Vec<Steps> = header
+        let quantizations: Vec<_> = header
             .components
             .iter()
-            .map(|component| Steps::new(component.quantization))
+            .map(|component| Quantization::new(component.quantization))
             .collect();
-        for component in &header.components {
-            for (tables, slot) in self.tables.iter_mut().zip(&component.codes) {
-                tables[slot.index].compile(slot.codes)?;
-            }
+        for Component { codes, .. } in &header.components {
+            let [dc, ac] = *codes;
+            self.dc_tables[dc.index].compile(dc.codes)?;
+            self.ac_tables[ac.index].compile(ac.codes)?;
         }
         for (plane, component) in self.planes.iter_mut().zip(&header.components) {
             let [columns, rows] = component.blocks;
@@ -132,19 +125,18 @@ impl Baseline {
         };
         let mut dc = [0; 3];
         for row in 0..units.count[1] {
-            let [dc_tables, ac_tables] = &self.tables;
-            let planes = self.planes.iter_mut().zip(&steps).zip(&dc);
+            let planes = self.planes.iter_mut().zip(&quantizations).zip(&dc);
             let mut channels: Vec<_> = planes
                 .zip(&header.components)
-                .map(|(((plane, steps), &dc), component)| Channel {
-                    blocks: component.blocks,
-                    coding: Coding {
-                        dc: &dc_tables[component.codes[0].index],
-                        ac: &ac_tables[component.codes[1].index],
-                        steps,
-                    },
-                    plane,
-                    dc,
+                .map(|(((plane, quantization), &dc), component)| {
+                    let [dc_index, ac_index] = component.codes.map(|slot| slot.index);
+                    Channel {
+                        blocks: component.blocks,
+                        tables: (&self.dc_tables[dc_index], &self.ac_tables[ac_index]),
+                        quantization,
+                        plane,
+                        dc,
+                    }
                 })
                 .collect();
             read_units(&mut data, &mut channels, &mut restarts, units.count[0])?;
@@ -281,7 +273,7 @@ fn read_units(
     restarts: &mut Restarts,
     count: usize,
 ) -> Option<()> {
-    let mut coefficients = [0; 128];
+    let mut coefficients = [0; 256];
     for unit in 0..count {
         if restarts.interval != 0 {
             if restarts.left == 0 {
@@ -299,11 +291,11 @@ fn read_units(
             for row in 0..down {
                 for column in unit * across..(unit + 1) * across {
                     coefficients[..64].fill(0);
-                    let block =
-                        read_block(data, &channel.coding, &mut channel.dc, &mut coefficients)?;
+                    let last =
+                        block::read(data, channel.tables, &mut channel.dc, &mut coefficients)?;
                     let Plane { samples, stride } = &mut *channel.plane;
                     let out = &mut samples[(1 + 8 * row) * *stride + 8 * column..];
-                    idct::transform(block, &coefficients, out, *stride)?;
+                    idct::transform(last, &coefficients, channel.quantization, out, *stride)?;
                 }
             }
         }

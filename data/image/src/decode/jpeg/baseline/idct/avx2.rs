@@ -1,16 +1,17 @@
 //! The transform for AVX2, whose sums of two products are one instruction.
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_cvtsi128_si64, _mm_extract_epi64, _mm_loadu_si128, _mm_packs_epi16,
-    _mm_set1_epi8, _mm_unpackhi_epi8, _mm_unpackhi_epi16, _mm_unpackhi_epi32, _mm_unpackhi_epi64,
-    _mm_unpacklo_epi8, _mm_unpacklo_epi16, _mm_unpacklo_epi32, _mm_unpacklo_epi64, _mm_xor_si128,
-    _mm256_add_epi32, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_madd_epi16,
-    _mm256_packs_epi32, _mm256_permute4x64_epi64, _mm256_set_m128i, _mm256_set1_epi32,
-    _mm256_srai_epi32, _mm256_sub_epi32,
+    __m128i, __m256i, _mm_abs_epi16, _mm_add_epi32, _mm_cvtsi128_si32, _mm_cvtsi128_si64,
+    _mm_extract_epi64, _mm_hadd_epi32, _mm_loadu_si128, _mm_madd_epi16, _mm_mullo_epi16,
+    _mm_packs_epi16, _mm_set1_epi8, _mm_setzero_si128, _mm_unpackhi_epi8, _mm_unpackhi_epi16,
+    _mm_unpackhi_epi32, _mm_unpackhi_epi64, _mm_unpacklo_epi8, _mm_unpacklo_epi16,
+    _mm_unpacklo_epi32, _mm_unpacklo_epi64, _mm_xor_si128, _mm256_add_epi32,
+    _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_madd_epi16, _mm256_packs_epi32,
+    _mm256_permute4x64_epi64, _mm256_set_m128i, _mm256_set1_epi32, _mm256_srai_epi32,
+    _mm256_sub_epi32,
 };
 
-use super::{EVEN, ODD, SHIFTS};
-use crate::decode::jpeg::baseline::huffman::Coefficients;
+use super::{Coefficients, EVEN, ODD, Quantization, SAFE, SHIFTS, is_small};
 
 /// Eight 16-bit values.
 type Row = __m128i;
@@ -18,27 +19,40 @@ type Row = __m128i;
 /// The samples of each row, the first one in the lowest byte.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn samples(coefficients: &Coefficients) -> [u64; 8] {
+pub(super) fn samples(
+    coefficients: &Coefficients,
+    quantization: &Quantization,
+) -> Option<[u64; 8]> {
     const FIRST: i32 = SHIFTS[0];
     const SECOND: i32 = SHIFTS[1];
-    let (rows, _) = coefficients.as_chunks::<8>();
-    let row = |row: usize| {
-        let row: *const [i16; 8] = &rows[row];
-        // SAFETY: it is valid for reads of 16 bytes, and needs no alignment.
-        unsafe { _mm_loadu_si128(row.cast()) }
-    };
-    let rows = [
-        row(0),
-        row(1),
-        row(2),
-        row(3),
-        row(4),
-        row(5),
-        row(6),
-        row(7),
-    ];
+    let mut sums = _mm_setzero_si128();
+    let mut rows = [sums; 8];
+    let stored = coefficients
+        .as_chunks()
+        .0
+        .iter()
+        .zip(quantization.0.as_chunks().0);
+    for (row, (coefficients, factors)) in rows.iter_mut().zip(stored) {
+        let [coefficients, factors] = [load(coefficients), load(factors)];
+        *row = _mm_mullo_epi16(coefficients, factors);
+        let products = _mm_madd_epi16(_mm_abs_epi16(coefficients), factors);
+        sums = _mm_add_epi32(sums, products);
+    }
+    let sums = _mm_hadd_epi32(sums, sums);
+    let sum = _mm_cvtsi128_si32(_mm_hadd_epi32(sums, sums)).cast_unsigned();
+    if sum > SAFE && !is_small(coefficients, quantization) {
+        return None;
+    }
     let columns = transposed(pass::<FIRST>(rows));
-    bytes(pass::<SECOND>(columns))
+    Some(bytes(pass::<SECOND>(columns)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load(row: &[i16; 8]) -> Row {
+    let row: *const [i16; 8] = row;
+    // SAFETY: it is valid for reads of 16 bytes, and needs no alignment.
+    unsafe { _mm_loadu_si128(row.cast()) }
 }
 
 /// Eight one-dimensional transforms side by side, whose results are divided by 2^`SHIFT` and rounded.

@@ -7,7 +7,8 @@ mod tests;
 
 use multiversion::{multiversion, target::match_target};
 
-use super::huffman::{Block, Coefficients};
+use super::block::Coefficients;
+use super::header::ZIGZAG;
 
 /// Fractional bits of the factors.
 const BITS: i32 = 13;
@@ -52,22 +53,39 @@ const SAFE: u32 = 2900;
 /// Eight values side by side.
 type Lanes = [i32; 8];
 
-/// Transforms a block to 8 × 8 samples; `out` starts with the first one, and has `stride` samples per row.
-/// `None` if coefficients are too large, which they never are in an image.
+/// The factors of the coefficients, row by row.
+#[derive(Debug)]
+pub(super) struct Quantization([i16; 64]);
+
+impl Quantization {
+    /// `stored` are the factors in the order in which they are stored.
+    pub(super) fn new(stored: &[u8; 64]) -> Self {
+        let mut factors = [0; 64];
+        for (&factor, &index) in stored.iter().zip(&ZIGZAG) {
+            factors[usize::from(index)] = i16::from(factor);
+        }
+        Self(factors)
+    }
+}
+
+/// Transforms a block whose last coefficient is at position `last` to 8 × 8 samples. `out` starts with the first
+/// one, and has `stride` samples per row. `None` if coefficients are too large, which they never are in an image.
 #[inline(always)]
 pub(super) fn transform(
-    block: Block,
+    last: usize,
     coefficients: &Coefficients,
+    quantization: &Quantization,
     out: &mut [u8],
     stride: usize,
 ) -> Option<()> {
-    if block.sum > SAFE && !is_small(block, coefficients) {
-        return None;
-    }
-    let rows = if block.last == 0 {
-        [u64::from(sample((i32::from(coefficients[0]) + 4) >> 3)) * 0x0101_0101_0101_0101; 8]
+    let rows = if last == 0 {
+        let dc = i32::from(coefficients[0]) * i32::from(quantization.0[0]);
+        if dc.unsigned_abs() > SAFE {
+            return None;
+        }
+        [u64::from(sample((dc + 4) >> 3)) * 0x0101_0101_0101_0101; 8]
     } else {
-        samples(coefficients)
+        samples(coefficients, quantization)?
     };
     let mut at = 0;
     for row in rows {
@@ -77,14 +95,10 @@ pub(super) fn transform(
     Some(())
 }
 
-/// Whether no value is too large.
+/// Whether no value is too large, if the sum of all coefficients is.
 #[cold]
-fn is_small(block: Block, coefficients: &Coefficients) -> bool {
-    // Otherwise, coefficients may not fit into 16 bits, and were truncated.
-    if block.sum > i16::MAX as u32 {
-        return false;
-    }
-    let rows = rows(coefficients);
+fn is_small(coefficients: &Coefficients, quantization: &Quantization) -> bool {
+    let rows = rows(coefficients, quantization);
     let between = pass(&rows, SHIFTS[0]);
     let mut all = rows.iter().chain(&between).flatten();
     all.all(|value| (-LARGEST..=LARGEST).contains(value))
@@ -92,26 +106,40 @@ fn is_small(block: Block, coefficients: &Coefficients) -> bool {
 
 /// The samples of each row, the first one in the lowest byte.
 #[multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-fn samples(coefficients: &Coefficients) -> [u64; 8] {
+fn samples(coefficients: &Coefficients, quantization: &Quantization) -> Option<[u64; 8]> {
     match_target! {
-        "x86_64+avx2" => avx2::samples(coefficients),
-        _ => portable(coefficients),
+        "x86_64+avx2" => avx2::samples(coefficients, quantization),
+        _ => portable(coefficients, quantization),
     }
 }
 
 #[inline(always)]
-fn portable(coefficients: &Coefficients) -> [u64; 8] {
-    let columns = transposed(&pass(&rows(coefficients), SHIFTS[0]));
+fn portable(coefficients: &Coefficients, quantization: &Quantization) -> Option<[u64; 8]> {
+    let rows = rows(coefficients, quantization);
+    let sum: u32 = rows
+        .as_flattened()
+        .iter()
+        .map(|value| value.unsigned_abs())
+        .sum();
+    if sum > SAFE && !is_small(coefficients, quantization) {
+        return None;
+    }
+    let columns = transposed(&pass(&rows, SHIFTS[0]));
     let rows = transposed(&pass(&columns, SHIFTS[1]));
-    rows.map(|row| u64::from_le_bytes(row.map(sample)))
+    Some(rows.map(|row| u64::from_le_bytes(row.map(sample))))
 }
 
 /// The rows of coefficients.
 #[inline(always)]
-fn rows(coefficients: &Coefficients) -> [Lanes; 8] {
+fn rows(coefficients: &Coefficients, quantization: &Quantization) -> [Lanes; 8] {
     let mut rows = [[0; 8]; 8];
-    for (row, coefficients) in rows.iter_mut().zip(coefficients.as_chunks::<8>().0) {
-        *row = coefficients.map(i32::from);
+    for ((value, &coefficient), &factor) in rows
+        .as_flattened_mut()
+        .iter_mut()
+        .zip(coefficients)
+        .zip(&quantization.0)
+    {
+        *value = i32::from(coefficient) * i32::from(factor);
     }
     rows
 }

@@ -1,4 +1,4 @@
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
@@ -56,47 +56,41 @@ fn reference(coefficients: &[i64; 64]) -> ([i64; 64], [u8; 64]) {
 }
 
 /// Compares all versions; whether the coefficients are small enough.
-fn compare(coefficients: &[i64; 64]) -> bool {
-    let (between, expected) = reference(coefficients);
-    let sum = coefficients.iter().map(|value| value.unsigned_abs() as u32);
-    let block = Block {
-        last: if coefficients[1..].iter().all(|&value| value == 0) {
-            0
-        } else {
-            63
-        },
-        sum: sum.sum(),
-    };
-    let mut stored = [0; 128];
-    for (stored, &value) in stored.iter_mut().zip(coefficients) {
-        *stored = value as i16;
+fn compare(coefficients: &[i16; 64], stored_factors: &[u8; 64]) -> bool {
+    let quantization = Quantization::new(stored_factors);
+    let mut scaled = [0; 64];
+    for (&factor, &index) in stored_factors.iter().zip(&ZIGZAG) {
+        let index = usize::from(index);
+        scaled[index] = i64::from(coefficients[index]) * i64::from(factor);
     }
-    let mut all = coefficients.iter().chain(&between);
-    let is_safe = all.all(|value| 2 * value.abs() < 1 << 15) && block.sum < 1 << 15;
-    assert!(is_safe || block.sum > SAFE, "{coefficients:?}");
+    let (between, expected) = reference(&scaled);
+    let sum: u64 = scaled.iter().map(|value| value.unsigned_abs()).sum();
+    let mut all = scaled.iter().chain(&between);
+    let is_small = all.all(|value| 2 * value.abs() < 1 << 15);
+    assert!(is_small || sum > u64::from(SAFE), "{scaled:?}");
+
+    let mut stored = [0; 256];
+    stored[..64].copy_from_slice(coefficients);
+    let is_uniform = coefficients[1..].iter().all(|&value| value == 0);
+    let last = if is_uniform { 0 } else { 63 };
     // Rows that are longer than the block, whose rest must not change.
     let mut found = [1; 8 * 11];
-    let is_transformed = transform(block, &stored, &mut found, 11).is_some();
-    assert_eq!(is_transformed, is_safe, "{coefficients:?}");
-    if is_safe {
+    let is_transformed = transform(last, &stored, &quantization, &mut found, 11).is_some();
+    if is_uniform {
+        assert_eq!(is_transformed, sum <= u64::from(SAFE), "{scaled:?}");
+    } else {
+        assert_eq!(is_transformed, is_small, "{scaled:?}");
+    }
+    let portable = portable(&stored, &quantization);
+    assert_eq!(portable.is_some(), is_small, "{scaled:?}");
+    if is_transformed {
         for (row, expected) in found.chunks(11).zip(expected.as_chunks::<8>().0) {
-            assert_eq!(row, [&expected[..], &[1; 3]].concat(), "{coefficients:?}");
+            assert_eq!(row, [&expected[..], &[1; 3]].concat(), "{scaled:?}");
         }
-        let portable = portable(&stored).map(u64::to_le_bytes);
-        assert_eq!(portable.as_flattened(), expected, "{coefficients:?}");
+        let portable = portable.unwrap().map(u64::to_le_bytes);
+        assert_eq!(portable.as_flattened(), expected, "{scaled:?}");
     }
-    is_safe
-}
-
-fn random_coefficients(random: &mut impl Rng) -> [i64; 64] {
-    let mut coefficients = [0; 64];
-    let count = random.random_range(1..=64);
-    let most = 1 << random.random_range(0..13);
-    for _ in 0..count {
-        let at = random.random_range(0..64);
-        coefficients[at] = random.random_range(-most..=most);
-    }
-    coefficients
+    is_transformed
 }
 
 #[test]
@@ -105,7 +99,15 @@ fn random_blocks_have_the_samples_of_libjpeg() {
     let mut small = 0;
     const ALL: u32 = 20_000;
     for _ in 0..ALL {
-        small += u32::from(compare(&random_coefficients(&mut random)));
+        let mut coefficients = [0; 64];
+        let most = 1 << random.random_range(0..10);
+        for _ in 0..random.random_range(1..=64) {
+            let at = random.random_range(0..64);
+            coefficients[at] = random.random_range(-most..=most);
+        }
+        let most_factor = 1 << random.random_range(0..8);
+        let factors = [(); 64].map(|()| random.random_range(0..=most_factor));
+        small += u32::from(compare(&coefficients, &factors));
     }
     assert!(small > ALL / 2 && small < ALL, "{small}");
 }
@@ -113,34 +115,44 @@ fn random_blocks_have_the_samples_of_libjpeg() {
 #[test]
 fn extreme_blocks_have_the_samples_of_libjpeg() {
     for at in 0..64 {
-        for value in [1, 7, 8, 1023, SAFE, 4095, 16_383] {
-            for value in [i64::from(value), -i64::from(value)] {
+        for (value, factor) in [
+            (1, 1),
+            (1, 255),
+            (290, 10),
+            (1023, 4),
+            (4095, 4),
+            (4095, 255),
+        ] {
+            for value in [value, -value] {
                 let mut coefficients = [0; 64];
                 coefficients[at] = value;
-                assert!(!compare(&coefficients) || value.abs() < 16_383, "{value}");
+                let is_small = compare(&coefficients, &[factor; 64]);
+                let scaled = i32::from(value) * i32::from(factor);
+                assert!(!is_small || scaled.abs() < 1 << 14, "{scaled}");
             }
         }
     }
-    // Large coefficients that add up in one sample: black and white patterns, and more than that.
+    // Large coefficients that add up in one sample.
     let mut random = ChaCha8Rng::seed_from_u64(2);
     for _ in 0..1000 {
         let signs: u64 = random.random();
-        for total in [SAFE, 6400, 12_800, 32_767, 70_000] {
-            let value = i64::from(total) / 64;
+        for (value, factor) in [(45, 1), (1, 45), (1, 100), (2, 100), (4, 100), (1023, 255)] {
             let coefficients = std::array::from_fn(|at| {
-                let is_negative = signs >> at & 1 == 1;
+                let is_negative = (signs >> at) & 1 == 1;
                 if is_negative { -value } else { value }
             });
-            compare(&coefficients);
+            compare(&coefficients, &[factor; 64]);
         }
     }
 }
 
 #[test]
 fn uniform_blocks_are_exact() {
-    for dc in -2048..=2048 {
-        let mut coefficients = [0; 64];
-        coefficients[0] = dc;
-        assert!(compare(&coefficients));
+    for dc in -1100..=1100 {
+        for factor in [1, 2] {
+            let mut coefficients = [0; 64];
+            coefficients[0] = dc;
+            assert!(compare(&coefficients, &[factor; 64]));
+        }
     }
 }
