@@ -1,5 +1,5 @@
-use crate::crop::windows;
-use crate::decode::{Buffers, RgbImage, decode_into};
+use crate::crop::{Window, windows};
+use crate::decode::{Buffers, Request, RgbImage, decode_into};
 use crate::limits::release;
 use crate::resize::{Region, Resampler, Source};
 use crate::{ImageError, Limits, NormalizationTable};
@@ -97,10 +97,14 @@ impl Preprocessor {
         let Preprocessing { resize, fast, .. } = self.preprocessing;
         let at_least = resize.at_least().filter(|_| fast);
         let mut image = std::mem::take(&mut self.image);
+        let request = Request {
+            at_least,
+            part: &|size| needed(&self.preprocessing, size),
+        };
         let decoded = decode_into(
             encoded,
             &self.limits,
-            at_least,
+            request,
             &mut self.buffers,
             &mut image,
         );
@@ -165,18 +169,19 @@ impl Preprocessor {
     }
 
     fn fill(&mut self, image: &RgbImage) -> Result<[u32; 2], ImageError> {
-        let Preprocessing { resize, crop, .. } = self.preprocessing;
-        let source = trimmed(image, self.preprocessing.trim)?;
-        let to = resize.apply(source.size)?;
-        let size = crop.size().unwrap_or(to);
-        let windows = windows(crop, to)?;
-        let fill = match crop {
+        let Layout {
+            inside,
+            to,
+            size,
+            windows,
+            region,
+        } = Layout::of(&self.preprocessing, [image.width, image.height])?;
+        let source = Source::of(image).part(&inside);
+        let fill = match self.preprocessing.crop {
             Crop::Center { fill, .. } => fill,
             _ => [0; 3],
         };
 
-        let visible = windows.iter().map(|window| window.visible(size, to).0);
-        let region = visible.reduce(union).expect("there is a crop");
         let bytes = |size: [usize; 2]| 3 * size[0] as u64 * size[1] as u64;
         let resized = bytes([region.columns.len(), region.rows.len()]);
         let crops = bytes(size.map(|side| side as usize)).saturating_mul(windows.len() as u64);
@@ -219,22 +224,62 @@ impl Preprocessor {
     }
 }
 
-/// An image without its outermost pixels.
-fn trimmed(image: &RgbImage, trim: u32) -> Result<Source<'_>, ImageError> {
-    let source = Source::of(image);
-    if trim == 0 {
-        return Ok(source);
+/// Where the crops of an image are.
+struct Layout {
+    /// The image without its outermost pixels.
+    inside: Region,
+    /// The size to which it is resized.
+    to: [u32; 2],
+    /// The size of the crops.
+    size: [u32; 2],
+    windows: Vec<Window>,
+    /// The part of the resized image that is visible in crops.
+    region: Region,
+}
+
+impl Layout {
+    fn of(preprocessing: &Preprocessing, image: [u32; 2]) -> Result<Self, ImageError> {
+        let &Preprocessing {
+            resize, crop, trim, ..
+        } = preprocessing;
+        let [columns, rows] = image.map(|side| trim..side.saturating_sub(trim));
+        if columns.is_empty() || rows.is_empty() {
+            let [width, height] = image;
+            return Err(ImageError::Trim {
+                width,
+                height,
+                trim,
+            });
+        }
+        let to = resize.apply([columns.len() as u32, rows.len() as u32])?;
+        let size = crop.size().unwrap_or(to);
+        let windows = windows(crop, to)?;
+        let visible = windows.iter().map(|window| window.visible(size, to).0);
+        let region = visible.reduce(union).expect("there is a crop");
+        Ok(Self {
+            inside: Region { columns, rows },
+            to,
+            size,
+            windows,
+            region,
+        })
     }
-    let inside = source.size.map(|side| trim..side.saturating_sub(trim));
-    let [columns, rows] = inside;
-    if columns.is_empty() || rows.is_empty() {
-        return Err(ImageError::Trim {
-            width: image.width,
-            height: image.height,
-            trim,
-        });
+}
+
+/// The part of an image of this size that its crops are computed from. Errors are those of the crops.
+fn needed(preprocessing: &Preprocessing, image: [u32; 2]) -> Region {
+    let Ok(layout) = Layout::of(preprocessing, image) else {
+        return Region::whole(image);
+    };
+    let Region { columns, rows } = layout.inside;
+    let from = [columns.len() as u32, rows.len() as u32];
+    let part = layout
+        .region
+        .source(from, layout.to, preprocessing.interpolation);
+    Region {
+        columns: part.columns.start + columns.start..part.columns.end + columns.start,
+        rows: part.rows.start + rows.start..part.rows.end + rows.start,
     }
-    Ok(source.part(&Region { columns, rows }))
 }
 
 /// The smallest region that contains both.

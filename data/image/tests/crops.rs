@@ -1,7 +1,8 @@
 //! A region of the resized image equals that part of the whole resized image.
 
+use libjpeg_turbo_rs::{Encoder, PixelFormat, Subsampling};
 use proptest::prelude::*;
-use topk_image::{Limits, Preprocessor, RgbImage};
+use topk_image::{Limits, Preprocessor, RgbImage, decode};
 use topk_preprocessing::{Crop, Halves, ImageMode, Interpolation, Pillow, Preprocessing, Resize};
 
 /// A 24-bit BMP of noise.
@@ -89,6 +90,81 @@ proptest! {
         let middle = Crop::Center { size: size.map(|side| side as u32), fill: [0; 3], halves: Halves::Even };
         let (found, size) = crops(&encoded, Preprocessing { crop: middle, ..whole });
         prop_assert_eq!(found, cut(&resized, columns, center, size));
+    }
+}
+
+/// A JPEG of noise.
+fn jpeg([width, height]: [u32; 2], sampling: Subsampling, restarts: u16, seed: u32) -> Vec<u8> {
+    let [width, height] = [width, height].map(|side| side as usize);
+    let mut state = seed | 1;
+    let pixels: Vec<u8> = (0..3 * width * height)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .collect();
+    Encoder::new(&pixels, width, height, PixelFormat::Rgb)
+        .subsampling(sampling)
+        .restart_blocks(restarts)
+        .encode()
+        .unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    // Only the part of a JPEG that is needed is decoded, but damage to the rest makes no difference.
+    #[test]
+    fn crops_of_a_jpeg_are_those_of_the_decoded_image(
+        size in [5u32..150, 1u32..150],
+        sampling in prop::sample::select(vec![
+            Subsampling::S444,
+            Subsampling::S422,
+            Subsampling::S420,
+            Subsampling::S440,
+        ]),
+        restarts in prop::sample::select(vec![0u16, 0, 5]),
+        resize in prop_oneof![
+            Just(Resize::None),
+            (1u32..90).prop_map(Resize::ShorterSide),
+            [1u32..90, 1u32..90].prop_map(Resize::Exact),
+        ],
+        crop in prop_oneof![
+            [1u32..60, 1u32..60].prop_map(|size| {
+                Crop::Center { size, fill: [9; 3], halves: Halves::Even }
+            }),
+            [1u32..9, 1u32..9].prop_map(|size| Crop::Ten { size }),
+            Just(Crop::None),
+        ],
+        interpolation in prop::sample::select(vec![
+            Interpolation::Nearest,
+            Interpolation::Box,
+            Interpolation::Bilinear,
+            Interpolation::Bicubic,
+            Interpolation::Lanczos,
+        ]),
+        pillow in prop::sample::select(vec![Pillow::V12, Pillow::V13]),
+        mode in prop::sample::select(vec![ImageMode::Rgb, ImageMode::L]),
+        trim in 0u32..3,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        seed: u32,
+    ) {
+        let preprocessing = Preprocessing { mode, trim, resize, interpolation, crop, pillow, fast: false };
+        let limits = Limits::default();
+        let mut preprocessor = Preprocessor::new(preprocessing, limits).unwrap();
+        // Its pixels remain where those of the next image are not needed.
+        let _ = preprocessor.crops(&jpeg(size, sampling, restarts, !seed));
+        let mut encoded = jpeg(size, sampling, restarts, seed);
+        let scan = encoded.windows(2).position(|two| two == [0xff, 0xda]).unwrap();
+        for (at, value) in damage {
+            let at = scan + at.index(encoded.len() - scan);
+            encoded[at] = value;
+        }
+        let found = preprocessor.crops(&encoded).map(|crops| crops.pixels().to_vec());
+        let mut whole = Preprocessor::new(preprocessing, limits).unwrap();
+        let expected = decode(&encoded, &limits)
+            .and_then(|image| Ok(whole.crops_of(&image)?.pixels().to_vec()));
+        prop_assert!(found == expected, "{:?}", found.err().or(expected.err()));
     }
 }
 

@@ -2,7 +2,7 @@ use rand::Rng;
 
 use super::planes::{Shown, normalize_shown};
 use super::{Augmentation, AugmentationError, Canvas, Operation, RandomErasing, Step, grey};
-use crate::decode::{Buffers, decode_into};
+use crate::decode::{Buffers, Request, decode_into};
 use crate::limits::release;
 use crate::{ImageError, Limits, NormalizationTable, RgbImage};
 use topk_preprocessing::ImageMode;
@@ -117,8 +117,13 @@ impl Augmenter {
     ) -> Result<Augmented<'_>, ImageError> {
         self.canvas.release();
         release(&mut self.decoded.pixels);
-        let decoded = &mut self.decoded;
-        let _reserved = decode_into(encoded, &self.limits, None, &mut self.buffers, decoded)?;
+        let _reserved = decode_into(
+            encoded,
+            &self.limits,
+            Request::WHOLE,
+            &mut self.buffers,
+            &mut self.decoded,
+        )?;
         self.decoded.convert(self.mode);
         let size = [self.decoded.width, self.decoded.height];
         self.augmentation

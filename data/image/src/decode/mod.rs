@@ -14,6 +14,7 @@ use topk_preprocessing::ImageMode;
 
 use crate::augment::to_grey;
 use crate::limits::Reserved;
+use crate::resize::Region;
 use crate::{ImageError, Limits};
 
 /// A decoded image.
@@ -153,7 +154,7 @@ fn known(encoded: &[u8]) -> Option<&'static str> {
 pub fn decode(encoded: &[u8], limits: &Limits) -> Result<RgbImage, ImageError> {
     let mut image = RgbImage::default();
     let mut buffers = Buffers::default();
-    let _reserved = decode_into(encoded, limits, None, &mut buffers, &mut image)?;
+    let _reserved = decode_into(encoded, limits, Request::WHOLE, &mut buffers, &mut image)?;
     Ok(image)
 }
 
@@ -163,18 +164,34 @@ pub(crate) struct Buffers {
     jpeg: jpeg::Baseline,
 }
 
-/// Like [`decode`], into an image whose memory is reused. JPEGs of at least twice the width and height
-/// `at_least` are decoded at ½, ¼ or ⅛ of their size, but not below it, like Pillow's
-/// `draft`. The memory is reserved until the result is dropped.
+/// What is needed of an image.
+pub(crate) struct Request<'a> {
+    /// JPEGs of at least twice this width and height are decoded at ½, ¼ or ⅛ of their size, but not below it,
+    /// like Pillow's `draft`.
+    pub(crate) at_least: Option<[u32; 2]>,
+    /// The part that is needed of an image of a certain size. Other pixels may have any value.
+    pub(crate) part: &'a dyn Fn([u32; 2]) -> Region,
+}
+
+impl Request<'_> {
+    /// The whole image, at its size.
+    pub(crate) const WHOLE: Request<'static> = Request {
+        at_least: None,
+        part: &Region::whole,
+    };
+}
+
+/// Like [`decode`], what is needed of an image, whose memory is reused. The memory is reserved until the result is
+/// dropped.
 pub(crate) fn decode_into(
     encoded: &[u8],
     limits: &Limits,
-    at_least: Option<[u32; 2]>,
+    request: Request<'_>,
     buffers: &mut Buffers,
     image: &mut RgbImage,
 ) -> Result<Reserved, ImageError> {
     match Format::of(encoded)? {
-        Format::Jpeg => jpeg::decode(encoded, limits, at_least, &mut buffers.jpeg, image),
+        Format::Jpeg => jpeg::decode(encoded, limits, request, &mut buffers.jpeg, image),
         Format::Png => png::decode(encoded, limits, image),
         Format::Gif => gif::decode(encoded, limits, image),
         Format::WebP => webp::decode(encoded, limits, image),

@@ -10,6 +10,7 @@ use topk_preprocessing::{Interpolation, Pillow};
 
 use crate::limits::release;
 use crate::{ImageError, Limits, RgbImage};
+use filter::Filter;
 use weights::Weights;
 
 /// Whether rows are resized before columns.
@@ -55,6 +56,39 @@ impl<'a> Source<'a> {
 pub(crate) struct Region {
     pub(crate) columns: Range<u32>,
     pub(crate) rows: Range<u32>,
+}
+
+impl Region {
+    /// All of an image.
+    pub(crate) fn whole([width, height]: [u32; 2]) -> Self {
+        Self {
+            columns: 0..width,
+            rows: 0..height,
+        }
+    }
+
+    /// The part of an image of size `from` that is needed for this part of the image resized to `to`, and a few
+    /// more pixels around it.
+    pub(crate) fn source(
+        &self,
+        from: [u32; 2],
+        to: [u32; 2],
+        interpolation: Interpolation,
+    ) -> Self {
+        let support = Filter::of(interpolation).map_or(1.0, |filter| filter.support);
+        let axis = |axis: usize, part: &Range<u32>| {
+            let scale = f64::from(from[axis]) / f64::from(to[axis]);
+            let margin = support * scale.max(1.0) + 2.0;
+            // Casts saturate and truncate.
+            let start = (f64::from(part.start) * scale - margin) as u32;
+            let end = (f64::from(part.end) * scale + margin) as u32;
+            start..end.min(from[axis])
+        };
+        Self {
+            columns: axis(0, &self.columns),
+            rows: axis(1, &self.rows),
+        }
+    }
 }
 
 /// Resizes images one at a time, with reused buffers.

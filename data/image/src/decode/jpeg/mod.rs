@@ -8,7 +8,7 @@ use libjpeg_turbo_rs::{
     ColorSpace, ComponentInfo, DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor,
 };
 
-use super::RgbImage;
+use super::{Request, RgbImage};
 use crate::limits::Reserved;
 use crate::{ImageError, Limits};
 pub(crate) use baseline::Baseline;
@@ -20,7 +20,7 @@ const FORMAT: &str = "JPEG";
 pub(super) fn decode(
     encoded: &[u8],
     limits: &Limits,
-    at_least: Option<[u32; 2]>,
+    request: Request<'_>,
     baseline: &mut Baseline,
     image: &mut RgbImage,
 ) -> Result<Reserved, ImageError> {
@@ -29,7 +29,7 @@ pub(super) fn decode(
     let size @ [width, height] = [header.width, header.height].map(u32::from);
     let bytes = prepare(&mut decoder, encoded, limits)?;
     let reserved = limits.reserve(width, height, bytes)?;
-    if let Some(at_least) = at_least {
+    if let Some(at_least) = request.at_least {
         decoder.set_scale(scale(size, at_least));
     }
     if output_size(&decoder) == size {
@@ -37,7 +37,9 @@ pub(super) fn decode(
             ColorSpace::Rgb => Colors::Rgb,
             _ => Colors::YCbCr,
         };
-        if baseline.decode(encoded, size, colors, image).is_some() {
+        let part = (request.part)(size);
+        let decoded = baseline.decode(encoded, size, colors, &part, image);
+        if decoded.is_some() {
             return Ok(reserved);
         }
     }

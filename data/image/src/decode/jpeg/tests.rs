@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use topk_testing::shared;
 
 use super::*;
+use crate::resize::Region;
 
 fn by_library(encoded: &[u8], limits: &Limits) -> Result<RgbImage, ImageError> {
     let mut image = RgbImage::default();
@@ -34,8 +35,9 @@ impl Fast {
             _ => Colors::YCbCr,
         };
         let size = output_size(&decoder);
+        let part = Region::whole(size);
         self.baseline
-            .decode(encoded, size, colors, &mut self.image)?;
+            .decode(encoded, size, colors, &part, &mut self.image)?;
         Some(&self.image)
     }
 
@@ -199,7 +201,13 @@ fn unusual_files_are_not_taken() {
         assert!(fast.decode(&encoded).is_none(), "{name}");
         let mut image = RgbImage::default();
         let limits = Limits::default();
-        let decoded = decode(&encoded, &limits, None, &mut fast.baseline, &mut image);
+        let decoded = decode(
+            &encoded,
+            &limits,
+            Request::WHOLE,
+            &mut fast.baseline,
+            &mut image,
+        );
         assert!(decoded.is_ok(), "{name}");
         assert_eq!(image, by_library(&encoded, &limits).unwrap(), "{name}");
     }
@@ -254,6 +262,53 @@ fn photographs_have_the_pixels_of_the_library() {
     assert_eq!(compare(&jpegs(&photographs)), [300, 300]);
 }
 
+/// A part of an image.
+fn part_of(image: &RgbImage, part: &Region) -> Vec<u8> {
+    let rows = image.pixels.chunks_exact(3 * image.width as usize);
+    let rows = rows.skip(part.rows.start as usize).take(part.rows.len());
+    let columns = 3 * part.columns.start as usize..3 * part.columns.end as usize;
+    rows.flat_map(|row| row[columns.clone()].to_vec()).collect()
+}
+
+#[test]
+fn parts_have_the_pixels_of_the_whole() {
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let mut fast = Fast::default();
+    for round in 0..3000 {
+        let size = [random.random_range(5..120), random.random_range(1..120)];
+        let [mut columns, mut rows] = size.map(|side| {
+            let start = random.random_range(0..side as u32);
+            start..random.random_range(start + 1..=side as u32)
+        });
+        // Also parts at the sides.
+        match random.random_range(0..8) {
+            0 => columns.start = 0,
+            1 => columns.end = size[0] as u32,
+            2 => rows.start = 0,
+            3 => rows.end = size[1] as u32,
+            _ => {}
+        }
+        let part = Region { columns, rows };
+        let pixels = pixels(size, &mut random);
+        let sampling = SAMPLINGS[round % 4];
+        let encoded = encode(&pixels, size, |encoder| {
+            let is_grey = round % 16 < 4;
+            encoder.subsampling(sampling).grayscale_from_color(is_grey)
+        });
+        let whole = by_library(&encoded, &Limits::default()).unwrap();
+        // Whatever is not decoded differs from it.
+        fast.image.pixels = whole.pixels.iter().map(|value| !value).collect();
+        let size = size.map(|side| side as u32);
+        let Fast { baseline, image } = &mut fast;
+        let decoded = baseline.decode(&encoded, size, Colors::YCbCr, &part, image);
+        assert!(decoded.is_some(), "{size:?}, {sampling:?}");
+        assert!(
+            part_of(image, &part) == part_of(&whole, &part),
+            "{part:?} of {size:?}, {sampling:?}"
+        );
+    }
+}
+
 /// Small files of all kinds that are taken.
 fn usual() -> Vec<Vec<u8>> {
     let mut random = ChaCha8Rng::seed_from_u64(5);
@@ -282,14 +337,32 @@ fn compare_damaged(fast: &mut Fast, encoded: &[u8]) -> [bool; 2] {
     };
     let expected = by_library(encoded, &limits);
     let Fast { baseline, image } = fast;
-    let found = decode(encoded, &limits, None, baseline, image).map(|_reserved| &*image);
+    let found = decode(encoded, &limits, Request::WHOLE, baseline, image).map(|_reserved| &*image);
     assert_eq!(
         found,
         expected.as_ref().map_err(Clone::clone),
         "{encoded:?}"
     );
-    let is_decoded = found.is_ok();
-    [is_decoded, is_decoded && fast.decode(encoded).is_some()]
+    let Ok(expected) = expected else {
+        return [false; 2];
+    };
+    // The same in a part of it.
+    let [columns, rows] = [expected.width, expected.height].map(|side| side / 4..side.div_ceil(2));
+    let part = Region { columns, rows };
+    let request = Request {
+        at_least: None,
+        part: &|_| part.clone(),
+    };
+    let decoded = decode(
+        encoded,
+        &limits,
+        request,
+        &mut fast.baseline,
+        &mut fast.image,
+    );
+    assert!(decoded.is_ok(), "{encoded:?}");
+    assert_eq!(part_of(&fast.image, &part), part_of(&expected, &part));
+    [true, fast.decode(encoded).is_some()]
 }
 
 #[test]
