@@ -91,3 +91,157 @@ pub(super) fn read(
         _ => Some(last),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::seq::SliceRandom;
+    use rand::{Rng, RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::super::header::Codes;
+    use super::*;
+
+    /// Data read bit by bit.
+    struct Slow<'a> {
+        data: &'a [u8],
+        at: usize,
+    }
+
+    impl Slow<'_> {
+        fn bits(&mut self, count: usize) -> Option<u32> {
+            let mut bits = 0;
+            for at in self.at..self.at + count {
+                let byte = self.data.get(at / 8)?;
+                bits = bits << 1 | u32::from(byte >> (7 - at % 8) & 1);
+            }
+            self.at += count;
+            Some(bits)
+        }
+
+        fn symbol(&mut self, codes: Codes<'_>) -> Option<u8> {
+            let [mut code, mut first, mut index] = [0; 3];
+            for &count in codes.counts {
+                code = code << 1 | self.bits(1)?;
+                first <<= 1;
+                if code - first < u32::from(count) {
+                    return Some(codes.symbols[(index + code - first) as usize]);
+                }
+                first += u32::from(count);
+                index += u32::from(count);
+            }
+            None
+        }
+
+        fn value(&mut self, size: u8) -> Option<i32> {
+            let bits = self.bits(size.into())? as i32;
+            let is_negative = size > 0 && bits < 1 << (size - 1);
+            Some(if is_negative {
+                bits - (1 << size) + 1
+            } else {
+                bits
+            })
+        }
+
+        /// The position of the last coefficient that is not 0, and all coefficients.
+        fn block(&mut self, [dc, ac]: [Codes<'_>; 2], last_dc: &mut i32) -> Option<[i16; 64]> {
+            let mut coefficients = [0; 64];
+            let size = self.symbol(dc)?;
+            *last_dc += self.value(size)?;
+            if last_dc.abs() > LARGEST_DC {
+                return None;
+            }
+            coefficients[0] = *last_dc as i16;
+            let mut at = 0;
+            while at < 63 {
+                let symbol = self.symbol(ac)?;
+                if symbol & 15 == 0 && symbol != 0xf0 {
+                    break;
+                }
+                at += usize::from(symbol >> 4) + 1;
+                let value = self.value(symbol & 15)?;
+                if at > 63 {
+                    return None;
+                }
+                coefficients[usize::from(ZIGZAG[at])] = value as i16;
+            }
+            Some(coefficients)
+        }
+    }
+
+    /// Lengths of the codes of some symbols.
+    fn random_counts(symbols: usize, random: &mut impl Rng) -> [u8; 16] {
+        let mut lens = vec![1, 1];
+        while lens.len() <= symbols {
+            let at = random.random_range(0..lens.len());
+            if lens[at] < 16 {
+                lens[at] += 1;
+                lens.push(lens[at]);
+            }
+        }
+        lens.sort_unstable();
+        // One code is not used.
+        lens.truncate(symbols);
+        let mut counts = [0; 16];
+        for len in lens {
+            counts[len - 1] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn coefficients_are_those_read_bit_by_bit() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let [mut blocks, mut damaged] = [0, 0];
+        let mut tables = (DcTable::default(), AcTable::default());
+        for _ in 0..400 {
+            let mut dc_symbols: Vec<u8> = (0..=11).collect();
+            let mut ac_symbols: Vec<u8> = (0..=255).filter(|symbol| symbol & 15 <= 10).collect();
+            dc_symbols.shuffle(&mut random);
+            ac_symbols.shuffle(&mut random);
+            // Small values, and ends of blocks, are probable.
+            let probable = [0x00, 0x01, 0x02, 0x11, 0xf0, 0x03, 0xe0];
+            ac_symbols.splice(0..0, probable);
+            ac_symbols.truncate(random.random_range(2..ac_symbols.len()));
+            let [dc_counts, ac_counts] =
+                [&dc_symbols, &ac_symbols].map(|all| random_counts(all.len(), &mut random));
+            let dc = Codes {
+                counts: &dc_counts,
+                symbols: &dc_symbols,
+            };
+            let ac = Codes {
+                counts: &ac_counts,
+                symbols: &ac_symbols,
+            };
+            tables.0.compile(dc).unwrap();
+            tables.1.compile(ac).unwrap();
+
+            let data: Vec<u8> = (0..20_000).map(|_| random.random()).collect();
+            let mut stuffed = Vec::new();
+            for &byte in &data {
+                stuffed.push(byte);
+                if byte == 0xff {
+                    stuffed.push(0);
+                }
+            }
+            let mut slow = Slow { data: &data, at: 0 };
+            let mut fast = Bits::new(&stuffed);
+            let [mut slow_dc, mut fast_dc] = [0; 2];
+            while let expected = slow.block([dc, ac], &mut slow_dc)
+                && slow.at + 2048 < 8 * data.len()
+            {
+                let mut found = [0; 256];
+                let last = read(&mut fast, (&tables.0, &tables.1), &mut fast_dc, &mut found);
+                assert_eq!(last.is_some(), expected.is_some());
+                let (Some(last), Some(expected)) = (last, expected) else {
+                    damaged += 1;
+                    break;
+                };
+                assert_eq!(found[..64], expected);
+                let is_zero = |&index: &u8| expected[usize::from(index)] == 0;
+                assert!(ZIGZAG[last + 1..].iter().all(is_zero));
+                blocks += 1;
+            }
+        }
+        assert!(blocks > 1000 && damaged > 100, "{blocks}, {damaged}");
+    }
+}
