@@ -243,7 +243,7 @@ impl Layout {
             resize, crop, trim, ..
         } = preprocessing;
         let [columns, rows] = image.map(|side| trim..side.saturating_sub(trim));
-        if columns.is_empty() || rows.is_empty() {
+        if trim > 0 && (columns.is_empty() || rows.is_empty()) {
             let [width, height] = image;
             return Err(ImageError::Trim {
                 width,
@@ -266,7 +266,8 @@ impl Layout {
     }
 }
 
-/// The part of an image of this size that its crops are computed from. Errors are those of the crops.
+/// The part of an image of this size that its crops are computed from; all of it if that is an error, which taking them
+/// reports.
 fn needed(preprocessing: &Preprocessing, image: [u32; 2]) -> Region {
     let Ok(layout) = Layout::of(preprocessing, image) else {
         return Region::whole(image);

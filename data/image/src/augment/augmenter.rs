@@ -13,8 +13,8 @@ pub struct Augmenter {
     augmentation: Augmentation,
     mode: ImageMode,
     limits: Limits,
-    /// The image before its augmentation, if it is not the caller's.
     buffers: Buffers,
+    /// The image before its augmentation, if it is not the caller's.
     decoded: RgbImage,
     operations: Vec<Operation>,
     canvas: Canvas,

@@ -66,7 +66,7 @@ impl RgbImage {
         &mut self.pixels
     }
 
-    /// Sets the size, and returns the buffer of pixels, with whatever values.
+    /// Sets the size, and returns the buffer of pixels, whose values are arbitrary.
     pub(crate) fn resize(&mut self, width: u32, height: u32) -> &mut [u8] {
         (self.width, self.height) = (width, height);
         self.pixels.resize(width as usize * height as usize * 3, 0);

@@ -37,7 +37,7 @@ impl Reader {
         (self.bits >> ((64 - count) & 63)) as u32
     }
 
-    /// Removes up to 63 bits, of those that were refilled.
+    /// Removes some of the available bits.
     #[inline(always)]
     pub(super) fn skip(&mut self, count: u32) {
         self.bits <<= count & 63;

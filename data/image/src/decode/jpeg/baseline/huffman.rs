@@ -44,7 +44,7 @@ impl Code {
         self.counts == *codes.counts && self.symbols == codes.symbols
     }
 
-    /// `None` if there are too many codes of some length.
+    /// `None` if there are more codes than bits for them.
     fn new(codes: Codes<'_>) -> Option<Self> {
         let mut end = 0;
         for (&count, len) in codes.counts.iter().zip(1..) {
@@ -203,9 +203,9 @@ fn run(symbol: Symbol) -> (usize, u32) {
     }
 }
 
-/// Two coefficients, or one twice: the number of bits of both (8 bits), the positions to the first (8) and from there
-/// to the second (8), their values (16 each), and the number of bits of the first (7). The highest bit is set if only
-/// the code of the first was looked up: the value is behind it. 0 is a longer code, or none.
+/// Two coefficients, or one twice. From the lowest bit: the number of bits of both (8 bits of this number), of positions
+/// to the first (8) and from there to the second (8), their values (16 each), and the number of bits of the first (7). The
+/// highest bit is set if only the code of the first was found, and its value must be read. 0 is a longer code, or none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Pair(u64);
 
