@@ -6,7 +6,9 @@
 Requires torch 2.11, torchvision 0.26 and `cargo build --release`. Both sides use the same network, batch size,
 optimizer, augmentation (crop:4,flip for CIFAR, else resized-crop:224,flip) and number of threads, load their images
 from disk, and compute loss, top-1 and top-5 accuracy at every step. The PyTorch side is typical user code: eager
-mode (or --compile), torchvision's data sets and transforms, `DataLoader` with --workers processes, and fused SGD.
+mode (and compiled with --compile), torchvision's data sets and transforms, `DataLoader` with --workers processes, and fused SGD.
+
+`cargo xtask bench training` runs it with --json and keeps the results.
 
 The first of --epochs, in which memory is allocated and kernels are selected, is not counted; the result is the median
 of the others. Memory is the peak resident set size of the process, without PyTorch's worker processes.
@@ -30,7 +32,9 @@ def arguments():
     parser.add_argument("--loss", choices=["ce", "svm"], default="ce", help="loss of topk-train; PyTorch uses cross-entropy")
     parser.add_argument("--flags", default="", help="more flags for topk-train, such as --flags=--channels-last")
     parser.add_argument("--classes", type=int, help="number of classes of PyTorch's network [default: that of the data]")
-    parser.add_argument("--compile", action="store_true", help="compile PyTorch's network (torch.compile)")
+    parser.add_argument("--compile", action="store_true", help="also with PyTorch's network compiled (torch.compile)")
+    parser.add_argument("--alone", action="store_true", help="only topk-train, without PyTorch")
+    parser.add_argument("--json", type=Path, help="file for the medians")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--images", type=int, default=1920, help="number of images per epoch of CIFAR (class folders: all)")
     parser.add_argument("--epochs", type=int, default=3)
@@ -39,6 +43,7 @@ def arguments():
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--topk-train", type=Path, default=Path("target/release/topk-train"))
     parser.add_argument("--in-pytorch", type=int, metavar="WORKERS", help=argparse.SUPPRESS)
+    parser.add_argument("--compiled", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -143,7 +148,7 @@ def train_in_pytorch(args):
         images, args.batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
     )
     model = network(args.model, args.classes or classes).train()
-    if args.compile:
+    if args.compiled:
         model = torch.compile(model)
     optimizer = torch.optim.SGD(
         model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4, nesterov=True, fused=True
@@ -177,8 +182,8 @@ def watched(command, **options):
     return output, usage.ru_maxrss / 1024
 
 
-def pytorch(args, workers):
-    command = [sys.executable, *sys.argv, "--in-pytorch", str(workers)]
+def pytorch(workers, compiled):
+    command = [sys.executable, *sys.argv, "--in-pytorch", str(workers), *["--compiled"] * compiled]
     output, memory = watched(command)
     return statistics.median(json.loads(output)[1:]), memory
 
@@ -203,24 +208,37 @@ def main():
     args = arguments()
     if args.in_pytorch is not None:
         return train_in_pytorch(args)
-    sides = {"topk-train": lambda: topk_train(args)}
-    for workers in args.workers:
-        sides[f"PyTorch, {workers} workers"] = lambda workers=workers: pytorch(args, workers)
-    found = {name: [] for name in sides}
+    peers = [(workers, compiled) for compiled in (False, *[True] * args.compile) for workers in args.workers]
+    if args.alone:
+        peers = []
+    ours, theirs = [], {peer: [] for peer in peers}
     for _ in range(args.turns):
-        for name, run in sides.items():
-            found[name].append(run())
+        ours.append(topk_train(args))
+        for peer, runs in theirs.items():
+            runs.append(pytorch(*peer))
+
     print(f"{args.model}, batches of {args.batch_size}, {args.threads} threads, loss {args.loss} {args.flags}".rstrip())
-    ours = [speed for speed, _ in found["topk-train"]]
-    for name, runs in found.items():
-        speeds = [speed for speed, _ in runs]
-        listed = ", ".join(f"{speed:.1f}" for speed in speeds)
-        memory = statistics.median(memory for _, memory in runs)
-        line = f"{name:18} {statistics.median(speeds):8.1f} images/s ({listed}), {memory:.0f} MiB"
-        if name != "topk-train":
-            ratio = statistics.median(mine / theirs for mine, theirs in zip(ours, speeds))
-            line += f": topk-train has {ratio:.2f} x the images/s"
-        print(line)
+    report = {"threads": args.threads, "batch": args.batch_size, "topk_train": medians(ours), "pytorch": []}
+    print(line("topk-train", ours))
+    for (workers, compiled), runs in theirs.items():
+        ratio = statistics.median(mine / peer for (mine, _), (peer, _) in zip(ours, runs))
+        name = f"PyTorch{', compiled' * compiled}, {workers} workers"
+        print(f"{line(name, runs)}: topk-train has {ratio:.2f} x the images/s")
+        figures = {"workers": workers, "compiled": compiled, **medians(runs), "ratio": round(ratio, 3)}
+        report["pytorch"].append(figures)
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def medians(runs):
+    speeds, memory = zip(*runs)
+    return {"images_per_second": round(statistics.median(speeds), 1), "mib": round(statistics.median(memory))}
+
+
+def line(name, runs):
+    found = medians(runs)
+    listed = ", ".join(f"{speed:.1f}" for speed, _ in runs)
+    return f"{name:28} {found['images_per_second']:8.1f} images/s ({listed}), {found['mib']} MiB"
 
 
 if __name__ == "__main__":

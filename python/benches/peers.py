@@ -1,14 +1,15 @@
 """Times other top-k losses, forward and backward, beside the code of their authors, on two threads.
 
-    python python/benches/peers.py [--lml CLONE] [--noised CLONE] [--difftopk CLONE]
+    python python/benches/peers.py [--lml CLONE] [--noised CLONE] [--difftopk CLONE] [--json FILE]
 
 The clones are of https://github.com/locuslab/lml, https://github.com/garcinc/noised-topk and
 https://github.com/Felix-Petersen/difftopk. Runs alternate; printed are medians in microseconds and the median of the
-ratios of neighbouring runs.
+ratios of neighbouring runs. `cargo xtask bench python` runs it with --json and keeps the results.
 """
 
 import argparse
 import importlib
+import json
 import statistics
 import sys
 import time
@@ -74,7 +75,10 @@ def main():
     peers = [(lml, SIZES), (noised, SIZES), (difftopk, SIZES_OF_PAIRS)]
     for peer, _ in peers:
         parser.add_argument(f"--{peer.__name__}", metavar="CLONE")
-    folders = vars(parser.parse_args())
+    parser.add_argument("--json", help="file for the medians")
+    args = parser.parse_args()
+    folders = vars(args)
+    cases = []
     torch.manual_seed(0)
     torch.set_num_threads(2)
     print("| loss | samples × classes | `topk`, µs | authors, µs | ratio |\n| --- | --- | --- | --- | --- |")
@@ -88,9 +92,14 @@ def main():
                 for loss in losses:
                     microseconds(loss, scores, labels)
                 pairs = [[microseconds(loss, scores, labels) for loss in losses] for _ in range(ROUNDS)]
-                medians = " | ".join(f"{statistics.median(times):,.0f}" for times in zip(*pairs, strict=True))
+                mine, peer = (statistics.median(times) for times in zip(*pairs, strict=True))
                 ratio = statistics.median(ours / theirs for ours, theirs in pairs)
-                print(f"| {name} | {samples} × {classes} | {medians} | {ratio:.3f} |", flush=True)
+                print(f"| {name} | {samples} × {classes} | {mine:,.0f} | {peer:,.0f} | {ratio:.3f} |", flush=True)
+                figures = {"ours": round(mine, 1), "peer": round(peer, 1), "ratio": round(ratio, 4)}
+                cases.append({"loss": name, "samples": samples, "classes": classes, "microseconds": figures})
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(cases, file)
 
 
 if __name__ == "__main__":

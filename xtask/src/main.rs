@@ -68,19 +68,13 @@ enum Task {
         #[arg(long)]
         strict: bool,
     },
-    /// Time the losses beside libtorch's cross-entropy
+    /// Time everything in docs/benchmarks.md beside other programs
     ///
-    /// Runs `cargo bench --package topk-ops-tch`, in which the losses alternate with libtorch's in one
-    /// process, and prints medians and their ratios. Writes them to `docs/benchmarks/loss.json` with
-    /// date and machine, and the table in `docs/benchmarks.md`. Takes about ten seconds after the build.
-    Bench {
-        /// Write nothing, and fail if a loss is more than 1.5 times as slow as in the file
-        ///
-        /// Compares times relative to libtorch's, of the fastest tenth of the turns, so that it can run
-        /// on other machines and beside other programs.
-        #[arg(long)]
-        check: bool,
-    },
+    /// Builds what it runs. Each side has its turn, and medians of the turns count. Every part writes
+    /// `docs/benchmarks/PART.json` with date, machine and versions; the tables and the figure of
+    /// `docs/benchmarks.md` are made from these files. Peers that are missing are left out, with their
+    /// ratios. Times in brackets are those on two cores, after the build.
+    Bench(bench::Options),
     /// Compile the CUDA kernels to PTX, after a change of `ops/cuda/kernels`
     ///
     /// Writes `ops/cuda/ptx`, which is part of the repository, so that nobody else needs a compiler of
@@ -152,7 +146,7 @@ fn main() -> ExitCode {
         .map(|()| ExitCode::SUCCESS),
         Task::Demo => demo::run().map(|()| ExitCode::SUCCESS),
         Task::Test { strict } => test::run(strict),
-        Task::Bench { check } => bench::run(check).map(|()| ExitCode::SUCCESS),
+        Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Ptx => ptx::run().map(|()| ExitCode::SUCCESS),
         Task::Doctor => doctor::run().map(|()| ExitCode::SUCCESS),
         Task::Dist { profile } => dist::run(&profile).map(|()| ExitCode::SUCCESS),

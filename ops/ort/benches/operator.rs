@@ -1,16 +1,18 @@
 //! The smooth top-k SVM with its gradient in ONNX Runtime, as the native operator and as the portable
 //! function, beside the same called from Rust: in one process turn by turn, and each alone. Prints
-//! medians, in microseconds, and their ratios to Rust's.
+//! medians, in microseconds, and their ratios to Rust's; `-- --json FILE` writes them.
 //!
 //! ONNX Runtime's threads wait for work spinning, and take time from rayon's when they have their turns
 //! beside each other, so the sessions stop that at the end of each run.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ort::environment::Environment;
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
 use prost::Message;
+use serde_json::{Value, json};
 use topk_ops::{Criterion, Reduction, SmoothTopkSvm};
 use topk_ops_onnx::{Form, OnnxLoss};
 use topk_reference::random_batch;
@@ -27,9 +29,13 @@ const CLASSES: usize = 1000;
 
 fn main() {
     // Cargo passes `--bench`; as a test, it is enough to have built it.
-    if !std::env::args().any(|arg| arg == "--bench") {
+    let arguments: Vec<String> = std::env::args().collect();
+    if !arguments.iter().any(|argument| argument == "--bench") {
         return;
     }
+    let json = arguments.iter().position(|argument| argument == "--json");
+    let json: Option<PathBuf> = json.map(|at| arguments[at + 1].clone().into());
+
     rayon::ThreadPoolBuilder::new()
         .num_threads(THREADS)
         .build_global()
@@ -39,8 +45,14 @@ fn main() {
     );
     let environment = environment().expect("ONNX Runtime is there");
     println!("   k  contender                 turn by turn            alone");
-    for k in [1, 5, 20] {
-        compare(&environment, k);
+    let cases: Vec<Value> = [1, 5, 20]
+        .into_iter()
+        .map(|k| compare(&environment, k))
+        .collect();
+    if let Some(path) = json {
+        let report =
+            json!({ "threads": THREADS, "samples": SAMPLES, "classes": CLASSES, "cases": cases });
+        std::fs::write(path, format!("{report:#}\n")).expect("the file can be written");
     }
 }
 
@@ -53,7 +65,8 @@ fn environment() -> ort::Result<Environment> {
     builder.with_telemetry(false).build()
 }
 
-fn compare(environment: &Environment, k: usize) {
+/// Prints the times of all, and returns them.
+fn compare(environment: &Environment, k: usize) -> Value {
     let (scores, labels) = random_batch::<f32>(0, SAMPLES, CLASSES, 1.0);
 
     let svm = SmoothTopkSvm::new(k, 1.0, 1.0).expect("the parameters are good");
@@ -101,6 +114,20 @@ fn compare(environment: &Environment, k: usize) {
             with_ratio(&alone)
         );
     }
+    let times =
+        |i: usize| json!({ "in_turn_us": micros(in_turn[i]), "alone_us": micros(alone[i]) });
+    json!({
+        "k": k,
+        "criterion": times(0),
+        "operator_new_outputs": times(1),
+        "operator_own_outputs": times(2),
+        "portable_function": times(3),
+    })
+}
+
+/// To a hundredth.
+fn micros(time: Duration) -> f64 {
+    (1e8 * time.as_secs_f64()).round() / 100.0
 }
 
 /// A session of the loss alone; with the native operators if they are `registered`.
