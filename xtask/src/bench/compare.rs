@@ -19,8 +19,7 @@ pub(super) fn compare(before: &[Ratio], now: &[Ratio]) -> Outcome {
     let mut outcome = Outcome::default();
     for ratio in now {
         let (what, peer) = (&ratio.what, ratio.peer);
-        let same = |old: &&Ratio| (&old.what, old.peer) == (what, peer);
-        let old = before.iter().find(same).and_then(|old| old.value);
+        let old = of_same(before, ratio).and_then(|old| old.value);
         let (Some(old), Some(new)) = (old, ratio.value) else {
             let lacks = match ratio.value {
                 None => "this run lacks the peer",
@@ -37,7 +36,35 @@ pub(super) fn compare(before: &[Ratio], now: &[Ratio]) -> Outcome {
             ));
         }
     }
+    for old in before {
+        if of_same(now, old).is_none() {
+            let line = format!(
+                "not compared: {} beside {} (this run lacks it)",
+                old.what, old.peer
+            );
+            outcome.not_compared.push(line);
+        }
+    }
     outcome
+}
+
+/// The lower of two measurements of each ratio.
+pub(super) fn best(first: Vec<Ratio>, second: &[Ratio]) -> Vec<Ratio> {
+    let lower = |ratio: Ratio| {
+        let other = of_same(second, &ratio).and_then(|other| other.value);
+        let value = match (ratio.value, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Ratio { value, ..ratio }
+    };
+    first.into_iter().map(lower).collect()
+}
+
+/// The ratio of the same work and peer.
+fn of_same<'a>(ratios: &'a [Ratio], of: &Ratio) -> Option<&'a Ratio> {
+    let same = |ratio: &&Ratio| (&ratio.what, ratio.peer) == (&of.what, of.peer);
+    ratios.iter().find(same)
 }
 
 #[cfg(test)]
@@ -66,7 +93,11 @@ mod tests {
 
     #[test]
     fn missing_peers_are_said() {
-        let before = [ratio("resnet18", Some(0.5)), ratio("basic-16", None)];
+        let before = [
+            ratio("resnet18", Some(0.5)),
+            ratio("basic-16", None),
+            ratio("alexnet", Some(0.5)),
+        ];
         let now = [
             ratio("resnet18", None),
             ratio("basic-16", Some(0.5)),
@@ -78,7 +109,19 @@ mod tests {
             "not compared: resnet18 beside PyTorch (this run lacks the peer)",
             "not compared: basic-16 beside PyTorch (the file has no ratio)",
             "not compared: vit_b_16 beside PyTorch (the file has no ratio)",
+            "not compared: alexnet beside PyTorch (this run lacks it)",
         ];
         assert_eq!(outcome.not_compared, expected);
+    }
+
+    #[test]
+    fn the_better_of_two_measurements_counts() {
+        let first = vec![ratio("resnet18", Some(0.9)), ratio("basic-16", Some(0.4))];
+        let second = [ratio("basic-16", Some(0.6)), ratio("resnet18", Some(0.5))];
+        let values: Vec<_> = best(first, &second)
+            .iter()
+            .map(|ratio| ratio.value)
+            .collect();
+        assert_eq!(values, [Some(0.5), Some(0.4)]);
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::networks::{write_fixed, write_model};
 use super::process::timed;
 use super::report::{Bar, Beside, Figures, Measured, Ratio, cell, median};
-use super::setup::{Peers, Setup, threads, versions};
+use super::setup::{PROGRAMS, Peers, Setup, threads};
 
 const TIMM: &str = "timm's loop";
 const ALONE: &str = "one after the other";
@@ -55,9 +55,10 @@ struct Together {
 type Model = (&'static str, PathBuf);
 
 impl Figures for Evaluation {
-    fn measure(setup: &Setup) -> Result<Measured<Self>> {
-        let peers = setup.peers(&["onnxruntime", "timm", "torch"])?;
-        setup.build(&["topk-eval", "topk-export"])?;
+    const PACKAGES: &[&str] = &["onnxruntime", "timm", "torch"];
+
+    fn measure(setup: &Setup, peers: Option<&Peers>) -> Result<Measured<Self>> {
+        setup.build(&PROGRAMS)?;
         let model = |name| -> Result<Model> { Ok((name, write_model(setup, name)?)) };
         let squeezenet = model("squeezenet1_1")?;
         let resnet = model("resnet18")?;
@@ -68,7 +69,7 @@ impl Figures for Evaluation {
 
         let mut models = Vec::new();
         for model in [&squeezenet, &resnet] {
-            models.push(one(setup, peers.as_ref(), model)?);
+            models.push(one(setup, peers, model)?);
         }
         let together = vec![
             together(setup, &[&squeezenet, &resnet, &efficientnet], None)?,
@@ -82,7 +83,6 @@ impl Figures for Evaluation {
         }
         Ok(Measured {
             threads: threads(),
-            peers: versions(peers.as_ref()),
             figures: Self {
                 models,
                 together,

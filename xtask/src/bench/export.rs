@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::networks::write_weights;
 use super::process::{Finished, timed};
 use super::report::{Bar, Beside, Figures, Measured, Ratio, cell};
-use super::setup::{Setup, threads, versions};
+use super::setup::{PROGRAMS, Peers, Setup, threads};
 
 const PEER: &str = "torch.onnx.export";
 
@@ -29,16 +29,16 @@ pub(super) struct Export {
 }
 
 impl Figures for Export {
-    fn measure(setup: &Setup) -> Result<Measured<Self>> {
-        let packages = [
-            "onnxruntime",
-            "onnxscript",
-            "safetensors",
-            "torch",
-            "torchvision",
-        ];
-        let peers = setup.peers(&packages)?;
-        setup.build(&["topk-export"])?;
+    const PACKAGES: &[&str] = &[
+        "onnxruntime",
+        "onnxscript",
+        "safetensors",
+        "torch",
+        "torchvision",
+    ];
+
+    fn measure(setup: &Setup, peers: Option<&Peers>) -> Result<Measured<Self>> {
+        setup.build(&PROGRAMS)?;
         let weights = write_weights(setup, NETWORK)?;
         let size =
             fs::metadata(&weights).with_context(|| format!("cannot read {}", weights.display()))?;
@@ -48,7 +48,7 @@ impl Figures for Export {
             let mut command = Command::new(setup.built("topk-export"));
             command.args(["model", "--model", NETWORK, "--checkpoint"]);
             ours.push(timed(command.arg(&weights).arg("--out").arg(&out))?);
-            if let Some(peers) = &peers {
+            if let Some(peers) = peers {
                 let mut script = peers.script("models/export/benches/torch_onnx_export.py");
                 theirs.push(timed(script.arg(NETWORK).arg(&weights).arg(&out))?);
             }
@@ -58,7 +58,6 @@ impl Figures for Export {
         let mib = |runs: &[Finished]| -> Vec<f64> { runs.iter().map(|run| run.mib).collect() };
         Ok(Measured {
             threads: threads(),
-            peers: versions(peers.as_ref()),
             figures: Self {
                 network: NETWORK.to_owned(),
                 weights_mib: (size.len() as f64 / f64::from(1 << 20)).round(),

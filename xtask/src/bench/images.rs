@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::report::{Bar, Beside, Figures, Measured, Ratio, cell};
-use super::setup::{Setup, versions};
+use super::setup::{Peers, Setup};
 
 const PEER: &str = "Pillow";
 
@@ -39,10 +39,11 @@ struct Work {
 }
 
 impl Figures for Images {
-    fn measure(setup: &Setup) -> Result<Measured<Self>> {
-        let peers = setup.peers(&["pillow"])?;
+    const PACKAGES: &[&str] = &["pillow"];
+
+    fn measure(setup: &Setup, peers: Option<&Peers>) -> Result<Measured<Self>> {
         let mut arguments = vec![OsStr::new("--images"), setup.images()?.as_os_str()];
-        if let Some(peers) = &peers {
+        if let Some(peers) = peers {
             arguments.extend([OsStr::new("--python"), peers.python().as_os_str()]);
         }
         let output: Output = setup.cargo_bench("topk-image", "against_pillow", &arguments)?;
@@ -52,7 +53,6 @@ impl Figures for Images {
         };
         Ok(Measured {
             threads: 1,
-            peers: versions(peers.as_ref()),
             figures: Self {
                 images: output.images,
                 works: output.works.into_iter().map(work).collect(),

@@ -1,13 +1,12 @@
 //! The losses through tensors beside libtorch's cross-entropy.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::report::{Bar, Figures, Measured, Ratio};
-use super::setup::Setup;
+use super::setup::{Peers, Setup};
 
 const PEER: &str = "libtorch's cross-entropy";
 
@@ -53,11 +52,10 @@ impl Case {
 }
 
 impl Figures for Losses {
-    fn measure(setup: &Setup) -> Result<Measured<Self>> {
+    fn measure(setup: &Setup, _: Option<&Peers>) -> Result<Measured<Self>> {
         let output: Output = setup.cargo_bench("topk-ops-tch", "cross_entropy", &[])?;
         Ok(Measured {
             threads: output.threads,
-            peers: BTreeMap::new(),
             figures: output.losses,
         })
     }

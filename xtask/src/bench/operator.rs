@@ -1,12 +1,10 @@
 //! The native operator of ONNX Runtime, and the portable function, beside the same loss called from Rust.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::report::{Bar, Figures, Measured, Ratio};
-use super::setup::Setup;
+use super::setup::{Peers, Setup};
 
 const PEER: &str = "the call from Rust";
 
@@ -63,11 +61,10 @@ impl Case {
 }
 
 impl Figures for Operator {
-    fn measure(setup: &Setup) -> Result<Measured<Self>> {
+    fn measure(setup: &Setup, _: Option<&Peers>) -> Result<Measured<Self>> {
         let output: Output = setup.cargo_bench("topk-ops-ort", "operator", &[])?;
         Ok(Measured {
             threads: output.threads,
-            peers: BTreeMap::new(),
             figures: output.operator,
         })
     }

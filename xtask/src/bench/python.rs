@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use topk_testing::root;
 
 use super::report::{Bar, Beside, Figures, Measured, Ratio, cell};
-use super::setup::{Peers, Setup, needed, versions};
+use super::setup::{Peers, Setup, needed};
 use crate::cargo;
 
 const PYTORCH: &str = "PyTorch's cross-entropy";
@@ -66,13 +66,15 @@ struct Authors {
 }
 
 impl Figures for Package {
-    fn measure(setup: &Setup) -> Result<Measured<Self>> {
-        let peers = needed(setup.peers(&["torch"])?, "--python")?;
+    const PACKAGES: &[&str] = &["torch"];
+
+    fn measure(setup: &Setup, peers: Option<&Peers>) -> Result<Measured<Self>> {
+        let peers = needed(peers, "--python")?;
         setup.build(&["topk-python"])?;
         let package = install(setup)?;
         let authors = setup.clone_of(SMOOTH_TOPK);
         let authors: Vec<&Path> = authors.as_deref().into_iter().collect();
-        let losses: Losses = run(setup, &peers, &package, "loss.py", &authors)?;
+        let losses: Losses = run(setup, peers, &package, "loss.py", &authors)?;
 
         let mut clones = Vec::new();
         for (option, name) in CLONES {
@@ -83,10 +85,9 @@ impl Figures for Package {
             }
         }
         let clones: Vec<&Path> = clones.iter().map(PathBuf::as_path).collect();
-        let authors = run(setup, &peers, &package, "peers.py", &clones)?;
+        let authors = run(setup, peers, &package, "peers.py", &clones)?;
         Ok(Measured {
             threads: THREADS,
-            peers: versions(Some(&peers)),
             figures: Self {
                 losses: losses.cases,
                 import_ms: losses.import_ms,

@@ -7,12 +7,15 @@ use anyhow::Result;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::setup::Setup;
+use super::setup::{Peers, Setup};
 
 /// The figures of a part.
 pub(super) trait Figures: DeserializeOwned + Serialize {
-    /// Runs the part's programs.
-    fn measure(setup: &Setup) -> Result<Measured<Self>>;
+    /// Packages of Python that are timed, or that its scripts need.
+    const PACKAGES: &[&str] = &[];
+
+    /// Runs the part's programs, without peers in Python if there are none.
+    fn measure(setup: &Setup, peers: Option<&Peers>) -> Result<Measured<Self>>;
 
     /// Our times relative to the peers'.
     fn ratios(&self) -> Vec<Ratio>;
@@ -24,11 +27,9 @@ pub(super) trait Figures: DeserializeOwned + Serialize {
     fn bars(&self) -> Vec<Bar>;
 }
 
-/// Figures, and with what they were measured.
+/// Figures, and the number of threads with which they were measured.
 pub(super) struct Measured<F> {
     pub(super) threads: usize,
-    /// Versions of the peers by name.
-    pub(super) peers: BTreeMap<String, String>,
     pub(super) figures: F,
 }
 
@@ -78,6 +79,7 @@ pub(super) struct Summary {
 
 /// Measures a part and reads its file, whatever its figures are.
 pub(super) struct Kind {
+    pub(super) packages: &'static [&'static str],
     /// The content of a new file.
     pub(super) measure: fn(&Setup) -> Result<String>,
     pub(super) summary: fn(&str) -> serde_json::Result<Summary>,
@@ -86,6 +88,7 @@ pub(super) struct Kind {
 impl Kind {
     pub(super) fn of<F: Figures>() -> Self {
         Self {
+            packages: F::PACKAGES,
             measure: measure::<F>,
             summary: summary::<F>,
         }
@@ -93,18 +96,15 @@ impl Kind {
 }
 
 fn measure<F: Figures>(setup: &Setup) -> Result<String> {
-    let Measured {
-        threads,
-        peers,
-        figures,
-    } = F::measure(setup)?;
+    let peers = setup.peers(F::PACKAGES)?;
+    let Measured { threads, figures } = F::measure(setup, peers.as_ref())?;
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let report = Report {
         date: now[..10].to_owned(),
         processor: topk_native::processor(),
         instructions: topk_ops::instructions().to_owned(),
         threads,
-        peers,
+        peers: peers.map_or_else(BTreeMap::new, |peers| peers.versions),
         figures,
     };
     Ok(serde_json::to_string_pretty(&report)? + "\n")

@@ -46,6 +46,9 @@ pub(super) struct Peers {
     pub(super) versions: BTreeMap<String, String>,
 }
 
+/// Always built together: other sets have other features of their dependencies, so that each would be built again.
+pub(super) const PROGRAMS: [&str; 3] = ["topk-eval", "topk-export", "topk-train"];
+
 /// Prints the versions of packages as JSON, null if they are missing.
 const VERSIONS: &str = "
 import json, sys
@@ -194,11 +197,6 @@ impl Peers {
     pub(super) fn python(&self) -> &Path {
         &self.python
     }
-}
-
-/// Versions of the peers of a part, none without them.
-pub(super) fn versions(peers: Option<&Peers>) -> BTreeMap<String, String> {
-    peers.map_or_else(BTreeMap::new, |peers| peers.versions.clone())
 }
 
 /// Number of threads that programs use by default.

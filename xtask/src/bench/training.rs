@@ -12,7 +12,7 @@ use topk_testing::root;
 
 use super::process::timed;
 use super::report::{Bar, Beside, Figures, Measured, Ratio, cell};
-use super::setup::{Peers, Setup, class_folders, threads, versions};
+use super::setup::{PROGRAMS, Peers, Setup, class_folders, threads};
 use crate::cargo;
 
 const PYTORCH: &str = "PyTorch";
@@ -118,9 +118,10 @@ impl Network {
 }
 
 impl Figures for Training {
-    fn measure(setup: &Setup) -> Result<Measured<Self>> {
-        let peers = setup.peers(&["torch", "torchvision"])?;
-        setup.build(&["topk-train"])?;
+    const PACKAGES: &[&str] = &["torch", "torchvision"];
+
+    fn measure(setup: &Setup, peers: Option<&Peers>) -> Result<Measured<Self>> {
+        setup.build(&PROGRAMS)?;
         let photographs = photographs(setup)?;
         let data = |images| match images {
             Images::Cifar => setup.cifar(),
@@ -128,7 +129,7 @@ impl Figures for Training {
         };
         let mut networks = Vec::new();
         for (name, images, flags) in NETWORKS {
-            networks.push(network(setup, peers.as_ref(), name, data(images)?, flags)?);
+            networks.push(network(setup, peers, name, data(images)?, flags)?);
         }
         let mut channels_last = Vec::new();
         for (name, images, batch) in FORMATS {
@@ -152,7 +153,6 @@ impl Figures for Training {
         }
         Ok(Measured {
             threads: threads(),
-            peers: versions(peers.as_ref()),
             figures: Self {
                 networks,
                 channels_last,
@@ -248,6 +248,9 @@ impl Figures for Training {
 /// A folder with some of the class folders of photographs.
 fn photographs(setup: &Setup) -> Result<PathBuf> {
     let folder = setup.folder().join("photographs");
+    if folder.exists() {
+        return Ok(folder);
+    }
     fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let images = setup.images()?;
     for class in class_folders(images)?.iter().take(CLASSES) {
