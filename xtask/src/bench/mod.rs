@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: our programs beside others. Each part writes `docs/benchmarks/PART.json`; the tables and the
 //! figure of `docs/benchmarks.md` are made from these files.
 
+mod algorithms;
 mod compare;
 mod evaluation;
 mod export;
@@ -56,6 +57,8 @@ pub(crate) struct Options {
 enum Part {
     /// Losses through tensors beside libtorch's cross-entropy (10 s)
     Loss,
+    /// Algorithms for the smooth top-k SVM with topk-perf, which draws its plots (20 s)
+    Algorithms,
     /// The operator of ONNX Runtime beside the same loss called from Rust (30 s)
     Operator,
     /// Decoding and preprocessing of photographs on one core beside Pillow (15 s); needs --images
@@ -80,6 +83,7 @@ impl Part {
     fn kind(self) -> Kind {
         match self {
             Self::Loss => Kind::of::<loss::Losses>(),
+            Self::Algorithms => Kind::of::<algorithms::Algorithms>(),
             Self::Operator => Kind::of::<operator::Operator>(),
             Self::Images => Kind::of::<images::Images>(),
             Self::Evaluation => Kind::of::<evaluation::Evaluation>(),
@@ -95,7 +99,7 @@ impl Part {
         let cifar = ("--cifar", options.data.cifar.is_some());
         let python = ("--python", options.python.is_some());
         let needed = match self {
-            Self::Loss | Self::Operator | Self::Export => vec![],
+            Self::Loss | Self::Algorithms | Self::Operator | Self::Export => vec![],
             Self::Images | Self::Evaluation => vec![images],
             Self::Training => vec![images, cifar],
             Self::Python => vec![python],
@@ -129,7 +133,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.render {
         return render();
     }
-    let setup = Setup::new(options.python.as_deref(), &options.data)?;
+    let setup = Setup::new(options.python.as_deref(), &options.data, options.check)?;
     if options.python.is_none() {
         println!("Without --python, peers in Python are left out.");
     }

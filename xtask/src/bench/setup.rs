@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
+use topk_testing::root;
 
 use crate::cargo;
 
@@ -36,6 +37,7 @@ pub(super) struct Setup {
     python: Option<PathBuf>,
     data: Data,
     programs: PathBuf,
+    plots: PathBuf,
     folder: TempDir,
 }
 
@@ -65,7 +67,7 @@ print(json.dumps({package: version(package) for package in sys.argv[1:]}))
 
 impl Setup {
     /// Checks what the user has given.
-    pub(super) fn new(python: Option<&Path>, data: &Data) -> Result<Self> {
+    pub(super) fn new(python: Option<&Path>, data: &Data, check: bool) -> Result<Self> {
         let absolute = |path: &Option<PathBuf>| -> Result<Option<PathBuf>> {
             let Some(path) = path else { return Ok(None) };
             let absolute = fs::canonicalize(path);
@@ -93,17 +95,27 @@ impl Setup {
                 cifar.display()
             );
         }
+        let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
         Ok(Self {
             python: python.map(Path::to_owned),
             data,
             programs: cargo::target_dir()?.join("release"),
-            folder: tempfile::tempdir().context("cannot create a temporary folder")?,
+            plots: match check {
+                true => folder.path().join("plots"),
+                false => root().join("docs/plots"),
+            },
+            folder,
         })
     }
 
     /// A folder for files, which is removed at the end.
     pub(super) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The folder for plots: that of the documentation, unless nothing is to be changed.
+    pub(super) fn plots(&self) -> &Path {
+        &self.plots
     }
 
     /// The photographs.
@@ -188,7 +200,7 @@ impl Peers {
     /// A script of the repository.
     pub(super) fn script(&self, path: &str) -> Command {
         let mut command = Command::new(&self.python);
-        command.arg(topk_testing::root().join(path));
+        command.arg(root().join(path));
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }

@@ -32,7 +32,7 @@ const NETWORKS: [(&str, Images, &str); 3] = [
     (
         "densenet-40-40",
         Images::Cifar,
-        "--batch-size 64 --images 192 --epochs 2 --turns 2 --workers 2 --compile",
+        "--batch-size 64 --images 128 --epochs 2 --turns 2 --workers 2 --compile",
     ),
     (
         "resnet18",
