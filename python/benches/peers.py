@@ -15,6 +15,7 @@ import sys
 import time
 
 import torch
+
 from topk import functional
 
 # Samples and classes. The relaxation of the last loss compares all classes with each other.

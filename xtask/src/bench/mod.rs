@@ -45,7 +45,7 @@ pub(crate) struct Options {
     render: bool,
     /// Python interpreter of an environment with the peers [default: leave them out]
     ///
-    /// Its packages: torch, torchvision, timm, pillow, onnx, onnxscript, onnxruntime and safetensors.
+    /// Its packages: torch, torchvision, timm, pillow, onnxscript, onnxruntime and safetensors.
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
     #[command(flatten)]

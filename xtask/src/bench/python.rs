@@ -72,16 +72,21 @@ impl Figures for Package {
         let peers = needed(peers, "--python")?;
         setup.build(&["topk-python"])?;
         let package = install(setup)?;
-        let authors = setup.clone_of(SMOOTH_TOPK);
+        let clone = |name: &str| {
+            let found = setup.clone_of(name);
+            if found.is_none() {
+                println!("Without {name} in the folder of --clones, its losses are left out.");
+            }
+            found
+        };
+        let authors = clone(SMOOTH_TOPK);
         let authors: Vec<&Path> = authors.as_deref().into_iter().collect();
         let losses: Losses = run(setup, peers, &package, "loss.py", &authors)?;
 
         let mut clones = Vec::new();
         for (option, name) in CLONES {
-            if let Some(clone) = setup.clone_of(name) {
+            if let Some(clone) = clone(name) {
                 clones.extend([PathBuf::from(option), clone]);
-            } else {
-                println!("Without --clones DIR with {name}, its losses are left out.");
             }
         }
         let clones: Vec<&Path> = clones.iter().map(PathBuf::as_path).collect();

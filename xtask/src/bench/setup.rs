@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
@@ -95,9 +95,18 @@ impl Setup {
                 cifar.display()
             );
         }
+        let python = match python {
+            // The name of a program on the PATH.
+            Some(name) if name.components().count() == 1 => Some(name.to_owned()),
+            // Links are not followed: an environment's interpreter is often one.
+            Some(path) => Some(
+                path::absolute(path).with_context(|| format!("cannot read {}", path.display()))?,
+            ),
+            None => None,
+        };
         let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
         Ok(Self {
-            python: python.map(Path::to_owned),
+            python,
             data,
             programs: cargo::target_dir()?.join("release"),
             plots: match check {
