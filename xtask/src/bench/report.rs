@@ -169,11 +169,12 @@ impl Beside {
     }
 }
 
-/// The middle value, to four significant digits.
+/// The middle value or the mean of the two, to four significant digits. There must be values.
 pub(super) fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
-    let middle = values[values.len() / 2];
+    let last = values.len() - 1;
+    let middle = 0.5 * (values[last / 2] + values[last.div_ceil(2)]);
     let rounded = format!("{middle:.3e}").parse();
     rounded.expect("a number in scientific notation is one")
 }
@@ -193,6 +194,12 @@ mod tests {
         assert_eq!(beside.ours, 3.0);
         assert_eq!(beside.peer, Some(4.0));
         assert_eq!(beside.ratio, Some(0.5));
+    }
+
+    #[test]
+    fn an_even_number_of_values_has_a_median() {
+        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), 2.5);
+        assert_eq!(median(&[2.71234]), 2.712);
     }
 
     #[test]

@@ -134,8 +134,12 @@ impl Figures for Training {
         let mut channels_last = Vec::new();
         for (name, images, batch) in FORMATS {
             let (mut with, mut without) = (Vec::new(), Vec::new());
-            for _ in 0..TURNS {
-                for (flag, times) in [("true", &mut with), ("false", &mut without)] {
+            for turn in 0..TURNS {
+                let mut formats = [("true", &mut with), ("false", &mut without)];
+                if turn % 2 == 1 {
+                    formats.reverse();
+                }
+                for (flag, times) in formats {
                     let mut command = dry_run(setup, name, data(images)?, batch);
                     if images == Images::Photographs {
                         command.arg("--val-data").arg(&photographs);
