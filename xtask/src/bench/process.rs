@@ -15,34 +15,31 @@ pub(super) struct Finished {
     pub(super) first_output: f64,
     /// Largest resident set.
     pub(super) mib: f64,
-    /// Standard output.
+    /// Standard output and standard error.
     pub(super) output: String,
 }
 
-/// Runs a program. What it writes to standard error is shown only if it fails.
+/// Runs a program.
 pub(super) fn timed(command: &mut Command) -> Result<Finished> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let errors = tempfile::tempfile().context("cannot create a temporary file")?;
-    let mut shown = errors
-        .try_clone()
-        .context("cannot create a temporary file")?;
+    let (mut from, to) = io::pipe().context("cannot create a pipe")?;
+    let also = to.try_clone().context("cannot create a pipe")?;
     let start = Instant::now();
-    let mut child = command
+    let child = command
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(errors)
+        .stdout(to)
+        .stderr(also)
         .spawn()
         .with_context(|| format!("cannot start {program}"))?;
-    let read = read(&mut child, start);
+    // The command keeps the pipe open, which ends when nobody can write to it.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let read = read(&mut from, start);
     let (status, mib) = wait(&child).with_context(|| format!("cannot wait for {program}"))?;
     let seconds = start.elapsed().as_secs_f64();
-    if !status.success() {
-        let mut text = String::new();
-        io::Seek::rewind(&mut shown)?;
-        shown.read_to_string(&mut text)?;
-        bail!("{program} failed ({status}):\n{}", text.trim_end());
-    }
     let (output, first_output) = read.with_context(|| format!("cannot read from {program}"))?;
+    if !status.success() {
+        bail!("{program} failed ({status}):\n{}", output.trim_end());
+    }
     Ok(Finished {
         seconds,
         first_output: first_output.as_secs_f64(),
@@ -52,15 +49,13 @@ pub(super) fn timed(command: &mut Command) -> Result<Finished> {
 }
 
 /// All output, and when its first byte came.
-fn read(child: &mut Child, start: Instant) -> io::Result<(String, Duration)> {
-    let mut stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+fn read(from: &mut impl Read, start: Instant) -> io::Result<(String, Duration)> {
     let mut bytes = vec![0; 1];
-    let length = stdout.read(&mut bytes)?;
+    let length = from.read(&mut bytes)?;
     let first = start.elapsed();
     bytes.truncate(length);
-    stdout.read_to_end(&mut bytes)?;
-    let text = String::from_utf8(bytes).map_err(io::Error::other)?;
-    Ok((text, first))
+    from.read_to_end(&mut bytes)?;
+    Ok((String::from_utf8_lossy(&bytes).into_owned(), first))
 }
 
 /// Waits for the end; returns the largest resident set in MiB too, which the standard library does not tell.
