@@ -61,11 +61,11 @@ enum Part {
     Algorithms,
     /// The operator of ONNX Runtime beside the same loss called from Rust (30 s)
     Operator,
-    /// Decoding and preprocessing of photographs on one core beside Pillow (15 s); needs --images
+    /// Decoding and preprocessing of photographs on one core beside Pillow (20 s); needs --images
     Images,
-    /// topk-eval beside timm's loop around ONNX Runtime, and models together (2 min); needs --images
+    /// topk-eval beside timm's loop around ONNX Runtime, and models together (3 min); needs --images
     Evaluation,
-    /// topk-train beside PyTorch, and channels last (6 min); needs --images and --cifar
+    /// topk-train beside PyTorch, and channels last (9 min); needs --images and --cifar
     Training,
     /// topk-export beside torch.onnx.export (1 min)
     Export,
