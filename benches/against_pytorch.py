@@ -5,8 +5,9 @@
 
 Requires torch 2.11, torchvision 0.26 and `cargo build --release`. Both sides use the same network, batch size,
 optimizer, augmentation (crop:4,flip for CIFAR, else resized-crop:224,flip) and number of threads, load their images
-from disk, and compute loss, top-1 and top-5 accuracy at every step. The PyTorch side is typical user code: eager
-mode (and compiled with --compile), torchvision's data sets and transforms, `DataLoader` with --workers processes, and fused SGD.
+from disk, and compute loss, top-1 and top-5 accuracy at every step. The PyTorch side is typical user code: eager mode
+(with --compile also torch.compile), torchvision's data sets and transforms, `DataLoader` with --workers processes, and
+fused SGD.
 
 `cargo xtask bench training` runs it with --json and keeps the results.
 
@@ -29,17 +30,25 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="CIFAR-100 (binary) or class folders")
     parser.add_argument("--model", required=True, help="basic-N, densenet-DEPTH-GROWTH, or one of torchvision's")
-    parser.add_argument("--loss", choices=["ce", "svm"], default="ce", help="loss of topk-train; PyTorch uses cross-entropy")
+    parser.add_argument(
+        "--loss", choices=["ce", "svm"], default="ce", help="loss of topk-train; PyTorch uses cross-entropy"
+    )
     parser.add_argument("--flags", default="", help="more flags for topk-train, such as --flags=--channels-last")
-    parser.add_argument("--classes", type=int, help="number of classes of PyTorch's network [default: that of the data]")
+    parser.add_argument(
+        "--classes", type=int, help="number of classes of PyTorch's network [default: that of the data]"
+    )
     parser.add_argument("--compile", action="store_true", help="also with PyTorch's network compiled (torch.compile)")
     parser.add_argument("--alone", action="store_true", help="only topk-train, without PyTorch")
     parser.add_argument("--json", type=Path, help="file for the medians")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--images", type=int, default=1920, help="number of images per epoch of CIFAR (class folders: all)")
+    parser.add_argument(
+        "--images", type=int, default=1920, help="number of images per epoch of CIFAR (class folders: all)"
+    )
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="number of processes that load images for PyTorch")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[0, 1, 2], help="number of processes that load images for PyTorch"
+    )
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--topk-train", type=Path, default=Path("target/release/topk-train"))
     parser.add_argument("--in-pytorch", type=int, metavar="WORKERS", help=argparse.SUPPRESS)
@@ -144,15 +153,11 @@ def train_in_pytorch(args):
     if is_cifar(args.data):
         images = Subset(images, range(args.images))
     workers = args.in_pytorch
-    loader = DataLoader(
-        images, args.batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
-    )
+    loader = DataLoader(images, args.batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
     model = network(args.model, args.classes or classes).train()
     if args.compiled:
         model = torch.compile(model)
-    optimizer = torch.optim.SGD(
-        model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4, nesterov=True, fused=True
-    )
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4, nesterov=True, fused=True)
     criterion = torch.nn.CrossEntropyLoss()
     speeds = []
     for _ in range(args.epochs):

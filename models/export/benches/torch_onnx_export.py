@@ -1,5 +1,5 @@
-"""Exports a network of torchvision to ONNX and compares its outputs in ONNX Runtime with PyTorch's, as topk-export does.
-For `cargo xtask bench export`.
+"""Exports a network of torchvision to ONNX, and compares its outputs in ONNX Runtime with PyTorch's, as topk-export
+does. For `cargo xtask bench export`.
 
     python models/export/benches/torch_onnx_export.py NETWORK WEIGHTS.safetensors OUT.onnx
 

@@ -25,9 +25,7 @@ pub(crate) struct Data {
     pub(super) cifar: Option<PathBuf>,
     /// Clones of the code of other losses' authors: `lml`, `noised-topk`, `difftopk`, `smooth-topk`
     ///
-    /// From https://github.com/locuslab/lml, https://github.com/garcinc/noised-topk,
-    /// https://github.com/Felix-Petersen/difftopk and https://github.com/oval-group/smooth-topk. Those
-    /// that are missing are left out.
+    /// `docs/benchmarks.md` links them. Those that are missing are left out.
     #[arg(long, value_name = "DIR")]
     pub(super) clones: Option<PathBuf>,
 }
