@@ -113,7 +113,7 @@ impl Part {
         format!("docs/benchmarks/{}.json", self.name())
     }
 
-    /// What is in the file. `None` if there is none yet.
+    /// What is in the file, or `None` before the part was first measured.
     fn summary(self) -> Result<Option<Summary>> {
         let file = self.file();
         let path = root().join(&file);

@@ -14,7 +14,7 @@ pub(super) trait Figures: DeserializeOwned + Serialize {
     /// Packages of Python that are timed, or that its scripts need.
     const PACKAGES: &[&str] = &[];
 
-    /// Runs the part's programs, without peers in Python if there are none.
+    /// Runs the part's programs, alone if `peers` is `None`.
     fn measure(setup: &Setup, peers: Option<&Peers>) -> Result<Measured<Self>>;
 
     /// Our times relative to the peers'.

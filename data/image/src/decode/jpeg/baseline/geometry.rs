@@ -46,7 +46,7 @@ impl Units {
         [self.size[0].div_ceil(across), self.size[1].div_ceil(down)]
     }
 
-    /// The row of chroma at a row of pixels, and the nearest other one; the same if there is none.
+    /// The row of chroma at a row of pixels, and the nearest other one, or the same row at an edge.
     pub(super) fn chroma_rows(&self, row: usize) -> [usize; 2] {
         let [_, down] = self.blocks;
         let at = row / down;

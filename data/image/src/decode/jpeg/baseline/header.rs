@@ -14,7 +14,7 @@ pub(super) struct Header<'a> {
     pub(super) height: usize,
     /// One (grey) or three components.
     pub(super) components: Vec<Component<'a>>,
-    /// Number of units between restart markers; 0 if there are none.
+    /// Number of units between restart markers; 0 without markers.
     pub(super) restart_interval: usize,
     /// The data of the scan, and what follows.
     pub(super) scan: &'a [u8],

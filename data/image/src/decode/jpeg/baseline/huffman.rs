@@ -26,7 +26,7 @@ pub(super) const END: usize = 128;
 #[derive(Clone, Copy, Debug, Default)]
 struct Symbol {
     value: u8,
-    /// 0 if there is no such code.
+    /// 0 for bits that begin no code.
     len: u8,
 }
 

@@ -39,11 +39,11 @@ pub(super) enum Colors {
 }
 
 impl Baseline {
-    /// Decodes a part of an image of this size; other pixels have any value. `None` if the library must decode it,
-    /// whatever has become of the image.
+    /// Decodes a part of an image of this size; the other pixels are unspecified. Returns `None` if the library must
+    /// decode the image instead; all pixels are unspecified then.
     ///
-    /// The data behind the part is not read. That changes nothing: the library decodes one block after the other and
-    /// repairs all damage, which therefore has no influence on the blocks before it.
+    /// Data behind the part is not read. The library would decode one block after the other and repair all damage, so
+    /// that damage there cannot change the pixels before it, or be an error.
     pub(super) fn decode(
         &mut self,
         encoded: &[u8],

@@ -27,7 +27,7 @@ pub(super) struct Scan<'a> {
     data: Bits<'a>,
     /// The last DC coefficient of each component.
     dc: [i32; 3],
-    /// Number of units between restart markers; 0 if there are none.
+    /// Number of units between restart markers; 0 without markers.
     interval: usize,
     /// Number of units before the next marker.
     left: usize,
