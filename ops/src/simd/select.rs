@@ -48,7 +48,8 @@ vectorized! {
     fn few_candidates(scores: &[f32], label: usize, count: usize, highest: &mut Vec<usize>) -> bool {
         let maxima = group_maxima(scores);
         // Where more than `count` groups have a maximum that reaches the threshold, more than `count` scores reach
-        // it, the label's possibly among them, and few others do.
+        // it, the label's possibly among them, and few others do. For a few scores, the maxima of fewer groups
+        // are enough.
         let threshold = if count <= LANES / 2 {
             let quarter: [f32; GROUPS / 4] = halves(&halves::<{ GROUPS / 2 }>(&maxima));
             nth_largest::<LANES>(&halves(&quarter), count)
