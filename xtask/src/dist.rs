@@ -1,5 +1,6 @@
 //! `cargo xtask dist`: builds the programs and packs them into a release archive.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -190,6 +191,23 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     create_parent(to)?;
     fs::copy(from, to)
         .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    Ok(())
+}
+
+/// Copies the Python files of a folder.
+pub(crate) fn copy_python(from: &Path, to: &Path) -> Result<()> {
+    let entries = fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))?;
+    for entry in entries {
+        let path = entry
+            .with_context(|| format!("cannot read {}", from.display()))?
+            .path();
+        let target = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() && !path.ends_with("__pycache__") {
+            copy_python(&path, &target)?;
+        } else if path.extension() == Some(OsStr::new("py")) {
+            copy(&path, &target)?;
+        }
+    }
     Ok(())
 }
 

@@ -1,7 +1,5 @@
 //! `cargo xtask gpu-check`: what needs a GPU, checked and timed by the script in `gpu-check`.
 
-use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -102,11 +100,11 @@ fn build(out: &Path) -> Result<()> {
     for (arguments, target, name) in TESTS {
         dist::copy(&test_program(arguments, target)?, &out.join(name))?;
     }
-    copy_python(
+    dist::copy_python(
         &root().join("python/py_src/topk"),
         &out.join("package/topk"),
     )?;
-    copy_python(&root().join("xtask/gpu-check"), &out.join("gpu-check"))?;
+    dist::copy_python(&root().join("xtask/gpu-check"), &out.join("gpu-check"))?;
     dist::copy(
         &root().join("ops/tests/data/loss.jsonl"),
         &out.join("loss.jsonl"),
@@ -125,21 +123,4 @@ fn test_program(arguments: &[&str], target: &str) -> Result<PathBuf> {
         .filter(|message| message["target"]["name"] == target)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .with_context(|| format!("cargo names no program for {target}"))
-}
-
-/// Copies the Python files of a folder.
-fn copy_python(from: &Path, to: &Path) -> Result<()> {
-    let entries = fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))?;
-    for entry in entries {
-        let path = entry
-            .with_context(|| format!("cannot read {}", from.display()))?
-            .path();
-        let target = to.join(path.file_name().unwrap_or_default());
-        if path.is_dir() && !path.ends_with("__pycache__") {
-            copy_python(&path, &target)?;
-        } else if path.extension() == Some(OsStr::new("py")) {
-            dist::copy(&path, &target)?;
-        }
-    }
-    Ok(())
 }

@@ -21,7 +21,6 @@ vectorized! {
 vectorized! {
     /// The largest score; the lowest finite number if there are no scores.
     pub(crate) fn max(scores: &[f32]) -> f32 {
-        let larger = |a: f32, b: f32| if b > a { b } else { a };
         if scores.len() < LANES {
             return scores.iter().copied().fold(f32::MIN, larger);
         }
@@ -73,10 +72,20 @@ fn lanewise(
     lanes
 }
 
-/// Combines all lanes, in halves.
 #[inline(always)]
-fn fold<T: Copy>(mut lanes: [T; SIDE_BY_SIDE], combine: impl Fn(T, T) -> T) -> T {
-    let mut width = SIDE_BY_SIDE;
+pub(super) fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
+}
+
+#[inline(always)]
+pub(super) fn smaller(a: f32, b: f32) -> f32 {
+    if b < a { b } else { a }
+}
+
+/// Combines all lanes, in halves; their number is a power of two.
+#[inline(always)]
+pub(super) fn fold<T: Copy, const N: usize>(mut lanes: [T; N], combine: impl Fn(T, T) -> T) -> T {
+    let mut width = N;
     while width > 1 {
         width /= 2;
         for i in 0..width {

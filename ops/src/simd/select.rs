@@ -3,6 +3,7 @@ use std::cmp::Ordering;
 use multiversion::target::target_cfg_f;
 
 use super::hits::{self, SPAN};
+use super::reduce::{fold, larger, smaller};
 use super::{LANES, Lanes, last_lanes};
 
 /// Candidates that are sorted side by side; there are rarely more.
@@ -140,16 +141,6 @@ fn add_to_maxima<'a, const N: usize>(
     }
 }
 
-#[inline(always)]
-fn larger(a: f32, b: f32) -> f32 {
-    if b > a { b } else { a }
-}
-
-#[inline(always)]
-fn smaller(a: f32, b: f32) -> f32 {
-    if b < a { b } else { a }
-}
-
 /// Maxima of pairs of groups.
 #[inline(always)]
 fn halves<const HALF: usize>(maxima: &[f32]) -> [f32; HALF] {
@@ -181,20 +172,7 @@ fn nth_largest<const N: usize>(numbers: &[f32; N], n: usize) -> f32 {
             f32::INFINITY
         };
     }
-    reduce(nth, smaller)
-}
-
-/// Combines all numbers, in halves.
-#[inline(always)]
-fn reduce<const N: usize>(mut numbers: [f32; N], combine: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut width = N;
-    while width > 1 {
-        width /= 2;
-        for i in 0..width {
-            numbers[i] = combine(numbers[i], numbers[i + width]);
-        }
-    }
-    numbers[0]
+    fold(nth, smaller)
 }
 
 /// A number that more than `count` of the maxima reach, and if possible few more: by bisection.
@@ -209,8 +187,8 @@ fn reached_by_more_than(maxima: &[f32; GROUPS], count: usize) -> f32 {
             f32::INFINITY
         };
     }
-    let mut low = reduce(lowest, smaller);
-    let mut high = reduce(*maxima, larger);
+    let mut low = fold(lowest, smaller);
+    let mut high = fold(*maxima, larger);
     for _ in 0..MAX_BISECTIONS {
         let middle = 0.5 * low + 0.5 * high;
         let mut reach = 0;

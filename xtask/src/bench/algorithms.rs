@@ -1,15 +1,13 @@
 //! Algorithms for the smooth top-k SVM, with `topk-perf`, which also draws plots.
 
 use std::fmt::Write;
-use std::fs;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::report::{Bar, Figures, Measured, Ratio, cell};
 use super::setup::{Peers, Setup};
-use crate::cargo;
 
 /// The algorithm of `topk-ops`.
 const OURS: &str = "fused";
@@ -61,17 +59,9 @@ impl Algorithms {
 
 impl Figures for Algorithms {
     fn measure(setup: &Setup, _: Option<&Peers>) -> Result<Measured<Self>> {
-        let json = setup.folder().join("algorithms.json");
         setup.build(&["topk-perf"])?;
-        cargo::run(
-            Command::new(setup.built("topk-perf"))
-                .arg("--json")
-                .arg(&json)
-                .arg("--plots")
-                .arg(setup.plots()),
-        )?;
-        let json = fs::read_to_string(json).context("the benchmark wrote no results")?;
-        let output: Output = serde_json::from_str(&json).context("cannot parse the results")?;
+        let mut command = Command::new(setup.built("topk-perf"));
+        let output: Output = setup.results_of(command.arg("--plots").arg(setup.plots()))?;
         // What follows the table belongs to the plots.
         let rows = output.measurements.into_iter().take(OTHERS.len() + 1);
         Ok(Measured {

@@ -1,17 +1,16 @@
 //! The Python package beside PyTorch's cross-entropy and the code of other losses' authors.
 
 use std::fmt::Write;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use topk_testing::root;
 
 use super::report::{Bar, Beside, Figures, Measured, Ratio, cell};
 use super::setup::{Peers, Setup, needed};
-use crate::cargo;
+use crate::dist;
 
 const PYTORCH: &str = "PyTorch's cross-entropy";
 const AUTHORS: &str = "the authors' code";
@@ -182,30 +181,12 @@ impl Figures for Package {
 /// A folder with the package as it is installed.
 fn install(setup: &Setup) -> Result<PathBuf> {
     let folder = setup.folder().join("package");
-    let sources = root().join("python/py_src/topk");
-    copy(&sources, &folder.join("topk"))
-        .with_context(|| format!("cannot copy {}", sources.display()))?;
-    let library = setup.built("lib_topk.so");
-    fs::copy(&library, folder.join("topk/_topk.abi3.so"))
-        .with_context(|| format!("cannot copy {}", library.display()))?;
+    dist::copy_python(&root().join("python/py_src/topk"), &folder.join("topk"))?;
+    dist::copy(
+        &setup.built("lib_topk.so"),
+        &folder.join("topk/_topk.abi3.so"),
+    )?;
     Ok(folder)
-}
-
-/// Copies the sources of a package, with subfolders.
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let path = entry?.path();
-        let Some(name) = path.file_name() else {
-            continue;
-        };
-        if path.is_dir() {
-            copy(&path, &to.join(name))?;
-        } else {
-            fs::copy(&path, to.join(name))?;
-        }
-    }
-    Ok(())
 }
 
 /// Runs a script of `python/benches`, which writes JSON.
@@ -216,10 +197,6 @@ fn run<T: DeserializeOwned>(
     script: &str,
     arguments: &[&Path],
 ) -> Result<T> {
-    let json = setup.folder().join("python.json");
     let mut command = peers.script(&format!("python/benches/{script}"));
-    command.args(arguments).arg("--json").arg(&json);
-    cargo::run(command.env("PYTHONPATH", package))?;
-    let json = fs::read_to_string(json).context("the benchmark wrote no results")?;
-    serde_json::from_str(&json).context("cannot parse the results")
+    setup.results_of(command.args(arguments).env("PYTHONPATH", package))
 }

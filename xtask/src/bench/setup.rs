@@ -151,18 +151,25 @@ impl Setup {
         )
     }
 
-    /// Runs a benchmark of the workspace, which writes JSON to the file that follows these arguments.
+    /// Runs a benchmark of the workspace, which writes JSON.
     pub(super) fn cargo_bench<T: DeserializeOwned>(
         &self,
         package: &str,
         bench: &str,
         arguments: &[&OsStr],
     ) -> Result<T> {
-        let json = self.folder().join(format!("{bench}.json"));
         let mut command = cargo::cargo();
         command.args(["bench", "--quiet", "--package", package, "--bench", bench]);
-        cargo::run(command.arg("--").arg("--json").arg(&json).args(arguments))?;
-        let json = fs::read_to_string(json).context("the benchmark wrote no results")?;
+        self.results_of(command.arg("--").args(arguments))
+    }
+
+    /// Runs a program, which writes JSON to the file that `--json` names.
+    pub(super) fn results_of<T: DeserializeOwned>(&self, command: &mut Command) -> Result<T> {
+        let file = self.folder().join("results.json");
+        cargo::run(command.arg("--json").arg(&file))?;
+        let json = fs::read_to_string(&file).context("the benchmark wrote no results")?;
+        // The next program writes its own.
+        fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
         serde_json::from_str(&json).context("cannot parse the results")
     }
 

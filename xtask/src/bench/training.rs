@@ -13,7 +13,6 @@ use topk_testing::root;
 use super::process::timed;
 use super::report::{Bar, Beside, Figures, Measured, Ratio, cell};
 use super::setup::{PROGRAMS, Peers, Setup, class_folders, threads};
-use crate::cargo;
 
 const PYTORCH: &str = "PyTorch";
 const COMPILED: &str = "torch.compile";
@@ -283,18 +282,13 @@ fn network(
             command
         }
     };
-    let json = setup.folder().join("training.json");
     command
         .args(["--model", name, "--data"])
         .arg(data)
         .args(flags.split(' '))
         .arg("--topk-train")
-        .arg(setup.built("topk-train"))
-        .arg("--json")
-        .arg(&json);
-    cargo::run(&mut command)?;
-    let json = fs::read_to_string(json).context("the benchmark wrote no results")?;
-    let output: Output = serde_json::from_str(&json).context("cannot parse the results")?;
+        .arg(setup.built("topk-train"));
+    let output: Output = setup.results_of(&mut command)?;
     Ok(Network {
         network: name.to_owned(),
         batch: output.batch,

@@ -60,10 +60,8 @@ impl RgbImage {
 
     /// Sets the size, and returns the buffer of pixels, filled with black.
     pub(crate) fn clear(&mut self, width: u32, height: u32) -> &mut [u8] {
-        (self.width, self.height) = (width, height);
         self.pixels.clear();
-        self.pixels.resize(width as usize * height as usize * 3, 0);
-        &mut self.pixels
+        self.resize(width, height)
     }
 
     /// Sets the size, and returns the buffer of pixels, whose values are arbitrary.

@@ -61,10 +61,7 @@ impl SmoothTopkSvm {
                 continue;
             }
             *max = simd::max(&scores[..label]).max(simd::max(&scores[label + 1..]));
-            let weights = match &mut sample.grad {
-                Some(grad) => grad,
-                None => workspace.f32.scratch(scores.len()),
-            };
+            let weights = weights_of(sample, || workspace.f32.scratch(scores.len()));
             simd::weights(scores, *max, self.per_score(), weights);
             weights[label] = 0.0;
             *sum = simd::sum(weights);
@@ -155,7 +152,7 @@ impl SmoothTopkSvm {
                 .zip(kths)
             {
                 let scores = sample.scores;
-                simd::weights(scores, kth, per_score, weights_of(sample, weights));
+                simd::weights(scores, kth, per_score, weights_of(sample, || weights));
             }
             for ((sample, weights), head) in samples
                 .iter_mut()
@@ -163,7 +160,7 @@ impl SmoothTopkSvm {
                 .zip(&*heads)
             {
                 let label = sample.label;
-                let weights = weights_of(sample, weights);
+                let weights = weights_of(sample, || weights);
                 weights[label] = 0.0;
                 for &class in head {
                     weights[class] = 0.0;
@@ -176,7 +173,7 @@ impl SmoothTopkSvm {
                 .zip(&mut *samples)
                 .zip(weights.chunks_exact_mut(classes))
             {
-                *of_sample = weights_of(sample, weights);
+                *of_sample = weights_of(sample, || weights);
             }
             if !tail::fits_unscaled(self.k, classes) {
                 for (scale, weights) in scales.iter_mut().zip(&of_samples[..count]) {
@@ -224,9 +221,12 @@ impl SmoothTopkSvm {
 }
 
 /// Memory for the weights of the classes: that of the gradient, which replaces them, or else `buffer`.
-fn weights_of<'m>(sample: &'m mut Sample<'_, f32>, buffer: &'m mut [f32]) -> &'m mut [f32] {
+fn weights_of<'m>(
+    sample: &'m mut Sample<'_, f32>,
+    buffer: impl FnOnce() -> &'m mut [f32],
+) -> &'m mut [f32] {
     match &mut sample.grad {
         Some(grad) => grad,
-        None => buffer,
+        None => buffer(),
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn decode(
         };
         let part = (request.part)(size);
         let decoded = baseline.decode(encoded, size, colors, &part, image);
+        baseline.release();
         if decoded.is_some() {
             return Ok(reserved);
         }

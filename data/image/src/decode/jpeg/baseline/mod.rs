@@ -52,19 +52,6 @@ impl Baseline {
         part: &Region,
         image: &mut RgbImage,
     ) -> Option<()> {
-        let decoded = self.read(encoded, size, colors, part, image);
-        self.planes.release();
-        decoded
-    }
-
-    fn read(
-        &mut self,
-        encoded: &[u8],
-        size: [u32; 2],
-        colors: Colors,
-        part: &Region,
-        image: &mut RgbImage,
-    ) -> Option<()> {
         let header = Header::read(encoded)?;
         let units = Units::of(&header)?;
         // Unequal sampling of red, green and blue is unusual.
@@ -108,5 +95,10 @@ impl Baseline {
             }
         }
         scan.check()
+    }
+
+    /// Frees what a large image left.
+    pub(super) fn release(&mut self) {
+        self.planes.release();
     }
 }
