@@ -51,6 +51,16 @@ struct Together {
     seconds: Beside,
 }
 
+impl One {
+    fn ratio(&self) -> Ratio {
+        Ratio {
+            what: self.model.clone(),
+            peer: TIMM,
+            value: self.seconds.ratio,
+        }
+    }
+}
+
 /// Name and file.
 type Model = (&'static str, PathBuf);
 
@@ -92,17 +102,12 @@ impl Figures for Evaluation {
     }
 
     fn ratios(&self) -> Vec<Ratio> {
-        let one = |one: &One| Ratio {
-            what: one.model.clone(),
-            peer: TIMM,
-            value: one.seconds.ratio,
-        };
         let together = |together: &Together| Ratio {
             what: together.models.join(" and "),
             peer: ALONE,
             value: together.seconds.ratio,
         };
-        let ones = self.models.iter().map(one);
+        let ones = self.models.iter().map(One::ratio);
         ones.chain(self.together.iter().map(together)).collect()
     }
 
@@ -132,15 +137,8 @@ impl Figures for Evaluation {
     }
 
     fn bars(&self) -> Vec<Bar> {
-        let bar = |one: &One| {
-            Some(Bar {
-                group: "Evaluation",
-                what: one.model.clone(),
-                peer: TIMM,
-                times: one.seconds.ratio?.recip(),
-            })
-        };
-        self.models.iter().filter_map(bar).collect()
+        let ratios = self.models.iter().map(One::ratio);
+        ratios.filter_map(|ratio| ratio.bar("Evaluation")).collect()
     }
 }
 

@@ -90,14 +90,7 @@ impl Figures for Images {
     }
 
     fn bars(&self) -> Vec<Bar> {
-        let bar = |work: &Work| {
-            Some(Bar {
-                group: "Images",
-                what: work.name.clone(),
-                peer: PEER,
-                times: work.seconds.ratio?.recip(),
-            })
-        };
-        self.works.iter().filter_map(bar).collect()
+        let ratios = self.ratios().into_iter();
+        ratios.filter_map(|ratio| ratio.bar("Images")).collect()
     }
 }

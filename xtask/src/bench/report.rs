@@ -60,6 +60,18 @@ pub(super) struct Ratio {
     pub(super) value: Option<f64>,
 }
 
+impl Ratio {
+    /// The bar of the same work, with the peer.
+    pub(super) fn bar(self, group: &'static str) -> Option<Bar> {
+        Some(Bar {
+            group,
+            what: self.what,
+            peer: self.peer,
+            times: self.value?.recip(),
+        })
+    }
+}
+
 /// How many times as fast as a peer.
 pub(super) struct Bar {
     /// Its kind of work, such as training.

@@ -40,10 +40,6 @@ struct Code {
 }
 
 impl Code {
-    fn is(&self, codes: Codes<'_>) -> bool {
-        self.counts == *codes.counts && self.symbols == codes.symbols
-    }
-
     /// `None` if there are more codes than bits for them.
     fn new(codes: Codes<'_>) -> Option<Self> {
         let mut end = 0;
@@ -54,6 +50,19 @@ impl Code {
             counts: *codes.counts,
             symbols: codes.symbols.to_vec(),
         })
+    }
+
+    /// Becomes another code, and returns whether it differs from that of the last image; `None` if it is invalid or has
+    /// an unusual symbol.
+    fn replace(&mut self, codes: Codes<'_>, is_usual: impl Fn(u8) -> bool) -> Option<bool> {
+        if self.counts == *codes.counts && self.symbols == codes.symbols {
+            return Some(false);
+        }
+        if !codes.symbols.iter().all(|&symbol| is_usual(symbol)) {
+            return None;
+        }
+        *self = Self::new(codes)?;
+        Some(true)
     }
 
     /// For all numbers of `bits` bits, the symbol of the code with which they begin, unless it is longer.
@@ -121,11 +130,7 @@ impl Default for DcTable {
 impl DcTable {
     /// Compiles a code, unless it is that of the last image; `None` if it is invalid or unusual.
     pub(super) fn compile(&mut self, codes: Codes<'_>) -> Option<()> {
-        if !self.code.is(codes) {
-            if codes.symbols.iter().any(|&size| size > MOST_DC) {
-                return None;
-            }
-            self.code = Code::new(codes)?;
+        if self.code.replace(codes, |size| size <= MOST_DC)? {
             *self.short = self.code.short(DC_BITS);
         }
         Some(())
@@ -161,11 +166,8 @@ impl Default for AcTable {
 impl AcTable {
     /// Compiles a code, unless it is that of the last image; `None` if it is invalid or unusual.
     pub(super) fn compile(&mut self, codes: Codes<'_>) -> Option<()> {
-        if !self.code.is(codes) {
-            if codes.symbols.iter().any(|&symbol| symbol & 15 > MOST_AC) {
-                return None;
-            }
-            self.code = Code::new(codes)?;
+        let is_usual = |symbol: u8| symbol & 15 <= MOST_AC;
+        if self.code.replace(codes, is_usual)? {
             let short = self.code.short(AC_BITS);
             for (bits, pair) in (0..).zip(&mut *self.pairs) {
                 *pair = Pair::new(bits, &short);
