@@ -45,6 +45,7 @@
 //! distributions", Statistica Sinica 7 (1997). P(without i) is the convolution of the sizes among the
 //! elements before i and among those after it, again a sum of positive terms.
 
+pub(crate) mod power_sums;
 pub(crate) mod side_by_side;
 pub(crate) mod subset_sizes;
 pub(crate) mod tail;

@@ -7,6 +7,7 @@
 //! The method for the head is that of [`SubsetSizes`](super::subset_sizes::SubsetSizes), and [`tail`](super::tail)
 //! that for the other classes.
 
+use super::power_sums::POWERS;
 use crate::simd::{self, LANES_F64, Lanes, LanesF64, vectorized};
 
 /// Number of samples side by side.
@@ -28,6 +29,10 @@ pub(crate) struct SideBySide {
     head: usize,
     /// What the weights of the tail were divided by.
     tilt: LanesF64,
+    /// Power sums of the tails.
+    power_sums: [LanesF64; POWERS],
+    /// The samples whose tails have polynomials instead.
+    has_polynomials: [bool; SAMPLES],
     /// 1 − p_i; exp(−z_i) before that.
     q: Vec<LanesF64>,
     /// p_i, with which class i of the head is in a random subset.
@@ -55,12 +60,8 @@ impl SideBySide {
         self.q.clear();
         self.q.resize(head, [0.0; SAMPLES]);
         self.p.resize(head, [0.0; SAMPLES]);
-        let padded = PADDING + k + 1;
-        self.tail.clear();
-        self.tail.resize(padded, [[0.0; SAMPLES]; LANES_F64]);
-        self.tail[PADDING] = [[1.0; SAMPLES]; LANES_F64];
-        self.of_sample.clear();
-        self.of_sample.resize(padded, [[0.0; LANES_F64]; 2]);
+        self.power_sums = [[0.0; SAMPLES]; POWERS];
+        self.has_polynomials = [false; SAMPLES];
     }
 
     /// Sets the head of a sample: z of each class, relative to the k-th largest. ±∞ represents a difference beyond the
@@ -71,9 +72,25 @@ impl SideBySide {
         }
     }
 
+    /// Sets the tail of a sample: the power sums of exp(z_i), as [`power_sums`](super::power_sums::power_sums) returns them.
+    pub(crate) fn set_power_sums(&mut self, sample: usize, sums: &[f64; POWERS]) {
+        for (power_sums, sum) in self.power_sums.iter_mut().zip(sums) {
+            power_sums[sample] = *sum;
+        }
+    }
+
     /// Sets the tail of a sample: e_1, …, e_k of exp(z_i)/`tilt` over a 16th of its classes in each lane.
     pub(crate) fn set_tail(&mut self, sample: usize, tilt: f64, polynomials: &[Lanes]) {
         debug_assert_eq!(polynomials.len(), self.k);
+        if self.has_polynomials == [false; SAMPLES] {
+            let padded = PADDING + self.k + 1;
+            self.tail.clear();
+            self.tail.resize(padded, [[0.0; SAMPLES]; LANES_F64]);
+            self.tail[PADDING] = [[1.0; SAMPLES]; LANES_F64];
+            self.of_sample.clear();
+            self.of_sample.resize(padded, [[0.0; LANES_F64]; 2]);
+        }
+        self.has_polynomials[sample] = true;
         self.tilt[sample] = tilt;
         store_tail(sample, polynomials, &mut self.of_sample, &mut self.tail);
     }
@@ -81,11 +98,18 @@ impl SideBySide {
     /// Computes the polynomials of head and tail together.
     pub(crate) fn compute(&mut self) {
         let width = self.k + 1;
-        merge(&mut self.tail);
         simd::exp(&mut self.q);
         self.prefix.resize((self.head + 1) * width, [0.0; SAMPLES]);
-        for (prefix, tail) in self.prefix.iter_mut().zip(&self.tail[PADDING..]) {
-            *prefix = tail[0];
+        newton_identities(&self.power_sums, &mut self.prefix[..width]);
+        if self.has_polynomials != [false; SAMPLES] {
+            merge(&mut self.tail);
+            for (prefix, [tail, ..]) in self.prefix.iter_mut().zip(&self.tail[PADDING..]) {
+                for sample in 0..SAMPLES {
+                    if self.has_polynomials[sample] {
+                        prefix[sample] = tail[sample];
+                    }
+                }
+            }
         }
         add_elements(
             &self.tilt,
@@ -126,13 +150,39 @@ impl SideBySide {
     }
 
     /// The coefficients of xˡ⁺¹, l = 0, …, k − 1, in `factor` · (π⁽ᵏ⁾ − π⁽ᵏ⁻¹⁾) of a class of the tail, where x is its
-    /// weight over the tilt: π⁽ʲ⁾ = (x e_{j−1} − x² e_{j−2} + …) / e_j.
-    pub(crate) fn tail_coefficients(&mut self, factor: &LanesF64) -> &[[f32; SAMPLES]] {
+    /// weight over the tilt: π⁽ʲ⁾ = (x e_{j−1} − x² e_{j−2} + …) / e_j. Also how many of them matter, if no x is above
+    /// `largest`, which is at most 1.
+    pub(crate) fn tail_coefficients(
+        &mut self,
+        factor: &LanesF64,
+        largest: &[f32; SAMPLES],
+    ) -> (&[[f32; SAMPLES]], [u32; SAMPLES]) {
         let mut coefficients = std::mem::take(&mut self.coefficients);
         coefficients.resize(self.k, [0.0; SAMPLES]);
         alternating_sums(self.polynomials(), factor, &mut coefficients);
         self.coefficients = coefficients;
-        &self.coefficients
+        let terms = terms_that_matter(&self.coefficients, largest);
+        (&self.coefficients, terms)
+    }
+}
+
+vectorized! {
+    /// The polynomials e_0, e_1, … of power sums: j e_j = p_1 e_{j−1} − p_2 e_{j−2} + p_3 e_{j−3} − …
+    pub(super) fn newton_identities(sums: &[LanesF64; POWERS], e: &mut [LanesF64]) {
+        e[0] = [1.0; SAMPLES];
+        for j in 1..e.len() {
+            let mut total = [0.0; SAMPLES];
+            // The last one first, which was computed last.
+            for m in (1..=j.min(POWERS)).rev() {
+                let sign = if m % 2 == 1 { 1.0 } else { -1.0 };
+                for lane in 0..SAMPLES {
+                    total[lane] = (sign * sums[m - 1][lane]).mul_add(e[j - m][lane], total[lane]);
+                }
+            }
+            for lane in 0..SAMPLES {
+                e[j][lane] = total[lane] / j as f64;
+            }
+        }
     }
 }
 
@@ -298,6 +348,26 @@ vectorized! {
     }
 }
 
+vectorized! {
+    /// How many terms of each polynomial, from the lowest, matter: the others together are far below the rounding errors of the
+    /// first one.
+    fn terms_that_matter(coefficients: &[[f32; SAMPLES]], x: &[f32; SAMPLES]) -> [u32; SAMPLES] {
+        const NEGLIGIBLE: f32 = 1e-9;
+        let first = coefficients[0];
+        let mut terms = [1; SAMPLES];
+        // The sum of the terms from the current one on, over its power of x.
+        let mut sum = [0f32; SAMPLES];
+        for (l, coefficient) in coefficients.iter().enumerate().skip(1).rev() {
+            for lane in 0..SAMPLES {
+                sum[lane] = sum[lane].mul_add(x[lane], coefficient[lane].abs());
+                let matters = sum[lane] > NEGLIGIBLE * first[lane].abs();
+                terms[lane] = if matters { terms[lane].max(l as u32 + 1) } else { terms[lane] };
+            }
+        }
+        terms
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,9 +401,9 @@ mod tests {
                     .iter()
                     .map(|z| (z - kth).exp() as f32 * 2.0)
                     .collect();
-                let mut tails = Default::default();
-                tail::polynomials(&[&weights], k, &[1.0], &mut tails);
-                all.set_tail(sample, 0.5, &tails[0].lanes);
+                let mut tail = tail::Polynomials::default();
+                tail::polynomials(&weights, k, 1.0, &mut tail);
+                all.set_tail(sample, 0.5, &tail.lanes);
             }
             all.compute();
             let log_ratios = all.log_ratios();

@@ -5,7 +5,8 @@
 //! other samples. The tail, all other wrong classes, is computed here, with weights x_i = c · exp(z_i − z_(k)) relative
 //! to the k-th highest.
 //!
-//! - Forward: the elementary symmetric polynomials e_0, …, e_k of the tail, by the recursion
+//! - Forward: the elementary symmetric polynomials e_0, …, e_k of the tail: from its [power
+//!   sums](super::power_sums) if they determine them, and otherwise by the recursion
 //!   e_j ← e_j + x_i e_{j−1}: sums of positive terms. Each lane of a vector has its own polynomials, of a
 //!   16th of the classes; `side_by_side` merges the lanes by products of polynomials in `f64`. The constant c is 1; or if e_k
 //!   could overflow, it keeps Σ x_i at most k, so that e_j is at most kʲ/j!.
@@ -14,9 +15,7 @@
 //!   in x_i whose coefficients are the same for all classes. This subtracts. Divided by e_j, each term is
 //!   at most j/(h − j + 1) times the next, where h is the number of classes above class i. With all of the
 //!   head above it, no term exceeds k/2, so that the error of the gradient, which is 1/k of the result, is a
-//!   few roundings.
-
-use multiversion::target::target_cfg_f;
+//!   few roundings. High powers of x_i that are below those are left out.
 
 use crate::simd::{LANES, Lanes, last_lanes, vectorized};
 
@@ -27,9 +26,6 @@ pub(crate) fn head_size(k: usize) -> usize {
 
 /// Largest k that is computed here: e_j fits `f32` with room to spare.
 pub(crate) const MAX_K: usize = 32;
-
-/// Largest k for which the polynomials of two samples are computed together.
-const MAX_K_OF_TWO: usize = 6;
 
 /// The polynomials of a sample; reuses its buffers.
 #[derive(Debug, Default)]
@@ -51,104 +47,34 @@ pub(crate) fn fits_unscaled(k: usize, weights: usize) -> bool {
 }
 
 vectorized! {
-    /// Computes e_1, …, e_k of the weights of one or two samples times `scales`; both have as many weights.
-    pub(crate) fn polynomials(
-        weights: &[&[f32]],
-        k: usize,
-        scales: &[f32],
-        results: &mut [Polynomials; 2],
-    ) {
-        // Each step of a sample waits for the one before it. With few degrees and wide vectors, the processor has too
-        // little else to do meanwhile.
-        let together = target_cfg_f!(target_feature = "avx512f") && k <= MAX_K_OF_TWO;
-        match (weights, scales) {
-            (&[a, b], &[scale_a, scale_b]) if together => {
-                of_two([a, b], k, [scale_a, scale_b], results);
-            }
-            _ => {
-                for ((weights, scale), result) in weights.iter().zip(scales).zip(results) {
-                    of_one(weights, k, *scale, result);
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn of_one(weights: &[f32], k: usize, scale: f32, result: &mut Polynomials) {
-    let Polynomials { lanes, carry } = result;
-    lanes.resize(k, [0.0; LANES]);
-    let (vectors, _) = weights.as_chunks::<LANES>();
-    let last = last_lanes(weights, 0.0);
-    let weights = (vectors, &last);
-    // Degrees are computed in blocks that fit into registers. Each block needs the highest polynomial
-    // of the block below it before each step; those are carried over in memory.
-    carry.resize(if k > BLOCK { vectors.len() + 1 } else { 0 }, [0.0; LANES]);
-    for (block, t) in lanes.chunks_mut(BLOCK).enumerate() {
-        let carry = Carry {
-            below: block > 0,
-            memory: carry,
-        };
-        match t.len() {
-            1 => recursion::<1>(weights, scale, carry, t),
-            2 => recursion::<2>(weights, scale, carry, t),
-            3 => recursion::<3>(weights, scale, carry, t),
-            4 => recursion::<4>(weights, scale, carry, t),
-            5 => recursion::<5>(weights, scale, carry, t),
-            6 => recursion::<6>(weights, scale, carry, t),
-            7 => recursion::<7>(weights, scale, carry, t),
-            8 => recursion::<8>(weights, scale, carry, t),
-            9 => recursion::<9>(weights, scale, carry, t),
-            _ => recursion::<BLOCK>(weights, scale, carry, t),
-        }
-    }
-}
-
-#[inline(always)]
-fn of_two(weights: [&[f32]; 2], k: usize, scales: [f32; 2], results: &mut [Polynomials; 2]) {
-    let [a, b] = results.each_mut().map(|result| {
-        result.lanes.resize(k, [0.0; LANES]);
-        &mut *result.lanes
-    });
-    match k {
-        1 => recursion_of_two::<1>(weights, scales, [a, b]),
-        2 => recursion_of_two::<2>(weights, scales, [a, b]),
-        3 => recursion_of_two::<3>(weights, scales, [a, b]),
-        4 => recursion_of_two::<4>(weights, scales, [a, b]),
-        5 => recursion_of_two::<5>(weights, scales, [a, b]),
-        _ => recursion_of_two::<MAX_K_OF_TWO>(weights, scales, [a, b]),
-    }
-}
-
-/// The recursion for all K degrees of two samples.
-#[inline(always)]
-fn recursion_of_two<const K: usize>(
-    [a, b]: [&[f32]; 2],
-    scales: [f32; 2],
-    results: [&mut [Lanes]; 2],
-) {
-    let mut t: [[Lanes; K]; 2] = [[[0.0; LANES]; K]; 2];
-    let step = |t: &mut [[Lanes; K]; 2], a: &Lanes, b: &Lanes| {
-        for lane in 0..LANES {
-            let x = [a[lane] * scales[0], b[lane] * scales[1]];
-            for m in (1..K).rev() {
-                for sample in 0..2 {
-                    let below = t[sample][m - 1][lane];
-                    t[sample][m][lane] = x[sample].mul_add(below, t[sample][m][lane]);
-                }
-            }
-            for sample in 0..2 {
-                t[sample][0][lane] += x[sample];
+    /// Computes e_1, …, e_k of the weights times `scale`.
+    pub(crate) fn polynomials(weights: &[f32], k: usize, scale: f32, result: &mut Polynomials) {
+        let Polynomials { lanes, carry } = result;
+        lanes.resize(k, [0.0; LANES]);
+        let (vectors, _) = weights.as_chunks::<LANES>();
+        let last = last_lanes(weights, 0.0);
+        let weights = (vectors, &last);
+        // Degrees are computed in blocks that fit into registers. Each block needs the highest polynomial
+        // of the block below it before each step; those are carried over in memory.
+        carry.resize(if k > BLOCK { vectors.len() + 1 } else { 0 }, [0.0; LANES]);
+        for (block, t) in lanes.chunks_mut(BLOCK).enumerate() {
+            let carry = Carry {
+                below: block > 0,
+                memory: carry,
+            };
+            match t.len() {
+                1 => recursion::<1>(weights, scale, carry, t),
+                2 => recursion::<2>(weights, scale, carry, t),
+                3 => recursion::<3>(weights, scale, carry, t),
+                4 => recursion::<4>(weights, scale, carry, t),
+                5 => recursion::<5>(weights, scale, carry, t),
+                6 => recursion::<6>(weights, scale, carry, t),
+                7 => recursion::<7>(weights, scale, carry, t),
+                8 => recursion::<8>(weights, scale, carry, t),
+                9 => recursion::<9>(weights, scale, carry, t),
+                _ => recursion::<BLOCK>(weights, scale, carry, t),
             }
         }
-    };
-    let last = (last_lanes(a, 0.0), last_lanes(b, 0.0));
-    for (a, b) in a.as_chunks().0.iter().zip(b.as_chunks().0) {
-        step(&mut t, a, b);
-    }
-    step(&mut t, &last.0, &last.1);
-    for (result, t) in results.into_iter().zip(t) {
-        result.copy_from_slice(&t);
     }
 }
 
@@ -241,6 +167,8 @@ vectorized! {
             [a, b, c] => horner(vectors, scale, [a, b, c]),
             [a, b, c, d] => horner(vectors, scale, [a, b, c, d]),
             [a, b, c, d, e] => horner(vectors, scale, [a, b, c, d, e]),
+            [a, b, c, d, e, f] => horner(vectors, scale, [a, b, c, d, e, f]),
+            [a, b, c, d, e, f, g] => horner(vectors, scale, [a, b, c, d, e, f, g]),
             _ => horner_by_coefficient(vectors, scale, coefficients),
         }
         if let Some(all) = weights.last_chunk_mut::<LANES>() {
@@ -308,10 +236,9 @@ mod tests {
         for k in 1..=MAX_K {
             for len in [0, 7, 16, 41] {
                 let weights = vec![0.5; len];
-                let mut found = <[Polynomials; 2]>::default();
-                polynomials(&[&weights, &weights], k, &[2.0, 2.0], &mut found);
-                assert_eq!(found[0].lanes, found[1].lanes);
-                let found = &found[0].lanes;
+                let mut found = Polynomials::default();
+                polynomials(&weights, k, 2.0, &mut found);
+                let found = &found.lanes;
                 for lane in 0..LANES {
                     // The rest is in the last lanes.
                     let of_lane = len / LANES + usize::from(lane >= LANES - len % LANES);

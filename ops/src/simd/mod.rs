@@ -26,7 +26,7 @@ use multiversion::target::target_cfg_f;
 pub(crate) use exp::{exp, weights};
 pub(crate) use ln::{logarithms, logarithms_of_1_plus};
 pub(crate) use normal::{PAIRS, normals};
-pub(crate) use reduce::{all_finite, max, scale, sum};
+pub(crate) use reduce::{all_finite, fold, max, scale, sum};
 pub(crate) use select::highest;
 
 vectorized! {
@@ -64,14 +64,25 @@ pub(crate) type LanesF64 = [f64; LANES_F64];
 /// take longer than most computations with them, because a vector cannot be loaded soon after parts of it were stored.
 #[inline(always)]
 pub(crate) fn last_lanes(numbers: &[f32], fill: f32) -> Lanes {
-    let hidden = LANES - numbers.len() % LANES;
+    // A table, because LLVM makes branches of comparisons of a lane with a number.
+    const HIDDEN: [bool; 2 * LANES] = {
+        let mut hidden = [false; 2 * LANES];
+        let mut lane = 0;
+        while lane < LANES {
+            hidden[lane] = true;
+            lane += 1;
+        }
+        hidden
+    };
+    let rest = numbers.len() % LANES;
     let mut lanes = [fill; LANES];
     if let Some(last) = numbers.last_chunk::<LANES>() {
+        let hidden = &HIDDEN[rest..rest + LANES];
         for lane in 0..LANES {
-            lanes[lane] = if lane < hidden { fill } else { last[lane] };
+            lanes[lane] = if hidden[lane] { fill } else { last[lane] };
         }
     } else if !numbers.is_empty() {
-        lanes[hidden..].copy_from_slice(numbers);
+        lanes[LANES - rest..].copy_from_slice(numbers);
     }
     lanes
 }

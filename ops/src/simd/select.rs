@@ -154,19 +154,16 @@ fn halves<const HALF: usize>(maxima: &[f32]) -> [f32; HALF] {
 /// The (n + 1)-th largest number; there are more than `n`. Takes time proportional to the square of the numbers.
 #[inline(always)]
 fn nth_largest<const N: usize>(numbers: &[f32; N], n: usize) -> f32 {
-    let mut larger = [0.0; N];
+    // As integers, with which LLVM compares all numbers at once.
+    let mut larger = [0u32; N];
     for &other in numbers {
         for i in 0..N {
-            larger[i] = if other > numbers[i] {
-                larger[i] + 1.0
-            } else {
-                larger[i]
-            };
+            larger[i] += u32::from(other > numbers[i]);
         }
     }
     let mut nth = *numbers;
     for i in 0..N {
-        nth[i] = if larger[i] <= n as f32 {
+        nth[i] = if larger[i] <= n as u32 {
             nth[i]
         } else {
             f32::INFINITY

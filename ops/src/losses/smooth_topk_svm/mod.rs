@@ -1,6 +1,6 @@
-use crate::LossError;
 mod single;
 
+use crate::LossError;
 use crate::elementary_symmetric::subset_sizes::SubsetSizes;
 use crate::elementary_symmetric::tail::MAX_K;
 use crate::parameters::{check_alpha, check_k, check_tau, more_than};
@@ -33,7 +33,8 @@ use crate::workspace::Workspace;
 /// There is no approximation at any temperature or spread of the scores: on all test cases, computed
 /// with 60 digits, errors of the loss, relative to max(1, loss), and of gradient entries are below 2e-7
 /// and 1e-7 for `f32` scores, and below 1e-12 for `f64`. Time is O(n·k) per sample. For `f32` scores and
-/// k up to 32 the computation is vectorized over the classes; otherwise it uses `f64`.
+/// k up to 32 the computation is vectorized over the classes, with a time of O(n + k²) unless the weights of a few classes
+/// are a large part of the sum of all; otherwise it uses `f64`.
 #[doc(alias = "SmoothTop1SVM")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SmoothTopkSvm {
@@ -313,6 +314,30 @@ mod tests {
                     error <= 1e-7,
                     "{context}: gradient {found} is not {expected}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn f32_agrees_with_f64_at_the_ends_of_the_range() {
+        let scores: Vec<f32> = (0..60)
+            .map(|i| f32::MAX * f32::cos(2.0 * i as f32))
+            .collect();
+        let wide: Vec<f64> = scores.iter().map(|&score| score.into()).collect();
+        for tau in [1e-30, 1.0, 1e34, 1e36, 1e38, 1e60] {
+            for k in [1, 5, 20] {
+                let svm = SmoothTopkSvm::new(k, tau, 1.0).unwrap();
+                let (expected, expected_grad) = evaluate(&svm, &wide, 3);
+                let (mut value, mut grad) = ([0.0], [f32::NAN; 60]);
+                let expected = expected as f32;
+                svm.forward_backward(&scores, &[3], &mut value, &mut grad)
+                    .unwrap();
+                let is_close = value[0] == expected || (value[0] / expected - 1.0).abs() < 2e-7;
+                assert!(is_close, "k={k} tau={tau}: {} {expected}", value[0]);
+                for (found, expected) in grad.iter().zip(expected_grad) {
+                    let error = (f64::from(*found) - expected).abs();
+                    assert!(error <= 1e-7, "k={k} tau={tau}: {found} {expected}");
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 //! the other samples ([`SideBySide`]).
 
 use super::SmoothTopkSvm;
+use crate::elementary_symmetric::power_sums::power_sums;
 use crate::elementary_symmetric::side_by_side::{SAMPLES, SideBySide};
 use crate::elementary_symmetric::tail::{self, Polynomials};
 use crate::sample::Sample;
@@ -13,7 +14,8 @@ use crate::workspace::Workspace;
 /// Scores of samples side by side. With their gradients they should fit the first-level cache.
 const SCORES: usize = 1 << 13;
 
-/// Number of samples of this many classes that are computed side by side: at least two, for [`tail::polynomials`].
+/// Number of samples of this many classes that are computed side by side: at least two, which share the time of the
+/// heads.
 pub(super) fn samples_side_by_side(classes: usize) -> usize {
     (SCORES / classes).clamp(2, SAMPLES)
 }
@@ -22,7 +24,7 @@ pub(super) fn samples_side_by_side(classes: usize) -> usize {
 #[derive(Debug, Default)]
 struct Buffers {
     heads: [Vec<usize>; SAMPLES],
-    tails: [Polynomials; 2],
+    tail: Polynomials,
     /// Weights of samples whose gradient is not requested.
     weights: Vec<f32>,
     polynomials: SideBySide,
@@ -115,7 +117,7 @@ impl SmoothTopkSvm {
     ) {
         let Buffers {
             heads,
-            tails,
+            tail,
             weights,
             polynomials,
             coefficients,
@@ -141,6 +143,8 @@ impl SmoothTopkSvm {
         }
         // Factors of the weights.
         let mut scales = [1f32; SAMPLES];
+        // Largest weights of the tails.
+        let mut largest = [0f32; SAMPLES];
         if has_tail {
             if weights.len() < samples.len() * classes {
                 weights.resize(samples.len() * classes, 0.0);
@@ -154,38 +158,34 @@ impl SmoothTopkSvm {
                 let scores = sample.scores;
                 simd::weights(scores, kth, per_score, weights_of(sample, || weights));
             }
-            for ((sample, weights), head) in samples
+            for (((sample, weights), head), largest) in samples
                 .iter_mut()
                 .zip(weights.chunks_exact_mut(classes))
                 .zip(&*heads)
+                .zip(&mut largest)
             {
                 let label = sample.label;
                 let weights = weights_of(sample, || weights);
+                *largest = weights[head[head_size - 1]];
                 weights[label] = 0.0;
                 for &class in head {
                     weights[class] = 0.0;
                 }
             }
-            let count = samples.len();
-            let mut of_samples: [&[f32]; SAMPLES] = [&[]; SAMPLES];
-            for ((of_sample, sample), weights) in of_samples
+            for (lane, (sample, weights)) in samples
                 .iter_mut()
-                .zip(&mut *samples)
                 .zip(weights.chunks_exact_mut(classes))
+                .enumerate()
             {
-                *of_sample = weights_of(sample, || weights);
-            }
-            if !tail::fits_unscaled(self.k, classes) {
-                for (scale, weights) in scales.iter_mut().zip(&of_samples[..count]) {
-                    *scale = (k / simd::sum(weights)).min(1.0) as f32;
-                }
-            }
-            for first in (0..count).step_by(2) {
-                let pair = first..count.min(first + 2);
-                let scales = &scales[pair.clone()];
-                tail::polynomials(&of_samples[pair.clone()], self.k, scales, tails);
-                for ((lane, scale), tail) in pair.zip(scales).zip(&*tails) {
-                    polynomials.set_tail(lane, 1.0 / f64::from(*scale), &tail.lanes);
+                let weights = weights_of(sample, || weights);
+                if let Some(sums) = power_sums(weights, largest[lane], self.k) {
+                    polynomials.set_power_sums(lane, &sums);
+                } else {
+                    if !tail::fits_unscaled(self.k, classes) {
+                        scales[lane] = (k / simd::sum(weights)).min(1.0) as f32;
+                    }
+                    tail::polynomials(weights, self.k, scales[lane], tail);
+                    polynomials.set_tail(lane, 1.0 / f64::from(scales[lane]), &tail.lanes);
                 }
             }
         }
@@ -199,10 +199,14 @@ impl SmoothTopkSvm {
             return;
         }
         if has_tail {
-            let of_all = polynomials.tail_coefficients(&factors);
+            for (largest, scale) in largest.iter_mut().zip(scales) {
+                *largest *= scale;
+            }
+            let (of_all, terms) = polynomials.tail_coefficients(&factors, &largest);
             for (lane, sample) in samples.iter_mut().enumerate() {
                 if let Some(grad) = &mut sample.grad {
                     coefficients.clear();
+                    let of_all = &of_all[..terms[lane] as usize];
                     coefficients.extend(of_all.iter().map(|coefficient| coefficient[lane]));
                     tail::derivatives(grad, scales[lane], coefficients);
                 }
