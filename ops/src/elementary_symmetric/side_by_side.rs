@@ -150,7 +150,7 @@ impl SideBySide {
     }
 
     /// The coefficients of xˡ⁺¹, l = 0, …, k − 1, in `factor` · (π⁽ᵏ⁾ − π⁽ᵏ⁻¹⁾) of a class of the tail, where x is its
-    /// weight over the tilt: π⁽ʲ⁾ = (x e_{j−1} − x² e_{j−2} + …) / e_j. Also how many of them matter, if no x is above
+    /// weight. Also how many of them matter, if no x is above
     /// `largest`, which is at most 1.
     pub(crate) fn tail_coefficients(
         &mut self,
@@ -159,7 +159,7 @@ impl SideBySide {
     ) -> (&[[f32; SAMPLES]], [u32; SAMPLES]) {
         let mut coefficients = std::mem::take(&mut self.coefficients);
         coefficients.resize(self.k, [0.0; SAMPLES]);
-        alternating_sums(self.polynomials(), factor, &mut coefficients);
+        alternating_sums(self.polynomials(), &self.tilt, factor, &mut coefficients);
         self.coefficients = coefficients;
         let terms = terms_that_matter(&self.coefficients, largest);
         (&self.coefficients, terms)
@@ -327,13 +327,20 @@ vectorized! {
 }
 
 vectorized! {
-    /// See [`SideBySide::tail_coefficients`].
-    fn alternating_sums(e: &[LanesF64], factor: &LanesF64, coefficients: &mut [[f32; SAMPLES]]) {
+    /// See [`SideBySide::tail_coefficients`]: for a weight x over the tilt, π⁽ʲ⁾ = (x e_{j−1} − x² e_{j−2} + …) / e_j.
+    fn alternating_sums(
+        e: &[LanesF64],
+        tilt: &LanesF64,
+        factor: &LanesF64,
+        coefficients: &mut [[f32; SAMPLES]],
+    ) {
         let k = coefficients.len();
-        let (mut over_k, mut over_km1) = ([0.0; SAMPLES], [0.0; SAMPLES]);
+        let (mut over_k, mut over_km1, mut next) = ([0.0; SAMPLES], [0.0; SAMPLES], [0.0; SAMPLES]);
         for lane in 0..SAMPLES {
-            over_k[lane] = factor[lane] / e[k][lane];
-            over_km1[lane] = factor[lane] / e[k - 1][lane];
+            next[lane] = -1.0 / tilt[lane];
+            let first = factor[lane] / tilt[lane];
+            over_k[lane] = first / e[k][lane];
+            over_km1[lane] = first / e[k - 1][lane];
         }
         for (l, coefficient) in coefficients.iter_mut().enumerate() {
             let e_km1 = e[k - 1 - l];
@@ -341,8 +348,8 @@ vectorized! {
             for lane in 0..SAMPLES {
                 let sum = over_k[lane] * e_km1[lane] - over_km1[lane] * e_km2[lane];
                 coefficient[lane] = sum.clamp(f32::MIN.into(), f32::MAX.into()) as f32;
-                over_k[lane] = -over_k[lane];
-                over_km1[lane] = -over_km1[lane];
+                over_k[lane] *= next[lane];
+                over_km1[lane] *= next[lane];
             }
         }
     }
@@ -352,7 +359,7 @@ vectorized! {
     /// How many terms of each polynomial, from the lowest, matter: the others together are far below the rounding errors of the
     /// first one.
     fn terms_that_matter(coefficients: &[[f32; SAMPLES]], x: &[f32; SAMPLES]) -> [u32; SAMPLES] {
-        const NEGLIGIBLE: f32 = 1e-9;
+        const NEGLIGIBLE: f32 = 1e-8;
         let first = coefficients[0];
         let mut terms = [1; SAMPLES];
         // The sum of the terms from the current one on, over its power of x.

@@ -152,24 +152,24 @@ fn recursion<const K: usize>(
 }
 
 vectorized! {
-    /// Replaces each weight w by x · Σ_l `coefficients`_l · xˡ, with x = w · `scale`.
-    pub(crate) fn derivatives(weights: &mut [f32], scale: f32, coefficients: &[f32]) {
+    /// Replaces each weight x by x · Σ_l `coefficients`_l · xˡ.
+    pub(crate) fn derivatives(weights: &mut [f32], coefficients: &[f32]) {
         // The last ones first, because some of them are replaced with whole vectors.
         let mut last = [last_lanes(weights, 0.0)];
         if let Some(all) = weights.last_chunk::<LANES>() {
             last = [*all];
         }
-        horner_by_coefficient(&mut last, scale, coefficients);
+        horner_by_coefficient(&mut last, coefficients);
         let (vectors, _) = weights.as_chunks_mut::<LANES>();
         match *coefficients {
-            [a] => horner(vectors, scale, [a]),
-            [a, b] => horner(vectors, scale, [a, b]),
-            [a, b, c] => horner(vectors, scale, [a, b, c]),
-            [a, b, c, d] => horner(vectors, scale, [a, b, c, d]),
-            [a, b, c, d, e] => horner(vectors, scale, [a, b, c, d, e]),
-            [a, b, c, d, e, f] => horner(vectors, scale, [a, b, c, d, e, f]),
-            [a, b, c, d, e, f, g] => horner(vectors, scale, [a, b, c, d, e, f, g]),
-            _ => horner_by_coefficient(vectors, scale, coefficients),
+            [a] => horner(vectors, [a]),
+            [a, b] => horner(vectors, [a, b]),
+            [a, b, c] => horner(vectors, [a, b, c]),
+            [a, b, c, d] => horner(vectors, [a, b, c, d]),
+            [a, b, c, d, e] => horner(vectors, [a, b, c, d, e]),
+            [a, b, c, d, e, f] => horner(vectors, [a, b, c, d, e, f]),
+            [a, b, c, d, e, f, g] => horner(vectors, [a, b, c, d, e, f, g]),
+            _ => horner_by_coefficient(vectors, coefficients),
         }
         if let Some(all) = weights.last_chunk_mut::<LANES>() {
             *all = last[0];
@@ -182,36 +182,33 @@ vectorized! {
 
 /// Weight by weight, for few coefficients, which stay in registers.
 #[inline(always)]
-fn horner<const K: usize>(weights: &mut [Lanes], scale: f32, coefficients: [f32; K]) {
-    for w in weights.as_flattened_mut() {
-        let x = *w * scale;
-        let sum = coefficients
+fn horner<const K: usize>(weights: &mut [Lanes], coefficients: [f32; K]) {
+    let (&last, others) = coefficients.split_last().expect("there are coefficients");
+    for x in weights.as_flattened_mut() {
+        let sum = others
             .iter()
             .rev()
-            .fold(0f32, |sum, &coefficient| sum.mul_add(x, coefficient));
-        *w = sum * x;
+            .fold(last, |sum, &coefficient| sum.mul_add(*x, coefficient));
+        *x *= sum;
     }
 }
 
 /// Coefficient by coefficient, for few weights, which stay in registers.
 #[inline(always)]
-fn horner_by_coefficient(weights: &mut [Lanes], scale: f32, coefficients: &[f32]) {
+fn horner_by_coefficient(weights: &mut [Lanes], coefficients: &[f32]) {
     const SIDE_BY_SIDE: usize = 4;
     let (blocks, rest) = weights.as_chunks_mut::<SIDE_BY_SIDE>();
     for weights in blocks {
-        horner_of(weights, scale, coefficients);
+        horner_of(weights, coefficients);
     }
     for weights in rest {
-        horner_of(std::array::from_mut(weights), scale, coefficients);
+        horner_of(std::array::from_mut(weights), coefficients);
     }
 }
 
 #[inline(always)]
-fn horner_of<const N: usize>(weights: &mut [Lanes; N], scale: f32, coefficients: &[f32]) {
-    let mut x = *weights;
-    for x in x.as_flattened_mut() {
-        *x *= scale;
-    }
+fn horner_of<const N: usize>(weights: &mut [Lanes; N], coefficients: &[f32]) {
+    let x = *weights;
     let mut sum = [[0f32; LANES]; N];
     for &coefficient in coefficients.iter().rev() {
         for i in 0..N {
@@ -258,11 +255,11 @@ mod tests {
             for k in 1..=8 {
                 let coefficients: Vec<f32> = (0..k).map(|l| 1.0 - 0.3 * l as f32).collect();
                 let mut found = vec![0.25; len];
-                derivatives(&mut found, 2.0, &coefficients);
+                derivatives(&mut found, &coefficients);
                 let expected: f32 = coefficients
                     .iter()
                     .zip(1..)
-                    .map(|(c, power)| c * 0.5f32.powi(power))
+                    .map(|(c, power)| c * 0.25f32.powi(power))
                     .sum();
                 for found in found {
                     assert!((found - expected).abs() < 1e-6, "len={len} k={k}");

@@ -15,7 +15,6 @@ macro_rules! vectorized {
 pub(crate) use vectorized;
 
 mod exp;
-mod hits;
 mod ln;
 mod normal;
 mod reduce;

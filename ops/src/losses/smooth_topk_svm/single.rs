@@ -199,16 +199,13 @@ impl SmoothTopkSvm {
             return;
         }
         if has_tail {
-            for (largest, scale) in largest.iter_mut().zip(scales) {
-                *largest *= scale;
-            }
             let (of_all, terms) = polynomials.tail_coefficients(&factors, &largest);
             for (lane, sample) in samples.iter_mut().enumerate() {
                 if let Some(grad) = &mut sample.grad {
                     coefficients.clear();
                     let of_all = &of_all[..terms[lane] as usize];
                     coefficients.extend(of_all.iter().map(|coefficient| coefficient[lane]));
-                    tail::derivatives(grad, scales[lane], coefficients);
+                    tail::derivatives(grad, coefficients);
                 }
             }
         }

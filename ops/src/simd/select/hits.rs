@@ -13,24 +13,6 @@ pub(super) fn portable(span: &[f32; SPAN], threshold: f32) -> u64 {
     hits
 }
 
-/// [`portable`] with AVX-512.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn avx512(span: &[f32; SPAN], threshold: f32) -> u64 {
-    use std::arch::x86_64::{_CMP_GE_OQ, _mm512_cmp_ps_mask, _mm512_loadu_ps, _mm512_set1_ps};
-
-    let threshold = _mm512_set1_ps(threshold);
-    let mut hits = 0;
-    for (i, scores) in span.as_chunks::<16>().0.iter().enumerate() {
-        // SAFETY: there are 16 scores, and they need no alignment.
-        let scores = unsafe { _mm512_loadu_ps(scores.as_ptr()) };
-        let mask = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(scores, threshold);
-        hits |= u64::from(mask) << (16 * i);
-    }
-    hits
-}
-
 /// [`portable`] with AVX.
 #[cfg(target_arch = "x86_64")]
 #[inline]
@@ -74,10 +56,6 @@ mod tests {
                 if is_x86_feature_detected!("avx") {
                     // SAFETY: the processor has AVX.
                     assert_eq!(unsafe { avx(&span, threshold) }, expected);
-                }
-                if is_x86_feature_detected!("avx512f") {
-                    // SAFETY: the processor has AVX-512.
-                    assert_eq!(unsafe { avx512(&span, threshold) }, expected);
                 }
             }
         }

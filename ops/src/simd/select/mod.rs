@@ -1,8 +1,15 @@
+//! The highest scores: few candidates are found by a threshold that they reach, and sorted by counting. Results are the same
+//! for all instruction sets.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod hits;
+
 use std::cmp::Ordering;
 
 use multiversion::target::target_cfg_f;
 
-use super::hits::{self, SPAN};
+use self::hits::SPAN;
 use super::reduce::{fold, larger, smaller};
 use super::{LANES, Lanes, last_lanes};
 
@@ -28,7 +35,7 @@ const BLOCK: usize = 32;
 pub(crate) fn highest(scores: &[f32], label: usize, count: usize, highest: &mut Vec<usize>) {
     debug_assert!(count < scores.len());
     highest.clear();
-    if count > GROUPS / 2 || !few_candidates(scores, label, count, highest) {
+    if count > GROUPS / 2 || !of_few_candidates(scores, label, count, highest) {
         highest.extend((0..scores.len()).filter(|&class| class != label));
         // Not `total_cmp`, in which −0 is below 0.
         let order = |&a: &usize, &b: &usize| {
@@ -43,61 +50,70 @@ pub(crate) fn highest(scores: &[f32], label: usize, count: usize, highest: &mut 
     }
 }
 
-vectorized! {
-    /// Does the same if there are few candidates; returns whether it did. `count` is at most half of
-    /// [`GROUPS`].
-    fn few_candidates(scores: &[f32], label: usize, count: usize, highest: &mut Vec<usize>) -> bool {
-        let maxima = group_maxima(scores);
-        // Where more than `count` groups have a maximum that reaches the threshold, more than `count` scores reach
-        // it, the label's possibly among them, and few others do. For a few scores, the maxima of fewer groups
-        // are enough.
-        let threshold = if count <= LANES / 2 {
-            let quarter: [f32; GROUPS / 4] = halves(&halves::<{ GROUPS / 2 }>(&maxima));
-            nth_largest::<LANES>(&halves(&quarter), count)
-        } else if count <= FEW_GROUPS / 2 {
-            nth_largest::<FEW_GROUPS>(&halves(&halves::<{ GROUPS / 2 }>(&maxima)), count)
-        } else {
-            reached_by_more_than(&maxima, count)
-        };
-        let mut candidates = [0; CANDIDATES + SPAN];
-        // −∞ is the padding.
-        let threshold = threshold.max(f32::MIN);
-        #[allow(
-            unused_unsafe,
-            reason = "calls are unsafe only in the versions for other processors, where they are not reached"
-        )]
-        let hits = |span: &[f32; SPAN]| {
-            #[cfg(target_arch = "x86_64")]
-            {
-                if target_cfg_f!(target_feature = "avx512f") {
-                    // SAFETY: this version of the function is for processors with AVX-512.
-                    return unsafe { hits::avx512(span, threshold) };
-                }
-                if target_cfg_f!(target_feature = "avx2") {
-                    // SAFETY: this version of the function is for processors with AVX2, which have AVX.
-                    return unsafe { hits::avx(span, threshold) };
-                }
-            }
-            hits::portable(span, threshold)
-        };
-        let Some(len) = indices_of(hits, scores, &mut candidates) else {
-            return false;
-        };
-
-        let mut values = [[f32::NEG_INFINITY; LANES]; CANDIDATES / LANES];
-        for (value, &class) in values.as_flattened_mut().iter_mut().zip(&candidates[..len]) {
-            let class = class as usize;
-            *value = if class == label {
-                f32::NEG_INFINITY
-            } else {
-                scores[class]
-            };
-        }
-        let mut sorted = [0; CANDIDATES];
-        rank(&values[..len.div_ceil(LANES)], &candidates, &mut sorted);
-        highest.extend(sorted[..count].iter().map(|&class| class as usize));
-        true
+/// Does the same if there are few candidates; returns whether it did. `count` is at most half of [`GROUPS`].
+fn of_few_candidates(scores: &[f32], label: usize, count: usize, highest: &mut Vec<usize>) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if avx512::is_possible(scores.len()) {
+        // SAFETY: the processor has what the function needs.
+        return unsafe { avx512::of_few_candidates(scores, label, count, highest) };
     }
+    of_few_candidates_by_loops(scores, label, count, highest)
+}
+
+/// [`of_few_candidates`] in loops that LLVM makes vectors of.
+#[multiversion::multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+fn of_few_candidates_by_loops(
+    scores: &[f32],
+    label: usize,
+    count: usize,
+    highest: &mut Vec<usize>,
+) -> bool {
+    let maxima = group_maxima(scores);
+    // Where more than `count` groups have a maximum that reaches the threshold, more than `count` scores reach
+    // it, the label's possibly among them, and few others do. For a few scores, the maxima of fewer groups
+    // are enough.
+    let threshold = if count <= LANES / 2 {
+        let quarter: [f32; GROUPS / 4] = halves(&halves::<{ GROUPS / 2 }>(&maxima));
+        nth_largest::<LANES>(&halves(&quarter), count)
+    } else if count <= FEW_GROUPS / 2 {
+        nth_largest::<FEW_GROUPS>(&halves(&halves::<{ GROUPS / 2 }>(&maxima)), count)
+    } else {
+        reached_by_more_than(&maxima, count)
+    };
+    let mut candidates = [0; CANDIDATES + SPAN];
+    // −∞ is the padding.
+    let threshold = threshold.max(f32::MIN);
+    #[allow(
+        unused_unsafe,
+        reason = "calls are unsafe only in the versions for other processors, where they are not reached"
+    )]
+    let hits = |span: &[f32; SPAN]| {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if target_cfg_f!(target_feature = "avx2") {
+                // SAFETY: this version of the function is for processors with AVX2, which have AVX.
+                return unsafe { hits::avx(span, threshold) };
+            }
+        }
+        hits::portable(span, threshold)
+    };
+    let Some(len) = indices_of(hits, scores, &mut candidates) else {
+        return false;
+    };
+
+    let mut values = [[f32::NEG_INFINITY; LANES]; CANDIDATES / LANES];
+    for (value, &class) in values.as_flattened_mut().iter_mut().zip(&candidates[..len]) {
+        let class = class as usize;
+        *value = if class == label {
+            f32::NEG_INFINITY
+        } else {
+            scores[class]
+        };
+    }
+    let mut sorted = [0; CANDIDATES];
+    rank(&values[..len.div_ceil(LANES)], &candidates, &mut sorted);
+    highest.extend(sorted[..count].iter().map(|&class| class as usize));
+    true
 }
 
 /// Largest score of each group; a group is every [`GROUPS`]-th class, and one of those after them.
@@ -330,12 +346,16 @@ mod tests {
                 for label in [0, classes / 2, classes - 1] {
                     let mut expected: Vec<usize> = (0..classes).filter(|&i| i != label).collect();
                     expected.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+                    let context = format!("{classes} {distinct} {count} {label}");
                     highest(&scores, label, count, &mut found);
-                    assert_eq!(
-                        found,
-                        expected[..count],
-                        "{classes} {distinct} {count} {label}"
-                    );
+                    assert_eq!(found, expected[..count], "{context}");
+                    // As without AVX-512.
+                    found.clear();
+                    if count <= GROUPS / 2
+                        && of_few_candidates_by_loops(&scores, label, count, &mut found)
+                    {
+                        assert_eq!(found, expected[..count], "{context}");
+                    }
                 }
             }
         }
