@@ -2,8 +2,8 @@
 //! function, beside the same called from Rust: in one process turn by turn, and each alone. Prints
 //! medians, in microseconds, and their ratios to Rust's; `-- --json FILE` writes them.
 //!
-//! ONNX Runtime's threads wait for work spinning, and take time from rayon's when they have their turns
-//! beside each other, so the sessions stop that at the end of each run.
+//! ONNX Runtime's threads wait for work spinning. They would take time from rayon's when they have their turns
+//! beside each other, so those sessions stop that at the end of each run.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -56,9 +56,6 @@ fn main() {
     }
 }
 
-/// What is timed: its name, and one computation.
-type Contender<'a> = (&'static str, &'a mut dyn FnMut());
-
 fn environment() -> ort::Result<Environment> {
     let path = topk_native::onnxruntime::locate().map_err(ort::Error::wrap)?;
     let builder = ort::init_from(path).map_err(ort::Error::wrap)?;
@@ -67,43 +64,15 @@ fn environment() -> ort::Result<Environment> {
 
 /// Prints the times of all, and returns them.
 fn compare(environment: &Environment, k: usize) -> Value {
-    let (scores, labels) = random_batch::<f32>(0, SAMPLES, CLASSES, 1.0);
-
-    let svm = SmoothTopkSvm::new(k, 1.0, 1.0).expect("the parameters are good");
-    let criterion = Criterion::new(svm);
-    let (mut mean, mut grad) = ([0.0], vec![0.0; scores.len()]);
-
-    let shape = [SAMPLES, CLASSES];
-    let score_tensor = Tensor::from_array((shape, scores.clone())).expect("a tensor");
-    let label_tensor = Tensor::from_array(([SAMPLES], labels.clone())).expect("a tensor");
-    let mut plain = session(environment, k, true);
-    let mut portable = session(environment, k, false);
-    let mut bound = session(environment, k, true);
-    let mut binding = bound.create_binding().expect("a binding");
-    bind(&mut binding, &score_tensor, &label_tensor);
-
-    let mut contenders: [Contender<'_>; 4] = [
-        ("Criterion", &mut || {
-            criterion
-                .forward_backward(&scores, &labels, &mut mean, &mut grad)
-                .expect("the batch is good");
-        }),
-        ("operator, new outputs", &mut || {
-            run(&mut plain, &score_tensor, &label_tensor);
-        }),
-        ("operator, own outputs", &mut || {
-            bound.run_binding(&binding).expect("the batch is good");
-        }),
-        ("portable function", &mut || {
-            run(&mut portable, &score_tensor, &label_tensor);
-        }),
-    ];
-    let in_turn = medians(&mut contenders);
-    let alone: Vec<Duration> = contenders
-        .iter_mut()
-        .flat_map(|contender| medians(std::slice::from_mut(contender)))
+    let all: Vec<_> = (0..NAMES.len())
+        .map(|i| contender(environment, k, i, false))
         .collect();
-    for (i, (name, _)) in contenders.iter().enumerate() {
+    let in_turn = medians(all);
+    // Each with its own session, which ends with it.
+    let alone: Vec<Duration> = (0..NAMES.len())
+        .flat_map(|i| medians(vec![contender(environment, k, i, true)]))
+        .collect();
+    for (i, name) in NAMES.iter().enumerate() {
         let with_ratio = |times: &[Duration]| {
             let ratio = times[i].as_secs_f64() / times[0].as_secs_f64();
             format!("{:7.1} {ratio:5.2}", 1e6 * times[i].as_secs_f64())
@@ -114,15 +83,59 @@ fn compare(environment: &Environment, k: usize) -> Value {
             with_ratio(&alone)
         );
     }
-    let times =
-        |i: usize| json!({ "in_turn_us": micros(in_turn[i]), "alone_us": micros(alone[i]) });
+    let both = |i: usize| json!({ "in_turn_us": micros(in_turn[i]), "alone_us": micros(alone[i]) });
     json!({
         "k": k,
-        "criterion": times(0),
-        "operator_new_outputs": times(1),
-        "operator_own_outputs": times(2),
-        "portable_function": times(3),
+        "criterion": both(0),
+        "operator_new_outputs": both(1),
+        "operator_own_outputs": both(2),
+        "portable_function": both(3),
     })
+}
+
+/// What is timed.
+const NAMES: [&str; 4] = [
+    "Criterion",
+    "operator, new outputs",
+    "operator, own outputs",
+    "portable function",
+];
+
+/// The computation of the contender with this index. ONNX Runtime's threads wait `spinning`, as by default, or stop that at
+/// the end of a run.
+fn contender(
+    environment: &Environment,
+    k: usize,
+    index: usize,
+    spinning: bool,
+) -> Box<dyn FnMut()> {
+    let (scores, labels) = random_batch::<f32>(0, SAMPLES, CLASSES, 1.0);
+    if index == 0 {
+        let svm = SmoothTopkSvm::new(k, 1.0, 1.0).expect("the parameters are good");
+        let criterion = Criterion::new(svm);
+        let (mut mean, mut grad) = ([0.0], vec![0.0; scores.len()]);
+        return Box::new(move || {
+            criterion
+                .forward_backward(&scores, &labels, &mut mean, &mut grad)
+                .expect("the batch is good");
+        });
+    }
+    let scores = Tensor::from_array(([SAMPLES, CLASSES], scores)).expect("a tensor");
+    let labels = Tensor::from_array(([SAMPLES], labels)).expect("a tensor");
+    let (is_native, has_own_outputs) = [(true, false), (true, true), (false, false)][index - 1];
+    let mut session = session(environment, k, is_native, spinning);
+    if has_own_outputs {
+        let mut binding = session.create_binding().expect("a binding");
+        bind(&mut binding, &scores, &labels);
+        Box::new(move || {
+            session.run_binding(&binding).expect("the batch is good");
+        })
+    } else {
+        Box::new(move || {
+            let inputs = ort::inputs!["scores" => &scores, "labels" => &labels];
+            session.run(inputs).expect("the batch is good");
+        })
+    }
 }
 
 /// To a hundredth.
@@ -131,7 +144,7 @@ fn micros(time: Duration) -> f64 {
 }
 
 /// A session of the loss alone; with the native operators if they are `registered`.
-fn session(environment: &Environment, k: usize, registered: bool) -> Session {
+fn session(environment: &Environment, k: usize, registered: bool, spinning: bool) -> Session {
     let loss = OnnxLoss {
         loss: SmoothTopkSvm::new(k, 1.0, 1.0)
             .expect("k is positive")
@@ -148,16 +161,13 @@ fn session(environment: &Environment, k: usize, registered: bool) -> Session {
         }
         builder
             .with_intra_threads(THREADS)?
-            .with_config_entry("session.force_spinning_stop", "1")?
+            .with_config_entry(
+                "session.force_spinning_stop",
+                if spinning { "0" } else { "1" },
+            )?
             .commit_from_memory(&model)
     };
     open().expect("ONNX Runtime takes the model")
-}
-
-/// One computation, into new outputs.
-fn run(session: &mut Session, scores: &Tensor<f32>, labels: &Tensor<i64>) {
-    let inputs = ort::inputs!["scores" => scores, "labels" => labels];
-    session.run(inputs).expect("the batch is good");
 }
 
 /// Binds the inputs, and memory for the outputs.
@@ -176,10 +186,10 @@ fn bind(binding: &mut IoBinding, scores: &Tensor<f32>, labels: &Tensor<i64>) {
 }
 
 /// Medians of the times, each measured in turn.
-fn medians(contenders: &mut [Contender<'_>]) -> Vec<Duration> {
+fn medians(mut contenders: Vec<Box<dyn FnMut()>>) -> Vec<Duration> {
     let mut times = vec![Vec::new(); contenders.len()];
     for turn in 0..TURNS + TURNS / 10 {
-        for ((_, step), times) in contenders.iter_mut().zip(&mut times) {
+        for (step, times) in contenders.iter_mut().zip(&mut times) {
             let start = Instant::now();
             step();
             if turn >= TURNS / 10 {
