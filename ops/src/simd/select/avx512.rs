@@ -18,7 +18,7 @@ const VECTORS: usize = 8;
 /// Vectors of which those with a candidate are found at once.
 const BLOCK: usize = 64;
 
-/// Scores whose maxima are enough for few of the highest.
+/// Most scores for whose threshold the maxima of the lanes are enough.
 const FEW: usize = LANES / 2;
 
 /// 0, 1, …, 15.
