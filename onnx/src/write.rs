@@ -2,7 +2,7 @@ use std::io::{self, Write};
 
 use prost::Message;
 use prost::bytes::Bytes;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use prost::encoding::{WireType, encode_key, encode_varint};
 
 use crate::proto::{DataLocation, GraphProto, ModelProto, StringStringEntryProto, TensorProto};
 
@@ -12,8 +12,10 @@ pub(crate) const GRAPH: u32 = 7;
 /// Field number of `GraphProto.initializer`.
 const INITIALIZER: u32 = 5;
 
-/// Writes the bytes that `prost` encodes a model to, one constant at a time: without a second copy of all
-/// weights in memory.
+/// Field number of `TensorProto.raw_data`.
+const RAW_DATA: u32 = 9;
+
+/// Writes the bytes that `prost` encodes a model to, without a second copy of the weights in memory.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -30,14 +32,18 @@ pub fn write(model: &ModelProto, file: &mut impl Write) -> io::Result<()> {
     graph_before.encode_raw(&mut head);
     file.write_all(&head)?;
     for constant in &graph.initializer {
-        let length = constant.encoded_len();
-        let mut bytes =
-            Vec::with_capacity(key_len(INITIALIZER) + encoded_len_varint(length as u64) + length);
-        encode_key(INITIALIZER, WireType::LengthDelimited, &mut bytes);
-        constant
-            .encode_length_delimited(&mut bytes)
-            .expect("a vector grows");
-        file.write_all(&bytes)?;
+        let (before, after) = split_constant(constant);
+        let mut head = Vec::new();
+        encode_key(INITIALIZER, WireType::LengthDelimited, &mut head);
+        encode_varint(constant.encoded_len() as u64, &mut head);
+        before.encode_raw(&mut head);
+        if !constant.raw_data.is_empty() {
+            encode_key(RAW_DATA, WireType::LengthDelimited, &mut head);
+            encode_varint(constant.raw_data.len() as u64, &mut head);
+        }
+        file.write_all(&head)?;
+        file.write_all(&constant.raw_data)?;
+        file.write_all(&after.encode_to_vec())?;
     }
     file.write_all(&graph_after.encode_to_vec())?;
     file.write_all(&after.encode_to_vec())
@@ -222,6 +228,34 @@ fn split_graph(graph: &GraphProto) -> (GraphProto, GraphProto) {
     (before, after)
 }
 
+/// The fields with numbers below that of the raw data, and those above.
+fn split_constant(constant: &TensorProto) -> (TensorProto, TensorProto) {
+    let TensorProto {
+        dims,
+        data_type,
+        float_data,
+        int32_data,
+        name,
+        raw_data: _,
+        external_data,
+        data_location,
+    } = constant;
+    let before = TensorProto {
+        dims: dims.clone(),
+        data_type: *data_type,
+        float_data: float_data.clone(),
+        int32_data: int32_data.clone(),
+        name: name.clone(),
+        ..Default::default()
+    };
+    let after = TensorProto {
+        external_data: external_data.clone(),
+        data_location: *data_location,
+        ..Default::default()
+    };
+    (before, after)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +272,15 @@ mod tests {
         graph.output("y", DataType::Float, &[], "the output");
         let mut graph = graph.finish();
         graph.doc_string = "a graph".to_owned();
+        graph.initializer.push(TensorProto {
+            dims: vec![2],
+            data_type: DataType::Float.into(),
+            name: "c".to_owned(),
+            float_data: vec![0; 8].into(),
+            ..Default::default()
+        });
+        let elsewhere = external(&graph.initializer[1], "net.data", 4096);
+        graph.initializer.push(elsewhere);
         for model in [
             ModelProto::default(),
             model(graph, "a model", [("key".to_owned(), "value".to_owned())]),
