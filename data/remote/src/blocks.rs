@@ -13,8 +13,8 @@ use crate::object::Object;
 /// Most blocks that are read ahead at the same time.
 const PARALLEL: usize = 32;
 
-/// The object's id and the number of the block.
-type Key = (String, u64);
+/// The numbers of the object and the block.
+type Key = (u128, u64);
 
 /// Blocks by object and number; those used longest ago make room for new ones.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct Blocks {
     /// Most bytes of blocks.
     capacity: usize,
     /// Blocks that may be read ahead at the same time.
-    parallel: usize,
+    pub parallel: usize,
     /// Blocks that may wait to be read ahead.
     waiting: usize,
 }
@@ -71,7 +71,7 @@ impl Blocks {
         object: &Arc<Object>,
         block: u64,
     ) -> Result<Bytes, RemoteError> {
-        let key = (object.id.clone(), block);
+        let key = (object.number, block);
         let mut state = self.state();
         loop {
             match state.slots.get(&key) {
@@ -85,7 +85,7 @@ impl Blocks {
                 None => break,
             }
         }
-        state.slots.insert(key.clone(), Slot::Loading);
+        state.slots.insert(key, Slot::Loading);
         drop(state);
         let filling = Filling {
             client,
@@ -104,7 +104,7 @@ impl Blocks {
     ) {
         let mut state = self.state();
         for block in blocks {
-            let key = (object.id.clone(), block);
+            let key = (object.number, block);
             if state.slots.contains_key(&key) || state.queued.contains(&key) {
                 continue;
             }
@@ -121,7 +121,7 @@ impl Blocks {
             client.runtime.handle().clone().spawn(async move {
                 let mut job = Some(first);
                 while let Some((object, block)) = job {
-                    let key = (object.id.clone(), block);
+                    let key = (object.number, block);
                     let filling = Filling {
                         client: &client,
                         key: Some(key),
@@ -151,7 +151,7 @@ impl State {
     fn next(&mut self) -> Option<(Arc<Object>, u64)> {
         loop {
             let (object, block) = self.queue.pop_front()?;
-            let key = (object.id.clone(), block);
+            let key = (object.number, block);
             self.queued.remove(&key);
             if let Entry::Vacant(slot) = self.slots.entry(key) {
                 slot.insert(Slot::Loading);
@@ -169,28 +169,25 @@ impl State {
         };
         let (bytes, before) = (bytes.clone(), std::mem::replace(used, now));
         self.by_use.remove(&before);
-        self.by_use.insert(now, key.clone());
+        self.by_use.insert(now, *key);
         bytes
     }
 
-    /// Adds a block, and returns how many bytes of others had to go.
-    fn insert(&mut self, key: Key, bytes: Bytes, capacity: usize) -> usize {
-        let mut gone = 0;
+    /// Adds a block, for which those used longest ago make room.
+    fn insert(&mut self, key: Key, bytes: Bytes, capacity: usize) {
         while self.bytes + bytes.len() > capacity {
             let Some((_, oldest)) = self.by_use.pop_first() else {
                 break;
             };
             if let Some(Slot::Ready { bytes, .. }) = self.slots.remove(&oldest) {
                 self.bytes -= bytes.len();
-                gone += bytes.len();
             }
         }
         self.uses += 1;
         self.bytes += bytes.len();
-        self.by_use.insert(self.uses, key.clone());
+        self.by_use.insert(self.uses, key);
         let used = self.uses;
         self.slots.insert(key, Slot::Ready { bytes, used });
-        gone
     }
 }
 
@@ -206,8 +203,7 @@ impl Filling<'_> {
         if let Ok(bytes) = &loaded
             && let Some(key) = self.key.take()
         {
-            let gone = blocks.state().insert(key, bytes.clone(), blocks.capacity);
-            self.client.statistics.release(gone);
+            blocks.state().insert(key, bytes.clone(), blocks.capacity);
             blocks.ready.notify_all();
         }
         loaded
@@ -225,7 +221,7 @@ impl Drop for Filling<'_> {
 }
 
 impl Client {
-    /// A block from the cache on disk or the server. It counts as memory from now on, unless this fails.
+    /// A block from the cache on disk or the server.
     async fn block(
         self: &Arc<Self>,
         object: &Arc<Object>,
@@ -233,33 +229,26 @@ impl Client {
     ) -> Result<Bytes, RemoteError> {
         let range = object.block_range(self.options.block, block);
         let length = (range.end - range.start) as usize;
-        self.statistics.hold(length);
-        let loaded = self.block_from(object, block, range).await;
-        if loaded.is_err() {
-            self.statistics.release(length);
-        }
-        loaded
-    }
-
-    async fn block_from(
-        self: &Arc<Self>,
-        object: &Arc<Object>,
-        block: u64,
-        range: std::ops::Range<u64>,
-    ) -> Result<Bytes, RemoteError> {
-        let length = (range.end - range.start) as usize;
+        let mut buffer = self.buffers.take(length);
         if self.disk.is_some() {
             let (client, id) = (Arc::clone(self), object.id.clone());
-            let found =
-                tokio::task::spawn_blocking(move || client.disk.as_ref()?.get(&id, block, length));
-            if let Ok(Some(bytes)) = found.await {
-                self.statistics.cached(bytes.len());
-                return Ok(bytes);
+            let read = tokio::task::spawn_blocking(move || {
+                let disk = client.disk.as_ref();
+                let found =
+                    disk.is_some_and(|disk| disk.get(&id, block, length, &mut buffer.bytes));
+                (buffer, found)
+            });
+            match read.await {
+                Ok((read, true)) => {
+                    self.statistics.cached(length);
+                    return Ok(read.freeze());
+                }
+                Ok((read, false)) => buffer = read,
+                Err(_) => buffer = self.buffers.take(length),
             }
         }
-        let mut bytes = self.buffers.take(length);
-        self.receive(object, range, &mut bytes).await?;
-        let bytes = self.buffers.shared(bytes);
+        self.receive(object, range, &mut buffer.bytes).await?;
+        let bytes = buffer.freeze();
         if self.disk.is_some() {
             let (client, id, kept) = (Arc::clone(self), object.id.clone(), bytes.clone());
             let put = tokio::task::spawn_blocking(move || match &client.disk {

@@ -1,52 +1,92 @@
-//! Memory of blocks, which is used again: fresh memory costs more than the copy of a block, because the system clears it.
+//! Memory of blocks: it counts as held as long as it is used, and is then used again, because fresh memory costs more
+//! than the copy of a block: the system clears it, page by page.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-/// Most buffers that wait for their next use. One becomes free whenever a block makes room for another.
-const SPARE: usize = 4;
+use crate::statistics::Statistics;
 
-/// Buffers of blocks that are no longer used.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+/// Gives memory for blocks, and takes it back.
+#[derive(Clone, Debug)]
+pub(crate) struct Buffers(Arc<Pool>);
 
-/// Bytes whose memory returns to the buffers.
-struct Block {
-    bytes: Vec<u8>,
-    buffers: Buffers,
+#[derive(Debug)]
+struct Pool {
+    /// Bytes of a whole block. Others, such as small objects, have memory of just their size.
+    block: usize,
+    /// Most buffers that wait for their next use.
+    most: usize,
+    spare: Mutex<Vec<Vec<u8>>>,
+    statistics: Arc<Statistics>,
+}
+
+/// Memory for a block.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    /// What it has so far.
+    pub bytes: Vec<u8>,
+    length: usize,
+    pool: Arc<Pool>,
 }
 
 impl Buffers {
-    /// An empty buffer for at least this many bytes.
-    pub fn take(&self, capacity: usize) -> Vec<u8> {
-        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut buffer = spare.unwrap_or_default();
-        buffer.reserve_exact(capacity);
-        buffer
+    /// Memory for blocks of `block` bytes, of which `parallel` are received at the same time: as many buffers wait when
+    /// none is received.
+    pub fn new(block: usize, parallel: usize, statistics: &Arc<Statistics>) -> Self {
+        Self(Arc::new(Pool {
+            block,
+            most: parallel,
+            spare: Mutex::default(),
+            statistics: Arc::clone(statistics),
+        }))
     }
 
-    /// Bytes that return their memory once they are not used any more.
-    pub fn shared(&self, bytes: Vec<u8>) -> Bytes {
-        let buffers = self.clone();
-        Bytes::from_owner(Block { bytes, buffers })
+    /// An empty buffer for this many bytes.
+    pub fn take(&self, length: usize) -> Buffer {
+        let pool = Arc::clone(&self.0);
+        pool.statistics.hold(length);
+        let spare = match length == pool.block {
+            true => pool.spare().pop(),
+            false => None,
+        };
+        Buffer {
+            bytes: spare.unwrap_or_else(|| Vec::with_capacity(length)),
+            length,
+            pool,
+        }
     }
 }
 
-impl AsRef<[u8]> for Block {
+impl Pool {
+    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Buffer {
+    /// Its bytes. The memory goes back once nothing uses them any more.
+    pub fn freeze(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Block {
+impl Drop for Buffer {
     fn drop(&mut self) {
+        self.pool.statistics.release(self.length);
         let mut bytes = std::mem::take(&mut self.bytes);
-        let spare = self.buffers.0.lock();
-        let mut spare = spare.unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < SPARE {
-            bytes.clear();
-            spare.push(bytes);
+        if bytes.capacity() >= self.pool.block {
+            let mut spare = self.pool.spare();
+            if spare.len() < self.pool.most {
+                bytes.clear();
+                spare.push(bytes);
+            }
         }
     }
 }
@@ -55,29 +95,37 @@ impl Drop for Block {
 mod tests {
     use super::*;
 
-    #[test]
-    fn memory_is_used_again_once_the_bytes_are_gone() {
-        let buffers = Buffers::default();
-        let mut first = buffers.take(100);
-        first.extend([7; 100]);
-        let address = first.as_ptr();
-        let first = buffers.shared(first);
-        let part = first.slice(10..20);
-        drop(first);
-        let other = buffers.take(100);
-        assert_ne!(other.as_ptr(), address);
-        assert_eq!(part, [7; 10][..]);
-        drop(part);
-        let again = buffers.take(50);
-        assert_eq!(again.as_ptr(), address);
-        assert!(again.is_empty());
+    fn buffers() -> (Buffers, Arc<Statistics>) {
+        let statistics = Arc::default();
+        (Buffers::new(100, 4, &statistics), statistics)
     }
 
     #[test]
-    fn few_buffers_wait() {
-        let buffers = Buffers::default();
-        let blocks: Vec<Bytes> = (0..10).map(|_| buffers.shared(buffers.take(8))).collect();
+    fn memory_is_held_until_the_bytes_are_gone_and_then_used_again() {
+        let (buffers, statistics) = buffers();
+        let mut first = buffers.take(100);
+        first.bytes.extend([7; 100]);
+        let address = first.bytes.as_ptr();
+        let first = first.freeze();
+        let part = first.slice(10..20);
+        drop(first);
+        let other = buffers.take(100);
+        assert_ne!(other.bytes.as_ptr(), address);
+        assert_eq!(part, [7; 10][..]);
+        drop(part);
+        let again = buffers.take(100);
+        assert_eq!(again.bytes.as_ptr(), address);
+        assert!(again.bytes.is_empty());
+        assert_eq!(statistics.counts().most_held, 200);
+    }
+
+    #[test]
+    fn few_buffers_wait_and_only_those_of_whole_blocks() {
+        let (buffers, _) = buffers();
+        let blocks: Vec<Bytes> = (0..10).map(|_| buffers.take(100).freeze()).collect();
         drop(blocks);
-        assert_eq!(buffers.0.lock().unwrap().len(), SPARE);
+        drop(buffers.take(8));
+        assert_eq!(buffers.0.spare().len(), 4);
+        assert!(buffers.take(8).bytes.capacity() < 100);
     }
 }

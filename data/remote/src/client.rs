@@ -133,10 +133,11 @@ impl Client {
             reason: error.to_string(),
         })?;
         let variables: Variables = options.variables.clone();
+        let blocks = Blocks::new(options.memory, options.block);
         Ok(Arc::new(Self {
             stores: Stores::new(variables, options.timeout, Arc::clone(&statistics)),
-            blocks: Blocks::new(options.memory, options.block),
-            buffers: Buffers::default(),
+            buffers: Buffers::new(options.block, blocks.parallel, &statistics),
+            blocks,
             statistics,
             options,
             runtime,

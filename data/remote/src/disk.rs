@@ -4,12 +4,11 @@
 //! allowed, those used longest ago are removed.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use flate2::Crc;
 
 use crate::RemoteError;
@@ -76,17 +75,22 @@ impl Disk {
             .join(format!("unfinished-{}-{number}", std::process::id()))
     }
 
-    /// A block of this many bytes, if it is there and undamaged.
-    pub fn get(&self, id: &str, block: u64, length: usize) -> Option<Bytes> {
+    /// Reads a block of this many bytes in an empty buffer, if it is there and undamaged.
+    pub fn get(&self, id: &str, block: u64, length: usize, buffer: &mut Vec<u8>) -> bool {
         let path = self.path(id, block);
-        let mut bytes = fs::read(&path).ok()?;
-        let sound = bytes.len() == length + CHECKSUM && {
-            let checksum = bytes.split_off(length);
-            checksum == checksum_of(&bytes)
+        let mut read = || {
+            let file = File::open(&path)?;
+            (&file).take(length as u64).read_to_end(buffer)?;
+            let mut checksum = Vec::new();
+            (&file)
+                .take(CHECKSUM as u64 + 1)
+                .read_to_end(&mut checksum)?;
+            io::Result::Ok(checksum)
         };
-        if !sound {
+        let Ok(checksum) = read() else { return false };
+        if buffer.len() != length || checksum != checksum_of(buffer) {
             let _ = fs::remove_file(&path);
-            return None;
+            return false;
         }
         let used = fs::metadata(&path)
             .and_then(|metadata| metadata.modified())
@@ -96,7 +100,7 @@ impl Disk {
             // Another process may have removed it meanwhile.
             let _ = File::open(&path).and_then(|file| file.set_modified(now));
         }
-        Some(bytes.into())
+        true
     }
 
     /// Keeps a block.
@@ -206,6 +210,11 @@ mod tests {
 
     const ID: &str = "0123456789abcdef";
 
+    fn get(disk: &Disk, block: u64, length: usize) -> Option<Vec<u8>> {
+        let mut buffer = Vec::new();
+        disk.get(ID, block, length, &mut buffer).then_some(buffer)
+    }
+
     fn total(disk: &Disk) -> u64 {
         let mut found = Vec::new();
         collect(&disk.folder, SystemTime::now(), &mut found);
@@ -218,15 +227,15 @@ mod tests {
         let disk = Disk::open(folder.path(), 1 << 20).unwrap();
         disk.put(ID, 3, b"contents").unwrap();
         let other = Disk::open(folder.path(), 1 << 20).unwrap();
-        assert_eq!(other.get(ID, 3, 8).unwrap(), "contents");
-        assert_eq!(other.get(ID, 4, 8), None);
-        assert_eq!(other.get(ID, 3, 7), None, "another length is another block");
+        assert_eq!(get(&other, 3, 8).unwrap(), b"contents");
+        assert_eq!(get(&other, 4, 8), None);
+        assert_eq!(get(&other, 3, 7), None, "another length is another block");
         disk.put(ID, 3, b"contents").unwrap();
         let path = disk.path(ID, 3);
         let mut bytes = fs::read(&path).unwrap();
         bytes[2] ^= 1;
         fs::write(&path, bytes).unwrap();
-        assert_eq!(disk.get(ID, 3, 8), None);
+        assert_eq!(get(&disk, 3, 8), None);
         assert!(!path.exists());
     }
 
@@ -245,8 +254,8 @@ mod tests {
             assert!(total(disk) <= LIMIT, "{number}: {}", total(disk));
         }
         assert!(total(&disks[0]) > LIMIT / 2);
-        assert_eq!(disks[0].get(ID, 0, 1000), None);
-        assert!(disks[0].get(ID, 199, 1000).is_some());
+        assert_eq!(get(&disks[0], 0, 1000), None);
+        assert!(get(&disks[0], 199, 1000).is_some());
     }
 
     #[test]

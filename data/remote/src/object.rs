@@ -27,6 +27,8 @@ pub struct Object {
     pub(crate) key: Key,
     /// Identifies location and version, also on disk.
     pub(crate) id: String,
+    /// The same as a number, for blocks in memory.
+    pub(crate) number: u128,
 }
 
 impl Object {
@@ -40,6 +42,7 @@ impl Object {
         hasher.update(format!("{location}\n{}\n{}", version.tag, version.size));
         let mut id = hasher.finish();
         id.truncate(32);
+        let number = u128::from_str_radix(&id, 16).expect("a hash in hexadecimal digits");
         Ok(Self {
             client: Arc::downgrade(client),
             location,
@@ -47,6 +50,7 @@ impl Object {
             store,
             key,
             id,
+            number,
         })
     }
 
