@@ -118,7 +118,7 @@ impl Blocks {
             let Some(first) = state.next() else { break };
             state.running += 1;
             let client = Arc::clone(client);
-            client.runtime.handle().clone().spawn(async move {
+            client.threads.handle().clone().spawn(async move {
                 let mut job = Some(first);
                 while let Some((object, block)) = job {
                     let key = (object.number, block);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::blocks::Blocks;
 use crate::buffers::Buffers;
@@ -99,7 +99,7 @@ impl std::fmt::Debug for Options {
 #[derive(Debug)]
 pub struct Client {
     pub(crate) options: Options,
-    pub(crate) runtime: Runtime,
+    pub(crate) threads: Threads,
     pub(crate) stores: Stores,
     pub(crate) statistics: Arc<Statistics>,
     pub(crate) blocks: Blocks,
@@ -107,6 +107,26 @@ pub struct Client {
     pub(crate) disk: Option<Disk>,
     pub(crate) trees: Mutex<Vec<(Location, Arc<Tree>)>>,
     objects: Mutex<HashMap<Location, Arc<Object>>>,
+}
+
+/// The threads that transfer data. They end without being waited for: the last use of a client may be on one of them,
+/// where waiting is not allowed.
+#[derive(Debug)]
+pub(crate) struct Threads(Option<Runtime>);
+
+impl Threads {
+    pub fn handle(&self) -> &Handle {
+        let runtime = self.0.as_ref();
+        runtime.expect("it is there until it is dropped").handle()
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 static SHARED: OnceLock<Arc<Client>> = OnceLock::new();
@@ -140,7 +160,7 @@ impl Client {
             blocks,
             statistics,
             options,
-            runtime,
+            threads: Threads(Some(runtime)),
             disk,
             trees: Mutex::default(),
             objects: Mutex::default(),
@@ -290,7 +310,7 @@ impl Client {
 
     /// Runs a future to its end, from a thread outside the runtime.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.runtime.handle().block_on(future)
+        self.threads.handle().block_on(future)
     }
 
     pub(crate) fn store(
