@@ -10,8 +10,8 @@ pub(crate) mod measured {
     pub(crate) const OVERLAP: f64 = 0.78;
     /// The time of a step with the reducer at one rank, by that without: the bar, as the difference was below the noise.
     pub(crate) const STEP_WITH_REDUCER: f64 = 1.01;
-    /// Photographs that a core decodes, crops and resizes: half of the 829 on two cores of docs/benchmarks.md.
-    pub(crate) const IMAGES_PER_CORE: f64 = 414.0;
+    /// Photographs that a core decodes, crops and resizes: half of the 1,710 on two cores of docs/benchmarks.md.
+    pub(crate) const IMAGES_PER_CORE: f64 = 855.0;
 }
 
 /// Images of ImageNet's training set, and bytes of its archive ILSVRC2012_img_train.tar.
