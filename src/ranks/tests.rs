@@ -1,24 +1,27 @@
 //! Ranks whose batch normalisation computes with their own images, compared with one process that computes the part of
-//! each rank by itself. The tests of the program compare all else.
+//! each rank by itself, and ranks of different versions. The tests of the program compare all else.
 
 use std::env;
 use std::ffi::OsString;
+use std::io::Read;
 use std::net::TcpListener;
-use std::process::{Child, Command, ExitCode};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use clap::Parser;
+use serde_json::Map;
+use tch::Device;
+use topk_cli::launch::Launch;
 use topk_weights::StateDict;
 
+use super::{Card, Ranks};
 use crate::args::Args;
 use crate::batching::Part;
 use crate::sample;
 use crate::train::{criterion, learner, load_data, lr_schedule};
 
-/// The flags of a rank, one per line; not set in the test itself.
-const FLAGS: &str = "TOPK_TEST_FLAGS";
-
-const THIS: &str =
-    "ranks::tests::without_synchronised_batch_norm_each_rank_computes_with_its_own_images";
+/// What a rank is for, such as its flags, one per line; not set in the test itself.
+const ROLE: &str = "TOPK_TEST_ROLE";
 
 struct Rank(Child);
 
@@ -29,22 +32,59 @@ impl Drop for Rank {
     }
 }
 
-/// This test again, in another process that is a rank.
-fn start(flags: &[String], rank: usize, world_size: usize, port: u16) -> Rank {
+/// A test of this file again, in another process that is a rank.
+fn start(test: &str, role: &str, rank: usize, world_size: usize, port: u16) -> Rank {
     let child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", THIS])
-        .env(FLAGS, flags.join("\n"))
+        .args(["--exact", "--nocapture", &format!("ranks::tests::{test}")])
+        .env(ROLE, role)
         .env("RANK", rank.to_string())
         .env("WORLD_SIZE", world_size.to_string())
         .env("MASTER_ADDR", "127.0.0.1")
         .env("MASTER_PORT", port.to_string())
+        .stdout(Stdio::piped())
         .spawn();
     Rank(child.unwrap())
 }
 
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[test]
+fn a_rank_of_another_version_is_refused_on_all_ranks() {
+    if let Ok(version) = env::var(ROLE) {
+        let launch = Launch::from_env().unwrap().unwrap();
+        let ranks = Ranks::join(&launch, Device::Cpu, None, Duration::from_secs(60)).unwrap();
+        let card = Card {
+            version,
+            device: "cpu".to_owned(),
+            settings: Map::new(),
+        };
+        println!("REFUSED: {}", ranks.agree_on(card).unwrap_err());
+        return;
+    }
+    let (test, port) = (
+        "a_rank_of_another_version_is_refused_on_all_ranks",
+        free_port(),
+    );
+    let ranks = ["0.1.0", "0.0.9"].into_iter().zip(0..);
+    let ranks: Vec<Rank> = ranks
+        .map(|(version, rank)| start(test, version, rank, 2, port))
+        .collect();
+    for mut rank in ranks {
+        let mut output = String::new();
+        let stdout = rank.0.stdout.as_mut().unwrap();
+        stdout.read_to_string(&mut output).unwrap();
+        assert!(rank.0.wait().unwrap().success(), "{output}");
+        let expected = "REFUSED: rank 1 runs topk-train 0.0.9, rank 0 runs 0.1.0: start the same program on all ranks";
+        assert!(output.contains(expected), "{output}");
+    }
+}
+
 #[test]
 fn without_synchronised_batch_norm_each_rank_computes_with_its_own_images() {
-    if let Ok(flags) = env::var(FLAGS) {
+    if let Ok(flags) = env::var(ROLE) {
         let words = std::iter::once("topk-train").chain(flags.lines());
         assert_eq!(Args::parse_from(words).run().unwrap(), ExitCode::SUCCESS);
         return;
@@ -68,8 +108,8 @@ fn without_synchronised_batch_norm_each_rank_computes_with_its_own_images() {
         flags.push(format!("--data={}", path("")));
         let words = flags.iter().map(OsString::from);
         let config = Args::config_of(words).unwrap().for_ranks(world_size);
-        let data = load_data(&config, None, tch::Device::Cpu).unwrap();
-        let (mut learner, _) = learner(&config, &data, tch::Device::Cpu, None).unwrap();
+        let data = load_data(&config, None, Device::Cpu).unwrap();
+        let (mut learner, _) = learner(&config, &data, Device::Cpu, None).unwrap();
         let initial = StateDict {
             tensors: learner.network().weights(),
             ..StateDict::default()
@@ -78,11 +118,12 @@ fn without_synchronised_batch_norm_each_rank_computes_with_its_own_images() {
         flags.push(format!("--checkpoint={}", path("initial.safetensors")));
         let out = path(&format!("out{world_size}"));
         flags.push(format!("--out={out}"));
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        let (test, port) = (
+            "without_synchronised_batch_norm_each_rank_computes_with_its_own_images",
+            free_port(),
+        );
         let ranks: Vec<Rank> = (0..world_size)
-            .map(|rank| start(&flags, rank, world_size, port))
+            .map(|rank| start(test, &flags.join("\n"), rank, world_size, port))
             .collect();
         for mut rank in ranks {
             assert!(rank.0.wait().unwrap().success());
