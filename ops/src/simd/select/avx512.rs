@@ -9,7 +9,7 @@ use std::arch::x86_64::{
     _mm512_storeu_epi32, _mm512_storeu_ps, _mm512_test_epi16_mask,
 };
 
-use super::{CANDIDATES, MAX_BISECTIONS};
+use super::{CANDIDATES, bisect};
 use crate::simd::LANES;
 
 /// Vectors of maxima that are found side by side.
@@ -142,25 +142,15 @@ fn reached_by_more_than(maxima: &[__m512; VECTORS], count: usize) -> f32 {
         let of_scores = _mm512_cmp_ps_mask::<_CMP_NEQ_OQ>(max, none);
         low = low.min(_mm512_mask_reduce_min_ps(of_scores, max));
     }
-    let mut high = _mm512_reduce_max_ps(of_each_lane(maxima));
-    for _ in 0..MAX_BISECTIONS {
-        let middle = 0.5 * low + 0.5 * high;
-        let threshold = _mm512_set1_ps(middle);
+    let high = _mm512_reduce_max_ps(of_each_lane(maxima));
+    bisect((low, high), count, |threshold| {
+        let threshold = _mm512_set1_ps(threshold);
         let mut reach = 0;
         for &max in maxima {
             reach += _mm512_cmp_ps_mask::<_CMP_GE_OQ>(max, threshold).count_ones();
         }
-        let excess = reach as i32 - count as i32;
-        if excess <= 0 {
-            high = middle;
-        } else {
-            low = middle;
-            if excess <= 1 + count as i32 / 8 {
-                break;
-            }
-        }
-    }
-    low
+        reach
+    })
 }
 
 /// Puts the classes whose scores reach a threshold into `classes` and returns their number, or `None` if there are too many.

@@ -200,15 +200,23 @@ fn reached_by_more_than(maxima: &[f32; GROUPS], count: usize) -> f32 {
             f32::INFINITY
         };
     }
-    let mut low = fold(lowest, smaller);
-    let mut high = fold(*maxima, larger);
-    for _ in 0..MAX_BISECTIONS {
-        let middle = 0.5 * low + 0.5 * high;
+    let ends = (fold(lowest, smaller), fold(*maxima, larger));
+    bisect(ends, count, |threshold| {
         let mut reach = 0;
         for &max in maxima {
-            reach += u32::from(max >= middle);
+            reach += u32::from(max >= threshold);
         }
-        let excess = reach as i32 - count as i32;
+        reach
+    })
+}
+
+/// A number that more than `count` of the maxima reach, and if possible few more, between the lowest and the highest of them;
+/// `reach` returns how many do.
+#[inline(always)]
+fn bisect((mut low, mut high): (f32, f32), count: usize, reach: impl Fn(f32) -> u32) -> f32 {
+    for _ in 0..MAX_BISECTIONS {
+        let middle = 0.5 * low + 0.5 * high;
+        let excess = reach(middle) as i32 - count as i32;
         if excess <= 0 {
             high = middle;
         } else {
