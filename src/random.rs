@@ -3,6 +3,8 @@
 //! Each purpose has its own generator, seeded by the run's seed, the epoch and an index. So results do not depend
 //! on the order in which threads run, and resuming at any batch needs no saved generator state.
 
+use std::sync::{Mutex, PoisonError};
+
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -30,4 +32,12 @@ pub(crate) fn generator(seed: u32, purpose: Purpose) -> ChaCha8Rng {
     let mut generator = ChaCha8Rng::seed_from_u64(seed.into());
     generator.set_stream(kind << 62 | (epoch as u64) << 40 | index as u64);
     generator
+}
+/// Seeds libtorch's random numbers, and draws some. All threads of the process share them: runs side by side, such as tests,
+/// wait here for each other.
+pub(crate) fn with_torch_seed<T>(seed: i64, draw: impl FnOnce() -> T) -> T {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let _guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    tch::manual_seed(seed);
+    draw()
 }

@@ -21,6 +21,7 @@ use crate::dataset::{Dataset, DatasetError};
 use crate::defaults::resolve;
 use crate::loss::TrainingLoss;
 use crate::observer::{Followers, TrainingEvent};
+use crate::random::with_torch_seed;
 use crate::ranks::{Card, Ranks, Threads};
 use crate::resume::Origin;
 use crate::run_folder::{FolderError, RunFolder, write_atomically};
@@ -369,7 +370,6 @@ pub(crate) fn learner(
                 error,
             })?;
     }
-    tch::manual_seed(config.seed.into());
     let architecture = architecture(config.model(), data.shape, classes)?;
     if let (true, Some(layer)) = (config.machine.cuda_graphs, architecture.random_layer()) {
         return Err(TrainError::RandomLayer {
@@ -382,7 +382,7 @@ pub(crate) fn learner(
         architecture.name(),
         architecture.single_value_norm(),
     )?;
-    let mut network = Network::new(architecture, device);
+    let mut network = with_torch_seed(config.seed.into(), || Network::new(architecture, device));
     let mut notes = Vec::new();
     if let Some(path) = checkpoint {
         let file = topk_data::remote::local(path).map_err(DatasetError::from)?;

@@ -10,7 +10,7 @@ use crate::captured::StepSettings;
 use crate::config::ErrorPolicy;
 use crate::images::Batch;
 use crate::loss::TrainingLoss;
-use crate::random::{Purpose, generator};
+use crate::random::{Purpose, generator, with_torch_seed};
 use crate::state::Position;
 use crate::step::StepError;
 use crate::train::criterion;
@@ -162,7 +162,7 @@ impl TrainingLoop<'_> {
             .random_iter()
             .nth(self.ranks.rank())
             .expect("a generator does not end");
-        tch::manual_seed(seed as i64);
+        with_torch_seed(seed as i64, || ());
         Ok(criterion(self.config, epoch, seed)?)
     }
 
