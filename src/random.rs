@@ -1,7 +1,8 @@
-//! Random numbers for everything except the splits, the label noise and the initial weights.
+//! Random numbers for everything except the splits and the label noise.
 //!
 //! Each purpose has its own generator, seeded by the run's seed, the epoch and an index. So results do not depend
-//! on the order in which threads run, and resuming at any batch needs no saved generator state.
+//! on the order in which threads run, and resuming at any batch needs no saved generator state. libtorch draws the
+//! initial weights and dropout from a generator of its own, which is seeded anew for the weights and for each batch.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -9,8 +9,8 @@
 //! does. Listing the data set is not measured. This takes 1.3 GB of disk and 4 GB of memory.
 //!
 //! "CPU time of the reader" includes its decoders: it tells what streaming costs where the server is another machine. On
-//! loopback the kernel does part of the receiver's work while the server sends, and the other way round, so that the
-//! reader alone costs at most what the figures with the server say.
+//! loopback, the kernel's work for both ends of a connection is charged to whichever process is running. What the
+//! reader costs is therefore at most what the figures with the server say.
 
 use std::error::Error;
 use std::fs;

@@ -150,8 +150,7 @@ impl SideBySide {
     }
 
     /// The coefficients of xˡ⁺¹, l = 0, …, k − 1, in `factor` · (π⁽ᵏ⁾ − π⁽ᵏ⁻¹⁾) of a class of the tail, where x is its
-    /// weight. Also how many of them matter, if no x is above
-    /// `largest`, which is at most 1.
+    /// weight. Also how many of them matter, if no x is above `largest`, which is at most 1.
     pub(crate) fn tail_coefficients(
         &mut self,
         factor: &LanesF64,

@@ -63,25 +63,14 @@ pub(crate) type LanesF64 = [f64; LANES_F64];
 /// take longer than most computations with them, because a vector cannot be loaded soon after parts of it were stored.
 #[inline(always)]
 pub(crate) fn last_lanes(numbers: &[f32], fill: f32) -> Lanes {
-    // A table, because LLVM makes branches of comparisons of a lane with a number.
-    const HIDDEN: [bool; 2 * LANES] = {
-        let mut hidden = [false; 2 * LANES];
-        let mut lane = 0;
-        while lane < LANES {
-            hidden[lane] = true;
-            lane += 1;
-        }
-        hidden
-    };
-    let rest = numbers.len() % LANES;
+    let hidden = LANES - numbers.len() % LANES;
     let mut lanes = [fill; LANES];
     if let Some(last) = numbers.last_chunk::<LANES>() {
-        let hidden = &HIDDEN[rest..rest + LANES];
         for lane in 0..LANES {
-            lanes[lane] = if hidden[lane] { fill } else { last[lane] };
+            lanes[lane] = if lane < hidden { fill } else { last[lane] };
         }
     } else if !numbers.is_empty() {
-        lanes[LANES - rest..].copy_from_slice(numbers);
+        lanes[hidden..].copy_from_slice(numbers);
     }
     lanes
 }

@@ -9,17 +9,14 @@ use std::arch::x86_64::{
     _mm512_storeu_epi32, _mm512_storeu_ps, _mm512_test_epi16_mask,
 };
 
-use super::{CANDIDATES, bisect};
+use super::{CANDIDATES, FEW, GROUPS, bisect};
 use crate::simd::LANES;
 
 /// Vectors of maxima that are found side by side.
-const VECTORS: usize = 8;
+const VECTORS: usize = GROUPS / LANES;
 
 /// Vectors of which those with a candidate are found at once.
 const BLOCK: usize = 64;
-
-/// Most scores for whose threshold the maxima of the lanes are enough.
-const FEW: usize = LANES / 2;
 
 /// 0, 1, …, 15.
 const LANE_NUMBERS: [i32; LANES] = {

@@ -19,6 +19,9 @@ const CANDIDATES: usize = 128;
 /// Groups of classes whose maxima are found side by side: eight vectors.
 const GROUPS: usize = 8 * LANES;
 
+/// Most scores for which the maxima of [`LANES`] groups are enough.
+const FEW: usize = LANES / 2;
+
 /// Groups that are enough for few scores.
 const FEW_GROUPS: usize = GROUPS / 4;
 
@@ -72,7 +75,7 @@ fn of_few_candidates_by_loops(
     // Where more than `count` groups have a maximum that reaches the threshold, more than `count` scores reach
     // it, the label's possibly among them, and few others do. For a few scores, the maxima of fewer groups
     // are enough.
-    let threshold = if count <= LANES / 2 {
+    let threshold = if count <= FEW {
         let quarter: [f32; GROUPS / 4] = halves(&halves::<{ GROUPS / 2 }>(&maxima));
         nth_largest::<LANES>(&halves(&quarter), count)
     } else if count <= FEW_GROUPS / 2 {
