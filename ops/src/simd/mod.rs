@@ -58,11 +58,20 @@ pub(crate) const LANES_F64: usize = 8;
 pub(crate) type LanesF64 = [f64; LANES_F64];
 
 /// The numbers after the last whole vector, in the last lanes of a vector whose other lanes are `fill`.
-///
+#[inline(always)]
+pub(crate) fn last_lanes(numbers: &[f32], fill: f32) -> Lanes {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        // SAFETY: the processor has AVX-512.
+        return unsafe { last_lanes_avx512(numbers, fill) };
+    }
+    last_lanes_by_lane(numbers, fill)
+}
+
 /// Reads the last vector's worth of numbers and hides those that belong to whole vectors: copying only the others would
 /// take longer than most computations with them, because a vector cannot be loaded soon after parts of it were stored.
 #[inline(always)]
-pub(crate) fn last_lanes(numbers: &[f32], fill: f32) -> Lanes {
+fn last_lanes_by_lane(numbers: &[f32], fill: f32) -> Lanes {
     let hidden = LANES - numbers.len() % LANES;
     let mut lanes = [fill; LANES];
     if let Some(last) = numbers.last_chunk::<LANES>() {
@@ -72,6 +81,25 @@ pub(crate) fn last_lanes(numbers: &[f32], fill: f32) -> Lanes {
     } else if !numbers.is_empty() {
         lanes[hidden..].copy_from_slice(numbers);
     }
+    lanes
+}
+
+/// [`last_lanes_by_lane`] by a load with a mask.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn last_lanes_avx512(numbers: &[f32], fill: f32) -> Lanes {
+    use std::arch::x86_64::{_mm512_mask_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps};
+
+    let hidden = LANES - numbers.len() % LANES;
+    let mask = u32::from(u16::MAX) << hidden;
+    let end = numbers.as_ptr_range().end;
+    let fill = _mm512_set1_ps(fill);
+    // SAFETY: only the lanes of the mask are read, which are the last numbers.
+    let vector = unsafe { _mm512_mask_loadu_ps(fill, mask as u16, end.wrapping_sub(LANES)) };
+    let mut lanes = [0.0; LANES];
+    // SAFETY: there are as many numbers as lanes.
+    unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), vector) };
     lanes
 }
 
@@ -86,7 +114,9 @@ mod tests {
             let mut expected = [-1.0; LANES];
             let rest = &numbers[len / LANES * LANES..len];
             expected[LANES - rest.len()..].copy_from_slice(rest);
-            assert_eq!(last_lanes(&numbers[..len], -1.0), expected, "{len}");
+            for last in [last_lanes, last_lanes_by_lane] {
+                assert_eq!(last(&numbers[..len], -1.0), expected, "{len}");
+            }
         }
     }
 }
