@@ -9,7 +9,7 @@ use crate::simd;
 use crate::workspace::{SampleBuffers, Workspace};
 
 /// The most samples that a loss computes side by side.
-pub(crate) const MAX_SIDE_BY_SIDE: usize = 8;
+pub(crate) const MAX_SIDE_BY_SIDE: usize = 16;
 
 /// The loss of a single sample: the part of [`Loss`](crate::Loss) that each loss implements.
 ///

@@ -7,7 +7,8 @@
 //! The first few powers are enough for polynomials of any degree where no weight is a large part of the sum; see
 //! [`determine`].
 
-use crate::simd::{LANES, fold, last_lanes, vectorized};
+use crate::elementary_symmetric::side_by_side::{OfSamples, SAMPLES};
+use crate::simd::{LANES, LANES_F64, LanesF64, last_lanes, vectorized};
 
 /// Number of power sums.
 pub(crate) const POWERS: usize = 6;
@@ -28,21 +29,92 @@ const RUN: usize = 32;
 /// Keeps squares and sums in the range of normal numbers, because many processors take far longer for those below it.
 const TINY: f32 = 1e-18;
 
-/// p_1, p_2, … of the weights, each of at most `largest`, which is at most 1. Those that are not needed are 0.
-///
-/// `None` if these sums do not determine the polynomials up to degree `k`.
-pub(crate) fn power_sums(weights: &[f32], largest: f32, k: usize) -> Option<[f64; POWERS]> {
+/// The sums of powers of a sample's weights, not yet added up: each lane has those of an 8th of the weights.
+pub(crate) type PartialSums = [LanesF64; POWERS];
+
+/// How many powers to sum for polynomials up to degree `k` of this many weights of at most 1: those that are not
+/// needed are left out.
+pub(crate) fn powers(k: usize, weights: usize) -> usize {
+    if k <= POWERS {
+        return k.max(FEW_POWERS);
+    }
     // If all weights were equal; they seldom are, so that the bound must be far away.
-    let t = k as f64 / weights.len() as f64;
+    let t = k as f64 / weights as f64;
     let is_enough = k as f64 * t.powi(FEW_POWERS as i32) < 1e-2 * NEGLIGIBLE;
-    if k <= FEW_POWERS || is_enough {
-        let sums = few_powers(weights);
-        if determine(&sums[..FEW_POWERS], largest.into(), k) {
-            return Some(sums);
+    if is_enough { FEW_POWERS } else { POWERS }
+}
+
+/// The sums of the first `powers` powers of the weights, from [`FEW_POWERS`] to [`POWERS`]; those of others are 0.
+pub(crate) fn partial_sums(weights: &[f32], powers: usize, sums: &mut PartialSums) {
+    debug_assert!((FEW_POWERS..=POWERS).contains(&powers));
+    match powers {
+        FEW_POWERS => few_powers(weights, sums),
+        5 => five_powers(weights, sums),
+        _ => all_powers(weights, sums),
+    }
+}
+
+/// The sums over all lanes of each sample; 0 for samples beyond those given.
+pub(crate) fn totals(partial: &[PartialSums]) -> [OfSamples; POWERS] {
+    let mut totals = [[0.0; SAMPLES]; POWERS];
+    let mut last = [[[0.0; LANES_F64]; POWERS]; LANES_F64];
+    let (vectors, others) = partial.as_chunks();
+    last[..others.len()].copy_from_slice(others);
+    let last = (!others.is_empty()).then_some(&last);
+    for (i, partial) in vectors.iter().chain(last).enumerate() {
+        for (totals, of_vector) in totals.iter_mut().zip(totals_of_vector(partial)) {
+            totals.as_chunks_mut().0[i] = of_vector;
         }
     }
-    let sums = all_powers(weights);
-    determine(&sums, largest.into(), k).then_some(sums)
+    totals
+}
+
+vectorized! {
+    fn totals_of_vector(partial: &[PartialSums; LANES_F64]) -> [LanesF64; POWERS] {
+        // Not in a loop, of which LLVM would make one over powers that gathers all numbers.
+        [
+            total(partial.each_ref().map(|sums| &sums[0])),
+            total(partial.each_ref().map(|sums| &sums[1])),
+            total(partial.each_ref().map(|sums| &sums[2])),
+            total(partial.each_ref().map(|sums| &sums[3])),
+            total(partial.each_ref().map(|sums| &sums[4])),
+            total(partial.each_ref().map(|sums| &sums[5])),
+        ]
+    }
+}
+
+/// The sum of each vector's lanes. In each step the halves of two vectors are added, and make one vector.
+#[inline(always)]
+fn total([a, b, c, d, e, f, g, h]: [&LanesF64; LANES_F64]) -> LanesF64 {
+    let fours = [
+        halves::<4>(a, b),
+        halves::<4>(c, d),
+        halves::<4>(e, f),
+        halves::<4>(g, h),
+    ];
+    let twos = [
+        halves::<2>(&fours[0], &fours[1]),
+        halves::<2>(&fours[2], &fours[3]),
+    ];
+    halves::<1>(&twos[0], &twos[1])
+}
+
+/// Adds the second half of each group of 2 · HALF lanes to the first half: the results of `a` and then those of `b`.
+#[inline(always)]
+fn halves<const HALF: usize>(a: &LanesF64, b: &LanesF64) -> LanesF64 {
+    let mut low = [0.0; LANES_F64];
+    let mut high = [0.0; LANES_F64];
+    for lane in 0..LANES_F64 {
+        let numbers = if lane < LANES_F64 / 2 { a } else { b };
+        let lane_of_half = lane % (LANES_F64 / 2);
+        let first = lane_of_half / HALF * 2 * HALF + lane_of_half % HALF;
+        low[lane] = numbers[first];
+        high[lane] = numbers[first + HALF];
+    }
+    for lane in 0..LANES_F64 {
+        low[lane] += high[lane];
+    }
+    low
 }
 
 /// Whether the sums of the first M powers, of weights of at most `largest`, determine the polynomials up to degree `k`:
@@ -53,7 +125,7 @@ pub(crate) fn power_sums(weights: &[f32], largest: f32, k: usize) -> Option<[f64
 /// is added, and for the k highest alone, whose weights are at least 1, it is at most k. And if each class is in a random
 /// subset with odds x_i t, sizes k − 1 and k are equally likely, so that the mean size is at most k (Darroch 1964), of which the
 /// tail has at least p_1 t − p_2 t².
-fn determine(sums: &[f64], largest: f64, k: usize) -> bool {
+pub(crate) fn determine(sums: &[f64], largest: f64, k: usize) -> bool {
     let powers = sums.len();
     if k <= powers {
         return true;
@@ -71,29 +143,35 @@ fn determine(sums: &[f64], largest: f64, k: usize) -> bool {
 }
 
 vectorized! {
-    fn few_powers(weights: &[f32]) -> [f64; POWERS] {
-        first_powers::<FEW_POWERS>(weights)
+    fn few_powers(weights: &[f32], sums: &mut PartialSums) {
+        *sums = first_powers::<FEW_POWERS>(weights);
     }
 }
 
 vectorized! {
-    fn all_powers(weights: &[f32]) -> [f64; POWERS] {
-        first_powers::<POWERS>(weights)
+    fn five_powers(weights: &[f32], sums: &mut PartialSums) {
+        *sums = first_powers::<5>(weights);
+    }
+}
+
+vectorized! {
+    fn all_powers(weights: &[f32], sums: &mut PartialSums) {
+        *sums = first_powers::<POWERS>(weights);
     }
 }
 
 /// The sums of the first M powers.
 #[inline(always)]
-fn first_powers<const M: usize>(weights: &[f32]) -> [f64; POWERS] {
+fn first_powers<const M: usize>(weights: &[f32]) -> PartialSums {
     let (mut blocks, rest) = weights.as_chunks();
+    let vector = rest.first_chunk().copied().unwrap_or([0.0; LANES]);
+    let after = last_lanes(weights, 0.0);
     let mut last = [0.0; SIDE_BY_SIDE];
-    if let Some(vector) = rest.first_chunk::<LANES>() {
-        last[..LANES].copy_from_slice(vector);
-    }
-    last[LANES..].copy_from_slice(&last_lanes(weights, 0.0));
+    last[..LANES].copy_from_slice(&vector);
+    last[LANES..].copy_from_slice(&after);
     let mut of_run = [[TINY; SIDE_BY_SIDE]; POWERS];
     add::<M>(&mut of_run, &last);
-    let mut sums = [0.0; POWERS];
+    let mut sums = [[0.0; LANES_F64]; POWERS];
     loop {
         let (run, others) = blocks.split_at(blocks.len().min(RUN));
         for block in run {
@@ -101,13 +179,15 @@ fn first_powers<const M: usize>(weights: &[f32]) -> [f64; POWERS] {
         }
         // Not in a loop, of which LLVM would make one over lanes that gathers all powers.
         let [p1, p2, p3, p4, p5, p6] = &of_run;
-        sums[0] += total(p1);
-        sums[1] += total(p2);
-        sums[2] += total(p3);
-        sums[3] += total(p4);
-        if M > FEW_POWERS {
-            sums[4] += total(p5);
-            sums[5] += total(p6);
+        add_run(&mut sums[0], p1);
+        add_run(&mut sums[1], p2);
+        add_run(&mut sums[2], p3);
+        add_run(&mut sums[3], p4);
+        if M > 4 {
+            add_run(&mut sums[4], p5);
+        }
+        if M > 5 {
+            add_run(&mut sums[5], p6);
         }
         if others.is_empty() {
             return sums;
@@ -132,43 +212,51 @@ fn add<const M: usize>(sums: &mut [[f32; SIDE_BY_SIDE]; POWERS], numbers: &[f32;
             let x4 = x2 * x2;
             sums[3][lane] += x4;
             sums[4][lane] = x4.mul_add(x, sums[4][lane]);
-            sums[5][lane] = x4.mul_add(x2, sums[5][lane]);
+            if M > 5 {
+                sums[5][lane] = x4.mul_add(x2, sums[5][lane]);
+            }
         }
     }
 }
 
-/// The sum of all lanes.
+/// Adds the sums of a run.
 #[inline(always)]
-fn total(lanes: &[f32; SIDE_BY_SIDE]) -> f64 {
+fn add_run(sums: &mut LanesF64, of_run: &[f32; SIDE_BY_SIDE]) {
     let mut wide = [0f64; LANES];
     for lane in 0..LANES {
-        wide[lane] = (lanes[lane] + lanes[LANES + lane]).into();
+        wide[lane] = (of_run[lane] + of_run[LANES + lane]).into();
     }
-    fold(wide, |a, b| a + b)
+    for lane in 0..LANES_F64 {
+        sums[lane] += wide[lane] + wide[LANES_F64 + lane];
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::elementary_symmetric::log_esf;
-    use crate::elementary_symmetric::side_by_side::newton_identities;
+    use crate::elementary_symmetric::side_by_side::lanes::newton_identities;
 
     #[test]
     fn sums_of_any_number_of_weights() {
         for len in [0usize, 1, 15, 16, 17, 31, 32, 33, 100, 1024, 1100, 5000] {
             let weights: Vec<f32> = (0..len).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
-            for (found, powers) in [
-                (few_powers(&weights), FEW_POWERS),
-                (all_powers(&weights), POWERS),
-            ] {
-                for (m, found) in (1..).zip(found) {
+            // The sums of two samples are added up beside others.
+            for powers in FEW_POWERS..=POWERS {
+                let mut sums = [PartialSums::default(); 10];
+                partial_sums(&weights, powers, &mut sums[2]);
+                partial_sums(&weights, powers, &mut sums[9]);
+                for (m, found) in (1..).zip(totals(&sums)) {
                     let powers_of = weights.iter().map(|&w| f64::from(w).powi(m));
                     let expected = powers_of.sum::<f64>() * f64::from(m as usize <= powers);
-                    let error = (found - expected).abs();
+                    let error = (found[2] - expected).abs();
                     assert!(
                         error <= 1e-6 * expected + 1e-13,
-                        "{len}: {found} {expected}"
+                        "{len}: {found:?} {expected}"
                     );
+                    let mut expected = [0.0; SAMPLES];
+                    (expected[2], expected[9]) = (found[2], found[2]);
+                    assert_eq!(found, expected);
                 }
             }
         }
@@ -201,11 +289,11 @@ mod tests {
                         continue;
                     }
                     determined += 1;
-                    let mut all = [[0.0; 8]; POWERS];
+                    let mut all = [[0.0; SAMPLES]; POWERS];
                     for (all, sum) in all.iter_mut().zip(&sums) {
                         all[0] = *sum;
                     }
-                    let mut e = vec![[0.0; 8]; k + 1];
+                    let mut e = vec![[0.0; LANES_F64]; k + 1];
                     newton_identities(&all, &mut e);
                     for x in z[..head].iter().map(relative).map(f64::exp) {
                         for j in (1..=k).rev() {

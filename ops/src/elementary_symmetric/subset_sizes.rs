@@ -51,7 +51,7 @@ impl SubsetSizes {
             self.elements += 1;
         }
         debug_assert!((1..=self.elements).contains(&k));
-        simd::exp(&mut self.q);
+        simd::exponentials(self.q.as_flattened_mut());
     }
 
     /// Turns reciprocal weights into probabilities and adds the elements one by one.

@@ -1,6 +1,6 @@
 use multiversion::target::target_cfg_f;
 
-use super::{LANES, LN_2_PARTS, Lanes, LanesF64};
+use super::{LANES, LN_2_PARTS, Lanes};
 
 vectorized! {
     /// Sets `weights` to exp((s − `reference`) · `scale`) for each score s of at most `reference`; entries
@@ -106,38 +106,42 @@ fn exp2_nonpositive_avx512(x: &Lanes) -> Lanes {
     result
 }
 
+/// exp(x) to about 1 ulp, for |x| < 600; beyond that 0 or ∞.
+#[inline(always)]
+pub(crate) fn exp(x: f64) -> f64 {
+    const LIMIT: f64 = 600.0;
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    // 1/13!, 1/12!, …, 1/0!
+    const TAYLOR: [f64; 14] = {
+        let mut inverse = [1.0; 14];
+        let mut factorial = 1.0;
+        let mut i = 1;
+        while i < 14 {
+            factorial *= i as f64;
+            inverse[13 - i] = 1.0 / factorial;
+            i += 1;
+        }
+        inverse
+    };
+    let clamped = if x > -LIMIT { x } else { -LIMIT };
+    let clamped = if clamped < LIMIT { clamped } else { LIMIT };
+    let shifted = clamped.mul_add(std::f64::consts::LOG2_E, ROUND);
+    let whole = shifted - ROUND;
+    let r = whole.mul_add(-LN_2_PARTS[1], whole.mul_add(-LN_2_PARTS[0], clamped));
+    let mut p = TAYLOR[0];
+    for coefficient in &TAYLOR[1..] {
+        p = p.mul_add(r, *coefficient);
+    }
+    let power = f64::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 52));
+    let power = if x > -LIMIT { power } else { 0.0 };
+    if x < LIMIT { power } else { f64::INFINITY }
+}
+
 vectorized! {
-    /// Replaces each x by exp(x), to about 1 ulp, for |x| < 600; beyond that by 0 or ∞.
-    pub(crate) fn exp(vectors: &mut [LanesF64]) {
-        const LIMIT: f64 = 600.0;
-        const ROUND: f64 = 6_755_399_441_055_744.0;
-        // 1/13!, 1/12!, …, 1/0!
-        const TAYLOR: [f64; 14] = {
-            let mut inverse = [1.0; 14];
-            let mut factorial = 1.0;
-            let mut i = 1;
-            while i < 14 {
-                factorial *= i as f64;
-                inverse[13 - i] = 1.0 / factorial;
-                i += 1;
-            }
-            inverse
-        };
-        for vector in vectors {
-            for x in vector {
-                let clamped = if *x > -LIMIT { *x } else { -LIMIT };
-                let clamped = if clamped < LIMIT { clamped } else { LIMIT };
-                let shifted = clamped.mul_add(std::f64::consts::LOG2_E, ROUND);
-                let whole = shifted - ROUND;
-                let r = whole.mul_add(-LN_2_PARTS[1], whole.mul_add(-LN_2_PARTS[0], clamped));
-                let mut p = TAYLOR[0];
-                for coefficient in &TAYLOR[1..] {
-                    p = p.mul_add(r, *coefficient);
-                }
-                let power = f64::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 52));
-                let power = if *x > -LIMIT { power } else { 0.0 };
-                *x = if *x < LIMIT { power } else { f64::INFINITY };
-            }
+    /// Replaces each number by its [exponential](exp).
+    pub(crate) fn exponentials(numbers: &mut [f64]) {
+        for x in numbers {
+            *x = exp(*x);
         }
     }
 }
@@ -145,7 +149,6 @@ vectorized! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::LANES_F64;
 
     #[cfg(target_arch = "x86_64")]
     #[test]
@@ -187,24 +190,14 @@ mod tests {
         let mut worst = 0f64;
         for i in 0..20_000 {
             let x = 1199.0 * (i as f64 / 20_000.0 - 0.5);
-            let mut found = [[x; LANES_F64]];
-            exp(&mut found);
-            worst = worst.max((found[0][5] / x.exp() - 1.0).abs());
+            worst = worst.max((exp(x) / x.exp() - 1.0).abs());
         }
         assert!(worst < 4.5e-16, "{worst}");
-        let mut ends = [[
-            f64::NEG_INFINITY,
-            -1e9,
-            0.0,
-            1.0,
-            1e9,
-            f64::INFINITY,
-            2.0,
-            -2.0,
-        ]];
-        exp(&mut ends);
-        assert_eq!(ends[0][..3], [0.0, 0.0, 1.0]);
-        assert_eq!(ends[0][4..6], [f64::INFINITY; 2]);
+        let ends = [f64::NEG_INFINITY, -1e9, 0.0, 1e9, f64::INFINITY].map(exp);
+        assert_eq!(ends, [0.0, 0.0, 1.0, f64::INFINITY, f64::INFINITY]);
+        let mut all = [0.0, 1.5, -700.0];
+        exponentials(&mut all);
+        assert_eq!(all, [1.0, exp(1.5), 0.0]);
     }
 
     #[test]

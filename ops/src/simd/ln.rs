@@ -1,35 +1,19 @@
 use std::f64::consts::FRAC_1_SQRT_2;
 
-use super::{LANES_F64, LN_2_PARTS, LanesF64};
+use super::LN_2_PARTS;
 
-vectorized! {
-    /// ln x of normal numbers, to about 1 ulp.
-    pub(crate) fn logarithms(x: &LanesF64) -> LanesF64 {
-        let mut logarithms = [0.0; LANES_F64];
-        for lane in 0..LANES_F64 {
-            logarithms[lane] = ln(x[lane]);
-        }
-        logarithms
-    }
-}
-
-vectorized! {
-    /// ln(1 + x) for x from 0 to 1, to about 1 ulp.
-    pub(crate) fn logarithms_of_1_plus(x: &LanesF64) -> LanesF64 {
-        let mut logarithms = [0.0; LANES_F64];
-        for lane in 0..LANES_F64 {
-            let sum = 1.0 + x[lane];
-            // What the sum lost by rounding.
-            let lost = x[lane] - (sum - 1.0);
-            logarithms[lane] = ln(sum) + lost / sum;
-        }
-        logarithms
-    }
-}
-
-/// ln x of a normal number.
+/// ln(1 + x) for x from 0 to 1, to about 1 ulp.
 #[inline(always)]
-pub(super) fn ln(x: f64) -> f64 {
+pub(crate) fn ln_1p(x: f64) -> f64 {
+    let sum = 1.0 + x;
+    // What the sum lost by rounding.
+    let lost = x - (sum - 1.0);
+    ln(sum) + lost / sum
+}
+
+/// ln x of a normal number, to about 1 ulp.
+#[inline(always)]
+pub(crate) fn ln(x: f64) -> f64 {
     // 1/21, 1/19, …, 1/3
     const ARTANH: [f64; 10] = {
         let mut inverse = [0.0; 10];
@@ -98,7 +82,8 @@ mod tests {
                 1e-300,
                 1e-17,
             ];
-            for (found, x) in logarithms_of_1_plus(&x).into_iter().zip(x) {
+            for x in x {
+                let found = ln_1p(x);
                 match x {
                     0.0 => assert_eq!(found, 0.0),
                     _ => worst = worst.max((found / x.ln_1p() - 1.0).abs()),

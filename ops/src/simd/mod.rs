@@ -22,11 +22,11 @@ mod select;
 
 use multiversion::target::target_cfg_f;
 
-pub(crate) use exp::{exp, weights};
-pub(crate) use ln::{logarithms, logarithms_of_1_plus};
+pub(crate) use exp::{exp, exponentials, weights};
+pub(crate) use ln::{ln, ln_1p};
 pub(crate) use normal::{PAIRS, normals};
-pub(crate) use reduce::{all_finite, fold, max, scale, sum};
-pub(crate) use select::highest;
+pub(crate) use reduce::{all_finite, max, scale, sum};
+pub(crate) use select::{Highest, Row, highest};
 
 vectorized! {
     /// The instruction set extension that the `f32` kernels use on this processor: `AVX-512`, `AVX2` or

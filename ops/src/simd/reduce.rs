@@ -84,7 +84,7 @@ pub(super) fn smaller(a: f32, b: f32) -> f32 {
 
 /// Combines all lanes, in halves; their number is a power of two.
 #[inline(always)]
-pub(crate) fn fold<T: Copy, const N: usize>(mut lanes: [T; N], combine: impl Fn(T, T) -> T) -> T {
+pub(super) fn fold<T: Copy, const N: usize>(mut lanes: [T; N], combine: impl Fn(T, T) -> T) -> T {
     let mut width = N;
     while width > 1 {
         width /= 2;

@@ -169,11 +169,13 @@ impl SmoothTopkSvm {
     }
 
     /// τu.
+    #[inline(always)]
     fn hinge(&self, kth: f64, label_score: f64, log_ratio: f64) -> f64 {
         self.alpha + (kth - label_score) / self.k as f64 + self.tau * log_ratio
     }
 
     /// τ ln(1 + exp u) and 1/(1 + exp −u), for u of any size: `small` is exp −|u|.
+    #[inline(always)]
     fn smoothed(&self, hinge: f64, small: f64, ln_1_plus_small: f64) -> (f64, f64) {
         let value = hinge.max(0.0) + self.tau * ln_1_plus_small;
         let p = if hinge > 0.0 { 1.0 } else { small } / (1.0 + small);

@@ -4,15 +4,16 @@
 //! the other samples ([`SideBySide`]).
 
 use super::SmoothTopkSvm;
-use crate::elementary_symmetric::power_sums::power_sums;
-use crate::elementary_symmetric::side_by_side::{SAMPLES, SideBySide};
+use crate::elementary_symmetric::power_sums::{self, POWERS, PartialSums};
+use crate::elementary_symmetric::side_by_side::{OfSamples, SAMPLES, SideBySide};
 use crate::elementary_symmetric::tail::{self, Polynomials};
 use crate::sample::Sample;
-use crate::simd::{self, LanesF64};
+use crate::simd::{self, Highest, LANES_F64, Row, vectorized};
 use crate::workspace::Workspace;
 
-/// Scores of samples side by side. With their gradients they should fit the first-level cache.
-const SCORES: usize = 1 << 13;
+/// Scores of samples side by side. With their gradients they take 128 KiB, which the second-level cache of most processors
+/// has for a core.
+const SCORES: usize = 1 << 14;
 
 /// Number of samples of this many classes that are computed side by side: at least two, which share the time of the
 /// heads.
@@ -23,10 +24,13 @@ pub(super) fn samples_side_by_side(classes: usize) -> usize {
 /// Buffers for the samples side by side.
 #[derive(Debug, Default)]
 struct Buffers {
-    heads: [Vec<usize>; SAMPLES],
-    tail: Polynomials,
+    heads: Highest,
     /// Weights of samples whose gradient is not requested.
     weights: Vec<f32>,
+    /// Power sums of the tails.
+    sums: [PartialSums; SAMPLES],
+    /// The tail of one sample.
+    tail: Polynomials,
     polynomials: SideBySide,
     /// Coefficients of one sample.
     coefficients: Vec<f32>,
@@ -63,13 +67,15 @@ impl SmoothTopkSvm {
                 continue;
             }
             *max = simd::max(&scores[..label]).max(simd::max(&scores[label + 1..]));
-            let weights = weights_of(sample, || workspace.f32.scratch(scores.len()));
+            let weights = match &mut sample.grad {
+                Some(grad) => grad,
+                None => workspace.f32.scratch(scores.len()),
+            };
             simd::weights(scores, *max, self.per_score(), weights);
             weights[label] = 0.0;
             *sum = simd::sum(weights);
         }
-        let log_ratios = simd::logarithms(&sums);
-        let probabilities = self.finish(samples, &maxima, &log_ratios, values);
+        let probabilities = self.finish(samples, &maxima, &sums, values);
         for ((sample, p), sum) in samples.iter_mut().zip(probabilities).zip(sums) {
             let label = sample.label;
             let scale = sample.factor * p;
@@ -83,151 +89,220 @@ impl SmoothTopkSvm {
         }
     }
 
-    /// Sets the losses, and returns p of each sample; `log_ratios` are ln e_k − ln e_{k−1} relative to the k-th highest
-    /// wrong score.
+    /// Sets the losses, and returns p of each sample; `ratios` are e_k / e_{k−1}, where the k-th highest wrong score has the
+    /// weight 1.
     fn finish(
         &self,
         samples: &[Sample<'_, f32>],
         kths: &[f32; SAMPLES],
-        log_ratios: &LanesF64,
+        ratios: &OfSamples,
         values: &mut [f64],
-    ) -> LanesF64 {
-        let mut hinges = [0.0; SAMPLES];
-        let mut small = [0.0; SAMPLES];
-        for (lane, sample) in samples.iter().enumerate() {
-            let label_score = sample.scores[sample.label].into();
-            hinges[lane] = self.hinge(kths[lane].into(), label_score, log_ratios[lane]);
-            small[lane] = -(hinges[lane] / self.tau).abs();
+    ) -> OfSamples {
+        let mut label_scores = [0.0; SAMPLES];
+        for (score, sample) in label_scores.iter_mut().zip(samples) {
+            *score = sample.scores[sample.label];
         }
-        simd::exp(std::slice::from_mut(&mut small));
-        let ln_1_plus_small = simd::logarithms_of_1_plus(&small);
         let mut probabilities = [0.0; SAMPLES];
-        for (lane, value) in values.iter_mut().enumerate() {
-            (*value, probabilities[lane]) =
-                self.smoothed(hinges[lane], small[lane], ln_1_plus_small[lane]);
-        }
+        let mut losses = [0.0; SAMPLES];
+        finish(
+            self,
+            samples.len(),
+            kths,
+            &label_scores,
+            ratios,
+            &mut losses,
+            &mut probabilities,
+        );
+        values.copy_from_slice(&losses[..samples.len()]);
         probabilities
     }
 
+    /// The loss and p.
+    #[inline(always)]
+    fn loss_and_probability(&self, kth: f32, label_score: f32, ratio: f64) -> (f64, f64) {
+        let hinge = self.hinge(kth.into(), label_score.into(), simd::ln(ratio));
+        let small = simd::exp(-(hinge / self.tau).abs());
+        self.smoothed(hinge, small, simd::ln_1p(small))
+    }
+
+    /// k > 1.
     fn topk_side_by_side(
         &self,
         workspace: &mut Workspace,
         samples: &mut [Sample<'_, f32>],
         values: &mut [f64],
     ) {
-        let Buffers {
-            heads,
-            tail,
-            weights,
-            polynomials,
-            coefficients,
-        } = workspace.of_loss();
-        let Some(first) = samples.first() else {
+        let buffers: &mut Buffers = workspace.of_loss();
+        let mut rows = [Row::EMPTY; SAMPLES];
+        let rows = &mut rows[..samples.len()];
+        for (row, sample) in rows.iter_mut().zip(&*samples) {
+            *row = Row {
+                scores: sample.scores,
+                label: sample.label,
+            };
+        }
+        let Some(first) = rows.first() else {
             return;
         };
         let classes = first.scores.len();
         let head_size = tail::head_size(self.k).min(classes - 1);
         let has_tail = head_size + 1 < classes;
-        let k = self.k as f64;
-        let per_score = self.per_score();
 
-        polynomials.start(self.k, head_size);
-        let mut kths = [0f32; SAMPLES];
-        for (lane, (sample, head)) in samples.iter().zip(&mut *heads).enumerate() {
-            let scores = sample.scores;
-            simd::highest(scores, sample.label, head_size, head);
-            let kth = scores[head[self.k - 1]];
-            kths[lane] = kth;
-            let offset = |&class: &usize| (f64::from(scores[class]) - f64::from(kth)) * per_score;
-            polynomials.set_head(lane, head.iter().map(offset));
-        }
-        // Factors of the weights.
-        let mut scales = [1f32; SAMPLES];
-        // Largest weights of the tails.
-        let mut largest = [0f32; SAMPLES];
-        if has_tail {
-            if weights.len() < samples.len() * classes {
-                weights.resize(samples.len() * classes, 0.0);
-            }
-            // One step at a time: a vector of weights can be read fast only some time after single ones of them were set.
-            for ((sample, weights), kth) in samples
-                .iter_mut()
-                .zip(weights.chunks_exact_mut(classes))
-                .zip(kths)
-            {
-                let scores = sample.scores;
-                simd::weights(scores, kth, per_score, weights_of(sample, || weights));
-            }
-            for (((sample, weights), head), largest) in samples
-                .iter_mut()
-                .zip(weights.chunks_exact_mut(classes))
-                .zip(&*heads)
-                .zip(&mut largest)
-            {
-                let label = sample.label;
-                let weights = weights_of(sample, || weights);
-                *largest = weights[head[head_size - 1]];
-                weights[label] = 0.0;
-                for &class in head {
-                    weights[class] = 0.0;
-                }
-            }
-            for (lane, (sample, weights)) in samples
-                .iter_mut()
-                .zip(weights.chunks_exact_mut(classes))
-                .enumerate()
-            {
-                let weights = weights_of(sample, || weights);
-                if let Some(sums) = power_sums(weights, largest[lane], self.k) {
-                    polynomials.set_power_sums(lane, &sums);
-                } else {
-                    if !tail::fits_unscaled(self.k, classes) {
-                        scales[lane] = (k / simd::sum(weights)).min(1.0) as f32;
-                    }
-                    tail::polynomials(weights, self.k, scales[lane], tail);
-                    polynomials.set_tail(lane, 1.0 / f64::from(scales[lane]), &tail.lanes);
-                }
-            }
-        }
-        polynomials.compute();
-
-        let mut factors = self.finish(samples, &kths, &polynomials.log_ratios(), values);
+        buffers.heads.find(rows, head_size);
+        buffers.polynomials.start(self.k, rows.len());
+        let largest = has_tail.then(|| self.set_tails(buffers, rows, samples));
+        let Buffers {
+            heads, polynomials, ..
+        } = buffers;
+        let ratios = polynomials.compute(&heads.scores, self.per_score());
+        let kths = &heads.scores[self.k - 1];
+        let mut factors = self.finish(samples, kths, &ratios, values);
         for (factor, sample) in factors.iter_mut().zip(&*samples) {
-            *factor *= sample.factor / k;
+            *factor *= sample.factor / self.k as f64;
         }
-        if samples.iter().all(|sample| sample.grad.is_none()) {
-            return;
+        if samples.iter().any(|sample| sample.grad.is_some()) {
+            set_gradients(buffers, samples, &factors, largest);
         }
-        if has_tail {
-            let (of_all, terms) = polynomials.tail_coefficients(&factors, &largest);
-            for (lane, sample) in samples.iter_mut().enumerate() {
-                if let Some(grad) = &mut sample.grad {
-                    coefficients.clear();
-                    let of_all = &of_all[..terms[lane] as usize];
-                    coefficients.extend(of_all.iter().map(|coefficient| coefficient[lane]));
-                    tail::derivatives(grad, coefficients);
-                }
+    }
+
+    /// Sets the tails of the polynomials, and the gradients to the weights of the tails, and to 0 for other classes. Returns the
+    /// largest of these weights of each sample.
+    fn set_tails(
+        &self,
+        buffers: &mut Buffers,
+        rows: &[Row<'_>],
+        samples: &mut [Sample<'_, f32>],
+    ) -> [f32; SAMPLES] {
+        let Buffers {
+            heads,
+            weights,
+            sums,
+            tail,
+            polynomials,
+            ..
+        } = buffers;
+        let classes = rows[0].scores.len();
+        if weights.len() < rows.len() * classes {
+            weights.resize(rows.len() * classes, 0.0);
+        }
+        let mut buffer = weights.chunks_exact_mut(classes);
+        let mut weights: [&mut [f32]; SAMPLES] = Default::default();
+        for (weights, sample) in weights.iter_mut().zip(samples) {
+            *weights = match &mut sample.grad {
+                Some(grad) => grad,
+                None => buffer.next().expect("there is one for each sample"),
+            };
+        }
+        let weights = &mut weights[..rows.len()];
+
+        // One step at a time: a vector of weights can be read fast only some time after single ones of them were set.
+        let kths = heads.scores[self.k - 1];
+        for ((weights, row), kth) in weights.iter_mut().zip(rows).zip(kths) {
+            simd::weights(row.scores, kth, self.per_score(), weights);
+        }
+        let mut largest = [0f32; SAMPLES];
+        let [.., lowest] = &*heads.classes else {
+            unreachable!("the head has more than k classes")
+        };
+        for (lane, (weights, row)) in weights.iter_mut().zip(rows).enumerate() {
+            largest[lane] = weights[lowest[lane] as usize];
+            weights[row.label] = 0.0;
+            for classes in &heads.classes {
+                weights[classes[lane] as usize] = 0.0;
             }
         }
-        let differences = polynomials.head_differences();
+        let powers = power_sums::powers(self.k, classes);
+        let sums = &mut sums[..rows.len()];
+        for (sums, weights) in sums.iter_mut().zip(&*weights) {
+            power_sums::partial_sums(weights, powers, sums);
+        }
+        let mut totals = power_sums::totals(sums);
+        if self.k > powers {
+            let determine = |totals: &[OfSamples; POWERS], powers: usize, lane: usize| {
+                let totals = totals.map(|of_samples| of_samples[lane]);
+                power_sums::determine(&totals[..powers], largest[lane].into(), self.k)
+            };
+            for (lane, weights) in weights.iter().enumerate() {
+                if determine(&totals, powers, lane) {
+                    continue;
+                }
+                if powers < POWERS {
+                    power_sums::partial_sums(weights, POWERS, &mut sums[lane]);
+                    totals = power_sums::totals(sums);
+                    if determine(&totals, POWERS, lane) {
+                        continue;
+                    }
+                }
+                let scale = match tail::fits_unscaled(self.k, classes) {
+                    true => 1.0,
+                    false => (self.k as f64 / simd::sum(weights)).min(1.0) as f32,
+                };
+                tail::polynomials(weights, self.k, scale, tail);
+                polynomials.set_tail(lane, 1.0 / f64::from(scale), &tail.lanes);
+            }
+        }
+        polynomials.set_power_sums(&totals);
+        largest
+    }
+}
+
+/// Sets the gradients, which are those of the losses times `factors`, from the weights of the tails: `largest` has the
+/// largest of each sample, if there are tails.
+fn set_gradients(
+    buffers: &mut Buffers,
+    samples: &mut [Sample<'_, f32>],
+    factors: &OfSamples,
+    largest: Option<[f32; SAMPLES]>,
+) {
+    let Buffers {
+        heads,
+        polynomials,
+        coefficients,
+        ..
+    } = buffers;
+    if let Some(largest) = largest {
+        let (of_all, terms) = polynomials.tail_coefficients(factors, &largest);
         for (lane, sample) in samples.iter_mut().enumerate() {
             if let Some(grad) = &mut sample.grad {
-                for (&class, difference) in heads[lane].iter().zip(differences) {
-                    grad[class] = (factors[lane] * difference[lane]) as f32;
-                }
-                grad[sample.label] = -factors[lane] as f32;
+                coefficients.clear();
+                let of_all = &of_all[..terms[lane] as usize];
+                coefficients.extend(of_all.iter().map(|coefficient| coefficient[lane]));
+                tail::derivatives(grad, coefficients);
             }
+        }
+    }
+    let of_heads = polynomials.head_derivatives(factors);
+    for (lane, sample) in samples.iter_mut().enumerate() {
+        if let Some(grad) = &mut sample.grad {
+            for (classes, derivatives) in heads.classes.iter().zip(of_heads) {
+                grad[classes[lane] as usize] = derivatives[lane];
+            }
+            grad[sample.label] = -factors[lane] as f32;
         }
     }
 }
 
-/// Memory for the weights of the classes: that of the gradient, which replaces them, or else `buffer`.
-fn weights_of<'m>(
-    sample: &'m mut Sample<'_, f32>,
-    buffer: impl FnOnce() -> &'m mut [f32],
-) -> &'m mut [f32] {
-    match &mut sample.grad {
-        Some(grad) => grad,
-        None => buffer(),
+vectorized! {
+    /// The loss, and p, of each of the first `samples` samples; see [`SmoothTopkSvm::finish`].
+    fn finish(
+        svm: &SmoothTopkSvm,
+        samples: usize,
+        kths: &[f32; SAMPLES],
+        label_scores: &[f32; SAMPLES],
+        ratios: &OfSamples,
+        losses: &mut OfSamples,
+        probabilities: &mut OfSamples,
+    ) {
+        let lanes = kths.iter().zip(label_scores).zip(ratios);
+        let results = losses.iter_mut().zip(probabilities).zip(lanes);
+        if samples <= LANES_F64 {
+            for ((loss, p), ((&kth, &label_score), &ratio)) in results.take(LANES_F64) {
+                (*loss, *p) = svm.loss_and_probability(kth, label_score, ratio);
+            }
+        } else {
+            for ((loss, p), ((&kth, &label_score), &ratio)) in results {
+                (*loss, *p) = svm.loss_and_probability(kth, label_score, ratio);
+            }
+        }
     }
 }

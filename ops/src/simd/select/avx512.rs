@@ -16,10 +16,10 @@ use crate::simd::LANES;
 const VECTORS: usize = GROUPS / LANES;
 
 /// Vectors of which those with a candidate are found at once.
-const BLOCK: usize = 64;
+pub(super) const BLOCK: usize = 64;
 
 /// 0, 1, …, 15.
-const LANE_NUMBERS: [i32; LANES] = {
+pub(super) const LANE_NUMBERS: [i32; LANES] = {
     let mut numbers = [0; LANES];
     let mut lane = 0;
     while lane < LANES {
@@ -31,7 +31,7 @@ const LANE_NUMBERS: [i32; LANES] = {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load(scores: &[f32; LANES]) -> __m512 {
+pub(super) fn load(scores: &[f32; LANES]) -> __m512 {
     // SAFETY: there are as many scores as lanes, and they need no alignment.
     unsafe { _mm512_loadu_ps(scores.as_ptr()) }
 }
@@ -39,7 +39,7 @@ fn load(scores: &[f32; LANES]) -> __m512 {
 /// The scores, of which there are fewer than lanes, and −∞ in the other lanes.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load_part(scores: &[f32]) -> __m512 {
+pub(super) fn load_part(scores: &[f32]) -> __m512 {
     debug_assert!(scores.len() < LANES);
     let mask = (1 << scores.len()) - 1;
     // SAFETY: only the lanes of the mask are read, of which there are as many as scores.
@@ -83,7 +83,7 @@ pub(super) fn of_few_candidates(
 /// Maxima of groups: each lane of each vector has one.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn group_maxima(scores: &[f32]) -> [__m512; VECTORS] {
+pub(super) fn group_maxima(scores: &[f32]) -> [__m512; VECTORS] {
     let mut maxima = [_mm512_set1_ps(f32::NEG_INFINITY); VECTORS];
     let (vectors, part) = scores.as_chunks();
     let (blocks, others) = vectors.as_chunks::<VECTORS>();
@@ -103,7 +103,7 @@ fn group_maxima(scores: &[f32]) -> [__m512; VECTORS] {
 /// The maxima of all groups in each lane.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn of_each_lane(maxima: &[__m512; VECTORS]) -> __m512 {
+pub(super) fn of_each_lane(maxima: &[__m512; VECTORS]) -> __m512 {
     let max = |a, b| _mm512_max_ps(a, b);
     let [a, b, c, d, e, f, g, h] = *maxima;
     max(max(max(a, b), max(c, d)), max(max(e, f), max(g, h)))
@@ -112,7 +112,7 @@ fn of_each_lane(maxima: &[__m512; VECTORS]) -> __m512 {
 /// The (n + 1)-th largest number.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn nth_largest(numbers: __m512, n: usize) -> f32 {
+pub(super) fn nth_largest(numbers: __m512, n: usize) -> f32 {
     let mut array = [0f32; LANES];
     // SAFETY: the array has as many numbers as there are lanes.
     unsafe { _mm512_storeu_ps(array.as_mut_ptr(), numbers) };
@@ -193,7 +193,7 @@ fn reaching(
 /// A bit for each number that is not 0.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn not_zero(numbers: &[u16; BLOCK]) -> u64 {
+pub(super) fn not_zero(numbers: &[u16; BLOCK]) -> u64 {
     let [low, high] = [&numbers[..BLOCK / 2], &numbers[BLOCK / 2..]].map(|half| {
         // SAFETY: half of the numbers are a vector.
         let half = unsafe { _mm512_loadu_epi16(half.as_ptr().cast()) };

@@ -4,6 +4,8 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod hits;
+#[cfg(target_arch = "x86_64")]
+mod rows;
 
 use std::cmp::Ordering;
 
@@ -30,6 +32,62 @@ const MAX_BISECTIONS: usize = 16;
 
 /// Spans of which those with a hit are listed at once.
 const BLOCK: usize = 32;
+
+/// The scores of a sample, and its label.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row<'a> {
+    pub(crate) scores: &'a [f32],
+    pub(crate) label: usize,
+}
+
+impl Row<'_> {
+    /// Fills the place of a row.
+    pub(crate) const EMPTY: Self = Self {
+        scores: &[],
+        label: 0,
+    };
+}
+
+/// Most rows of [`Highest`].
+pub(crate) const ROWS: usize = LANES;
+
+/// The highest scores of up to [`ROWS`] rows, the label's excepted, in descending order: of equal ones the lower class comes
+/// first. Those of one rank are side by side.
+#[derive(Debug, Default)]
+pub(crate) struct Highest {
+    pub(crate) classes: Vec<[u32; ROWS]>,
+    pub(crate) scores: Vec<[f32; ROWS]>,
+    of_row: Vec<usize>,
+}
+
+impl Highest {
+    /// Finds the `count` highest scores of each row. There are more classes than that, and fewer than 2³².
+    pub(crate) fn find(&mut self, rows: &[Row<'_>], count: usize) {
+        self.classes.resize(count, [0; ROWS]);
+        self.scores.resize(count, [0.0; ROWS]);
+        #[cfg(target_arch = "x86_64")]
+        let done = match rows {
+            [first, _, ..] if rows::is_possible(first.scores.len(), count) => {
+                // SAFETY: the processor has what the function needs.
+                unsafe { rows::highest_of_each(rows, count, self) }
+            }
+            _ => 0,
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let done = 0u16;
+        for (i, row) in rows.iter().enumerate() {
+            if done >> i & 1 == 1 {
+                continue;
+            }
+            highest(row.scores, row.label, count, &mut self.of_row);
+            let ranks = self.classes.iter_mut().zip(&mut self.scores);
+            for ((classes, scores), &class) in ranks.zip(&self.of_row) {
+                classes[i] = class as u32;
+                scores[i] = row.scores[class];
+            }
+        }
+    }
+}
 
 /// Sets `highest` to the indices of the `count` highest scores without the label's, in descending
 /// order of score. Of equal scores the lower class comes first.
@@ -366,6 +424,52 @@ mod tests {
                         && of_few_candidates_by_loops(&scores, label, count, &mut found)
                     {
                         assert_eq!(found, expected[..count], "{context}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_side_by_side_agree_with_rows_alone() {
+        let mut found = Highest::default();
+        let mut alone = Vec::new();
+        for (classes, distinct) in [
+            (9, 100),
+            (16, 5),
+            (17, 1000),
+            (40, 100_000),
+            (100, 100_000),
+            (250, 30),
+            (300, 100_000),
+            (1000, 100_000),
+            (1023, 100_000),
+            (1039, 100_000),
+            (1040, 100_000),
+        ] {
+            let scores: Vec<f32> = (0..ROWS * classes)
+                .map(|i| (i * 7919 % 104_729 % distinct) as f32 - 3.0)
+                .collect();
+            for row_count in [1, 2, 7, ROWS] {
+                let rows = scores.chunks_exact(classes).take(row_count);
+                let rows: Vec<Row<'_>> = rows
+                    .enumerate()
+                    .map(|(i, scores)| Row {
+                        scores,
+                        label: i * 31 % classes,
+                    })
+                    .collect();
+                for count in 1..=10.min(classes - 1) {
+                    found.find(&rows, count);
+                    assert_eq!((found.classes.len(), found.scores.len()), (count, count));
+                    for (i, row) in rows.iter().enumerate() {
+                        highest(row.scores, row.label, count, &mut alone);
+                        let of_row = |ranked: &[u32; ROWS]| ranked[i] as usize;
+                        let of_row: Vec<usize> = found.classes.iter().map(of_row).collect();
+                        assert_eq!(of_row, alone, "{classes} classes, {distinct} distinct");
+                        for (scores, &class) in found.scores.iter().zip(&alone) {
+                            assert_eq!(scores[i], row.scores[class]);
+                        }
                     }
                 }
             }

@@ -1,0 +1,302 @@
+//! Selection of few scores of several rows with AVX-512: where rows are compared with themselves, each lane is a row.
+
+use std::arch::x86_64::{
+    __m512, __m512i, __mmask16, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _mm512_add_epi32,
+    _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps_si512, _mm512_castsi512_ps,
+    _mm512_cmp_ps_mask, _mm512_cmpneq_epi32_mask, _mm512_loadu_epi32, _mm512_mask_blend_epi32,
+    _mm512_mask_mov_ps, _mm512_maskz_compress_epi32, _mm512_maskz_compress_ps, _mm512_max_ps,
+    _mm512_min_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_storeu_epi32,
+    _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+    _mm512_unpacklo_ps,
+};
+
+use super::avx512::{
+    self, BLOCK, LANE_NUMBERS, group_maxima, load, load_part, not_zero, of_each_lane,
+};
+use super::{FEW, Highest, ROWS, Row};
+use crate::simd::LANES;
+
+/// Most whole vectors of a row.
+const VECTORS: usize = BLOCK;
+
+/// Vectors of which each adds its candidates, possibly none: a loop over those that have some would end unpredictably.
+const FEW_VECTORS: usize = 16;
+
+/// Whether the processor has what this needs, and the numbers of classes and scores are small enough.
+pub(super) fn is_possible(classes: usize, count: usize) -> bool {
+    count <= FEW && classes / LANES <= VECTORS && avx512::is_possible(classes)
+}
+
+/// Sets the `count` highest scores of each row as [`highest`](super::highest) does. Returns which rows were done, a bit for
+/// each: those with few candidates, no two of which are equal.
+///
+/// See [`is_possible`] for the limits; `highest` has space for `count` scores.
+#[target_feature(enable = "avx512f,avx512bw,popcnt,bmi1")]
+pub(super) fn highest_of_each(rows: &[Row<'_>], count: usize, highest: &mut Highest) -> u16 {
+    let mut maxima = [[0f32; LANES]; ROWS];
+    for (maxima, row) in maxima.iter_mut().zip(rows) {
+        store(maxima, of_each_lane(&group_maxima(row.scores)));
+    }
+    let thresholds = thresholds(&maxima, count);
+    let mut reach = [[0; VECTORS]; ROWS];
+    for ((reach, row), threshold) in reach.iter_mut().zip(rows).zip(thresholds) {
+        let threshold = _mm512_set1_ps(threshold);
+        for (reach, scores) in reach.iter_mut().zip(row.scores.as_chunks().0) {
+            *reach = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(load(scores), threshold);
+        }
+    }
+    let mut few = 0;
+    let mut candidates = [Candidates::EMPTY; ROWS];
+    for (i, (candidates, row)) in candidates.iter_mut().zip(rows).enumerate() {
+        candidates.add(row.scores, &reach[i], thresholds[i]);
+        few |= u16::from(candidates.len <= LANES) << i;
+    }
+    let mut scores = [[0f32; LANES]; ROWS];
+    for ((scores, candidates), row) in scores.iter_mut().zip(&candidates).zip(rows) {
+        store(scores, candidates.scores_without(row.label));
+    }
+    few & sort(&scores, &candidates, highest)
+}
+
+/// Sets the highest candidates of each row, in descending order: as many as `highest` has space for, which each row has.
+/// Returns in which rows no two of them are equal, and none equals one that is not among them.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn sort(
+    scores: &[[f32; LANES]; ROWS],
+    candidates: &[Candidates; ROWS],
+    highest: &mut Highest,
+) -> u16 {
+    let mut columns = transpose(&scores.each_ref().map(|scores| load(scores)));
+    let classes = candidates.each_ref().map(|candidates| {
+        // SAFETY: there are as many classes as lanes.
+        unsafe { _mm512_castsi512_ps(_mm512_loadu_epi32(candidates.classes.as_ptr().cast())) }
+    });
+    let mut classes = transpose(&classes).map(|classes| _mm512_castps_si512(classes));
+    network(|a, b| {
+        let later_is_higher = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(columns[b], columns[a]);
+        (columns[a], columns[b]) = (
+            _mm512_max_ps(columns[a], columns[b]),
+            _mm512_min_ps(columns[a], columns[b]),
+        );
+        (classes[a], classes[b]) = (
+            _mm512_mask_blend_epi32(later_is_higher, classes[a], classes[b]),
+            _mm512_mask_blend_epi32(later_is_higher, classes[b], classes[a]),
+        );
+    });
+    let mut ties = 0;
+    let ranks = highest.scores.iter_mut().zip(&mut highest.classes);
+    for (i, (of_scores, of_classes)) in ranks.enumerate() {
+        store(of_scores, columns[i]);
+        // SAFETY: the array has as many classes as there are lanes.
+        unsafe { _mm512_storeu_epi32(of_classes.as_mut_ptr().cast(), classes[i]) };
+        ties |= _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(columns[i], columns[i + 1]);
+    }
+    !ties
+}
+
+/// The (`count` + 1)-th highest maximum of each row.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn thresholds(maxima: &[[f32; LANES]; ROWS], count: usize) -> [f32; ROWS] {
+    let mut columns = transpose(&maxima.each_ref().map(|maxima| load(maxima)));
+    network(|a, b| {
+        (columns[a], columns[b]) = (
+            _mm512_max_ps(columns[a], columns[b]),
+            _mm512_min_ps(columns[a], columns[b]),
+        );
+    });
+    let mut thresholds = [0.0; ROWS];
+    // −∞ is the padding.
+    store(
+        &mut thresholds,
+        _mm512_max_ps(columns[count], _mm512_set1_ps(f32::MIN)),
+    );
+    thresholds
+}
+
+/// Sorts 16 elements: calls `exchange` with pairs of indices, of which it puts the element that belongs first at the
+/// first one. These are the fewest pairs that are known (Green 1969; Knuth, The Art of Computer Programming, volume 3, 5.3.4).
+#[inline(always)]
+fn network(mut exchange: impl FnMut(usize, usize)) {
+    macro_rules! exchange {
+        ($($a:literal $b:literal),*) => { $(exchange($a, $b);)* };
+    }
+    exchange!(0 13, 1 12, 2 15, 3 14, 4 8, 5 6, 7 11, 9 10);
+    exchange!(0 5, 1 7, 2 9, 3 4, 6 13, 8 14, 10 15, 11 12);
+    exchange!(0 1, 2 3, 4 5, 6 8, 7 9, 10 11, 12 13, 14 15);
+    exchange!(0 2, 1 3, 4 10, 5 11, 6 7, 8 9, 12 14, 13 15);
+    exchange!(1 2, 3 12, 4 6, 5 7, 8 10, 9 11, 13 14);
+    exchange!(1 4, 2 6, 5 8, 7 10, 9 13, 11 14);
+    exchange!(2 4, 3 6, 9 12, 11 13);
+    exchange!(3 5, 6 8, 7 9, 10 12);
+    exchange!(3 4, 5 6, 7 8, 9 10, 11 12);
+    exchange!(6 7, 8 9);
+}
+
+/// Makes the first vector of the first lanes, and so on.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transpose(rows: &[__m512; ROWS]) -> [__m512; LANES] {
+    // Of each four rows: in vector i the numbers i, 4 + i, 8 + i and 12 + i of all four.
+    let of_four = |[a, b, c, d]: [__m512; 4]| {
+        let pairs = |a, b| {
+            [
+                _mm512_castps_pd(_mm512_unpacklo_ps(a, b)),
+                _mm512_castps_pd(_mm512_unpackhi_ps(a, b)),
+            ]
+        };
+        let ([ab_low, ab_high], [cd_low, cd_high]) = (pairs(a, b), pairs(c, d));
+        [
+            _mm512_castpd_ps(_mm512_unpacklo_pd(ab_low, cd_low)),
+            _mm512_castpd_ps(_mm512_unpackhi_pd(ab_low, cd_low)),
+            _mm512_castpd_ps(_mm512_unpacklo_pd(ab_high, cd_high)),
+            _mm512_castpd_ps(_mm512_unpackhi_pd(ab_high, cd_high)),
+        ]
+    };
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *rows;
+    let fours = [
+        of_four([a, b, c, d]),
+        of_four([e, f, g, h]),
+        of_four([i, j, k, l]),
+        of_four([m, n, o, p]),
+    ];
+    let mut columns = *rows;
+    for i in 0..4 {
+        // Quarters 0 and 2, or 1 and 3, of two vectors.
+        let even = |a, b| _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+        let odd = |a, b| _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
+        let [a, b, c, d] = [fours[0][i], fours[1][i], fours[2][i], fours[3][i]];
+        columns[i] = even(even(a, b), even(c, d));
+        columns[4 + i] = even(odd(a, b), odd(c, d));
+        columns[8 + i] = odd(even(a, b), even(c, d));
+        columns[12 + i] = odd(odd(a, b), odd(c, d));
+    }
+    columns
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store(array: &mut [f32; LANES], vector: __m512) {
+    // SAFETY: the array has as many numbers as there are lanes, and needs no alignment.
+    unsafe { _mm512_storeu_ps(array.as_mut_ptr(), vector) };
+}
+
+/// Classes whose scores reach a threshold, in ascending order.
+#[derive(Clone, Copy)]
+struct Candidates {
+    len: usize,
+    /// With space for a vector after the last one.
+    classes: [u32; 2 * LANES],
+    scores: [f32; 2 * LANES],
+}
+
+impl Candidates {
+    const EMPTY: Self = Self {
+        len: 0,
+        classes: [0; _],
+        scores: [0.0; _],
+    };
+
+    /// Adds the classes whose scores reach the threshold, of all whole vectors those of `reach`, until there are more than a
+    /// vector holds.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,popcnt,bmi1")]
+    fn add(&mut self, scores: &[f32], reach: &[__mmask16; VECTORS], threshold: f32) {
+        let (vectors, part) = scores.as_chunks();
+        let mut len = 0;
+        if vectors.len() <= FEW_VECTORS {
+            for (i, (vector, &reach)) in vectors.iter().zip(reach).enumerate() {
+                len = self.append(len, i * LANES, load(vector), reach);
+            }
+        } else {
+            let mut with_one = not_zero(reach);
+            while with_one != 0 {
+                let i = with_one.trailing_zeros() as usize;
+                len = self.append(len, i * LANES, load(&vectors[i]), reach[i % VECTORS]);
+                with_one &= with_one - 1;
+            }
+        }
+        let part_scores = load_part(part);
+        let reach = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(part_scores, _mm512_set1_ps(threshold));
+        self.len = self.append(len, scores.len() - part.len(), part_scores, reach);
+    }
+
+    /// Adds those of the classes from `first` on that reach the threshold to `len` ones, unless they are more than a vector
+    /// holds. Returns the new number.
+    #[inline]
+    #[target_feature(enable = "avx512f,popcnt")]
+    fn append(&mut self, len: usize, first: usize, scores: __m512, reach: __mmask16) -> usize {
+        // SAFETY: there are as many numbers as lanes.
+        let lanes = unsafe { _mm512_loadu_epi32(LANE_NUMBERS.as_ptr()) };
+        let classes = _mm512_add_epi32(lanes, _mm512_set1_epi32(first as i32));
+        let start = len.min(LANES);
+        // SAFETY: after the first `LANES` numbers there is space for a vector.
+        unsafe {
+            _mm512_storeu_epi32(
+                self.classes.as_mut_ptr().add(start).cast(),
+                _mm512_maskz_compress_epi32(reach, classes),
+            );
+            _mm512_storeu_ps(
+                self.scores.as_mut_ptr().add(start),
+                _mm512_maskz_compress_ps(reach, scores),
+            );
+        }
+        len + reach.count_ones() as usize
+    }
+
+    /// The scores; −∞ for the label and in lanes without a class.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn scores_without(&self, label: usize) -> __m512 {
+        // SAFETY: there are as many classes as lanes.
+        let classes: __m512i = unsafe { _mm512_loadu_epi32(self.classes.as_ptr().cast()) };
+        let used = (1u32 << self.len.min(LANES)) - 1;
+        let others = _mm512_cmpneq_epi32_mask(classes, _mm512_set1_epi32(label as i32));
+        let scores = load(self.scores.first_chunk().expect("there is a vector"));
+        let none = _mm512_set1_ps(f32::NEG_INFINITY);
+        _mm512_mask_mov_ps(none, used as u16 & others, scores)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_sorts_all_zeros_and_ones() {
+        // A network that sorts these sorts everything (Knuth, 5.3.4, theorem Z).
+        for bits in 0..1u32 << LANES {
+            let mut sorted: [u32; LANES] = std::array::from_fn(|i| bits >> i & 1);
+            network(|first, second| {
+                if sorted[first] < sorted[second] {
+                    sorted.swap(first, second);
+                }
+            });
+            assert!(sorted.is_sorted_by(|a, b| a >= b), "{bits:b}");
+        }
+    }
+
+    #[test]
+    fn columns_become_rows() {
+        if !is_possible(1, 1) {
+            return;
+        }
+        let rows: [[f32; LANES]; ROWS] =
+            std::array::from_fn(|row| std::array::from_fn(|lane| (row * 100 + lane) as f32));
+        let mut columns = [[0.0; ROWS]; LANES];
+        // SAFETY: the processor has AVX-512.
+        unsafe { transpose_arrays(&rows, &mut columns) };
+        for (lane, column) in columns.iter().enumerate() {
+            assert_eq!(*column, rows.map(|row| row[lane]));
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn transpose_arrays(rows: &[[f32; LANES]; ROWS], columns: &mut [[f32; ROWS]; LANES]) {
+        let vectors = transpose(&rows.each_ref().map(|row| load(row)));
+        for (column, vector) in columns.iter_mut().zip(vectors) {
+            store(column, vector);
+        }
+    }
+}
