@@ -54,16 +54,23 @@ pub trait SampleLoss: Debug + Send + Sync {
 
     /// [`compute_f32`](Self::compute_f32) for up to [`side_by_side`](Self::side_by_side) samples. The result of a sample
     /// does not depend on the others.
+    ///
+    /// Returns whether all scores are finite, which it checks, so that a loss can do that where it reads them anyway; if not,
+    /// losses and gradients are unspecified.
     #[doc(hidden)]
     fn compute_side_by_side_f32(
         &self,
         workspace: &mut Workspace,
         samples: &mut [Sample<'_, f32>],
         values: &mut [f64],
-    ) {
-        for (sample, value) in samples.iter_mut().zip(values) {
-            *value = self.compute_f32(workspace, sample.reborrow());
-        }
+    ) -> bool {
+        samples.iter_mut().zip(values).all(|(sample, value)| {
+            let finite = simd::all_finite(sample.scores);
+            if finite {
+                *value = self.compute_f32(workspace, sample.reborrow());
+            }
+            finite
+        })
     }
 
     /// Returns the sum over all classes of the loss with that class as label times its entry in `targets`, and writes
@@ -153,7 +160,7 @@ macro_rules! delegate {
                 workspace: &mut Workspace,
                 samples: &mut [Sample<'_, f32>],
                 values: &mut [f64],
-            ) {
+            ) -> bool {
                 (**self).compute_side_by_side_f32(workspace, samples, values)
             }
 
@@ -176,7 +183,7 @@ delegate!(&L, Box<L>);
 pub struct Sample<'a, T> {
     /// Index in the batch.
     pub(crate) index: usize,
-    /// Scores, all finite.
+    /// Scores: all finite, but for [`SampleLoss::compute_side_by_side_f32`].
     pub(crate) scores: &'a [T],
     /// Index of the label's class.
     pub(crate) label: usize,

@@ -24,17 +24,22 @@ pub trait Score: Copy + Debug + Default + Into<f64> + PartialOrd + Send + Sync +
         sample: Sample<'_, Self>,
     ) -> f64;
 
-    /// Computes the losses of up to [`SampleLoss::side_by_side`] samples.
+    /// Computes the losses of up to [`SampleLoss::side_by_side`] samples. Returns whether all scores are finite, which it
+    /// checks; if not, losses and gradients are unspecified.
     #[doc(hidden)]
     fn compute_side_by_side<L: SampleLoss + ?Sized>(
         loss: &L,
         workspace: &mut Workspace,
         samples: &mut [Sample<'_, Self>],
         values: &mut [f64],
-    ) {
-        for (sample, value) in samples.iter_mut().zip(values) {
-            *value = Self::compute(loss, workspace, sample.reborrow());
-        }
+    ) -> bool {
+        samples.iter_mut().zip(values).all(|(sample, value)| {
+            let finite = Self::all_finite(sample.scores);
+            if finite {
+                *value = Self::compute(loss, workspace, sample.reborrow());
+            }
+            finite
+        })
     }
 }
 
@@ -60,8 +65,8 @@ impl Score for f32 {
         workspace: &mut Workspace,
         samples: &mut [Sample<'_, Self>],
         values: &mut [f64],
-    ) {
-        loss.compute_side_by_side_f32(workspace, samples, values);
+    ) -> bool {
+        loss.compute_side_by_side_f32(workspace, samples, values)
     }
 }
 

@@ -458,8 +458,6 @@ impl<L: SampleLoss> Criterion<L> {
         let mut weights = [0.0; MAX_SIDE_BY_SIDE];
         let mut indices = [0; MAX_SIDE_BY_SIDE];
         let mut count = 0;
-        // One check of all is faster; scores of ignored samples may be NaN.
-        let all_finite = T::all_finite(rows.scores);
         let mut grad = rows.grad.map(|grad| grad.chunks_exact_mut(rows.classes));
         let scores = rows.scores.chunks_exact(rows.classes);
         for (i, (scores, &label)) in scores.zip(rows.labels).enumerate() {
@@ -472,9 +470,6 @@ impl<L: SampleLoss> Criterion<L> {
             }
             weights[count] = self.weight_of(label);
             indices[count] = i;
-            if !all_finite && !T::all_finite(scores) {
-                return None;
-            }
             samples[count] = Sample {
                 index: rows.first + i,
                 scores,
@@ -486,7 +481,9 @@ impl<L: SampleLoss> Criterion<L> {
         }
         let mut losses = [0.0; MAX_SIDE_BY_SIDE];
         let losses = &mut losses[..count];
-        T::compute_side_by_side(&self.loss, workspace, &mut samples[..count], losses);
+        if !T::compute_side_by_side(&self.loss, workspace, &mut samples[..count], losses) {
+            return None;
+        }
         for ((&i, &loss), weight) in indices.iter().zip(&*losses).zip(weights) {
             results[i] = SampleResult {
                 loss,

@@ -143,15 +143,9 @@ impl SampleLoss for SmoothTopkSvm {
         workspace: &mut Workspace,
         samples: &mut [Sample<'_, f32>],
         values: &mut [f64],
-    ) {
-        match self.k {
-            ..=MAX_K => self.side_by_side_f32(workspace, samples, values),
-            _ => {
-                for (sample, value) in samples.iter_mut().zip(values) {
-                    *value = self.compute_f32(workspace, sample.reborrow());
-                }
-            }
-        }
+    ) -> bool {
+        debug_assert!(self.k <= MAX_K, "others are computed one by one");
+        self.side_by_side_f32(workspace, samples, values)
     }
 }
 

@@ -37,13 +37,14 @@ struct Buffers {
 }
 
 impl SmoothTopkSvm {
-    /// Sets the losses, of at most [`SAMPLES`] samples, and their gradients.
+    /// Sets the losses, of at most [`SAMPLES`] samples, and their gradients. Returns whether all scores are finite; if not, they
+    /// are unspecified.
     pub(super) fn side_by_side_f32(
         &self,
         workspace: &mut Workspace,
         samples: &mut [Sample<'_, f32>],
         values: &mut [f64],
-    ) {
+    ) -> bool {
         match self.k {
             1 => self.top1_side_by_side(workspace, samples, values),
             _ => self.topk_side_by_side(workspace, samples, values),
@@ -56,11 +57,14 @@ impl SmoothTopkSvm {
         workspace: &mut Workspace,
         samples: &mut [Sample<'_, f32>],
         values: &mut [f64],
-    ) {
+    ) -> bool {
         let mut maxima = [0f32; SAMPLES];
         let mut sums = [1.0; SAMPLES];
         for ((sample, max), sum) in samples.iter_mut().zip(&mut maxima).zip(&mut sums) {
             let Sample { scores, label, .. } = *sample;
+            if !simd::all_finite(scores) {
+                return false;
+            }
             if let [first, second] = *scores {
                 // The sum has one term, which is 1.
                 *max = if label == 0 { second } else { first };
@@ -87,6 +91,7 @@ impl SmoothTopkSvm {
                 grad[label] = -scale as f32;
             }
         }
+        true
     }
 
     /// Sets the losses, and returns p of each sample; `ratios` are e_k / e_{k−1}, where the k-th highest wrong score has the
@@ -131,7 +136,7 @@ impl SmoothTopkSvm {
         workspace: &mut Workspace,
         samples: &mut [Sample<'_, f32>],
         values: &mut [f64],
-    ) {
+    ) -> bool {
         let buffers: &mut Buffers = workspace.of_loss();
         let mut rows = [Row::EMPTY; SAMPLES];
         let rows = &mut rows[..samples.len()];
@@ -142,13 +147,15 @@ impl SmoothTopkSvm {
             };
         }
         let Some(first) = rows.first() else {
-            return;
+            return true;
         };
         let classes = first.scores.len();
         let head_size = tail::head_size(self.k).min(classes - 1);
         let has_tail = head_size + 1 < classes;
 
-        buffers.heads.find(rows, head_size);
+        if !buffers.heads.find(rows, head_size) {
+            return false;
+        }
         buffers.polynomials.start(self.k, rows.len());
         let largest = has_tail.then(|| self.set_tails(buffers, rows, samples));
         let Buffers {
@@ -163,6 +170,7 @@ impl SmoothTopkSvm {
         if samples.iter().any(|sample| sample.grad.is_some()) {
             set_gradients(buffers, samples, &factors, largest);
         }
+        true
     }
 
     /// Sets the tails of the polynomials, and the gradients to the weights of the tails, and to 0 for other classes. Returns the

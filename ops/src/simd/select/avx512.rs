@@ -83,7 +83,7 @@ pub(super) fn of_few_candidates(
 /// Maxima of groups: each lane of each vector has one.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn group_maxima(scores: &[f32]) -> [__m512; VECTORS] {
+fn group_maxima(scores: &[f32]) -> [__m512; VECTORS] {
     let mut maxima = [_mm512_set1_ps(f32::NEG_INFINITY); VECTORS];
     let (vectors, part) = scores.as_chunks();
     let (blocks, others) = vectors.as_chunks::<VECTORS>();
@@ -103,7 +103,7 @@ pub(super) fn group_maxima(scores: &[f32]) -> [__m512; VECTORS] {
 /// The maxima of all groups in each lane.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn of_each_lane(maxima: &[__m512; VECTORS]) -> __m512 {
+fn of_each_lane(maxima: &[__m512; VECTORS]) -> __m512 {
     let max = |a, b| _mm512_max_ps(a, b);
     let [a, b, c, d, e, f, g, h] = *maxima;
     max(max(max(a, b), max(c, d)), max(max(e, f), max(g, h)))
@@ -112,7 +112,7 @@ pub(super) fn of_each_lane(maxima: &[__m512; VECTORS]) -> __m512 {
 /// The (n + 1)-th largest number.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn nth_largest(numbers: __m512, n: usize) -> f32 {
+fn nth_largest(numbers: __m512, n: usize) -> f32 {
     let mut array = [0f32; LANES];
     // SAFETY: the array has as many numbers as there are lanes.
     unsafe { _mm512_storeu_ps(array.as_mut_ptr(), numbers) };

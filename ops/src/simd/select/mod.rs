@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 use multiversion::target::target_cfg_f;
 
 use self::hits::SPAN;
-use super::reduce::{fold, larger, smaller};
+use super::reduce::{all_finite, fold, larger, smaller};
 use super::{LANES, Lanes, last_lanes};
 
 /// Candidates that are sorted side by side; there are rarely more.
@@ -61,30 +61,42 @@ pub(crate) struct Highest {
 }
 
 impl Highest {
-    /// Finds the `count` highest scores of each row. There are more classes than that, and fewer than 2³².
-    pub(crate) fn find(&mut self, rows: &[Row<'_>], count: usize) {
+    /// Finds the `count` highest scores of each row, and returns whether all scores are finite; if not, what it found is
+    /// unspecified. There are more classes than `count`, and fewer than 2³².
+    pub(crate) fn find(&mut self, rows: &[Row<'_>], count: usize) -> bool {
         self.classes.resize(count, [0; ROWS]);
         self.scores.resize(count, [0.0; ROWS]);
         #[cfg(target_arch = "x86_64")]
-        let done = match rows {
-            [first, _, ..] if rows::is_possible(first.scores.len(), count) => {
-                // SAFETY: the processor has what the function needs.
-                unsafe { rows::highest_of_each(rows, count, self) }
+        if let [first, _, ..] = rows
+            && rows::is_possible(first.scores.len(), count)
+        {
+            // SAFETY: the processor has what the function needs.
+            let found = unsafe { rows::highest_of_each(rows, count, self) };
+            if let Some(done) = found {
+                for (i, row) in rows.iter().enumerate() {
+                    if done >> i & 1 == 0 {
+                        self.set(i, row, count);
+                    }
+                }
             }
-            _ => 0,
-        };
-        #[cfg(not(target_arch = "x86_64"))]
-        let done = 0u16;
-        for (i, row) in rows.iter().enumerate() {
-            if done >> i & 1 == 1 {
-                continue;
+            return found.is_some();
+        }
+        rows.iter().enumerate().all(|(i, row)| {
+            let finite = all_finite(row.scores);
+            if finite {
+                self.set(i, row, count);
             }
-            highest(row.scores, row.label, count, &mut self.of_row);
-            let ranks = self.classes.iter_mut().zip(&mut self.scores);
-            for ((classes, scores), &class) in ranks.zip(&self.of_row) {
-                classes[i] = class as u32;
-                scores[i] = row.scores[class];
-            }
+            finite
+        })
+    }
+
+    /// Finds the highest scores of the `i`-th row.
+    fn set(&mut self, i: usize, row: &Row<'_>, count: usize) {
+        highest(row.scores, row.label, count, &mut self.of_row);
+        let ranks = self.classes.iter_mut().zip(&mut self.scores);
+        for ((classes, scores), &class) in ranks.zip(&self.of_row) {
+            classes[i] = class as u32;
+            scores[i] = row.scores[class];
         }
     }
 }
@@ -460,7 +472,7 @@ mod tests {
                     })
                     .collect();
                 for count in 1..=10.min(classes - 1) {
-                    found.find(&rows, count);
+                    assert!(found.find(&rows, count));
                     assert_eq!((found.classes.len(), found.scores.len()), (count, count));
                     for (i, row) in rows.iter().enumerate() {
                         highest(row.scores, row.label, count, &mut alone);
@@ -471,6 +483,23 @@ mod tests {
                             assert_eq!(scores[i], row.scores[class]);
                         }
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn scores_of_rows_that_are_not_finite_are_found_at_every_index() {
+        let mut found = Highest::default();
+        for classes in [17, 100, 1000, 1100] {
+            let mut scores: Vec<f32> = (0..3 * classes).map(|i| (i * 37 % 1009) as f32).collect();
+            for i in 0..scores.len() {
+                for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    let good = std::mem::replace(&mut scores[i], bad);
+                    let rows = scores.chunks_exact(classes);
+                    let rows: Vec<Row<'_>> = rows.map(|scores| Row { scores, label: 5 }).collect();
+                    assert!(!found.find(&rows, 8), "{bad} at {i} of {classes}");
+                    scores[i] = good;
                 }
             }
         }

@@ -2,17 +2,16 @@
 
 use std::arch::x86_64::{
     __m512, __m512i, __mmask16, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _mm512_add_epi32,
-    _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps_si512, _mm512_castsi512_ps,
-    _mm512_cmp_ps_mask, _mm512_cmpneq_epi32_mask, _mm512_loadu_epi32, _mm512_mask_blend_epi32,
-    _mm512_mask_mov_ps, _mm512_maskz_compress_epi32, _mm512_maskz_compress_ps, _mm512_max_ps,
-    _mm512_min_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_storeu_epi32,
-    _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
-    _mm512_unpacklo_ps,
+    _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps_si512, _mm512_castsi512_ps,
+    _mm512_cmp_ps_mask, _mm512_cmpneq_epi32_mask, _mm512_fmadd_ps, _mm512_loadu_epi32,
+    _mm512_mask_blend_epi32, _mm512_mask_mov_ps, _mm512_mask3_fmadd_ps,
+    _mm512_maskz_compress_epi32, _mm512_maskz_compress_ps, _mm512_max_ps, _mm512_min_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
+    _mm512_storeu_epi32, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
+    _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
-use super::avx512::{
-    self, BLOCK, LANE_NUMBERS, group_maxima, load, load_part, not_zero, of_each_lane,
-};
+use super::avx512::{self, BLOCK, LANE_NUMBERS, load, load_part, not_zero};
 use super::{FEW, Highest, ROWS, Row};
 use crate::simd::LANES;
 
@@ -28,14 +27,24 @@ pub(super) fn is_possible(classes: usize, count: usize) -> bool {
 }
 
 /// Sets the `count` highest scores of each row as [`highest`](super::highest) does. Returns which rows were done, a bit for
-/// each: those with few candidates, no two of which are equal.
+/// each: those with few candidates, no two of which are equal. `None` if some scores are not finite.
 ///
 /// See [`is_possible`] for the limits; `highest` has space for `count` scores.
 #[target_feature(enable = "avx512f,avx512bw,popcnt,bmi1")]
-pub(super) fn highest_of_each(rows: &[Row<'_>], count: usize, highest: &mut Highest) -> u16 {
+pub(super) fn highest_of_each(
+    rows: &[Row<'_>],
+    count: usize,
+    highest: &mut Highest,
+) -> Option<u16> {
     let mut maxima = [[0f32; LANES]; ROWS];
+    let mut all_finite = true;
     for (maxima, row) in maxima.iter_mut().zip(rows) {
-        store(maxima, of_each_lane(&group_maxima(row.scores)));
+        let (of_lanes, finite) = lane_maxima(row.scores);
+        store(maxima, of_lanes);
+        all_finite &= finite;
+    }
+    if !all_finite {
+        return None;
     }
     let thresholds = thresholds(&maxima, count);
     let mut reach = [[0; VECTORS]; ROWS];
@@ -55,7 +64,41 @@ pub(super) fn highest_of_each(rows: &[Row<'_>], count: usize, highest: &mut High
     for ((scores, candidates), row) in scores.iter_mut().zip(&candidates).zip(rows) {
         store(scores, candidates.scores_without(row.label));
     }
-    few & sort(&scores, &candidates, highest)
+    Some(few & sort(&scores, &candidates, highest))
+}
+
+/// The highest score in each lane, and whether all scores are finite.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn lane_maxima(scores: &[f32]) -> (__m512, bool) {
+    const SIDE_BY_SIDE: usize = 4;
+    let zero = _mm512_setzero_ps();
+    let mut maxima = [_mm512_set1_ps(f32::NEG_INFINITY); SIDE_BY_SIDE];
+    // Zero times a finite number is zero, and NaN times any other.
+    let mut sums = [zero; SIDE_BY_SIDE];
+    let (vectors, part) = scores.as_chunks();
+    let (blocks, others) = vectors.as_chunks::<SIDE_BY_SIDE>();
+    for block in blocks {
+        for i in 0..SIDE_BY_SIDE {
+            let scores = load(&block[i]);
+            maxima[i] = _mm512_max_ps(maxima[i], scores);
+            sums[i] = _mm512_fmadd_ps(scores, zero, sums[i]);
+        }
+    }
+    for scores in others {
+        let scores = load(scores);
+        maxima[0] = _mm512_max_ps(maxima[0], scores);
+        sums[0] = _mm512_fmadd_ps(scores, zero, sums[0]);
+    }
+    let scores = load_part(part);
+    maxima[1] = _mm512_max_ps(maxima[1], scores);
+    sums[1] = _mm512_mask3_fmadd_ps(scores, zero, sums[1], (1 << part.len()) - 1);
+    let [a, b, c, d] = maxima;
+    let [e, f, g, h] = sums;
+    let sum = _mm512_add_ps(_mm512_add_ps(e, f), _mm512_add_ps(g, h));
+    let finite = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(sum, zero) == __mmask16::MAX;
+    let max = _mm512_max_ps(_mm512_max_ps(a, b), _mm512_max_ps(c, d));
+    (max, finite)
 }
 
 /// Sets the highest candidates of each row, in descending order: as many as `highest` has space for, which each row has.
