@@ -31,35 +31,56 @@ at::Tensor differentiable_once(at::Tensor gradient) {
   return (*error)({gradient.requires_grad_()})[0];
 }
 
-// Returns `values`; their derivatives with respect to `scores` are `grad`.
+// A loss and its derivatives with respect to the scores, which may have a wider type than these.
+struct Computed {
+  const at::Tensor &values;
+  const at::Tensor &grad;
+};
+
+// Returns the loss as a function of the scores. Only these are an argument of the graph.
 struct WithGradient : torch::autograd::Function<WithGradient> {
-  static at::Tensor forward(AutogradContext *context, const at::Tensor &scores,
-                            const at::Tensor &values, const at::Tensor &grad) {
-    context->save_for_backward({grad});
-    context->saved_data["kind"] = scores.scalar_type();
-    return values;
+  static at::Tensor forward(AutogradContext *context, const at::Tensor &scores, const Computed *computed) {
+    context->save_for_backward({computed->grad});
+    if (scores.scalar_type() != computed->grad.scalar_type()) {
+      context->saved_data[KIND] = scores.scalar_type();
+    }
+    return computed->values;
   }
 
   static variable_list backward(AutogradContext *context, variable_list upstream) {
-    at::Tensor result = differentiable_once(gradient(context, upstream[0]));
-    return {result, at::Tensor(), at::Tensor()};
+    return {differentiable_once(gradient(context, upstream[0])), at::Tensor()};
   }
 
 private:
+  static constexpr const char *KIND = "kind";
+
   static at::Tensor gradient(AutogradContext *context, const at::Tensor &factor) {
     at::NoGradGuard no_grad;
     const at::Tensor grad = context->get_saved_variables()[0];
     at::Tensor result;
     if (factor.dim() > 0) {
       result = grad.mul(factor.unsqueeze(1));
-    } else if (factor.is_cpu() && factor.item<double>() == 1.0) {
+    } else if (is_one(factor)) {
       result = grad;
     } else {
       result = grad.mul(factor);
     }
     // Rounded to half precision last, after the factor of a scaled loss.
-    result = result.to(context->saved_data["kind"].toScalarType());
+    if (const auto kind = context->saved_data.find(KIND); kind != context->saved_data.end()) {
+      result = result.to(kind->second.toScalarType());
+    }
     return result.detach();
+  }
+
+  // Whether a number on the CPU is 1. That of `backward()` is read without the time of an operation.
+  static bool is_one(const at::Tensor &number) {
+    if (!number.is_cpu()) {
+      return false;
+    }
+    if (number.scalar_type() == at::kFloat && !number.is_neg() && !number._is_zerotensor()) {
+      return *number.const_data_ptr<float>() == 1;
+    }
+    return number.item<double>() == 1;
   }
 };
 
@@ -256,7 +277,10 @@ bool topk_is_grad_enabled() noexcept { return at::GradMode::is_enabled(); }
 char *topk_with_gradient(const at::Tensor *scores, const at::Tensor *values,
                          const at::Tensor *grad, at::Tensor **result) {
   return topk::catch_exceptions(
-      [=] { *result = new at::Tensor(WithGradient::apply(*scores, *values, *grad)); });
+      [=] {
+        const Computed computed{*values, *grad};
+        *result = new at::Tensor(WithGradient::apply(*scores, &computed));
+      });
 }
 
 // Computes a loss by a kernel; `class_weights` may be null, and `description` keeps its promise. Takes the loss of the
