@@ -1,3 +1,4 @@
+#[cfg(target_arch = "x86_64")]
 use multiversion::target::target_cfg_f;
 
 use super::{LANES, LN_2_PARTS, Lanes};

@@ -9,6 +9,7 @@ mod rows;
 
 use std::cmp::Ordering;
 
+#[cfg(target_arch = "x86_64")]
 use multiversion::target::target_cfg_f;
 
 use self::hits::SPAN;
