@@ -64,12 +64,8 @@ pub trait SampleLoss: Debug + Send + Sync {
         samples: &mut [Sample<'_, f32>],
         values: &mut [f64],
     ) -> bool {
-        samples.iter_mut().zip(values).all(|(sample, value)| {
-            let finite = simd::all_finite(sample.scores);
-            if finite {
-                *value = self.compute_f32(workspace, sample.reborrow());
-            }
-            finite
+        one_by_one(samples, values, simd::all_finite, |sample| {
+            self.compute_f32(workspace, sample)
         })
     }
 
@@ -86,6 +82,23 @@ pub trait SampleLoss: Debug + Send + Sync {
     ) -> f64 {
         sum_over_labels(self, workspace, sample, targets)
     }
+}
+
+/// Sets the values by a function for one sample, up to the first sample with a score that is not finite. Returns whether all
+/// are finite.
+pub(crate) fn one_by_one<T>(
+    samples: &mut [Sample<'_, T>],
+    values: &mut [f64],
+    all_finite: impl Fn(&[T]) -> bool,
+    mut compute: impl FnMut(Sample<'_, T>) -> f64,
+) -> bool {
+    samples.iter_mut().zip(values).all(|(sample, value)| {
+        let finite = all_finite(sample.scores);
+        if finite {
+            *value = compute(sample.reborrow());
+        }
+        finite
+    })
 }
 
 /// [`SampleLoss::compute_soft`], one label after the other: takes the time of as many losses as there are targets above

@@ -3,7 +3,7 @@ use std::fmt::Debug;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use crate::sample::{Sample, SampleLoss};
+use crate::sample::{Sample, SampleLoss, one_by_one};
 use crate::simd;
 use crate::workspace::Workspace;
 
@@ -33,12 +33,8 @@ pub trait Score: Copy + Debug + Default + Into<f64> + PartialOrd + Send + Sync +
         samples: &mut [Sample<'_, Self>],
         values: &mut [f64],
     ) -> bool {
-        samples.iter_mut().zip(values).all(|(sample, value)| {
-            let finite = Self::all_finite(sample.scores);
-            if finite {
-                *value = Self::compute(loss, workspace, sample.reborrow());
-            }
-            finite
+        one_by_one(samples, values, Self::all_finite, |sample| {
+            Self::compute(loss, workspace, sample)
         })
     }
 }

@@ -159,7 +159,7 @@ fn thresholds(maxima: &[[f32; LANES]; ROWS], count: usize) -> [f32; ROWS] {
 }
 
 /// Sorts 16 elements: calls `exchange` with pairs of indices, of which it puts the element that belongs first at the
-/// first one. These are the fewest pairs that are known (Green 1969; Knuth, The Art of Computer Programming, volume 3, 5.3.4).
+/// first one. No network with fewer than these 60 pairs is known (Knuth, The Art of Computer Programming, volume 3, 5.3.4).
 #[inline(always)]
 fn network(mut exchange: impl FnMut(usize, usize)) {
     macro_rules! exchange {
