@@ -58,7 +58,11 @@ pub(crate) const ROWS: usize = LANES;
 pub(crate) struct Highest {
     pub(crate) classes: Vec<[u32; ROWS]>,
     pub(crate) scores: Vec<[f32; ROWS]>,
+    /// Buffer for the classes of one row.
     of_row: Vec<usize>,
+    /// Buffer of [`rows`].
+    #[cfg(target_arch = "x86_64")]
+    candidates: Vec<rows::Candidates>,
 }
 
 impl Highest {

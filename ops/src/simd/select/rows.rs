@@ -47,24 +47,41 @@ pub(super) fn highest_of_each(
         return None;
     }
     let thresholds = thresholds(&maxima, count);
+    let few_vectors = rows[0].scores.len() / LANES <= FEW_VECTORS;
+    let reach = if few_vectors {
+        None
+    } else {
+        Some(reach_of_each(rows, &thresholds))
+    };
+    let mut few = 0;
+    let mut buffer = std::mem::take(&mut highest.candidates);
+    buffer.resize(ROWS, Candidates::EMPTY);
+    let candidates: &mut [_; ROWS] = buffer.first_chunk_mut().expect("it has this length");
+    for (i, (candidates, row)) in candidates.iter_mut().zip(rows).enumerate() {
+        let reach = reach.as_ref().map(|reach| &reach[i]);
+        candidates.add(row.scores, thresholds[i], reach);
+        few |= u16::from(candidates.len <= LANES) << i;
+    }
+    let mut scores = [[0f32; LANES]; ROWS];
+    for ((scores, candidates), row) in scores.iter_mut().zip(&*candidates).zip(rows) {
+        store(scores, candidates.scores_without(row.label));
+    }
+    let done = few & sort(&scores, candidates, highest);
+    highest.candidates = buffer;
+    Some(done)
+}
+
+/// A bit for each score of each whole vector that reaches its row's threshold.
+#[target_feature(enable = "avx512f")]
+fn reach_of_each(rows: &[Row<'_>], thresholds: &[f32; ROWS]) -> [[__mmask16; VECTORS]; ROWS] {
     let mut reach = [[0; VECTORS]; ROWS];
-    for ((reach, row), threshold) in reach.iter_mut().zip(rows).zip(thresholds) {
+    for ((reach, row), &threshold) in reach.iter_mut().zip(rows).zip(thresholds) {
         let threshold = _mm512_set1_ps(threshold);
         for (reach, scores) in reach.iter_mut().zip(row.scores.as_chunks().0) {
             *reach = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(load(scores), threshold);
         }
     }
-    let mut few = 0;
-    let mut candidates = [Candidates::EMPTY; ROWS];
-    for (i, (candidates, row)) in candidates.iter_mut().zip(rows).enumerate() {
-        candidates.add(row.scores, &reach[i], thresholds[i]);
-        few |= u16::from(candidates.len <= LANES) << i;
-    }
-    let mut scores = [[0f32; LANES]; ROWS];
-    for ((scores, candidates), row) in scores.iter_mut().zip(&candidates).zip(rows) {
-        store(scores, candidates.scores_without(row.label));
-    }
-    Some(few & sort(&scores, &candidates, highest))
+    reach
 }
 
 /// The highest score in each lane, and whether all scores are finite.
@@ -226,8 +243,8 @@ fn store(array: &mut [f32; LANES], vector: __m512) {
 }
 
 /// Classes whose scores reach a threshold, in ascending order.
-#[derive(Clone, Copy)]
-struct Candidates {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidates {
     len: usize,
     /// With space for a vector after the last one.
     classes: [u32; 2 * LANES],
@@ -241,27 +258,30 @@ impl Candidates {
         scores: [0.0; _],
     };
 
-    /// Adds the classes whose scores reach the threshold, of all whole vectors those of `reach`, until there are more than a
-    /// vector holds.
+    /// Adds the classes whose scores reach the threshold, until there are more than a vector holds. `reach` tells which of all
+    /// whole vectors do; without it each of them is compared.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,popcnt,bmi1")]
-    fn add(&mut self, scores: &[f32], reach: &[__mmask16; VECTORS], threshold: f32) {
+    fn add(&mut self, scores: &[f32], threshold: f32, reach: Option<&[__mmask16; VECTORS]>) {
+        let threshold = _mm512_set1_ps(threshold);
         let (vectors, part) = scores.as_chunks();
         let mut len = 0;
-        if vectors.len() <= FEW_VECTORS {
-            for (i, (vector, &reach)) in vectors.iter().zip(reach).enumerate() {
-                len = self.append(len, i * LANES, load(vector), reach);
-            }
-        } else {
+        if let Some(reach) = reach {
             let mut with_one = not_zero(reach);
             while with_one != 0 {
                 let i = with_one.trailing_zeros() as usize;
                 len = self.append(len, i * LANES, load(&vectors[i]), reach[i % VECTORS]);
                 with_one &= with_one - 1;
             }
+        } else {
+            for (i, vector) in vectors.iter().enumerate() {
+                let scores = load(vector);
+                let reach = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(scores, threshold);
+                len = self.append(len, i * LANES, scores, reach);
+            }
         }
         let part_scores = load_part(part);
-        let reach = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(part_scores, _mm512_set1_ps(threshold));
+        let reach = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(part_scores, threshold);
         self.len = self.append(len, scores.len() - part.len(), part_scores, reach);
     }
 
