@@ -46,6 +46,7 @@ pub enum WeightsError {
 }
 
 /// An error in reading, without the file's name.
+#[derive(Debug)]
 pub(crate) enum ReadError {
     /// The system cannot read the file.
     Io(io::Error),

@@ -42,7 +42,7 @@ impl Loaded {
             pytorch::read_legacy(bytes, options)
         } else if safetensors::is_safetensors(bytes) {
             let size = bytes.len() as u64;
-            let weights = safetensors::read(&mut &*bytes, size).map_err(|error| match error {
+            let weights = safetensors::read(bytes, size).map_err(|error| match error {
                 ReadError::Format(error) => error,
                 ReadError::Io(_) => unreachable!("no more is read than there is"),
             });
@@ -70,7 +70,7 @@ fn read(path: &Path, options: ReadOptions) -> Result<Loaded, ReadError> {
     if !(pytorch::is_zip(&start) || pytorch::is_legacy(&start))
         && safetensors::is_safetensors(&start)
     {
-        let weights = safetensors::read(&mut file, size)?;
+        let weights = safetensors::read(&file, size)?;
         return Ok(Loaded::of_weights(weights).cleaned()?);
     }
     let mut bytes = Vec::new();
