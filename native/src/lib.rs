@@ -23,7 +23,7 @@ pub use device::{Device, Devices, ParseDeviceError, ParseDevicesError};
 pub use gpu::Gpu;
 pub use library::LoadError;
 pub use machine::{load_average, platform, processor};
-pub use memory::{gpu_memory_in_use, peak_resident, resident, restart_peak};
+pub use memory::{gpu_memory_in_use, keep_freed_memory, peak_resident, resident, restart_peak};
 #[cfg(feature = "ort")]
 pub use provider_library::ProviderLibrary;
 #[cfg(feature = "ort")]

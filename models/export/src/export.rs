@@ -7,7 +7,6 @@ use topk_models::{Checkpoint, OnnxError, OnnxOptions, onnx_model};
 use topk_onnx::proto::ModelProto;
 
 use crate::draft::Draft;
-use crate::libtorch::release_memory;
 use crate::verification::{Expected, Verification, VerificationError};
 
 /// How a checkpoint is exported as an ONNX file.
@@ -125,9 +124,8 @@ impl<'a> Export<'a> {
         path: &Path,
     ) -> Result<Option<Verification>, ExportError> {
         topk_onnx::save(&self.model, path).map_err(|error| draft.error(error))?;
+        // ONNX Runtime is about to need the same amount of memory.
         drop(self.model);
-        // ONNX Runtime is about to need the same amount again.
-        release_memory();
         let verification = self
             .expected
             .map(|expected| expected.check(path, self.options));

@@ -31,8 +31,3 @@ pub(crate) fn with_new_classifier(
     network.load(&matched.tensors)?;
     Ok(network.checkpoint(card))
 }
-
-/// Returns the memory that libtorch's allocator holds in reserve to the system.
-pub(crate) fn release_memory() {
-    topk_libtorch::empty_cache();
-}

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use topk_export::args::Args;
+use topk_native::keep_freed_memory;
 use topk_native::onnxruntime::disable_telemetry;
 use topk_report::text::error_message;
 
@@ -13,6 +14,8 @@ fn main() -> ExitCode {
     if let Some(code) = topk_cli::generate(Args::command()) {
         return code;
     }
+    // ONNX Runtime needs as much memory as the network in libtorch did just before.
+    keep_freed_memory();
     match Args::parse().run() {
         #[cfg(feature = "libtorch")]
         Ok(()) => topk_libtorch::exit(),

@@ -26,6 +26,3 @@ pub(crate) fn with_new_classifier(
          with the feature `libtorch`"
     )
 }
-
-/// Nothing is held in reserve.
-pub(crate) fn release_memory() {}
