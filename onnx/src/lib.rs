@@ -36,6 +36,6 @@ pub use model_card::{CardError, CardResize, ModelCard, Training};
 pub use names::Names;
 pub use quantization::{Quantization, QuantizationFormat};
 pub use read::read_without_weights;
-pub use save::save;
+pub use save::{save, save_unsynced};
 pub use weight_types::WeightTypes;
 pub use write::{write, write_with_external_data};

@@ -1,7 +1,8 @@
 //! Files of models, also of those that are too large for one file.
 
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use prost::Message;
 use topk_files::{Hasher, OutputFile};
@@ -29,17 +30,52 @@ fn save_within(model: &ModelProto, path: &Path, max_file: usize) -> io::Result<(
             "the model is larger than 2 GiB and needs a second file beside it; write to a regular file",
         ));
     }
+    let (data_path, name) = data_file(model, path)?;
+    topk_files::write_with(path, |file| {
+        topk_files::write_with(&data_path, |data| {
+            write_with_external_data(model, file, data, &name)
+        })
+    })
+}
+
+/// Writes a model to new files with the names that [`save`] would choose, and returns them before the system has stored their
+/// contents, as [`topk_files::write_unsynced`] does: the caller can use the model while it waits for [`File::sync_all`].
+///
+/// # Errors
+/// If a file exists or cannot be written.
+pub fn save_unsynced(model: &ModelProto, path: &Path) -> io::Result<Vec<File>> {
+    write_unsyncedin(model, path, MAX_FILE)
+}
+
+/// As [`save_unsynced`], for files of at most this many bytes.
+fn write_unsyncedin(model: &ModelProto, path: &Path, max_file: usize) -> io::Result<Vec<File>> {
+    if model.encoded_len() <= max_file {
+        let file = topk_files::write_unsynced(path, |mut file| write(model, &mut file))?;
+        return Ok(vec![file]);
+    }
+    let (data_path, name) = data_file(model, path)?;
+    let mut files = Vec::new();
+    let file = topk_files::write_unsynced(path, |mut file| {
+        let data = topk_files::write_unsynced(&data_path, |mut data| {
+            write_with_external_data(model, &mut file, &mut data, &name)
+        })?;
+        files.push(data);
+        Ok::<_, io::Error>(())
+    })?;
+    files.push(file);
+    Ok(files)
+}
+
+/// Path and name of the file of weights that belongs to a model in the file `path`.
+fn data_file(model: &ModelProto, path: &Path) -> io::Result<(PathBuf, String)> {
     let mut hashed = Hashed::default();
     write_with_external_data(model, &mut io::sink(), &mut hashed, "")?;
     let mut data_path = path.as_os_str().to_owned();
     data_path.push(format!(".{}.data", &hashed.0.finish()[..16]));
-    let data_path = Path::new(&data_path);
-    let name = data_path.file_name().unwrap_or_default().to_string_lossy();
-    topk_files::write_with(path, |file| {
-        topk_files::write_with(data_path, |data| {
-            write_with_external_data(model, file, data, &name)
-        })
-    })
+    let data_path = PathBuf::from(data_path);
+    let name = data_path.file_name().unwrap_or_default();
+    let name = name.to_string_lossy().into_owned();
+    Ok((data_path, name))
 }
 
 /// Hashes what is written to it.
@@ -61,7 +97,6 @@ impl Write for Hashed {
 mod tests {
     use std::collections::BTreeMap;
     use std::fs;
-    use std::path::PathBuf;
 
     use super::*;
     use crate::{GraphBuilder, external_files, model, read_without_weights};
@@ -79,6 +114,24 @@ mod tests {
         files
             .map(|file| (file.clone(), fs::read(file).unwrap()))
             .collect()
+    }
+
+    #[test]
+    fn unsynced_files_are_those_that_are_saved() {
+        for (max_file, count) in [(1 << 20, 1), (1000, 2)] {
+            let [saved, created] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+            save_within(&weights(1.0), &saved.path().join("net.onnx"), max_file).unwrap();
+            let path = created.path().join("net.onnx");
+            let handles = write_unsyncedin(&weights(1.0), &path, max_file).unwrap();
+            assert_eq!(handles.len(), count);
+            let names = |folder: &Path| -> Vec<_> {
+                let files = files(folder).into_iter();
+                files
+                    .map(|(path, bytes)| (path.file_name().unwrap().to_owned(), bytes))
+                    .collect()
+            };
+            assert_eq!(names(created.path()), names(saved.path()));
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! Every regular file that the programs write appears under its name complete, or not at all: [`write()`],
 //! [`write_with`] and [`OutputFile`] write to an unnamed temporary file in the same directory and rename it at
 //! the end. A process that is killed leaves nothing behind on file systems with unnamed temporary files.
-//! Devices and pipes are written in place, and symbolic links are followed.
+//! Devices and pipes are written in place, and symbolic links are followed. Only [`write_unsynced`] leaves all this to its
+//! caller.
 
 mod hash;
 mod output;
@@ -13,6 +14,8 @@ mod placeholder;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
+
+use output::MAX_WRITE;
 
 pub use hash::{Hasher, sha256};
 pub use output::OutputFile;
@@ -40,6 +43,35 @@ pub fn write_with<E: From<io::Error>>(
     write(&mut file)?;
     let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
     Ok(file.commit()?)
+}
+
+/// Writes to a new file with `write`, through a buffer, and returns the file before the system has stored its contents: they
+/// survive a crash of the system only after [`File::sync_all`]. The file appears under its name at once, and remains if
+/// `write` fails; so this is for folders that nothing else reads.
+///
+/// # Errors
+/// Those of `write`, or if the file exists, or cannot be created.
+pub fn write_unsynced<E: From<io::Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<File, E> {
+    let mut file = BufWriter::new(Pieces(File::create_new(path)?));
+    write(&mut file)?;
+    let Pieces(file) = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    Ok(file)
+}
+
+/// A file that is written at most [`MAX_WRITE`] bytes at a time.
+struct Pieces(File);
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(&bytes[..bytes.len().min(MAX_WRITE)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Contents of a file, or `None` if it is larger than `max_bytes`.
@@ -87,6 +119,28 @@ mod tests {
         write_with(&path, |file| file.write_all(b"new")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn contents_longer_than_a_piece_are_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let [replaced, created] = ["replaced", "created"].map(|name| folder.path().join(name));
+        let contents: Vec<u8> = (0..=255).cycle().take(2 * MAX_WRITE + 5).collect();
+        write(&replaced, &contents).unwrap();
+        write_unsynced(&created, |file| file.write_all(&contents)).unwrap();
+        for path in [replaced, created] {
+            assert!(fs::read(path).unwrap() == contents);
+        }
+    }
+
+    #[test]
+    fn a_created_file_does_not_replace_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let create = || write_unsynced(&path, |file| file.write_all(b"contents"));
+        create().unwrap().sync_all().unwrap();
+        assert_eq!(create().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"contents");
     }
 
     #[test]

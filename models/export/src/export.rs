@@ -1,9 +1,11 @@
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use thiserror::Error;
 use topk_models::{Checkpoint, OnnxError, OnnxOptions, onnx_model};
+use topk_native::Runtime;
 use topk_onnx::proto::ModelProto;
 
 use crate::draft::Draft;
@@ -123,12 +125,73 @@ impl<'a> Export<'a> {
         draft: &Draft,
         path: &Path,
     ) -> Result<Option<Verification>, ExportError> {
-        topk_onnx::save(&self.model, path).map_err(|error| draft.error(error))?;
+        let Self {
+            options,
+            expected,
+            model,
+        } = self;
+        let files = thread::scope(|scope| {
+            if expected.is_some() {
+                // Loaded once per process; the verification reports errors.
+                scope.spawn(|| drop(Runtime::load()));
+            }
+            topk_onnx::save_unsynced(&model, path)
+        });
+        let files = files.map_err(|error| draft.error(error))?;
         // ONNX Runtime is about to need the same amount of memory.
-        drop(self.model);
-        let verification = self
-            .expected
-            .map(|expected| expected.check(path, self.options));
-        Ok(verification.transpose()?)
+        drop(model);
+        while_syncing(draft, &files, || {
+            let verification = expected.map(|expected| expected.check(path, options));
+            verification.transpose()
+        })
+    }
+}
+
+/// Verifies a model while the system stores its files. An error in storing them is reported before one in verification.
+fn while_syncing<T>(
+    draft: &Draft,
+    files: &[File],
+    verify: impl FnOnce() -> Result<T, VerificationError>,
+) -> Result<T, ExportError> {
+    let (synced, verified) = thread::scope(|scope| {
+        let syncing = scope.spawn(|| files.iter().try_for_each(File::sync_all));
+        let verified = verify();
+        (syncing.join().expect("syncing does not panic"), verified)
+    });
+    synced.map_err(|error| draft.error(error))?;
+    Ok(verified?)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    #[test]
+    fn files_that_cannot_be_stored_are_an_error_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("net.onnx");
+        let stored = File::create(folder.path().join("stored")).unwrap();
+        // A pipe cannot be stored.
+        let (_reader, writer) = io::pipe().unwrap();
+        let files = [stored, File::from(OwnedFd::from(writer))];
+        for verified in [Ok(()), Err(VerificationError::Zero)] {
+            let draft = Draft::beside(&path).unwrap();
+            fs::write(draft.folder().join("net.onnx"), "a model").unwrap();
+            let error = while_syncing(&draft, &files, || verified).unwrap_err();
+            let expected = format!("cannot write {}: Invalid argument", path.display());
+            assert!(error.to_string().starts_with(&expected), "{error}");
+            drop(draft);
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
+        let draft = Draft::beside(&path).unwrap();
+        let failed = || Err::<(), _>(VerificationError::Zero);
+        let error = while_syncing(&draft, &files[..1], failed).unwrap_err();
+        assert!(matches!(
+            error,
+            ExportError::Verification(VerificationError::Zero)
+        ));
+        assert_eq!(while_syncing(&draft, &files[..1], || Ok(7)).unwrap(), 7);
     }
 }

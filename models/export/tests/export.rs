@@ -481,6 +481,23 @@ fn a_triton_folder_is_complete() {
 }
 
 #[test]
+fn a_model_that_cannot_be_kept_leaves_nothing_behind() {
+    let case = Case::new();
+    let size = fs::metadata(case.path("a.safetensors")).unwrap().len();
+    let model = "model --checkpoint a.safetensors --out a.onnx";
+    let too_large = || command::error_within(case.folder.path(), model, size / 2);
+    let expected = "error: cannot write a.onnx: File too large (os error 27)\n";
+    assert_eq!(too_large(), expected);
+
+    // Nor does it replace another.
+    case.write(model);
+    let kept = fs::read(case.path("a.onnx")).unwrap();
+    assert_eq!(too_large(), expected);
+    case.error(&format!("{model} --input bytes --tolerance 0"));
+    assert_eq!(fs::read(case.path("a.onnx")).unwrap(), kept);
+}
+
+#[test]
 fn contradictory_arguments_are_errors() {
     let case = Case::new();
     for (arguments, expected) in [

@@ -39,9 +39,29 @@ pub fn notes(folder: &Path, arguments: &str) -> Vec<String> {
 
 /// The error of a command that fails and leaves no file behind.
 pub fn error(folder: &Path, arguments: &str) -> String {
+    error_of(folder, || run(folder, arguments))
+}
+
+/// The error of a command that may not write files of more bytes than this, and leaves none behind.
+#[allow(dead_code, reason = "only some tests limit the size of files")]
+pub fn error_within(folder: &Path, arguments: &str, max_bytes: u64) -> String {
+    error_of(folder, || {
+        Command::new("/bin/sh")
+            .env_clear()
+            .current_dir(folder)
+            .args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\""])
+            .arg((max_bytes / 512).to_string())
+            .arg(env!("CARGO_BIN_EXE_topk-export"))
+            .args(arguments.split(' '))
+            .output()
+            .unwrap()
+    })
+}
+
+fn error_of(folder: &Path, run: impl FnOnce() -> Output) -> String {
     let files = || fs::read_dir(folder).unwrap().count();
     let before = files();
-    let output = run(folder, arguments);
+    let output = run();
     assert!(!output.status.success());
     assert_eq!(files(), before);
     String::from_utf8(output.stderr).unwrap()
