@@ -44,11 +44,11 @@ fn save_within(model: &ModelProto, path: &Path, max_file: usize) -> io::Result<(
 /// # Errors
 /// If a file exists or cannot be written.
 pub fn save_unsynced(model: &ModelProto, path: &Path) -> io::Result<Vec<File>> {
-    write_unsyncedin(model, path, MAX_FILE)
+    save_unsynced_within(model, path, MAX_FILE)
 }
 
 /// As [`save_unsynced`], for files of at most this many bytes.
-fn write_unsyncedin(model: &ModelProto, path: &Path, max_file: usize) -> io::Result<Vec<File>> {
+fn save_unsynced_within(model: &ModelProto, path: &Path, max_file: usize) -> io::Result<Vec<File>> {
     if model.encoded_len() <= max_file {
         let file = topk_files::write_unsynced(path, |mut file| write(model, &mut file))?;
         return Ok(vec![file]);
@@ -122,7 +122,7 @@ mod tests {
             let [saved, created] = [(); 2].map(|()| tempfile::tempdir().unwrap());
             save_within(&weights(1.0), &saved.path().join("net.onnx"), max_file).unwrap();
             let path = created.path().join("net.onnx");
-            let handles = write_unsyncedin(&weights(1.0), &path, max_file).unwrap();
+            let handles = save_unsynced_within(&weights(1.0), &path, max_file).unwrap();
             assert_eq!(handles.len(), count);
             let names = |folder: &Path| -> Vec<_> {
                 let files = files(folder).into_iter();
