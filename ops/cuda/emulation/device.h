@@ -47,6 +47,7 @@ T from_bits(std::uint64_t bits) {
 }
 
 float exp2_approx(float x);
+double reciprocal_approx(double x);
 float half_to_float(std::uint16_t bits);
 std::uint16_t float_to_half(float value);
 
@@ -83,9 +84,19 @@ inline int atomic_add(Shared<int> array, int index, int value) {
 }
 
 inline int count_ones(unsigned bits) { return __builtin_popcount(bits); }
+// Of a number that is not 0.
+inline int leading_zeros(unsigned bits) { return __builtin_clz(bits); }
 inline unsigned bits_of(float value) { return static_cast<unsigned>(emulation::to_bits(value)); }
 inline float float_of(unsigned bits) { return emulation::from_bits<float>(bits); }
 
 inline float exp2_approx(float x) { return emulation::exp2_approx(x); }
+inline double reciprocal_approx(double x) { return emulation::reciprocal_approx(x); }
+
+inline unsigned high_bits(double value) { return static_cast<unsigned>(emulation::to_bits(value) >> 32); }
+inline int low_bits(double value) { return static_cast<int>(static_cast<unsigned>(emulation::to_bits(value))); }
+inline double times_power_of_2(double value, int n) {
+    return emulation::from_bits<double>(emulation::to_bits(value) + (static_cast<std::uint64_t>(n) << 52));
+}
+
 inline float half_to_float(unsigned short bits) { return emulation::half_to_float(bits); }
 inline unsigned short float_to_half(float value) { return emulation::float_to_half(value); }

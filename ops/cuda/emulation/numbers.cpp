@@ -46,6 +46,11 @@ float exp2_approx(float x) {
     return result < SMALLEST ? 0.0f : static_cast<float>(result);
 }
 
+// The device's result has 20 bits of the fraction.
+double reciprocal_approx(double x) {
+    return from_bits<double>(to_bits(1 / x) >> 32 << 32);
+}
+
 float half_to_float(std::uint16_t bits) {
     const std::uint32_t sign = std::uint32_t{bits} >> 15 << 31;
     const std::uint32_t exponent = bits >> 10 & 0x1f;

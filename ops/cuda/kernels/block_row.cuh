@@ -8,37 +8,68 @@ constexpr int WARPS = BLOCK / WARP;
 
 TOPK_DEVICE int warp() { return thread() / WARP; }
 
-// A row of scores, with −∞ in place of the label's. Each thread reads only the scores thread(), thread() + BLOCK,
-// …, so that no barrier is needed between writing and reading them.
+// A row of scores, with −∞ in place of the label's. In shared memory, some more −∞ may follow.
 template <bool IN_SHARED_MEMORY>
 class BlockRow {
 public:
-    TOPK_DEVICE BlockRow(const Arguments &arguments, const Sample &sample)
-        : arguments(arguments), sample(sample), memory(dynamic_shared(IN_SHARED_MEMORY ? arguments.classes : 0)) {}
+    TOPK_DEVICE BlockRow(const Arguments &arguments, long long row)
+        : arguments(arguments), row(row), memory(dynamic_shared(IN_SHARED_MEMORY ? padded(arguments.classes) : 0)) {}
 
-    // Reads the row. Returns whether all of this thread's scores are finite.
+    // Reads the row. Returns whether all of this thread's scores are finite. `remove` must follow.
     TOPK_DEVICE bool open() {
-        bool finite = true;
+        // Finite only if all scores are.
+        float sum = 0;
         for_each_read([&](int i, float score) {
-            finite &= is_finite(score);
+            sum = fmaf(score, 0.0f, sum);
             if (IN_SHARED_MEMORY) {
-                memory[i] = i == sample.label ? -infinity() : score;
+                memory[i] = score;
             }
         });
-        return finite;
+        int beyond = arguments.classes + thread();
+        if (IN_SHARED_MEMORY && beyond < padded(arguments.classes)) {
+            memory[beyond] = -infinity();
+        }
+        return is_finite(sum);
+    }
+
+    // Replaces the score of the label by −∞, after `open`. In shared memory, a barrier must follow.
+    TOPK_DEVICE void remove(int label) {
+        this->label = label;
+        if (IN_SHARED_MEMORY && thread() == label % BLOCK) {
+            memory[label] = -infinity();
+        }
     }
 
     // Calls body(index, score) for each score of this thread.
     template <class Body>
     TOPK_DEVICE void for_each(Body body) const {
         if (IN_SHARED_MEMORY) {
-#pragma unroll 4
-            for (int i = thread(); i < arguments.classes; i += BLOCK) {
-                body(i, memory[i]);
-            }
+            for_each_four([&](int first, const float(&scores)[4]) {
+#pragma unroll
+                for (int n = 0; n < 4; ++n) {
+                    body(first + n, scores[n]);
+                }
+            });
         } else {
-            for_each_read([&](int i, float score) { body(i, i == sample.label ? -infinity() : score); });
+            for_each_read([&](int i, float score) { body(i, i == label ? -infinity() : score); });
         }
+    }
+
+    // As `for_each`, for scores in shared memory, each of which becomes what `value` returns.
+    template <class Value>
+    TOPK_DEVICE void replace(Value value) {
+        static_assert(IN_SHARED_MEMORY, "scores in global memory stay");
+        for_each_four([&](int first, const float(&scores)[4]) {
+            float values[4];
+#pragma unroll
+            for (int n = 0; n < 4; ++n) {
+                values[n] = value(first + n, scores[n]);
+            }
+#pragma unroll
+            for (int n = 0; n < 4; ++n) {
+                memory[first + n] = values[n];
+            }
+        });
     }
 
     // The same in step over the lanes of each warp, so that `body` may use the warp's collectives. Beyond the last
@@ -51,50 +82,86 @@ public:
         }
     }
 
-    // Writes value(index, score) to the gradient.
+    // Writes value(index, score) to the gradient. If scores in shared memory were replaced, a barrier must precede.
     template <class Value>
     TOPK_DEVICE void write_gradient(Value value) const {
-        for_each([&](int i, float score) { store_gradient(arguments, sample.row, i, value(i, score)); });
+        if (IN_SHARED_MEMORY) {
+            dispatch(arguments.type, [&](auto zero) {
+                using Score = decltype(zero);
+                Score *gradient = gradient_of<Score>(arguments, row);
+#pragma unroll 4
+                for (int i = thread(); i < arguments.classes; i += BLOCK) {
+                    store(gradient + i, value(i, memory[i]));
+                }
+            });
+        } else {
+            for_each([&](int i, float score) { store_gradient(arguments, row, i, value(i, score)); });
+        }
     }
 
-    // Of another thread only after a barrier.
     TOPK_DEVICE float score(int i) const {
         if (IN_SHARED_MEMORY) {
             return memory[i];
         }
-        return i == sample.label ? -infinity() : load_score(arguments, sample.row, i);
+        return i == label ? -infinity() : load_score(arguments, row, i);
     }
 
-    TOPK_DEVICE float label_score() const { return load_score(arguments, sample.row, sample.label); }
+    TOPK_DEVICE float label_score() const { return load_score(arguments, row, label); }
 
 private:
     // Scores of a thread that are read together, so that it waits once for all of them.
-    static constexpr int TOGETHER = 8;
+    static constexpr int TOGETHER = IN_SHARED_MEMORY ? 16 : 8;
+
+    // Scores in shared memory are read four at a time.
+    static TOPK_DEVICE int padded(int classes) { return (classes + 3) / 4 * 4; }
+
+    // Calls body(index of the first, scores) for four neighbours at a time, in shared memory.
+    template <class Body>
+    TOPK_DEVICE void for_each_four(Body body) const {
+#pragma unroll 2
+        for (int first = 4 * thread(); first < arguments.classes; first += 4 * BLOCK) {
+            float scores[4];
+#pragma unroll
+            for (int n = 0; n < 4; ++n) {
+                scores[n] = memory[first + n];
+            }
+            body(first, scores);
+        }
+    }
 
     // Calls body(index, score) for each score of this thread, the label's included, from global memory.
     template <class Body>
     TOPK_DEVICE void for_each_read(Body body) const {
-        for (int first = thread(); first < arguments.classes; first += TOGETHER * BLOCK) {
-            float scores[TOGETHER];
-            dispatch(arguments.type, [&](auto zero) {
-                using Score = decltype(zero);
-                const Score *row = scores_of<Score>(arguments, sample.row) + first;
-#pragma unroll
-                for (int n = 0; n < TOGETHER; ++n) {
-                    scores[n] = first + n * BLOCK < arguments.classes ? to_float(row[n * BLOCK]) : 0;
-                }
-            });
+        int first = thread();
+        for (; first + (TOGETHER - 1) * BLOCK < arguments.classes; first += TOGETHER * BLOCK) {
+            read<true>(first, body);
+        }
+        read<false>(first, body);
+    }
+
+    // Of the scores first, first + BLOCK, …: TOGETHER, or if not FULL, those that there are.
+    template <bool FULL, class Body>
+    TOPK_DEVICE void read(int first, Body body) const {
+        float scores[TOGETHER];
+        dispatch(arguments.type, [&](auto zero) {
+            using Score = decltype(zero);
+            const Score *own = scores_of<Score>(arguments, row) + first;
 #pragma unroll
             for (int n = 0; n < TOGETHER; ++n) {
-                if (first + n * BLOCK < arguments.classes) {
-                    body(first + n * BLOCK, scores[n]);
-                }
+                scores[n] = FULL || first + n * BLOCK < arguments.classes ? to_float(own[n * BLOCK]) : 0;
+            }
+        });
+#pragma unroll
+        for (int n = 0; n < TOGETHER; ++n) {
+            if (FULL || first + n * BLOCK < arguments.classes) {
+                body(first + n * BLOCK, scores[n]);
             }
         }
     }
 
     const Arguments &arguments;
-    const Sample &sample;
+    const long long row;
+    int label = -1;
     Shared<float> memory;
 };
 
@@ -139,14 +206,19 @@ TOPK_DEVICE void for_row_of_block(const Arguments &arguments, Loss loss) {
     if (is_done(arguments, row)) {
         return;
     }
-    Sample sample = open_sample(arguments, row);
-    if (sample.is_constant) {
-        write_constant(arguments, sample, sample.constant, thread(), BLOCK);
+    if (is_row_ignored(arguments, row)) {
+        write_constant(arguments, row, 0, thread(), BLOCK);
         return;
     }
-    BlockRow<IN_SHARED_MEMORY> scores(arguments, sample);
-    if (block_any(!scores.open(), any)) {
-        write_constant(arguments, sample, not_a_number(), thread(), BLOCK);
+    const long long label = arguments.labels[row];
+    BlockRow<IN_SHARED_MEMORY> scores(arguments, row);
+    const bool finite = scores.open();
+    const Sample sample = open_sample(arguments, row, label);
+    if (sample.is_valid) {
+        scores.remove(sample.label);
+    }
+    if (block_any(!finite || !sample.is_valid, any)) {
+        write_constant(arguments, row, not_a_number(), thread(), BLOCK);
         return;
     }
     loss(sample, scores);

@@ -9,9 +9,9 @@
 #define TOPK_KERNEL(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
 #define TOPK_DEVICE __device__ __forceinline__
 
-// An array in shared memory: `name` is a `Shared<type>`.
-#define TOPK_SHARED(type, name, count)        \
-    __shared__ type name##_memory[count];     \
+// An array in shared memory: `name` is a `Shared<type>`. Aligned, so that one instruction reads several elements.
+#define TOPK_SHARED(type, name, count)                \
+    alignas(16) __shared__ type name##_memory[count]; \
     Shared<type> name(name##_memory, count)
 
 template <class T>
@@ -32,7 +32,7 @@ private:
 
 // The launch's dynamic shared memory.
 TOPK_DEVICE Shared<float> dynamic_shared(int count) {
-    extern __shared__ float dynamic_memory[];
+    extern __shared__ __align__(16) float dynamic_memory[];
     return Shared<float>(dynamic_memory, count);
 }
 
@@ -56,6 +56,8 @@ TOPK_DEVICE int atomic_add(Shared<int> array, int index, int value) {
 }
 
 TOPK_DEVICE int count_ones(unsigned bits) { return __popc(bits); }
+// Of a number that is not 0.
+TOPK_DEVICE int leading_zeros(unsigned bits) { return __clz(bits); }
 TOPK_DEVICE unsigned bits_of(float value) { return __float_as_uint(value); }
 TOPK_DEVICE float float_of(unsigned bits) { return __uint_as_float(bits); }
 
@@ -64,6 +66,21 @@ TOPK_DEVICE float exp2_approx(float x) {
     float result;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
     return result;
+}
+
+// 1/x of a positive number with a relative error of up to 2⁻¹⁹.
+TOPK_DEVICE double reciprocal_approx(double x) {
+    double result;
+    asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(result) : "d"(x));
+    return result;
+}
+
+TOPK_DEVICE unsigned high_bits(double value) { return __double2hiint(value); }
+TOPK_DEVICE int low_bits(double value) { return __double2loint(value); }
+
+// `value` · 2ⁿ, where both are normal numbers.
+TOPK_DEVICE double times_power_of_2(double value, int n) {
+    return __hiloint2double(__double2hiint(value) + (n << 20), __double2loint(value));
 }
 
 TOPK_DEVICE float half_to_float(unsigned short bits) {

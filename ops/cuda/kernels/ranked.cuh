@@ -6,8 +6,7 @@
 #include "svm_of_blocks.cuh"
 #include "svm_of_warps.cuh"
 
-// Computes the loss, and if there is a gradient, `head_gradient`, that of the head's class number `lane()`, and the
-// label's. `tail` is the sum of the weights of all other wrong classes, relative to the k-th highest. Returns what the
+// Computes the loss, and if there is a gradient, those of the head's classes and the label. `tail` is the sum of the weights of all other wrong classes, relative to the k-th highest. Returns what the
 // weights are multiplied by to give their gradient. Of one warp.
 template <int K>
 TOPK_DEVICE float finish_ranked(
@@ -16,9 +15,7 @@ TOPK_DEVICE float finish_ranked(
     const Head<K> &head,
     int size,
     float label_score,
-    double tail,
-    float &head_gradient,
-    float &label_gradient
+    double tail
 ) {
     const int k = arguments.k;
     const double alpha = arguments.alpha;
@@ -31,6 +28,8 @@ TOPK_DEVICE float finish_ranked(
     double each = 0;
     double of_label = 0;
     float per_weight = 0;
+    float gradient = 0;
+    const double factor = arguments.gradient ? gradient_factor(arguments, sample.row, sample.weight) : 0;
     switch (arguments.loss) {
     case MAX_TOPK_SVM: {
         double hinge = alpha + (kth - label_score) / k;
@@ -96,23 +95,28 @@ TOPK_DEVICE float finish_ranked(
     default: {
         double own = 0;
         if (lane() >= k - 1 && lane() < size) {
-            own = exp(double(head.scores[lane()]) - kth);
+            own = exponential(double(head.scores[lane()]) - kth);
         }
         double sum = warp_sum(own) + tail;
-        LossAndProbability result = smooth_hinge(kth - label_score, sum, 1);
+        LossAndProbability result = smooth_hinge(kth - label_score, kth - label_score, sum, 1);
         loss = result.loss;
         of_label = -result.probability;
-        per_weight = float(sample.factor * result.probability / sum);
-        head_gradient = float(sample.factor * result.probability / sum * own);
+        per_weight = float(factor * result.probability / sum);
+        gradient = float(factor * result.probability / sum * own);
     }
     }
     if (arguments.values && lane() == 0) {
         arguments.values[sample.row] = float(sample.weight * loss);
     }
     if (lane() >= first && lane() <= last) {
-        head_gradient = float(sample.factor * each);
+        gradient = float(factor * each);
     }
-    label_gradient = float(sample.factor * of_label);
+    if (lane() < size) {
+        head.gradients[lane()] = gradient;
+    }
+    if (lane() == 0) {
+        head.gradients[size] = float(factor * of_label);
+    }
     return per_weight;
 }
 
@@ -120,64 +124,61 @@ TOPK_DEVICE bool has_tail(const Arguments &arguments) { return arguments.loss ==
 
 template <int K, int V>
 TOPK_DEVICE void ranked_of_warps(const Arguments &arguments) {
-    TOPK_SHARED_HEAD(K, head, ROWS_PER_BLOCK, thread() / WARP);
-    for_row_of_warp<V>(arguments, [&](const Sample &sample, float (&scores)[V], float label_score) {
-        const int size = head_size(arguments);
-        find_head_of_warp(arguments, sample, scores, head, size);
+    TOPK_SHARED_HEADS(K, heads, ROWS_PER_BLOCK);
+    Sample sample;
+    WarpRow<V> row;
+    if (!open_row(arguments, row_of_warp(), sample, row)) {
+        return;
+    }
+    const Head<K> head = heads(thread() / WARP);
+    const int size = head_size(arguments);
+    find_head_of_warp(arguments, sample, row, head, size);
+    double tail = 0;
+    if (has_tail(arguments)) {
         HeadResult found = head_result(arguments, head, size);
-        float exponent = binary_exponent(1);
-        double tail = 0;
-        if (has_tail(arguments)) {
-            float lane_sum = 0;
-            float bound = bound_of_tail(scores, found);
-#pragma unroll
-            for (int v = 0; v < V; ++v) {
-                scores[v] = weight_of((scores[v] > bound ? -infinity() : scores[v]) - found.kth, exponent);
-                lane_sum += scores[v];
-            }
-            tail = warp_sum(double(lane_sum));
-        }
-        float head_gradient = 0;
-        float label_gradient = 0;
-        float per_weight =
-            finish_ranked(arguments, sample, head, size, label_score, tail, head_gradient, label_gradient);
-        if (!arguments.gradient) {
-            return;
-        }
+        mark_ties(row, found);
+        const TailWeights weight = tail_weights(found, 1);
+        float lane_sum = 0;
 #pragma unroll
         for (int v = 0; v < V; ++v) {
-            scores[v] = has_tail(arguments) ? scores[v] * per_weight : 0;
+            row.scores[v] = weight(row.scores[v]);
+            lane_sum += row.scores[v];
         }
-        write_row(arguments, sample, scores);
-        sync_warp();
-        write_head(arguments, sample, head, size, head_gradient, label_gradient);
-    });
+        tail = warp_sum(double(lane_sum));
+    }
+    float label_score = load_score(arguments, sample.row, sample.label);
+    float per_weight = finish_ranked(arguments, sample, head, size, label_score, tail);
+    if (!arguments.gradient) {
+        return;
+    }
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+        row.scores[v] = has_tail(arguments) ? row.scores[v] * per_weight : 0;
+    }
+    row.write_gradient(arguments, sample);
+    sync_warp();
+    write_head(arguments, head, sample);
 }
 
 template <int K, bool IN_SHARED_MEMORY>
 TOPK_DEVICE void ranked_of_block(const Arguments &arguments) {
-    TOPK_SHARED_HEAD(K, head, 1, 0);
+    TOPK_SHARED_HEADS(K, heads, 1);
     TOPK_SHARED_SEARCH(search);
     TOPK_SHARED(double, sums, WARPS);
     TOPK_SHARED(float, per_weight, 1);
-    for_row_of_block<IN_SHARED_MEMORY>(arguments, [&](const Sample &sample, auto &scores) {
+    for_row_of_block<IN_SHARED_MEMORY>(arguments, [&](const Sample &sample, BlockRow<IN_SHARED_MEMORY> &scores) {
+        const Head<K> head = heads(0);
         const int size = head_size(arguments);
         find_head_of_block(scores, head, size, search);
-        HeadResult found = head_result(arguments, head, size);
-        float exponent = binary_exponent(1);
-        auto weight = [&](int i, float score) { return tail_weight(found, score, i, exponent); };
+        BlockWeights<IN_SHARED_MEMORY> weights(scores, head_result(arguments, head, size), 1);
         double tail = 0;
         if (has_tail(arguments)) {
             float thread_sum = 0;
-            scores.for_each([&](int i, float score) { thread_sum += weight(i, score); });
+            weights.for_each([&](float weight) { thread_sum += weight; });
             tail = block_sum(thread_sum, sums);
         }
-        float head_gradient = 0;
-        float label_gradient = 0;
         if (warp() == 0) {
-            float of_weight = finish_ranked(
-                arguments, sample, head, size, scores.label_score(), tail, head_gradient, label_gradient
-            );
+            float of_weight = finish_ranked(arguments, sample, head, size, scores.label_score(), tail);
             if (lane() == 0) {
                 per_weight[0] = of_weight;
             }
@@ -187,12 +188,10 @@ TOPK_DEVICE void ranked_of_block(const Arguments &arguments) {
         }
         sync_block();
         float of_weight = per_weight[0];
-        scores.write_gradient([&](int i, float score) {
-            return has_tail(arguments) ? weight(i, score) * of_weight : 0;
-        });
+        weights.write_gradient([&](float weight) { return has_tail(arguments) ? weight * of_weight : 0; });
         sync_block();
         if (warp() == 0) {
-            write_head(arguments, sample, head, size, head_gradient, label_gradient);
+            write_head(arguments, head, sample);
         }
     });
 }

@@ -1,6 +1,7 @@
 // What a sample's loss is multiplied by, and the last steps, which all kernels share.
 #pragma once
 
+#include "elementary.cuh"
 #include "scores.cuh"
 #include "warp.cuh"
 
@@ -60,12 +61,9 @@ TOPK_DEVICE double divisor(const Arguments &arguments) {
 struct Sample {
     long long row;
     int label;
-    // Whether neither loss nor gradient depends on the scores; then both are `constant`.
-    bool is_constant;
-    float constant;
+    // Whether the label is a class. If not, loss and gradient are NaN.
+    bool is_valid;
     float weight;
-    // What the gradient of the loss is multiplied by; in units of the weight.
-    double factor;
 };
 
 // Whether the gradient of a sample is there already.
@@ -73,34 +71,36 @@ TOPK_DEVICE bool is_done(const Arguments &arguments, long long row) {
     return arguments.skip_if_one && arguments.upstream[row * arguments.upstream_stride] == 1;
 }
 
-// Of a whole warp, for the same row.
-TOPK_DEVICE Sample open_sample(const Arguments &arguments, long long row) {
-    long long label = arguments.labels[row];
+// Whether a sample is ignored. Waits for its label only if samples may be ignored, so that else the scores are
+// requested at the same time.
+TOPK_DEVICE bool is_row_ignored(const Arguments &arguments, long long row) {
+    return arguments.has_ignore_index && arguments.labels[row] == arguments.ignore_index;
+}
+
+// Of the row with this label, which is not ignored.
+TOPK_DEVICE Sample open_sample(const Arguments &arguments, long long row, long long label) {
     Sample sample;
     sample.row = row;
     sample.label = int(label);
-    bool ignored = is_ignored(arguments, label);
-    sample.is_constant = ignored || label < 0 || label >= arguments.classes;
-    sample.constant = ignored ? 0 : not_a_number();
-    sample.weight = class_weight(arguments, label);
-    sample.factor = sample.weight;
-    if (arguments.gradient) {
-        sample.factor /= divisor(arguments);
-        if (arguments.upstream) {
-            sample.factor *= arguments.upstream[row * arguments.upstream_stride];
-        }
-    }
+    sample.is_valid = label >= 0 && label < arguments.classes;
+    sample.weight = sample.is_valid && arguments.class_weights ? arguments.class_weights[label] : 1;
     return sample;
 }
 
-// Writes loss and gradient of a sample whose scores do not matter, by the threads first, first + step, ….
-TOPK_DEVICE void write_constant(const Arguments &arguments, const Sample &sample, float value, int first, int step) {
+// What the gradient of a sample's loss is multiplied by. Of a whole warp.
+TOPK_DEVICE double gradient_factor(const Arguments &arguments, long long row, float weight) {
+    double factor = weight / divisor(arguments);
+    return arguments.upstream ? factor * arguments.upstream[row * arguments.upstream_stride] : factor;
+}
+
+// Writes loss and gradient of a sample for which both are this, by the threads first, first + step, ….
+TOPK_DEVICE void write_constant(const Arguments &arguments, long long row, float value, int first, int step) {
     if (arguments.values && first == 0) {
-        arguments.values[sample.row] = value;
+        arguments.values[row] = value;
     }
     if (arguments.gradient) {
         for (int i = first; i < arguments.classes; i += step) {
-            store_gradient(arguments, sample.row, i, value);
+            store_gradient(arguments, row, i, value);
         }
     }
 }
@@ -110,21 +110,15 @@ struct LossAndProbability {
     double probability;
 };
 
-// τ ln(1 + exp u) and 1/(1 + exp −u), where u = hinge/τ + ln ratio.
-TOPK_DEVICE LossAndProbability smooth_hinge(double hinge, double ratio, double tau) {
+// τ ln(1 + exp u) and 1/(1 + exp −u), where u = hinge/τ + ln ratio. `exponent` is hinge/τ.
+TOPK_DEVICE LossAndProbability smooth_hinge(double hinge, double exponent, double ratio, double tau) {
     // The ratio is far from overflowing this.
     constexpr double LARGE = 600;
-    double exponent = hinge / tau;
-    LossAndProbability result;
     if (exponent < LARGE) {
-        double odds = exp(exponent) * ratio;
-        result.loss = tau * log1p(odds);
-        result.probability = odds / (1 + odds);
-    } else {
-        result.loss = hinge + tau * log(ratio);
-        result.probability = 1;
+        double odds = exponential(exponent) * ratio;
+        return {tau * log_1_plus(odds), odds * reciprocal(1 + odds)};
     }
-    return result;
+    return {hinge + tau * log(ratio), 1};
 }
 
 // `scale` times the derivative of a class of the tail is a polynomial in its weight: the coefficient of degree l + 1, given

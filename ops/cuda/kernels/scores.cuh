@@ -39,6 +39,24 @@ TOPK_DEVICE float next_below(float value) {
     return float_of(value > 0 ? bits_of(value) - 1 : bits_of(value) + 1);
 }
 
+// Neighbouring scores, which one instruction reads or writes where they are aligned.
+template <class Score, int N>
+struct alignas(N * sizeof(Score)) Neighbours {
+    Score of[N];
+};
+
+// Whether four scores from `row` on can be read at once.
+template <class Score>
+TOPK_DEVICE bool is_aligned(const Score *row) {
+    return (unsigned long long)row % sizeof(Neighbours<Score, 4>) == 0;
+}
+
+// A number that the compiler knows.
+template <int N>
+struct Constant {
+    static constexpr int value = N;
+};
+
 // Calls `body` with a value of the type of the scores.
 template <class Body>
 TOPK_DEVICE void dispatch(int type, Body body) {

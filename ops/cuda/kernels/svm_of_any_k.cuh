@@ -289,14 +289,14 @@ TOPK_DEVICE void any_k_of_block(const Arguments &arguments) {
         double over_km1 = 1 / sizes[k - 1];
         double ratio = tilt * (sizes[k] * over_km1);
         double hinge = arguments.alpha + (double(kth) - scores.label_score()) / k;
-        LossAndProbability result = smooth_hinge(hinge, ratio, arguments.tau);
+        LossAndProbability result = smooth_hinge(hinge, hinge * arguments.per_score * k, ratio, arguments.tau);
         if (arguments.values && thread() == 0) {
             arguments.values[sample.row] = float(sample.weight * result.loss);
         }
         if (!arguments.gradient) {
             return;
         }
-        double factor = sample.factor * result.probability / k;
+        double factor = gradient_factor(arguments, sample.row, sample.weight) * result.probability / k;
         if (thread() < k) {
             coefficients[thread()] = clamped(tail_coefficient(sizes, k, thread(), factor, over_k, over_km1));
         }

@@ -18,12 +18,12 @@ TOPK_DEVICE void top1_of_block(const Arguments &arguments) {
         scores.for_each([&](int, float score) { thread_sum += weight_of(score - highest, exponent); });
         double sum = block_sum(thread_sum, sums);
         double hinge = arguments.alpha + (double(highest) - scores.label_score());
-        LossAndProbability result = smooth_hinge(hinge, sum, arguments.tau);
+        LossAndProbability result = smooth_hinge(hinge, hinge * arguments.per_score, sum, arguments.tau);
         if (arguments.values && thread() == 0) {
             arguments.values[sample.row] = float(sample.weight * result.loss);
         }
         if (arguments.gradient) {
-            double scaled = sample.factor * result.probability;
+            double scaled = gradient_factor(arguments, sample.row, sample.weight) * result.probability;
             float per_weight = sum > 0 ? float(scaled / sum) : 0;
             scores.write_gradient([&](int i, float score) {
                 return i == sample.label ? float(-scaled) : weight_of(score - highest, exponent) * per_weight;
@@ -51,15 +51,17 @@ struct Search {
 // run to run, does not matter for that.
 template <int K, class Row>
 TOPK_DEVICE void find_head_of_block(Row &scores, const Head<K> &head, int size, const Search &search) {
-    float maximum = -infinity();
-    scores.for_each([&](int, float score) { maximum = fmaxf(maximum, score); });
-    search.maxima[thread()] = maximum;
+    float own_maximum = -infinity();
+    scores.for_each([&](int, float score) { own_maximum = fmaxf(own_maximum, score); });
+    search.maxima[thread()] = own_maximum;
     sync_block();
     if (warp() == 0) {
+        float maximum = own_maximum;
+#pragma unroll
         for (int other = 1; other < WARPS; ++other) {
             maximum = fmaxf(maximum, search.maxima[other * WARP + lane()]);
         }
-        float threshold = head_threshold(maximum, size);
+        float threshold = head_threshold(head, maximum, size);
         if (lane() == 0) {
             search.threshold[0] = threshold;
             search.count[0] = 0;
@@ -67,19 +69,26 @@ TOPK_DEVICE void find_head_of_block(Row &scores, const Head<K> &head, int size, 
     }
     sync_block();
     float threshold = search.threshold[0];
-    scores.for_each([&](int i, float score) {
-        if (score >= threshold) {
-            int position = atomic_add(search.count, 0, 1);
-            if (position < CANDIDATES) {
-                head.candidates[position] = i;
+    if (own_maximum >= threshold) {
+        scores.for_each([&](int i, float score) {
+            if (score >= threshold) {
+                int position = atomic_add(search.count, 0, 1);
+                if (position < CANDIDATES) {
+                    head.candidates[position] = i;
+                }
             }
-        }
-    });
+        });
+    }
     sync_block();
     int count = search.count[0];
     if (count <= CANDIDATES) {
         if (warp() == 0) {
-            sort_candidates(head, count, size, [&](int i) { return scores.score(i); });
+            Candidate candidate = {-infinity(), 0};
+            if (lane() < count) {
+                candidate.index = head.candidates[lane()];
+                candidate.score = scores.score(candidate.index);
+            }
+            sort_candidates(head, candidate, count, size);
         }
         sync_block();
         return;
@@ -113,48 +122,85 @@ TOPK_DEVICE void find_head_of_block(Row &scores, const Head<K> &head, int size, 
     }
 }
 
+// The weights of a row's tail, which take the place of scores in shared memory.
+template <bool IN_SHARED_MEMORY>
+class BlockWeights {
+public:
+    TOPK_DEVICE BlockWeights(BlockRow<IN_SHARED_MEMORY> &row, const HeadResult &head, double per_score)
+        : row(row), head(head), weights(tail_weights(head, per_score)) {}
+
+    // Calls body(weight) for each weight of this thread.
+    template <class Body>
+    TOPK_DEVICE void for_each(Body body) {
+        if constexpr (IN_SHARED_MEMORY) {
+            if (head.is_tied) {
+                row.replace([&](int i, float score) { return is_tied_in_head(head, score, i) ? infinity() : score; });
+            }
+            row.replace([&](int, float score) {
+                float weight = weights(score);
+                body(weight);
+                return weight;
+            });
+        } else {
+            row.for_each([&](int i, float score) { body(weight(i, score)); });
+        }
+    }
+
+    // Writes value(weight) to the gradient, after `for_each` and a barrier.
+    template <class Value>
+    TOPK_DEVICE void write_gradient(Value value) const {
+        row.write_gradient([&](int i, float score) { return value(IN_SHARED_MEMORY ? score : weight(i, score)); });
+    }
+
+private:
+    TOPK_DEVICE float weight(int i, float score) const {
+        return head.is_tied && is_tied_in_head(head, score, i) ? 0 : weights(score);
+    }
+
+    BlockRow<IN_SHARED_MEMORY> &row;
+    const HeadResult head;
+    const TailWeights weights;
+};
+
 template <int K, bool IN_SHARED_MEMORY>
 TOPK_DEVICE void topk_of_block(const Arguments &arguments) {
-    TOPK_SHARED_HEAD(K, head, 1, 0);
+    TOPK_SHARED_HEADS(K, heads, 1);
     TOPK_SHARED_SEARCH(search);
-    TOPK_SHARED(double, polynomials, WARPS * K);
-    for_row_of_block<IN_SHARED_MEMORY>(arguments, [&](const Sample &sample, auto &scores) {
+    // The product of these polynomials of the tail is that of all.
+    constexpr int IN_SINGLE_PRECISION = 8;
+    constexpr int PARTS = WARPS * WARP / IN_SINGLE_PRECISION;
+    static_assert(PARTS == 2 * WARP, "two for each lane");
+    TOPK_SHARED(float, polynomials, PARTS * K);
+    for_row_of_block<IN_SHARED_MEMORY>(arguments, [&](const Sample &sample, BlockRow<IN_SHARED_MEMORY> &scores) {
+        const Head<K> head = heads(0);
         const int size = head_size(arguments);
         find_head_of_block(scores, head, size, search);
-        HeadResult found = head_result(arguments, head, size);
-        float exponent = binary_exponent(arguments.per_score);
-        auto weight = [&](int i, float score) { return tail_weight(found, score, i, exponent); };
+        BlockWeights<IN_SHARED_MEMORY> weights(scores, head_result(arguments, head, size), arguments.per_score);
 
         float polynomial[K] = {};
-        scores.for_each([&](int i, float score) {
-            float x = weight(i, score);
-#pragma unroll
-            for (int j = K - 1; j > 0; --j) {
-                polynomial[j] = fmaf(x, polynomial[j - 1], polynomial[j]);
-            }
-            polynomial[0] += x;
-        });
-        double tail[K];
-        multiply_warp(polynomial, tail);
-        if (lane() == 0) {
+        weights.for_each([&](float weight) { append(polynomial, weight); });
+        multiply_lanes(polynomial, 1, IN_SINGLE_PRECISION);
+        if (lane() % IN_SINGLE_PRECISION == 0) {
 #pragma unroll
             for (int j = 0; j < K; ++j) {
-                polynomials[warp() * K + j] = tail[j];
+                polynomials[thread() / IN_SINGLE_PRECISION * K + j] = polynomial[j];
             }
         }
         sync_block();
 
-        float head_gradient = 0;
-        float label_gradient = 0;
         if (warp() == 0) {
+            double tail[K];
+            double other[K];
 #pragma unroll
             for (int j = 0; j < K; ++j) {
-                tail[j] = polynomials[lane() % WARPS * K + j];
+                tail[j] = polynomials[lane() * K + j];
+                other[j] = polynomials[(WARP + lane()) * K + j];
             }
-            multiply_lanes(tail, 1, WARPS);
-            finish_head(
-                arguments, sample, head, size, scores.label_score(), tail, head_gradient, label_gradient
-            );
+            multiply(tail, other);
+            multiply_lanes(tail, 1, WARP);
+            const double factor = arguments.gradient ? gradient_factor(arguments, sample.row, sample.weight) : 0;
+            const bool is_first = lane() < Head<K>::LANES;
+            finish_head(arguments, head, is_first, sample.row, scores.label_score(), sample.weight, factor, tail);
         }
         if (!arguments.gradient) {
             return;
@@ -165,10 +211,10 @@ TOPK_DEVICE void topk_of_block(const Arguments &arguments) {
         for (int l = 0; l < K; ++l) {
             coefficients[l] = head.coefficients[l];
         }
-        scores.write_gradient([&](int i, float score) { return derivative(coefficients, weight(i, score)); });
+        weights.write_gradient([&](float weight) { return derivative(coefficients, weight); });
         sync_block();
         if (warp() == 0) {
-            write_head(arguments, sample, head, size, head_gradient, label_gradient);
+            write_head(arguments, head, sample);
         }
     });
 }

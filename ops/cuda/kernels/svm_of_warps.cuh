@@ -1,57 +1,16 @@
-// The smooth top-k SVM where a warp holds a row of scores in registers: V of them per lane.
+// The smooth top-k SVM where a warp holds a row of scores in registers.
 #pragma once
 
 #include "head.cuh"
+#include "warp_row.cuh"
 
 constexpr int ROWS_PER_BLOCK = 4;
 
-// Reads the scores lane(), lane() + 32, …, with −∞ in place of the label's and beyond the last one. Returns
-// whether all are finite.
-template <int V>
-TOPK_DEVICE bool read_row(const Arguments &arguments, const Sample &sample, float (&scores)[V], float &label_score) {
-    bool finite = true;
-    dispatch(arguments.type, [&](auto zero) {
-        using Score = decltype(zero);
-        const Score *row = scores_of<Score>(arguments, sample.row);
-        label_score = to_float(row[sample.label]);
-        row += lane();
-        const int classes = arguments.classes - lane();
-        const int label = sample.label - lane();
-#pragma unroll
-        for (int v = 0; v < V; ++v) {
-            bool inside = v * WARP < classes;
-            float score = inside ? to_float(row[v * WARP]) : -infinity();
-            finite &= !inside || is_finite(score);
-            scores[v] = v * WARP == label ? -infinity() : score;
-        }
-    });
-    return ballot(!finite) == 0;
-}
-
-template <int V>
-TOPK_DEVICE void write_row(const Arguments &arguments, const Sample &sample, const float (&gradient)[V]) {
-    dispatch(arguments.type, [&](auto zero) {
-        using Score = decltype(zero);
-        Score *row = gradient_of<Score>(arguments, sample.row) + lane();
-        const int classes = arguments.classes - lane();
-#pragma unroll
-        for (int v = 0; v < V; ++v) {
-            if (v * WARP < classes) {
-                store(row + v * WARP, gradient[v]);
-            }
-        }
-    });
-}
-
 // For k = 1, where the subsets have at most one element; also cross-entropy, with τ = 1 and α = 0.
 template <int V>
-TOPK_DEVICE void top1_of_warp(const Arguments &arguments, const Sample &sample, float (&scores)[V], float label_score) {
-    float highest = -LARGEST;
-#pragma unroll
-    for (int v = 0; v < V; ++v) {
-        highest = fmaxf(highest, scores[v]);
-    }
-    highest = warp_max(highest);
+TOPK_DEVICE void top1_of_warp(const Arguments &arguments, const Sample &sample, WarpRow<V> &row, float label_score) {
+    float(&scores)[V] = row.scores;
+    float highest = warp_max(fmaxf(row.maximum(), -LARGEST));
     float exponent = binary_exponent(arguments.per_score);
     float lane_sum = 0;
 #pragma unroll
@@ -61,19 +20,22 @@ TOPK_DEVICE void top1_of_warp(const Arguments &arguments, const Sample &sample, 
     }
     double sum = warp_sum(double(lane_sum));
     double hinge = arguments.alpha + (double(highest) - label_score);
-    LossAndProbability result = smooth_hinge(hinge, sum, arguments.tau);
+    LossAndProbability result = smooth_hinge(hinge, hinge * arguments.per_score, sum, arguments.tau);
     if (arguments.values && lane() == 0) {
         arguments.values[sample.row] = float(sample.weight * result.loss);
     }
     if (arguments.gradient) {
-        double scaled = sample.factor * result.probability;
+        double scaled = gradient_factor(arguments, sample.row, sample.weight) * result.probability;
         float per_weight = sum > 0 ? float(scaled / sum) : 0;
-        const int label = sample.label - lane();
 #pragma unroll
         for (int v = 0; v < V; ++v) {
-            scores[v] = v * WARP == label ? float(-scaled) : scores[v] * per_weight;
+            scores[v] *= per_weight;
         }
-        write_row(arguments, sample, scores);
+        row.write_gradient(arguments, sample);
+        sync_warp();
+        if (lane() == 0) {
+            store_gradient(arguments, sample.row, sample.label, float(-scaled));
+        }
     }
 }
 
@@ -83,34 +45,47 @@ template <int K, int V>
 TOPK_DEVICE void find_head_of_warp(
     const Arguments &arguments,
     const Sample &sample,
-    const float (&scores)[V],
+    const WarpRow<V> &row,
     const Head<K> &head,
     int size
 ) {
     static_assert(V <= 32, "one bit per score");
-    float maximum = scores[0];
-#pragma unroll
-    for (int v = 1; v < V; ++v) {
-        maximum = fmaxf(maximum, scores[v]);
-    }
-    float threshold = head_threshold(maximum, size);
-    unsigned hits = 0;
+    float threshold = head_threshold(head, row.maximum(), size);
+    // One bit per score, the first one in the highest bit: signs of the differences, in bytes side by side.
+    constexpr int BITS = V < 8 ? V : 8;
+    unsigned below[V / BITS] = {};
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-        hits |= scores[v] >= threshold ? 1u << v : 0;
+        below[v / BITS] = below[v / BITS] << 1 | bits_of(row.scores[v] - threshold) >> 31;
     }
-    int position = sum_of_lower_lanes(count_ones(hits));
-    int count = shuffle(position + count_ones(hits), WARP - 1);
-    if (count <= CANDIDATES) {
-        while (hits) {
-            int v = count_ones((hits & -hits) - 1);
+    unsigned hits = 0;
+#pragma unroll
+    for (int byte = 0; byte < V / BITS; ++byte) {
+        hits |= (below[byte] ^ ((1u << BITS) - 1)) << (32 - BITS * (byte + 1));
+    }
+    int count = 0;
+    while (unsigned lanes = ballot(hits != 0)) {
+        int position = count + count_ones(lanes & lower_lanes());
+        if (hits && position < CANDIDATES) {
+            int v = leading_zeros(hits);
             head.candidates[position] = v * WARP + lane();
-            hits &= hits - 1;
-            ++position;
+            hits ^= 0x80000000 >> v;
         }
-        sync_warp();
-        // A register cannot be chosen by a number: the scores are read once more.
-        sort_candidates(head, count, size, [&](int i) { return load_score(arguments, sample.row, i); });
+        count += count_ones(lanes);
+        if (count > CANDIDATES) {
+            break;
+        }
+    }
+    sync_warp();
+    if (count <= CANDIDATES) {
+        Candidate candidate = {-infinity(), 0};
+        if (lane() < count) {
+            int place = head.candidates[lane()];
+            candidate.index = row.index(place / WARP, place % WARP);
+            // Read once more, since a register cannot be chosen by a number.
+            candidate.score = load_score(arguments, sample.row, candidate.index);
+        }
+        sort_candidates(head, candidate, count, size);
         return;
     }
 
@@ -119,9 +94,9 @@ TOPK_DEVICE void find_head_of_warp(
         Best best = {-infinity(), 0x7fffffff};
 #pragma unroll
         for (int v = 0; v < V; ++v) {
-            int i = v * WARP + lane();
-            if (scores[v] > best.score && comes_before(previous.score, previous.index, scores[v], i)) {
-                best = {scores[v], i};
+            int i = row.index(v, lane());
+            if (row.scores[v] > best.score && comes_before(previous.score, previous.index, row.scores[v], i)) {
+                best = {row.scores[v], i};
             }
         }
         previous = warp_best(best);
@@ -134,54 +109,144 @@ TOPK_DEVICE void find_head_of_warp(
     sync_warp();
 }
 
-// Returns a bound that the scores of the head exceed, and those of the tail do not. Where the last score of the head
-// is in the tail too, those in the head become ∞.
+// Replaces scores of the head by ∞ where the tail has equal ones.
 template <int V>
-TOPK_DEVICE float bound_of_tail(float (&scores)[V], const HeadResult &head) {
-    if (!head.is_tied) {
-        return next_below(head.last);
-    }
-    for (int v = 0; v < V; ++v) {
-        if (scores[v] == head.last && v * WARP + lane() <= head.last_class) {
-            scores[v] = infinity();
+TOPK_DEVICE void mark_ties(WarpRow<V> &row, const HeadResult &head) {
+    if (head.is_tied) {
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+            if (is_tied_in_head(head, row.scores[v], row.index(v, lane()))) {
+                row.scores[v] = infinity();
+            }
         }
     }
-    return head.last;
+}
+
+// Reads a row. Returns whether its loss is to be computed: rows whose scores do not matter are written, and those that
+// are done are left.
+template <int V>
+TOPK_DEVICE bool open_row(const Arguments &arguments, long long index, Sample &sample, WarpRow<V> &row) {
+    if (index >= arguments.samples || is_done(arguments, index)) {
+        return false;
+    }
+    if (is_row_ignored(arguments, index)) {
+        write_constant(arguments, index, 0, lane(), WARP);
+        return false;
+    }
+    const long long label = arguments.labels[index];
+    row.read(arguments, index);
+    sample = open_sample(arguments, index, label);
+    if (!sample.is_valid || !row.is_finite(arguments, index)) {
+        write_constant(arguments, index, not_a_number(), lane(), WARP);
+        return false;
+    }
+    row.remove(sample.label);
+    return true;
+}
+
+TOPK_DEVICE long long row_of_warp() { return block() * ROWS_PER_BLOCK + thread() / WARP; }
+
+template <int V>
+TOPK_DEVICE void top1_of_warps(const Arguments &arguments) {
+    Sample sample;
+    WarpRow<V> row;
+    if (open_row(arguments, row_of_warp(), sample, row)) {
+        top1_of_warp(arguments, sample, row, load_score(arguments, sample.row, sample.label));
+    }
+}
+
+// Each lane moves its scores to shared memory and back.
+template <int V>
+TOPK_DEVICE void move_to(Shared<float> memory, const float (&scores)[V]) {
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+        memory[(v / 4 * WARP + lane()) * 4 + v % 4] = scores[v];
+    }
+}
+
+template <int V>
+TOPK_DEVICE void move_from(Shared<float> memory, float (&scores)[V]) {
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+        scores[v] = memory[(v / 4 * WARP + lane()) * 4 + v % 4];
+    }
 }
 
 template <int K, int V>
-TOPK_DEVICE void topk_of_warp(
-    const Arguments &arguments,
-    const Sample &sample,
-    float (&scores)[V],
-    float label_score,
-    const Head<K> &head
-) {
-    const int size = head_size(arguments);
-    find_head_of_warp(arguments, sample, scores, head, size);
-    HeadResult found = head_result(arguments, head, size);
-
-    float exponent = binary_exponent(arguments.per_score);
-    float bound = bound_of_tail(scores, found);
-    float polynomial[K] = {};
+TOPK_DEVICE void topk_of_warps(const Arguments &arguments) {
+    // Lanes whose product of polynomials is computed in single precision: where many such products are left, rounding
+    // errors average out.
+    constexpr int IN_SINGLE_PRECISION = 4;
+    // Polynomials of the tail of each row, whose product is that of all.
+    constexpr int PARTS = WARP / IN_SINGLE_PRECISION;
+    TOPK_SHARED_HEADS(K, heads, ROWS_PER_BLOCK);
+    TOPK_SHARED(float, polynomials, ROWS_PER_BLOCK * PARTS * K);
+    TOPK_SHARED(int, is_open, ROWS_PER_BLOCK);
+    TOPK_SHARED(float, label_scores, ROWS_PER_BLOCK);
+    TOPK_SHARED(float, weights, ROWS_PER_BLOCK);
+    constexpr int ROWS = WARP / Head<K>::LANES;
+    TOPK_SHARED(float, stash, ROWS_PER_BLOCK / ROWS * V * WARP);
+    const int warp = thread() / WARP;
+    const Head<K> head = heads(warp);
+    Sample sample;
+    WarpRow<V> row;
+    const bool open = open_row(arguments, row_of_warp(), sample, row);
+    if (open) {
+        const int size = head_size(arguments);
+        find_head_of_warp(arguments, sample, row, head, size);
+        HeadResult found = head_result(arguments, head, size);
+        mark_ties(row, found);
+        const TailWeights weight = tail_weights(found, arguments.per_score);
+        float polynomial[K] = {};
 #pragma unroll
-    for (int v = 0; v < V; ++v) {
-        float score = scores[v] > bound ? -infinity() : scores[v];
-        float weight = weight_of(score - found.kth, exponent);
-#pragma unroll
-        for (int j = K - 1; j > 0; --j) {
-            polynomial[j] = fmaf(weight, polynomial[j - 1], polynomial[j]);
+        for (int v = 0; v < V; ++v) {
+            row.scores[v] = weight(row.scores[v]);
+            append(polynomial, row.scores[v]);
         }
-        polynomial[0] += weight;
-        scores[v] = weight;
+        multiply_lanes(polynomial, 1, IN_SINGLE_PRECISION);
+        if (lane() % IN_SINGLE_PRECISION == 0) {
+#pragma unroll
+            for (int j = 0; j < K; ++j) {
+                polynomials[(warp * PARTS + lane() / IN_SINGLE_PRECISION) * K + j] = polynomial[j];
+            }
+        }
+        if (lane() == 0) {
+            label_scores[warp] = load_score(arguments, sample.row, sample.label);
+            weights[warp] = sample.weight;
+        }
     }
-    double tail[K];
-    multiply_warp(polynomial, tail);
+    if (lane() == 0) {
+        is_open[warp] = open;
+    }
+    sync_block();
 
-    float head_gradient = 0;
-    float label_gradient = 0;
-    finish_head(arguments, sample, head, size, label_score, tail, head_gradient, label_gradient);
+    // One warp finishes several rows; which one changes from block to block, so that all schedulers of a
+    // multiprocessor have the same work.
+    const int turn = int((block() + warp) % ROWS_PER_BLOCK);
+    if (turn < ROWS_PER_BLOCK / ROWS) {
+        // Without its weights, fewer registers are enough.
+        const Shared<float> stashed = stash.slice(turn * V * WARP, V * WARP);
+        move_to(stashed, row.scores);
+        const int mine = turn * ROWS + lane() / Head<K>::LANES;
+        const bool computed = is_open[mine] != 0;
+        double tail[K];
+#pragma unroll
+        for (int j = 0; j < K; ++j) {
+            tail[j] = computed ? float(polynomials[(mine * PARTS + lane() % PARTS) * K + j]) : 0.0f;
+        }
+        multiply_lanes(tail, 1, PARTS);
+        const float of_label = computed ? float(label_scores[mine]) : 0.0f;
+        const float class_weight = computed ? float(weights[mine]) : 0.0f;
+        const long long index = block() * ROWS_PER_BLOCK + mine;
+        const double factor = arguments.gradient ? gradient_factor(arguments, computed ? index : 0, class_weight) : 0.0;
+        finish_head(arguments, heads(mine), computed, index, of_label, class_weight, factor, tail);
+        move_from(stashed, row.scores);
+    }
     if (!arguments.gradient) {
+        return;
+    }
+    sync_block();
+    if (!open) {
         return;
     }
     float coefficients[K];
@@ -191,45 +256,9 @@ TOPK_DEVICE void topk_of_warp(
     }
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-        scores[v] = derivative(coefficients, scores[v]);
+        row.scores[v] = derivative(coefficients, row.scores[v]);
     }
-    write_row(arguments, sample, scores);
+    row.write_gradient(arguments, sample);
     sync_warp();
-    write_head(arguments, sample, head, size, head_gradient, label_gradient);
-}
-
-// The rows of a block, one per warp.
-template <int V, class Loss>
-TOPK_DEVICE void for_row_of_warp(const Arguments &arguments, Loss loss) {
-    long long row = block() * ROWS_PER_BLOCK + thread() / WARP;
-    if (row >= arguments.samples || is_done(arguments, row)) {
-        return;
-    }
-    Sample sample = open_sample(arguments, row);
-    if (sample.is_constant) {
-        write_constant(arguments, sample, sample.constant, lane(), WARP);
-        return;
-    }
-    float scores[V];
-    float label_score;
-    if (read_row(arguments, sample, scores, label_score)) {
-        loss(sample, scores, label_score);
-    } else {
-        write_constant(arguments, sample, not_a_number(), lane(), WARP);
-    }
-}
-
-template <int V>
-TOPK_DEVICE void top1_of_warps(const Arguments &arguments) {
-    for_row_of_warp<V>(arguments, [&](const Sample &sample, float (&scores)[V], float label_score) {
-        top1_of_warp(arguments, sample, scores, label_score);
-    });
-}
-
-template <int K, int V>
-TOPK_DEVICE void topk_of_warps(const Arguments &arguments) {
-    TOPK_SHARED_HEAD(K, head, ROWS_PER_BLOCK, thread() / WARP);
-    for_row_of_warp<V>(arguments, [&](const Sample &sample, float (&scores)[V], float label_score) {
-        topk_of_warp(arguments, sample, scores, label_score, head);
-    });
+    write_head(arguments, head, sample);
 }

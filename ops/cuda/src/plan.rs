@@ -134,7 +134,7 @@ pub fn plan(
         });
     }
     let [shared, global] = of_blocks;
-    let row = 4 * classes;
+    let row = row_bytes(classes);
     let fits = row <= largest_dynamic(device) as usize;
     Ok(Launch {
         kernel: if fits { shared } else { global },
@@ -143,6 +143,11 @@ pub fn plan(
         block: ROW_BLOCK,
         shared: if fits { row as u32 } else { 0 },
     })
+}
+
+/// Bytes of a row in shared memory, which is read four scores at a time.
+fn row_bytes(classes: usize) -> usize {
+    4 * classes.next_multiple_of(4)
 }
 
 /// Bytes of dynamic shared memory that a kernel may be launched with.
@@ -227,10 +232,10 @@ mod tests {
             (5, 128, T4, "topk_svm_5_small", 25, 0),
             (5, 129, T4, "topk_svm_5_warp", 25, 0),
             (6, 1024, T4, "topk_svm_10_warp", 25, 0),
-            (10, 1025, T4, "topk_svm_10_shared", 97, 4100),
+            (10, 1025, T4, "topk_svm_10_shared", 97, 4112),
             (5, 8192, T4, "topk_svm_5_shared", 97, 32_768),
             (5, 8193, T4, "topk_svm_5_global", 97, 0),
-            (5, 21_843, H100, "topk_svm_5_shared", 97, 87_372),
+            (5, 21_843, H100, "topk_svm_5_shared", 97, 87_376),
             (11, 100, T4, "topk_svm_any_shared", 97, 400),
             (128, 100_000, H100, "topk_svm_any_global", 97, 0),
         ] {

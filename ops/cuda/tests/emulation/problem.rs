@@ -115,8 +115,9 @@ impl Problem {
                 add("warp", 128, 4, 0);
             }
         }
-        if 4 * self.classes <= SHARED_ROW {
-            add("shared", 512, 1, 4 * self.classes);
+        let row = 4 * self.classes.next_multiple_of(4);
+        if row <= SHARED_ROW {
+            add("shared", 512, 1, row);
         }
         add("global", 512, 1, 0);
         choices
