@@ -55,6 +55,29 @@ public:
         }
     }
 
+    // Calls body(index) for each score of this thread that reaches a threshold; few do.
+    template <class Body>
+    TOPK_DEVICE void for_each_from(float threshold, Body body) const {
+        if (IN_SHARED_MEMORY) {
+            for_each_four([&](int first, const float(&scores)[4]) {
+                if (fmaxf(fmaxf(scores[0], scores[1]), fmaxf(scores[2], scores[3])) >= threshold) {
+#pragma unroll
+                    for (int n = 0; n < 4; ++n) {
+                        if (scores[n] >= threshold) {
+                            body(first + n);
+                        }
+                    }
+                }
+            });
+        } else {
+            for_each([&](int i, float score) {
+                if (score >= threshold) {
+                    body(i);
+                }
+            });
+        }
+    }
+
     // As `for_each`, for scores in shared memory, each of which becomes what `value` returns.
     template <class Value>
     TOPK_DEVICE void replace(Value value) {
@@ -110,7 +133,7 @@ public:
 
 private:
     // Scores of a thread that are read together, so that it waits once for all of them.
-    static constexpr int TOGETHER = IN_SHARED_MEMORY ? 16 : 8;
+    static constexpr int TOGETHER = IN_SHARED_MEMORY ? 24 : 8;
 
     // Scores in shared memory are read four at a time.
     static TOPK_DEVICE int padded(int classes) { return (classes + 3) / 4 * 4; }
@@ -118,14 +141,27 @@ private:
     // Calls body(index of the first, scores) for four neighbours at a time, in shared memory.
     template <class Body>
     TOPK_DEVICE void for_each_four(Body body) const {
-#pragma unroll 2
-        for (int first = 4 * thread(); first < arguments.classes; first += 4 * BLOCK) {
+        constexpr int STEP = 4 * BLOCK;
+        int first = 4 * thread();
+        for (; first + STEP < arguments.classes; first += 2 * STEP) {
             float scores[4];
-#pragma unroll
-            for (int n = 0; n < 4; ++n) {
-                scores[n] = memory[first + n];
-            }
+            float others[4];
+            read_four(first, scores);
+            read_four(first + STEP, others);
             body(first, scores);
+            body(first + STEP, others);
+        }
+        if (first < arguments.classes) {
+            float scores[4];
+            read_four(first, scores);
+            body(first, scores);
+        }
+    }
+
+    TOPK_DEVICE void read_four(int first, float (&scores)[4]) const {
+#pragma unroll
+        for (int n = 0; n < 4; ++n) {
+            scores[n] = memory[first + n];
         }
     }
 

@@ -70,12 +70,10 @@ TOPK_DEVICE void find_head_of_block(Row &scores, const Head<K> &head, int size, 
     sync_block();
     float threshold = search.threshold[0];
     if (own_maximum >= threshold) {
-        scores.for_each([&](int i, float score) {
-            if (score >= threshold) {
-                int position = atomic_add(search.count, 0, 1);
-                if (position < CANDIDATES) {
-                    head.candidates[position] = i;
-                }
+        scores.for_each_from(threshold, [&](int i) {
+            int position = atomic_add(search.count, 0, 1);
+            if (position < CANDIDATES) {
+                head.candidates[position] = i;
             }
         });
     }
@@ -171,9 +169,17 @@ TOPK_DEVICE void topk_of_block(const Arguments &arguments) {
     constexpr int PARTS = WARPS * WARP / IN_SINGLE_PRECISION;
     static_assert(PARTS == 2 * WARP, "two for each lane");
     TOPK_SHARED(float, polynomials, PARTS * K);
+    TOPK_SHARED(double, factor, 1);
     for_row_of_block<IN_SHARED_MEMORY>(arguments, [&](const Sample &sample, BlockRow<IN_SHARED_MEMORY> &scores) {
         const Head<K> head = heads(0);
         const int size = head_size(arguments);
+        if (arguments.gradient && warp() == WARPS - 1) {
+            // Before the first warp, which does the rest alone, needs it.
+            double own = gradient_factor(arguments, sample.row, sample.weight);
+            if (lane() == 0) {
+                factor[0] = own;
+            }
+        }
         find_head_of_block(scores, head, size, search);
         BlockWeights<IN_SHARED_MEMORY> weights(scores, head_result(arguments, head, size), arguments.per_score);
 
@@ -198,9 +204,9 @@ TOPK_DEVICE void topk_of_block(const Arguments &arguments) {
             }
             multiply(tail, other);
             multiply_lanes(tail, 1, WARP);
-            const double factor = arguments.gradient ? gradient_factor(arguments, sample.row, sample.weight) : 0;
             const bool is_first = lane() < Head<K>::LANES;
-            finish_head(arguments, head, is_first, sample.row, scores.label_score(), sample.weight, factor, tail);
+            const double of_gradient = arguments.gradient ? double(factor[0]) : 0.0;
+            finish_head(arguments, head, is_first, sample.row, scores.label_score(), sample.weight, of_gradient, tail);
         }
         if (!arguments.gradient) {
             return;
