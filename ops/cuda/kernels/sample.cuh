@@ -89,7 +89,7 @@ TOPK_DEVICE Sample open_sample(const Arguments &arguments, long long row, long l
 
 // What the gradient of a sample's loss is multiplied by. Of a whole warp.
 TOPK_DEVICE double gradient_factor(const Arguments &arguments, long long row, float weight) {
-    double factor = weight / divisor(arguments);
+    double factor = weight * reciprocal(divisor(arguments));
     return arguments.upstream ? factor * arguments.upstream[row * arguments.upstream_stride] : factor;
 }
 
