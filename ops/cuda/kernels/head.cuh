@@ -195,11 +195,12 @@ struct TailWeights {
     }
 };
 
-// Where the last score of the head is in the tail too, the caller replaces it in the head by ∞.
-TOPK_DEVICE TailWeights tail_weights(const HeadResult &head, double per_score) {
+// Weights are divided by 2^shift. Where the last score of the head is in the tail too, the caller replaces it in the head
+// by ∞.
+TOPK_DEVICE TailWeights tail_weights(const HeadResult &head, double per_score, int shift) {
     float bound = head.is_tied ? head.last : next_below(head.last);
     float exponent = binary_exponent(per_score);
-    return {bound, exponent, (head.kth - bound) * exponent};
+    return {bound, exponent, fmaf(head.kth - bound, exponent, float(shift))};
 }
 
 // Whether a score equal to `TailWeights::bound` is in the head.
@@ -207,10 +208,10 @@ TOPK_DEVICE bool is_tied_in_head(const HeadResult &head, float score, int index)
     return score == head.last && index <= head.last_class;
 }
 
-// Given e_1, …, e_K of the tail's weights in `tail`, computes the loss, and if there is a gradient, the coefficients
+// Given e_1, …, e_K of the tail's weights divided by 2^SHIFT in `tail`, computes the loss, and if there is a gradient, the coefficients
 // of the tail's, those of the head's classes, and the label's. Of one warp, for several rows: `Head::LANES` lanes for
 // each, with the same arguments. Rows that are not `computed` are left out. `factor` is that of the gradient.
-template <int K>
+template <int SHIFT, int K>
 TOPK_DEVICE void finish_head(
     const Arguments &arguments,
     const Head<K> &head,
@@ -241,7 +242,7 @@ TOPK_DEVICE void finish_head(
     without[0] = 1;
 #pragma unroll
     for (int j = 1; j <= K; ++j) {
-        without[j] = tail[j - 1];
+        without[j] = tail[j - 1] * double(1ll << SHIFT * j);
     }
     if (computed) {
 #pragma unroll
@@ -292,8 +293,12 @@ TOPK_DEVICE void finish_head(
         head.gradients[size] = float(-scale);
     }
     if (member < K) {
-        head.coefficients[member] =
-            member < k ? clamped(tail_coefficient(head.sizes, k, member, scale, over_k, over_km1)) : 0;
+        double coefficient = 0;
+        if (member < k) {
+            coefficient = tail_coefficient(head.sizes, k, member, scale, over_k, over_km1);
+            coefficient *= double(1ll << SHIFT * (member + 1));
+        }
+        head.coefficients[member] = clamped(coefficient);
     }
     double without_km1 = 0;
     double without_km2 = 0;

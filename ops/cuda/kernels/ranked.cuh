@@ -137,7 +137,7 @@ TOPK_DEVICE void ranked_of_warps(const Arguments &arguments) {
     if (has_tail(arguments)) {
         HeadResult found = head_result(arguments, head, size);
         mark_ties(row, found);
-        const TailWeights weight = tail_weights(found, 1);
+        const TailWeights weight = tail_weights(found, 1, 0);
         float lane_sum = 0;
 #pragma unroll
         for (int v = 0; v < V; ++v) {
@@ -170,7 +170,7 @@ TOPK_DEVICE void ranked_of_block(const Arguments &arguments) {
         const Head<K> head = heads(0);
         const int size = head_size(arguments);
         find_head_of_block(scores, head, size, search);
-        BlockWeights<IN_SHARED_MEMORY> weights(scores, head_result(arguments, head, size), 1);
+        BlockWeights<IN_SHARED_MEMORY> weights(scores, head_result(arguments, head, size), 1, 0);
         double tail = 0;
         if (has_tail(arguments)) {
             float thread_sum = 0;

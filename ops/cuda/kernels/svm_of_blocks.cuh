@@ -124,8 +124,8 @@ TOPK_DEVICE void find_head_of_block(Row &scores, const Head<K> &head, int size, 
 template <bool IN_SHARED_MEMORY>
 class BlockWeights {
 public:
-    TOPK_DEVICE BlockWeights(BlockRow<IN_SHARED_MEMORY> &row, const HeadResult &head, double per_score)
-        : row(row), head(head), weights(tail_weights(head, per_score)) {}
+    TOPK_DEVICE BlockWeights(BlockRow<IN_SHARED_MEMORY> &row, const HeadResult &head, double per_score, int shift)
+        : row(row), head(head), weights(tail_weights(head, per_score, shift)) {}
 
     // Calls body(weight) for each weight of this thread.
     template <class Body>
@@ -168,6 +168,8 @@ TOPK_DEVICE void topk_of_block(const Arguments &arguments) {
     constexpr int IN_SINGLE_PRECISION = 8;
     constexpr int PARTS = WARPS * WARP / IN_SINGLE_PRECISION;
     static_assert(PARTS == 2 * WARP, "two for each lane");
+    // Keeps polynomials of degree 10 of the weights of 65,536 classes in the range of single precision.
+    constexpr int SHIFT = K > 5 ? 2 : 0;
     TOPK_SHARED(float, polynomials, PARTS * K);
     TOPK_SHARED(double, factor, 1);
     for_row_of_block<IN_SHARED_MEMORY>(arguments, [&](const Sample &sample, BlockRow<IN_SHARED_MEMORY> &scores) {
@@ -181,7 +183,8 @@ TOPK_DEVICE void topk_of_block(const Arguments &arguments) {
             }
         }
         find_head_of_block(scores, head, size, search);
-        BlockWeights<IN_SHARED_MEMORY> weights(scores, head_result(arguments, head, size), arguments.per_score);
+        const HeadResult found = head_result(arguments, head, size);
+        BlockWeights<IN_SHARED_MEMORY> weights(scores, found, arguments.per_score, SHIFT);
 
         float polynomial[K] = {};
         weights.for_each([&](float weight) { append(polynomial, weight); });
@@ -206,7 +209,7 @@ TOPK_DEVICE void topk_of_block(const Arguments &arguments) {
             multiply_lanes(tail, 1, WARP);
             const bool is_first = lane() < Head<K>::LANES;
             const double of_gradient = arguments.gradient ? double(factor[0]) : 0.0;
-            finish_head(arguments, head, is_first, sample.row, scores.label_score(), sample.weight, of_gradient, tail);
+            finish_head<SHIFT>(arguments, head, is_first, sample.row, scores.label_score(), sample.weight, of_gradient, tail);
         }
         if (!arguments.gradient) {
             return;

@@ -196,7 +196,7 @@ TOPK_DEVICE void topk_of_warps(const Arguments &arguments) {
         find_head_of_warp(arguments, sample, row, head, size);
         HeadResult found = head_result(arguments, head, size);
         mark_ties(row, found);
-        const TailWeights weight = tail_weights(found, arguments.per_score);
+        const TailWeights weight = tail_weights(found, arguments.per_score, 0);
         float polynomial[K] = {};
 #pragma unroll
         for (int v = 0; v < V; ++v) {
@@ -239,7 +239,7 @@ TOPK_DEVICE void topk_of_warps(const Arguments &arguments) {
         const float class_weight = computed ? float(weights[mine]) : 0.0f;
         const long long index = block() * ROWS_PER_BLOCK + mine;
         const double factor = arguments.gradient ? gradient_factor(arguments, computed ? index : 0, class_weight) : 0.0;
-        finish_head(arguments, heads(mine), computed, index, of_label, class_weight, factor, tail);
+        finish_head<0>(arguments, heads(mine), computed, index, of_label, class_weight, factor, tail);
         move_from(stashed, row.scores);
     }
     if (!arguments.gradient) {

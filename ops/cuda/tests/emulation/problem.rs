@@ -59,8 +59,8 @@ pub struct Choice {
     pub shared: u64,
 }
 
-/// Largest row in shared memory here, in bytes: what Turing has, so that all GPUs could compute it.
-const SHARED_ROW: usize = 48 * 1024;
+/// Largest row in shared memory, in bytes: what Hopper has beside 32 KiB for all else.
+const SHARED_ROW: usize = 232_448 - (32 << 10);
 
 impl Problem {
     /// The mean over a batch of one or more rows, without options.
