@@ -195,8 +195,8 @@ struct TailWeights {
     }
 };
 
-// Weights are divided by 2^shift. Where the last score of the head is in the tail too, the caller replaces it in the head
-// by ∞.
+// Weights are divided by 2^shift. Where the last score of the head is in the tail too, the caller replaces it in the
+// head by ∞.
 TOPK_DEVICE TailWeights tail_weights(const HeadResult &head, double per_score, int shift) {
     float bound = head.is_tied ? head.last : next_below(head.last);
     float exponent = binary_exponent(per_score);
@@ -208,9 +208,10 @@ TOPK_DEVICE bool is_tied_in_head(const HeadResult &head, float score, int index)
     return score == head.last && index <= head.last_class;
 }
 
-// Given e_1, …, e_K of the tail's weights divided by 2^SHIFT in `tail`, computes the loss, and if there is a gradient, the coefficients
-// of the tail's, those of the head's classes, and the label's. Of one warp, for several rows: `Head::LANES` lanes for
-// each, with the same arguments. Rows that are not `computed` are left out. `factor` is that of the gradient.
+// Given e_1, …, e_K of the tail's weights divided by 2^SHIFT in `tail`, computes the loss, and if there is a gradient,
+// the coefficients of the tail's, those of the head's classes, and the label's. Of one warp, for several rows:
+// `Head::LANES` lanes for each, with the same arguments. Rows that are not `computed` are left out. `factor` is that of
+// the gradient.
 template <int SHIFT, int K>
 TOPK_DEVICE void finish_head(
     const Arguments &arguments,

@@ -6,8 +6,9 @@
 #include "svm_of_blocks.cuh"
 #include "svm_of_warps.cuh"
 
-// Computes the loss, and if there is a gradient, those of the head's classes and the label. `tail` is the sum of the weights of all other wrong classes, relative to the k-th highest. Returns what the
-// weights are multiplied by to give their gradient. Of one warp.
+// Computes the loss, and if there is a gradient, those of the head's classes and the label. `tail` is the sum of the
+// weights of all other wrong classes, relative to the k-th highest. Returns what the weights are multiplied by to give
+// their gradient. Of one warp.
 template <int K>
 TOPK_DEVICE float finish_ranked(
     const Arguments &arguments,

@@ -209,7 +209,8 @@ TOPK_DEVICE void topk_of_block(const Arguments &arguments) {
             multiply_lanes(tail, 1, WARP);
             const bool is_first = lane() < Head<K>::LANES;
             const double of_gradient = arguments.gradient ? double(factor[0]) : 0.0;
-            finish_head<SHIFT>(arguments, head, is_first, sample.row, scores.label_score(), sample.weight, of_gradient, tail);
+            const float of_label = scores.label_score();
+            finish_head<SHIFT>(arguments, head, is_first, sample.row, of_label, sample.weight, of_gradient, tail);
         }
         if (!arguments.gradient) {
             return;

@@ -3,8 +3,8 @@
 
 #include "sample.cuh"
 
-// Calls `body` with the number of neighbouring scores that a lane holds as a constant: 4 where rows are aligned, so that
-// one instruction reads them, else 1.
+// Calls `body` with the number of neighbouring scores that a lane holds as a constant: 4 where rows are aligned, so
+// that one instruction reads them, else 1.
 template <class Body>
 TOPK_DEVICE void with_neighbours(bool in_fours, Body body) {
     if (in_fours) {
@@ -29,10 +29,10 @@ TOPK_DEVICE void set_score(float (&scores)[V], int v, float value) {
 template <int V>
 class WarpRow {
 public:
-    // −∞ beyond the last one.
+    // −∞ beyond the row's last score.
     float scores[V];
 
-    // Requests the scores of a row, the label's included.
+    // Reads a row, the label's score included.
     TOPK_DEVICE void read(const Arguments &arguments, long long row) {
         dispatch(arguments.type, [&](auto zero) {
             using Score = decltype(zero);
