@@ -10,8 +10,11 @@
 #include <c10/core/Stream.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/basic_ops.h>
+#include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/graph_task.h>
+#include <torch/csrc/autograd/saved_variable.h>
 
 #include "catch_exceptions.h"
 
@@ -31,57 +34,61 @@ at::Tensor differentiable_once(at::Tensor gradient) {
   return (*error)({gradient.requires_grad_()})[0];
 }
 
-// A loss and its derivatives with respect to the scores, which may have a wider type than these.
-struct Computed {
-  const at::Tensor &values;
-  const at::Tensor &grad;
-};
-
-// Returns the loss as a function of the scores. Only these are an argument of the graph.
-struct WithGradient : torch::autograd::Function<WithGradient> {
-  static at::Tensor forward(AutogradContext *context, const at::Tensor &scores, const Computed *computed) {
-    context->save_for_backward({computed->grad});
-    if (scores.scalar_type() != computed->grad.scalar_type()) {
-      context->saved_data[KIND] = scores.scalar_type();
-    }
-    return computed->values;
+// Whether a number on the CPU is 1. That of `backward()` is read without the time of an operation.
+bool is_one(const at::Tensor &number) {
+  if (!number.is_cpu()) {
+    return false;
   }
+  if (number.scalar_type() == at::kFloat && !number.is_neg() && !number._is_zerotensor()) {
+    return *number.const_data_ptr<float>() == 1;
+  }
+  return number.item<double>() == 1;
+}
 
-  static variable_list backward(AutogradContext *context, variable_list upstream) {
-    return {differentiable_once(gradient(context, upstream[0])), at::Tensor()};
+// A loss whose derivatives with respect to the scores are known. A node of the graph itself: a `Function` takes a
+// microsecond more, as long as a loss of few samples.
+class LossWithGradient final : public torch::autograd::Node {
+public:
+  // `grad` may have a wider type than the scores, and is used by nothing else.
+  LossWithGradient(const at::Tensor &scores, at::Tensor grad)
+      : Node(torch::autograd::collect_next_edges(scores)), grad_(std::move(grad)), kind_(scores.scalar_type()) {}
+
+  std::string name() const override { return "LossWithGradient"; }
+
+  void release_variables() override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    grad_.reset();
   }
 
 private:
-  static constexpr const char *KIND = "kind";
+  variable_list apply(variable_list &&upstream) override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    TORCH_CHECK(grad_.defined(), torch::autograd::ERR_BACKWARD_TWICE);
+    if (!upstream[0].defined()) {
+      return {at::Tensor()};
+    }
+    return {differentiable_once(gradient(upstream[0]))};
+  }
 
-  static at::Tensor gradient(AutogradContext *context, const at::Tensor &factor) {
+  at::Tensor gradient(const at::Tensor &factor) {
     at::NoGradGuard no_grad;
-    const at::Tensor grad = context->get_saved_variables()[0];
     at::Tensor result;
     if (factor.dim() > 0) {
-      result = grad.mul(factor.unsqueeze(1));
-    } else if (is_one(factor)) {
-      result = grad;
+      result = grad_.mul(factor.unsqueeze(1));
+    } else if (!is_one(factor)) {
+      result = grad_.mul(factor);
+    } else if (torch::autograd::get_current_graph_task_keep_graph()) {
+      // The caller may change a gradient and run the graph again.
+      result = grad_.clone();
     } else {
-      result = grad.mul(factor);
+      result = std::move(grad_);
     }
     // Rounded to half precision last, after the factor of a scaled loss.
-    if (const auto kind = context->saved_data.find(KIND); kind != context->saved_data.end()) {
-      result = result.to(kind->second.toScalarType());
-    }
-    return result.detach();
+    return result.scalar_type() == kind_ ? result : result.to(kind_);
   }
 
-  // Whether a number on the CPU is 1. That of `backward()` is read without the time of an operation.
-  static bool is_one(const at::Tensor &number) {
-    if (!number.is_cpu()) {
-      return false;
-    }
-    if (number.scalar_type() == at::kFloat && !number.is_neg() && !number._is_zerotensor()) {
-      return *number.const_data_ptr<float>() == 1;
-    }
-    return number.item<double>() == 1;
-  }
+  at::Tensor grad_;
+  const at::ScalarType kind_;
 };
 
 // The memory of a launch; `Launch` in kernel.rs has the same layout.
@@ -273,14 +280,15 @@ char *topk_parallel_for(int64_t tasks, void (*task)(void *, int64_t), void *cont
 
 bool topk_is_grad_enabled() noexcept { return at::GradMode::is_enabled(); }
 
-// Sets `result` to a new tensor and returns null, or returns a message that the caller frees.
-char *topk_with_gradient(const at::Tensor *scores, const at::Tensor *values,
-                         const at::Tensor *grad, at::Tensor **result) {
-  return topk::catch_exceptions(
-      [=] {
-        const Computed computed{*values, *grad};
-        *result = new at::Tensor(WithGradient::apply(*scores, &computed));
-      });
+// Makes `values`, which are new, a function of `scores` with the derivatives `grad`, which nothing else uses. Sets `result`
+// to a new tensor and returns null, or returns a message that the caller frees.
+char *topk_with_gradient(const at::Tensor *scores, const at::Tensor *values, const at::Tensor *grad,
+                         at::Tensor **result) {
+  return topk::catch_exceptions([=] {
+    std::shared_ptr<LossWithGradient> loss(new LossWithGradient(*scores, *grad), torch::autograd::deleteNode);
+    torch::autograd::set_history(*values, loss);
+    *result = new at::Tensor(*values);
+  });
 }
 
 // Computes a loss by a kernel; `class_weights` may be null, and `description` keeps its promise. Takes the loss of the

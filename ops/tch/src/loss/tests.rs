@@ -98,10 +98,17 @@ fn a_retained_graph_gives_the_same_gradient_again() {
         &Tensor::from_slice(&LABELS),
     )
     .unwrap();
-    for _ in 0..2 {
-        let found = &Tensor::run_backward(&[&value], &[&scores], true, false)[0];
-        assert!(distance(found, &grad) < 1e-12);
+    for keep_graph in [true, true, false] {
+        let mut found = Tensor::run_backward(&[&value], &[&scores], keep_graph, false);
+        assert!(distance(&found[0], &grad) < 1e-12);
+        let _ = found[0].fill_(7.0);
     }
+    let again = Tensor::f_run_backward(&[&value], &[&scores], false, false);
+    let error = again.unwrap_err().to_string();
+    assert!(
+        error.contains("backward through the graph a second time"),
+        "{error}"
+    );
 }
 
 #[test]
