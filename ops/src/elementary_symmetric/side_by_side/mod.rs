@@ -197,21 +197,33 @@ vectorized! {
     }
 }
 
+/// Evaluates an expression in which a constant is the number of lanes.
+macro_rules! for_lanes {
+    ($lanes:ident, $constant:ident => $result:expr) => {
+        match $lanes {
+            LANES_F64 => {
+                const $constant: usize = LANES_F64;
+                $result
+            }
+            _ => {
+                const $constant: usize = SAMPLES;
+                $result
+            }
+        }
+    };
+}
+
 vectorized! {
     fn newton_identities(lanes: usize, sums: &[OfSamples; POWERS], e: &mut [f64]) {
-        match lanes {
-            LANES_F64 => lanes::newton_identities::<LANES_F64>(sums, e.as_chunks_mut().0),
-            _ => lanes::newton_identities::<SAMPLES>(sums, e.as_chunks_mut().0),
-        }
+        for_lanes!(lanes, N => lanes::newton_identities::<N>(sums, e.as_chunks_mut().0));
     }
 }
 
 vectorized! {
     fn merge(lanes: usize, polynomials: &mut [f64]) {
-        match lanes {
-            LANES_F64 => lanes::merge::<LANES_F64>(polynomials.as_chunks_mut().0.as_chunks_mut().0),
-            _ => lanes::merge::<SAMPLES>(polynomials.as_chunks_mut().0.as_chunks_mut().0),
-        }
+        for_lanes!(lanes, N => {
+            lanes::merge::<N>(polynomials.as_chunks_mut().0.as_chunks_mut().0);
+        });
     }
 }
 
@@ -225,24 +237,10 @@ vectorized! {
         q: &mut [f64],
         prefix: &mut [f64],
     ) {
-        match lanes {
-            LANES_F64 => lanes::add_elements::<LANES_F64>(
-                head,
-                per_score,
-                tilt,
-                p.as_chunks_mut().0,
-                q.as_chunks_mut().0,
-                prefix.as_chunks_mut().0,
-            ),
-            _ => lanes::add_elements::<SAMPLES>(
-                head,
-                per_score,
-                tilt,
-                p.as_chunks_mut().0,
-                q.as_chunks_mut().0,
-                prefix.as_chunks_mut().0,
-            ),
-        }
+        for_lanes!(lanes, N => {
+            let (p, q) = (p.as_chunks_mut().0, q.as_chunks_mut().0);
+            lanes::add_elements::<N>(head, per_score, tilt, p, q, prefix.as_chunks_mut().0);
+        });
     }
 }
 
@@ -256,24 +254,11 @@ vectorized! {
         suffix: &mut [f64],
         derivatives: &mut [[f32; SAMPLES]],
     ) {
-        match lanes {
-            LANES_F64 => lanes::leave_one_out::<LANES_F64>(
-                p.as_chunks().0,
-                q.as_chunks().0,
-                prefix.as_chunks().0,
-                factor,
-                suffix.as_chunks_mut().0,
-                derivatives,
-            ),
-            _ => lanes::leave_one_out::<SAMPLES>(
-                p.as_chunks().0,
-                q.as_chunks().0,
-                prefix.as_chunks().0,
-                factor,
-                suffix.as_chunks_mut().0,
-                derivatives,
-            ),
-        }
+        for_lanes!(lanes, N => {
+            let (p, q, prefix) = (p.as_chunks().0, q.as_chunks().0, prefix.as_chunks().0);
+            let suffix = suffix.as_chunks_mut().0;
+            lanes::leave_one_out::<N>(p, q, prefix, factor, suffix, derivatives);
+        });
     }
 }
 
@@ -286,16 +271,10 @@ vectorized! {
         largest: &[f32; SAMPLES],
         coefficients: &mut [[f32; SAMPLES]],
     ) -> [u32; SAMPLES] {
-        match lanes {
-            LANES_F64 => {
-                lanes::alternating_sums::<LANES_F64>(e.as_chunks().0, tilt, factor, coefficients);
-                lanes::terms_that_matter::<LANES_F64>(coefficients, largest)
-            }
-            _ => {
-                lanes::alternating_sums::<SAMPLES>(e.as_chunks().0, tilt, factor, coefficients);
-                lanes::terms_that_matter::<SAMPLES>(coefficients, largest)
-            }
-        }
+        for_lanes!(lanes, N => {
+            lanes::alternating_sums::<N>(e.as_chunks().0, tilt, factor, coefficients);
+            lanes::terms_that_matter::<N>(coefficients, largest)
+        })
     }
 }
 
