@@ -19,6 +19,32 @@ pub(crate) const SAMPLES: usize = 2 * LANES_F64;
 /// A number of each sample.
 pub(crate) type OfSamples = [f64; SAMPLES];
 
+/// Lanes for this many samples: those of one vector if they are enough, or of two.
+pub(crate) fn lanes_for(samples: usize) -> usize {
+    if samples <= LANES_F64 {
+        LANES_F64
+    } else {
+        SAMPLES
+    }
+}
+
+/// Evaluates an expression in which a constant is the number of lanes.
+macro_rules! for_lanes {
+    ($lanes:ident, $constant:ident => $result:expr) => {
+        match $lanes {
+            $crate::simd::LANES_F64 => {
+                const $constant: usize = $crate::simd::LANES_F64;
+                $result
+            }
+            _ => {
+                const $constant: usize = $crate::elementary_symmetric::side_by_side::SAMPLES;
+                $result
+            }
+        }
+    };
+}
+pub(crate) use for_lanes;
+
 /// Zeros before the coefficient of degree 0, so that each tile reads as many coefficients.
 const PADDING: usize = lanes::TILE - 1;
 
@@ -29,7 +55,7 @@ const PADDING: usize = lanes::TILE - 1;
 #[derive(Debug, Default)]
 pub(crate) struct SideBySide {
     k: usize,
-    /// Lanes of the buffers: of one vector if it has all samples, or of two.
+    /// Those of [`lanes_for`] the samples; the buffers have as many.
     lanes: usize,
     /// Number of classes in the head.
     head: usize,
@@ -61,11 +87,7 @@ impl SideBySide {
     pub(crate) fn start(&mut self, k: usize, samples: usize) {
         debug_assert!(samples <= SAMPLES);
         self.k = k;
-        self.lanes = if samples <= LANES_F64 {
-            LANES_F64
-        } else {
-            SAMPLES
-        };
+        self.lanes = lanes_for(samples);
         self.tilt = [1.0; SAMPLES];
         self.power_sums = [[0.0; SAMPLES]; POWERS];
         self.has_polynomials = [false; SAMPLES];
@@ -195,22 +217,6 @@ vectorized! {
         }
         lanes::multiply(products, 0, 1);
     }
-}
-
-/// Evaluates an expression in which a constant is the number of lanes.
-macro_rules! for_lanes {
-    ($lanes:ident, $constant:ident => $result:expr) => {
-        match $lanes {
-            LANES_F64 => {
-                const $constant: usize = LANES_F64;
-                $result
-            }
-            _ => {
-                const $constant: usize = SAMPLES;
-                $result
-            }
-        }
-    };
 }
 
 vectorized! {

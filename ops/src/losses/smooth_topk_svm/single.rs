@@ -5,10 +5,10 @@
 
 use super::SmoothTopkSvm;
 use crate::elementary_symmetric::power_sums::{self, POWERS, PartialSums};
-use crate::elementary_symmetric::side_by_side::{OfSamples, SAMPLES, SideBySide};
+use crate::elementary_symmetric::side_by_side::{self, OfSamples, SAMPLES, SideBySide, for_lanes};
 use crate::elementary_symmetric::tail::{self, Polynomials};
 use crate::sample::Sample;
-use crate::simd::{self, Highest, LANES_F64, Row, vectorized};
+use crate::simd::{self, Highest, Row, vectorized};
 use crate::workspace::Workspace;
 
 /// Scores of samples side by side. With their gradients they take 128 KiB, which the second-level cache of most processors
@@ -111,7 +111,7 @@ impl SmoothTopkSvm {
         let mut losses = [0.0; SAMPLES];
         finish(
             self,
-            samples.len(),
+            side_by_side::lanes_for(samples.len()),
             kths,
             &label_scores,
             ratios,
@@ -190,15 +190,19 @@ impl SmoothTopkSvm {
             ..
         } = buffers;
         let classes = rows[0].scores.len();
-        if weights.len() < rows.len() * classes {
-            weights.resize(rows.len() * classes, 0.0);
+        let without_grad = samples
+            .iter()
+            .filter(|sample| sample.grad.is_none())
+            .count();
+        if weights.len() < without_grad * classes {
+            weights.resize(without_grad * classes, 0.0);
         }
         let mut buffer = weights.chunks_exact_mut(classes);
         let mut weights: [&mut [f32]; SAMPLES] = Default::default();
         for (weights, sample) in weights.iter_mut().zip(samples) {
             *weights = match &mut sample.grad {
                 Some(grad) => grad,
-                None => buffer.next().expect("there is one for each sample"),
+                None => buffer.next().expect("there is one for each of them"),
             };
         }
         let weights = &mut weights[..rows.len()];
@@ -209,9 +213,7 @@ impl SmoothTopkSvm {
             simd::weights(row.scores, kth, self.per_score(), weights);
         }
         let mut largest = [0f32; SAMPLES];
-        let [.., lowest] = &*heads.classes else {
-            unreachable!("the head has more than k classes")
-        };
+        let lowest = heads.classes.last().expect("the head has classes");
         for (lane, (weights, row)) in weights.iter_mut().zip(rows).enumerate() {
             largest[lane] = weights[lowest[lane] as usize];
             weights[row.label] = 0.0;
@@ -291,26 +293,21 @@ fn set_gradients(
 }
 
 vectorized! {
-    /// The loss, and p, of each of the first `samples` samples; see [`SmoothTopkSvm::finish`].
+    /// The loss, and p, of each sample in these lanes; see [`SmoothTopkSvm::finish`].
     fn finish(
         svm: &SmoothTopkSvm,
-        samples: usize,
+        lanes: usize,
         kths: &[f32; SAMPLES],
         label_scores: &[f32; SAMPLES],
         ratios: &OfSamples,
         losses: &mut OfSamples,
         probabilities: &mut OfSamples,
     ) {
-        let lanes = kths.iter().zip(label_scores).zip(ratios);
-        let results = losses.iter_mut().zip(probabilities).zip(lanes);
-        if samples <= LANES_F64 {
-            for ((loss, p), ((&kth, &label_score), &ratio)) in results.take(LANES_F64) {
-                (*loss, *p) = svm.loss_and_probability(kth, label_score, ratio);
+        for_lanes!(lanes, N => {
+            for lane in 0..N {
+                (losses[lane], probabilities[lane]) =
+                    svm.loss_and_probability(kths[lane], label_scores[lane], ratios[lane]);
             }
-        } else {
-            for ((loss, p), ((&kth, &label_score), &ratio)) in results {
-                (*loss, *p) = svm.loss_and_probability(kth, label_score, ratio);
-            }
-        }
+        });
     }
 }
