@@ -346,6 +346,7 @@ mod tests {
 
     use super::*;
     use crate::args::Args;
+    use crate::random::with_torch_seed;
     use crate::sample;
     use crate::step::Learner;
     use crate::train::{learner, load_data};
@@ -406,8 +407,7 @@ mod tests {
     }
 
     fn images() -> Tensor {
-        tch::manual_seed(1);
-        Tensor::randn([5, 3, 32, 32], tch::kind::FLOAT_CPU)
+        with_torch_seed(1, || Tensor::randn([5, 3, 32, 32], tch::kind::FLOAT_CPU))
     }
 
     fn distance(one: &Tensor, other: &Tensor) -> f64 {
@@ -419,8 +419,9 @@ mod tests {
         let case = Case::new();
         let (mut teacher, lines) = case.teacher().unwrap();
         assert_eq!(lines.len(), 1, "{lines:?}");
-        let expected = no_grad(|| case.network.network().forward(&images(), Mode::Eval));
-        let found = teacher.logits(&images()).unwrap();
+        let images = images();
+        let expected = no_grad(|| case.network.network().forward(&images, Mode::Eval));
+        let found = teacher.logits(&images).unwrap();
         assert!(distance(&found, &expected) < 1e-4);
         // A loss that is the divergence alone is 0 for the same scores, and no longer if they are scaled.
         let distillation = Distillation {
@@ -436,7 +437,8 @@ mod tests {
     #[test]
     fn classes_are_matched_by_name_and_images_normalised_as_the_teacher_expects() {
         let mut case = Case::new();
-        let expected = no_grad(|| case.network.network().forward(&images(), Mode::Eval));
+        let images = images();
+        let expected = no_grad(|| case.network.network().forward(&images, Mode::Eval));
         case.data.class_names.reverse();
         let of_teacher = case.data.normalization;
         case.data.normalization.mean = [0.1, 0.2, 0.3];
@@ -445,7 +447,7 @@ mod tests {
         assert_eq!(lines.len(), 3, "{lines:?}");
         let channel = |values: &[f32]| Tensor::from_slice(values).view([1, 3, 1, 1]);
         let own = &case.data.normalization;
-        let pixels = images() * channel(&of_teacher.std) + channel(&of_teacher.mean);
+        let pixels = images * channel(&of_teacher.std) + channel(&of_teacher.mean);
         let renormalized = (pixels - channel(&own.mean)) / channel(&own.std);
         let found = teacher.logits(&renormalized).unwrap();
         assert!(distance(&found, &expected.flip([1])) < 1e-4);

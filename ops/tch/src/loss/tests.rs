@@ -231,8 +231,8 @@ fn options_of_cross_entropy_agree_with_libtorch() {
             .with_ignore_index(-7)
             .with_weight(weight.to_vec())
             .unwrap();
-        let (a, b) = (scores(Kind::Double), scores(Kind::Double));
-        let (a, b) = (a.set_requires_grad(true), b.set_requires_grad(true));
+        let a = scores(Kind::Double).set_requires_grad(true);
+        let b = a.detach().copy().set_requires_grad(true);
         let value = loss(&criterion, &a, &labels).unwrap();
         value.sum(Kind::Double).backward();
         let weight = Some(Tensor::from_slice(&weight));
