@@ -54,15 +54,17 @@ pub(crate) fn partial_sums(weights: &[f32], powers: usize, sums: &mut PartialSum
     }
 }
 
-/// The sums over all lanes of each sample; 0 for samples beyond those given.
-pub(crate) fn totals(partial: &[PartialSums]) -> [OfSamples; POWERS] {
+/// The sums of the first `powers` powers over all lanes of each sample; 0 for other powers, and for samples beyond those
+/// given.
+pub(crate) fn totals(partial: &[PartialSums], powers: usize) -> [OfSamples; POWERS] {
     let mut totals = [[0.0; SAMPLES]; POWERS];
     let mut last = [[[0.0; LANES_F64]; POWERS]; LANES_F64];
     let (vectors, others) = partial.as_chunks();
     last[..others.len()].copy_from_slice(others);
     let last = (!others.is_empty()).then_some(&last);
     for (i, partial) in vectors.iter().chain(last).enumerate() {
-        for (totals, of_vector) in totals.iter_mut().zip(totals_of_vector(partial)) {
+        let of_vector = totals_of_vector(partial, powers);
+        for (totals, of_vector) in totals.iter_mut().zip(of_vector) {
             totals.as_chunks_mut().0[i] = of_vector;
         }
     }
@@ -70,16 +72,23 @@ pub(crate) fn totals(partial: &[PartialSums]) -> [OfSamples; POWERS] {
 }
 
 vectorized! {
-    fn totals_of_vector(partial: &[PartialSums; LANES_F64]) -> [LanesF64; POWERS] {
+    fn totals_of_vector(
+        partial: &[PartialSums; LANES_F64],
+        powers: usize,
+    ) -> [LanesF64; POWERS] {
+        let mut totals = [[0.0; LANES_F64]; POWERS];
         // Not in a loop, of which LLVM would make one over powers that gathers all numbers.
-        [
-            total(partial.each_ref().map(|sums| &sums[0])),
-            total(partial.each_ref().map(|sums| &sums[1])),
-            total(partial.each_ref().map(|sums| &sums[2])),
-            total(partial.each_ref().map(|sums| &sums[3])),
-            total(partial.each_ref().map(|sums| &sums[4])),
-            total(partial.each_ref().map(|sums| &sums[5])),
-        ]
+        totals[0] = total(partial.each_ref().map(|sums| &sums[0]));
+        totals[1] = total(partial.each_ref().map(|sums| &sums[1]));
+        totals[2] = total(partial.each_ref().map(|sums| &sums[2]));
+        totals[3] = total(partial.each_ref().map(|sums| &sums[3]));
+        if powers > 4 {
+            totals[4] = total(partial.each_ref().map(|sums| &sums[4]));
+        }
+        if powers > 5 {
+            totals[5] = total(partial.each_ref().map(|sums| &sums[5]));
+        }
+        totals
     }
 }
 
@@ -246,7 +255,7 @@ mod tests {
                 let mut sums = [PartialSums::default(); 10];
                 partial_sums(&weights, powers, &mut sums[2]);
                 partial_sums(&weights, powers, &mut sums[9]);
-                for (m, found) in (1..).zip(totals(&sums)) {
+                for (m, found) in (1..).zip(totals(&sums, powers)) {
                     let powers_of = weights.iter().map(|&w| f64::from(w).powi(m));
                     let expected = powers_of.sum::<f64>() * f64::from(m as usize <= powers);
                     let error = (found[2] - expected).abs();

@@ -17,6 +17,7 @@
 //!   head above it, no term exceeds k/2, so that the error of the gradient, which is 1/k of the result, is a
 //!   few roundings. High powers of x_i that are below those are left out.
 
+use crate::elementary_symmetric::side_by_side::SAMPLES;
 use crate::simd::{LANES, Lanes, last_lanes, vectorized};
 
 /// Number of classes in the head, if there are as many.
@@ -152,24 +153,29 @@ fn recursion<const K: usize>(
 }
 
 vectorized! {
-    /// Replaces each weight x by x · Σ_l `coefficients`_l · xˡ.
-    pub(crate) fn derivatives(weights: &mut [f32], coefficients: &[f32]) {
+    /// Replaces each weight x by x · Σ_l c_l xˡ, where c_l is `coefficients[l][sample]`.
+    pub(crate) fn derivatives(
+        weights: &mut [f32],
+        coefficients: &[[f32; SAMPLES]],
+        sample: usize,
+    ) {
+        let coefficient = |l: usize| coefficients[l][sample];
         // The last ones first, because some of them are replaced with whole vectors.
         let mut last = [last_lanes(weights, 0.0)];
         if let Some(all) = weights.last_chunk::<LANES>() {
             last = [*all];
         }
-        horner_by_coefficient(&mut last, coefficients);
+        horner_by_coefficient(&mut last, coefficients, sample);
         let (vectors, _) = weights.as_chunks_mut::<LANES>();
-        match *coefficients {
-            [a] => horner(vectors, [a]),
-            [a, b] => horner(vectors, [a, b]),
-            [a, b, c] => horner(vectors, [a, b, c]),
-            [a, b, c, d] => horner(vectors, [a, b, c, d]),
-            [a, b, c, d, e] => horner(vectors, [a, b, c, d, e]),
-            [a, b, c, d, e, f] => horner(vectors, [a, b, c, d, e, f]),
-            [a, b, c, d, e, f, g] => horner(vectors, [a, b, c, d, e, f, g]),
-            _ => horner_by_coefficient(vectors, coefficients),
+        match coefficients.len() {
+            1 => horner::<1>(vectors, coefficient),
+            2 => horner::<2>(vectors, coefficient),
+            3 => horner::<3>(vectors, coefficient),
+            4 => horner::<4>(vectors, coefficient),
+            5 => horner::<5>(vectors, coefficient),
+            6 => horner::<6>(vectors, coefficient),
+            7 => horner::<7>(vectors, coefficient),
+            _ => horner_by_coefficient(vectors, coefficients, sample),
         }
         if let Some(all) = weights.last_chunk_mut::<LANES>() {
             *all = last[0];
@@ -182,7 +188,8 @@ vectorized! {
 
 /// Weight by weight, for few coefficients, which stay in registers.
 #[inline(always)]
-fn horner<const K: usize>(weights: &mut [Lanes], coefficients: [f32; K]) {
+fn horner<const K: usize>(weights: &mut [Lanes], coefficient: impl Fn(usize) -> f32) {
+    let coefficients: [f32; K] = std::array::from_fn(coefficient);
     let (&last, others) = coefficients.split_last().expect("there are coefficients");
     for x in weights.as_flattened_mut() {
         let sum = others
@@ -195,22 +202,27 @@ fn horner<const K: usize>(weights: &mut [Lanes], coefficients: [f32; K]) {
 
 /// Coefficient by coefficient, for few weights, which stay in registers.
 #[inline(always)]
-fn horner_by_coefficient(weights: &mut [Lanes], coefficients: &[f32]) {
+fn horner_by_coefficient(weights: &mut [Lanes], coefficients: &[[f32; SAMPLES]], sample: usize) {
     const SIDE_BY_SIDE: usize = 4;
     let (blocks, rest) = weights.as_chunks_mut::<SIDE_BY_SIDE>();
     for weights in blocks {
-        horner_of(weights, coefficients);
+        horner_of(weights, coefficients, sample);
     }
     for weights in rest {
-        horner_of(std::array::from_mut(weights), coefficients);
+        horner_of(std::array::from_mut(weights), coefficients, sample);
     }
 }
 
 #[inline(always)]
-fn horner_of<const N: usize>(weights: &mut [Lanes; N], coefficients: &[f32]) {
+fn horner_of<const N: usize>(
+    weights: &mut [Lanes; N],
+    coefficients: &[[f32; SAMPLES]],
+    sample: usize,
+) {
     let x = *weights;
     let mut sum = [[0f32; LANES]; N];
-    for &coefficient in coefficients.iter().rev() {
+    for of_samples in coefficients.iter().rev() {
+        let coefficient = of_samples[sample];
         for i in 0..N {
             for lane in 0..LANES {
                 sum[i][lane] = sum[i][lane].mul_add(x[i][lane], coefficient);
@@ -253,16 +265,21 @@ mod tests {
     fn derivatives_are_a_polynomial_in_the_weight() {
         for len in [5usize, 16, 100, 131] {
             for k in 1..=8 {
-                let coefficients: Vec<f32> = (0..k).map(|l| 1.0 - 0.3 * l as f32).collect();
+                let coefficient = |l: usize, sample| 1.0 - 0.3 * l as f32 + sample as f32;
+                let coefficients: Vec<[f32; SAMPLES]> = (0..k)
+                    .map(|l| std::array::from_fn(|sample| coefficient(l, sample)))
+                    .collect();
+                let sample = (len + k) % SAMPLES;
                 let mut found = vec![0.25; len];
-                derivatives(&mut found, &coefficients);
-                let expected: f32 = coefficients
-                    .iter()
-                    .zip(1..)
-                    .map(|(c, power)| c * 0.25f32.powi(power))
+                derivatives(&mut found, &coefficients, sample);
+                let expected: f32 = (0..k)
+                    .map(|l| coefficient(l, sample) * 0.25f32.powi(l as i32 + 1))
                     .sum();
                 for found in found {
-                    assert!((found - expected).abs() < 1e-6, "len={len} k={k}");
+                    assert!(
+                        (found - expected).abs() < 1e-6 * expected,
+                        "len={len} k={k}"
+                    );
                 }
             }
         }

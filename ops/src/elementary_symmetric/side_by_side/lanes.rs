@@ -76,9 +76,10 @@ pub(super) fn multiply<const N: usize, const POLYNOMIALS: usize>(
 /// Sets the probabilities p and q = 1 − p of each class, from its score, and adds the classes one by one:
 /// e_j ← q e_j + p e_{j−1}.
 ///
-/// `prefix` holds e_0, …, e_k before each class and after the last; the first ones are given.
+/// `prefix` holds e_0, …, e_k, which are `width` numbers, before each class and after the last; the first ones are given.
 #[inline(always)]
 pub(super) fn add_elements<const N: usize>(
+    width: usize,
     head: &[[f32; SAMPLES]],
     per_score: f64,
     tilt: &[f64; SAMPLES],
@@ -86,7 +87,6 @@ pub(super) fn add_elements<const N: usize>(
     q: &mut [[f64; N]],
     prefix: &mut [[f64; N]],
 ) {
-    let width = prefix.len() / (head.len() + 1);
     let kth = &head[width - 2];
     // One loop for all: of a short one over classes LLVM would make vectors of classes, with gathers.
     for (i, ((p, q), score)) in p.iter_mut().zip(q).zip(head).enumerate() {

@@ -45,6 +45,9 @@ macro_rules! for_lanes {
 }
 pub(crate) use for_lanes;
 
+/// Number of degrees, from 0 to k, for k = 5: loops over this many of them are compiled without branches.
+const COMMON_WIDTH: usize = 6;
+
 /// Zeros before the coefficient of degree 0, so that each tile reads as many coefficients.
 const PADDING: usize = lanes::TILE - 1;
 
@@ -245,7 +248,13 @@ vectorized! {
     ) {
         for_lanes!(lanes, N => {
             let (p, q) = (p.as_chunks_mut().0, q.as_chunks_mut().0);
-            lanes::add_elements::<N>(head, per_score, tilt, p, q, prefix.as_chunks_mut().0);
+            let prefix = prefix.as_chunks_mut().0;
+            match prefix.len() / (head.len() + 1) {
+                COMMON_WIDTH => {
+                    lanes::add_elements::<N>(COMMON_WIDTH, head, per_score, tilt, p, q, prefix);
+                }
+                width => lanes::add_elements::<N>(width, head, per_score, tilt, p, q, prefix),
+            }
         });
     }
 }
@@ -263,7 +272,10 @@ vectorized! {
         for_lanes!(lanes, N => {
             let (p, q, prefix) = (p.as_chunks().0, q.as_chunks().0, prefix.as_chunks().0);
             let suffix = suffix.as_chunks_mut().0;
-            lanes::leave_one_out::<N>(p, q, prefix, factor, suffix, derivatives);
+            match <&mut [_; COMMON_WIDTH]>::try_from(&mut *suffix) {
+                Ok(suffix) => lanes::leave_one_out::<N>(p, q, prefix, factor, suffix, derivatives),
+                Err(_) => lanes::leave_one_out::<N>(p, q, prefix, factor, suffix, derivatives),
+            }
         });
     }
 }

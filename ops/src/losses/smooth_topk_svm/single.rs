@@ -32,8 +32,6 @@ struct Buffers {
     /// The tail of one sample.
     tail: Polynomials,
     polynomials: SideBySide,
-    /// Coefficients of one sample.
-    coefficients: Vec<f32>,
 }
 
 impl SmoothTopkSvm {
@@ -226,7 +224,7 @@ impl SmoothTopkSvm {
         for (sums, weights) in sums.iter_mut().zip(&*weights) {
             power_sums::partial_sums(weights, powers, sums);
         }
-        let mut totals = power_sums::totals(sums);
+        let mut totals = power_sums::totals(sums, powers);
         if self.k > powers {
             let determine = |totals: &[OfSamples; POWERS], powers: usize, lane: usize| {
                 let totals = totals.map(|of_samples| of_samples[lane]);
@@ -238,7 +236,10 @@ impl SmoothTopkSvm {
                 }
                 if powers < POWERS {
                     power_sums::partial_sums(weights, POWERS, &mut sums[lane]);
-                    totals = power_sums::totals(sums);
+                    let of_lane = power_sums::totals(&sums[lane..=lane], POWERS);
+                    for (totals, of_lane) in totals.iter_mut().zip(of_lane) {
+                        totals[lane] = of_lane[0];
+                    }
                     if determine(&totals, POWERS, lane) {
                         continue;
                     }
@@ -265,19 +266,13 @@ fn set_gradients(
     largest: Option<[f32; SAMPLES]>,
 ) {
     let Buffers {
-        heads,
-        polynomials,
-        coefficients,
-        ..
+        heads, polynomials, ..
     } = buffers;
     if let Some(largest) = largest {
         let (of_all, terms) = polynomials.tail_coefficients(factors, &largest);
         for (lane, sample) in samples.iter_mut().enumerate() {
             if let Some(grad) = &mut sample.grad {
-                coefficients.clear();
-                let of_all = &of_all[..terms[lane] as usize];
-                coefficients.extend(of_all.iter().map(|coefficient| coefficient[lane]));
-                tail::derivatives(grad, coefficients);
+                tail::derivatives(grad, &of_all[..terms[lane] as usize], lane);
             }
         }
     }
