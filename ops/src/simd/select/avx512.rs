@@ -1,33 +1,18 @@
 //! Selection with AVX-512, of which LLVM makes poor use here: the results of comparisons, as bits, choose what to keep.
 
 use std::arch::x86_64::{
-    __m512, __mmask16, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_NEQ_OQ, _mm512_add_epi32, _mm512_cmp_ps_mask,
-    _mm512_cmple_epi32_mask, _mm512_cmpneq_epi32_mask, _mm512_loadu_epi16, _mm512_loadu_epi32,
-    _mm512_loadu_ps, _mm512_mask_add_epi32, _mm512_mask_cmp_ps_mask, _mm512_mask_i32gather_ps,
-    _mm512_mask_loadu_ps, _mm512_mask_reduce_min_ps, _mm512_maskz_compress_epi32, _mm512_max_ps,
-    _mm512_reduce_max_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512,
-    _mm512_storeu_epi32, _mm512_storeu_ps, _mm512_test_epi16_mask,
+    __m512, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_NEQ_OQ, _mm512_add_epi32, _mm512_cmp_ps_mask,
+    _mm512_cmple_epi32_mask, _mm512_loadu_ps, _mm512_mask_add_epi32, _mm512_mask_cmp_ps_mask,
+    _mm512_mask_loadu_ps, _mm512_mask_reduce_min_ps, _mm512_max_ps, _mm512_reduce_max_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512, _mm512_storeu_epi32, _mm512_storeu_ps,
 };
 
+use super::candidates::Candidates;
 use super::{CANDIDATES, FEW, GROUPS, bisect};
 use crate::simd::LANES;
 
 /// Vectors of maxima that are found side by side.
 const VECTORS: usize = GROUPS / LANES;
-
-/// Vectors of which those with a candidate are found at once.
-pub(super) const BLOCK: usize = 64;
-
-/// 0, 1, …, 15.
-pub(super) const LANE_NUMBERS: [i32; LANES] = {
-    let mut numbers = [0; LANES];
-    let mut lane = 0;
-    while lane < LANES {
-        numbers[lane] = lane as i32;
-        lane += 1;
-    }
-    numbers
-};
 
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -71,11 +56,12 @@ pub(super) fn of_few_candidates(
     };
     // −∞ is the padding.
     let threshold = threshold.max(f32::MIN);
-    let mut classes = [0; CANDIDATES + 2 * LANES];
-    let Some(len) = reaching(scores, threshold, &mut classes) else {
+    let mut candidates = Candidates::EMPTY;
+    candidates.find(scores, threshold);
+    let Some(len) = candidates.count() else {
         return false;
     };
-    sort(scores, label, &classes, len, highest);
+    sort(&candidates, len, label, highest);
     highest.truncate(count);
     true
 }
@@ -150,91 +136,25 @@ fn reached_by_more_than(maxima: &[__m512; VECTORS], count: usize) -> f32 {
     })
 }
 
-/// Puts the classes whose scores reach a threshold into `classes` and returns their number, or `None` if there are too many.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,popcnt,bmi1")]
-fn reaching(
-    scores: &[f32],
-    threshold: f32,
-    classes: &mut [u32; CANDIDATES + 2 * LANES],
-) -> Option<usize> {
-    let threshold = _mm512_set1_ps(threshold);
-    let reach = |scores| _mm512_cmp_ps_mask::<_CMP_GE_OQ>(scores, threshold);
-    let mut len = 0;
-    // SAFETY: there are as many numbers as lanes.
-    let lanes = unsafe { _mm512_loadu_epi32(LANE_NUMBERS.as_ptr()) };
-    let mut append = |first: usize, reach: __mmask16| {
-        let numbers = _mm512_add_epi32(lanes, _mm512_set1_epi32(first as i32));
-        let appended = _mm512_maskz_compress_epi32(reach, numbers);
-        // SAFETY: there are at most CANDIDATES classes, so that a vector more fits.
-        unsafe { _mm512_storeu_epi32(classes.as_mut_ptr().add(len).cast(), appended) };
-        len += reach.count_ones() as usize;
-        len <= CANDIDATES
-    };
-    let (vectors, part) = scores.as_chunks();
-    for (block, vectors) in vectors.chunks(BLOCK).enumerate() {
-        let mut bits: [__mmask16; BLOCK] = [0; BLOCK];
-        for (bits, scores) in bits.iter_mut().zip(vectors) {
-            *bits = reach(load(scores));
-        }
-        // Which vectors have one is unpredictable: a branch for each would cost more than the comparisons.
-        let mut with_one = not_zero(&bits);
-        while with_one != 0 {
-            let i = with_one.trailing_zeros() as usize;
-            if !append((block * BLOCK + i) * LANES, bits[i % BLOCK]) {
-                return None;
-            }
-            with_one &= with_one - 1;
-        }
-    }
-    append(scores.len() - part.len(), reach(load_part(part))).then_some(len)
-}
-
-/// A bit for each number that is not 0.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn not_zero(numbers: &[u16; BLOCK]) -> u64 {
-    let [low, high] = [&numbers[..BLOCK / 2], &numbers[BLOCK / 2..]].map(|half| {
-        // SAFETY: half of the numbers are a vector.
-        let half = unsafe { _mm512_loadu_epi16(half.as_ptr().cast()) };
-        u64::from(_mm512_test_epi16_mask(half, half))
-    });
-    low | high << 32
-}
-
-/// Puts the first `len` classes into `sorted`, in descending order of their scores, and the label after all others. Of equal
-/// scores the earlier one comes first.
+/// Puts the candidates, of which there are `len`, into `sorted`, in descending order of their scores, and the label after all
+/// others. Of equal scores the earlier one comes first.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn sort(
-    scores: &[f32],
-    label: usize,
-    classes: &[u32; CANDIDATES + 2 * LANES],
+    candidates: &Candidates<{ CANDIDATES + LANES }>,
     len: usize,
+    label: usize,
     sorted: &mut Vec<usize>,
 ) {
-    let classes = &classes.as_chunks::<LANES>().0[..len.div_ceil(LANES)];
-    let none = _mm512_set1_ps(f32::NEG_INFINITY);
     let mut values = [0f32; CANDIDATES];
-    for (i, (classes, values)) in classes
-        .iter()
-        .zip(values.as_chunks_mut::<LANES>().0)
-        .enumerate()
-    {
-        // SAFETY: there are as many classes as lanes.
-        let classes = unsafe { _mm512_loadu_epi32(classes.as_ptr().cast()) };
-        let used = (1u32 << (len - i * LANES).min(LANES)) - 1;
-        let others = _mm512_cmpneq_epi32_mask(classes, _mm512_set1_epi32(label as i32));
-        // SAFETY: the first `len` classes have scores, and only those of the mask are read.
-        let scores = unsafe {
-            _mm512_mask_i32gather_ps::<4>(none, used as u16 & others, classes, scores.as_ptr())
-        };
+    let vectors = values.as_chunks_mut::<LANES>().0.iter_mut().enumerate();
+    for (i, values) in vectors.take(len.div_ceil(LANES)) {
         // SAFETY: there are as many values as lanes.
-        unsafe { _mm512_storeu_ps(values.as_mut_ptr(), scores) };
+        unsafe { _mm512_storeu_ps(values.as_mut_ptr(), candidates.scores_without(label, i)) };
     }
     sorted.resize(len, 0);
     let one = _mm512_set1_epi32(1);
-    for (i, classes) in classes.iter().enumerate() {
+    for i in 0..len.div_ceil(LANES) {
         let own = load(&values.as_chunks().0[i]);
         let mut rank = _mm512_setzero_si512();
         let (before, others) = values[..len].split_at(i * LANES);
@@ -258,7 +178,7 @@ fn sort(
         let mut ranks = [0u32; LANES];
         // SAFETY: there are as many ranks as lanes.
         unsafe { _mm512_storeu_epi32(ranks.as_mut_ptr().cast(), rank) };
-        for (&rank, &class) in ranks.iter().zip(classes).take(beside.len()) {
+        for (&rank, &class) in ranks.iter().zip(candidates.classes(i)).take(beside.len()) {
             sorted[rank as usize] = class as usize;
         }
     }

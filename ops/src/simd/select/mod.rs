@@ -3,6 +3,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod candidates;
 mod hits;
 #[cfg(target_arch = "x86_64")]
 mod rows;
@@ -62,7 +64,7 @@ pub(crate) struct Highest {
     of_row: Vec<usize>,
     /// Buffer of [`rows`].
     #[cfg(target_arch = "x86_64")]
-    candidates: Vec<rows::Candidates>,
+    candidates: Vec<rows::OfRow>,
 }
 
 impl Highest {

@@ -1,29 +1,28 @@
 //! Selection of few scores of several rows with AVX-512: where rows are compared with themselves, each lane is a row.
 
 use std::arch::x86_64::{
-    __m512, __m512i, __mmask16, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _mm512_add_epi32,
-    _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps_si512, _mm512_castsi512_ps,
-    _mm512_cmp_ps_mask, _mm512_cmpneq_epi32_mask, _mm512_fmadd_ps, _mm512_loadu_epi32,
-    _mm512_mask_blend_epi32, _mm512_mask_mov_ps, _mm512_mask3_fmadd_ps,
-    _mm512_maskz_compress_epi32, _mm512_maskz_compress_ps, _mm512_max_ps, _mm512_min_ps,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
-    _mm512_storeu_epi32, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
-    _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+    __m512, __mmask16, _CMP_EQ_OQ, _CMP_GT_OQ, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd,
+    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_fmadd_ps,
+    _mm512_loadu_epi32, _mm512_mask_blend_epi32, _mm512_mask3_fmadd_ps, _mm512_max_ps,
+    _mm512_min_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_storeu_epi32,
+    _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+    _mm512_unpacklo_ps,
 };
 
-use super::avx512::{self, BLOCK, LANE_NUMBERS, load, load_part, not_zero};
+use super::avx512::{self, load, load_part};
+use super::candidates::{BLOCK, Candidates, reach};
 use super::{FEW, Highest, ROWS, Row};
 use crate::simd::LANES;
 
-/// Most whole vectors of a row.
-const VECTORS: usize = BLOCK;
-
-/// Vectors of which each adds its candidates, possibly none: a loop over those that have some would end unpredictably.
+/// Vectors for which [`Candidates::find_in_few`] is fast.
 const FEW_VECTORS: usize = 16;
+
+/// Candidates of a row, up to a vector.
+pub(crate) type OfRow = Candidates<{ 2 * LANES }>;
 
 /// Whether the processor has what this needs, and the numbers of classes and scores are small enough.
 pub(super) fn is_possible(classes: usize, count: usize) -> bool {
-    count <= FEW && classes / LANES <= VECTORS && avx512::is_possible(classes)
+    count <= FEW && classes / LANES <= BLOCK && avx512::is_possible(classes)
 }
 
 /// Sets the `count` highest scores of each row as [`highest`](super::highest) does. Returns which rows were done, a bit for
@@ -48,40 +47,31 @@ pub(super) fn highest_of_each(
     }
     let thresholds = thresholds(&maxima, count);
     let few_vectors = rows[0].scores.len() / LANES <= FEW_VECTORS;
-    let reach = if few_vectors {
-        None
-    } else {
-        Some(reach_of_each(rows, &thresholds))
-    };
+    let reaches = (!few_vectors).then(|| {
+        let mut reaches = [[0; BLOCK]; ROWS];
+        for ((reaches, row), &threshold) in reaches.iter_mut().zip(rows).zip(&thresholds) {
+            *reaches = reach(row.scores.as_chunks().0, threshold);
+        }
+        reaches
+    });
     let mut few = 0;
     let mut buffer = std::mem::take(&mut highest.candidates);
-    buffer.resize(ROWS, Candidates::EMPTY);
+    buffer.resize(ROWS, OfRow::EMPTY);
     let candidates: &mut [_; ROWS] = buffer.first_chunk_mut().expect("it has this length");
     for (i, (candidates, row)) in candidates.iter_mut().zip(rows).enumerate() {
-        let reach = reach.as_ref().map(|reach| &reach[i]);
-        candidates.add(row.scores, thresholds[i], reach);
-        few |= u16::from(candidates.len <= LANES) << i;
+        match &reaches {
+            None => candidates.find_in_few(row.scores, thresholds[i]),
+            Some(reaches) => candidates.find_in_block(row.scores, thresholds[i], &reaches[i]),
+        }
+        few |= u16::from(candidates.count().is_some()) << i;
     }
     let mut scores = [[0f32; LANES]; ROWS];
     for ((scores, candidates), row) in scores.iter_mut().zip(&*candidates).zip(rows) {
-        store(scores, candidates.scores_without(row.label));
+        store(scores, candidates.scores_without(row.label, 0));
     }
     let done = few & sort(&scores, candidates, highest);
     highest.candidates = buffer;
     Some(done)
-}
-
-/// A bit for each score of each whole vector that reaches its row's threshold.
-#[target_feature(enable = "avx512f")]
-fn reach_of_each(rows: &[Row<'_>], thresholds: &[f32; ROWS]) -> [[__mmask16; VECTORS]; ROWS] {
-    let mut reach = [[0; VECTORS]; ROWS];
-    for ((reach, row), &threshold) in reach.iter_mut().zip(rows).zip(thresholds) {
-        let threshold = _mm512_set1_ps(threshold);
-        for (reach, scores) in reach.iter_mut().zip(row.scores.as_chunks().0) {
-            *reach = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(load(scores), threshold);
-        }
-    }
-    reach
 }
 
 /// The highest score in each lane, and whether all scores are finite.
@@ -122,15 +112,12 @@ fn lane_maxima(scores: &[f32]) -> (__m512, bool) {
 /// Returns in which rows no two of them are equal, and none equals one that is not among them.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn sort(
-    scores: &[[f32; LANES]; ROWS],
-    candidates: &[Candidates; ROWS],
-    highest: &mut Highest,
-) -> u16 {
+fn sort(scores: &[[f32; LANES]; ROWS], candidates: &[OfRow; ROWS], highest: &mut Highest) -> u16 {
     let mut columns = transpose(&scores.each_ref().map(|scores| load(scores)));
     let classes = candidates.each_ref().map(|candidates| {
+        let classes = candidates.classes(0);
         // SAFETY: there are as many classes as lanes.
-        unsafe { _mm512_castsi512_ps(_mm512_loadu_epi32(candidates.classes.as_ptr().cast())) }
+        unsafe { _mm512_castsi512_ps(_mm512_loadu_epi32(classes.as_ptr().cast())) }
     });
     let mut classes = transpose(&classes).map(|classes| _mm512_castps_si512(classes));
     network(|a, b| {
@@ -240,86 +227,6 @@ fn transpose(rows: &[__m512; ROWS]) -> [__m512; LANES] {
 fn store(array: &mut [f32; LANES], vector: __m512) {
     // SAFETY: the array has as many numbers as there are lanes, and needs no alignment.
     unsafe { _mm512_storeu_ps(array.as_mut_ptr(), vector) };
-}
-
-/// Classes whose scores reach a threshold, in ascending order.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Candidates {
-    len: usize,
-    /// With space for a vector after the last one.
-    classes: [u32; 2 * LANES],
-    scores: [f32; 2 * LANES],
-}
-
-impl Candidates {
-    const EMPTY: Self = Self {
-        len: 0,
-        classes: [0; _],
-        scores: [0.0; _],
-    };
-
-    /// Adds the classes whose scores reach the threshold, until there are more than a vector holds. `reach` tells which of all
-    /// whole vectors do; without it each of them is compared.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,popcnt,bmi1")]
-    fn add(&mut self, scores: &[f32], threshold: f32, reach: Option<&[__mmask16; VECTORS]>) {
-        let threshold = _mm512_set1_ps(threshold);
-        let (vectors, part) = scores.as_chunks();
-        let mut len = 0;
-        if let Some(reach) = reach {
-            let mut with_one = not_zero(reach);
-            while with_one != 0 {
-                let i = with_one.trailing_zeros() as usize;
-                len = self.append(len, i * LANES, load(&vectors[i]), reach[i % VECTORS]);
-                with_one &= with_one - 1;
-            }
-        } else {
-            for (i, vector) in vectors.iter().enumerate() {
-                let scores = load(vector);
-                let reach = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(scores, threshold);
-                len = self.append(len, i * LANES, scores, reach);
-            }
-        }
-        let part_scores = load_part(part);
-        let reach = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(part_scores, threshold);
-        self.len = self.append(len, scores.len() - part.len(), part_scores, reach);
-    }
-
-    /// Adds those of the classes from `first` on that reach the threshold to `len` ones, unless they are more than a vector
-    /// holds. Returns the new number.
-    #[inline]
-    #[target_feature(enable = "avx512f,popcnt")]
-    fn append(&mut self, len: usize, first: usize, scores: __m512, reach: __mmask16) -> usize {
-        // SAFETY: there are as many numbers as lanes.
-        let lanes = unsafe { _mm512_loadu_epi32(LANE_NUMBERS.as_ptr()) };
-        let classes = _mm512_add_epi32(lanes, _mm512_set1_epi32(first as i32));
-        let start = len.min(LANES);
-        // SAFETY: after the first `LANES` numbers there is space for a vector.
-        unsafe {
-            _mm512_storeu_epi32(
-                self.classes.as_mut_ptr().add(start).cast(),
-                _mm512_maskz_compress_epi32(reach, classes),
-            );
-            _mm512_storeu_ps(
-                self.scores.as_mut_ptr().add(start),
-                _mm512_maskz_compress_ps(reach, scores),
-            );
-        }
-        len + reach.count_ones() as usize
-    }
-
-    /// The scores; −∞ for the label and in lanes without a class.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn scores_without(&self, label: usize) -> __m512 {
-        // SAFETY: there are as many classes as lanes.
-        let classes: __m512i = unsafe { _mm512_loadu_epi32(self.classes.as_ptr().cast()) };
-        let used = (1u32 << self.len.min(LANES)) - 1;
-        let others = _mm512_cmpneq_epi32_mask(classes, _mm512_set1_epi32(label as i32));
-        let scores = load(self.scores.first_chunk().expect("there is a vector"));
-        let none = _mm512_set1_ps(f32::NEG_INFINITY);
-        _mm512_mask_mov_ps(none, used as u16 & others, scores)
-    }
 }
 
 #[cfg(test)]
