@@ -138,7 +138,7 @@ fn newest(folders: &[PathBuf]) -> Option<PathBuf> {
 /// Disables the telemetry of ONNX Runtime, which its builds for Linux and macOS send to Microsoft: for each process the
 /// path of the program, the processor, the system, and a machine identifier.
 ///
-/// [`Runtime`](crate::Runtime) disables it too, but only after a first event has already been created and cached on
+/// The `Runtime` of the feature `ort` disables it too, but only after a first event has already been created and cached on
 /// disk. A value of [`TELEMETRY_VARIABLE`] set by the user is kept.
 ///
 /// # Safety
