@@ -3,9 +3,11 @@
     python gpu_check.py --programs FOLDER --package FOLDER [--parts cases,loss,...]
 
 Needs Python with PyTorch and torchvision, but no Rust: FOLDER has programs that were built elsewhere, topk-train,
-topk-eval, topk-export and libtopk_ops_cuda.so. `cargo xtask gpu-check` builds them and runs this script. Each part runs
-in a process of its own, with a time limit, and the others go on when it fails. With --rehearse, the same code runs
-on the CPU with tiny sizes, to find mistakes in it; its figures mean nothing.
+topk-eval, topk-export, libtopk_ops_cuda.so and libonnxruntime.so. `cargo xtask gpu-check` builds them and runs this
+script. Evaluation on the GPU needs ONNX Runtime's CUDA provider, in FOLDER or from the Python package onnxruntime-gpu.
+
+Each part runs in a process of its own, with a time limit, and the others go on when it fails. With --rehearse, the
+same code runs on the CPU with tiny sizes, to find mistakes in it; its figures mean nothing.
 """
 
 import argparse
@@ -37,18 +39,23 @@ NEEDS = {"resume": "cifar", "densenet": "cifar", "evaluation": "images", "resnet
 HERE = pathlib.Path(__file__).resolve().parent
 
 
+def path(text):
+    """Absolute: a program without a folder would be looked for in PATH."""
+    return pathlib.Path(text).resolve()
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--programs", type=pathlib.Path, required=True, help="the folder with the programs")
-    parser.add_argument("--package", type=pathlib.Path, required=True, help="the folder with the Python package topk")
+    parser.add_argument("--programs", type=path, required=True, help="the folder with the programs")
+    parser.add_argument("--package", type=path, required=True, help="the folder with the Python package topk")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"which parts to run, of {','.join(PARTS)}")
     parser.add_argument("--device", default="cuda:0", help="the GPU")
-    parser.add_argument("--cases", type=pathlib.Path, default=HERE.parent / "loss.jsonl", help="golden values")
-    parser.add_argument("--images", type=pathlib.Path, help="a folder of JPEGs, with a folder per class")
-    parser.add_argument("--cifar", type=pathlib.Path, help="CIFAR-100, or a part of it")
-    parser.add_argument("--authors", type=pathlib.Path, help="a clone of the authors' repository, to time their code")
+    parser.add_argument("--cases", type=path, default=HERE.parent / "loss.jsonl", help="golden values")
+    parser.add_argument("--images", type=path, help="a folder of JPEGs, with a folder per class")
+    parser.add_argument("--cifar", type=path, help="CIFAR-100, or a part of it")
+    parser.add_argument("--authors", type=path, help="a clone of the authors' repository, to time their code")
     parser.add_argument("--seconds", type=float, default=480, help="time for all parts together")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("gpu-check.json"), help="the JSON file")
+    parser.add_argument("--out", type=path, default=pathlib.Path("gpu-check.json"), help="the JSON file")
     parser.add_argument("--rehearse", action="store_true", help="run on the CPU, with tiny sizes")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,5 +1,6 @@
 """Runs the programs."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -8,12 +9,26 @@ import subprocess
 import torch
 
 
+def onnxruntime_gpu():
+    """The library of the Python package onnxruntime-gpu, or `None`."""
+    package = importlib.util.find_spec("onnxruntime")
+    if package is None:
+        return None
+    folder = pathlib.Path(package.origin).parent / "capi"
+    libraries = sorted(folder.glob("libonnxruntime.so.*"))
+    has_cuda = (folder / "libonnxruntime_providers_cuda.so").exists()
+    return libraries[-1] if libraries and has_cuda else None
+
+
 def environment():
-    """With PyTorch's libraries, for programs that were built elsewhere."""
+    """With the libraries of the Python packages, for programs that were built elsewhere."""
     libraries = pathlib.Path(torch.__file__).parent / "lib"
     nvidia = sorted(libraries.parents[1].glob("nvidia/*/lib"))
     path = ":".join(map(str, [libraries, *nvidia, os.environ.get("LD_LIBRARY_PATH", "")]))
-    return {**os.environ, "LD_LIBRARY_PATH": path}
+    variables = {**os.environ, "LD_LIBRARY_PATH": path}
+    if library := onnxruntime_gpu():
+        variables.setdefault("ORT_DYLIB_PATH", str(library))
+    return variables
 
 
 def command(options, program, *arguments):

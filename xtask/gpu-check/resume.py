@@ -26,6 +26,8 @@ def run(options):
                 options.cifar,
                 "--model",
                 "basic-4" if options.rehearse else "basic-16",
+                "--train-size",
+                6400 if options.rehearse else 20000,
                 "--epochs",
                 6,
                 "--device",

@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use topk_native::onnxruntime;
 use topk_testing::root;
 
 use crate::native::{self, Libraries};
@@ -97,6 +98,7 @@ fn build(out: &Path) -> Result<()> {
     for (_, file, name) in LIBRARIES {
         dist::copy(&built.join(file), &out.join(name))?;
     }
+    copy_onnxruntime(out)?;
     for (arguments, target, name) in TESTS {
         dist::copy(&test_program(arguments, target)?, &out.join(name))?;
     }
@@ -109,6 +111,23 @@ fn build(out: &Path) -> Result<()> {
         &root().join("ops/tests/data/loss.jsonl"),
         &out.join("loss.jsonl"),
     )
+}
+
+/// Copies ONNX Runtime to where the programs find it on a machine that does not have it, with the CUDA provider if it was set
+/// up.
+fn copy_onnxruntime(out: &Path) -> Result<()> {
+    let library = onnxruntime::locate()?;
+    dist::copy(&library, &out.join("libonnxruntime.so"))?;
+    for name in [
+        "libonnxruntime_providers_shared.so",
+        "libonnxruntime_providers_cuda.so",
+    ] {
+        let provider = library.with_file_name(name);
+        if provider.is_file() {
+            dist::copy(&provider, &out.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Builds a test or a benchmark and returns its program.
