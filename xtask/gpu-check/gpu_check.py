@@ -27,7 +27,7 @@ PARTS = {
     "resume": 60,
     "loss": 45,
     "bandwidth": 45,
-    "evaluation": 90,
+    "evaluation": 120,
     "densenet": 80,
     "resnet": 120,
 }
