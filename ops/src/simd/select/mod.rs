@@ -1,13 +1,15 @@
-//! The highest scores: few candidates are found by a threshold that they reach, and sorted by counting. Results are the same
-//! for all instruction sets.
+//! The highest scores: few candidates are found by a threshold that they reach, and sorted by counting, or those of several
+//! rows at once by a network. Results are the same for all instruction sets.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod candidates;
 mod hits;
+mod network;
 #[cfg(target_arch = "x86_64")]
 mod rows;
+mod rows_by_loops;
 
 use std::cmp::Ordering;
 
@@ -73,28 +75,31 @@ impl Highest {
     pub(crate) fn find(&mut self, rows: &[Row<'_>], count: usize) -> bool {
         self.classes.resize(count, [0; ROWS]);
         self.scores.resize(count, [0.0; ROWS]);
+        let Some(done) = self.side_by_side(rows, count) else {
+            return false;
+        };
+        for (i, row) in rows.iter().enumerate() {
+            if done >> i & 1 == 0 {
+                self.set(i, row, count);
+            }
+        }
+        true
+    }
+
+    /// Finds the highest scores of rows beside each other, where that is faster. Returns which rows were done, a bit for
+    /// each, or `None` if some scores are not finite.
+    fn side_by_side(&mut self, rows: &[Row<'_>], count: usize) -> Option<u16> {
         #[cfg(target_arch = "x86_64")]
         if let [first, _, ..] = rows
             && rows::is_possible(first.scores.len(), count)
         {
             // SAFETY: the processor has what the function needs.
-            let found = unsafe { rows::highest_of_each(rows, count, self) };
-            if let Some(done) = found {
-                for (i, row) in rows.iter().enumerate() {
-                    if done >> i & 1 == 0 {
-                        self.set(i, row, count);
-                    }
-                }
-            }
-            return found.is_some();
+            return unsafe { rows::highest_of_each(rows, count, self) };
         }
-        rows.iter().enumerate().all(|(i, row)| {
-            let finite = all_finite(row.scores);
-            if finite {
-                self.set(i, row, count);
-            }
-            finite
-        })
+        if rows_by_loops::is_fast(rows, count) {
+            return rows_by_loops::highest_of_each(rows, count, self);
+        }
+        rows.iter().all(|row| all_finite(row.scores)).then_some(0)
     }
 
     /// Finds the highest scores of the `i`-th row.
@@ -163,21 +168,7 @@ fn of_few_candidates_by_loops(
     let mut candidates = [0; CANDIDATES + SPAN];
     // −∞ is the padding.
     let threshold = threshold.max(f32::MIN);
-    #[allow(
-        unused_unsafe,
-        reason = "calls are unsafe only in the versions for other processors, where they are not reached"
-    )]
-    let hits = |span: &[f32; SPAN]| {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if target_cfg_f!(target_feature = "avx2") {
-                // SAFETY: this version of the function is for processors with AVX2, which have AVX.
-                return unsafe { hits::avx(span, threshold) };
-            }
-        }
-        hits::portable(span, threshold)
-    };
-    let Some(len) = indices_of(hits, scores, &mut candidates) else {
+    let Some(len) = reaching(scores, threshold, &mut candidates) else {
         return false;
     };
 
@@ -194,6 +185,30 @@ fn of_few_candidates_by_loops(
     rank(&values[..len.div_ceil(LANES)], &candidates, &mut sorted);
     highest.extend(sorted[..count].iter().map(|&class| class as usize));
     true
+}
+
+/// Puts the classes whose scores reach a threshold into `indices` and returns their number, or `None` if there are too many.
+#[multiversion::multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+fn reaching(
+    scores: &[f32],
+    threshold: f32,
+    indices: &mut [u32; CANDIDATES + SPAN],
+) -> Option<usize> {
+    #[allow(
+        unused_unsafe,
+        reason = "calls are unsafe only in the versions for other processors, where they are not reached"
+    )]
+    let hits = |span: &[f32; SPAN]| {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if target_cfg_f!(target_feature = "avx2") {
+                // SAFETY: this version of the function is for processors with AVX2, which have AVX.
+                return unsafe { hits::avx(span, threshold) };
+            }
+        }
+        hits::portable(span, threshold)
+    };
+    indices_of(hits, scores, indices)
 }
 
 /// Largest score of each group; a group is every [`GROUPS`]-th class, and one of those after them.
@@ -453,6 +468,7 @@ mod tests {
     fn rows_side_by_side_agree_with_rows_alone() {
         let mut found = Highest::default();
         let mut alone = Vec::new();
+        let mut by_loops = 0;
         for (classes, distinct) in [
             (9, 100),
             (16, 5),
@@ -478,21 +494,31 @@ mod tests {
                         label: i * 31 % classes,
                     })
                     .collect();
+                let mut check = |found: &Highest, count, i: usize| {
+                    let row = &rows[i];
+                    highest(row.scores, row.label, count, &mut alone);
+                    let of_row = |ranked: &[u32; ROWS]| ranked[i] as usize;
+                    let of_row: Vec<usize> = found.classes.iter().map(of_row).collect();
+                    assert_eq!(of_row, alone, "{classes} classes, {distinct} distinct");
+                    for (scores, &class) in found.scores.iter().zip(&alone) {
+                        assert_eq!(scores[i], row.scores[class]);
+                    }
+                };
                 for count in 1..=10.min(classes - 1) {
                     assert!(found.find(&rows, count));
                     assert_eq!((found.classes.len(), found.scores.len()), (count, count));
-                    for (i, row) in rows.iter().enumerate() {
-                        highest(row.scores, row.label, count, &mut alone);
-                        let of_row = |ranked: &[u32; ROWS]| ranked[i] as usize;
-                        let of_row: Vec<usize> = found.classes.iter().map(of_row).collect();
-                        assert_eq!(of_row, alone, "{classes} classes, {distinct} distinct");
-                        for (scores, &class) in found.scores.iter().zip(&alone) {
-                            assert_eq!(scores[i], row.scores[class]);
-                        }
+                    (0..row_count).for_each(|i| check(&found, count, i));
+                    if count > FEW {
+                        continue;
                     }
+                    // As without AVX-512.
+                    let done = rows_by_loops::highest_of_each(&rows, count, &mut found).unwrap();
+                    let done = (0..row_count).filter(|i| done >> i & 1 == 1);
+                    by_loops += done.inspect(|&i| check(&found, count, i)).count();
                 }
             }
         }
+        assert!(by_loops > 500, "{by_loops}");
     }
 
     #[test]
@@ -506,6 +532,8 @@ mod tests {
                     let rows = scores.chunks_exact(classes);
                     let rows: Vec<Row<'_>> = rows.map(|scores| Row { scores, label: 5 }).collect();
                     assert!(!found.find(&rows, 8), "{bad} at {i} of {classes}");
+                    let by_loops = rows_by_loops::highest_of_each(&rows, 8, &mut found);
+                    assert_eq!(by_loops, None, "{bad} at {i} of {classes}");
                     scores[i] = good;
                 }
             }
