@@ -30,7 +30,7 @@ const LANE_NUMBERS: [i32; LANES] = {
 /// Classes whose scores reach a threshold, in ascending order, and these scores.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidates<const SPACE: usize> {
-    /// May exceed the capacity; then there are others that were not kept.
+    /// Above the capacity, some were not kept.
     len: usize,
     classes: [u32; SPACE],
     scores: [f32; SPACE],
@@ -43,7 +43,7 @@ impl<const SPACE: usize> Candidates<SPACE> {
         scores: [0.0; _],
     };
 
-    /// Vectors are appended as a whole.
+    /// How many are kept: behind them is space for a vector, which is appended as a whole.
     const CAPACITY: usize = SPACE - LANES;
 
     /// How many there are, or `None` if they are too many.
