@@ -2,7 +2,6 @@
 that use a GPU, where they were built."""
 
 import json
-import subprocess
 
 import programs
 import topk.functional as F
@@ -97,7 +96,7 @@ def rust_tests(options):
     """Test programs of the Rust libraries, `*-cuda-test` beside the programs."""
     for program in sorted(options.programs.glob("*-cuda-test")):
         # A test that skips itself says so on standard error; it must not.
-        result = subprocess.run([program], capture_output=True, text=True, env=programs.environment())
+        result = programs.result_of(options, program.name)
         skipped = "SKIPPED " in result.stderr
         passed = result.returncode == 0 and (not skipped or options.rehearse)
         row(program.name, "skipped" if skipped else f"exit {result.returncode}", passed=passed)

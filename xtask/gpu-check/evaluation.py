@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 import tempfile
 import time
 
@@ -81,8 +80,7 @@ def in_python(model, batch, device):
 
 def pipeline(options):
     """What an evaluation keeps of the decoders' speed, on all cores."""
-    command = programs.command(options, "evaluation-bench", options.images)
-    result = subprocess.run(command, capture_output=True, text=True, env=programs.environment())
+    result = programs.result_of(options, "evaluation-bench", options.images)
     # It fails too where the share is low.
     found = re.search(r"([0-9.]+) % of the decoders", result.stdout)
     if found is None:

@@ -35,9 +35,14 @@ def command(options, program, *arguments):
     return [str(options.programs / program), *map(str, arguments)]
 
 
+def result_of(options, program, *arguments):
+    """Runs a program to its end."""
+    return subprocess.run(command(options, program, *arguments), capture_output=True, text=True, env=environment())
+
+
 def run(options, program, *arguments):
     """Runs a program to its end; fails with its last words."""
-    result = subprocess.run(command(options, program, *arguments), capture_output=True, text=True, env=environment())
+    result = result_of(options, program, *arguments)
     if result.returncode:
         raise SystemExit(f"{program} failed: {(result.stderr or result.stdout).strip()[-1500:]}")
     return result.stdout

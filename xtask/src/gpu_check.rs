@@ -118,14 +118,10 @@ fn build(out: &Path) -> Result<()> {
 fn copy_onnxruntime(out: &Path) -> Result<()> {
     let library = onnxruntime::locate()?;
     dist::copy(&library, &out.join("libonnxruntime.so"))?;
-    for name in [
-        "libonnxruntime_providers_shared.so",
-        "libonnxruntime_providers_cuda.so",
-    ] {
-        let provider = library.with_file_name(name);
-        if provider.is_file() {
-            dist::copy(&provider, &out.join(name))?;
-        }
+    if let Some(cuda) = onnxruntime::cuda_provider(&library) {
+        dist::copy(&cuda, &out.join("libonnxruntime_providers_cuda.so"))?;
+        let name = "libonnxruntime_providers_shared.so";
+        dist::copy(&library.with_file_name(name), &out.join(name))?;
     }
     Ok(())
 }
