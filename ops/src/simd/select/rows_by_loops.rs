@@ -39,17 +39,16 @@ pub(super) fn highest_of_each(
     let mut candidates = [0; CANDIDATES + SPAN];
     let mut few = 0;
     for (i, (row, &threshold)) in rows.iter().zip(&thresholds).enumerate() {
-        match reaching(row.scores, threshold, &mut candidates) {
-            Some(len) if len <= LANES => {
-                few |= 1 << i;
-                for (rank, &class) in candidates[..len].iter().enumerate() {
-                    classes[rank][i] = class;
-                    if class as usize != row.label {
-                        scores[rank][i] = row.scores[class as usize];
-                    }
+        if let Some(len) = reaching(row.scores, threshold, &mut candidates)
+            && len <= LANES
+        {
+            few |= 1 << i;
+            for (rank, &class) in candidates[..len].iter().enumerate() {
+                classes[rank][i] = class;
+                if class as usize != row.label {
+                    scores[rank][i] = row.scores[class as usize];
                 }
             }
-            _ => {}
         }
     }
     let tied = sort(&mut scores, &mut classes, count);
